@@ -1,0 +1,39 @@
+# make demo and make test share one .venv and install once; the stamp is renewed when what is installed changes.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+export HF_HUB_OFFLINE = 1
+export TOKENIZERS_PARALLELISM = false
+
+.PHONY: help setup demo test test-slow lint clean
+
+help:
+	@echo "make demo   set up, make data, train Stage 1 and Stage 2, evaluate, run on a video, write outputs/demo/report.html"
+	@echo "            (VIDEO=path BOXES=path: also run on a video of yours)"
+	@echo "make test   set up, run the tests"
+	@echo "make test-slow, make lint, make clean"
+
+setup: $(STAMP)
+
+$(STAMP): setup.py constraints.txt src/compat.py
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt setuptools wheel
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	$(BIN)/python -c 'from tempohand.compat import main; main()'
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python script/demo.py $(if $(VIDEO),--video $(VIDEO)) $(if $(BOXES),--boxes $(BOXES))
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean:
+	rm -rf outputs build *.egg-info

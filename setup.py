@@ -1,0 +1,45 @@
+"""Packaging: `import tempohand` is the folder src/. Sub-packages and data files are listed, and tests/test_package.py checks the list."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+PACKAGES = ["hand", "data", "synthetic", "model", "training", "evaluation", "inference"]
+
+setup(
+    name="tempohand",
+    version="0.1.0",
+    description="3D hands from ordinary video: a per-frame DINO network, a temporal encoder, and everything needed to train them",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    package_dir={"tempohand": "src"},
+    packages=["tempohand", *(f"tempohand.{name}" for name in PACKAGES)],
+    package_data={"tempohand.hand": ["*.npz"]},
+    install_requires=[
+        "torch>=2.11",
+        "torchvision",
+        "timm>=1.0.20",
+        "accelerate>=1.10",
+        "safetensors>=0.5",
+        "einops>=0.8",
+        "smplx>=0.1.28",
+        "hydra-core>=1.3.2",
+        "numpy>=2.0",
+        "tqdm",
+        "datasets>=4.0",
+        "tensorboard",
+        "roma>=1.5",
+        "opencv-python-headless>=4.10",
+        "av>=14",
+        "numba>=0.61",
+        "jaxtyping>=0.3",
+        "matplotlib>=3.9",
+    ],
+    extras_require={
+        "test": ["pytest", "ruff", "beartype", "scipy", "trimesh", "psutil"],
+        "detect": ["mediapipe>=0.10.21"],
+    },
+    entry_points={"console_scripts": ["tempohand = tempohand.cli:main"]},
+)
