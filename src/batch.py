@@ -1,0 +1,114 @@
+"""What flows through the system: a batch of clips, what is known of each clip's last frame, and what a network says of it.
+
+B clips, T frames, J 21 joints, V 778 vertices. Targets and predictions are [B, 1, ...]: the last frame alone, with no T to broadcast
+against. Everything is in the space of the crops: right hands (left ones come mirrored), the crop's camera, millimetres.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+
+class _Tensors:
+    """Moves a dataclass of tensors (nested, optional) between devices, in the way that accelerate expects of a batch."""
+
+    def to(self, *args, **kwargs) -> Self:
+        """A copy with every tensor moved by Tensor.to."""
+
+        def move(value):
+            return value.to(*args, **kwargs) if isinstance(value, Tensor | _Tensors) else value
+
+        return type(self)(**{field.name: move(getattr(self, field.name)) for field in fields(self)})
+
+    def __getitem__(self, index) -> Self:
+        """The same, for some of the clips: `index` acts on the first axis of every tensor."""
+
+        def take(value):
+            return value[index] if isinstance(value, Tensor | _Tensors) else value
+
+        return type(self)(**{field.name: take(getattr(self, field.name)) for field in fields(self)})
+
+
+@dataclass
+class HandTarget(_Tensors):
+    """Labels of each clip's last frame; a mask per kind of label."""
+
+    joints2d: Float[Tensor, "b 1 21 2"]  # in the crop, [-0.5, 0.5]
+    joints2d_mask: Bool[Tensor, "b 1 21"]
+    joints: Float[Tensor, "b 1 21 3"]  # camera space, mm
+    joints_mask: Bool[Tensor, "b 1 21"]
+    pose: Float[Tensor, "b 1 48"]  # absolute axis-angle
+    shape: Float[Tensor, "b 1 10"]
+    trans: Float[Tensor, "b 1 3"]  # the wrist in camera space, mm
+    hand_mask: Bool[Tensor, "b 1"]  # pose, shape and trans are known
+    camera_mask: Bool[Tensor, "b 1"]  # the intrinsics are real: depth means something
+    hidden: Float[Tensor, "b 1"]  # fraction of the hand that something covers; nan where unknown
+
+
+@dataclass
+class ClipBatch(_Tensors):
+    """A batch of clips, cropped. `frame_mask` is False where a history shorter than T was filled up (by repeating its first frame)."""
+
+    image: UInt8[Tensor, "b t 3 h w"]  # RGB; the network normalises
+    focal: Float[Tensor, "b t 2"]  # px of the crop
+    princpt: Float[Tensor, "b t 2"]
+    time: Float[Tensor, "b t"]  # s, relative to the last frame (<= 0)
+    frame_mask: Bool[Tensor, "b t"]
+    is_right: Bool[Tensor, "b"]  # the side in the original picture
+    row: Int[Tensor, "b"]  # row of the last frame in its table; -1 where there is none
+    previous: Int[Tensor, "b"]  # place in this batch of the clip that ends one frame earlier in the same view; -1: not here
+    target: HandTarget | None = None
+
+    @property
+    def size(self) -> int:
+        """Crop edge in pixels (crops are square)."""
+        height, width = self.image.shape[-2:]
+        assert height == width, f"crops are square, got {height} x {width}"
+        return width
+
+    def last_frame(self) -> "ClipBatch":
+        """The same clips without history: T = 1, what Stage 1 sees."""
+        cut = {name: getattr(self, name)[:, -1:] for name in ("image", "focal", "princpt", "time", "frame_mask")}
+        return ClipBatch(**cut, is_right=self.is_right, row=self.row, previous=self.previous, target=self.target)
+
+
+@dataclass
+class HandPrediction(_Tensors):
+    """What a network says of each clip's last frame, in the crop's camera space."""
+
+    pose: Float[Tensor, "b 1 48"]  # absolute axis-angle
+    rotation: Float[Tensor, "b 1 16 3 3"]  # the same as matrices
+    shape: Float[Tensor, "b 1 10"]
+    trans: Float[Tensor, "b 1 3"]  # the wrist, mm
+    joints: Float[Tensor, "b 1 21 3"]  # mm
+    vertices: Float[Tensor, "b 1 778 3"]  # mm
+    joints2d: Float[Tensor, "b 1 21 2"]  # [-0.5, 0.5]
+    terms: dict[str, Tensor] | None = None  # what a network's own criterion needs besides
+
+    def detach(self) -> "HandPrediction":
+        """Without graph and without the criterion's terms."""
+        kept = {field.name: getattr(self, field.name).detach() for field in fields(self) if field.name != "terms"}
+        return HandPrediction(**kept)
+
+
+def concatenate(batches: list) -> "ClipBatch | HandTarget | HandPrediction":
+    """Batches (all of one kind) joined along the first axis; `previous` is shifted with its clips."""
+    first, offset, joined = batches[0], 0, {}
+    for field in fields(first):
+        values = [getattr(batch, field.name) for batch in batches]
+        if isinstance(first, ClipBatch) and field.name == "previous":
+            shifted = []
+            for value in values:
+                shifted.append(torch.where(value >= 0, value + offset, value))
+                offset += len(value)
+            joined[field.name] = torch.cat(shifted)
+        elif isinstance(values[0], Tensor):
+            joined[field.name] = torch.cat(values)
+        elif isinstance(values[0], _Tensors):
+            joined[field.name] = concatenate(values)
+        else:
+            joined[field.name] = None
+    return type(first)(**joined)

@@ -1,0 +1,169 @@
+"""The frame table: one row per hand per frame, in Arrow, read through Hugging Face `datasets`.
+
+A table is a folder: `table.json` (format, splits and their shards, what made it) and Arrow stream files. Rows of a sequence lie together in
+the order of time, and a sequence lies in one shard. `table.json` is written last, so a folder without it is not a table.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, concatenate_datasets
+from jaxtyping import Float, Int, UInt8
+
+from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM
+
+FORMAT = 1
+INDEX_NAME = "table.json"
+ROWS_PER_BATCH = 256  # rows a record batch: small enough that one random row touches little of the disk
+
+
+def _floats(*shape: int) -> pa.DataType:
+    return pa.list_(pa.float32(), int(np.prod(shape)))
+
+
+# name -> (Arrow type, shape of one row's value). Pixels are those of the stored picture; lengths are mm in its OpenCV camera space.
+COLUMNS = {
+    "image": (pa.binary(), ()),  # an encoded picture (JPEG, PNG, WebP)
+    "width": (pa.int32(), ()),
+    "height": (pa.int32(), ()),
+    "focal": (_floats(2), (2,)),
+    "princpt": (_floats(2), (2,)),
+    "box": (_floats(4), (4,)),  # xyxy, bounds of the hand's 21 joints, seen or not
+    "is_right": (pa.bool_(), ()),
+    "joints2d": (_floats(NUM_JOINTS, 2), (NUM_JOINTS, 2)),
+    "joints2d_mask": (pa.list_(pa.bool_(), NUM_JOINTS), (NUM_JOINTS,)),
+    "joints": (_floats(NUM_JOINTS, 3), (NUM_JOINTS, 3)),
+    "joints_mask": (pa.list_(pa.bool_(), NUM_JOINTS), (NUM_JOINTS,)),
+    "pose": (_floats(POSE_DIM), (POSE_DIM,)),  # of the hand as it is: a left hand's own pose
+    "shape": (_floats(NUM_BETAS), (NUM_BETAS,)),
+    "trans": (_floats(3), (3,)),  # the wrist
+    "has_hand": (pa.bool_(), ()),  # pose, shape and trans are known
+    "has_camera": (pa.bool_(), ()),  # focal and princpt are real
+    "hidden": (pa.float32(), ()),  # fraction of the hand that something covers; nan: unknown
+    "source": (pa.string(), ()),
+    "sequence": (pa.string(), ()),  # unique in the table
+    "frame": (pa.int32(), ()),
+    "time": (pa.float64(), ()),  # s
+}
+SCHEMA = pa.schema([(name, kind) for name, (kind, _) in COLUMNS.items()])
+LABELS = tuple(name for name in COLUMNS if name not in ("image", "source", "sequence"))
+
+
+def write_shard(path: str | Path, rows: Iterable[dict]) -> int:
+    """Writes rows (a dict with every column; arrays of the column's shape) as one shard, atomically; returns how many.
+
+    Raises ValueError naming the column when a row lacks one or a value has another shape.
+    """
+    path, part = Path(path), Path(f"{path}.part")
+    count, pending = 0, []
+    with pa.OSFile(str(part), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as stream:
+        for row in rows:
+            pending.append({name: _checked(row, name) for name in COLUMNS})
+            count += 1
+            if len(pending) == ROWS_PER_BATCH:
+                stream.write_batch(pa.RecordBatch.from_pylist(pending, SCHEMA))
+                pending = []
+        if pending:
+            stream.write_batch(pa.RecordBatch.from_pylist(pending, SCHEMA))
+    os.replace(part, path)
+    return count
+
+
+def _checked(row: dict, name: str):
+    if name not in row:
+        raise ValueError(f"a row of sequence {row.get('sequence')} lacks the column '{name}'")
+    shape = COLUMNS[name][1]
+    if not shape:
+        return row[name]
+    value = np.asarray(row[name])
+    if value.shape != shape:
+        raise ValueError(f"column '{name}' of sequence {row.get('sequence')} has shape {value.shape}, expected {shape}")
+    return value.reshape(-1)
+
+
+def write_index(root: str | Path, splits: dict[str, list[str]], about: dict) -> None:
+    """Completes a table: names each split's shards (file names under `root`) and says what made it (`about`, JSON)."""
+    root = Path(root)
+    part = root / f"{INDEX_NAME}.part"
+    part.write_text(json.dumps({"format": FORMAT, "splits": splits, "about": about}, indent=1), encoding="utf-8")
+    os.replace(part, root / INDEX_NAME)
+
+
+def read_index(root: str | Path) -> dict:
+    """The content of `table.json`. Raises FileNotFoundError or ValueError with the remedy in the message."""
+    path = Path(root) / INDEX_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"no frame table at '{root}' ({INDEX_NAME} is missing): make one with script/prepare.py")
+    index = json.loads(path.read_text(encoding="utf-8"))
+    if index.get("format") != FORMAT:
+        raise ValueError(f"the table at '{root}' has format {index.get('format')}, this version reads {FORMAT}: prepare it again")
+    return index
+
+
+class FrameTable:
+    """One split of a table, memory-mapped: labels by rows, pictures one at a time.
+
+    Raises FileNotFoundError where there is no table, ValueError for an unknown split or one without rows.
+    """
+
+    def __init__(self, root: str | Path, split: str):
+        index = read_index(root)
+        if split not in index["splits"]:
+            raise ValueError(f"the table at '{root}' has no split '{split}', it has {sorted(index['splits'])}")
+        files = [Path(root) / name for name in index["splits"][split]]
+        for file in files:
+            if not file.is_file():
+                raise FileNotFoundError(f"the table at '{root}' lacks its shard '{file.name}': prepare it again")
+        shards = [Dataset.from_file(str(file)) for file in files]
+        if not sum(len(shard) for shard in shards):
+            raise ValueError(f"split '{split}' of the table at '{root}' is empty: prepare it again with more data")
+        self.root, self.split, self.about = Path(root), split, index["about"]
+        self._rows = concatenate_datasets(shards).with_format("arrow")
+        self._labels = self._rows.select_columns(list(LABELS))
+        self._images = self._rows.select_columns(["image"])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def column(self, name: str) -> np.ndarray:
+        """A whole column [rows, ...] as one array (not for pictures)."""
+        return _to_numpy(self._rows.data.column(name), name)
+
+    def labels(self, rows: Int[np.ndarray, "n"] | list[int]) -> dict[str, np.ndarray]:
+        """Every numeric column of the given rows, [n, ...] each."""
+        picked = self._labels[list(map(int, rows))]
+        return {name: _to_numpy(picked.column(name), name) for name in LABELS}
+
+    def image_bytes(self, row: int) -> bytes:
+        """The encoded picture of a row."""
+        return self._images[int(row)].column("image")[0].as_py()
+
+    def image(self, row: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The decoded picture of a row, RGB. Raises ValueError naming table, row and sequence when it does not decode."""
+        picture = cv2.imdecode(np.frombuffer(self.image_bytes(row), np.uint8), cv2.IMREAD_COLOR_RGB)
+        if picture is None:
+            sequence = self._rows.data.column("sequence")[int(row)].as_py()
+            raise ValueError(f"the picture of row {row} (sequence {sequence}) in the table at '{self.root}' does not decode")
+        return picture
+
+    def sequence_starts(self) -> Int[np.ndarray, "rows"]:
+        """For every row the first row of its sequence."""
+        codes = self._rows.data.column("sequence").combine_chunks().dictionary_encode().indices.to_numpy()
+        new = np.flatnonzero(np.diff(codes, prepend=-1))
+        return np.repeat(new, np.diff(np.append(new, len(codes))))
+
+
+def _to_numpy(column: pa.ChunkedArray, name: str) -> Float[np.ndarray, "..."]:
+    shape = COLUMNS[name][1]
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks)
+    if shape:
+        array = array.flatten()
+    values = array.to_numpy(zero_copy_only=False)
+    return values.reshape(-1, *shape)
