@@ -4,9 +4,9 @@ torchvision registers its operators from a library that links CUDA. Where torch 
 `import torchvision` dies with "operator torchvision::nms does not exist"; so do timm and the `accelerate` command, which import it.
 Declaring the two operators' schemas before torchvision's first import is enough, since nothing here calls them.
 
-`install` places a hook that does this just before torchvision is imported, and only if `torch.version.cuda is None`. Importing tempohand
-installs it; `python -c 'from tempohand.compat import main; main()'` writes a .pth file into this environment's site-packages so that commands of other packages
-(`accelerate launch`) have it too.
+`install` places a hook that does this just before torchvision is imported, and only for that pair of builds. Importing tempohand
+installs it; `python -c 'from tempohand.compat import main; main()'` writes a .pth file into this environment's site-packages so that
+commands of other packages (`accelerate launch`) have it too.
 """
 
 import importlib.abc
