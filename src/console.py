@@ -1,0 +1,38 @@
+"""What every command does with a user's mistake: one clear line on stderr and exit code 2, no traceback."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+TRACEBACK_VARIABLE = "TEMPOHAND_TRACEBACK"
+# What a user's input causes. Anything else is this program's fault and keeps its traceback.
+USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+
+
+def run_clearly(main: Callable[P, R]) -> Callable[P, R]:
+    """Decorator of a command's main function: a user's error leaves as one line on stderr and exit code 2.
+
+    Under Hydra it goes inside, nearest to the function (`@hydra.main(...)` above `@run_clearly`), since Hydra reports exceptions itself.
+    With TEMPOHAND_TRACEBACK=1 in the environment exceptions pass through. An interrupt exits with 130, as shells expect.
+    """
+
+    @functools.wraps(main)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if os.environ.get(TRACEBACK_VARIABLE, "0") not in ("", "0"):
+            return main(*args, **kwargs)
+        try:
+            return main(*args, **kwargs)
+        except USER_ERRORS as error:
+            line = " ".join(str(error).split()) or type(error).__name__
+            print(f"error: {line} ({TRACEBACK_VARIABLE}=1 shows where)", file=sys.stderr)
+            raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise SystemExit(130) from None
+
+    return run

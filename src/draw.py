@@ -1,0 +1,86 @@
+"""Skeletons, boxes and captions on pictures: RGB uint8, drawn in place, anti-aliased, pixel centres at integers."""
+
+import itertools
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from numpy import ndarray
+
+from tempohand.skeleton import BONES, FINGER_COLOURS, JOINT_NAMES
+
+RGB = tuple[int, int, int]
+OUTLINE: RGB = (20, 20, 24)
+_SHIFT = 4  # OpenCV takes fixed-point coordinates with this many fractional bits
+_FARTHEST_PX = 20_000.0  # a joint beyond this is not drawn: fixed point would overflow
+
+
+def _fixed(point) -> tuple[int, int]:
+    return int(round(float(point[0]) * (1 << _SHIFT))), int(round(float(point[1]) * (1 << _SHIFT)))
+
+
+def finger_colours() -> list[RGB]:
+    """One RGB colour for each of the 21 joints: its finger's."""
+    return [FINGER_COLOURS[name.split("_")[0]] for name in JOINT_NAMES]
+
+
+def draw_skeleton(
+    picture: UInt8[ndarray, "h w 3"],
+    joints2d_px: Float[ndarray, "21 2"],
+    colours: RGB | list[RGB] | None = None,
+    thickness: float = 2.0,
+    *,
+    mask: Bool[ndarray, "21"] | None = None,
+) -> UInt8[ndarray, "h w 3"]:
+    """Draws the 21 joints (px, OP order) and their bones into `picture`, RGB, and returns it.
+
+    colours: one RGB triple for all, one for each joint, or None for a colour a finger; a bone takes its child's. A dark outline keeps
+    the lines readable on any ground. A joint that `mask` excludes, that is not finite or that lies far outside is left out.
+    """
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.flags["C_CONTIGUOUS"]:
+        raise ValueError(f"a picture to draw on is contiguous uint8 [h, w, 3], not {picture.dtype} {picture.shape}")
+    joints = np.asarray(joints2d_px, np.float64)
+    assert joints.shape == (len(JOINT_NAMES), 2), f"expected 21 joints of 2 coordinates, got {joints.shape}"
+    if colours is None:
+        colours = finger_colours()
+    elif not isinstance(colours, list):
+        colours = [colours] * len(joints)
+    shown = np.isfinite(joints).all(axis=1) & (np.abs(np.nan_to_num(joints)) < _FARTHEST_PX).all(axis=1)
+    if mask is not None:
+        shown &= np.asarray(mask, bool)
+
+    line = max(1, round(thickness))
+    radius = round(0.9 * max(thickness, 1.0) * (1 << _SHIFT))
+    outline = round(0.6 * max(thickness, 1.0) * (1 << _SHIFT))
+    bones = [(parent, child) for parent, child in BONES if shown[parent] and shown[child]]
+    for parent, child in bones:
+        cv2.line(picture, _fixed(joints[parent]), _fixed(joints[child]), OUTLINE, line + 2, cv2.LINE_AA, _SHIFT)
+    for joint in np.flatnonzero(shown):
+        cv2.circle(picture, _fixed(joints[joint]), radius + outline, OUTLINE, -1, cv2.LINE_AA, _SHIFT)
+    for parent, child in bones:
+        cv2.line(picture, _fixed(joints[parent]), _fixed(joints[child]), colours[child], line, cv2.LINE_AA, _SHIFT)
+    for joint in np.flatnonzero(shown):
+        cv2.circle(picture, _fixed(joints[joint]), radius, colours[joint], -1, cv2.LINE_AA, _SHIFT)
+    return picture
+
+
+def draw_box(
+    picture: UInt8[ndarray, "h w 3"], box: Float[ndarray, "4"], colour: RGB = (255, 255, 255), thickness: int = 1
+) -> UInt8[ndarray, "h w 3"]:
+    """Draws an xyxy box (px) into `picture` and returns it."""
+    low, high = np.asarray(box, np.float64).clip(-_FARTHEST_PX, _FARTHEST_PX).reshape(2, 2)
+    cv2.rectangle(picture, _fixed(low), _fixed(high), colour, thickness, cv2.LINE_AA, _SHIFT)
+    return picture
+
+
+def draw_caption(
+    picture: UInt8[ndarray, "h w 3"], text: str, corner: tuple[int, int] = (4, 4), colour: RGB = (255, 255, 255), scale: float = 0.45
+) -> UInt8[ndarray, "h w 3"]:
+    """Writes one line of text (ASCII), its upper left at `corner` (x, y), outlined so that it reads on any ground; returns `picture`."""
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    (_, height), _ = cv2.getTextSize(text, font, scale, 1)
+    x, y = corner[0], corner[1] + height
+    for dx, dy in itertools.product((-1, 0, 1), repeat=2):  # a bolder weight would also advance further, and no longer fit the text
+        cv2.putText(picture, text, (x + dx, y + dy), font, scale, OUTLINE, 1, cv2.LINE_AA)
+    cv2.putText(picture, text, (x, y), font, scale, colour, 1, cv2.LINE_AA)
+    return picture

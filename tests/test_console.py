@@ -1,0 +1,53 @@
+import pytest
+
+from tempohand.console import run_clearly
+
+
+def failing(error: BaseException):
+    @run_clearly
+    def main():
+        raise error
+
+    return main
+
+
+@pytest.fixture(autouse=True)
+def no_traceback_variable(monkeypatch):
+    monkeypatch.delenv("TEMPOHAND_TRACEBACK", raising=False)
+
+
+@pytest.mark.parametrize("error", [ValueError("box 3\n  is empty"), FileNotFoundError("box 3 is empty")])
+def test_a_users_error_is_one_line_and_exit_code_2(error, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        failing(error)()
+    assert exit_.value.code == 2
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert streams.err == "error: box 3 is empty (TEMPOHAND_TRACEBACK=1 shows where)\n"
+
+
+def test_a_fault_of_the_program_keeps_its_traceback():
+    with pytest.raises(RuntimeError, match="broken"):
+        failing(RuntimeError("broken"))()
+
+
+def test_an_interrupt_exits_as_shells_expect(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        failing(KeyboardInterrupt())()
+    assert exit_.value.code == 130
+
+
+def test_the_variable_brings_the_traceback_back(monkeypatch):
+    monkeypatch.setenv("TEMPOHAND_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="empty"):
+        failing(ValueError("empty"))()
+
+
+def test_arguments_and_result_pass_through():
+    @run_clearly
+    def main(a, *, b):
+        """Adds."""
+        return a + b
+
+    assert main(1, b=2) == 3
+    assert main.__doc__ == "Adds."

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from tempohand.draw import draw_box, draw_caption, draw_skeleton, finger_colours
+from tempohand.skeleton import BONES
+
+
+@pytest.fixture
+def joints():
+    finger, step = np.divmod(np.arange(20), 4)
+    fingers = np.stack([20.0 + 20.0 * finger, 80.0 - 15.0 * step], axis=1)
+    return np.concatenate([[[60.0, 110.0]], fingers])
+
+
+def blank():
+    return np.full((128, 128, 3), 127, np.uint8)
+
+
+def test_joints_and_bones_show_their_colours(joints):
+    picture = draw_skeleton(blank(), joints, thickness=3)
+    colours = finger_colours()
+    for joint, (x, y) in enumerate(joints):
+        assert tuple(picture[int(y), int(x)]) == colours[joint]
+    for parent, child in BONES:
+        if parent:  # the bones of the palm cross one another
+            x, y = (joints[parent] + joints[child]) / 2
+            assert np.abs(picture[int(y), int(x)].astype(int) - colours[child]).max() < 80
+
+
+def test_it_draws_in_place_and_near_the_skeleton_only(joints):
+    picture = blank()
+    assert draw_skeleton(picture, joints, (255, 0, 0)) is picture
+    changed = (picture != 127).any(axis=-1)
+    assert 200 < changed.sum() < 0.4 * changed.size
+    assert not changed[:25].any() and not changed[:, :8].any()
+
+
+def test_half_a_pixel_is_seen(joints):
+    assert (draw_skeleton(blank(), joints) != draw_skeleton(blank(), joints + 0.5)).any()
+
+
+def test_joints_without_a_place_are_left_out(joints):
+    hidden = np.zeros(21, bool)
+    assert (draw_skeleton(blank(), joints, mask=hidden) == 127).all()
+    assert (draw_skeleton(blank(), np.full((21, 2), np.nan)) == 127).all()
+    assert (draw_skeleton(blank(), np.full((21, 2), 1e12)) == 127).all()
+    some = joints.copy()
+    some[4] = np.inf
+    visible = np.ones(21, bool)
+    visible[4] = False
+    assert (draw_skeleton(blank(), some) == draw_skeleton(blank(), joints, mask=visible)).all()
+
+
+def test_a_picture_of_another_kind_is_refused(joints):
+    with pytest.raises(ValueError, match="contiguous uint8"):
+        draw_skeleton(np.zeros((8, 8, 3)), joints)
+    with pytest.raises(ValueError, match="contiguous uint8"):
+        draw_skeleton(np.zeros((3, 8, 8), np.uint8).transpose(1, 2, 0), joints)
+
+
+def test_box_and_caption():
+    picture = draw_box(blank(), np.array([10.0, 20.0, 50.0, 60.0]), (255, 0, 0))
+    assert np.abs(picture[20, 30].astype(int) - (255, 0, 0)).max() < 30  # anti-aliased
+    assert tuple(picture[40, 30]) == (127, 127, 127)
+    picture = draw_caption(blank(), "12 mm")
+    assert (picture[:20] == 255).all(axis=-1).any() and (picture[40:] == 127).all()
