@@ -1,0 +1,59 @@
+"""The console command `tempohand`: what a user of a trained network types. Sub-commands are modules, imported when they are run.
+
+A sub-command's arguments module has add_arguments(parser) and imports nothing heavy; its run module has run(arguments).
+"""
+
+import argparse
+import importlib
+import sys
+from typing import NamedTuple, NoReturn
+
+from tempohand.console import run_clearly
+
+
+class Command(NamedTuple):
+    """A sub-command: one line for the list, the module with its add_arguments, the module with its run."""
+
+    summary: str
+    arguments: str
+    run: str
+
+
+COMMANDS = {
+    "predict": Command("3D hands in a video, a picture or a folder", "tempohand.inference.arguments", "tempohand.inference.predict"),
+    "detector-model": Command(
+        "make the model file of predict --detect from a mediapipe wheel", "tempohand.inference.detector", "tempohand.inference.detector"
+    ),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def make_parser(name: str | None = None) -> argparse.ArgumentParser:
+    """The command's parser; of the sub-commands only `name` gets its arguments, the others are listed."""
+    parser = _Parser(
+        prog="tempohand",
+        description="3D hands from ordinary video.",
+        epilog="tempohand COMMAND --help has a command's arguments and examples.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for each, command in COMMANDS.items():
+        added = commands.add_parser(
+            each, help=command.summary, description=command.summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if each == name:
+            importlib.import_module(command.arguments).add_arguments(added)
+    return parser
+
+
+@run_clearly
+def main(argv: list[str] | None = None) -> None:
+    """Entry point. Bad input leaves one line on stderr and exit code 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = make_parser(next((word for word in argv if word in COMMANDS), None)).parse_args(argv)
+    importlib.import_module(COMMANDS[arguments.command].run).run(arguments)

@@ -1,0 +1,68 @@
+"""The command line of `tempohand predict`. Imports nothing heavy, so that --help is instant."""
+
+import argparse
+
+DESCRIPTION = """Predicts 3D hands in a video, a picture or a folder of pictures with a trained network.
+
+Writes into --out: predictions.npz (everything), predictions.json (without vertices) and the overlay. docs/predict.md has all formats."""
+
+EXAMPLES = """examples:
+  one hand in a picture, a left one:
+    tempohand predict hand.jpg --checkpoint outputs/run/checkpoint/best --box 310,120,520,400 --side left
+  a video with one box a frame, from a camera of known focal length:
+    tempohand predict clip.mp4 --checkpoint outputs/run/checkpoint/best --boxes boxes.npz --focal 1050
+  a video, hands found by MediaPipe (pip install 'tempohand[detect]'; tempohand detector-model makes its model file, once):
+    tempohand predict clip.mp4 --checkpoint outputs/run/checkpoint/best --detect
+  a folder of frames of one sequence:
+    tempohand predict frames/ --checkpoint outputs/run/checkpoint/best --boxes boxes.csv --fps 30"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `tempohand predict`."""
+    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
+    parser.add_argument(
+        "input", metavar="INPUT", help="a video, a picture, or a folder of pictures (sorted by name; independent unless --fps is given)"
+    )
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="DIR", help="checkpoint directory of a trained network (model.safetensors and config.json)"
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder for the results (default: INPUT's name with -hands, in the working directory)")
+
+    boxes = parser.add_argument_group("where the hands are (one of these)").add_mutually_exclusive_group(required=True)
+    boxes.add_argument(
+        "--boxes", metavar="FILE", help="boxes per frame: .npz (box_xyxy, detected), .json or .csv (frame,x0,y0,x1,y1[,side[,hand]])"
+    )
+    boxes.add_argument(
+        "--box",
+        metavar="X0,Y0,X1,Y1",
+        help="one box in pixels, around the hand's 21 joints without a margin, for every frame (--box=... if X0 is negative)",
+    )
+    boxes.add_argument("--detect", action="store_true", help="find hands with MediaPipe (optional dependency)")
+
+    hands = parser.add_argument_group("hands over time")
+    hands.add_argument(
+        "--side", choices=("right", "left"), help="side of every hand, whatever boxes or detector say (default: theirs, else right)"
+    )
+    hands.add_argument(
+        "--max-gap", type=int, default=None, metavar="N", help="frames that a hand may be missing before its history is cut (default 5)"
+    )
+    hands.add_argument(
+        "--smooth", type=float, default=None, metavar="W", help="weight of the box before, 0 to below 1 (default 0.3 with --detect, else 0)"
+    )
+    hands.add_argument("--max-hands", type=int, default=None, metavar="N", help="most hands that --detect looks for in a frame (default 4)")
+    hands.add_argument("--detector-model", metavar="FILE.task", help="MediaPipe's hand model (default hand_landmarker.task)")
+    hands.add_argument("--fps", type=float, metavar="RATE", help="makes a folder's pictures the frames of one sequence")
+
+    camera = parser.add_argument_group("camera (depth scales with the focal length)")
+    camera.add_argument("--focal", type=float, metavar="PX", help="focal length in pixels of the input (default: the picture's diagonal)")
+    camera.add_argument("--fov", type=float, metavar="DEG", help="or the field of view across the picture's longer side, in degrees")
+    camera.add_argument("--princpt", metavar="CX,CY", help="principal point in pixels (default: the picture's centre)")
+
+    output = parser.add_argument_group("output")
+    output.add_argument("--no-overlay", action="store_true", help="do not draw the hands over the input")
+    output.add_argument("--opacity", type=float, default=None, metavar="A", help="of the drawn mesh, 0 to 1 (default 0.75)")
+    output.add_argument("--obj", action="store_true", help="also write every hand's mesh as .obj")
+
+    run = parser.add_argument_group("computing")
+    run.add_argument("--batch-size", type=int, default=32, metavar="N", help="hands per network pass (default %(default)s)")
+    run.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")

@@ -1,0 +1,116 @@
+"""Hand boxes by MediaPipe's hand landmarker (optional: `pip install 'tempohand[detect]'`), and its model file made from a wheel.
+
+MediaPipe's wheels ship no model any more; that of 0.10.21 holds the two networks (Apache-2.0) that the landmarker's .task file consists of:
+an uncompressed zip with fixed names.
+"""
+
+import argparse
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from tempohand.inference.source import Frame, Source
+from tempohand.inference.tracker import Detection
+
+DEFAULT_MODEL = "hand_landmarker.task"
+MAX_HANDS = 4
+# name in the .task file -> file in the wheel of mediapipe 0.10.21
+_MODEL_PARTS = {
+    "hand_detector.tflite": "mediapipe/modules/palm_detection/palm_detection_full.tflite",
+    "hand_landmarks_detector.tflite": "mediapipe/modules/hand_landmark/hand_landmark_full.tflite",
+}
+_ALIGNMENT = 16  # bytes: networks that lie so are used in place, others are copied with a warning
+_ZIP_HEADER = 30  # bytes of a zip entry's header before its name
+_WHEEL = "pip download --no-deps --dest . mediapipe==0.10.21 (for another Python add --python-version 3.11 --only-binary=:all:)"
+
+
+def build_model(wheel: str | Path, out: str | Path) -> Path:
+    """Makes the landmarker's .task file from a mediapipe 0.10.21 wheel. Raises FileNotFoundError or ValueError when the wheel is not that."""
+    wheel, out = Path(wheel), Path(out)
+    if not wheel.is_file():
+        raise FileNotFoundError(f"there is no wheel '{wheel}': get it by {_WHEEL}")
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            parts = {name: archive.read(path) for name, path in _MODEL_PARTS.items()}
+    except zipfile.BadZipFile:
+        raise ValueError(f"'{wheel}' is not a wheel (not a zip file): get one by {_WHEEL}") from None
+    except KeyError as error:
+        raise ValueError(f"'{wheel}' has no hand networks ({error.args[0]}): get mediapipe 0.10.21's by {_WHEEL}") from None
+    part = out.with_name(f"{out.name}.part")
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in parts.items():
+            info = zipfile.ZipInfo(name)  # its fixed date makes the file reproducible
+            gap = -(archive.fp.tell() + _ZIP_HEADER + len(name) + 4) % _ALIGNMENT
+            info.extra = b"\xff\xff" + gap.to_bytes(2, "little") + bytes(gap)
+            archive.writestr(info, data)
+    os.replace(part, out)
+    return out
+
+
+class HandDetector:
+    """MediaPipe's hand landmarker as a source of boxes: bounds of its 21 landmarks, with the side that it sees.
+
+    A video is tracked from frame to frame, independent pictures are looked at one by one. Raises ValueError saying what to install when mediapipe
+    is missing or too old, FileNotFoundError when its model file is. Use as a context manager.
+    """
+
+    def __init__(self, model: str | Path = DEFAULT_MODEL, *, video: bool, max_hands: int = MAX_HANDS):
+        try:
+            import mediapipe
+            from mediapipe.tasks.python import BaseOptions, vision
+        except ImportError as error:
+            raise ValueError(f"--detect needs mediapipe ({error}): pip install 'tempohand[detect]', or give --boxes or --box") from error
+        if mediapipe.__version__.startswith("0."):  # they name the sides as in a mirror
+            raise ValueError(f"--detect needs mediapipe 1.2 or newer, this is {mediapipe.__version__}: pip install -U 'mediapipe>=1.2'")
+        if not Path(model).is_file():
+            raise FileNotFoundError(f"there is no hand model '{model}': {_WHEEL}, then: tempohand detector-model {model} --wheel THE_WHEEL")
+        mode = vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE
+        options = vision.HandLandmarkerOptions(
+            base_options=BaseOptions(model_asset_path=str(model)), num_hands=max_hands, running_mode=mode
+        )
+        try:
+            self._landmarker = vision.HandLandmarker.create_from_options(options)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"mediapipe does not take '{model}' as a hand model ({error}): make it anew by tempohand detector-model"
+            ) from error
+        self._mediapipe, self._video, self._time_ms = mediapipe, video, -1
+
+    def __enter__(self) -> "HandDetector":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        self._landmarker.close()
+
+    def check(self, source: Source) -> None:
+        """Nothing to hold against the input."""
+
+    def detect(self, frame: Frame) -> list[Detection]:
+        """The hands of a frame; those whose landmarks lie outside the picture are left out."""
+        picture = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame.image))
+        if self._video:
+            self._time_ms = max(self._time_ms + 1, round(frame.time * 1000))
+            result = self._landmarker.detect_for_video(picture, self._time_ms)
+        else:
+            result = self._landmarker.detect(picture)
+        size, detections = np.array(frame.size), []
+        for landmarks, handedness in zip(result.hand_landmarks, result.handedness):
+            pixels = np.array([[point.x, point.y] for point in landmarks]) * size - 0.5  # to pixel centres
+            low, high = pixels.min(axis=0), pixels.max(axis=0)
+            if (high > low).all() and (high >= 0).all() and (low <= size - 1).all():
+                detections.append(Detection(np.concatenate([low, high]), is_right=handedness[0].category_name == "Right"))
+        return detections
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `tempohand detector-model`."""
+    parser.add_argument("out", metavar="OUT.task", help=f"the model file to write; predict --detect looks for {DEFAULT_MODEL}")
+    parser.add_argument("--wheel", required=True, metavar="FILE.whl", help=f"a wheel of mediapipe 0.10.21: {_WHEEL}".replace("%", "%%"))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """`tempohand detector-model`."""
+    path = build_model(arguments.wheel, arguments.out)
+    print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
