@@ -1,0 +1,52 @@
+"""Which frames a number is about: how much of the hand is hidden, how far away it is; and which process evaluates which sequences."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+from torch import Tensor
+
+ALL = "all"
+HIDDEN_CURVE_EDGES = tuple(edge / 10 for edge in range(11))
+# Depth of the true wrist, mm.
+DISTANCE_MM = {"near_0_400mm": (0.0, 400.0), "middle_400_700mm": (400.0, 700.0), "far_700mm_up": (700.0, float("inf"))}
+HIDDEN = {
+    "hidden_0_25": (0.0, 0.25),  # some, but less than a quarter
+    "hidden_25_50": (0.25, 0.5),
+    "hidden_50_75": (0.5, 0.75),
+    "hidden_75_100": (0.75, float("inf")),
+    "hidden_50": (0.5, float("inf")),
+}
+SPLITS = (ALL, "hidden_0", *HIDDEN, *DISTANCE_MM)
+CURVE = tuple(f"curve_{place}" for place in range(len(HIDDEN_CURVE_EDGES) - 1))
+
+
+def split_frames(hidden: Float[Tensor, "n"], depth: Float[Tensor, "n"]) -> dict[str, Bool[Tensor, "n"]]:
+    """The frames of each split. hidden: fraction covered, nan unknown; depth: of the true wrist in mm, nan unknown.
+
+    hidden_0 is nothing hidden at all, hidden_0_25 more than that and less than a quarter, hidden_50 a half or more; other bounds
+    include the lower one. A frame of unknown fraction or depth is in none of the splits that need it.
+    """
+    splits = {ALL: torch.ones_like(hidden, dtype=torch.bool), "hidden_0": hidden == 0}
+    for name, (low, high) in HIDDEN.items():
+        splits[name] = (hidden >= low) & (hidden < high) & (hidden > 0)
+    for name, (low, high) in DISTANCE_MM.items():
+        splits[name] = (depth >= low) & (depth < high)
+    return splits
+
+
+def curve_frames(hidden: Float[Tensor, "n"]) -> dict[str, Bool[Tensor, "n"]]:
+    """The frames of each tenth of the hidden fraction, lower bound included, 1 in the last."""
+    edges = HIDDEN_CURVE_EDGES
+    place = torch.bucketize(hidden.nan_to_num(-1.0), torch.tensor(edges[1:-1], dtype=hidden.dtype), right=True)
+    return {name: (place == i) & (hidden >= 0) for i, name in enumerate(CURVE)}
+
+
+def share_of_sequences(lengths: Int[ndarray, "n"] | list[int], rank: int, world: int) -> list[int]:
+    """The sequences that process `rank` of `world` evaluates whole: the longest first, each to the process with the least work so far."""
+    load, mine = [0] * world, []
+    for sequence in sorted(range(len(lengths)), key=lambda i: (-int(lengths[i]), i)):
+        process = load.index(min(load))
+        load[process] += int(lengths[sequence])
+        if process == rank:
+            mine.append(sequence)
+    return sorted(mine)

@@ -1,0 +1,179 @@
+import math
+
+import numpy as np
+import pytest
+import roma
+import torch
+from scipy.linalg import orthogonal_procrustes
+from scipy.spatial.transform import Rotation
+
+from tempohand.evaluation import metrics
+
+
+def random_hands(count, seed, offset=(10.0, -20.0, 500.0)):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 21, 3, generator=generator, dtype=torch.float64) * 40 + torch.tensor(offset, dtype=torch.float64)
+
+
+@pytest.fixture
+def pair():
+    return random_hands(9, 0), random_hands(9, 1)
+
+
+@pytest.fixture
+def mask():
+    chosen = torch.rand(9, 21, generator=torch.Generator().manual_seed(2)) < 0.7
+    chosen[0] = True
+    chosen[1] = False
+    chosen[2] = False
+    chosen[2, :2] = True  # too few for an alignment
+    return chosen
+
+
+def with_rubbish(true, mask):
+    return true.masked_fill(~mask[..., None], float("nan"))
+
+
+def naive_similarity(source, target, allow_reflection):
+    """Arun / Umeyama by scipy: the best similarity, by search over both determinants."""
+    source_centred, target_centred = source - source.mean(0), target - target.mean(0)
+    rotation, scale = orthogonal_procrustes(source_centred, target_centred)
+    scale /= (source_centred**2).sum()
+    if np.linalg.det(rotation) < 0 and not allow_reflection:
+        turn = Rotation.align_vectors(target_centred, source_centred)[0]
+        turned = turn.apply(source_centred)
+        return turned * ((turned * target_centred).sum() / (source_centred**2).sum()) + target.mean(0)
+    return source_centred @ rotation * scale + target.mean(0)
+
+
+def naive(predicted, true, mask, error, least=1):
+    values = []
+    for p, t, m in zip(predicted.numpy(), true.numpy(), mask.numpy()):
+        values.append(error(p[m], t[m]) if m.sum() >= least else None)
+    return values
+
+
+def same(errors, expected):
+    assert errors.value.dtype == torch.float64
+    assert errors.valid.tolist() == [value is not None for value in expected]
+    for got, value in zip(errors.value.tolist(), expected):
+        if value is not None:
+            assert got == pytest.approx(value, rel=1e-9, abs=1e-9)
+
+
+def mean_distance(p, t):
+    return np.mean([math.dist(a, b) for a, b in zip(p, t)])
+
+
+def test_mpjpe_is_the_mean_distance_of_valid_joints(pair, mask):
+    predicted, true = pair
+    same(metrics.mpjpe(predicted, with_rubbish(true, mask), mask), naive(predicted, true, mask, mean_distance))
+
+
+def test_root_error_is_the_wrists_distance(pair, mask):
+    predicted, true = pair
+    expected = [math.dist(p[0], t[0]) if m[0] else None for p, t, m in zip(predicted.tolist(), true.tolist(), mask.tolist())]
+    same(metrics.root_error(predicted, with_rubbish(true, mask), mask), expected)
+
+
+def test_mpjpe_root_needs_the_wrist_and_ignores_translation(pair, mask):
+    predicted, true = pair
+    rooted = mask & mask[:, :1]
+    expected = naive(predicted - predicted[:, :1], true - true[:, :1], rooted, mean_distance)
+    assert None in expected
+    same(metrics.mpjpe_root(predicted, with_rubbish(true, mask), mask), expected)
+    moved = predicted + torch.randn(9, 1, 3, dtype=torch.float64) * 300
+    same(metrics.mpjpe_root(moved, true, mask), expected)
+
+
+@pytest.mark.parametrize("allow_reflection", [False, True])
+def test_pa_mpjpe_is_scipys_alignment_of_the_valid_joints(pair, mask, allow_reflection):
+    predicted, true = pair
+    expected = naive(
+        predicted, true, mask, lambda p, t: mean_distance(naive_similarity(p, t, allow_reflection), t), least=metrics.MIN_PROCRUSTES_JOINTS
+    )
+    assert None in expected
+    same(metrics.pa_mpjpe(predicted, with_rubbish(true, mask), mask, allow_reflection=allow_reflection), expected)
+
+
+def test_pa_mpjpe_forgives_similarities_and_only_the_official_form_forgives_mirrors(pair):
+    _, true = pair
+    everything = torch.ones(9, 21, dtype=torch.bool)
+    turn = roma.random_rotmat(9, dtype=torch.float64)
+    similar = 0.3 * true @ turn.mT + torch.randn(9, 1, 3, dtype=torch.float64) * 100
+    assert metrics.pa_mpjpe(similar, true, everything).value.max() < 1e-9
+    mirrored = similar * torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
+    assert metrics.pa_mpjpe(mirrored, true, everything).value.min() > 10
+    assert metrics.pa_mpjpe(mirrored, true, everything, allow_reflection=True).value.max() < 1e-9
+
+
+def test_mpvpe_root_subtracts_each_hands_own_wrist(pair):
+    predicted, true = pair
+    vertices = torch.randn(2, 9, 778, 3, dtype=torch.float64) * 50
+    valid = torch.arange(9) % 3 > 0
+    errors = metrics.mpvpe_root(predicted, vertices[0], true, vertices[1].masked_fill(~valid[:, None, None], float("nan")), valid)
+    p, t = (vertices[0] - predicted[:, :1]).numpy(), (vertices[1] - true[:, :1]).numpy()
+    same(errors, [mean_distance(p[i], t[i]) if valid[i] else None for i in range(9)])
+
+
+def test_accel_error_is_vibes_on_consecutive_triples(pair, mask):
+    predicted, true = pair
+    mask = mask | (torch.arange(9) > 2)[:, None]
+    mask[5, 3:] = False
+    frame = torch.tensor([0, 1, 2, 3, 4, 5, 6, 9, 10])  # a gap after the seventh
+    p, t, m = predicted.numpy(), true.numpy(), mask.numpy()
+    expected = [None] * 9
+    for i in range(1, 8):
+        if frame[i] - frame[i - 1] != 1 or frame[i + 1] - frame[i] != 1:
+            continue
+        difference = (p[i - 1] - 2 * p[i] + p[i + 1]) - (t[i - 1] - 2 * t[i] + t[i + 1])
+        joints = [j for j in range(21) if m[i - 1, j] and m[i, j] and m[i + 1, j]]
+        if joints:
+            expected[i] = np.mean([np.linalg.norm(difference[j]) for j in joints])
+    assert expected[6] is None and expected[7] is None and expected[4] is not None and expected[1] is None
+    same(metrics.accel_error(predicted, with_rubbish(true, mask), mask, frame), expected)
+
+
+def test_accel_error_ignores_constant_velocity_and_counts_steps_of_the_table(pair):
+    predicted, true = pair
+    everything = torch.ones(9, 21, dtype=torch.bool)
+    frame = 3 * torch.arange(9)
+    drifting = true + torch.arange(9)[:, None, None] * torch.tensor([5.0, -2.0, 9.0], dtype=torch.float64) + 40
+    errors = metrics.accel_error(drifting, true, everything, frame)
+    assert errors.valid.tolist() == [False, *[True] * 7, False]
+    assert errors.value.max() < 1e-9
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_short_sequences_have_no_acceleration(count):
+    hands = random_hands(count, 0)
+    errors = metrics.accel_error(hands, hands, torch.ones(count, 21, dtype=torch.bool), torch.arange(count))
+    assert errors.valid.shape == (count,) and not errors.valid.any()
+
+
+def test_auc_is_the_trapezoid_of_every_joints_curve(pair, mask):
+    predicted, true = pair
+    predicted = true + 0.4 * (predicted - true)
+    distance, known = metrics.joint_errors_root(predicted, with_rubbish(true, mask), mask)
+    d, k = distance.numpy(), known.numpy()
+    thresholds = np.linspace(0, 50, 100)
+    areas = []
+    for joint in range(21):
+        if k[:, joint].any():
+            curve = [np.mean([d[i, joint] <= tau for i in range(9) if k[i, joint]]) for tau in thresholds]
+            areas.append(np.trapezoid(curve, thresholds) / 50)
+    assert 0.05 < np.mean(areas) < 0.95
+    assert metrics.auc(*metrics.pck_hits(distance, known)) == pytest.approx(np.mean(areas), rel=1e-12)
+
+
+def test_auc_of_perfect_hands_is_1_and_of_none_nan():
+    perfect = metrics.pck_hits(torch.zeros(4, 21, dtype=torch.float64), torch.ones(4, 21, dtype=torch.bool))
+    assert metrics.auc(*perfect) == pytest.approx(1.0)
+    assert math.isnan(metrics.auc(*metrics.pck_hits(torch.zeros(4, 21, dtype=torch.float64), torch.zeros(4, 21, dtype=torch.bool))))
+
+
+def test_a_diverged_prediction_is_an_error_and_never_dropped(pair):
+    predicted, true = pair
+    predicted[3, 2, 1] = float("nan")
+    with pytest.raises(ValueError, match="1 of 9 predictions are not finite"):
+        metrics.mpjpe(predicted, true, torch.zeros(9, 21, dtype=torch.bool))

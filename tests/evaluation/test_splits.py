@@ -1,0 +1,42 @@
+import torch
+
+from tempohand.evaluation.splits import CURVE, SPLITS, curve_frames, share_of_sequences, split_frames
+
+
+def test_hidden_splits():
+    nan = float("nan")
+    hidden = torch.tensor([0.0, 1e-3, 0.25, 0.5, 0.74, 0.75, 1.0, nan])
+    splits = split_frames(hidden, torch.tensor([100.0, 400.0, 699.0, 700.0, 5000.0, nan, 0.0, 100.0]))
+    assert set(splits) == set(SPLITS)
+    frames = {name: chosen.nonzero()[:, 0].tolist() for name, chosen in splits.items()}
+    assert frames == {
+        "all": list(range(8)),
+        "hidden_0": [0],
+        "hidden_0_25": [1],
+        "hidden_25_50": [2],
+        "hidden_50_75": [3, 4],
+        "hidden_75_100": [5, 6],
+        "hidden_50": [3, 4, 5, 6],
+        "near_0_400mm": [0, 6, 7],
+        "middle_400_700mm": [1, 2],
+        "far_700mm_up": [3, 4],
+    }
+
+
+def test_the_curve_takes_each_known_frame_once():
+    hidden = torch.cat([torch.linspace(0, 1, 101), torch.tensor([float("nan")])])
+    frames = curve_frames(hidden)
+    assert tuple(frames) == CURVE
+    places = torch.stack(list(frames.values())).sum(dim=0)
+    assert places[:-1].eq(1).all() and places[-1] == 0
+    assert frames["curve_0"][0] and frames["curve_9"][100] and frames["curve_9"].sum() == 11
+
+
+def test_sequences_are_shared_out_whole_each_once_and_evenly():
+    lengths = [100, 1, 50, 50, 30, 90, 7, 7]
+    for world in (1, 2, 3, 12):
+        shares = [share_of_sequences(lengths, rank, world) for rank in range(world)]
+        assert sorted(sum(shares, [])) == list(range(8))
+        assert all(share == sorted(share) for share in shares)
+    loads = [sum(lengths[i] for i in share_of_sequences(lengths, rank, 3)) for rank in range(3)]
+    assert max(loads) - min(loads) <= 30
