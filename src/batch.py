@@ -94,6 +94,19 @@ class HandPrediction(_Tensors):
         return HandPrediction(**kept)
 
 
+@dataclass(frozen=True)
+class Term:
+    """An unreduced loss and where it counts. The mask has the value's leading axes."""
+
+    value: Float[Tensor, "..."]
+    mask: Bool[Tensor, "..."]
+
+    def __post_init__(self):
+        assert self.value.shape[: self.mask.ndim] == self.mask.shape, (
+            f"value {tuple(self.value.shape)} against mask {tuple(self.mask.shape)}"
+        )
+
+
 def concatenate(batches: list) -> "ClipBatch | HandTarget | HandPrediction":
     """Batches (all of one kind) joined along the first axis; `previous` is shifted with its clips."""
     first, offset, joined = batches[0], 0, {}

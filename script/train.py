@@ -1,0 +1,204 @@
+"""Trains either stage of any network: the only training loop there is.
+
+    python script/train.py --config-name=stage1-tiny
+    accelerate launch script/train.py --config-name=stage2-tiny init_from=outputs/stage1-tiny/checkpoint/best
+
+It knows a network by network(batch), network.criterion(prediction, batch) and network.load_pretrained(path). The order of samples depends
+on the optimizer step alone (data/loader.py), the learning rate too (training/optim.py): neither on the number of processes.
+"""
+
+import math
+import time
+from pathlib import Path
+
+import hydra
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from omegaconf import DictConfig, OmegaConf
+from timm.utils import ModelEmaV3
+from tqdm import tqdm
+
+from tempohand.console import run_clearly
+from tempohand.data.loader import ClipDataset, ClipSampling, TrainingOrder, evaluation_batches, training_batches
+from tempohand.data.photometric import Photometric
+from tempohand.data.table import FrameTable
+from tempohand.data.view import Augmentation, View
+from tempohand.model.registry import build_network, inherit_settings
+from tempohand.training.checkpoint import load_state, save_step, save_weights
+from tempohand.training.log import RunLog
+from tempohand.training.objective import combine
+from tempohand.training.optim import parameter_groups, warmup_cosine
+from tempohand.training.validation import Validation, evenly_spread
+
+
+def check(config: DictConfig) -> None:
+    """Refuses settings that contradict each other, before anything is loaded."""
+    stage2 = config.network.get("temporal") is not None
+    if config.network.num_frame != 1 and not stage2:
+        raise ValueError(f"network.num_frame={config.network.num_frame} contradicts Stage 1, which sees 1 frame: use a stage2-* config")
+    if config.network.num_frame < 2 and stage2:
+        raise ValueError(f"network.num_frame={config.network.num_frame} contradicts Stage 2, which sees 7 frames: use a stage1-* config")
+    if stage2 and not (config.init_from or config.resume):
+        raise ValueError("Stage 2 needs init_from=<Stage 1 checkpoint>, for example init_from=outputs/stage1-tiny/checkpoint/best")
+    if config.sampling.consecutive > 1 and config.optim.batch_size % config.sampling.consecutive:
+        raise ValueError(
+            f"optim.batch_size={config.optim.batch_size} is not a multiple of sampling.consecutive={config.sampling.consecutive}"
+        )
+
+
+@hydra.main(version_base="1.3", config_path="../config", config_name="stage1-tiny")
+@run_clearly
+def main(config: DictConfig) -> None:
+    check(config)
+    run = Path(config.out)
+
+    # ----- processes ---------------------------------------------------------------------------------------------------------------------
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=config.optim.accumulate,
+        log_with=config.tracker,
+        project_dir=run,
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    set_seed(config.seed + rank)
+    say = accelerator.print
+
+    def sum_over_processes(x: torch.Tensor) -> torch.Tensor:
+        return accelerator.reduce(x, "sum")
+
+    # ----- data --------------------------------------------------------------------------------------------------------------------------
+    settings = OmegaConf.to_container(config, resolve=True)
+    network_settings = settings["network"]
+    if config.init_from:
+        inherit_settings(network_settings, config.init_from, say)
+    colour = Photometric(**settings["view"]["augmentation"].pop("photometric"))
+    augmentation = Augmentation(photometric=colour, **settings["view"]["augmentation"])
+    view = View(network_settings["size"], network_settings["expansion"], augmentation)
+    num_frame, sampling = network_settings["num_frame"], ClipSampling(**settings["sampling"])
+    training = ClipDataset(FrameTable(config.data.root, config.data.train), view, num_frame, sampling, config.seed)
+    held_out = ClipDataset(FrameTable(config.data.root, config.data.validation), view, num_frame)
+    rows = training.training_rows()
+
+    # ----- network -----------------------------------------------------------------------------------------------------------------------
+    torch.manual_seed(config.seed)  # the same first weights on every process
+    network = build_network(network_settings)
+    if config.init_from:
+        for line in network.load_pretrained(config.init_from):
+            say(line)
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in network.parameters())
+    say(
+        f"{config.name}: {total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M trained, {num_frame} frame(s), {len(rows):,} training clips"
+    )
+    torch.manual_seed(config.seed + rank)
+    o = config.optim
+    optimizer = torch.optim.AdamW(parameter_groups(network, o.lr, o.backbone_lr, o.weight_decay), betas=(0.9, 0.99))
+    schedule = warmup_cosine(optimizer, o.warmup, o.steps)
+    average = ModelEmaV3(network, decay=o.ema, use_warmup=True, warmup_power=0.8) if o.ema else None
+    model, optimizer = accelerator.prepare(network, optimizer)
+    if average:
+        average.to(accelerator.device)
+
+    # ----- resume ------------------------------------------------------------------------------------------------------------------------
+    step, best = 0, math.inf
+    resume = run / "checkpoint" / "last" if config.resume == "auto" else config.resume
+    if resume and (config.resume != "auto" or Path(resume).exists()):
+        state = load_state(resume)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        if average:
+            average.module.load_state_dict(state["average"])
+        step, best = state["step"], state["best"]
+        torch.set_rng_state(state["rng"])
+        say(f"resumed from '{resume}' at step {step}")
+    log = RunLog(run, accelerator, OmegaConf.to_container(config, resolve=True), tracker=config.tracker is not None, step=step)
+
+    # ----- validation and checkpoints ------------------------------------------------------------------------------------------------------
+    validation_rows = evenly_spread(len(held_out), config.data.validation_rows)
+
+    def validate() -> dict[str, float]:
+        evaluated = average.module if average else network
+        evaluated.eval()
+        results = Validation()
+        with torch.no_grad():
+            for batch in evaluation_batches(held_out, validation_rows[rank::processes], o.batch_size, config.data.workers):
+                batch = batch.to(accelerator.device)
+                with accelerator.autocast():
+                    prediction = evaluated(batch)
+                    terms = evaluated.criterion(prediction, batch)
+                results.add(prediction, batch.target, terms)
+        network.train()
+        scores = results.means(sum_over_processes, settings["loss"])
+        say(f"step {step}: evaluated on {scores['n']:.0f} samples from all {processes} processes: " + results.line(scores))
+        return scores
+
+    def checkpoint_config(scores: dict) -> dict:
+        return {"network": network_settings, "stage": 1 if num_frame == 1 else 2, "step": step, "name": config.name, "scores": scores}
+
+    def save(scores: dict) -> None:
+        if not accelerator.is_main_process:
+            return
+        weights = (average.module if average else network).state_dict()
+        state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "step": step,
+                 "best": best, "rng": torch.get_rng_state(), "average": average.module.state_dict() if average else None}  # fmt: skip
+        save_step(run / "checkpoint", step, weights, checkpoint_config(scores), state, config.log.keep)
+
+    # ----- the loop ------------------------------------------------------------------------------------------------------------------------
+    order = TrainingOrder(
+        rows, o.batch_size // sampling.consecutive, rank=rank, world=processes, seed=config.seed, start=step * o.accumulate
+    )
+    batches = iter(training_batches(training, order, config.data.workers, pin_memory=accelerator.device.type == "cuda"))
+    network.train()
+    scores: dict = {}
+    bar = tqdm(initial=step, total=o.steps, desc=config.name, disable=not accelerator.is_main_process, mininterval=2.0)
+    clock, seen = time.perf_counter(), 0
+    while step < o.steps:
+        network.set_step(step, o.dropout_start)
+        for _ in range(o.accumulate):
+            batch = next(batches).to(accelerator.device, non_blocking=True)
+            with accelerator.accumulate(model):
+                with accelerator.autocast():
+                    prediction = model(batch)
+                    terms = network.criterion(prediction, batch)
+                loss, raw = combine(terms, settings["loss"], sum_over_processes if processes > 1 else None, processes)
+                if not torch.isfinite(loss):
+                    culprits = [name for name, value in raw.items() if not math.isfinite(value)] or ["their sum"]
+                    raise ValueError(f"the loss is not finite at step {step} (terms: {culprits}); table rows {batch.row.tolist()[:8]}...")
+                accelerator.backward(loss)
+                norm = None
+                if accelerator.sync_gradients:
+                    norm = accelerator.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], o.clip)
+                optimizer.step()
+                optimizer.zero_grad()
+            seen += len(batch.image) * processes
+        schedule.step()
+        step += 1
+        if average:
+            average.update(network, step=step)
+        bar.update()
+        if step % config.log.every == 0 or step == o.steps:
+            elapsed = time.perf_counter() - clock
+            log.train(step, loss.detach(), raw, settings["loss"], lr=schedule.get_last_lr()[-1], grad_norm=norm, clips_per_s=seen / elapsed)
+            bar.set_postfix_str(f"loss {loss.item():.3f}, {seen / elapsed:.0f} clips/s")
+            clock, seen = time.perf_counter(), 0
+        if step % config.log.validate_every == 0 or step == o.steps:
+            scores = validate()
+            log.validation(step, scores)
+            if scores["mpjpe_root"] < best:  # nan is never best
+                best = scores["mpjpe_root"]
+                if accelerator.is_main_process:
+                    weights = (average.module if average else network).state_dict()
+                    save_weights(run / "checkpoint" / "best", weights, checkpoint_config(scores))
+            clock, seen = time.perf_counter(), 0
+        if step % config.log.checkpoint_every == 0 or step == o.steps:
+            save(scores)
+    bar.close()
+    log.close()
+    say(f"best wrist-relative MPJPE on validation: {best:.2f} mm; checkpoints in '{run / 'checkpoint'}'")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Pre-norm attention blocks, with rotary encoding of real time where it is asked for."""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+ROTARY_BASE = 10_000.0
+
+
+def rotary(x: Float[Tensor, "b heads t d"], position: Float[Tensor, "b t"]) -> Float[Tensor, "b heads t d"]:
+    """Rotary position encoding on interleaved pairs (Su et al., RoFormer, 2021); float32 inside, positions may be negative and real."""
+    half = x.shape[-1] // 2
+    frequency = ROTARY_BASE ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angle = position.float()[:, None, :, None] * frequency
+    cos, sin = angle.cos(), angle.sin()
+    even, odd = x.float()[..., 0::2], x.float()[..., 1::2]
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of x over a context; without one, over x."""
+
+    def __init__(self, dim: int, heads: int, context_dim: int | None = None, head_dim: int = 64):
+        super().__init__()
+        inner = heads * head_dim
+        self.heads = heads
+        self.query = nn.Linear(dim, inner, bias=False)
+        self.key_value = nn.Linear(context_dim or dim, 2 * inner, bias=False)
+        self.out = nn.Linear(inner, dim)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        context: Float[Tensor, "b m c"] | None = None,
+        mask: Bool[Tensor, "b m"] | None = None,
+        time: tuple[Float[Tensor, "b n"], Float[Tensor, "b m"]] | None = None,
+    ) -> Float[Tensor, "b n d"]:
+        """`mask` is False for context that does not exist; `time` gives rotary positions of x and of the context."""
+        key, value = self.key_value(x if context is None else context).chunk(2, dim=-1)
+        query, key, value = (rearrange(y, "b n (h d) -> b h n d", h=self.heads) for y in (self.query(x), key, value))
+        if time is not None:
+            query, key = rotary(query, time[0]), rotary(key, time[1])
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=None if mask is None else mask[:, None, None, :])
+        return self.out(rearrange(attended, "b h n d -> b n (h d)"))
+
+
+class Mlp(nn.Sequential):
+    """Two linear layers with GELU between."""
+
+    def __init__(self, dim: int, hidden: int):
+        super().__init__(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+
+
+class CrossBlock(nn.Module):
+    """x + cross-attention over a context, then + MLP, both pre-norm; `self_attention` adds one over x before them."""
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        mlp: int,
+        context_dim: int | None = None,
+        head_dim: int = 64,
+        dropout: float = 0.0,
+        self_attention: bool = False,
+    ):
+        super().__init__()
+        self.norm_self = nn.LayerNorm(dim) if self_attention else None
+        self.attend_self = Attention(dim, heads, head_dim=head_dim) if self_attention else None
+        self.norm_cross, self.norm_context, self.norm_mlp = nn.LayerNorm(dim), nn.LayerNorm(context_dim or dim), nn.LayerNorm(dim)
+        self.attend = Attention(dim, heads, context_dim, head_dim)
+        self.mlp = Mlp(dim, mlp)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        context: Float[Tensor, "b m c"],
+        mask: Bool[Tensor, "b m"] | None = None,
+        time: tuple[Tensor, Tensor] | None = None,
+    ) -> Float[Tensor, "b n d"]:
+        if self.attend_self is not None:
+            x = x + self.dropout(self.attend_self(self.norm_self(x)))
+        x = x + self.dropout(self.attend(self.norm_cross(x), self.norm_context(context), mask, time))
+        return x + self.dropout(self.mlp(self.norm_mlp(x)))

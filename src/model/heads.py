@@ -1,0 +1,132 @@
+"""From a token to hand parameters: rotations, shape, translation; and the auxiliary heat maps of the 2D joints."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tempohand.geometry import denormalise_pixels, rotation_6d_to_matrix, unproject
+from tempohand.skeleton import MEAN_HAND_SIZE_MM, NUM_BETAS, NUM_JOINTS, NUM_MANO_JOINTS
+
+# Distance at which the hand box of a typical pose is as large as it is: mm of hand across the box's longer edge, measured on synthetic data.
+# Depth is predicted as a factor around focal * PRIOR_EXTENT_MM / (px of the hand box), and the crop tells that box's size.
+PRIOR_EXTENT_MM = 140.0
+HEATMAP_SIGMA = 1.5  # bins, of a soft-argmax head's Gaussian target
+UV_RANGE = 1.0  # translation bins span [-1, 1] of the crop (it ends at +-0.5) ...
+DEPTH_RANGE = 1.2  # ... and this many natural logarithms around the prior depth
+
+
+@dataclass(frozen=True)
+class HandParameters:
+    """What the heads read from tokens [.., D]. `extra` holds a head's logits for its own loss."""
+
+    rotation: Float[Tensor, "*batch 16 3 3"]
+    columns: Float[Tensor, "*batch 96"]  # the 6D representation before it is made orthonormal
+    shape: Float[Tensor, "*batch 10"]
+    uv: Float[Tensor, "*batch 2"]  # wrist in the crop, [-0.5, 0.5] inside
+    log_depth: Float[Tensor, "*batch"]  # log of depth over its prior
+    extra: dict[str, Tensor]
+
+
+class RegressedTranslation(nn.Module):
+    """uv and log depth by one linear layer."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.linear = nn.Linear(dim, 3)
+        nn.init.normal_(self.linear.weight, std=0.01)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, token: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        out = self.linear(token).float()
+        return out[..., :2], out[..., 2], {}
+
+
+class HeatmapTranslation(nn.Module):
+    """uv and log depth as the expectation over bins (soft-argmax), one 1D heat map per axis."""
+
+    def __init__(self, dim: int, bins: int):
+        super().__init__()
+        self.linear = nn.Linear(dim, 3 * bins)
+        centres = torch.linspace(-1, 1, bins)
+        self.register_buffer("centres", torch.stack([centres * UV_RANGE, centres * UV_RANGE, centres * DEPTH_RANGE]), persistent=False)
+
+    def forward(self, token: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        logits = rearrange(self.linear(token).float(), "... (axis bin) -> ... axis bin", axis=3)
+        value = (logits.softmax(dim=-1) * self.centres).sum(dim=-1)
+        return value[..., :2], value[..., 2], {"translation_logits": logits}
+
+
+class Heads(nn.Module):
+    """Linear heads; rotations and shape start at the rest pose of the mean hand."""
+
+    def __init__(self, dim: int, translation: str = "regression", bins: int = 64):
+        super().__init__()
+        self.pose = nn.Linear(dim, 6 * NUM_MANO_JOINTS)
+        self.shape = nn.Linear(dim, NUM_BETAS)
+        for linear in (self.pose, self.shape):
+            nn.init.normal_(linear.weight, std=0.01)
+            nn.init.zeros_(linear.bias)
+        with torch.no_grad():
+            self.pose.bias.copy_(torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(NUM_MANO_JOINTS))
+        kinds = {"regression": lambda: RegressedTranslation(dim), "heatmap": lambda: HeatmapTranslation(dim, bins)}
+        if translation not in kinds:
+            raise ValueError(f"heads.translation: '{translation}' is none of {sorted(kinds)}")
+        self.translation = kinds[translation]()
+
+    def forward(self, token: Float[Tensor, "*batch d"]) -> HandParameters:
+        """Hand parameters of each token; float32 from the linear layers on."""
+        columns, shape = self.pose(token).float(), self.shape(token).float()
+        uv, log_depth, extra = self.translation(token)
+        rotation = rotation_6d_to_matrix(rearrange(columns, "... (joint c) -> ... joint c", c=6))
+        return HandParameters(rotation, columns, shape, uv, log_depth, extra)
+
+
+def depth_prior(focal: Float[Tensor, "*batch 2"], size: int, expansion: float, *, norm_by_hand: bool) -> Float[Tensor, "*batch"]:
+    """Prior wrist depth of a crop: in mm, or in hand sizes with `norm_by_hand`.
+
+    The crop is `expansion` times the hand box, so the box has size / expansion px, and depth = focal * extent / px.
+    """
+    extent = PRIOR_EXTENT_MM / MEAN_HAND_SIZE_MM if norm_by_hand else PRIOR_EXTENT_MM
+    return focal.log().mean(dim=-1).exp() * extent * expansion / size
+
+
+def wrist_position(
+    uv: Float[Tensor, "*batch 2"],
+    depth: Float[Tensor, "*batch"],
+    focal: Float[Tensor, "*batch 2"],
+    princpt: Float[Tensor, "*batch 2"],
+    size: int,
+) -> Float[Tensor, "*batch 3"]:
+    """The wrist in camera space, in the unit of `depth`, from its place in a size x size crop."""
+    return unproject(denormalise_pixels(uv, (size, size))[..., None, :], depth[..., None], focal, princpt)[..., 0, :]
+
+
+class JointHeatmaps(nn.Module):
+    """Heat maps of the 21 joints over the crop, `upsample` times finer than the token grid, by a linear layer and a pixel shuffle.
+
+    `joints2d` reads them as expectations (Sun et al., Integral Human Pose Regression, ECCV 2018).
+    """
+
+    def __init__(self, dim: int, grid: int, upsample: int):
+        super().__init__()
+        self.linear = nn.Linear(dim, NUM_JOINTS * upsample**2)
+        self.grid, self.upsample = grid, upsample
+        self.register_buffer("centres", (torch.arange(grid * upsample) + 0.5) / (grid * upsample) - 0.5, persistent=False)
+
+    def forward(self, tokens: Float[Tensor, "n l c"]) -> Float[Tensor, "n 21 r r"]:
+        """Logits, r = grid * upsample."""
+        maps = rearrange(self.linear(tokens), "n (h w) c -> n c h w", h=self.grid)
+        return F.pixel_shuffle(maps, self.upsample).float()
+
+    def joints2d(self, logits: Float[Tensor, "n 21 r r"]) -> Float[Tensor, "n 21 3"]:
+        """Expected uv in [-0.5, 0.5] and the map's negative entropy relative to a flat one (0 flat, 1 a single bin): what is seen of a joint."""
+        probability = logits.flatten(-2).softmax(dim=-1)
+        grid = probability.view_as(logits)
+        u, v = (grid.sum(dim=-2) * self.centres).sum(-1), (grid.sum(dim=-1) * self.centres).sum(-1)
+        entropy = -(probability * probability.clamp_min(1e-9).log()).sum(-1)
+        flat = torch.log(torch.tensor(float(probability.shape[-1]), device=logits.device))
+        return torch.stack([u, v, 1 - entropy / flat], dim=-1)

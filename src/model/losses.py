@@ -1,0 +1,98 @@
+"""PoseNet's losses: pure functions from a prediction and a batch to unreduced terms with their masks. Averages and weights come later.
+
+Every term is [B, 1, ...] against a mask [B, 1, ...] that broadcasts over its last axes; lengths inside terms are in mm, 2D in crop widths.
+"""
+
+import roma
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from tempohand.batch import ClipBatch, HandPrediction, Term
+from tempohand.geometry import denormalise_pixels, hand_size
+from tempohand.model.heads import DEPTH_RANGE, HEATMAP_SIGMA, UV_RANGE, depth_prior
+from tempohand.skeleton import WRIST
+
+
+def l1(prediction: Tensor, target: Tensor) -> Tensor:
+    """|prediction - target|; shapes must be equal, nothing is broadcast."""
+    assert prediction.shape == target.shape, f"prediction {tuple(prediction.shape)} against target {tuple(target.shape)}"
+    return (prediction - target).abs()
+
+
+def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float, norm_by_hand: bool) -> dict[str, Term]:
+    """Every term that PoseNet can be trained with.
+
+    orientation, pose: L1 of rotation matrices' entries (continuous everywhere, unlike axis-angle's under a full roll); shape: L1 of betas;
+    uv, depth: the wrist in the crop and log depth around the prior (under norm_by_hand in true hand sizes); joints: wrist-relative L1, mm;
+    joints2d: reprojection; heatmap: cross-entropy of the joints' heat maps; translation: that of the heat-map translation head;
+    velocity, wrist_velocity: L1 of the motion since the previous frame, between clips of the batch that follow each other, mm.
+    """
+    target = batch.target
+    truth = roma.rotvec_to_rotmat(target.pose.unflatten(-1, (16, 3)))
+    uv, log_depth = wrist_targets(batch, expansion, norm_by_hand)
+    known_wrist = target.hand_mask & target.camera_mask
+    relative = [joints - joints[..., WRIST : WRIST + 1, :] for joints in (prediction.joints, target.joints)]
+    joints_mask = target.joints_mask & target.joints_mask[..., WRIST : WRIST + 1]
+    terms = {
+        "orientation": Term(l1(prediction.rotation[..., 0, :, :], truth[..., 0, :, :]), target.hand_mask),
+        "pose": Term(l1(prediction.rotation[..., 1:, :, :], truth[..., 1:, :, :]), target.hand_mask),
+        "shape": Term(l1(prediction.shape, target.shape), target.hand_mask),
+        "uv": Term(l1(prediction.terms["uv"], uv), target.joints2d_mask[..., WRIST]),
+        "depth": Term(l1(prediction.terms["log_depth"], log_depth), known_wrist),
+        "joints": Term(l1(*relative), joints_mask),
+        "joints2d": Term(l1(prediction.joints2d, target.joints2d).clamp(max=2.0), target.joints2d_mask),
+    }
+    if "translation_logits" in prediction.terms:
+        value, within = translation_cross_entropy(prediction.terms["translation_logits"], torch.cat([uv, log_depth[..., None]], dim=-1))
+        terms["translation"] = Term(value, within & known_wrist[..., None])
+    if "heatmaps" in prediction.terms:
+        value, within = heatmap_cross_entropy(prediction.terms["heatmaps"], target.joints2d)
+        terms["heatmap"] = Term(value, within & target.joints2d_mask)
+    follows = batch.previous >= 0
+    if follows.any():
+        before = batch.previous.clamp_min(0)
+        step = [joints - joints[before] for joints in relative]
+        wrist = [joints[..., WRIST, :] - joints[before][..., WRIST, :] for joints in (prediction.joints, target.joints)]
+        terms["velocity"] = Term(l1(*step), joints_mask & joints_mask[before] & follows[:, None, None])
+        terms["wrist_velocity"] = Term(l1(*wrist), known_wrist & known_wrist[before] & follows[:, None])
+    return terms
+
+
+def wrist_targets(batch: ClipBatch, expansion: float, norm_by_hand: bool) -> tuple[Float[Tensor, "b 1 2"], Float[Tensor, "b 1"]]:
+    """True wrist uv in the crop, and the log of its depth over the prior.
+
+    Under norm_by_hand the depth is in units of the true hand's size; nothing else ever sees that size.
+    """
+    target, size = batch.target, batch.size
+    focal = batch.focal[:, -1:]
+    depth = target.trans[..., 2].clamp_min(1.0)
+    if norm_by_hand:
+        depth = depth / hand_size(target.joints).clamp_min(1.0)
+    log_depth = (depth / depth_prior(focal, size, expansion, norm_by_hand=norm_by_hand)).log()
+    return target.joints2d[..., WRIST, :], log_depth
+
+
+def heatmap_cross_entropy(
+    logits: Float[Tensor, "b 1 21 r r"], joints2d: Float[Tensor, "b 1 21 2"]
+) -> tuple[Float[Tensor, "b 1 21"], Bool[Tensor, "b 1 21"]]:
+    """Cross-entropy against a normalised Gaussian around the joint, and which joints lie in the crop (others have no place in the map)."""
+    resolution = logits.shape[-1]
+    centres = torch.arange(resolution, device=logits.device)
+    place = denormalise_pixels(joints2d, (resolution, resolution)) - 0.5  # in bins, centres at integers
+    along = F.softmax(-((centres - place[..., None]) ** 2) / (2 * HEATMAP_SIGMA**2), dim=-1)  # (b 1 21 2 r)
+    log_probability = logits.flatten(-2).log_softmax(dim=-1).unflatten(-1, (resolution, resolution))
+    value = -torch.einsum("bjkv,bjkvu,bjku->bjk", along[..., 1, :], log_probability, along[..., 0, :])
+    return value, (joints2d.abs() <= 0.5).all(dim=-1)
+
+
+def translation_cross_entropy(
+    logits: Float[Tensor, "b 1 3 n"], place: Float[Tensor, "b 1 3"]
+) -> tuple[Float[Tensor, "b 1 3"], Bool[Tensor, "b 1 3"]]:
+    """Cross-entropy of the translation head's bins against a normalised Gaussian, and which targets its range holds."""
+    bins = logits.shape[-1]
+    reach = place.new_tensor([UV_RANGE, UV_RANGE, DEPTH_RANGE])
+    where = (place / reach + 1) / 2 * (bins - 1)
+    target = F.softmax(-((torch.arange(bins, device=logits.device) - where[..., None]) ** 2) / (2 * HEATMAP_SIGMA**2), dim=-1)
+    return -(target * logits.log_softmax(dim=-1)).sum(dim=-1), (place.abs() <= reach).all(dim=-1, keepdim=True).expand_as(place)

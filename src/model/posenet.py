@@ -1,0 +1,198 @@
+"""PoseNet: spatial network per frame, temporal encoder over frames, hand layer at the end."""
+
+from pathlib import Path
+
+import roma
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tempohand.batch import ClipBatch, HandPrediction, Term
+from tempohand.geometry import hand_size, normalise_pixels, project
+from tempohand.hand.layer import HandLayer
+from tempohand.model.backbone import Backbone
+from tempohand.model.decoder import Decoder
+from tempohand.model.heads import HandParameters, Heads, JointHeatmaps, depth_prior, wrist_position
+from tempohand.model.losses import posenet_terms
+from tempohand.model.perspective import PerspectiveEmbedding
+from tempohand.model.temporal import READING_DIM, TemporalEncoder, frame_readings
+from tempohand.model.weights import load_weights
+from tempohand.skeleton import MEAN_HAND_SIZE_MM, NUM_JOINTS
+
+
+class SpatialNet(nn.Module):
+    """One frame: backbone -> perspective embedding -> decoder -> token; heads read hand parameters from a token.
+
+    With heat maps, the joints' expected places and their certainty are part of the token.
+    """
+
+    def __init__(self, size: int, backbone: dict, perspective: dict, decoder: dict, heads: dict, heatmap: dict | None = None):
+        super().__init__()
+        self.backbone = Backbone(size=size, **backbone)
+        self.perspective = PerspectiveEmbedding(self.backbone.dim, **perspective)
+        self.decoder = Decoder(context_dim=self.backbone.dim, grid=self.backbone.grid, **decoder)
+        self.heads = Heads(decoder["dim"], **heads)
+        self.heatmaps = JointHeatmaps(self.backbone.dim, self.backbone.grid, **heatmap) if heatmap else None
+        if heatmap:
+            dim = decoder["dim"]
+            self.from_joints2d = nn.Sequential(nn.Linear(3 * NUM_JOINTS, dim), nn.GELU(), nn.Linear(dim, dim))
+
+    def forward(
+        self, image: Tensor, focal: Float[Tensor, "n 2"], princpt: Float[Tensor, "n 2"]
+    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n 21 r r"] | None]:
+        """The token of each crop [N, 3, S, S] (uint8 RGB), and the heat maps' logits."""
+        features = self.backbone(image)
+        token = self.decoder(self.perspective(features, focal, princpt, image.shape[-1]))
+        if self.heatmaps is None:
+            return token, None
+        logits = self.heatmaps(features)
+        return token + self.from_joints2d(self.heatmaps.joints2d(logits).flatten(1)), logits
+
+
+class PoseNet(nn.Module):
+    """Stage 1 (`temporal` None, num_frame 1) or Stage 2 (a frozen spatial network under a temporal encoder, num_frame > 1).
+
+    Every argument but `hand` (path of a MANO file; None: the open hand) is a dict of the configuration's groups.
+    """
+
+    def __init__(
+        self,
+        num_frame: int,
+        size: int,
+        expansion: float,
+        spatial: dict,
+        temporal: dict | None = None,
+        norm_by_hand: bool = False,
+        hand: str | None = None,
+    ):
+        super().__init__()
+        if (temporal is None) != (num_frame == 1):
+            stage = (
+                "without a temporal encoder (Stage 1) takes num_frame=1"
+                if temporal is None
+                else "with a temporal encoder takes num_frame > 1"
+            )
+            raise ValueError(f"num_frame is {num_frame}, but a network {stage}")
+        self.num_frame, self.size, self.expansion, self.norm_by_hand = num_frame, size, expansion, norm_by_hand
+        self.hand = HandLayer(hand)
+        self.spatial = SpatialNet(size, **spatial)
+        self.temporal = None
+        if temporal is not None:
+            self.temporal = TemporalEncoder(spatial["decoder"]["dim"], READING_DIM, **temporal)
+            self.spatial.requires_grad_(False)
+        self.train()
+
+    def train(self, mode: bool = True) -> "PoseNet":
+        """Frozen means frozen: under a temporal encoder the spatial network stays in evaluation mode."""
+        super().train(mode)
+        if self.temporal is not None:
+            self.spatial.eval()
+        return self
+
+    def set_step(self, step: int, dropout_start: int) -> None:
+        """Dropout is off before optimizer step `dropout_start`: on from the start it makes a pretrained backbone overfit early."""
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.train(self.training and step >= dropout_start)
+
+    def spatial_only(self) -> "PoseNet":
+        """The Stage 1 network inside this one; the modules are shared."""
+        view = object.__new__(PoseNet)
+        view.__dict__ = {**self.__dict__, "_modules": {**self._modules, "temporal": None}, "num_frame": 1}
+        return view
+
+    def encode(self, batch: ClipBatch) -> Float[Tensor, "b t d"]:
+        """Every frame's token."""
+        return self._encode(batch)[0]
+
+    def _encode(self, batch: ClipBatch) -> tuple[Tensor, Tensor | None]:
+        image, focal, princpt = (rearrange(x, "b t ... -> (b t) ...") for x in (batch.image, batch.focal, batch.princpt))
+        assert batch.size == self.size, f"the network takes {self.size} px crops, the batch has {batch.size}"
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.temporal is None):
+            token, heatmaps = self.spatial(image, focal, princpt)
+        return rearrange(token, "(b t) d -> b t d", b=len(batch.image)), heatmaps
+
+    def forward(self, batch: ClipBatch) -> HandPrediction:
+        """Predicts the last frame's hand. Raises ValueError when the batch has another number of frames than the network."""
+        frames = batch.image.shape[1]
+        if self.temporal is None and frames != 1:
+            raise ValueError(f"a Stage 1 network takes clips of 1 frame, got {frames}: use batch.last_frame()")
+        tokens, heatmaps = self._encode(batch)
+        prediction = self.decode(tokens, batch)
+        if heatmaps is not None and self.temporal is None:
+            prediction.terms["heatmaps"] = heatmaps[:, None]
+        return prediction
+
+    def decode(self, tokens: Float[Tensor, "b t d"], batch: ClipBatch) -> HandPrediction:
+        """From the frames' tokens to the last frame's hand; of the batch it takes the cameras, times, masks and the crop size."""
+        focal, princpt = batch.focal[:, -1:].float(), batch.princpt[:, -1:].float()
+        if self.temporal is None:
+            token = tokens[:, -1:]
+        else:
+            token = self.temporal(tokens, self._readings(tokens, batch), batch.time, batch.frame_mask)
+        parameters = self.spatial.heads(token)
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self._assemble(parameters, focal, princpt)
+
+    def _readings(self, tokens: Tensor, batch: ClipBatch) -> Float[Tensor, "b t r"]:
+        """What the frozen heads say of every frame."""
+        with torch.no_grad(), torch.autocast(tokens.device.type, enabled=False):
+            parameters = self.spatial.heads(tokens.float())
+            wrist = self._wrist(parameters, batch.focal.float(), batch.princpt.float())
+            if self.norm_by_hand:
+                wrist = wrist * MEAN_HAND_SIZE_MM
+            return frame_readings(parameters, wrist, parameters.log_depth)
+
+    def _wrist(self, parameters: HandParameters, focal: Tensor, princpt: Tensor) -> Float[Tensor, "*batch 3"]:
+        """The wrist in mm, or in hand sizes with norm_by_hand."""
+        depth = depth_prior(focal, self.size, self.expansion, norm_by_hand=self.norm_by_hand) * parameters.log_depth.exp()
+        return wrist_position(parameters.uv, depth, focal, princpt, self.size)
+
+    def _assemble(self, parameters: HandParameters, focal: Tensor, princpt: Tensor) -> HandPrediction:
+        """Kinematics, projection and the wrist in mm, all in float32."""
+        relative = self.hand(parameters.rotation, parameters.shape)
+        trans_pred_scaled = self._wrist(parameters, focal, princpt)
+        if self.norm_by_hand:  # the predicted hand gives the size, in training and in use
+            trans_pred_scaled = trans_pred_scaled * hand_size(relative.joints)[..., None]
+        joints = relative.joints + trans_pred_scaled[..., None, :]
+        pixels = project(joints, focal, princpt)
+        return HandPrediction(
+            pose=rearrange(roma.rotmat_to_rotvec(parameters.rotation), "b t joint c -> b t (joint c)"),
+            rotation=parameters.rotation,
+            shape=parameters.shape,
+            trans=trans_pred_scaled,
+            joints=joints,
+            vertices=relative.vertices + trans_pred_scaled[..., None, :],
+            joints2d=normalise_pixels(pixels, (self.size, self.size)),
+            terms={"columns": parameters.columns, "uv": parameters.uv, "log_depth": parameters.log_depth, **parameters.extra},
+        )
+
+    def criterion(self, prediction: HandPrediction, batch: ClipBatch) -> dict[str, Term]:
+        """The unreduced loss terms, by name (`model.losses.posenet_terms`)."""
+        return posenet_terms(prediction, batch, self.expansion, self.norm_by_hand)
+
+    def load_pretrained(self, path: str | Path) -> list[str]:
+        """Loads Stage 1's spatial weights (a checkpoint directory, a .safetensors or a torch file); returns lines saying what was inherited.
+
+        Raises ValueError naming what is missing or mis-shaped when any spatial weight is, FileNotFoundError when there is no such file.
+        """
+        weights = load_weights(path)
+        own = {f"spatial.{name}": tensor for name, tensor in self.spatial.state_dict().items()}
+        missing = sorted(own.keys() - weights.keys())
+        misshaped = [f"{name} {tuple(weights[name].shape)} for {tuple(own[name].shape)}" for name in own.keys() & weights.keys()
+                     if weights[name].shape != own[name].shape]  # fmt: skip
+        unexpected = sorted(name for name in weights.keys() - own.keys() if not name.startswith("temporal."))
+        if missing or misshaped:
+            raise ValueError(
+                f"'{path}' does not fit this network's spatial part: {len(missing)} of {len(own)} weights missing {missing[:3]}, "
+                f"{len(misshaped)} of another shape {misshaped[:3]}, {len(unexpected)} unknown {unexpected[:3]}; "
+                "give the checkpoint directory of a Stage 1 run with the same network"
+            )
+        self.spatial.load_state_dict({name.removeprefix("spatial."): weights[name] for name in own})
+        parts = {}
+        for name, tensor in own.items():
+            part = name.split(".")[1]
+            parts[part] = parts.get(part, 0) + tensor.numel()
+        lines = [f"inherited spatial.{part}: {count:,} values" for part, count in parts.items()]
+        return [f"inherited {len(own)} of {len(own)} spatial tensors from '{path}'", *lines] + [f"not used: {name}" for name in unexpected]
