@@ -1,0 +1,152 @@
+"""A view: the crop and augmentation that turn stored frames into what a network sees, for image, camera and labels alike.
+
+Every geometric step is one homography per frame (mirror, camera rotation, crop), so nothing can be applied to the picture and not to the
+labels. `draw` and `apply` are apart: a draw can be kept and applied again.
+
+Depth is not augmented: scaling the scene about the camera changes the hand's size, and scaling focal length and depth together changes the
+perspective that the picture shows. Both would make labels that no picture has.
+"""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import roma
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from tempohand import geometry
+from tempohand.data.photometric import Photometric, PhotometricDraw
+
+PAD_COLOUR = (124, 116, 104)  # ImageNet's mean: zero after the backbone's normalisation
+JITTER_CORRELATION = 0.8  # of a tracked box's error between neighbouring frames
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges to draw a view from; each is constant along a clip except the jitter, which is an AR(1) process over its frames."""
+
+    roll: float = 180.0  # degrees either way about the optical axis
+    tilt: float = 0.0  # degrees of camera rotation about an axis in the image plane
+    scale: float = 0.15  # half-width of the crop side's factor
+    shift: float = 0.06  # half-width of the crop centre's shift, of its side
+    jitter_scale: float = 0.02  # standard deviation of the box's error in size ...
+    jitter_shift: float = 0.015  # ... and in place, of the crop's side
+    photometric: Photometric = field(default_factory=Photometric)
+
+
+@dataclass(frozen=True)
+class ViewDraw:
+    """One clip's drawn view: camera rotation, crop side factor and crop shift (of the side) per frame, colour."""
+
+    rotation: Float[Tensor, "3 3"]
+    scale: Float[Tensor, "t"]
+    shift: Float[Tensor, "t 2"]
+    photometric: PhotometricDraw | None
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a clip's frames went: per-frame homography from stored to crop pixels, camera of each crop, and the camera-space change."""
+
+    homography: Float[Tensor, "t 3 3"]
+    focal: Float[Tensor, "t 2"]
+    princpt: Float[Tensor, "t 2"]
+    rotation: Float[Tensor, "3 3"]
+    mirrored: bool
+
+
+class View:
+    """Square crops of `size` px, `expansion` times the hand box, with or without augmentation."""
+
+    def __init__(self, size: int, expansion: float = 2.0, augmentation: Augmentation | None = None):
+        if size < 32 or expansion < 1:
+            raise ValueError(f"view: size must be at least 32 px and expansion at least 1, got size={size}, expansion={expansion}")
+        self.size, self.expansion, self.augmentation = size, expansion, augmentation
+
+    def draw(self, rng: np.random.Generator, num_frame: int) -> ViewDraw:
+        """Draws a clip's view; without augmentation it is the plain crop."""
+        a = self.augmentation
+        if a is None:
+            return ViewDraw(torch.eye(3, dtype=torch.float64), torch.ones(num_frame).double(), torch.zeros(num_frame, 2).double(), None)
+        roll, tilt, tilt_axis = rng.uniform(-a.roll, a.roll), rng.uniform(0, a.tilt), rng.uniform(0, 2 * np.pi)
+        about_z = roma.rotvec_to_rotmat(torch.tensor([0.0, 0.0, np.radians(roll)], dtype=torch.float64))
+        in_plane = np.radians(tilt) * np.array([np.cos(tilt_axis), np.sin(tilt_axis), 0.0])
+        rotation = roma.rotvec_to_rotmat(torch.from_numpy(in_plane)) @ about_z
+        scale = (1 + rng.uniform(-a.scale, a.scale)) * np.exp(a.jitter_scale * _correlated(rng, num_frame, 1)[:, 0])
+        shift = rng.uniform(-a.shift, a.shift, 2) + a.jitter_shift * _correlated(rng, num_frame, 2)
+        return ViewDraw(rotation, torch.from_numpy(scale), torch.from_numpy(shift), a.photometric.draw(rng))
+
+    def place(self, draw: ViewDraw, width: int, focal: Tensor, princpt: Tensor, box: Tensor, is_right: bool) -> Placement:
+        """The homographies and cameras of a clip: focal, princpt [T, 2] and box [T, 4] in px of stored pictures `width` px wide."""
+        focal, princpt, box = focal.double(), princpt.double(), box.double()
+        mirror = torch.eye(3, dtype=torch.float64) if is_right else geometry.mirror_homography(width)
+        centre, side = geometry.box_to_square(box, self.expansion)
+        if not is_right:
+            centre, princpt = (geometry.apply_homography(mirror, points) for points in (centre, princpt))
+        turn = geometry.camera_rotation_homography(draw.rotation, focal, princpt)
+        centre = geometry.apply_homography(turn, centre[:, None])[:, 0] + draw.shift * side[:, None]
+        crop = geometry.crop_homography(centre, side * draw.scale, self.size)
+        new_focal, new_princpt = geometry.crop_camera(crop, focal, princpt)
+        return Placement(crop @ turn @ mirror, new_focal.float(), new_princpt.float(), draw.rotation, not is_right)
+
+    def warp(
+        self, pictures: list[UInt8[np.ndarray, "h w 3"]], placement: Placement, colour: PhotometricDraw | None
+    ) -> UInt8[Tensor, "t 3 h w"]:
+        """The clip's crops."""
+        crops = [_warp(picture, matrix, self.size) for picture, matrix in zip(pictures, placement.homography.numpy())]
+        if colour is not None:
+            crops = colour.apply(crops)
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
+
+    def crop(
+        self, images: list, focal: Float[Tensor, "t 2"], princpt: Float[Tensor, "t 2"], box: Float[Tensor, "t 4"], is_right: bool
+    ) -> tuple[UInt8[Tensor, "t 3 h w"], Float[Tensor, "t 2"], Float[Tensor, "t 2"]]:
+        """Plain crops of RGB pictures for inference: (image, focal, princpt). A left hand comes out mirrored, its camera space with it."""
+        plain = View(self.size, self.expansion).draw(np.random.default_rng(0), len(images))
+        placement = self.place(plain, images[0].shape[1], focal, princpt, box, is_right)
+        return self.warp(images, placement, None), placement.focal, placement.princpt
+
+
+def place_labels(labels: dict[str, Tensor], placement: Placement, frame: int, size: int) -> dict[str, Tensor]:
+    """One frame's joints2d [21, 2], joints [21, 3], pose [48] and trans [3] in the view; `frame` is its place in the clip.
+
+    joints2d comes back normalised to [-0.5, 0.5].
+    """
+    rotation = placement.rotation.float()
+    joints, pose, trans = labels["joints"], labels["pose"], labels["trans"]
+    if placement.mirrored:
+        joints, pose, trans = geometry.mirror_points(joints), geometry.mirror_pose(pose), geometry.mirror_points(trans)
+    pixels = geometry.apply_homography(placement.homography[frame], labels["joints2d"].double())
+    return {
+        "joints2d": geometry.normalise_pixels(pixels, (size, size)).float(),
+        "joints": joints @ rotation.mT,
+        "pose": geometry.rotate_pose(rotation, pose),
+        "trans": trans @ rotation.mT,
+    }
+
+
+def _correlated(rng: np.random.Generator, num_frame: int, channels: int) -> Float[np.ndarray, "t c"]:
+    """A stationary AR(1) process of unit variance."""
+    white = rng.standard_normal((num_frame, channels))
+    values = [white[0]]
+    for step in white[1:]:
+        values.append(JITTER_CORRELATION * values[-1] + np.sqrt(1 - JITTER_CORRELATION**2) * step)
+    return np.stack(values)
+
+
+def _warp(picture: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "3 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
+    """The picture through a homography; a picture that shrinks by 2 or more is averaged down first, for bilinear sampling would alias."""
+    shrink = int(1 / np.sqrt(max(abs(np.linalg.det(matrix[:2, :2])), 1e-12)))
+    if shrink >= 2:
+        height, width = picture.shape[:2]
+        small = (max(width // shrink, 1), max(height // shrink, 1))
+        picture = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
+        sx, sy = width / small[0], height / small[1]
+        # Pixel centres: u = (u_small + 0.5) * s - 0.5.
+        matrix = matrix @ np.array([[sx, 0, sx / 2 - 0.5], [0, sy, sy / 2 - 0.5], [0, 0, 1.0]])
+    options = {"dsize": (size, size), "flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_CONSTANT, "borderValue": PAD_COLOUR}
+    if np.abs(matrix[2, :2]).max() * max(picture.shape) < 1e-9 * abs(matrix[2, 2]):
+        return cv2.warpAffine(picture, matrix[:2] / matrix[2, 2], **options)
+    return cv2.warpPerspective(picture, matrix, **options)
