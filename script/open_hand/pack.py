@@ -5,13 +5,18 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
-from tempohand.hand.anatomy import MANO_FINGERS
+from tempohand.hand.anatomy import AXES, MANO_FINGERS
 from tempohand.skeleton import FINGERS, NUM_BETAS, TIP_VERTICES
 
 SUPPORT = 60  # vertices a joint may be regressed from
+SPREAD_MM = 20.0  # what keeps the shares even: many small ones rather than a few large ones
 # Adult hand length, wrist to the tip of the middle finger: mean and standard deviation in mm. The spread is ANSUR II's (2012; men 193 +- 9.9, women
 # 181 +- 9.7, pooled in equal parts); the mean is the bone-length tables' own, so that the template's bones are theirs.
-HAND_LENGTH_MM, HAND_LENGTH_SIGMA_MM = 182.0, 11.5
+HAND_LENGTH_MM, HAND_LENGTH_SIGMA_MM = 184.0, 11.5
+
+# Cosines between a vertex's normal and the back of its bone; and where a nail lies between the last joint (0) and the tip (1).
+PALM_FACING, NAIL_FACING = -0.15, 0.75
+NAIL_ALONG = (0.42, 0.97)
 
 
 def vertex_order(vertices: np.ndarray, tips: np.ndarray) -> np.ndarray:
@@ -39,7 +44,7 @@ def joint_regressor(hands: np.ndarray, joints: np.ndarray, weights: np.ndarray) 
         near = np.argsort(distance)[: SUPPORT * (3 if j == 0 else 1)]
         rows = [hands[some][:, near].transpose(0, 2, 1).reshape(-1, len(near)), 8 * mean_hand[near].T, np.full((1, len(near)), 1e4)]
         sides = [joints[some, j].ravel(), 8 * place, [1e4]]
-        spread = 0.5 * np.eye(len(near))  # many small shares rather than a few large ones
+        spread = SPREAD_MM * np.eye(len(near))
         solution, _ = nnls(np.concatenate([*rows, spread]), np.concatenate([*sides, np.zeros(len(near))]))
         regressor[j, near] = solution / solution.sum()
     return regressor
@@ -62,6 +67,19 @@ def shape_space(hands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scaled *= np.where(scaled[:, farthest, 0] > 0, -1, 1)[:, None, None]  # a positive coefficient is a longer hand
     scaled[0] *= HAND_LENGTH_SIGMA_MM / -scaled[0, farthest, 0]
     return mean, scaled.transpose(1, 2, 0)
+
+
+def region(vertices: np.ndarray, normals: np.ndarray, joints: np.ndarray, tips: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """What each vertex is covered with, uint8 [V]: 0 the skin of back and forearm, 1 the palm's, 2 nail. For colouring a picture."""
+    back = np.concatenate([[[0.0, 1.0, 0.0]], np.cross(AXES[:, 2], AXES[:, 0])])
+    facing = (normals * (weights @ back)).sum(1)
+    result = np.zeros(len(vertices), dtype=np.uint8)
+    result[(facing < PALM_FACING) & (vertices[:, 0] < joints[0, 0])] = 1
+    for f, tip in enumerate(tips):
+        last = 3 + 3 * f
+        along = (vertices - joints[last]) @ AXES[last - 1, 2] / np.linalg.norm(vertices[tip] - joints[last])
+        result[(weights[:, last] > 0.5) & (along > NAIL_ALONG[0]) & (along < NAIL_ALONG[1]) & (facing > NAIL_FACING)] = 2
+    return result
 
 
 def save(path: Path, **tables: np.ndarray) -> None:

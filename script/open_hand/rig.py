@@ -13,8 +13,8 @@ MANO_CHAINS = tuple((1 + 3 * i, 2 + 3 * i, 3 + 3 * i) for i in range(5))
 WRIST_INTO_HAND = 0.13
 MCP_SHIFT = {"index": -0.16, "middle": -0.15, "ring": -0.15, "pinky": -0.12}
 PIP_SHIFT = {"index": 0.0, "middle": 0.0, "ring": 0.0, "pinky": 0.0}
-DIP_SHIFT = {"index": 0.05, "middle": 0.05, "ring": 0.1, "pinky": 0.1}
-THUMB_SHIFT = (-0.05, 0.10, 0.08)
+DIP_SHIFT = {"index": 0.08, "middle": 0.08, "ring": 0.13, "pinky": 0.1}
+THUMB_SHIFT = (-0.05, 0.15, 0.04)
 # Half-widths in mm of the bands of skin that bend with MCP, PIP and DIP.
 BEND_MM = {"finger": (13.0, 8.0, 6.5), "thumb": (12.0, 10.0, 8.0)}
 MEMBERSHIP_MM = 5.0

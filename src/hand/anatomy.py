@@ -3,7 +3,7 @@
 Every one of the 15 finger joints has three angles in degrees, zero in the flat rest pose:
 
 - flexion: positive bends toward the palm (the thumb's first joint: across the palm);
-- abduction: positive leaves the middle finger (the middle finger itself: toward the thumb; the thumb's first joint: out of the palm's plane);
+- abduction: positive leaves the middle finger (the middle finger itself: toward the thumb; the thumb: out of the palm's plane);
 - twist: positive is the right-hand rule about the bone toward the tip.
 
 Axes are in the rest frame of the right hand (fingers -x, back of the hand +y, thumb +z). Order of joints: MANO's, without the wrist.
@@ -22,10 +22,10 @@ MANO_FINGERS = ("index", "middle", "pinky", "ring", "thumb")
 # Direction of each straight finger in the rest pose: degrees from -x toward +z (the thumb's side).
 AZIMUTH_DEG = {"index": 5.0, "middle": 0.0, "ring": -7.0, "pinky": -15.0}
 # Roll of each finger about its bone: degrees by which its back leans toward the thumb's side.
-ROLL_DEG = {"index": 0.0, "middle": 0.0, "ring": 0.0, "pinky": 0.0}
-# The thumb: direction of its bones and of its nail, joint by joint.
-THUMB_BONES = ((-0.62, -0.35, 0.70), (-0.62, -0.35, 0.70), (-0.80, -0.30, 0.52))
-THUMB_BACK = (0.25, 0.75, 0.60)
+ROLL_DEG = {"index": 5.0, "middle": 2.0, "ring": 2.0, "pinky": -3.0}
+# The straight thumb: the direction of its bones, and of its nail's normal.
+THUMB_BONE = (-0.66, -0.36, 0.66)
+THUMB_BACK = (0.45, 0.30, 0.84)
 
 
 def _unit(vector) -> np.ndarray:
@@ -42,28 +42,28 @@ def _finger_frame(finger: str) -> np.ndarray:
     return np.stack([np.cross(back, bone), outward, bone])
 
 
-def _thumb_frame(joint: int) -> np.ndarray:
-    bone = _unit(THUMB_BONES[joint])
-    back = np.asarray(THUMB_BACK)
+def _thumb_frame() -> np.ndarray:
+    bone, back = _unit(THUMB_BONE), np.asarray(THUMB_BACK)
     back = _unit(back - bone * (bone @ back))
-    return np.stack([np.cross(back, bone), -back, bone])
+    return np.stack([np.cross(back, bone), back, bone])
 
 
 def _axes() -> np.ndarray:
-    frames = [_finger_frame(finger) for finger in MANO_FINGERS[:-1] for _ in range(3)] + [_thumb_frame(joint) for joint in range(3)]
+    frames = [_finger_frame(finger) for finger in MANO_FINGERS[:-1] for _ in range(3)] + [_thumb_frame()] * 3
     return np.stack(frames)
 
 
 # [15, 3, 3]: joint, (flexion, abduction, twist), unit vector.
 AXES: Float[np.ndarray, "15 3 3"] = _axes()
 
-# Active range of motion in degrees, (extension < 0, flexion): the American Academy of Orthopaedic Surgeons' normal values, as printed in
-# C. Eaton, "The Electronic Textbook of Hand Surgery", eatonhand.com: fingers MCP 45/90, PIP 0/100, DIP 0/80; thumb MCP 10/55, IP 15/80, palmar
-# abduction 45, radial abduction 60. Finger abduction +-20 and thumb CMC flexion 15 / extension 20: Norkin and White, "Measurement of Joint Motion".
+# Active range of motion in degrees, (least, greatest), after "Normal Range of Motion" in C. Eaton, "The Electronic Textbook of Hand Surgery"
+# (eatonhand.com): finger MCP -45/90, PIP 0/100, DIP 0/80; thumb MCP -10/55, IP -15/80; thumb base: radial abduction 0/60, palmar abduction 0/45,
+# which are counted here from a rest pose that lies at 45 and 20. Finger abduction is 20 each way (American Academy of Orthopaedic Surgeons).
+# The thumb's base pronates (negative twist) as it opposes the fingers.
 _MCP = ((-45, 90), (-20, 20), (-5, 5))
 _PIP = ((0, 100), (0, 0), (0, 0))
 _DIP = ((0, 80), (0, 0), (0, 0))
-_CMC = ((-20, 15), (-15, 45), (-20, 20))
+_CMC = ((-15, 45), (-20, 30), (-25, 10))
 _THUMB_MCP = ((-10, 55), (-5, 5), (-5, 5))
 _THUMB_IP = ((-15, 80), (0, 0), (0, 0))
 # [15, 3, 2]: joint, (flexion, abduction, twist), (least, greatest).
@@ -114,18 +114,38 @@ def _pose(
     return angles
 
 
-# Named poses, angles [15, 3] in degrees.
+# Named poses, angles [15, 3] in degrees. The thumb's in fist, point and pinch were searched for contact without penetration.
 POSES: dict[str, Float[np.ndarray, "15 3"]] = {
     "flat": _pose(),
-    "rest": _pose(index=(18, 25, 12), middle=(22, 28, 14), ring=(25, 30, 14), pinky=(28, 28, 14), thumb=(5, 10, 12), thumb_out=15),
+    "rest": _pose(index=(18, 25, 12), middle=(22, 28, 14), ring=(25, 30, 14), pinky=(28, 28, 14), thumb=(8, 8, 12), thumb_out=4),
     "fist": _pose(
-        index=(72, 95, 60), middle=(78, 95, 60), ring=(80, 95, 60), pinky=(80, 90, 60), thumb=(10, 40, 45), thumb_out=40, thumb_twist=10
+        index=(74, 95, 60),
+        middle=(78, 95, 60),
+        ring=(78, 92, 55),
+        pinky=(76, 88, 55),
+        thumb=(17, 25, 56),
+        spread=(-2, 0, -3, -5),
+        thumb_out=22,
+        thumb_twist=-22,
     ),
-    "point": _pose(index=(5, 5, 3), middle=(75, 95, 55), ring=(78, 95, 55), pinky=(78, 90, 55), thumb=(10, 35, 35), thumb_out=38),
+    "point": _pose(
+        index=(5, 5, 3),
+        middle=(75, 95, 55),
+        ring=(78, 95, 55),
+        pinky=(78, 90, 55),
+        thumb=(32, 25, 33),
+        spread=(0, 0, -3, -5),
+        thumb_out=16,
+        thumb_twist=-22,
+    ),
     "pinch": _pose(
-        index=(50, 45, 20), middle=(25, 35, 15), ring=(18, 28, 12), pinky=(12, 22, 10), thumb=(12, 15, 20), thumb_out=40, thumb_twist=10
+        index=(45, 47, 24), middle=(30, 35, 15), ring=(22, 28, 12), pinky=(15, 22, 10), thumb=(33, 10, 0), thumb_out=14, thumb_twist=-22
     ),
-    "grasp": _pose(index=(35, 40, 25), middle=(38, 42, 25), ring=(42, 45, 25), pinky=(45, 42, 25), thumb=(5, 20, 20), thumb_out=45),
-    "spread": _pose(index=(-5, 0, 0), middle=(-5, 0, 0), ring=(-5, 0, 0), pinky=(-5, 0, 0), thumb=(-15, 0, -5), spread=(12, 0, 10, 14)),
-    "thumb_up": _pose(index=(75, 95, 60), middle=(80, 95, 60), ring=(82, 95, 60), pinky=(82, 90, 60), thumb=(-18, -5, -10)),
+    "grasp": _pose(
+        index=(35, 40, 25), middle=(38, 42, 25), ring=(42, 45, 25), pinky=(45, 42, 25), thumb=(25, 12, 18), thumb_out=22, thumb_twist=-18
+    ),
+    "spread": _pose(index=(-5, 0, 0), middle=(-5, 0, 0), ring=(-5, 0, 0), pinky=(-5, 0, 0), thumb=(-12, 0, -5), spread=(12, 0, 10, 14)),
+    "thumb_up": _pose(
+        index=(75, 95, 60), middle=(78, 95, 60), ring=(78, 92, 55), pinky=(76, 88, 55), thumb=(-14, -5, -10), spread=(-2, 0, -3, -5)
+    ),
 }

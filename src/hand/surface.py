@@ -1,7 +1,17 @@
-"""The hand's surface at the wrist: the model's mesh is open there, and a picture of it needs it closed or continued."""
+"""The hand's surface in a picture: how to close or continue the mesh at the wrist, where it is open, and which skin covers what."""
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
+
+from tempohand.hand.files import OPEN_HAND
+
+BACK, PALM, NAIL = range(3)
+
+
+def open_hand_region() -> UInt8[np.ndarray, "778"]:
+    """What covers each vertex of the open hand: BACK (of the hand, and forearm), PALM or NAIL."""
+    with np.load(OPEN_HAND, allow_pickle=False) as archive:
+        return archive["region"]
 
 
 def wrist_loop(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e"]:
