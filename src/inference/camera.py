@@ -17,9 +17,9 @@ class CameraChoice:
     Raises ValueError for values that no camera has.
     """
 
-    focal_px: float | None = None
-    fov_deg: float | None = None
-    princpt: tuple[float, float] | None = None
+    focal_px: float | int | None = None
+    fov_deg: float | int | None = None
+    princpt: tuple[float | int, float | int] | None = None
 
     def __post_init__(self):
         if self.focal_px is not None and self.fov_deg is not None:

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def write_obj(path: Path, vertices: np.ndarray, faces: Int[np.ndarray, "f 3"]) -
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def describe(source: str, names: list[str], num_frames: int, fps: float | None) -> dict:
+def describe(source: str, names: list[str], num_frames: int, fps: Fraction | float | int | None) -> dict:
     """What the files say besides the hands: the input's file name, its frames' names (a folder's), their number and rate."""
     rate = None if fps is None else float(fps)
     return {"format": FORMAT, "conventions": CONVENTIONS, "source": source, "num_frames": num_frames, "fps": rate, "names": names}

@@ -81,7 +81,7 @@ class FolderSource:
 
     kind = "folder"
 
-    def __init__(self, path: str | Path, fps: float | None = None):
+    def __init__(self, path: str | Path, fps: float | int | None = None):
         self.path, self.fps, self.independent = Path(path), fps, fps is None
         files = sorted(file for file in self.path.iterdir() if file.is_file() and not file.name.startswith("."))
         self.files = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
@@ -177,7 +177,7 @@ class VideoSource:
 Source = PictureSource | FolderSource | VideoSource
 
 
-def open_source(path: str | Path, fps: float | None = None) -> Source:
+def open_source(path: str | Path, fps: float | int | None = None) -> Source:
     """The frames behind a path: a folder, a picture (told by its content, not its extension) or a video.
 
     fps: makes a folder's pictures one sequence; ValueError with anything else. Raises FileNotFoundError or ValueError with one clear line.

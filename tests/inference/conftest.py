@@ -1,0 +1,115 @@
+"""A tiny network with the interface of a trained one, and videos written by the tests."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from einops import rearrange
+from torch import nn
+
+from tempohand.batch import ClipBatch, HandPrediction
+from tempohand.cli import make_parser
+from tempohand.geometry import normalise_pixels, project, unproject
+from tempohand.hand.layer import HandLayer
+from tempohand.inference.predict import run
+
+SIZE = 64
+PATCHES = 4
+
+
+class FakeNetwork(nn.Module):
+    """Deterministic, without weights: the crop's patches decide the hand, the history is averaged with weights by time."""
+
+    def __init__(self, num_frame: int = 7, poison: bool = False):
+        super().__init__()
+        self.num_frame, self.poison = num_frame, poison
+        self.config = {"view": {"size": SIZE, "expansion": 2.0}}
+        self.hand = HandLayer()
+        self.encoded = 0  # frames
+
+    def encode(self, batch: ClipBatch) -> torch.Tensor:
+        self.encoded += batch.image.shape[0] * batch.image.shape[1]
+        step = SIZE // PATCHES
+        patches = rearrange(batch.image.float() / 255, "b t c (h i) (w j) -> b t (c h w) (i j)", i=step, j=step)
+        return patches.mean(dim=-1) - 0.5
+
+    def decode(self, tokens: torch.Tensor, batch: ClipBatch) -> HandPrediction:
+        assert batch.size == SIZE and batch.time[:, -1].abs().max() == 0 and batch.frame_mask[:, -1].all()
+        weight = torch.exp(5 * batch.time) * batch.frame_mask
+        seen = (weight[..., None] * tokens).sum(1, keepdim=True) / weight.sum(1)[:, None, None]
+        focal, princpt = batch.focal[:, -1:], batch.princpt[:, -1:]
+        pixel = SIZE * (0.5 + 0.3 * tokens[:, -1:, :2])
+        depth = 10 * focal[..., 0] * (1.2 + seen[..., 3])
+        trans = unproject(pixel[:, :, None], depth[..., None], focal, princpt)[:, :, 0]
+        shape = tokens[:, -1:, 10:20]
+        joints, vertices = self.hand(seen, shape, trans)
+        if self.poison:
+            joints = joints * torch.nan
+        return HandPrediction(
+            pose=seen,
+            rotation=torch.eye(3).expand(*seen.shape[:2], 16, 3, 3),
+            shape=shape,
+            trans=trans,
+            joints=joints,
+            vertices=vertices,
+            joints2d=normalise_pixels(project(joints, focal, princpt), (SIZE, SIZE)),
+        )
+
+    def forward(self, batch: ClipBatch) -> HandPrediction:
+        return self.decode(self.encode(batch), batch)
+
+
+def moving_pictures(count: int, width: int = 120, height: int = 90, seed: int = 0) -> list[np.ndarray]:
+    """Smooth coloured noise that changes over time."""
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.uniform(0, 255, (1, 3, count + 2, 6, 8)).astype(np.float32))
+    fine = nn.functional.interpolate(coarse, size=(count, height, width), mode="trilinear", align_corners=False)[0]
+    return [np.ascontiguousarray(picture) for picture in rearrange(fine, "c t h w -> t h w c").round().to(torch.uint8).numpy()]
+
+
+def write_video(path: Path, pictures: list[np.ndarray], *, codec: str = "ffv1", pix_fmt: str = "bgr0", fps: int = 30, pts=None) -> Path:
+    """A video of the pictures: lossless by default (.mkv). pts: place of each frame in units of 1 / fps."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = pix_fmt
+        for index, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = index if pts is None else pts[index], Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture
+def predict(tmp_path):
+    """predict(*arguments, network=...) -> the folder with the results, by `tempohand predict` with a fake network."""
+
+    def go(*arguments, network: FakeNetwork | None = None, out: str = "out") -> Path:
+        words = ["predict", *map(str, arguments), "--checkpoint", "fake", "--out", str(tmp_path / out)]
+        return run(make_parser("predict").parse_args(words), load=lambda _: network or FakeNetwork())
+
+    return go
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder with real input, beside the repository; tests that want it skip without it."""
+    folder = Path(__file__).resolve().parents[3] / "shared" / "samples"
+    if not folder.is_dir():
+        pytest.skip("no samples beside the repository")
+    return folder
+
+
+@pytest.fixture
+def fake_network() -> type[FakeNetwork]:
+    return FakeNetwork
+
+
+@pytest.fixture
+def video_tools():
+    """(moving_pictures, write_video)"""
+    return moving_pictures, write_video

@@ -1,0 +1,36 @@
+import math
+
+import numpy as np
+import pytest
+
+from tempohand.inference.camera import CameraChoice
+
+
+def test_the_default_is_the_diagonal_about_the_centre():
+    focal, princpt = CameraChoice().camera((640, 480))
+    np.testing.assert_array_equal(focal, [800, 800])
+    np.testing.assert_array_equal(princpt, [319.5, 239.5])
+    assert "ASSUMED" in CameraChoice().describe((640, 480)) and "depth scales" in CameraChoice().describe((640, 480))
+
+
+@pytest.mark.parametrize("size", [(640, 480), (480, 640)])
+@pytest.mark.parametrize("fov", [20, 60, 90, 150])
+def test_field_of_view_spans_the_longer_side(size, fov):
+    focal, _ = CameraChoice(fov_deg=fov).camera(size)
+    assert math.degrees(2 * math.atan(320 / focal[0])) == pytest.approx(fov)
+    assert f"{fov:.1f} degrees" in CameraChoice(fov_deg=fov).describe(size)
+
+
+def test_given_values_are_taken():
+    focal, princpt = CameraChoice(focal_px=1234.5, princpt=(10, 20)).camera((640, 480))
+    assert focal.tolist() == [1234.5] * 2 and princpt.tolist() == [10, 20]
+    assert "ASSUMED" not in CameraChoice(focal_px=1234.5).describe((640, 480))
+
+
+@pytest.mark.parametrize(
+    "values", [{"focal_px": 0}, {"focal_px": -3}, {"focal_px": math.nan}, {"fov_deg": 0}, {"fov_deg": 180}, {"fov_deg": math.nan},
+               {"focal_px": 5, "fov_deg": 60}, {"princpt": (math.inf, 0.0)}]
+)  # fmt: skip
+def test_values_that_no_camera_has_are_refused(values):
+    with pytest.raises(ValueError, match="--focal|--fov|--princpt"):
+        CameraChoice(**values)

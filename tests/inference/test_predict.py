@@ -1,0 +1,133 @@
+"""The whole way from an input file to the files written, with a fake network."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from tempohand.inference.source import open_source, read_picture
+
+BOX = "31,20,63,45"  # 32 px wide: crops of 64 px take whole pixels, and so do mirrored ones
+VALUES = ("pose", "shape", "trans", "joints", "vertices", "joints2d")
+
+
+def load(out) -> dict:
+    with np.load(out / "predictions.npz") as file:
+        return {name: file[name] for name in file.files}
+
+
+def write_folder(folder, pictures):
+    folder.mkdir()
+    for index, picture in enumerate(pictures):
+        cv2.imwrite(str(folder / f"{index:02d}.png"), picture[..., ::-1])
+    return folder
+
+
+@pytest.fixture
+def clip(tmp_path, video_tools):
+    moving_pictures, write_video = video_tools
+    return write_video(tmp_path / "clip.mkv", moving_pictures(12))
+
+
+def test_a_video_gives_all_files(clip, predict, capsys):
+    out = predict(clip, "--box", BOX, "--obj")
+    result = load(out)
+    assert result["frame"].tolist() == list(range(12)) and result["history"].tolist() == [1, 2, 3, 4, 5, 6] + 6 * [7]
+    assert result["vertices"].shape == (12, 778, 3) and result["joints"].dtype == np.float32 and result["fps"] == 30
+    np.testing.assert_allclose(result["time"], np.arange(12) / 30, atol=1e-3)
+    overlay = open_source(out / "overlay.mp4")
+    assert overlay.count() == 12 and overlay.fps == 30 and overlay.size == (120, 90)
+    assert len(list((out / "meshes").iterdir())) == 12
+    read = json.loads((out / "predictions.json").read_text())
+    assert read["hands"][3]["frame"] == 3 and read["source"] == "clip.mkv"
+    printed = capsys.readouterr().out
+    assert "ASSUMED from the picture's diagonal" in printed and "12 frames, 12 with a hand, 12 predictions of 1 hand" in printed
+    assert f"wrote {out / 'predictions.npz'}" in printed
+
+
+def test_joints2d_are_the_projected_joints(clip, predict):
+    for side in ("right", "left"):
+        result = load(predict(clip, "--box", BOX, "--side", side, "--focal", 150, "--princpt", "50,40", "--no-overlay"))
+        pixels = result["joints"][..., :2] / result["joints"][..., 2:] * 150 + [50, 40]
+        np.testing.assert_allclose(result["joints2d"], pixels, atol=1e-3)
+        np.testing.assert_allclose(result["joints"][:, 0], result["trans"], atol=1e-4)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_mirrored_video_gives_the_mirrored_hand(tmp_path, video_tools, predict, side):
+    moving_pictures, write_video = video_tools
+    pictures = moving_pictures(9)
+    plain = write_video(tmp_path / "plain.mkv", pictures)
+    mirrored = write_video(tmp_path / "mirrored.mkv", [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures])
+    boxes = np.array([[31.0 + i, 20, 63 + i, 45] for i in range(9)])
+    np.savez(tmp_path / "plain.npz", box_xyxy=boxes)
+    np.savez(tmp_path / "mirrored.npz", box_xyxy=np.c_[119 - boxes[:, 2], boxes[:, 1], 119 - boxes[:, 0], boxes[:, 3]])
+    other = {"right": "left", "left": "right"}[side]
+    a = load(predict(plain, "--boxes", tmp_path / "plain.npz", "--side", side, "--no-overlay", out="a"))
+    b = load(predict(mirrored, "--boxes", tmp_path / "mirrored.npz", "--side", other, "--no-overlay", out="b"))
+    for name in ("trans", "joints", "vertices"):
+        np.testing.assert_allclose(b[name], a[name] * [-1, 1, 1], atol=1e-4, err_msg=name)
+    np.testing.assert_allclose(b["joints2d"], np.stack([119 - a["joints2d"][..., 0], a["joints2d"][..., 1]], -1), atol=1e-4)
+    np.testing.assert_allclose(b["pose"], a["pose"] * np.tile([1, -1, -1], 16), atol=1e-6)
+    np.testing.assert_array_equal(b["shape"], a["shape"])
+    assert (a["is_right"] == (side == "right")).all() and (b["is_right"] == (side == "left")).all()
+    assert np.abs(a["joints"][0] - a["joints"][-1]).max() > 1  # the hand does move
+
+
+def test_a_video_and_its_frames_as_a_folder_agree(clip, tmp_path, video_tools, predict):
+    folder = write_folder(tmp_path / "frames", video_tools[0](12))
+    video = load(predict(clip, "--box", BOX, "--no-overlay", out="a"))
+    sequence = load(predict(folder, "--box", BOX, "--fps", 30, out="b"))
+    for name in VALUES:
+        np.testing.assert_allclose(video[name], sequence[name], rtol=1e-3, atol=0.02)  # Matroska's milliseconds
+    assert sequence["names"].tolist() == [f"{i:02d}.png" for i in range(12)]
+    alone = load(predict(folder, "--box", BOX, "--batch-size", 5, out="c"))
+    assert (alone["history"] == 1).all() and np.isnan(alone["fps"])
+    assert len(list((tmp_path / "b" / "overlay").iterdir())) == 12
+
+
+def test_a_picture_is_what_the_network_says_of_it(tmp_path, video_tools, predict):
+    picture = video_tools[0](3)[2]
+    folder = write_folder(tmp_path / "frames", [picture])
+    a, b = load(predict(folder / "00.png", "--box", BOX, out="a")), load(predict(folder, "--box", BOX, out="b"))
+    for name in VALUES:
+        np.testing.assert_array_equal(a[name], b[name])
+    assert read_picture(tmp_path / "a" / "overlay.png").shape == picture.shape
+
+
+def test_frames_without_a_box_have_no_row_and_their_picture_stays(clip, tmp_path, predict, fake_network):
+    rows = [f"{frame},31,20,63,45,{side},{hand}" for frame in (2, 3, 10) for side, hand in (("right", 4), ("left", 9))]
+    (tmp_path / "boxes.csv").write_text("\n".join(["frame,x0,y0,x1,y1,side,hand", *rows]))
+    network = fake_network()
+    result = load(predict(clip, "--boxes", tmp_path / "boxes.csv", network=network))
+    assert result["frame"].tolist() == [2, 2, 3, 3, 10, 10] and result["hand_id"].tolist() == [4, 9] * 3
+    assert result["is_right"].tolist() == [True, False] * 3 and result["num_frames"] == 12 and network.encoded == 6
+    assert result["history"].tolist() == [1, 1, 2, 2, 1, 1]  # six frames are too long a gap
+    again = load(predict(clip, "--boxes", tmp_path / "boxes.csv", "--max-gap", 6))
+    assert again["history"].tolist() == [1, 1, 2, 2, 3, 3]
+    drawn, plain = list(open_source(tmp_path / "out" / "overlay.mp4")), list(open_source(clip))
+    far = [np.abs(a.image.astype(float) - b.image).mean() for a, b in zip(drawn, plain, strict=True)]
+    assert max(far[i] for i in (0, 1, 5, 11)) < min(far[i] for i in (2, 3, 10))
+
+
+def test_a_folder_survives_a_broken_picture(tmp_path, video_tools, predict, capsys):
+    folder = write_folder(tmp_path / "frames", video_tools[0](3))
+    (folder / "01.png").write_bytes(b"broken")
+    result = load(predict(folder, "--box", BOX))
+    assert result["frame"].tolist() == [0, 2] and result["num_frames"] == 3
+    captured = capsys.readouterr()
+    assert "1 pictures did not decode" in captured.out and "warning: skipped" in captured.err
+
+
+def test_real_video_with_real_boxes(samples, tmp_path, predict, fake_network):
+    """The shortest way through a real file: the last frames have no boxes, so only a few crops are made."""
+    with np.load(samples / "human_hand_video.mediapipe.npz") as file:
+        boxes, detected = file["box_xyxy"], np.arange(len(file["detected"])) % 100 < 2
+    np.savez(tmp_path / "boxes.npz", box_xyxy=boxes, detected=detected)
+    network = fake_network()
+    result = load(predict(samples / "human_hand_video.mp4", "--boxes", tmp_path / "boxes.npz", "--no-overlay", network=network))
+    assert result["frame"].tolist() == np.flatnonzero(detected).tolist() and result["num_frames"] == 621
+    np.testing.assert_allclose(result["time"], result["frame"] / 30, atol=1e-4)
+    np.testing.assert_allclose(result["box"], boxes[detected])
+    np.testing.assert_allclose(result["focal"], np.hypot(1280, 720), rtol=1e-6)

@@ -1,0 +1,138 @@
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from tempohand import cli
+from tempohand.model import registry
+
+HEAVY = ("torch", "numpy", "cv2", "av", "numba")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"]])
+def test_help_imports_nothing_heavy(arguments):
+    code = f"""
+import sys
+from tempohand.cli import main
+try:
+    main({arguments})
+except SystemExit as leave:
+    assert leave.code == 0
+print([name for name in {HEAVY} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+    assert "predict" in done.stdout
+
+
+def test_every_command_has_help_with_its_arguments(capsys):
+    for name in cli.COMMANDS:
+        with pytest.raises(SystemExit) as leave:
+            cli.main([name, "--help"])
+        assert leave.value.code == 0
+        assert f"usage: tempohand {name}" in capsys.readouterr().out
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working directory with a good picture and broken companions; the checkpoint `good` loads a fake network."""
+    monkeypatch.chdir(tmp_path)
+    picture = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    cv2.imwrite("hand.png", picture)
+    (tmp_path / "text.mp4").write_text("no video " * 50)
+    (tmp_path / "boxes.csv").write_text("frame,x0,y0,x1,y1\n0,10,10,40\n")
+    np.savez("short.npz", box_xyxy=np.tile([10.0, 10, 40, 40], (3, 1)))
+    np.savez("none.npz", box_xyxy=np.zeros((1, 4)), detected=np.zeros(1, bool))
+    (tmp_path / "empty_checkpoint").mkdir()
+    (tmp_path / "file").write_text("")
+    return tmp_path
+
+
+GOOD_BOX = ["--box", "10,10,40,40"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "required: COMMAND"),
+        (["prdict"], "invalid choice: 'prdict'"),
+        (["predict", "hand.png", *GOOD_BOX], "required: --checkpoint"),
+        (["predict", "hand.png", "--checkpoint", "empty_checkpoint"], "one of the arguments --boxes --box --detect is required"),
+        (["predict", "absent.mp4", *GOOD_BOX, "--checkpoint", "empty_checkpoint"], "no file or folder 'absent.mp4'"),
+        (["predict", "text.mp4", *GOOD_BOX, "--checkpoint", "empty_checkpoint"], "neither a video nor a picture"),
+        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "absent"], "absent"),
+        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "empty_checkpoint"], "empty_checkpoint"),
+        (["predict", "hand.png", "--box", "100,10,140,40", "--checkpoint", "x"], "outside the picture of 80 x 60"),
+        (["predict", "hand.png", "--box", "10,10,10,40", "--checkpoint", "x"], "has no area"),
+        (["predict", "hand.png", "--box", "10,10,40", "--checkpoint", "x"], "--box is four numbers"),
+        (["predict", "hand.png", "--boxes", "absent.npz", "--checkpoint", "x"], "no boxes file"),
+        (["predict", "hand.png", "--boxes", "boxes.csv", "--checkpoint", "x"], "line 2"),
+        (["predict", "hand.png", "--boxes", "short.npz", "--checkpoint", "x"], "3 rows for 1 frames"),
+        (["predict", "hand.png", "--boxes", "none.npz", "--checkpoint", "x"], "no box in any frame"),
+        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--focal", "-5"], "--focal is a positive number"),
+        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--fov", "180"], "--fov is an angle"),
+        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--focal", "wide"], "invalid float value: 'wide'"),
+        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--princpt", "7"], "--princpt is two numbers"),
+        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--smooth", "1"], "--smooth is a weight"),
+        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--opacity", "2"], "--opacity is between"),
+        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--fps", "30"], "--fps is for a folder"),
+        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "good", "--batch-size", "0"], "--batch-size is at least 1"),
+        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "good", "--out", "file"], "'file' is not a folder"),
+        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "diverged"], "is not finite"),
+        (["detector-model", "m.task", "--wheel", "absent.whl"], "no wheel 'absent.whl'"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_no_file(place, capsys, monkeypatch, fake_checkpoints, arguments, says):
+    before = sorted(place.rglob("*"))
+    with pytest.raises(SystemExit) as leave:
+        cli.main(arguments)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "frame/s" not in line and line.strip()]  # without the progress bar
+    assert leave.value.code == 2 and len(lines) == 1 and says in lines[0], lines
+    assert sorted(place.rglob("*")) == before
+
+
+@pytest.fixture
+def fake_checkpoints(monkeypatch, network_for):
+    """Checkpoints `good` and `diverged` are fake networks; others go the ordinary way."""
+    ordinary = registry.load_network
+    monkeypatch.setattr(registry, "load_network", lambda path: network_for[path]() if path in network_for else ordinary(path))
+
+
+@pytest.fixture
+def network_for():
+    from types import SimpleNamespace
+
+    import torch
+    from torch import nn
+
+    from tempohand.batch import HandPrediction
+    from tempohand.hand.layer import HandLayer
+
+    class Still(nn.Module):
+        """One hand whatever it sees."""
+
+        num_frame, config = 1, {"view": {"size": 32, "expansion": 2.0}}
+
+        def __init__(self, depth: float):
+            super().__init__()
+            self.hand, self.depth = HandLayer(), depth
+
+        def encode(self, batch):
+            return batch.image[:, :, 0, 0, :1].float()
+
+        def decode(self, tokens, batch):
+            n = len(tokens)
+            trans = torch.tensor([0.0, 0.0, self.depth]).expand(n, 1, 3)
+            joints, vertices = self.hand(torch.zeros(n, 1, 48), torch.zeros(n, 1, 10), trans)
+            rotation = torch.eye(3).expand(n, 1, 16, 3, 3)
+            return HandPrediction(torch.zeros(n, 1, 48), rotation, torch.zeros(n, 1, 10), trans, joints, vertices, torch.zeros(n, 1, 21, 2))
+
+    return {"good": lambda: Still(500.0), "diverged": lambda: Still(float("nan")), **vars(SimpleNamespace())}
+
+
+def test_a_good_call_writes_its_files(place, fake_checkpoints, capsys):
+    cli.main(["predict", "hand.png", *GOOD_BOX, "--checkpoint", "good"])
+    assert sorted(path.name for path in (place / "hand-hands").iterdir()) == ["overlay.png", "predictions.json", "predictions.npz"]
+    assert "1 frames, 1 with a hand" in capsys.readouterr().out
