@@ -1,0 +1,193 @@
+"""Evaluates Stage 1, Stage 2 or both on a split of a frame table: a table in the terminal, metrics.json, and strips for the report.
+
+    python script/evaluate.py stage1=outputs/stage1-tiny/checkpoint/best stage2=outputs/stage2-tiny/checkpoint/best data=data/demo
+    torchrun --nproc_per_node 2 script/evaluate.py stage2=outputs/stage2-tiny/checkpoint/best data=data/demo
+
+Every row sees every frame of the split once: mean_pose (a constant hand that knows the box alone), stage1, stage1_one_euro (Stage 1 under a
+causal filter tuned on the validation split) and stage2 (histories of 1 to num_frame frames from each sequence's start). Processes share
+the split out by whole sequences, and sums are added up, so the numbers do not depend on how many there are.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import hydra
+import numpy as np
+import torch
+from accelerate import Accelerator
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from tempohand.console import run_clearly
+from tempohand.data.clips import clip_rows
+from tempohand.data.loader import ClipDataset, evaluation_batches
+from tempohand.data.table import FrameTable
+from tempohand.data.view import View
+from tempohand.evaluation.baselines import ConstantHand, CropLabels, fit_constant_hand
+from tempohand.evaluation.evaluator import PerFrame, Temporal, TruthKeeper, predict_sequences, score_sequences
+from tempohand.evaluation.filters import FilterTuning, HandFilter
+from tempohand.evaluation.results import METRICS_NAME, StripKeeper, choose_strips, format_tables, to_json, write_json
+from tempohand.evaluation.splits import ALL, share_of_sequences
+from tempohand.geometry import mirror_points, mirror_pose
+from tempohand.model.registry import load_network
+
+
+def load_networks(config: DictConfig) -> tuple[torch.nn.Module, torch.nn.Module | None]:
+    """(Stage 1, Stage 2 or None). Where Stage 2 has Stage 1's very weights inside, Stage 1 is that part of it: one backbone pass serves both.
+
+    Raises ValueError when none is given, when one is of the other stage, or when the two take other crops.
+    """
+    if not config.stage1 and not config.stage2:
+        raise ValueError("nothing to evaluate: give stage1=<checkpoint directory>, stage2=<checkpoint directory> or both")
+    networks = {}
+    for name, temporal in (("stage1", False), ("stage2", True)):
+        if config[name]:
+            network = networks[name] = load_network(config[name])
+            if (network.num_frame > 1) != temporal:
+                raise ValueError(f"{name}='{config[name]}' is a checkpoint of the other stage (num_frame={network.num_frame})")
+    if "stage2" not in networks:
+        return networks["stage1"], None
+    stage2 = networks["stage2"]
+    if "stage1" not in networks:
+        return stage2.spatial_only(), stage2
+    stage1 = networks["stage1"]
+    crops = [(network.size, network.expansion) for network in (stage1, stage2)]
+    if crops[0] != crops[1]:
+        raise ValueError(f"stage1 and stage2 see different crops (size, expansion: {crops[0]} and {crops[1]}): evaluate them one at a time")
+    own, other = stage1.state_dict(), stage2.spatial_only().state_dict()
+    shared = own.keys() == other.keys() and all(own[name].shape == other[name].shape and own[name].equal(other[name]) for name in own)
+    return (stage2.spatial_only() if shared else stage1), stage2
+
+
+def encode_once(network: torch.nn.Module, accelerator: Accelerator):
+    """network.encode that remembers its last batch."""
+    last = {}
+
+    def encode(batch):
+        if last.get("batch") is not batch:
+            with accelerator.autocast():
+                last.update(batch=batch, tokens=network.encode(batch))
+        return last["tokens"]
+
+    return encode
+
+
+def fit_baseline(config: DictConfig, network: torch.nn.Module) -> ConstantHand:
+    """The constant hand of the training split, with the crops that evaluation makes."""
+    table = FrameTable(config.data, config.fit_split)
+    view = View(network.size, network.expansion)
+    labels = table.labels(np.linspace(0, len(table) - 1, min(len(table), config.fit_rows)).round().astype(int))
+    usable = labels["has_hand"] & labels["has_camera"] & labels["joints_mask"].all(axis=1)
+    parts = []
+    for is_right, width in sorted({(bool(side), int(width)) for side, width in zip(labels["is_right"][usable], labels["width"][usable])}):
+        chosen = usable & (labels["is_right"] == is_right) & (labels["width"] == width)
+        one = {name: torch.from_numpy(np.array(labels[name][chosen])) for name in ("pose", "shape", "joints", "focal", "princpt", "box")}
+        plain = view.draw(np.random.default_rng(0), len(one["pose"]))
+        placement = view.place(plain, width, one["focal"], one["princpt"], one["box"], is_right)
+        pose, joints = (one["pose"], one["joints"]) if is_right else (mirror_pose(one["pose"]), mirror_points(one["joints"]))
+        parts.append((pose, one["shape"], joints, placement.focal, placement.princpt))
+    if not parts:
+        raise ValueError(
+            f"split '{config.fit_split}' of '{config.data}' has no fully labelled hand to fit mean_pose on: set fit_split=null"
+        )
+    order = torch.randperm(sum(len(part[0]) for part in parts), generator=torch.Generator().manual_seed(0))
+    return fit_constant_hand(network.hand.cpu(), CropLabels(*(torch.cat(column)[order] for column in zip(*parts))), network.size)
+
+
+class Split:
+    """A split's sequences and this process's share of them."""
+
+    def __init__(self, config: DictConfig, split: str, network: torch.nn.Module, accelerator: Accelerator, frames: int | None = None):
+        self.config, self.accelerator = config, accelerator
+        self.table = FrameTable(config.data, split)
+        self.dataset = ClipDataset(self.table, View(network.size, network.expansion), 1)
+        self.starts = self.table.sequence_starts()
+        first, lengths = np.unique(self.starts, return_counts=True)
+        if frames and lengths.sum() > frames:
+            spread = np.linspace(0, len(first) - 1, max(1, round(len(first) * frames / lengths.sum()))).round().astype(int)
+            first, lengths = first[spread], lengths[spread]
+        share = share_of_sequences(lengths, accelerator.process_index, accelerator.num_processes)
+        self.lengths = [int(lengths[i]) for i in share]
+        self.rows = np.concatenate([np.arange(first[i], first[i] + lengths[i]) for i in share] or [np.empty(0, int)])
+        self.frame, self.time = self.table.column("frame"), self.table.column("time")
+
+    def batches(self, title: str) -> Iterator:
+        """This process's frames, on its device."""
+        hidden = not self.accelerator.is_main_process
+        with tqdm(total=len(self.rows), desc=title, unit="frame", disable=hidden, mininterval=1.0) as bar:
+            for batch in evaluation_batches(self.dataset, self.rows, self.config.batch_size, self.config.workers):
+                yield batch.to(self.accelerator.device)
+                bar.update(len(batch.row))
+
+
+def tune_filter(config: DictConfig, network: torch.nn.Module, predictor: PerFrame, accelerator: Accelerator, total) -> HandFilter:
+    """The One-Euro filter for Stage 1, chosen on the validation split."""
+    if config.tune_split == config.split:
+        raise ValueError(f"tune_split and split are both '{config.split}': the filter must not be tuned on the frames it is scored on")
+    held_out = Split(config, config.tune_split, network, accelerator, config.tune_frames)
+    tuning = FilterTuning()
+    batches = held_out.batches("tuning the filter")
+    truth = TruthKeeper(network.hand)
+    for _, true, hands in predict_sequences(batches, held_out.lengths, {"raw": predictor}, truth, held_out.frame, held_out.time):
+        tuning.add(hands["raw"].joints, true)
+    tuning.sums = total(tuning.sums)
+    return tuning.best()
+
+
+@hydra.main(version_base="1.3", config_path="../config", config_name="evaluate")
+@run_clearly
+def main(config: DictConfig) -> None:
+    accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.device == "cpu")
+    out, started = Path(config.out), time.perf_counter()
+
+    def total(x: torch.Tensor) -> torch.Tensor:
+        if accelerator.num_processes == 1:
+            return x
+        return accelerator.reduce(x.to(accelerator.device), "sum").cpu()
+
+    # ----- what is compared --------------------------------------------------------------------------------------------------------------
+    stage1, stage2 = load_networks(config)
+    constant = fit_baseline(config, stage1) if config.fit_split else None
+    for network in filter(None, (stage1, stage2)):
+        network.to(accelerator.device).eval()
+    encode2 = encode_once(stage2, accelerator) if stage2 else None
+    encode1 = encode2 if stage2 and stage1.spatial is stage2.spatial else encode_once(stage1, accelerator)
+    predictors = {"mean_pose": PerFrame(constant)} if constant else {}
+    predictors["stage1"] = PerFrame(lambda batch: stage1.decode(encode1(batch), batch))
+    smooth = tune_filter(config, stage1, predictors["stage1"], accelerator, total) if config.tune_split else HandFilter()
+    if stage2:
+        predictors["stage2"] = Temporal(encode2, stage2.decode, stage2.num_frame, clip_rows)
+    rows = [row for row in ("mean_pose", "stage1", "stage1_one_euro", "stage2") if row in predictors or row == "stage1_one_euro"]
+
+    # ----- every frame of the split ------------------------------------------------------------------------------------------------------
+    split = Split(config, config.split, stage1, accelerator)
+    choices = choose_strips(split.table.column("hidden"), split.starts, split.table.column("sequence"), config.strips)
+    if accelerator.is_main_process:
+        for old in out.glob("strip_*.npz"):
+            old.unlink()
+    accelerator.wait_for_everyone()
+    strips = StripKeeper(choices, out)
+    batches = strips.watching(split.batches(f"evaluating {config.split}"))
+    sequences = predict_sequences(batches, split.lengths, predictors, TruthKeeper(stage1.hand), split.frame, split.time)
+    board = score_sequences(sequences, rows, {"stage1_one_euro": ("stage1", smooth)}, strips.watch)
+
+    # ----- the result --------------------------------------------------------------------------------------------------------------------
+    board.reduce(total)
+    accelerator.wait_for_everyone()
+    count, processes = board[rows[0], ALL].count, accelerator.num_processes
+    assert count == len(split.table), f"{count} samples were evaluated, the split has {len(split.table)}"
+    accelerator.print(f"Evaluated on {count} samples from all {processes} processes")
+    if accelerator.is_main_process:
+        about = {"processes": processes, "data": str(config.data), "split": config.split, "stage1": config.stage1, "stage2": config.stage2}
+        about |= {"one_euro": asdict(smooth) | {"tuned_on": config.tune_split}, "seconds": round(time.perf_counter() - started, 2)}
+        content = to_json(board, **about)
+        write_json(out / METRICS_NAME, content)
+        print("\n" + format_tables(content))
+        print(f"\nwrote '{out / METRICS_NAME}' and {len(choices)} strips")
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Runs predictors over whole sequences and scores them: every row of the result sees the same frames.
+
+Batches hold single frames in the order of their sequences and cross sequence borders, so that images that are sequences of one frame run
+in full batches too. A temporal network encodes each frame once and reads its histories from the kept tokens, as it does on live video.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tempohand.batch import ClipBatch, HandPrediction
+from tempohand.evaluation.filters import HandFilter
+from tempohand.evaluation.scores import FrameErrors, Hands, ScoreBoard, TrueHands, frame_errors
+from tempohand.evaluation.splits import CURVE, SPLITS, curve_frames, split_frames
+from tempohand.hand.layer import HandLayer
+from tempohand.skeleton import NUM_JOINTS, WRIST
+
+# Labelled joints that are farther than this from the hand that the labelled parameters make belong to another hand model.
+OTHER_HAND_MODEL_MM = 5.0
+_TIPS = (4, 8, 12, 16, 20)  # whose place on the mesh differs between code bases by more
+_KNUCKLES = [joint for joint in range(NUM_JOINTS) if joint not in _TIPS]
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """What is evaluated: sees batches of single frames, and speaks once a sequence is complete."""
+
+    def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """What to keep of each of the batch's frames, [b, ...] each."""
+        ...
+
+    def conclude(self, kept: dict[str, Tensor], time: Float[Tensor, "n"]) -> Hands:
+        """The hands of a whole sequence from what was kept of its frames; time in s."""
+        ...
+
+
+class PerFrame:
+    """A predictor without memory: a function of a batch of single frames."""
+
+    def __init__(self, predict: Callable[[ClipBatch], HandPrediction | Hands]):
+        self.predict = predict
+
+    def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """The predicted joints and vertices."""
+        prediction = self.predict(batch)
+        return {"joints": prediction.joints.view(-1, NUM_JOINTS, 3).cpu(), "vertices": prediction.vertices.flatten(0, -3).cpu()}
+
+    def conclude(self, kept: dict[str, Tensor], time: Float[Tensor, "n"]) -> Hands:
+        """As they were predicted."""
+        return Hands(kept["joints"], kept["vertices"])
+
+
+class Temporal:
+    """A network over clips: `encode` gives each frame's token once, `decode` the hand at the end of each history.
+
+    clip_rows(start, last, num_frame) -> (rows [T], real [T]) says which frames a clip has, as in training.
+    """
+
+    def __init__(self, encode: Callable, decode: Callable, num_frame: int, clip_rows: Callable, chunk: int = 256):
+        self.encode, self.decode, self.num_frame, self.clip_rows, self.chunk = encode, decode, num_frame, clip_rows, chunk
+
+    def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """The frame's token and camera; the crop's size travels with them."""
+        size = torch.full((len(batch.row),), batch.size)
+        return {"tokens": self.encode(batch)[:, 0], "focal": batch.focal[:, 0], "princpt": batch.princpt[:, 0], "size": size}
+
+    def conclude(self, kept: dict[str, Tensor], time: Float[Tensor, "n"]) -> Hands:
+        """The hand of each frame from the frames up to it."""
+        clips = [self.clip_rows(0, last, self.num_frame) for last in range(len(time))]
+        rows, real = (torch.from_numpy(np.stack(part)) for part in zip(*clips))
+        size, device, hands = int(kept["size"][0]), kept["tokens"].device, []
+        for rows_, real_ in zip(rows.split(self.chunk), real.split(self.chunk)):
+            count = len(rows_)
+            batch = ClipBatch(
+                image=torch.zeros(1, dtype=torch.uint8, device=device).expand(count, self.num_frame, 3, size, size),
+                focal=kept["focal"][rows_],
+                princpt=kept["princpt"][rows_],
+                time=(time[rows_] - time[rows_[:, -1:]]).float().to(device),
+                frame_mask=real_.to(device),
+                is_right=torch.ones(count, dtype=torch.bool, device=device),
+                row=torch.full((count,), -1, device=device),
+                previous=torch.full((count,), -1, device=device),
+            )
+            prediction = self.decode(kept["tokens"][rows_], batch)
+            hands.append((prediction.joints[:, 0].cpu(), prediction.vertices[:, 0].cpu()))
+        return Hands(*(torch.cat(part) for part in zip(*hands)))
+
+
+class TruthKeeper:
+    """The labels of batches, kept like a predictor's output; the true vertices are made by the hand layer."""
+
+    FIELDS = ("joints", "joints_mask", "hand_mask", "camera_mask", "hidden")
+
+    def __init__(self, hand: HandLayer):
+        self.hand = hand
+
+    def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Labels, and vertices relative to the wrist where the hand's parameters are known and belong to this hand model."""
+        target = batch.target
+        assert target is not None, "evaluation needs labels"
+        kept = {name: getattr(target, name)[:, 0].cpu() for name in self.FIELDS}
+        usable = target.hand_mask[:, 0]
+        pose, shape = target.pose[:, 0].masked_fill(~usable[:, None], 0.0), target.shape[:, 0].masked_fill(~usable[:, None], 0.0)
+        output = self.hand(pose, shape)
+        kept |= {"vertices": output.vertices.cpu(), "vertices_joints": output.joints.cpu(), "row": batch.row.cpu()}
+        kept["hand_mask"] = kept["hand_mask"] & ~self._of_another_model(kept)
+        return kept
+
+    @staticmethod
+    def _of_another_model(kept: dict[str, Tensor]) -> Tensor:
+        known = kept["joints_mask"] & kept["joints_mask"][:, WRIST : WRIST + 1]
+        labelled = kept["joints"] - kept["joints"][:, WRIST : WRIST + 1]
+        distance = (labelled - kept["vertices_joints"]).norm(dim=-1).masked_fill(~known, 0.0)[:, _KNUCKLES]
+        return distance.sum(dim=-1) / known[:, _KNUCKLES].sum(dim=-1).clamp_min(1) > OTHER_HAND_MODEL_MM
+
+
+@dataclass
+class SequenceResult:
+    """One evaluated sequence: the rows of its frames in the table, and every predictor's hands and errors."""
+
+    rows: Tensor
+    true: TrueHands
+    hands: dict[str, Hands]
+    errors: dict[str, FrameErrors]
+
+
+def cut_into_sequences(pieces: Iterable[dict[str, Tensor]], lengths: list[int]) -> Iterator[dict[str, Tensor]]:
+    """Rearranges pieces (dicts of tensors with one leading axis) into one dict a sequence of the given lengths.
+
+    Raises ValueError when the pieces hold another number of frames than the sequences.
+    """
+    pieces, pending, available = iter(pieces), [], 0
+    for length in lengths:
+        while available < length:
+            piece = next(pieces, None)
+            if piece is None:
+                raise ValueError(f"a sequence of {length} frames ends after {available}: the table is shorter than its index says")
+            pending.append(piece)
+            available += len(next(iter(piece.values())))
+        whole = pending[0] if len(pending) == 1 else {name: torch.cat([piece[name] for piece in pending]) for name in pending[0]}
+        yield {name: value[:length] for name, value in whole.items()}
+        pending, available = [{name: value[length:] for name, value in whole.items()}], available - length
+    assert available == 0 and next(pieces, None) is None, "more frames than sequences"
+
+
+def predict_sequences(
+    batches: Iterable[ClipBatch],
+    lengths: list[int],
+    predictors: dict[str, Predictor],
+    truth: TruthKeeper,
+    frame: np.ndarray,
+    time: np.ndarray,
+) -> Iterator[tuple[Tensor, TrueHands, dict[str, Hands]]]:
+    """(rows, truth, {predictor: hands}) of each sequence. frame, time: columns of the whole table (time in s, float64)."""
+
+    def observed() -> Iterator[dict[str, Tensor]]:
+        for batch in batches:
+            assert batch.image.shape[1] == 1, f"single frames are evaluated, got clips of {batch.image.shape[1]}"
+            with torch.no_grad():
+                kept = {("", name): value for name, value in truth.observe(batch).items()}
+                for row, predictor in predictors.items():
+                    kept |= {(row, name): value for name, value in predictor.observe(batch).items()}
+            yield kept
+
+    for kept in cut_into_sequences(observed(), lengths):
+        labels = {name: value for (row, name), value in kept.items() if row == ""}
+        rows = labels.pop("row")
+        when = torch.from_numpy(np.asarray(time)[rows.numpy()]).double()
+        true = TrueHands(**labels, frame=torch.from_numpy(np.asarray(frame)[rows.numpy()]).long(), time=when)
+        hands = {}
+        for row, predictor in predictors.items():
+            with torch.no_grad():
+                hands[row] = predictor.conclude({name: value for (owner, name), value in kept.items() if owner == row}, when)
+            assert hands[row].joints.shape == true.joints.shape, f"{row}: {hands[row].joints.shape} for {true.joints.shape}"
+            assert hands[row].vertices.shape == true.vertices.shape, f"{row}: {hands[row].vertices.shape} for {true.vertices.shape}"
+        yield rows, true, hands
+
+
+def score_sequences(
+    sequences: Iterable[tuple[Tensor, TrueHands, dict[str, Hands]]],
+    rows: list[str],
+    filters: dict[str, tuple[str, HandFilter]],
+    watch: Callable[[SequenceResult], None] = lambda _: None,
+) -> ScoreBoard:
+    """Scores every sequence. rows: the result's rows in their order; filters: filtered row -> (its source, the filter).
+
+    `watch` sees each sequence's hands and errors. The sums are those of this process: call `ScoreBoard.reduce` afterwards.
+    """
+    board = ScoreBoard(rows, [*SPLITS, *CURVE])
+    for indices, true, hands in sequences:
+        hands |= {row: smooth(hands[source], true.time) for row, (source, smooth) in filters.items()}
+        known = true.joints_mask[:, WRIST] & true.camera_mask
+        depth = true.joints[:, WRIST, 2].masked_fill(~known, float("nan"))
+        splits = {**split_frames(true.hidden, depth), **curve_frames(true.hidden)}
+        errors = {row: frame_errors(hands[row], true) for row in rows}
+        for row in rows:
+            board.add(row, errors[row], splits)
+        watch(SequenceResult(indices, true, hands, errors))
+    return board

@@ -1,0 +1,160 @@
+"""script/evaluate.py as a user runs it, on a small table with small random networks."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from tempohand.data.loader import ClipDataset, evaluation_batches
+from tempohand.data.table import FrameTable
+from tempohand.data.view import View
+from tempohand.evaluation.scores import METRICS
+from tempohand.model.registry import build_network, load_network
+from tempohand.training.checkpoint import save_weights
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    root = tmp_path_factory.mktemp("checkpoints")
+    config = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "config/network/tiny.yaml"))
+    temporal = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "config/temporal/tiny.yaml"))
+    torch.manual_seed(0)
+    one = {**config, "num_frame": 1, "temporal": None}
+    two = {**config, "num_frame": 7, "temporal": temporal}
+    stage1, stage2 = build_network(one), build_network(two)
+    stage2.spatial.load_state_dict(stage1.spatial.state_dict())
+    for parameter in stage2.temporal.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    save_weights(root / "stage1", stage1.state_dict(), {"network": one})
+    save_weights(root / "stage2", stage2.state_dict(), {"network": two})
+    return root
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("evaluate_script", REPOSITORY / "script/evaluate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def evaluate(script, *overrides):
+    """The script in this process; what comes out as of a command."""
+    with initialize_config_dir(str(REPOSITORY / "config"), version_base="1.3"):
+        config = compose("evaluate", ["device=cpu", "workers=0", *overrides])
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            script.main(config)
+        except SystemExit as exit_:
+            code = exit_.code
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def evaluate_by(processes, *overrides):
+    """The script under torchrun."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command += ["script/evaluate.py", "device=cpu", "workers=0", *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300)
+    return Done(process.returncode, process.stdout, process.stderr)
+
+
+@pytest.fixture(scope="module")
+def both(script, checkpoints, table_root, tmp_path_factory):
+    out = tmp_path_factory.mktemp("both")
+    done = evaluate(
+        script, f"stage1={checkpoints}/stage1", f"stage2={checkpoints}/stage2", f"data={table_root}", f"out={out}", "batch_size=7"
+    )
+    assert done.returncode == 0, done.stderr
+    return out, json.loads((out / "metrics.json").read_text()), done.stdout
+
+
+def test_every_row_sees_every_frame(both):
+    out, content, printed = both
+    assert content["n"] == 20 and content["processes"] == 1
+    assert list(content["rows"]) == ["mean_pose", "stage1", "stage1_one_euro", "stage2"]
+    for row in content["rows"].values():
+        assert row["n"] == 20 and all(row[name] is not None for name in METRICS)
+        assert row["hidden_50"]["n"] == 4
+    assert "Evaluated on 20 samples from all 1 processes" in printed
+    assert len(list(out.glob("strip_*.npz"))) == 2
+
+
+def test_stage2_is_the_network_on_its_clips(both, checkpoints, table_root):
+    """Encoding each frame once gives what the network says of whole clips; left hands are scored in the mirrored space."""
+    out, content, _ = both
+    network = load_network(checkpoints / "stage2")
+    table = FrameTable(table_root, "test")
+    clips = ClipDataset(table, View(network.size, network.expansion), network.num_frame)
+    distance = []
+    with torch.no_grad():
+        for batch in evaluation_batches(clips, np.arange(len(table)), 5):
+            distance.append((network(batch).joints - batch.target.joints).norm(dim=-1).mean(dim=(1, 2)))
+    assert content["rows"]["stage2"]["mpjpe"] == pytest.approx(float(torch.cat(distance).mean()), rel=1e-4)
+    assert content["rows"]["stage2"]["mpjpe"] != pytest.approx(content["rows"]["stage1"]["mpjpe"], rel=1e-3)
+
+
+def test_two_processes_say_the_same(both, checkpoints, table_root, tmp_path):
+    _, expected, _ = both
+    overrides = f"stage1={checkpoints}/stage1", f"stage2={checkpoints}/stage2", f"data={table_root}", f"out={tmp_path}", "batch_size=4"
+    done = evaluate_by(2, *overrides)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Evaluated on 20 samples from all 2 processes") == 1
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert content["processes"] == 2
+    assert content["one_euro"] == expected["one_euro"]
+    for row, metrics in expected["rows"].items():
+        for name in (*METRICS, "n"):
+            assert content["rows"][row][name] == pytest.approx(metrics[name], rel=1e-4)
+    assert len(list(tmp_path.glob("strip_*.npz"))) == 2
+
+
+def test_stage2_alone_brings_its_stage1(script, both, checkpoints, table_root, tmp_path):
+    done = evaluate(script, f"stage2={checkpoints}/stage2", f"data={table_root}", f"out={tmp_path}", "fit_split=null", "tune_split=null")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "metrics.json").read_text())["rows"]
+    assert list(rows) == ["stage1", "stage1_one_euro", "stage2"]
+    assert rows["stage1"]["mpjpe"] == pytest.approx(both[1]["rows"]["stage1"]["mpjpe"], rel=1e-4)
+
+
+@pytest.fixture(autouse=True)
+def no_traceback_variable(monkeypatch):
+    monkeypatch.delenv("TEMPOHAND_TRACEBACK", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], "nothing to evaluate"),
+        (["stage1={checkpoints}/stage2"], "checkpoint of the other stage"),
+        (["stage1=/nowhere/at/all"], "/nowhere/at/all"),
+        (["stage1={checkpoints}/stage1", "data=/nowhere"], "no frame table at '/nowhere'"),
+        (["stage1={checkpoints}/stage1", "data={table}", "split=val"], "tune_split and split are both 'val'"),
+        (["stage1={checkpoints}/stage1", "data={table}", "split=evaluation"], "no split 'evaluation'"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(script, checkpoints, table_root, tmp_path, overrides, message):
+    done = evaluate(script, *(part.format(checkpoints=checkpoints, table=table_root) for part in overrides), f"out={tmp_path}")
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
+    assert not (tmp_path / "metrics.json").exists()
