@@ -41,6 +41,11 @@ class Buffers(NamedTuple):
             np.empty((height, width, 2), np.float32),
         )
 
+    def clear(self) -> None:
+        """Sees nothing again."""
+        self.inv_depth.fill(0.0)
+        self.face.fill(-1)
+
 
 @njit(cache=True)
 def _rasterise(vertices, faces, fx, fy, cx, cy, inv_near, cull, first_face, inv_depth, face_index, weights):

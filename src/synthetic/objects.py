@@ -1,0 +1,165 @@
+"""Things made of triangles: boxes, bottles, balls, sheets, arms; and the forearm that continues the hand's open wrist."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+from numpy import ndarray
+
+from tempohand.render import vertex_normals
+
+
+class Mesh(NamedTuple):
+    """A closed thing about its own origin, mm: faces counter-clockwise from outside, unit normals, texture coordinates (one texture = 0..1)."""
+
+    vertices: Float[ndarray, "v 3"]
+    faces: Integer[ndarray, "f 3"]
+    normals: Float[ndarray, "v 3"]
+    uv: Float[ndarray, "v 2"]
+
+
+def box(size: Float[ndarray, "3"]) -> Mesh:
+    """A box of the given edges."""
+    corners, faces, normals, uv = [], [], [], []
+    for axis in range(3):
+        for sign in (-1.0, 1.0):
+            a, b = np.eye(3)[(axis + 1) % 3], np.eye(3)[(axis + 2) % 3]
+            square = [sign * np.eye(3)[axis] + i * a + j * b for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+            first = len(corners)
+            corners += square
+            faces += (
+                [(first, first + 1, first + 2), (first, first + 2, first + 3)]
+                if sign > 0
+                else [
+                    (first, first + 2, first + 1),
+                    (first, first + 3, first + 2),
+                ]
+            )
+            normals += [sign * np.eye(3)[axis]] * 4
+            uv += [(0, 0), (1, 0), (1, 1), (0, 1)]
+    return Mesh(np.array(corners) * np.asarray(size) / 2, np.array(faces), np.array(normals), np.array(uv, float))
+
+
+def lathe(profile: Float[ndarray, "n 2"], segments: int = 20) -> Mesh:
+    """A body of revolution about y. profile: (radius, y) from its lowest y to its highest; radius 0 at both ends closes it."""
+    profile = np.asarray(profile, float)
+    turn = np.linspace(0.0, 2 * np.pi, segments + 1)
+    ring = np.stack([np.cos(turn), np.zeros_like(turn), np.sin(turn)], 1)
+    vertices = (profile[:, :1, None] * ring + profile[:, 1:, None] * [0.0, 1.0, 0.0]).reshape(-1, 3)
+    i, j = (x.ravel() for x in np.meshgrid(np.arange(len(profile) - 1), np.arange(segments), indexing="ij"))
+    a = i * (segments + 1) + j
+    c = a + segments + 1
+    faces = np.concatenate([np.stack([a, c, a + 1], 1), np.stack([a + 1, c, c + 1], 1)])
+    height = np.ptp(profile[:, 1])
+    uv = np.stack([np.tile(turn / np.pi, len(profile)), np.repeat((profile[:, 1] - profile[:, 1].min()) / height, segments + 1)], 1)
+    normals = vertex_normals(vertices, faces)
+    # The seam has two columns of vertices in one place: give both the mean.
+    seam = np.arange(len(profile)) * (segments + 1)
+    mean = normals[seam] + normals[seam + segments]
+    normals[seam] = normals[seam + segments] = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+    return Mesh(vertices, faces, normals, uv)
+
+
+def cylinder(radius: float, height: float, top: float = 1.0) -> Mesh:
+    """A cylinder or cone stump about y, its upper radius `top` times the lower one."""
+    h, upper = height / 2, radius * top
+    # Rings at the rims are doubled (and a hair apart), so that the ends are flat and the rim is an edge.
+    return lathe([(0, -h), (radius * 0.97, -h), (radius, -h * 0.985), (upper, h * 0.985), (upper * 0.97, h), (0, h)])
+
+
+def bottle(radius: float, height: float, rng: np.random.Generator) -> Mesh:
+    """A bottle: body, shoulder, neck, cap."""
+    neck, shoulder = radius * rng.uniform(0.3, 0.6), rng.uniform(0.5, 0.75)
+    places = [
+        (0, 0),
+        (0.96, 0),
+        (1, 0.02),
+        (1, shoulder),
+        (0.85, shoulder + 0.06),
+        (neck / radius, shoulder + 0.16),
+        (neck / radius, 0.97),
+        (0, 1),
+    ]
+    return lathe([(r * radius, (y - 0.5) * height) for r, y in places])
+
+
+def ball(radius: float, rng: np.random.Generator | None = None) -> Mesh:
+    """A ball; with `rng` a lump: a ball with smooth random dents."""
+    turn = np.linspace(-np.pi / 2, np.pi / 2, 11)
+    mesh = lathe(np.stack([np.cos(turn) * radius, np.sin(turn) * radius], 1))
+    if rng is None:
+        return mesh
+    waves, phase = rng.normal(size=(3, 3)) * 1.5, rng.uniform(0, 6.3, 3)
+    swell = 1.0 + 0.13 * np.sin(mesh.normals @ waves.T + phase).sum(1, keepdims=True)
+    vertices = mesh.vertices * swell * rng.uniform(0.6, 1.2, 3)
+    return mesh._replace(vertices=vertices, normals=vertex_normals(vertices, mesh.faces))
+
+
+def sheet(width: float, height: float, bend: float) -> Mesh:
+    """A book, board or sheet of paper, bent about y by `bend` (fraction of its width)."""
+    n = 6
+    x, y = np.meshgrid(np.linspace(-0.5, 0.5, n), [-0.5, 0.5])
+    z = bend * width * (4 * x**2 - 0.5)
+    front = np.stack([x * width, y * height, z - 1.5], -1).reshape(-1, 3)
+    back = front + [0, 0, 3.0]
+    i = np.arange(n - 1)
+    quads = np.concatenate([np.stack([i, i + n, i + 1], 1), np.stack([i + 1, i + n, i + n + 1], 1)])
+    faces = np.concatenate([quads, quads[:, ::-1] + 2 * n])
+    vertices = np.concatenate([front, back])
+    uv = np.stack([x + 0.5, y + 0.5], -1).reshape(-1, 2)
+    return Mesh(vertices, faces, vertex_normals(vertices, faces), np.concatenate([uv, uv]))
+
+
+def forearm_topology(loop: Integer[ndarray, "e"], num_vertices: int, rings: int) -> Integer[ndarray, "f 3"]:
+    """Faces that join the wrist loop, `rings` rings of the same number of vertices, and one last point that closes the end.
+
+    Indices count the hand's `num_vertices` first, then the forearm's as `forearm_vertices` gives them.
+    """
+    edge = len(loop)
+    columns = np.vstack([loop, num_vertices + np.arange(rings * edge).reshape(rings, edge)])
+    a, b = columns[:-1], columns[1:]
+    a_next, b_next = np.roll(a, -1, axis=1), np.roll(b, -1, axis=1)
+    strips = [np.stack([a_next, a, b], -1), np.stack([a_next, b, b_next], -1)]
+    end = columns[-1]
+    cap = np.stack([np.roll(end, -1), end, np.full(edge, num_vertices + rings * edge)], -1)
+    return np.concatenate([*(strip.reshape(-1, 3) for strip in strips), cap])
+
+
+def forearm_vertices(
+    loop: Float[ndarray, "t e 3"],
+    rotation: Float[ndarray, "t 3 3"],
+    direction: Float[ndarray, "t 3"],
+    rings: Float[ndarray, "n"],
+    swell: Float[ndarray, "n"],
+) -> Float[ndarray, "t m 3"]:
+    """Vertices of a forearm, mm, in the space of the hand: n rings of e vertices, and the point that closes the end.
+
+    loop: the posed wrist loop. rotation: the hand's (its x axis leads to the arm). direction: unit vector from the wrist along the arm.
+    rings: distance of each ring from the loop along the arm, mm. swell: radius of each ring over the bare arm's.
+    The arm leaves in the hand's own direction, bends to `direction` within some 50 mm, and widens from the wrist to the elbow.
+    """
+    centre = loop.mean(1, keepdims=True)  # (t, 1, 3)
+    local = (loop - centre) @ rotation  # (t, e, 3), hand axes
+    axis = rotation[:, :, 0]
+    steps = np.diff(rings, prepend=0.0)
+    bend = np.clip(rings / 50.0, 0.0, 1.0)
+    tangent = (1 - bend)[:, None] * axis[:, None] + bend[:, None] * direction[:, None]
+    tangent /= np.linalg.norm(tangent, axis=-1, keepdims=True)
+    middle = centre + np.cumsum(tangent * steps[:, None], axis=1)  # (t, n, 3)
+    # Cross-sections: the hand's y and z axes, made perpendicular to the arm's own direction; the loop's own form fades into an ellipse.
+    y = rotation[:, None, :, 1] - tangent * (rotation[:, None, :, 1] * tangent).sum(-1, keepdims=True)
+    y /= np.linalg.norm(y, axis=-1, keepdims=True)
+    z = np.cross(tangent, y)
+    plane = local[..., 1:]
+    radius = np.linalg.norm(plane, axis=-1, keepdims=True)
+    mean_radius = radius.mean(1, keepdims=True)
+    ellipse = plane / np.maximum(radius, 1e-6) * mean_radius * [0.88, 1.1]
+    fade = np.clip(rings / 60.0, 0.0, 1.0)[None, :, None, None]
+    section = (1 - fade) * plane[:, None] + fade * ellipse[:, None]
+    widen = (1 + 0.55 * np.clip(rings / 230.0, 0, 1) ** 1.3) * swell
+    section = section * widen[:, None, None]
+    # The loop's own slant along x fades out too.
+    along = local[:, None, :, :1] * (1 - fade)
+    vertices = middle[:, :, None] + section[..., :1] * y[:, :, None] + section[..., 1:] * z[:, :, None] + along * tangent[:, :, None]
+    end = middle[:, -1:] + tangent[:, -1:] * 15.0
+    return np.concatenate([vertices.reshape(len(loop), -1, 3), end], axis=1)

@@ -1,0 +1,125 @@
+"""Things that get between the camera and the hand, and things that the hand holds."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from tempohand.synthetic.curves import minimum_jerk
+from tempohand.synthetic.motion import rotations_of
+from tempohand.synthetic.objects import Mesh, ball, bottle, box, cylinder, sheet
+from tempohand.synthetic.skin import TONES, to_linear
+from tempohand.synthetic.texture import pattern
+
+KINDS = ("box", "cylinder", "bottle", "ball", "lump", "sheet", "arm")
+TEXTURE_SIZE = 96
+
+
+@dataclass(frozen=True)
+class OccluderConfig:
+    """What gets in the way. Ranges are (least, greatest)."""
+
+    probability: float  # of a sequence having something pass in front of the hand
+    second_probability: float  # of a second thing, given a first
+    held_probability: float  # of an object in the hand
+    size: tuple[float, float]  # half its extent over half the hand's, as the camera sees them
+    depth: tuple[float, float]  # its distance over that of the hand's nearest point
+    enter_frames: tuple[int, int]
+    cover_frames: tuple[int, int]
+
+
+class Track(NamedTuple):
+    """A rigid thing over time: its mesh (mm), orientation [T, 3, 3] and place [T, 3] in camera space, and its texture (linear RGB)."""
+
+    mesh: Mesh
+    rotation: Float[ndarray, "t 3 3"]
+    position: Float[ndarray, "t 3"]
+    texture: Float[ndarray, "s s 3"]
+    gloss: float
+
+    def vertices(self) -> Float[ndarray, "t v 3"]:
+        """Vertices in camera space over time."""
+        return np.einsum("trc,vc->tvr", self.rotation, self.mesh.vertices) + self.position[:, None]
+
+    def normals(self, frame: int) -> Float[ndarray, "v 3"]:
+        """Unit normals at one frame."""
+        return self.mesh.normals @ self.rotation[frame].T
+
+
+def _thing(rng: np.random.Generator, kind: str, half: float) -> Mesh:
+    """A mesh of about `half` mm half extent."""
+    if kind == "box":
+        return box(2 * half * rng.uniform(0.45, 1.0, 3))
+    if kind == "cylinder":
+        return cylinder(half * rng.uniform(0.35, 0.8), 2.2 * half, rng.uniform(0.7, 1.2))
+    if kind == "bottle":
+        return bottle(half * rng.uniform(0.35, 0.6), 2.6 * half, rng)
+    if kind == "ball":
+        return ball(half)
+    if kind == "lump":
+        return ball(half, rng)
+    if kind == "sheet":
+        return sheet(*(2 * half * rng.uniform(0.7, 1.2, 2)), rng.uniform(-0.15, 0.15))
+    assert kind == "arm", kind
+    return cylinder(half * rng.uniform(0.35, 0.6), 8.0 * half, rng.uniform(0.7, 1.0))
+
+
+def _surface(rng: np.random.Generator, kind: str) -> Float[ndarray, "s s 3"]:
+    if kind == "arm" and rng.random() < 0.6:
+        tone = TONES[rng.integers(len(TONES))] * rng.uniform(0.9, 1.05)
+        return np.broadcast_to(to_linear(np.clip(tone, 0, 1)), (TEXTURE_SIZE, TEXTURE_SIZE, 3)).astype(np.float32)
+    return to_linear(np.clip(pattern(rng, TEXTURE_SIZE) / 255, 0, 1)).astype(np.float32)
+
+
+def passing(rng: np.random.Generator, rays: Float[ndarray, "t 2"], half: Float[ndarray, "t"], near: float, config: OccluderConfig) -> Track:
+    """A thing that comes into the line of sight, covers the hand or a part of it, and leaves, each over some frames.
+
+    rays: centre of the hand over time as (x / z, y / z); half: half its extent in the same unit; near: the hand's least depth, mm.
+    """
+    frames = np.arange(len(rays), dtype=float)
+    kind = str(rng.choice(KINDS))
+    depth = near * rng.uniform(*config.depth)
+    enter, leave = (rng.uniform(*config.enter_frames) for _ in range(2))
+    cover = rng.uniform(*config.cover_frames)
+    begin = rng.uniform(-0.5 * enter, max(len(frames) - enter - 0.5 * cover, 1.0))
+    at = int(np.clip(begin + enter + cover / 2, 0, len(frames) - 1))
+    extent = half[at]
+    size = extent * rng.uniform(*config.size)
+    mesh = _thing(rng, kind, size * depth)
+    # It heads for a place on the hand and does not follow the hand fully.
+    target = rays[at] + rng.uniform(0.0, 1.0) * (rays - rays[at]) + rng.uniform(-0.45, 0.45, 2) * extent
+    way = rng.uniform(0, 2 * np.pi)
+    way_out = way + rng.choice([0.0, np.pi]) + rng.normal(0, 0.5)
+    far = 1.6 * (extent + size)
+    come = far * (1 - minimum_jerk((frames - begin) / enter))[:, None] * [np.cos(way), np.sin(way)]
+    go = far * minimum_jerk((frames - begin - enter - cover) / leave)[:, None] * [np.cos(way_out), np.sin(way_out)]
+    rays = target + come + go
+    # An arm reaches in from where it comes; other things stand or lie as they like.
+    if kind == "arm":
+        start = _rotation_of_y_to(np.array([np.cos(way), np.sin(way), rng.uniform(-0.3, 0.1)]))
+        mesh = mesh._replace(vertices=mesh.vertices + [0, 3.4 * size * depth, 0])
+    else:
+        tilt = rng.uniform(-0.5, 0.5, 3) if rng.random() < 0.6 else rng.uniform(-3, 3, 3)
+        start = rotations_of(tilt)
+    turn = rotations_of(frames[:, None] * rng.normal(0, 0.02, 3))
+    position = np.column_stack([rays, np.ones(len(rays))]) * depth
+    return Track(mesh, turn @ start, position, _surface(rng, kind), rng.uniform(0.0, 0.25))
+
+
+def held(rng: np.random.Generator, rotation: Float[ndarray, "t 3 3"], wrist: Float[ndarray, "t 3"], side: float) -> Track:
+    """A thing lying in the palm. rotation, wrist: the hand's orientation and place in camera space; side: 1 right, -1 left."""
+    kind = str(rng.choice(["cylinder", "bottle", "ball", "box"]))
+    mesh = _thing(rng, kind, rng.uniform(28.0, 45.0) if kind in ("ball", "box") else rng.uniform(40.0, 75.0))
+    # Across the palm: the thing's long axis (y) along the hand's z, tilted a little.
+    start = rotations_of(rng.normal(0, 0.2, 3)) @ rotations_of(np.array([np.pi / 2, 0.0, 0.0]))
+    place = np.array([-85.0 * side, -np.abs(mesh.vertices[:, [0, 2]]).max() - 12.0, 8.0])
+    return Track(mesh, rotation @ start, wrist + rotation @ place, _surface(rng, kind), rng.uniform(0.0, 0.25))
+
+
+def _rotation_of_y_to(direction: Float[ndarray, "3"]) -> Float[ndarray, "3 3"]:
+    y = direction / np.linalg.norm(direction)
+    x = np.cross(y, [0.2, 0.1, 1.0])
+    x /= np.linalg.norm(x)
+    return np.stack([x, y, np.cross(x, y)], axis=1)

@@ -1,0 +1,221 @@
+"""One sequence before it is filmed: whose hand, where, how it moves, before what camera, with what in the way; and the labels.
+
+Everything about a sequence is drawn from one random generator, so a seed gives the same sequence whatever else is made beside it.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer
+from numpy import ndarray
+
+from tempohand.geometry import mirror_pose
+from tempohand.hand.anatomy import angles_to_pose
+from tempohand.hand.layer import HandLayer
+from tempohand.hand.surface import wrist_loop
+from tempohand.skeleton import NUM_BETAS, NUM_VERTICES
+from tempohand.synthetic.motion import (
+    Camera,
+    MotionConfig,
+    finger_motion,
+    rotation_vectors,
+    rotations_of,
+    sample_camera,
+    wrist_path,
+    wrist_rotation,
+)
+from tempohand.synthetic.curves import wobble
+from tempohand.synthetic.objects import forearm_topology, forearm_vertices
+from tempohand.synthetic.occluders import OccluderConfig, Track, held, passing
+from tempohand.synthetic.skin import SkinMap
+
+MIRROR = np.diag([-1.0, 1.0, 1.0])
+RINGS_MM = (5, 12, 22, 35, 50, 70, 95, 125, 160, 200, 250, 320)  # of the forearm, from the wrist loop
+SLEEVE_RINGS = (2, 9)  # a sleeve begins at one of these rings
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """The camera and the stored picture. Ranges are (least, greatest)."""
+
+    fps: float
+    focal_per_width: tuple[float, float]  # focal length over the frame's width
+    image_size: int  # edge of the stored square picture, px
+    window: float  # edge of the stored window over that of the hand's box
+    window_jitter: float  # the window's edge and place vary by this fraction of the box, constant over a sequence
+    border_probability: float  # of the camera's frame ending where its size says, black beyond; otherwise it is as large as the windows need
+
+
+@dataclass(frozen=True)
+class PersonConfig:
+    """Whose hand. Ranges are (least, greatest)."""
+
+    right_probability: float
+    shape_sigma: float  # of the shape coefficients, which are cut at two sigma
+    sleeve_probability: float
+
+
+class HandKit(NamedTuple):
+    """The hand model and what is derived from it once a process."""
+
+    layer: HandLayer
+    faces: Integer[ndarray, "1538 3"]
+    loop: Integer[ndarray, "16"]
+    forearm_faces: Integer[ndarray, "f 3"]
+    skin: SkinMap
+
+    @classmethod
+    def load(cls, path: str | None = None) -> "HandKit":
+        """From a hand model file; None for the open hand."""
+        layer = HandLayer(path)
+        faces = layer.faces.numpy().astype(np.int32)
+        loop = wrist_loop(faces)
+        forearm = forearm_topology(loop, NUM_VERTICES, len(RINGS_MM) + 1).astype(np.int32)
+        return cls(layer, faces, loop, forearm, SkinMap.of(layer))
+
+
+@dataclass
+class Scene:
+    """A sequence of T frames with one more at each end (index 0 and T + 1), so that every frame knows where it comes from and goes to.
+
+    Camera space, mm; vertices are those of hand, forearm and things, in this order.
+    """
+
+    is_right: bool
+    camera: Camera
+    joints: Float[ndarray, "t 21 3"]
+    pose: Float[ndarray, "t 48"]
+    shape: Float[ndarray, "10"]
+    vertices: Float[ndarray, "t v 3"]
+    arm_faces: Integer[ndarray, "f 3"]  # hand, then forearm
+    cloth_from: int  # the forearm's first ring in cloth; beyond the last for a bare arm
+    things: list[Track]
+    focal: Float[ndarray, "t 2"]  # of the stored window
+    princpt: Float[ndarray, "t 2"]
+    fps: float
+    bordered: bool  # nothing is seen beyond the camera's frame
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.joints) - 2
+
+    def joints2d(self) -> Float[ndarray, "t 21 2"]:
+        """The joints in the stored window, px."""
+        return project(self.joints, self.focal, self.princpt)
+
+
+def project(points: Float[ndarray, "t n 3"], focal: Float[ndarray, "t 2"], princpt: Float[ndarray, "t 2"]) -> Float[ndarray, "t n 2"]:
+    """Pinhole projection of each frame's points (in front of the camera), px."""
+    return points[..., :2] / points[..., 2:] * focal[:, None] + princpt[:, None]
+
+
+def smooth(values: Float[ndarray, "t d"], sigma: float) -> Float[ndarray, "t d"]:
+    """Gaussian smoothing over time (sigma in frames), the ends repeated."""
+    reach = int(3 * sigma) + 1
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    padded = np.pad(values, ((reach, reach), (0, 0)), mode="edge")
+    return np.stack([np.convolve(column, kernel / kernel.sum(), mode="valid") for column in padded.T], axis=1)
+
+
+def window_track(
+    rng: np.random.Generator, joints2d: Float[ndarray, "t 21 2"], camera: Camera, config: CameraConfig
+) -> tuple[Float[ndarray, "t 2"], Float[ndarray, "t 2"]]:
+    """Focal length and principal point (px) of the stored picture over time: a square that follows the hand smoothly.
+
+    The window moves over the frame, and with it only the intrinsics: the camera space stays that of the frame.
+    """
+    low, high = joints2d.min(1), joints2d.max(1)
+    edge = (high - low).max(1, keepdims=True)
+    jitter = rng.uniform(-1.0, 1.0, 3) * config.window_jitter
+    centre = smooth((low + high) / 2, 3.0) + smooth(edge, 3.0) * jitter[:2]
+    side = np.exp(smooth(np.log(edge), 3.0)) * config.window * (1 + jitter[2] / 2)
+    scale = config.image_size / side
+    return camera.focal * scale, (camera.princpt - centre) * scale + (config.image_size - 1) / 2
+
+
+def compose(
+    rng: np.random.Generator,
+    kit: HandKit,
+    num_frames: int,
+    *,
+    camera_config: CameraConfig,
+    motion_config: MotionConfig,
+    person_config: PersonConfig,
+    occluder_config: OccluderConfig,
+) -> Scene:
+    """Draws a sequence: person, motion, camera, things, window."""
+    times = np.arange(num_frames + 2) / camera_config.fps
+    is_right = bool(rng.random() < person_config.right_probability)
+    holding = bool(rng.random() < occluder_config.held_probability)
+    betas = np.clip(rng.normal(0, 1, NUM_BETAS), -2, 2) * person_config.shape_sigma
+    rotation = wrist_rotation(rng, times, motion_config)
+    camera = sample_camera(rng, times, motion_config, camera_config.focal_per_width)
+    wrist = wrist_path(rng, times, motion_config, camera, rotation)
+    angles = torch.from_numpy(finger_motion(rng, times, motion_config, holding=holding))
+    pose = angles_to_pose(angles, torch.from_numpy(rotation_vectors(rotation))).float()
+    output = kit.layer(pose, torch.from_numpy(betas).float().expand(len(times), -1), torch.from_numpy(wrist).float())
+    joints, hand, pose = output.joints.double().numpy(), output.vertices.double().numpy(), pose.double()
+
+    cloth_from = int(rng.integers(*SLEEVE_RINGS)) if rng.random() < person_config.sleeve_probability else len(RINGS_MM) + 1
+    rings, swell = _forearm_profile(rng, cloth_from)
+    arm = forearm_vertices(hand[:, kit.loop], rotation, _arm_direction(rng, times, rotation), rings, swell)
+    vertices = np.concatenate([hand, arm], axis=1)
+
+    if not is_right:  # a left hand is the mirror image of a right one; the world and its camera are not mirrored
+        joints, vertices, rotation, pose = joints @ MIRROR, vertices @ MIRROR, MIRROR @ rotation @ MIRROR, mirror_pose(pose)
+    joints, vertices = camera.to_camera(joints), camera.to_camera(vertices)
+    rotation = camera.rotation.transpose(0, 2, 1) @ rotation
+    pose = np.concatenate([rotation_vectors(rotation), pose.numpy()[:, 3:]], axis=1)
+
+    things = [held(rng, rotation, joints[:, 0], 1.0 if is_right else -1.0)] if holding else []
+    things += _passing_things(rng, vertices[:, :NUM_VERTICES], occluder_config)
+    everything = np.concatenate([vertices, *(thing.vertices() for thing in things)], axis=1)
+    frame = np.broadcast_to(camera.focal, (len(times), 2)), np.broadcast_to(camera.princpt, (len(times), 2))
+    focal, princpt = window_track(rng, project(joints, *frame), camera, camera_config)
+    faces = np.concatenate([kit.faces, kit.forearm_faces])
+    faces = faces if is_right else faces[:, ::-1]
+    return Scene(
+        is_right=is_right,
+        camera=camera,
+        joints=joints,
+        pose=pose,
+        shape=betas,
+        vertices=everything.astype(np.float32),
+        arm_faces=np.ascontiguousarray(faces),
+        cloth_from=cloth_from,
+        things=things,
+        focal=focal,
+        princpt=princpt,
+        fps=camera_config.fps,
+        bordered=bool(rng.random() < camera_config.border_probability),
+    )
+
+
+def _forearm_profile(rng: np.random.Generator, cloth_from: int) -> tuple[Float[ndarray, "n"], Float[ndarray, "n"]]:
+    """Ring distances and radii: one ring is doubled, so that a sleeve begins with a step."""
+    double = min(cloth_from, len(RINGS_MM) - 1)
+    rings = np.insert(np.array(RINGS_MM, float), double, RINGS_MM[double] - 1.0)
+    swell = np.ones(len(rings))
+    cloth = np.arange(len(rings)) >= cloth_from
+    swell[cloth] = rng.uniform(1.1, 1.45) * (1 + rng.uniform(0.0, 0.06) * rng.normal(0, 1, cloth.sum()))
+    return rings, swell
+
+
+def _arm_direction(rng: np.random.Generator, times: Float[ndarray, "t"], rotation: Float[ndarray, "t 3 3"]) -> Float[ndarray, "t 3"]:
+    """Unit vectors along the arm, away from the wrist, world space: the wrist bends up to some 45 degrees, deviates up to some 15."""
+    bend = np.radians(rng.uniform(-30, 30) + 12 * wobble(rng, times, 1, (0.2, 1.2))[:, 0])
+    deviate = np.radians(rng.uniform(-12, 12) + 5 * wobble(rng, times, 1, (0.2, 1.2))[:, 0])
+    turn = rotations_of(bend[:, None] * [0.0, 0.0, 1.0]) @ rotations_of(deviate[:, None] * [0.0, 1.0, 0.0])
+    return (rotation @ turn)[:, :, 0]
+
+
+def _passing_things(rng: np.random.Generator, hand: Float[ndarray, "t 778 3"], config: OccluderConfig) -> list[Track]:
+    count = 0
+    if rng.random() < config.probability:
+        count = 2 if rng.random() < config.second_probability else 1
+    rays = hand[..., :2] / hand[..., 2:]
+    low, high = rays.min(1), rays.max(1)
+    near = float(hand[..., 2].min())
+    return [passing(rng, (low + high) / 2, (high - low).max(1) / 2, near, config) for _ in range(count)]

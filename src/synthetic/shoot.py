@@ -1,0 +1,275 @@
+"""Films a scene: light, background, motion blur, the camera's traces; a stored picture and its labels for every frame."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from tempohand.render import Buffers, rasterise, supersampled_camera, vertex_normals
+from tempohand.skeleton import NUM_JOINTS, NUM_VERTICES
+from tempohand.synthetic.film import Film, FilmConfig, cast_shadow, crevices, expose, light_vertices
+from tempohand.synthetic.occluders import TEXTURE_SIZE
+from tempohand.synthetic.scene import HandKit, Scene
+from tempohand.synthetic.skin import skin_colours, to_linear
+from tempohand.synthetic.texture import background, noise, pattern, photo_background
+
+LINEAR = to_linear(np.arange(256) / 255).astype(np.float32)
+SUPERSAMPLES = 2  # per pixel edge, for a still frame; a moving one is sampled over time instead
+SHARP_PX = 0.8  # a frame in which nothing of the hand moves further while the shutter is open counts as still
+
+
+@dataclass(frozen=True)
+class BackgroundConfig:
+    """What is behind the hand. Ranges are (least, greatest)."""
+
+    things: int  # at most, in a procedural background
+    blur: tuple[float, float]  # sigma over the picture's edge
+    photo_probability: float  # where a folder of photos is given
+    behind: tuple[float, float]  # mm from the hand to the background
+    slant: float  # degrees that it leans away from facing the camera, at most
+
+
+class Lights:
+    """A few far lights and the light of the surroundings; drawn once a sequence."""
+
+    def __init__(self, rng: np.random.Generator):
+        count = int(rng.integers(1, 4))
+        # Toward the light: mostly from above and from the camera's side.
+        directions = rng.normal(0, 1, (count, 3)) * [1.0, 0.7, 0.7] + [0.0, -0.8, -0.9]
+        self.directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+        warmth = rng.normal(0, 0.12, (count, 1)) * [1.0, 0.0, -1.0]
+        share = rng.dirichlet(np.full(count, 2.0))
+        share[::-1].sort()  # light 0 is the strongest: it casts the shadow
+        ambient = rng.uniform(0.25, 0.7)
+        strength = rng.uniform(0.75, 1.2)
+        self.colours = np.exp(warmth) * share[:, None] * strength * (1 - ambient) * 1.5
+        sky = rng.uniform(0.9, 1.1, 3)
+        self.sky, self.ground = ambient * strength * sky, ambient * strength * rng.uniform(0.35, 0.95) * rng.uniform(0.85, 1.1, 3)
+        up = np.array([0.0, -1.0, 0.0]) + rng.normal(0, 0.4, 3)
+        self.up = up / np.linalg.norm(up)
+        self.shadow = rng.uniform(0.3, 0.95)
+
+
+class Wall:
+    """A textured plane behind the hand, fixed in the world, large enough for every frame's window."""
+
+    def __init__(self, rng: np.random.Generator, scene: Scene, size: int, config: BackgroundConfig, photos: list[Path]):
+        camera = scene.camera
+        distance = float(scene.vertices[:, :NUM_VERTICES, 2].max()) + rng.uniform(*config.behind)
+        corners = np.array([[u, v] for u in (-1, size) for v in (-1, size)], float)
+        rays = (corners - scene.princpt[:, None]) / scene.focal[:, None]
+        rays = np.concatenate([rays, np.ones((*rays.shape[:2], 1))], axis=-1) @ camera.rotation.transpose(0, 2, 1)
+        for slant in (config.slant, 0.0):
+            lean = np.radians(rng.uniform(-slant, slant, 2))
+            normal = np.array([np.sin(lean[0]), np.sin(lean[1]), 1.0])
+            normal /= np.linalg.norm(normal)
+            facing = rays @ normal
+            if facing.min() > 0.25:
+                break
+        x = np.cross([0.0, 1.0, 0.0], normal)
+        x /= np.linalg.norm(x)
+        self.axes = np.stack([x, np.cross(normal, x)])  # (2, 3): along the texture's columns and rows
+        self.anchor = np.array([0.0, 0.0, distance])
+        hits = camera.position[:, None] + rays * (((self.anchor - camera.position) @ normal)[:, None] / facing)[..., None]
+        places = (hits - self.anchor) @ self.axes.T
+        low, high = places.reshape(-1, 2).min(0), places.reshape(-1, 2).max(0)
+        extent = float((high - low).max())
+        per_window = extent / float(np.ptp(places, axis=1).max(-1).mean())
+        edge = int(size * np.clip(per_window, 1.0, 2.5))
+        if photos and rng.random() < config.photo_probability:
+            self.texture = photo_background(rng, photos, edge)
+        else:
+            self.texture = background(rng, edge, config.things, config.blur)
+        self.step = extent / (edge - 1)  # mm per texel
+        self.corner = self.anchor + low @ self.axes
+
+    def seen(self, focal, princpt, rotation, position, size: int) -> Float[ndarray, "h w 3"]:
+        """The wall in a window of a camera, linear light."""
+        matrix = np.array([[focal[0], 0, princpt[0]], [0, focal[1], princpt[1]], [0, 0, 1.0]])
+        plane = np.column_stack([self.axes[0] * self.step, self.axes[1] * self.step, self.corner - position])
+        homography = matrix @ rotation.T @ plane
+        picture = cv2.warpPerspective(self.texture, homography, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        return LINEAR[picture]
+
+
+class Materials:
+    """Colour and surface of every vertex and face of a scene."""
+
+    def __init__(self, rng: np.random.Generator, scene: Scene, kit: HandKit):
+        hand, arm = skin_colours(rng, kit.skin)
+        count, arm_count = scene.vertices.shape[1], len(kit.forearm_faces) and kit.forearm_faces.max() + 1
+        edge = len(kit.loop)
+        ring = (np.arange(arm_count - NUM_VERTICES)) // edge
+        cloth = np.concatenate([np.zeros(NUM_VERTICES, bool), ring >= scene.cloth_from])
+        self.albedo = np.ones((count, 3), np.float32)
+        self.albedo[:NUM_VERTICES] = hand
+        # The wrist's own colours fade into the arm's.
+        self.albedo[NUM_VERTICES:arm_count] = arm
+        wrist = hand[kit.loop]
+        for k, share in enumerate((0.75, 0.5, 0.25)):
+            rows = slice(NUM_VERTICES + k * edge, NUM_VERTICES + (k + 1) * edge)
+            self.albedo[rows] = share * wrist + (1 - share) * arm
+        self.albedo[:arm_count][cloth] = 1.0
+        self.wrap, self.gloss = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
+        self.wrap[:arm_count] = np.where(cloth[:, None], 0.1, rng.uniform(0.5, 1.3) * np.array([0.35, 0.18, 0.12]))
+        self.gloss[:arm_count] = np.where(cloth, 0.0, rng.uniform(0.0, 0.12))
+        self.uv = np.zeros((count, 2), np.float32)
+        self.uv[:NUM_VERTICES] = kit.skin.uv
+        angle = np.arange(arm_count - NUM_VERTICES) % edge
+        self.uv[NUM_VERTICES:arm_count] = np.column_stack([np.abs(angle / edge * 2 - 1) * 2, ring * 0.35])
+        skin_texture = 1 + rng.uniform(0.02, 0.07) * noise(rng, TEXTURE_SIZE, 1, 1.5) + rng.uniform(0.0, 0.04) * noise(rng, TEXTURE_SIZE, 0, 1.0)
+        textures = [np.repeat(skin_texture[..., None], 3, axis=-1), to_linear(np.clip(pattern(rng, TEXTURE_SIZE) / 255, 0, 1))]
+        faces, layers, start = [scene.arm_faces], [cloth[scene.arm_faces].all(1).astype(np.int32)], arm_count
+        for thing in scene.things:
+            stop = start + len(thing.mesh.vertices)
+            self.gloss[start:stop] = thing.gloss
+            self.uv[start:stop] = thing.mesh.uv
+            faces.append(thing.mesh.faces + start)
+            layers.append(np.full(len(thing.mesh.faces), len(textures), np.int32))
+            textures.append(thing.texture)
+            start = stop
+        self.faces = np.ascontiguousarray(np.concatenate(faces), np.int32)
+        self.layer = np.concatenate(layers).astype(np.int32)
+        self.textures = np.ascontiguousarray(np.stack(textures), np.float32)
+        self.arm_vertices, self.hand_faces, self.arm_faces = arm_count, len(kit.faces), len(scene.arm_faces)
+
+
+class Shot:
+    """The camera running: renders the frames of one scene."""
+
+    def __init__(self, rng: np.random.Generator, scene: Scene, kit: HandKit, size: int, film: FilmConfig, wall: BackgroundConfig, photos: list[Path]):
+        self.rng, self.scene, self.size = rng, scene, size
+        self.film = Film(rng, film)
+        self.lights, self.wall, self.materials = Lights(rng), Wall(rng, scene, size, wall, photos), Materials(rng, scene, kit)
+        self.crevice = rng.uniform(0.008, 0.035)
+        self.buffers = {factor: Buffers.empty((size * factor, size * factor)) for factor in (1, SUPERSAMPLES)}
+
+    def rows(self, name: str) -> Iterator[dict]:
+        """One row of the frame table for every frame; `name`: the sequence's."""
+        scene = self.scene
+        joints2d = scene.joints2d()
+        for frame in range(1, scene.num_frames + 1):
+            picture, hidden = self.picture(frame)
+            yield {
+                "image": self.film.encode(picture),
+                "width": self.size,
+                "height": self.size,
+                "focal": scene.focal[frame],
+                "princpt": scene.princpt[frame],
+                "box": np.concatenate([joints2d[frame].min(0), joints2d[frame].max(0)]),
+                "is_right": scene.is_right,
+                "joints2d": joints2d[frame],
+                "joints2d_mask": np.ones(NUM_JOINTS, bool),
+                "joints": scene.joints[frame],
+                "joints_mask": np.ones(NUM_JOINTS, bool),
+                "pose": scene.pose[frame],
+                "shape": scene.shape,
+                "trans": scene.joints[frame, 0],
+                "has_hand": True,
+                "has_camera": True,
+                "hidden": hidden,
+                "source": "synthetic",
+                "sequence": name,
+                "frame": frame - 1,
+                "time": (frame - 1) / scene.fps,
+            }
+
+    def picture(self, frame: int) -> tuple[ndarray, float]:
+        """The developed picture (RGB, uint8) of frame 1..T, and the fraction of the hand that things hide in it."""
+        scene, size = self.scene, self.size
+        lit = self.lit(frame)
+        moments, factor = self.moments(frame)
+        linear = np.zeros((size, size, 3), np.float32)
+        hidden, dark, wall = 0.0, None, None
+        for moment in sorted(moments, key=abs):  # the frame's own moment first: its labels and its crevices
+            vertices = self.between(scene.vertices, frame, moment)
+            jitter = self.rng.uniform(-0.5, 0.5, 2) if factor == 1 else 0.0
+            if moment == 0.0:
+                jitter = 0.0
+            buffers, share_hidden = self.rasterise(vertices, scene.focal[frame], scene.princpt[frame] + jitter, factor, self.frame_bounds(frame))
+            if moment == 0.0:
+                hidden, dark = share_hidden, crevices(buffers, factor, size * 0.035, self.crevice)
+            if wall is None or self.camera_moves(frame):
+                rotation, position = (self.between(x, frame, moment) for x in (scene.camera.rotation, scene.camera.position))
+                wall = self.wall.seen(scene.focal[frame], scene.princpt[frame], rotation, position, size)
+            m = self.materials
+            expose(buffers, m.faces, lit, m.uv, m.layer, m.textures, dark, factor, 1 / len(moments), wall, linear)
+        picture = self.film.develop(self.rng, linear)
+        u, v = self.frame_bounds(frame)
+        picture[: v.start], picture[v.stop :], picture[:, : u.start], picture[:, u.stop :] = 0, 0, 0, 0
+        return picture, hidden
+
+    def frame_bounds(self, frame: int) -> tuple[slice, slice]:
+        """Columns and rows of the window that lie inside the camera's own frame: beyond it there is no picture."""
+        scene = self.scene
+        if not scene.bordered:
+            return slice(0, self.size), slice(0, self.size)
+        scale = scene.focal[frame] / scene.camera.focal
+        low = (-0.5 - scene.camera.princpt) * scale + scene.princpt[frame]
+        high = ([scene.camera.width - 0.5, scene.camera.height - 0.5] - scene.camera.princpt) * scale + scene.princpt[frame]
+        start, stop = (np.clip(np.rint(x + 0.5), 0, self.size).astype(int) for x in (low, high))
+        return slice(start[0], stop[0]), slice(start[1], stop[1])
+
+    def moments(self, frame: int) -> tuple[list[float], int]:
+        """When the shutter's samples are taken, in frames about the frame's own time, and samples per pixel edge in each."""
+        scene = self.scene
+        hand = scene.vertices[frame - 1 : frame + 2, :NUM_VERTICES:7]
+        uv = hand[..., :2] / hand[..., 2:] * scene.focal[frame]
+        travel = np.linalg.norm(uv[2] - uv[0], axis=-1).max() / 2 * self.film.shutter
+        if travel < SHARP_PX:
+            return [0.0], SUPERSAMPLES
+        count = 3 if travel < 4.0 else 5
+        return list(self.film.shutter * (np.arange(count) - count // 2) / count), 1
+
+    def camera_moves(self, frame: int) -> bool:
+        """Whether the background moves visibly within a frame."""
+        camera = self.scene.camera
+        turn = np.abs(camera.rotation[frame + 1] - camera.rotation[frame - 1]).max() * self.scene.focal[frame, 0]
+        return bool(turn * self.film.shutter > 1.0)
+
+    @staticmethod
+    def between(values: Float[ndarray, "t ..."], frame: int, moment: float) -> Float[ndarray, "..."]:
+        """The parabola through a frame and its neighbours, `moment` frames away from the frame."""
+        if moment == 0.0:
+            return values[frame]
+        before, here, after = values[frame - 1 : frame + 2]
+        return here + moment * (after - before) / 2 + moment**2 * (after - 2 * here + before) / 2
+
+    def lit(self, frame: int) -> Float[ndarray, "v 3"]:
+        """Lit colours of all vertices at a frame, linear light."""
+        scene, m, lights = self.scene, self.materials, self.lights
+        vertices = scene.vertices[frame]
+        normals = [vertex_normals(vertices[: m.arm_vertices], scene.arm_faces), *(thing.normals(frame) for thing in scene.things)]
+        normals = np.ascontiguousarray(np.concatenate(normals), np.float32)
+        view = -vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
+        shadow = np.ones(len(vertices), np.float32)
+        shadow[: m.arm_vertices] = cast_shadow(vertices, m.faces, m.arm_vertices, lights.directions[0], lights.shadow)
+        out = np.empty((len(vertices), 3), np.float32)
+        light_vertices(
+            m.albedo, normals, view, lights.directions, lights.colours, m.wrap, lights.sky, lights.ground, lights.up, shadow, m.gloss, out
+        )
+        return out
+
+    def rasterise(
+        self, vertices: Float[ndarray, "v 3"], focal, princpt, factor: int, bounds: tuple[slice, slice]
+    ) -> tuple[Buffers, float]:
+        """Everything rasterised, and which fraction of the hand's own samples (those it has alone, inside the picture) things cover.
+
+        Things go in before the forearm, so that the arm does not count as hiding the hand.
+        """
+        m, buffers = self.materials, self.buffers[factor]
+        buffers.clear()
+        camera = supersampled_camera(focal, princpt, factor)
+        shape = buffers.face.shape
+        u, v = (slice(bound.start * factor, bound.stop * factor) for bound in bounds)
+        inside = buffers.face[v, u]
+        rasterise(vertices, m.faces[: m.hand_faces], *camera, shape, into=buffers, cull=True)
+        alone = np.count_nonzero(inside >= 0)
+        rasterise(vertices, m.faces[m.arm_faces :], *camera, shape, into=buffers, cull=True, first_face=m.arm_faces)
+        seen = np.count_nonzero((inside >= 0) & (inside < m.hand_faces))
+        rasterise(vertices, m.faces[m.hand_faces : m.arm_faces], *camera, shape, into=buffers, cull=True, first_face=m.hand_faces)
+        return buffers, 1.0 - seen / max(alone, 1)
