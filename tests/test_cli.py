@@ -102,8 +102,6 @@ def fake_checkpoints(monkeypatch, network_for):
 
 @pytest.fixture
 def network_for():
-    from types import SimpleNamespace
-
     import torch
     from torch import nn
 
@@ -129,10 +127,10 @@ def network_for():
             rotation = torch.eye(3).expand(n, 1, 16, 3, 3)
             return HandPrediction(torch.zeros(n, 1, 48), rotation, torch.zeros(n, 1, 10), trans, joints, vertices, torch.zeros(n, 1, 21, 2))
 
-    return {"good": lambda: Still(500.0), "diverged": lambda: Still(float("nan")), **vars(SimpleNamespace())}
+    return {"good": lambda: Still(500.0), "diverged": lambda: Still(float("nan"))}
 
 
 def test_a_good_call_writes_its_files(place, fake_checkpoints, capsys):
     cli.main(["predict", "hand.png", *GOOD_BOX, "--checkpoint", "good"])
     assert sorted(path.name for path in (place / "hand-hands").iterdir()) == ["overlay.png", "predictions.json", "predictions.npz"]
-    assert "1 frames, 1 with a hand" in capsys.readouterr().out
+    assert "1 frame, 1 with a hand, 1 prediction;" in capsys.readouterr().out

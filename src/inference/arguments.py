@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     output = parser.add_argument_group("output")
     output.add_argument("--no-overlay", action="store_true", help="do not draw the hands over the input")
-    output.add_argument("--opacity", type=float, default=None, metavar="A", help="of the drawn mesh, 0 to 1 (default 0.75)")
+    output.add_argument("--opacity", type=float, default=None, metavar="A", help="of the drawn mesh, 0 to 1 (default 0.8)")
     output.add_argument("--obj", action="store_true", help="also write every hand's mesh as .obj")
 
     run = parser.add_argument_group("computing")

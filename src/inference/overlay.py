@@ -14,9 +14,10 @@ from tempohand.inference.predictor import HandEstimate
 from tempohand.inference.source import Frame
 from tempohand.render import NEAR_MM, render, shade
 
-ALBEDO = {True: (0.87, 0.62, 0.50), False: (0.50, 0.66, 0.87)}  # right hands warm, left hands cool
-MESH_OPACITY = 0.75
+ALBEDO = {True: (0.96, 0.72, 0.60), False: (0.60, 0.76, 0.96)}  # right hands warm, left hands cool
+MESH_OPACITY = 0.8
 LIGHTS = ((-0.4, -0.7, -1.0), (0.8, 0.2, -0.6))  # toward the light: from above the camera, and from its right
+INTENSITIES = (0.75, 0.35)
 JPEG_QUALITY = 95
 X264_OPTIONS = {"crf": "20", "preset": "veryfast"}
 MPEG4_BITS_PER_PIXEL = 0.25
@@ -66,7 +67,7 @@ def _draw_mesh(picture: np.ndarray, estimate: HandEstimate, faces: np.ndarray, o
     x0, y0, x1, y1 = window
     part = picture[y0:y1, x0:x1]
     ground = part.astype(np.float32) / 255
-    colours = shade(estimate.vertices, faces, ALBEDO[estimate.is_right], lights=LIGHTS)
+    colours = shade(estimate.vertices, faces, ALBEDO[estimate.is_right], lights=LIGHTS, intensities=INTENSITIES)
     centre = estimate.princpt - np.array([x0, y0], np.float32)
     colour, _, _ = render(estimate.vertices, faces, colours, estimate.focal, centre, part.shape[:2], background=ground, antialias=2)
     blended = ground + opacity * (colour - ground)

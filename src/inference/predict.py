@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -160,16 +161,21 @@ def _write_meshes(folder: Path, estimates: list[HandEstimate], faces: np.ndarray
 
 
 def _summarise(source: Source, estimates: list, num_frames: int, frames_with_hand: int, seconds: float, written: list[Path]) -> None:
-    hands = 1 if source.independent else len({estimate.hand for estimate in estimates})
-    of_tracks = "" if source.independent else f" of {hands} hand{'s' * (hands != 1)}"
+    hands = "" if source.independent else f" of {_counted(len({estimate.hand for estimate in estimates}), 'hand')}"
     print(
-        f"{num_frames} frames, {frames_with_hand} with a hand, {len(estimates)} predictions{of_tracks}; {num_frames / seconds:.1f} frames/s"
+        f"{_counted(num_frames, 'frame')}, {frames_with_hand} with a hand, {_counted(len(estimates), 'prediction')}{hands}; "
+        f"{num_frames / seconds:.1f} frames/s with loading and writing"
     )
-    unreadable = getattr(source, "unreadable", [])
-    if unreadable:
-        print(f"{len(unreadable)} pictures did not decode and were skipped")
-    shown = [path for path in written if path.parent == written[-1].parent or path.parent.name not in ("overlay", "meshes")]
-    for path in shown[:8]:
-        print(f"wrote {path}")
-    if len(written) > 8:
-        print(f"and {len(written) - min(len(shown), 8)} more files in {written[0].parent}")
+    if source.kind == "folder" and source.unreadable:
+        print(f"skipped, since they do not decode: {_counted(len(source.unreadable), 'picture')}")
+    top = min(len(path.parts) for path in written)
+    folders = Counter(path.parent for path in written if len(path.parts) > top)
+    for path in written:
+        if len(path.parts) == top:
+            print(f"wrote {path}")
+    for folder, count in folders.items():
+        print(f"wrote {folder} ({_counted(count, 'file')})")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"

@@ -71,7 +71,9 @@ class Predictor:
         if batch_size < 1:
             raise ValueError(f"--batch-size is at least 1, not {batch_size}")
         self.network, self.device, self.batch_size = network.to(device).eval(), torch.device(device), batch_size
-        view = network.config["view"]
+        view = network.config.get("view", {})
+        if not {"size", "expansion"} <= view.keys():
+            raise ValueError("the checkpoint's config.json does not say the view (size, expansion) that its network was trained with")
         self.view = View(view["size"], view["expansion"])
         self.reset()
 

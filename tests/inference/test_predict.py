@@ -43,7 +43,7 @@ def test_a_video_gives_all_files(clip, predict, capsys):
     assert read["hands"][3]["frame"] == 3 and read["source"] == "clip.mkv"
     printed = capsys.readouterr().out
     assert "ASSUMED from the picture's diagonal" in printed and "12 frames, 12 with a hand, 12 predictions of 1 hand" in printed
-    assert f"wrote {out / 'predictions.npz'}" in printed
+    assert f"wrote {out / 'predictions.npz'}\n" in printed and f"wrote {out / 'meshes'} (12 files)" in printed
 
 
 def test_joints2d_are_the_projected_joints(clip, predict):
@@ -117,7 +117,7 @@ def test_a_folder_survives_a_broken_picture(tmp_path, video_tools, predict, caps
     result = load(predict(folder, "--box", BOX))
     assert result["frame"].tolist() == [0, 2] and result["num_frames"] == 3
     captured = capsys.readouterr()
-    assert "1 pictures did not decode" in captured.out and "warning: skipped" in captured.err
+    assert "do not decode: 1 picture" in captured.out and "warning: skipped" in captured.err
 
 
 def test_real_video_with_real_boxes(samples, tmp_path, predict, fake_network):

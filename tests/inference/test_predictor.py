@@ -146,3 +146,7 @@ def test_a_diverged_network_is_named(table_root, fake_network):
         Predictor(fake_network(poison=True)).predict(table_hands(FrameTable(table_root, "test"))[:1])
     with pytest.raises(ValueError, match="--batch-size is at least 1"):
         Predictor(fake_network(), batch_size=0)
+    network = fake_network()
+    network.config = {"network": {}}
+    with pytest.raises(ValueError, match="does not say the view"):
+        Predictor(network)
