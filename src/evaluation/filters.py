@@ -18,7 +18,7 @@ from tempohand.evaluation.scores import Hands, TrueHands
 
 DERIVATIVE_CUTOFF_HZ = 1.0  # the paper's
 LONGEST_GAP_S = 0.5  # after a longer pause the signal starts anew
-MIN_CUTOFFS_HZ = (0.3, 0.6, 1.2, 2.5, 5.0, 10.0)
+MIN_CUTOFFS_HZ = (0.1, 0.3, 0.6, 1.2, 2.5, 5.0, 10.0)
 BETAS = (0.0, 0.003, 0.01, 0.03, 0.1)  # Hz per mm/s
 
 

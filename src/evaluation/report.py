@@ -1,0 +1,254 @@
+"""One self-contained HTML page about what ran and how well it did: figures, tables, occlusion strips, loss curves, video."""
+
+import base64
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from tempohand.evaluation import charts
+from tempohand.evaluation.page import card, document, section, table
+from tempohand.evaluation.results import LABELS, MAIN_SPLIT
+from tempohand.evaluation.strips import PICTURE_PX, SHOWN_ROWS, TRUTH, Strip
+
+MAX_VIDEO_BYTES = 8_000_000
+FRAMES_PER_STRIP = 8
+MUCH_HIDDEN = 0.5
+COLUMNS = ("mpjpe_root", "pa_mpjpe", "mpvpe_root", "mpjpe", "root_error", "accel_error", "auc_50")
+HIGHER_IS_BETTER = ("auc_50",)
+SPLIT_NAMES = {
+    "hidden_0": "nothing hidden",
+    "hidden_0_25": "up to 25 % hidden",
+    "hidden_25_50": "25 to 50 % hidden",
+    "hidden_50_75": "50 to 75 % hidden",
+    "hidden_75_100": "75 to 100 % hidden",
+    "near_0_400mm": "near, under 400 mm",
+    "middle_400_700mm": "middle, 400 to 700 mm",
+    "far_700mm_up": "far, 700 mm and more",
+}
+
+
+def write_report(
+    path: str | Path,
+    *,
+    title: str,
+    runs: Mapping[str, str | Path],
+    metrics: dict | None = None,
+    strips: Sequence[str | Path] = (),
+    videos: Sequence[str | Path] = (),
+    stills: Sequence[UInt8[ndarray, "h w 3"]] = (),
+    commands: Sequence[str] = (),
+    facts: Mapping[str, str] | None = None,
+) -> None:
+    """Writes the page, atomically.
+
+    runs: name -> run directory (metrics.jsonl, config.yaml). metrics: the content of metrics.json. strips: strip_<n>.npz files of an
+    evaluation. videos: mp4 files, embedded when smaller than MAX_VIDEO_BYTES. stills: RGB frames of the predicted video. commands: what was
+    run, in order. facts: whatever else to state, such as the duration. Raises FileNotFoundError naming a run, strip or video that is
+    missing, before anything is written.
+    """
+    logs = {name: charts.read_log(run) for name, run in runs.items()}
+    loaded = [Strip.load(strip) for strip in strips]
+    films = [(Path(video), _read_video(video)) for video in videos]
+    facts = {**(facts or {}), "machine": machine(), "software": software()}
+
+    body = []
+    if metrics:
+        body += [_figures(metrics), _accuracy(metrics), _splits(metrics)]
+    if loaded:
+        note = "Crops as the networks see them (left hands mirrored), with true and predicted joints; below each picture its error in mm."
+        body.append(section("Through an occlusion", note, *(_strip(strip) for strip in loaded)))
+    if films or len(stills):
+        body.append(section("On video", "The predicted hand drawn over the frames.", *(_film(*film) for film in films), _stills(stills)))
+    if logs:
+        note = "Faint: every logged step; strong: a moving mean. Terms carry their weights."
+        body.append(section("Training", note, *(f"<h3>{escape(n)}</h3>" + card(charts.training_chart(log)) for n, log in logs.items())))
+    body.append(_what_ran(runs, commands, facts))
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(document(title, _subtitle(metrics), body), encoding="utf-8")
+    os.replace(part, path)
+
+
+def machine() -> str:
+    """Processor, cores, memory and GPU in words."""
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").is_file():
+        models = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        name = models[0] if models else name
+    words = [name, f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"]
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        words.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
+    words += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return ", ".join(words)
+
+
+def software() -> str:
+    """The versions that matter."""
+    return f"Python {sys.version.split()[0]}, PyTorch {torch.__version__}, {platform.system()}"
+
+
+def _subtitle(metrics: dict | None) -> str:
+    if not metrics:
+        return "Training only; nothing was evaluated."
+    processes = metrics.get("processes", 1)
+    return f"Evaluated on {metrics['n']:,} frames of split '{metrics.get('split', '?')}' by {processes} process{'es' * (processes > 1)}."
+
+
+def _number(value: float | None, name: str) -> str:
+    return "–" if value is None else f"{value:.3f}" if name in HIGHER_IS_BETTER else f"{value:.1f}" if value >= 100 else f"{value:.2f}"
+
+
+def _cells(rows: dict[str, dict], names: Sequence[str]) -> dict[str, list[str]]:
+    """`<td>`s of each row, the best value of each column marked as it reads."""
+    best = {}
+    for name in names:
+        shown = [float(_number(values[name], name)) for values in rows.values() if values[name] is not None]
+        best[name] = (max if name in HIGHER_IS_BETTER else min)(shown) if len(shown) > 1 else None
+    cells = {}
+    for row, values in rows.items():
+        texts = [_number(values[name], name) for name in names]
+        marks = [text != "–" and best[name] is not None and float(text) == best[name] for name, text in zip(names, texts)]
+        cells[row] = [f'<td class="best">{text}</td>' if mark else f"<td>{text}</td>" for text, mark in zip(texts, marks)]
+    return cells
+
+
+def _row_head(row: str) -> str:
+    return f'<span class="dot" style="background:{charts.row_colour(row)}"></span>{escape(charts.row_name(row))}'
+
+
+def _figures(metrics: dict) -> str:
+    """The few numbers that say most."""
+    rows = metrics["rows"]
+    best = "stage2" if "stage2" in rows else "stage1"
+    figures = []
+
+    def add(value: float | None, unit: str, words: str) -> None:
+        if value is not None:
+            figures.append(f'<div class="figure"><b>{value:.1f} <small>{unit}</small></b><span>{escape(words)}</span></div>')
+
+    def less(split: dict[str, dict], name: str, than: str) -> float | None:
+        values = [split[row][name] if row in split else None for row in (than, best)]
+        return None if None in values or not values[0] else 100 * (1 - values[1] / values[0])
+
+    name = charts.row_name(best)
+    add(rows[best]["mpjpe_root"], "mm", f"{name}: root-relative MPJPE over all frames")
+    add(less(rows, "mpjpe_root", "mean_pose"), "%", f"less error in {name} than the best constant hand")
+    if best == "stage2":
+        hidden = {row: values[MAIN_SPLIT] for row, values in rows.items()}
+        add(less(hidden, "mpjpe_root", "stage1"), "%", "less error than Stage 1 where half of the hand or more is hidden")
+        add(less(rows, "accel_error", "stage1"), "%", "less acceleration error than Stage 1")
+    return f'<div class="figures">{"".join(figures)}</div>'
+
+
+def _accuracy(metrics: dict) -> str:
+    def block(rows: dict[str, dict]) -> str:
+        cells = _cells(rows, COLUMNS)
+        return card(table(["", *(LABELS[name] for name in COLUMNS)], [(_row_head(row), cells[row]) for row in rows]))
+
+    rows = metrics["rows"]
+    hidden = {row: values[MAIN_SPLIT] for row, values in rows.items()}
+    count = next(iter(hidden.values()))["n"]
+    filter_note = ""
+    if "one_euro" in metrics and "stage1_one_euro" in rows:
+        tuned = metrics["one_euro"].get("tuned_on")
+        filter_note = f" One-Euro: a causal filter on Stage 1, its parameters {f'chosen on split {tuned!r}' if tuned else 'the defaults'}."
+    note = (
+        "Millimetres, acceleration error in mm/frame²; AUC between 0 and 1. Root-relative: minus the wrist; PA: after the best similarity. "
+        "The constant hand knows the box alone and never sees the picture." + filter_note
+    )
+    parts = ["<h3>All frames</h3>", block(rows)]
+    if count:
+        parts += [f"<h3>The {count:,} frames in which half of the hand or more is hidden</h3>", block(hidden)]
+    return section("Accuracy", note, *parts)
+
+
+def _splits(metrics: dict) -> str:
+    rows = metrics["rows"]
+    splits = next(iter(rows.values()))["splits"]
+    lines = []
+    for split, first in splits.items():
+        if first["n"]:
+            values = {row: {"mpjpe_root": rows[row]["splits"][split]["mpjpe_root"]} for row in rows}
+            cells = _cells(values, ["mpjpe_root"])
+            lines.append((escape(SPLIT_NAMES.get(split, split)), [f"<td>{first['n']:,}</td>", *(cells[row][0] for row in rows)]))
+    parts = [card(table(["", "frames", *(charts.row_name(row) for row in rows)], lines))] if lines else []
+    if sum(metrics["hidden_curve"]["n"]):
+        parts.append(card(charts.hidden_chart(metrics["hidden_curve"]), "narrow"))
+    return section("Where the error is", "Root-relative MPJPE in mm by how much of the hand something covers, and by distance.", *parts)
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _image(picture: UInt8[ndarray, "h w 3"], words: str) -> str:
+    encoded = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 86])[1]
+    return f'<img alt="{escape(words, quote=True)}" src="{_data_uri("image/jpeg", encoded.tobytes())}">'
+
+
+def _strip(strip: Strip) -> str:
+    shown = strip.chosen(FRAMES_PER_STRIP)
+    rows = [TRUTH, *(row for row in SHOWN_ROWS if row in strip.joints)]
+    head = []
+    for place in shown:
+        hidden = strip.hidden[place]
+        words = f"{hidden:.0%} hidden" if np.isfinite(hidden) else ""
+        head.append(f'<td class="hidden{" much" * bool(hidden >= MUCH_HIDDEN)}">frame {strip.frame[place]}<br>{words}</td>')
+    lines = [f"<tr><th></th>{''.join(head)}</tr>"]
+    for row in rows:
+        name = "true joints" if row == TRUTH else charts.row_name(row)
+        cells = []
+        for place in shown:
+            error = strip.mpjpe_root[row][place] if row != TRUTH else np.nan
+            words = f'<div class="mm">{error:.1f} mm</div>' if np.isfinite(error) else ""
+            cells.append(f"<td>{_image(strip.picture(place, row), f'{name}, frame {strip.frame[place]}')}{words}</td>")
+        lines.append(f"<tr><th>{_row_head(row) if row != TRUTH else name}</th>{''.join(cells)}</tr>")
+    networks = {row: errors for row, errors in strip.mpjpe_root.items() if row != "mean_pose"}  # its error would flatten theirs
+    chart = charts.strip_chart(strip.frame, strip.hidden, networks, strip.frame[shown])
+    return f"<h3>{escape(strip.sequence)}</h3>" + card(f'<table class="strip">{"".join(lines)}</table>') + card(chart)
+
+
+def _read_video(path: str | Path) -> bytes | None:
+    """The file, or None when it is too large to embed."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no video at '{path}' for the report")
+    return path.read_bytes() if path.stat().st_size < MAX_VIDEO_BYTES else None
+
+
+def _film(path: Path, content: bytes | None) -> str:
+    if content is None:
+        return f'<p class="note">{escape(path.name)} ({path.stat().st_size / 1e6:.0f} MB) is too large to embed.</p>'
+    return card(f'<video controls loop muted playsinline src="{_data_uri("video/mp4", content)}"></video>')
+
+
+def _stills(stills: Sequence[UInt8[ndarray, "h w 3"]]) -> str:
+    images = []
+    for number, still in enumerate(stills):
+        scale = min(1.0, 3 * PICTURE_PX / max(still.shape[:2]))
+        picture = cv2.resize(still, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else still
+        images.append(_image(picture, f"predicted frame {number + 1} of {len(stills)}"))
+    return card(f'<div class="stills">{"".join(images)}</div>') if images else ""
+
+
+def _what_ran(runs: Mapping[str, str | Path], commands: Sequence[str], facts: Mapping[str, str]) -> str:
+    parts = [card("<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items()) + "</dl>")]
+    if commands:
+        parts.append(card("<pre>" + escape("\n".join(commands)) + "</pre>"))
+    for name, run in runs.items():
+        config = Path(run) / "config.yaml"
+        if config.is_file():
+            text = escape(config.read_text(encoding="utf-8"))
+            parts.append(f"<details><summary>configuration of {escape(name)}</summary>{card(f'<pre>{text}</pre>')}</details>")
+    return section("What ran", "Enough to run it again.", *parts)
