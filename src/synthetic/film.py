@@ -87,7 +87,7 @@ def cast_shadow(
 
 
 @njit(cache=True)
-def _expose(face, weights, faces, lit, uv, layer, textures, dark, factor, share, background, out):
+def _expose(face, weights, faces, lit, uv, layer, textures, dark, num_dark, factor, share, background, out):
     """Adds `share` times the mean of every pixel's samples to out; a sample that sees nothing shows the background."""
     height, width, _ = out.shape
     size = textures.shape[1]
@@ -107,13 +107,14 @@ def _expose(face, weights, faces, lit, uv, layer, textures, dark, factor, share,
                     column = int((w0 * uv[i0, 0] + w1 * uv[i1, 0] + w2 * uv[i2, 0]) * size) % size
                     row = int((w0 * uv[i0, 1] + w1 * uv[i1, 1] + w2 * uv[i2, 1]) * size) % size
                     k = layer[f]
-                    r += (w0 * lit[i0, 0] + w1 * lit[i1, 0] + w2 * lit[i2, 0]) * textures[k, row, column, 0]
-                    g += (w0 * lit[i0, 1] + w1 * lit[i1, 1] + w2 * lit[i2, 1]) * textures[k, row, column, 1]
-                    b += (w0 * lit[i0, 2] + w1 * lit[i1, 2] + w2 * lit[i2, 2]) * textures[k, row, column, 2]
+                    light = dark[v, u] if f < num_dark else np.float32(1.0)
+                    r += (w0 * lit[i0, 0] + w1 * lit[i1, 0] + w2 * lit[i2, 0]) * textures[k, row, column, 0] * light
+                    g += (w0 * lit[i0, 1] + w1 * lit[i1, 1] + w2 * lit[i2, 1]) * textures[k, row, column, 1] * light
+                    b += (w0 * lit[i0, 2] + w1 * lit[i1, 2] + w2 * lit[i2, 2]) * textures[k, row, column, 2] * light
             rest = (factor * factor - seen) * part
-            out[v, u, 0] += r * part * dark[v, u] + rest * background[v, u, 0]
-            out[v, u, 1] += g * part * dark[v, u] + rest * background[v, u, 1]
-            out[v, u, 2] += b * part * dark[v, u] + rest * background[v, u, 2]
+            out[v, u, 0] += r * part + rest * background[v, u, 0]
+            out[v, u, 1] += g * part + rest * background[v, u, 1]
+            out[v, u, 2] += b * part + rest * background[v, u, 2]
 
 
 def crevices(buffers: Buffers, factor: int, radius: float, strength: float) -> Float[ndarray, "h w"]:
@@ -131,13 +132,14 @@ def crevices(buffers: Buffers, factor: int, radius: float, strength: float) -> F
     return np.exp(-strength * np.minimum(behind, 40.0)).astype(np.float32)
 
 
-def expose(buffers: Buffers, faces, lit, uv, layer, textures, dark, factor: int, share: float, background, out) -> None:
+def expose(buffers: Buffers, faces, lit, uv, layer, textures, *, dark, num_dark: int, factor: int, share: float, background, out) -> None:
     """Adds a picture of the rasterised scene to `out` [H, W, 3] (linear light), `share` of the whole exposure.
 
     buffers: factor x factor samples a pixel. faces [F, 3]; lit [V, 3]; uv [V, 2] (texture coordinates); layer [F]: the texture of each face;
-    textures [L, S, S, 3] (factors on the lit colour); dark [H, W] from `crevices`; background [H, W, 3] linear.
+    textures [L, S, S, 3] (factors on the lit colour); dark [H, W] from `crevices`, for the first num_dark faces; background [H, W, 3]
+    linear.
     """
-    _expose(buffers.face, buffers.weights, faces, lit, uv, layer, textures, dark, factor, np.float32(share), background, out)
+    _expose(buffers.face, buffers.weights, faces, lit, uv, layer, textures, dark, num_dark, factor, np.float32(share), background, out)
 
 
 @njit(cache=True)

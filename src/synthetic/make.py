@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
@@ -108,9 +109,11 @@ def film_sequence(config: SyntheticConfig, split: str, index: int):
 
 
 def _start_process() -> None:
-    # One thread a process: the processes are the parallelism, and sums come out the same on every machine with the same libraries.
+    # One thread a process: the processes are the parallelism, and sums do not depend on the number of cores.
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    # An interrupt is the parent's to handle; the shard in work is finished, and kept.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _write(config: SyntheticConfig, split: str, indices: range, path: Path) -> int:
@@ -150,16 +153,14 @@ def make_table(config: SyntheticConfig, out: str | Path, *, processes: int | Non
     total = sum(len(part) * config.frames[split] for split, part, _ in todo)
     # Fork: a process starts in no time and shares what is loaded. Nothing here has started a thread pool that a child would miss.
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    with (
-        ProcessPoolExecutor(min(processes, max(len(todo), 1)), mp_context=context, initializer=_start_process) as pool,
-        tqdm(total=total, unit="frame", desc="filming") as progress,
-    ):
+    workers = min(processes, max(len(todo), 1))
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(method), initializer=_start_process) as pool:
         futures = [pool.submit(_write, config, *job) for job in todo]
         try:
-            for future in as_completed(futures):
-                made += future.result()
-                progress.update(future.result())
+            with tqdm(total=total, unit="frame", desc="filming", disable=not todo) as progress:
+                for future in as_completed(futures):
+                    made += future.result()
+                    progress.update(future.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -193,7 +194,9 @@ def _claim(out: Path, recipe: dict[str, Any], overwrite: bool) -> bool:
 
 def summary(root: str | Path, splits: list[str]) -> str:
     """What a table holds, as text: a line per split with frames, sequences, hidden shares, distances, sides and bytes."""
-    lines = [f"{'split':6} {'sequences':>9} {'frames':>7} {'half hidden':>11} {'in sequences':>12} {'distance mm (5/50/95 %)':>24} {'left':>5} {'MB':>6}"]
+    lines = [
+        f"{'split':6} {'sequences':>9} {'frames':>7} {'half hidden':>11} {'in sequences':>12} {'distance mm (5/50/95 %)':>24} {'left':>5} {'MB':>6}"
+    ]
     for split in splits:
         table = FrameTable(root, split)
         hidden, starts = table.column("hidden") >= 0.5, table.sequence_starts()

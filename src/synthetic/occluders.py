@@ -1,5 +1,6 @@
 """Things that get between the camera and the hand, and things that the hand holds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,9 +12,9 @@ from tempohand.synthetic.curves import minimum_jerk
 from tempohand.synthetic.motion import rotations_of
 from tempohand.synthetic.objects import Mesh, ball, bottle, box, cylinder, sheet
 from tempohand.synthetic.skin import TONES, to_linear
-from tempohand.synthetic.texture import pattern
+from tempohand.synthetic.texture import noise, pattern
 
-KINDS = ("box", "cylinder", "bottle", "ball", "lump", "sheet", "arm")
+KINDS = ("box", "cylinder", "bottle", "ball", "lump", "sheet", "hand")
 TEXTURE_SIZE = 96
 
 
@@ -60,23 +61,30 @@ def _thing(rng: np.random.Generator, kind: str, half: float) -> Mesh:
         return ball(half)
     if kind == "lump":
         return ball(half, rng)
-    if kind == "sheet":
-        return sheet(*(2 * half * rng.uniform(0.7, 1.2, 2)), rng.uniform(-0.15, 0.15))
-    assert kind == "arm", kind
-    return cylinder(half * rng.uniform(0.35, 0.6), 8.0 * half, rng.uniform(0.7, 1.0))
+    assert kind == "sheet", kind
+    return sheet(*(2 * half * rng.uniform(0.7, 1.2, 2)), rng.uniform(-0.15, 0.15))
 
 
 def _surface(rng: np.random.Generator, kind: str) -> Float[ndarray, "s s 3"]:
-    if kind == "arm" and rng.random() < 0.6:
+    if kind == "hand" and rng.random() < 0.85:  # the rest wear gloves
         tone = TONES[rng.integers(len(TONES))] * rng.uniform(0.9, 1.05)
-        return np.broadcast_to(to_linear(np.clip(tone, 0, 1)), (TEXTURE_SIZE, TEXTURE_SIZE, 3)).astype(np.float32)
+        skin = np.clip(tone * (1 + 0.02 * noise(rng, TEXTURE_SIZE, 1)[..., None]), 0, 1)
+        return to_linear(skin).astype(np.float32)
     return to_linear(np.clip(pattern(rng, TEXTURE_SIZE) / 255, 0, 1)).astype(np.float32)
 
 
-def passing(rng: np.random.Generator, rays: Float[ndarray, "t 2"], half: Float[ndarray, "t"], near: float, config: OccluderConfig) -> Track:
+def passing(
+    rng: np.random.Generator,
+    rays: Float[ndarray, "t 2"],
+    half: Float[ndarray, "t"],
+    near: float,
+    config: OccluderConfig,
+    other_hand: Callable[[np.random.Generator], Mesh],
+) -> Track:
     """A thing that comes into the line of sight, covers the hand or a part of it, and leaves, each over some frames.
 
     rays: centre of the hand over time as (x / z, y / z); half: half its extent in the same unit; near: the hand's least depth, mm.
+    other_hand: makes a second hand, its fingers about its origin and its arm along +y.
     """
     frames = np.arange(len(rays), dtype=float)
     kind = str(rng.choice(KINDS))
@@ -87,19 +95,19 @@ def passing(rng: np.random.Generator, rays: Float[ndarray, "t 2"], half: Float[n
     at = int(np.clip(begin + enter + cover / 2, 0, len(frames) - 1))
     extent = half[at]
     size = extent * rng.uniform(*config.size)
-    mesh = _thing(rng, kind, size * depth)
+    mesh = other_hand(rng) if kind == "hand" else _thing(rng, kind, size * depth)
     # It heads for a place on the hand and does not follow the hand fully.
-    target = rays[at] + rng.uniform(0.0, 1.0) * (rays - rays[at]) + rng.uniform(-0.45, 0.45, 2) * extent
+    target = rays[at] + rng.uniform(0.0, 1.0) * (rays - rays[at]) + rng.uniform(-0.35, 0.35, 2) * extent
     way = rng.uniform(0, 2 * np.pi)
     way_out = way + rng.choice([0.0, np.pi]) + rng.normal(0, 0.5)
     far = 1.6 * (extent + size)
     come = far * (1 - minimum_jerk((frames - begin) / enter))[:, None] * [np.cos(way), np.sin(way)]
     go = far * minimum_jerk((frames - begin - enter - cover) / leave)[:, None] * [np.cos(way_out), np.sin(way_out)]
     rays = target + come + go
-    # An arm reaches in from where it comes; other things stand or lie as they like.
-    if kind == "arm":
+    # Another hand reaches in from where it comes; other things stand or lie as they like.
+    if kind == "hand":
         start = _rotation_of_y_to(np.array([np.cos(way), np.sin(way), rng.uniform(-0.3, 0.1)]))
-        mesh = mesh._replace(vertices=mesh.vertices + [0, 3.4 * size * depth, 0])
+        start = start @ rotations_of(np.array([0.0, rng.uniform(-3.0, 3.0), 0.0]))
     else:
         tilt = rng.uniform(-0.5, 0.5, 3) if rng.random() < 0.6 else rng.uniform(-3, 3, 3)
         start = rotations_of(tilt)
@@ -114,7 +122,7 @@ def held(rng: np.random.Generator, rotation: Float[ndarray, "t 3 3"], wrist: Flo
     mesh = _thing(rng, kind, rng.uniform(28.0, 45.0) if kind in ("ball", "box") else rng.uniform(40.0, 75.0))
     # Across the palm: the thing's long axis (y) along the hand's z, tilted a little.
     start = rotations_of(rng.normal(0, 0.2, 3)) @ rotations_of(np.array([np.pi / 2, 0.0, 0.0]))
-    place = np.array([-85.0 * side, -np.abs(mesh.vertices[:, [0, 2]]).max() - 12.0, 8.0])
+    place = np.array([-85.0 * side, -np.abs(mesh.vertices[:, [0, 2]]).max() - 18.0, 8.0])
     return Track(mesh, rotation @ start, wrist + rotation @ place, _surface(rng, kind), rng.uniform(0.0, 0.25))
 
 

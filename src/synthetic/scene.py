@@ -15,19 +15,22 @@ from tempohand.geometry import mirror_pose
 from tempohand.hand.anatomy import angles_to_pose
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.surface import wrist_loop
+from tempohand.render import vertex_normals
 from tempohand.skeleton import NUM_BETAS, NUM_VERTICES
+from tempohand.synthetic.curves import wobble
 from tempohand.synthetic.motion import (
+    HAND_CENTRE,
     Camera,
     MotionConfig,
     finger_motion,
     rotation_vectors,
     rotations_of,
     sample_camera,
+    sample_key_pose,
     wrist_path,
     wrist_rotation,
 )
-from tempohand.synthetic.curves import wobble
-from tempohand.synthetic.objects import forearm_topology, forearm_vertices
+from tempohand.synthetic.objects import Mesh, forearm_topology, forearm_vertices
 from tempohand.synthetic.occluders import OccluderConfig, Track, held, passing
 from tempohand.synthetic.skin import SkinMap
 
@@ -45,7 +48,9 @@ class CameraConfig:
     image_size: int  # edge of the stored square picture, px
     window: float  # edge of the stored window over that of the hand's box
     window_jitter: float  # the window's edge and place vary by this fraction of the box, constant over a sequence
-    border_probability: float  # of the camera's frame ending where its size says, black beyond; otherwise it is as large as the windows need
+    border_probability: (
+        float  # of the camera's frame ending where its size says, black beyond; otherwise it is as large as the windows need
+    )
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ def compose(
     pose = np.concatenate([rotation_vectors(rotation), pose.numpy()[:, 3:]], axis=1)
 
     things = [held(rng, rotation, joints[:, 0], 1.0 if is_right else -1.0)] if holding else []
-    things += _passing_things(rng, vertices[:, :NUM_VERTICES], occluder_config)
+    things += _passing_things(rng, kit, vertices[:, :NUM_VERTICES], occluder_config)
     everything = np.concatenate([vertices, *(thing.vertices() for thing in things)], axis=1)
     frame = np.broadcast_to(camera.focal, (len(times), 2)), np.broadcast_to(camera.princpt, (len(times), 2))
     focal, princpt = window_track(rng, project(joints, *frame), camera, camera_config)
@@ -211,11 +216,26 @@ def _arm_direction(rng: np.random.Generator, times: Float[ndarray, "t"], rotatio
     return (rotation @ turn)[:, :, 0]
 
 
-def _passing_things(rng: np.random.Generator, hand: Float[ndarray, "t 778 3"], config: OccluderConfig) -> list[Track]:
+def _other_hand(rng: np.random.Generator, kit: HandKit) -> Mesh:
+    """A second hand in some pose, its middle about the origin and its arm along +y."""
+    pose = angles_to_pose(torch.from_numpy(sample_key_pose(rng))).float()
+    hand = kit.layer(pose, torch.zeros(NUM_BETAS)).vertices.double().numpy()[None]
+    rings, swell = _forearm_profile(rng, int(rng.integers(*SLEEVE_RINGS)))
+    arm = forearm_vertices(hand[:, kit.loop], np.eye(3)[None], np.array([[1.0, 0.0, 0.0]]), rings, swell)
+    side = rng.choice([-1.0, 1.0])
+    # Hand axes to the mesh's: x (toward the arm) becomes y; `side` mirrors z.
+    turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, side]])
+    vertices = (np.concatenate([hand, arm], axis=1)[0] - HAND_CENTRE) @ turn.T
+    faces = np.concatenate([kit.faces, kit.forearm_faces])
+    faces = faces if side > 0 else faces[:, ::-1]
+    return Mesh(vertices, faces, vertex_normals(vertices, faces), vertices[:, 1:] / 128.0)
+
+
+def _passing_things(rng: np.random.Generator, kit: HandKit, hand: Float[ndarray, "t 778 3"], config: OccluderConfig) -> list[Track]:
     count = 0
     if rng.random() < config.probability:
         count = 2 if rng.random() < config.second_probability else 1
     rays = hand[..., :2] / hand[..., 2:]
     low, high = rays.min(1), rays.max(1)
-    near = float(hand[..., 2].min())
-    return [passing(rng, (low + high) / 2, (high - low).max(1) / 2, near, config) for _ in range(count)]
+    near, half = float(hand[..., 2].min()), (high - low).max(1) / 2
+    return [passing(rng, (low + high) / 2, half, near, config, lambda rng: _other_hand(rng, kit)) for _ in range(count)]

@@ -44,7 +44,7 @@ class Lights:
         warmth = rng.normal(0, 0.12, (count, 1)) * [1.0, 0.0, -1.0]
         share = rng.dirichlet(np.full(count, 2.0))
         share[::-1].sort()  # light 0 is the strongest: it casts the shadow
-        ambient = rng.uniform(0.25, 0.7)
+        ambient = rng.uniform(0.2, 0.6)
         strength = rng.uniform(0.75, 1.2)
         self.colours = np.exp(warmth) * share[:, None] * strength * (1 - ambient) * 1.5
         sky = rng.uniform(0.9, 1.1, 3)
@@ -81,9 +81,10 @@ class Wall:
         per_window = extent / float(np.ptp(places, axis=1).max(-1).mean())
         edge = int(size * np.clip(per_window, 1.0, 2.5))
         if photos and rng.random() < config.photo_probability:
-            self.texture = photo_background(rng, photos, edge)
+            picture = photo_background(rng, photos, edge)
         else:
-            self.texture = background(rng, edge, config.things, config.blur)
+            picture = background(rng, edge, config.things, config.blur)
+        self.texture = LINEAR[picture]
         self.step = extent / (edge - 1)  # mm per texel
         self.corner = self.anchor + low @ self.axes
 
@@ -92,8 +93,7 @@ class Wall:
         matrix = np.array([[focal[0], 0, princpt[0]], [0, focal[1], princpt[1]], [0, 0, 1.0]])
         plane = np.column_stack([self.axes[0] * self.step, self.axes[1] * self.step, self.corner - position])
         homography = matrix @ rotation.T @ plane
-        picture = cv2.warpPerspective(self.texture, homography, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        return LINEAR[picture]
+        return cv2.warpPerspective(self.texture, homography, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
 class Materials:
@@ -121,9 +121,11 @@ class Materials:
         self.uv[:NUM_VERTICES] = kit.skin.uv
         angle = np.arange(arm_count - NUM_VERTICES) % edge
         self.uv[NUM_VERTICES:arm_count] = np.column_stack([np.abs(angle / edge * 2 - 1) * 2, ring * 0.35])
-        skin_texture = 1 + rng.uniform(0.02, 0.07) * noise(rng, TEXTURE_SIZE, 1, 1.5) + rng.uniform(0.0, 0.04) * noise(rng, TEXTURE_SIZE, 0, 1.0)
+        skin_texture = (
+            1 + rng.uniform(0.02, 0.07) * noise(rng, TEXTURE_SIZE, 1, 1.5) + rng.uniform(0.0, 0.04) * noise(rng, TEXTURE_SIZE, 0, 1.0)
+        )
         textures = [np.repeat(skin_texture[..., None], 3, axis=-1), to_linear(np.clip(pattern(rng, TEXTURE_SIZE) / 255, 0, 1))]
-        faces, layers, start = [scene.arm_faces], [cloth[scene.arm_faces].all(1).astype(np.int32)], arm_count
+        faces, layers, start = [scene.arm_faces], [cloth[scene.arm_faces].any(1).astype(np.int32)], arm_count
         for thing in scene.things:
             stop = start + len(thing.mesh.vertices)
             self.gloss[start:stop] = thing.gloss
@@ -141,7 +143,9 @@ class Materials:
 class Shot:
     """The camera running: renders the frames of one scene."""
 
-    def __init__(self, rng: np.random.Generator, scene: Scene, kit: HandKit, size: int, film: FilmConfig, wall: BackgroundConfig, photos: list[Path]):
+    def __init__(
+        self, rng: np.random.Generator, scene: Scene, kit: HandKit, size: int, film: FilmConfig, wall: BackgroundConfig, photos: list[Path]
+    ):
         self.rng, self.scene, self.size = rng, scene, size
         self.film = Film(rng, film)
         self.lights, self.wall, self.materials = Lights(rng), Wall(rng, scene, size, wall, photos), Materials(rng, scene, kit)
@@ -184,22 +188,30 @@ class Shot:
         lit = self.lit(frame)
         moments, factor = self.moments(frame)
         linear = np.zeros((size, size, 3), np.float32)
+        m, bounds = self.materials, self.frame_bounds(frame)
         hidden, dark, wall = 0.0, None, None
         for moment in sorted(moments, key=abs):  # the frame's own moment first: its labels and its crevices
             vertices = self.between(scene.vertices, frame, moment)
-            jitter = self.rng.uniform(-0.5, 0.5, 2) if factor == 1 else 0.0
-            if moment == 0.0:
-                jitter = 0.0
-            buffers, share_hidden = self.rasterise(vertices, scene.focal[frame], scene.princpt[frame] + jitter, factor, self.frame_bounds(frame))
-            if moment == 0.0:
-                hidden, dark = share_hidden, crevices(buffers, factor, size * 0.035, self.crevice)
+            jitter = self.rng.uniform(-0.5, 0.5, 2) if moment else 0.0
+            buffers = self.rasterise_hand(vertices, scene.focal[frame], scene.princpt[frame] + jitter, factor)
+            if dark is None:
+                dark = crevices(buffers, factor, size * 0.035, self.crevice)
+            hides = self.rasterise_rest(vertices, scene.focal[frame], scene.princpt[frame] + jitter, factor, bounds)
+            hidden = hides if moment == 0.0 else hidden
             if wall is None or self.camera_moves(frame):
                 rotation, position = (self.between(x, frame, moment) for x in (scene.camera.rotation, scene.camera.position))
                 wall = self.wall.seen(scene.focal[frame], scene.princpt[frame], rotation, position, size)
-            m = self.materials
-            expose(buffers, m.faces, lit, m.uv, m.layer, m.textures, dark, factor, 1 / len(moments), wall, linear)
+            expose(
+                *(buffers, m.faces, lit, m.uv, m.layer, m.textures),
+                dark=dark,
+                num_dark=m.hand_faces,
+                factor=factor,
+                share=1 / len(moments),
+                background=wall,
+                out=linear,
+            )
         picture = self.film.develop(self.rng, linear)
-        u, v = self.frame_bounds(frame)
+        u, v = bounds
         picture[: v.start], picture[v.stop :], picture[:, : u.start], picture[:, u.stop :] = 0, 0, 0, 0
         return picture, hidden
 
@@ -216,13 +228,17 @@ class Shot:
 
     def moments(self, frame: int) -> tuple[list[float], int]:
         """When the shutter's samples are taken, in frames about the frame's own time, and samples per pixel edge in each."""
-        scene = self.scene
-        hand = scene.vertices[frame - 1 : frame + 2, :NUM_VERTICES:7]
-        uv = hand[..., :2] / hand[..., 2:] * scene.focal[frame]
-        travel = np.linalg.norm(uv[2] - uv[0], axis=-1).max() / 2 * self.film.shutter
-        if travel < SHARP_PX:
+        scene, m = self.scene, self.materials
+        points = scene.vertices[frame - 1 : frame + 2, ::7]
+        uv = points[..., :2] / np.maximum(points[..., 2:], 50.0) * scene.focal[frame]
+        travel = np.linalg.norm(uv[2] - uv[0], axis=-1) / 2 * self.film.shutter
+        inside = np.abs(uv[1] + scene.princpt[frame] - self.size / 2).max(-1) < self.size / 2
+        hand = inside[: m.arm_vertices // 7]
+        if travel[: len(hand)][hand].max(initial=0.0) < SHARP_PX and travel[inside].max(initial=0.0) < 2 * SHARP_PX:
             return [0.0], SUPERSAMPLES
-        count = 3 if travel < 4.0 else 5
+        count = 3 if travel[inside].max() < 4.0 else 5
+        if travel[inside].max() > 12.0:
+            count = 9
         return list(self.film.shutter * (np.arange(count) - count // 2) / count), 1
 
     def camera_moves(self, frame: int) -> bool:
@@ -254,22 +270,24 @@ class Shot:
         )
         return out
 
-    def rasterise(
-        self, vertices: Float[ndarray, "v 3"], focal, princpt, factor: int, bounds: tuple[slice, slice]
-    ) -> tuple[Buffers, float]:
-        """Everything rasterised, and which fraction of the hand's own samples (those it has alone, inside the picture) things cover.
+    def rasterise_hand(self, vertices: Float[ndarray, "v 3"], focal, princpt, factor: int) -> Buffers:
+        """The hand alone."""
+        m, buffers = self.materials, self.buffers[factor]
+        buffers.clear()
+        camera = supersampled_camera(focal, princpt, factor)
+        return rasterise(vertices, m.faces[: m.hand_faces], *camera, buffers.face.shape, into=buffers, cull=True)
+
+    def rasterise_rest(self, vertices: Float[ndarray, "v 3"], focal, princpt, factor: int, bounds: tuple[slice, slice]) -> float:
+        """Adds everything else to what `rasterise_hand` left; returns the fraction of the hand's samples inside `bounds` that things cover.
 
         Things go in before the forearm, so that the arm does not count as hiding the hand.
         """
         m, buffers = self.materials, self.buffers[factor]
-        buffers.clear()
-        camera = supersampled_camera(focal, princpt, factor)
-        shape = buffers.face.shape
+        camera, shape = supersampled_camera(focal, princpt, factor), buffers.face.shape
         u, v = (slice(bound.start * factor, bound.stop * factor) for bound in bounds)
         inside = buffers.face[v, u]
-        rasterise(vertices, m.faces[: m.hand_faces], *camera, shape, into=buffers, cull=True)
         alone = np.count_nonzero(inside >= 0)
         rasterise(vertices, m.faces[m.arm_faces :], *camera, shape, into=buffers, cull=True, first_face=m.arm_faces)
         seen = np.count_nonzero((inside >= 0) & (inside < m.hand_faces))
         rasterise(vertices, m.faces[m.hand_faces : m.arm_faces], *camera, shape, into=buffers, cull=True, first_face=m.hand_faces)
-        return buffers, 1.0 - seen / max(alone, 1)
+        return 1.0 - seen / max(alone, 1)

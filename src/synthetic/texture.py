@@ -182,7 +182,8 @@ def background(rng: np.random.Generator, size: int, things: int, blur: tuple[flo
         factor = max(int(sigma / 2), 1)
         small = cv2.resize(canvas, (size // factor, size // factor), interpolation=cv2.INTER_AREA)
         canvas = cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / factor), (size, size), interpolation=cv2.INTER_LINEAR)
-    texture = noise(rng, size, int(rng.integers(2)), rng.uniform(0.7, 2.0)) * np.float32(rng.uniform(0.0, 0.06))
+    rough = rng.uniform(0.0, 0.05) if rng.random() < 0.5 else 0.004
+    texture = noise(rng, size, int(rng.integers(3)), rng.uniform(0.7, 2.0)) * np.float32(rough)
     light = noise(rng, size, 4, rng.uniform(2, 8)) * np.float32(rng.uniform(0.02, 0.2))
     canvas *= (1.0 + texture + light)[..., None]
     return np.clip(canvas, 0, 255).astype(np.uint8)
