@@ -22,7 +22,6 @@ from tempohand.render import vertex_normals
 from tempohand.skeleton import MANO_PARENTS, NUM_VERTICES
 
 NUM_BOUNDARY = 16
-WRIST_X_MM = 95.0  # the wrist's place in the rest frame: MANO's origin lies in the palm, about as far from its wrist
 
 
 def main() -> None:
@@ -53,9 +52,8 @@ def main() -> None:
     kept, tips = kept[order], np.argsort(order)[tips]
     hands, weights = hands[:, kept], weights[kept]
 
-    template, shapedirs = pack.shape_space(hands)
-    scale = pack.HAND_LENGTH_MM / -hands[:, :, 0].min(1).mean()
-    regressor = pack.joint_regressor(hands * scale, joints * scale, weights)
+    regressor = pack.joint_regressor(hands, joints)
+    template, shapedirs = pack.shape_space(hands, regressor)
     generator = torch.Generator().manual_seed(0)
     mean_pose, components = poses.pose_space(poses.sample_angles(4000, generator))
     trained_on = torch.cat([poses.sample_angles(250, generator), poses.sweep_angles()])
@@ -64,7 +62,7 @@ def main() -> None:
     parents = np.array([2**32 - 1, *MANO_PARENTS[1:]], dtype=np.uint32)
     pack.save(
         arguments.output,
-        v_template=(template + [WRIST_X_MM, 0, 0]) / 1000,
+        v_template=template / 1000,
         f=renumbered.astype(np.uint32),
         shapedirs=shapedirs / 1000,
         posedirs=posedirs / 1000,

@@ -31,7 +31,7 @@ def vertex_order(vertices: np.ndarray, tips: np.ndarray) -> np.ndarray:
     return np.array([fixed[i] if i in fixed else next(rest) for i in range(len(vertices))])
 
 
-def joint_regressor(hands: np.ndarray, joints: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def joint_regressor(hands: np.ndarray, joints: np.ndarray) -> np.ndarray:
     """Non-negative regressor [16, V] with rows that sum to 1, least squares over hands [N, V, 3] and joints [N, 16, 3].
 
     The mean hand counts as much as all others together, so the template's joints are met almost exactly.
@@ -50,23 +50,27 @@ def joint_regressor(hands: np.ndarray, joints: np.ndarray, weights: np.ndarray) 
     return regressor
 
 
-def shape_space(hands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shape_space(hands: np.ndarray, regressor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Template [V, 3] and directions [V, 3, 10], ordered by variance; a unit of each is one standard deviation of adult hands.
 
-    hands [N, V, 3] mm, flat, wrist at the origin. The template is scaled to the mean length; the first direction (size,
-    almost alone) to the length's deviation.
+    hands [N, V, 3] mm, flat. The origin becomes the mean of a hand's vertices. The template has the mean length; the first direction
+    (size, almost alone) is scaled to the length's deviation.
     """
-    length = -hands[:, :, 0].min(1)
-    hands = hands * HAND_LENGTH_MM / length.mean()
+    hands = hands - hands.mean(1, keepdims=True)
     mean = hands.mean(0)
-    offsets = (hands - mean).reshape(len(hands), -1)
-    _, sigmas, directions = np.linalg.svd(offsets / np.sqrt(len(hands)), full_matrices=False)
-    scaled = directions[:NUM_BETAS] * sigmas[:NUM_BETAS, None]
     farthest = mean[:, 0].argmin()
-    scaled = scaled.reshape(NUM_BETAS, -1, 3)
-    scaled *= np.where(scaled[:, farthest, 0] > 0, -1, 1)[:, None, None]  # a positive coefficient is a longer hand
-    scaled[0] *= HAND_LENGTH_SIGMA_MM / -scaled[0, farthest, 0]
-    return mean, scaled.transpose(1, 2, 0)
+
+    def length(points):
+        return regressor[0] @ points[:, 0] - points[farthest, 0]
+
+    scale = HAND_LENGTH_MM / length(mean)
+    offsets = scale * (hands - mean).reshape(len(hands), -1)
+    _, sigmas, directions = np.linalg.svd(offsets / np.sqrt(len(hands)), full_matrices=False)
+    directions = (directions[:NUM_BETAS] * sigmas[:NUM_BETAS, None]).reshape(NUM_BETAS, -1, 3)
+    for direction in directions:
+        direction *= np.sign(length(direction))  # a positive coefficient is a longer hand
+    directions[0] *= HAND_LENGTH_SIGMA_MM / length(directions[0])
+    return scale * mean, directions.transpose(1, 2, 0)
 
 
 def region(vertices: np.ndarray, normals: np.ndarray, joints: np.ndarray, tips: np.ndarray, weights: np.ndarray) -> np.ndarray:

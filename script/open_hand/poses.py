@@ -14,7 +14,10 @@ RIDGE = 0.02
 
 
 def sample_angles(count: int, generator: torch.Generator) -> torch.Tensor:
-    """Plausible joint angles [count, 15, 3] in degrees: mixtures of the named poses, partly finger by finger, with noise, within the range of motion."""
+    """Plausible joint angles [count, 15, 3] in degrees.
+
+    Mixtures of the named poses, partly finger by finger, with noise, within the range of motion.
+    """
     named = torch.tensor(np.stack(list(POSES.values())))
 
     def shares(*shape):
@@ -56,8 +59,9 @@ def pose_correctives(
 ) -> tuple[np.ndarray, float, float]:
     """posedirs [V, 3, 135] that bring linear blend skinning nearer to dual quaternion skinning, which keeps the volume of a bent joint.
 
-    template [V, 3], joints [16, 3], weights [V, 16]; angles [N, 15, 3] in degrees. Least squares (with a ridge) of the difference, taken back to the rest pose, against
-    the entries of R - I of those joints that move the vertex. Returns also the mean difference before and after, in the unit of `template`.
+    template [V, 3], joints [16, 3], weights [V, 16]; angles [N, 15, 3] in degrees. Least squares (with a ridge) of the difference, taken
+    back to the rest pose, against the entries of R - I of those joints that move the vertex. Returns also the greatest difference on
+    the hand before and after, a mean over poses, in the unit of `template`.
     """
     rotations = roma.rotvec_to_rotmat(angles_to_pose(angles).unflatten(-1, (-1, 3)))
     features = (rotations[:, 1:] - torch.eye(3, dtype=rotations.dtype)).flatten(1).numpy()

@@ -8,15 +8,18 @@ import numpy as np
 from tempohand.hand.anatomy import AXES, MANO_FINGERS
 from tempohand.skeleton import NUM_MANO_JOINTS
 
-# Standard deviations of scale factors that do not follow hand length, of the size that anthropometric surveys find: breadth and depth vary by some 5 % with about
-# half of it shared with length, and one finger against another by 2 to 3 % (the 2D:4D ratio's deviation is 0.03).
+# Standard deviations of scale factors that do not follow hand length, of the size that anthropometric surveys find: breadth and depth
+# vary by some 5 % with about half of it shared with length, and one finger against another by 2 to 3 % (the 2D:4D ratio's is 0.03).
 PALM_BREADTH, PALM_THICKNESS = 0.04, 0.05
 ALL_FINGERS_LENGTH, FINGER_LENGTH = 0.025, 0.02
 ALL_FINGERS_GIRTH, FINGER_GIRTH = 0.04, 0.015
 
 
 def vary(hands: np.ndarray, joints: np.ndarray, weights: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Flat hands [N, V, 3] and joints [N, 16, 3] (mm, wrist at the origin) with random proportions; weights [V, 16] say what belongs to which finger."""
+    """Flat hands [N, V, 3] and joints [N, 16, 3] (mm, wrist at the origin) with random proportions.
+
+    weights [V, 16] say what belongs to which finger.
+    """
     count = len(hands)
 
     def factors(sigma):

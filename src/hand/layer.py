@@ -30,8 +30,8 @@ class HandLayer(nn.Module):
     """A hand model as a differentiable function. It has no parameters, and its tables stay out of state dicts.
 
     path: a hand model file or folder as `read_hand_file` takes it; None for the open hand.
-    Buffers, all in millimetres where they are lengths: `faces` [1538, 3], `template` [778, 3], `shape_dirs` [778, 3, 10],
-    `pose_dirs` [135, 778, 3], `weights` [778, 16], `rest_joints` [16, 3], `joint_dirs` [16, 3, 10].
+    Buffers, in millimetres where they are lengths: `faces` [1538, 3], `template` [778, 3], `dirs` [145, 2334] (10 of shape, 135 of pose),
+    `weights` [778, 16], `rest_joints` [16, 3], `joint_dirs` [16, 3, 10], `hands_mean` [45] and `hands_components` [45, 45] (radians).
     Everything is computed in float32 whatever autocast says (bfloat16 would step by half a millimetre); `.double()` gives float64.
     """
 
@@ -39,28 +39,20 @@ class HandLayer(nn.Module):
         super().__init__()
         tables = read_hand_file(path)
         self.side = tables.side
-        template, shape_dirs, pose_dirs, regressor, weights, mean, components = (
-            torch.from_numpy(table).double()
-            for table in (
-                tables.v_template * MM_PER_METRE,
-                tables.shapedirs * MM_PER_METRE,
-                tables.posedirs * MM_PER_METRE,
-                tables.joint_regressor,
-                tables.weights,
-                tables.hands_mean,
-                tables.hands_components,
-            )
+        template, shape_dirs, pose_dirs = (
+            torch.from_numpy(table).double() * MM_PER_METRE for table in (tables.v_template, tables.shapedirs, tables.posedirs)
         )
+        regressor = torch.from_numpy(tables.joint_regressor).double()
         buffers = {
             "template": template,
-            "shape_dirs": shape_dirs,
-            "pose_dirs": rearrange(pose_dirs, "v c p -> p v c"),
-            "weights": weights,
+            "weights": torch.from_numpy(tables.weights),
+            # Shape and pose directions together, coordinate by coordinate: one product gives the blended hand, laid out for skinning.
+            "dirs": torch.cat([rearrange(shape_dirs, "v c b -> b (c v)"), rearrange(pose_dirs, "v c p -> p (c v)")]),
             # Joints are regressed from the shaped template, and both steps are linear: regress the template and its directions once.
             "rest_joints": regressor @ template,
             "joint_dirs": einsum(regressor, shape_dirs, "j v, v c b -> j c b"),
-            "hands_mean": mean,
-            "hands_components": components,
+            "hands_mean": torch.from_numpy(tables.hands_mean),
+            "hands_components": torch.from_numpy(tables.hands_components),
         }
         for name, buffer in buffers.items():
             self.register_buffer(name, buffer.float().contiguous(), persistent=False)
@@ -86,21 +78,19 @@ class HandLayer(nn.Module):
         with torch.autocast(pose.device.type, enabled=False):
             rotations = pose_to_rotmat(pose.to(dtype))
             betas = betas.to(dtype)
-            shaped = self.template + einsum(self.shape_dirs, betas, "v c b, ... b -> ... v c")
             rest = self.rest_joints + einsum(self.joint_dirs, betas, "j c b, ... b -> ... j c")
-            wrist = rest[..., :1, :]
-            shaped, rest = shaped - wrist, rest - wrist
-
+            wrist, rest = rest[..., 0, :], rest - rest[..., :1, :]
             turned = rotations[..., 1:, :, :] - torch.eye(3, dtype=dtype, device=rotations.device)
-            features = rearrange(turned, "... j r c -> ... (j r c)")
-            shaped = shaped + (features @ self.pose_dirs.flatten(1)).unflatten(-1, (-1, 3))
+            coefficients = torch.cat([betas, turned.flatten(-3)], dim=-1)
+            shaped = self.template.mT + (coefficients @ self.dirs).unflatten(-1, (3, -1)) - wrist.unsqueeze(-1)
 
             turns, joints = _chain(rotations, rest)
-            # Each vertex moves by the weighted mean of its joints' rigid motions x -> G (x - rest) + joint.
-            offsets = joints - einsum(turns, rest, "... j r c, ... j c -> ... j r")
-            motions = torch.cat([turns, offsets.unsqueeze(-1)], dim=-1)
-            blended = (self.weights @ motions.flatten(-2)).unflatten(-1, (3, 4))
-            vertices = einsum(blended[..., :3], shaped, "... v r c, ... v c -> ... v r") + blended[..., 3]
+            # Each vertex moves by the weighted mean of its joints' rigid motions x -> turn x + shift.
+            shifts = joints - einsum(turns, rest, "... j r c, ... j c -> ... j r")
+            motions = torch.cat([turns, shifts.unsqueeze(-1)], dim=-1)
+            blended = (rearrange(motions, "... j r c -> ... (r c) j") @ self.weights.mT).unflatten(-2, (3, 4))
+            moved = (blended[..., :3, :] * shaped.unsqueeze(-3)).sum(-2) + blended[..., 3, :]
+            vertices = moved.mT.contiguous()
 
             joints = torch.cat([joints, vertices[..., self.tips, :]], dim=-2)[..., self.to_op, :]
             if trans is not None:
@@ -122,8 +112,8 @@ class HandLayer(nn.Module):
         return transl + self.rest_wrist(betas)
 
 
-def pose_to_rotmat(pose: Float[Tensor, "*batch 48"] | Float[Tensor, "*batch 16 3 3"]) -> Float[Tensor, "*batch 16 3 3"]:
-    """Axis-angle pose [*, 48] as rotation matrices; a pose that is rotation matrices already passes through. Raises ValueError for other shapes."""
+def pose_to_rotmat(pose: Tensor) -> Float[Tensor, "*batch 16 3 3"]:
+    """Axis-angle pose [*, 48] as rotation matrices; rotation matrices [*, 16, 3, 3] pass through. Raises ValueError for other shapes."""
     if pose.shape[-1] == 3 * NUM_MANO_JOINTS:
         return roma.rotvec_to_rotmat(rearrange(pose, "... (j c) -> ... j c", c=3))
     if pose.shape[-3:] != (NUM_MANO_JOINTS, 3, 3):
