@@ -37,8 +37,8 @@ def draw_skeleton(
     colours: one RGB triple for all, one for each joint, or None for a colour a finger; a bone takes its child's. A dark outline keeps
     the lines readable on any ground. A joint that `mask` excludes, that is not finite or that lies far outside is left out.
     """
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.flags["C_CONTIGUOUS"]:
-        raise ValueError(f"a picture to draw on is contiguous uint8 [h, w, 3], not {picture.dtype} {picture.shape}")
+    if not picture.flags["C_CONTIGUOUS"]:
+        raise ValueError("draw_skeleton draws in place and needs a contiguous picture: np.ascontiguousarray(picture)")
     joints = np.asarray(joints2d_px, np.float64)
     assert joints.shape == (len(JOINT_NAMES), 2), f"expected 21 joints of 2 coordinates, got {joints.shape}"
     if colours is None:

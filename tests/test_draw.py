@@ -51,11 +51,9 @@ def test_joints_without_a_place_are_left_out(joints):
     assert (draw_skeleton(blank(), some) == draw_skeleton(blank(), joints, mask=visible)).all()
 
 
-def test_a_picture_of_another_kind_is_refused(joints):
-    with pytest.raises(ValueError, match="contiguous uint8"):
-        draw_skeleton(np.zeros((8, 8, 3)), joints)
-    with pytest.raises(ValueError, match="contiguous uint8"):
-        draw_skeleton(np.zeros((3, 8, 8), np.uint8).transpose(1, 2, 0), joints)
+def test_a_view_that_cannot_be_drawn_into_is_refused(joints):
+    with pytest.raises(ValueError, match="contiguous"):
+        draw_skeleton(blank()[:, ::-1], joints)
 
 
 def test_box_and_caption():

@@ -104,8 +104,8 @@ def test_a_temporal_predictor_sees_the_history_of_its_own_sequence(table):
     def decode(tokens, clips):
         seen.append((tokens[..., 0].clone(), clips))
         joints = tokens[:, -1:, :, None].expand(-1, 1, 21, 3)
-        empty = torch.zeros(len(tokens), 1, 0)
-        return HandPrediction(empty, empty, empty, empty, joints, joints.repeat(1, 1, 38, 1)[:, :, :778], empty)
+        rest = (torch.zeros(len(tokens), 1, *shape) for shape in ((48,), (16, 3, 3), (10,), (3,)))
+        return HandPrediction(*rest, joints, joints.repeat(1, 1, 38, 1)[:, :, :778], torch.zeros(len(tokens), 1, 21, 2))
 
     predictor = Temporal(encode, decode, 4, clip_rows, chunk=5)
     rows = torch.arange(6, 18)

@@ -32,6 +32,7 @@ def checkpoints(tmp_path_factory):
     config = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "config/network/tiny.yaml"))
     temporal = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "config/temporal/tiny.yaml"))
     torch.manual_seed(0)
+    config["size"] = 64
     one = {**config, "num_frame": 1, "temporal": None}
     two = {**config, "num_frame": 7, "temporal": temporal}
     stage1, stage2 = build_network(one), build_network(two)
