@@ -5,7 +5,6 @@ against. Everything is in the space of the crops: right hands (left ones come mi
 """
 
 from dataclasses import dataclass, fields
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -15,7 +14,7 @@ from torch import Tensor
 class _Tensors:
     """Moves a dataclass of tensors (nested, optional) between devices, in the way that accelerate expects of a batch."""
 
-    def to(self, *args, **kwargs) -> Self:
+    def to(self, *args, **kwargs):
         """A copy with every tensor moved by Tensor.to."""
 
         def move(value):
@@ -23,7 +22,7 @@ class _Tensors:
 
         return type(self)(**{field.name: move(getattr(self, field.name)) for field in fields(self)})
 
-    def __getitem__(self, index) -> Self:
+    def __getitem__(self, index):
         """The same, for some of the clips: `index` acts on the first axis of every tensor."""
 
         def take(value):

@@ -49,14 +49,14 @@ def camera_matrix(focal: Float[Tensor, "*batch 2"], princpt: Float[Tensor, "*bat
 
 
 def camera_rotation_homography(
-    rotation: Float[Tensor, "*batch 3 3"], focal: Float[Tensor, "*batch 2"], princpt: Float[Tensor, "*batch 2"]
-) -> Float[Tensor, "*batch 3 3"]:
+    rotation: Float[Tensor, "*#batch 3 3"], focal: Float[Tensor, "*#batch 2"], princpt: Float[Tensor, "*#batch 2"]
+) -> Float[Tensor, "*#batch 3 3"]:
     """Pixel homography K R K^-1 of a camera turned so that its new coordinates are X' = R X (Hartley & Zisserman, section 8.4)."""
     matrix = camera_matrix(focal, princpt)
     return matrix @ rotation @ torch.linalg.inv(matrix)
 
 
-def apply_homography(matrix: Float[Tensor, "*batch 3 3"], uv: Float[Tensor, "*batch n 2"]) -> Float[Tensor, "*batch n 2"]:
+def apply_homography(matrix: Float[Tensor, "*#batch 3 3"], uv: Float[Tensor, "*#batch n 2"]) -> Float[Tensor, "*#batch n 2"]:
     """Pixels through a homography."""
     mapped = uv @ matrix[..., :2].mT + matrix[..., None, :, 2]
     return mapped[..., :2] / mapped[..., 2:]
@@ -104,7 +104,7 @@ def mirror_pose(pose: Float[Tensor, "*batch 48"]) -> Float[Tensor, "*batch 48"]:
     return pose * pose.new_tensor([1.0, -1.0, -1.0]).repeat(pose.shape[-1] // 3)
 
 
-def rotate_pose(rotation: Float[Tensor, "*batch 3 3"], pose: Float[Tensor, "*batch 48"]) -> Float[Tensor, "*batch 48"]:
+def rotate_pose(rotation: Float[Tensor, "*#batch 3 3"], pose: Float[Tensor, "*#batch 48"]) -> Float[Tensor, "*#batch 48"]:
     """Axis-angle pose after the rigid change X' = R X: the global orientation becomes R R_root, the fingers stay."""
     root = roma.rotmat_to_rotvec(rotation @ roma.rotvec_to_rotmat(pose[..., :3]))
     return torch.cat([root, pose[..., 3:]], dim=-1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tempohand.render import Buffers, interpolate, rasterise, render, shade, vertex_normals
 
 FOCAL, PRINCPT, SIZE = (90.0, 95.0), (23.3, 17.8), (40, 48)
@@ -120,7 +121,7 @@ def test_antialiasing_blends_over_the_background_by_coverage():
     vertices = np.stack([x, y, np.full(4, 200.0)], 1)
     background = np.full((32, 32, 3), 8.0, np.float32)
     colour, mask, _ = render(
-        vertices, [[0, 1, 2], [1, 3, 2]], (4, 4, 4), (100, 100), (16, 16), (32, 32), background=background, antialias=4
+        vertices, np.array([[0, 1, 2], [1, 3, 2]]), (4, 4, 4), (100, 100), (16, 16), (32, 32), background=background, antialias=4
     )
     np.testing.assert_allclose(colour[10, [9, 10, 11, 15, 20, 21]], np.array([8, 5, 4, 4, 5, 8])[:, None] * np.ones(3), atol=1e-5)
     assert mask[10].sum() == 11 and (background == 8).all()
@@ -137,11 +138,11 @@ def test_drawing_into_buffers_keeps_the_nearest():
 
 def test_nothing_to_draw_and_degenerate_triangles():
     vertices = np.array([[0, 0, 100], [0, 0, 100], [5, 5, 100], [np.nan, 0, 100], [0, 0, -100]], np.float32)
-    _, mask, depth = render(vertices, [[0, 1, 2], [0, 2, 3], [4, 4, 4]], (1, 1, 1), FOCAL, PRINCPT, SIZE)
+    _, mask, depth = render(vertices, np.array([[0, 1, 2], [0, 2, 3], [4, 4, 4]]), (1, 1, 1), FOCAL, PRINCPT, SIZE)
     assert not mask.any() and np.isinf(depth).all()
     assert not render(vertices, np.zeros((0, 3), int), (1, 1, 1), FOCAL, PRINCPT, SIZE)[1].any()
     with pytest.raises(ValueError, match="antialias"):
-        render(vertices, [[0, 1, 2]], (1, 1, 1), FOCAL, PRINCPT, SIZE, antialias=0)
+        render(vertices, np.array([[0, 1, 2]]), (1, 1, 1), FOCAL, PRINCPT, SIZE, antialias=0)
 
 
 def test_shading():

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int, UInt8
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tempohand.batch import ClipBatch, HandTarget, concatenate
+from tempohand.batch import ClipBatch, HandTarget
 from tempohand.data.clips import clip_rows, eligible_rows
-from tempohand.data.table import FrameTable
-from tempohand.data.view import View, place_labels
+from tempohand.data.table import LABELS, FrameTable
+from tempohand.data.view import Placement, View, ViewDraw, place_labels
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ClipSampling:
 
 
 class ClipDataset(Dataset):
-    """Clips of a table's split as ClipBatches.
+    """Clips of a table's split as samples; `collate` makes ClipBatches of them.
 
     `dataset[position]` is a training sample for TrainingOrder's (position, row) pairs; `clip(row)` is the evaluation clip of a row: plain
     crop (whatever the view's augmentation), full history.
@@ -52,7 +53,7 @@ class ClipDataset(Dataset):
     def __len__(self) -> int:
         return len(self.table)
 
-    def __getitem__(self, key: tuple[int, int]) -> ClipBatch:
+    def __getitem__(self, key: tuple[int, int]) -> "Sample":
         position, row = key
         rng = np.random.default_rng([self.seed, position])
         count, start = self.sampling.consecutive, int(self.starts[row])
@@ -62,54 +63,70 @@ class ClipDataset(Dataset):
         history = int(rng.integers(self.sampling.min_history, self.num_frame + 1)) if self.num_frame > 1 else 1
         return self._clips(rows, real, history, self.view, self.view.draw(rng, len(rows)))
 
-    def clip(self, row: int) -> ClipBatch:
-        """The evaluation clip that ends at `row`."""
+    def clip(self, row: int) -> "Sample":
+        """The evaluation clip that ends at `row`; collate([clip]) is its batch."""
         rows, real = clip_rows(int(self.starts[row]), row, self.num_frame)
         return self._clips(rows, real, self.num_frame, self.plain, self.plain.draw(np.random.default_rng(0), len(rows)))
 
-    def _clips(self, rows: np.ndarray, real: np.ndarray, history: int, view: View, draw) -> ClipBatch:
-        """Every clip of num_frame frames inside the given ones, oldest first."""
+    def _clips(self, rows: np.ndarray, real: np.ndarray, history: int, view: View, draw: ViewDraw) -> "Sample":
+        """Every clip of num_frame frames inside the given ones, oldest first, as one sample."""
         unique, where = np.unique(rows, return_inverse=True)
-        pictures = [self.table.image(row) for row in unique]
-        labels = {name: torch.from_numpy(np.array(value[where])) for name, value in self.table.labels(unique).items()}
+        pictures = [self.table.image(int(row)) for row in unique]
+        labels = {name: torch.from_numpy(value[where]) for name, value in self.table.labels(unique).items()}
         width, is_right = int(labels["width"][-1]), bool(labels["is_right"][-1])
         placement = view.place(draw, width, labels["focal"], labels["princpt"], labels["box"], is_right)
         image = view.warp([pictures[i] for i in where], placement, draw.photometric)
-        clips, span = [], self.num_frame
-        for first in range(len(rows) - span + 1):
+        return Sample(rows, real, history, self.num_frame, labels, placement, image, view.size)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Frames in one view, and the clips of `num_frame` frames in them; `collate` makes a batch of many."""
+
+    rows: Int[np.ndarray, "n"]
+    real: Bool[np.ndarray, "n"]
+    history: int
+    num_frame: int
+    labels: dict[str, Tensor]
+    placement: Placement
+    image: UInt8[Tensor, "n 3 h w"]
+    size: int
+
+
+def collate(samples: list[Sample]) -> ClipBatch:
+    """One batch of every clip of every sample; labels of the last frames go through their views all at once."""
+    clips = {name: [] for name in ("image", "focal", "princpt", "time", "frame_mask", "is_right", "row", "previous")}
+    labels, placed = {name: [] for name in LABELS}, {name: [] for name in ("homography", "rotation", "mirrored")}
+    for sample in samples:
+        span = sample.num_frame
+        for first in range(len(sample.rows) - span + 1):
             cut, last = slice(first, first + span), first + span - 1
-            kept = torch.from_numpy(real[cut] & (np.arange(span) >= span - history))
-            time = labels["time"][cut] - labels["time"][last]  # float64 before the cast
-            clips.append(
-                ClipBatch(
-                    image=image[None, cut],
-                    focal=placement.focal[None, cut],
-                    princpt=placement.princpt[None, cut],
-                    time=time.float()[None],
-                    frame_mask=kept[None],
-                    is_right=torch.tensor([is_right]),
-                    row=torch.tensor([int(rows[last])]),
-                    previous=torch.tensor([-1]),
-                    target=_target(labels, placement, last, view.size),
-                )
-            )
-        batch = concatenate(clips)
-        batch.previous = torch.arange(len(clips)) - 1
-        return batch
-
-
-def _target(labels: dict, placement, frame: int, size: int) -> HandTarget:
-    one = {name: value[frame] for name, value in labels.items()}
-    placed = place_labels(one, placement, frame, size)
-    return HandTarget(
-        **{name: value[None, None] for name, value in placed.items()},
-        shape=one["shape"][None, None],
-        joints2d_mask=one["joints2d_mask"][None, None],
-        joints_mask=one["joints_mask"][None, None],
-        hand_mask=one["has_hand"][None, None],
-        camera_mask=one["has_camera"][None, None],
-        hidden=one["hidden"][None, None],
+            time = sample.labels["time"][cut]
+            clips["image"].append(sample.image[cut])
+            clips["focal"].append(sample.placement.focal[cut])
+            clips["princpt"].append(sample.placement.princpt[cut])
+            clips["time"].append((time - time[-1]).float())  # float64 before the cast
+            clips["frame_mask"].append(torch.from_numpy(sample.real[cut] & (np.arange(span) >= span - sample.history)))
+            clips["is_right"].append(sample.labels["is_right"][last])
+            clips["row"].append(torch.tensor(int(sample.rows[last])))
+            clips["previous"].append(torch.tensor(len(clips["previous"]) - 1 if first else -1))
+            for name in LABELS:
+                labels[name].append(sample.labels[name][last])
+            placed["homography"].append(sample.placement.homography[last])
+            placed["rotation"].append(sample.placement.rotation)
+            placed["mirrored"].append(torch.tensor(sample.placement.mirrored))
+    stacked = {name: torch.stack(values) for name, values in labels.items()}
+    moved = place_labels(stacked, **{name: torch.stack(values) for name, values in placed.items()}, size=samples[0].size)
+    target = HandTarget(
+        **{name: value[:, None] for name, value in moved.items()},
+        shape=stacked["shape"][:, None],
+        joints2d_mask=stacked["joints2d_mask"][:, None],
+        joints_mask=stacked["joints_mask"][:, None],
+        hand_mask=stacked["has_hand"][:, None],
+        camera_mask=stacked["has_camera"][:, None],
+        hidden=stacked["hidden"][:, None],
     )
+    return ClipBatch(**{name: torch.stack(values) for name, values in clips.items()}, target=target)
 
 
 class TrainingOrder:
@@ -140,7 +157,7 @@ def training_batches(dataset: ClipDataset, order: TrainingOrder, workers: int, p
     return DataLoader(
         dataset,
         batch_sampler=order,
-        collate_fn=concatenate,
+        collate_fn=collate,
         num_workers=workers,
         worker_init_fn=_quiet_worker,
         pin_memory=pin_memory,
@@ -155,14 +172,14 @@ class _EvaluationClips(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, place: int) -> ClipBatch:
+    def __getitem__(self, place: int) -> Sample:
         return self.dataset.clip(int(self.rows[place]))
 
 
 def evaluation_batches(dataset: ClipDataset, rows: Int[np.ndarray, "n"], batch_size: int, workers: int = 0) -> Iterable[ClipBatch]:
     """The evaluation clips of `rows` in their order, each once, the last batch as short as it comes."""
     return DataLoader(
-        _EvaluationClips(dataset, rows), batch_size=batch_size, collate_fn=concatenate, num_workers=workers, worker_init_fn=_quiet_worker
+        _EvaluationClips(dataset, rows), batch_size=batch_size, collate_fn=collate, num_workers=workers, worker_init_fn=_quiet_worker
     )
 
 

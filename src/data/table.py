@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, concatenate_datasets
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM
 
@@ -124,7 +124,8 @@ class FrameTable:
             raise ValueError(f"split '{split}' of the table at '{root}' is empty: prepare it again with more data")
         self.root, self.split, self.about = Path(root), split, index["about"]
         self._rows = concatenate_datasets(shards).with_format("arrow")
-        self._labels = self._rows.select_columns(list(LABELS))
+        # Labels are small (0.8 kB a row) and read for every sample: whole columns, shared by the worker processes that are forked later.
+        self._labels = {name: self.column(name) for name in LABELS}
         self._images = self._rows.select_columns(["image"])
 
     def __len__(self) -> int:
@@ -134,10 +135,9 @@ class FrameTable:
         """A whole column [rows, ...] as one array (not for pictures)."""
         return _to_numpy(self._rows.data.column(name), name)
 
-    def labels(self, rows: Int[np.ndarray, "n"] | list[int]) -> dict[str, np.ndarray]:
+    def labels(self, rows: Int[np.ndarray, "n"]) -> dict[str, np.ndarray]:
         """Every numeric column of the given rows, [n, ...] each."""
-        picked = self._labels[list(map(int, rows))]
-        return {name: _to_numpy(picked.column(name), name) for name in LABELS}
+        return {name: column[rows] for name, column in self._labels.items()}
 
     def image_bytes(self, row: int) -> bytes:
         """The encoded picture of a row."""
@@ -151,6 +151,10 @@ class FrameTable:
             raise ValueError(f"the picture of row {row} (sequence {sequence}) in the table at '{self.root}' does not decode")
         return picture
 
+    def to_parquet(self, path: str | Path) -> None:
+        """Writes the split as one Parquet file, which DuckDB, Spark, Ray and pandas read."""
+        self._rows.with_format(None).to_parquet(str(path))
+
     def sequence_starts(self) -> Int[np.ndarray, "rows"]:
         """For every row the first row of its sequence."""
         codes = self._rows.data.column("sequence").combine_chunks().dictionary_encode().indices.to_numpy()
@@ -158,7 +162,7 @@ class FrameTable:
         return np.repeat(new, np.diff(np.append(new, len(codes))))
 
 
-def _to_numpy(column: pa.ChunkedArray, name: str) -> Float[np.ndarray, "..."]:
+def _to_numpy(column: pa.ChunkedArray, name: str) -> np.ndarray:
     shape = COLUMNS[name][1]
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-import roma
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from tempohand import geometry
@@ -71,9 +70,8 @@ class View:
         if a is None:
             return ViewDraw(torch.eye(3, dtype=torch.float64), torch.ones(num_frame).double(), torch.zeros(num_frame, 2).double(), None)
         roll, tilt, tilt_axis = rng.uniform(-a.roll, a.roll), rng.uniform(0, a.tilt), rng.uniform(0, 2 * np.pi)
-        about_z = roma.rotvec_to_rotmat(torch.tensor([0.0, 0.0, np.radians(roll)], dtype=torch.float64))
         in_plane = np.radians(tilt) * np.array([np.cos(tilt_axis), np.sin(tilt_axis), 0.0])
-        rotation = roma.rotvec_to_rotmat(torch.from_numpy(in_plane)) @ about_z
+        rotation = torch.from_numpy(cv2.Rodrigues(in_plane)[0] @ cv2.Rodrigues(np.array([0.0, 0.0, np.radians(roll)]))[0])
         scale = (1 + rng.uniform(-a.scale, a.scale)) * np.exp(a.jitter_scale * _correlated(rng, num_frame, 1)[:, 0])
         shift = rng.uniform(-a.shift, a.shift, 2) + a.jitter_shift * _correlated(rng, num_frame, 2)
         return ViewDraw(rotation, torch.from_numpy(scale), torch.from_numpy(shift), a.photometric.draw(rng))
@@ -93,7 +91,7 @@ class View:
 
     def warp(
         self, pictures: list[UInt8[np.ndarray, "h w 3"]], placement: Placement, colour: PhotometricDraw | None
-    ) -> UInt8[Tensor, "t 3 h w"]:
+    ) -> UInt8[Tensor, "t 3 s s"]:
         """The clip's crops."""
         crops = [_warp(picture, matrix, self.size) for picture, matrix in zip(pictures, placement.homography.numpy())]
         if colour is not None:
@@ -102,28 +100,36 @@ class View:
 
     def crop(
         self, images: list, focal: Float[Tensor, "t 2"], princpt: Float[Tensor, "t 2"], box: Float[Tensor, "t 4"], is_right: bool
-    ) -> tuple[UInt8[Tensor, "t 3 h w"], Float[Tensor, "t 2"], Float[Tensor, "t 2"]]:
+    ) -> tuple[UInt8[Tensor, "t 3 s s"], Float[Tensor, "t 2"], Float[Tensor, "t 2"]]:
         """Plain crops of RGB pictures for inference: (image, focal, princpt). A left hand comes out mirrored, its camera space with it."""
         plain = View(self.size, self.expansion).draw(np.random.default_rng(0), len(images))
         placement = self.place(plain, images[0].shape[1], focal, princpt, box, is_right)
         return self.warp(images, placement, None), placement.focal, placement.princpt
 
 
-def place_labels(labels: dict[str, Tensor], placement: Placement, frame: int, size: int) -> dict[str, Tensor]:
-    """One frame's joints2d [21, 2], joints [21, 3], pose [48] and trans [3] in the view; `frame` is its place in the clip.
+def place_labels(
+    labels: dict[str, Tensor],
+    *,
+    homography: Float[Tensor, "b 3 3"],
+    rotation: Float[Tensor, "b 3 3"],
+    mirrored: Bool[Tensor, "b"],
+    size: int,
+) -> dict[str, Tensor]:
+    """joints2d [B, 21, 2], joints [B, 21, 3], pose [B, 48] and trans [B, 3] of frames, in their views.
 
     joints2d comes back normalised to [-0.5, 0.5].
     """
-    rotation = placement.rotation.float()
-    joints, pose, trans = labels["joints"], labels["pose"], labels["trans"]
-    if placement.mirrored:
-        joints, pose, trans = geometry.mirror_points(joints), geometry.mirror_pose(pose), geometry.mirror_points(trans)
-    pixels = geometry.apply_homography(placement.homography[frame], labels["joints2d"].double())
+    rotation = rotation.float()
+    flip = mirrored[:, None]
+    joints = torch.where(flip[..., None], geometry.mirror_points(labels["joints"]), labels["joints"])
+    pose = torch.where(flip, geometry.mirror_pose(labels["pose"]), labels["pose"])
+    trans = torch.where(flip, geometry.mirror_points(labels["trans"]), labels["trans"])
+    pixels = geometry.apply_homography(homography, labels["joints2d"].double())
     return {
         "joints2d": geometry.normalise_pixels(pixels, (size, size)).float(),
         "joints": joints @ rotation.mT,
         "pose": geometry.rotate_pose(rotation, pose),
-        "trans": trans @ rotation.mT,
+        "trans": (rotation @ trans[..., None])[..., 0],
     }
 
 

@@ -9,6 +9,8 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from tempohand.model import tinynet  # noqa: F401  registers tempohand_tiny with timm
+
 
 class Backbone(nn.Module):
     """timm network `name` for crops of `size` px; its tokens come without class and register tokens.

@@ -55,7 +55,7 @@ class HeatmapTranslation(nn.Module):
         self.register_buffer("centres", torch.stack([centres * UV_RANGE, centres * UV_RANGE, centres * DEPTH_RANGE]), persistent=False)
 
     def forward(self, token: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        logits = rearrange(self.linear(token).float(), "... (axis bin) -> ... axis bin", axis=3)
+        logits = rearrange(self.linear(token).float(), "... (xyz bin) -> ... xyz bin", xyz=3)
         value = (logits.softmax(dim=-1) * self.centres).sum(dim=-1)
         return value[..., :2], value[..., 2], {"translation_logits": logits}
 

@@ -106,12 +106,20 @@ class PoseNet(nn.Module):
         """Every frame's token."""
         return self._encode(batch)[0]
 
-    def _encode(self, batch: ClipBatch) -> tuple[Tensor, Tensor | None]:
-        image, focal, princpt = (rearrange(x, "b t ... -> (b t) ...") for x in (batch.image, batch.focal, batch.princpt))
+    def _encode(self, batch: ClipBatch) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b 21 r r"] | None]:
+        """Tokens, and the last frames' heat maps.
+
+        The last frames go through the network by themselves: matrix kernels round differently for other batch sizes, and like this Stage 2
+        starts bit for bit as Stage 1.
+        """
         assert batch.size == self.size, f"the network takes {self.size} px crops, the batch has {batch.size}"
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.temporal is None):
-            token, heatmaps = self.spatial(image, focal, princpt)
-        return rearrange(token, "(b t) d -> b t d", b=len(batch.image)), heatmaps
+            last, heatmaps = self.spatial(batch.image[:, -1], batch.focal[:, -1], batch.princpt[:, -1])
+            if batch.image.shape[1] == 1:
+                return last[:, None], heatmaps
+            earlier = [rearrange(x[:, :-1], "b t ... -> (b t) ...") for x in (batch.image, batch.focal, batch.princpt)]
+            tokens = rearrange(self.spatial(*earlier)[0], "(b t) d -> b t d", b=len(last))
+        return torch.cat([tokens, last[:, None]], dim=1), heatmaps
 
     def forward(self, batch: ClipBatch) -> HandPrediction:
         """Predicts the last frame's hand. Raises ValueError when the batch has another number of frames than the network."""

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import torch
+from tests_support import hand_rows, write_table
+
+from tempohand.data.clips import clip_rows, eligible_rows
+from tempohand.data.loader import ClipDataset, ClipSampling, TrainingOrder, collate, evaluation_batches, training_batches
+from tempohand.data.table import FrameTable
+from tempohand.data.view import Augmentation, View
+
+
+@pytest.fixture(scope="module")
+def dataset(table_root):
+    sampling = ClipSampling(min_history=2, max_gap=2, consecutive=2)
+    return ClipDataset(FrameTable(table_root, "train"), View(64, 2.0, Augmentation()), 7, sampling, seed=3)
+
+
+def test_clip_rows_end_at_the_row_and_stay_in_the_sequence():
+    rows, real = clip_rows(10, 13, 7)
+    assert rows.tolist() == [10, 10, 10, 10, 11, 12, 13] and real.tolist() == [False] * 3 + [True] * 4
+    rows, real = clip_rows(10, 15, 4, gap=2)
+    assert rows.tolist() == [11, 11, 13, 15] and real.tolist() == [False, True, True, True]
+
+
+def test_short_sequences_are_refused_with_the_longest_named(tmp_path):
+    root = write_table(tmp_path / "short", {"train": [hand_rows("a", 5, seed=1)]})
+    dataset = ClipDataset(FrameTable(root, "train"), View(64), 7)
+    with pytest.raises(ValueError, match="no sequence has 7 frames, the longest has 5"):
+        dataset.training_rows()
+    assert eligible_rows(np.zeros(5, int), 5).tolist() == [4]
+
+
+def test_batches_hold_neighbouring_clips_in_one_view(dataset):
+    batch = collate([dataset[(p, int(row))] for p, row in enumerate(dataset.training_rows()[:20:3])])
+    assert batch.image.shape[1:] == (7, 3, 64, 64) and batch.image.dtype == torch.uint8
+    assert batch.previous.tolist() == [k - 1 if k % 2 else -1 for k in range(len(batch.image))]
+    assert batch.frame_mask[:, -1].all() and (batch.time[:, -1] == 0).all() and (batch.time <= 0).all()
+    assert torch.equal(batch.image[0, 1:], batch.image[1, :-1])  # one frame apart, the same picture pixels
+
+
+def test_history_length_varies_and_time_is_real(dataset):
+    batch = collate([dataset[(p, 11)] for p in range(40)])
+    lengths = batch.frame_mask.sum(dim=1)
+    assert lengths.min() >= 2 and lengths.max() == 7 and len(lengths.unique()) > 3
+    steps = batch.time.diff(dim=1)[batch.frame_mask[:, :-1] & (batch.time.diff(dim=1) > 0)]
+    gaps = (steps * 30).round().unique()
+    assert gaps.tolist() == [1, 2]
+
+
+def test_a_position_decides_its_sample(dataset):
+    first, again, other = (collate([dataset[(p, 11)]]) for p in (4, 4, 5))
+    assert torch.equal(first.image, again.image) and torch.equal(first.target.joints, again.target.joints)
+    assert not torch.equal(first.image, other.image)
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_the_same_global_batches(processes):
+    rows = np.arange(50)
+    single = iter(TrainingOrder(rows, 6 * processes, seed=1))
+    several = [iter(TrainingOrder(rows, 6, rank=r, world=processes, seed=1)) for r in range(processes)]
+    for _ in range(20):
+        assert next(single) == [key for order in several for key in next(order)]
+
+
+def test_an_epoch_is_a_permutation_and_a_resumed_order_goes_on():
+    rows = np.arange(100, 140)
+    order = iter(TrainingOrder(rows, 8, seed=2))
+    batches = [next(order) for _ in range(12)]
+    epochs = [[row for batch in batches[k : k + 5] for _, row in batch] for k in (0, 5)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == rows.tolist() and epochs[0] != epochs[1]
+    assert next(iter(TrainingOrder(rows, 8, seed=2, start=7))) == batches[7]
+
+
+def test_workers_change_nothing(dataset):
+    rows = dataset.training_rows()
+    one, two = (iter(training_batches(dataset, TrainingOrder(rows, 4, seed=1), workers)) for workers in (0, 2))
+    for _ in range(3):
+        a, b = next(one), next(two)
+        assert torch.equal(a.image, b.image) and torch.equal(a.target.pose, b.target.pose)
+
+
+def test_evaluation_sees_every_row_once_in_order(dataset):
+    rows = np.arange(len(dataset))
+    batches = list(evaluation_batches(dataset, rows, 7))
+    assert torch.cat([batch.row for batch in batches]).tolist() == rows.tolist()
+    assert len(batches[-1].row) == len(rows) % 7
+    assert batches[0].frame_mask.sum(dim=1).tolist() == [1, 2, 3, 4, 5, 6, 7]

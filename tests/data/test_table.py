@@ -1,0 +1,72 @@
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+from tests_support import hand_rows, write_table
+
+from tempohand.data.table import COLUMNS, FrameTable, read_index, write_index, write_shard
+
+
+def test_rows_come_back_as_written(tmp_path):
+    rows = hand_rows("a", 5, seed=1) + hand_rows("b", 3, seed=2)
+    table = FrameTable(write_table(tmp_path / "t", {"train": [rows]}), "train")
+    assert len(table) == 8
+    labels = table.labels(np.array([6, 0]))
+    for name, (_, shape) in COLUMNS.items():
+        if name in labels:
+            assert labels[name].shape == (2, *shape)
+            np.testing.assert_allclose(labels[name][0], np.asarray(rows[6][name]).reshape(shape), rtol=1e-6)
+    assert labels["time"].dtype == np.float64
+    assert table.image(3).shape == (96, 96, 3)
+    assert table.image_bytes(3) == rows[3]["image"]
+    assert table.sequence_starts().tolist() == [0, 0, 0, 0, 0, 5, 5, 5]
+
+
+def test_pictures_are_rgb(tmp_path):
+    rows = hand_rows("a", 1, seed=1)  # joints are drawn red (255, 12 k, 60)
+    picture = FrameTable(write_table(tmp_path / "t", {"train": [rows]}), "train").image(0)
+    u, v = np.round(rows[0]["joints2d"][4]).astype(int)
+    assert picture[v, u, 0] == 255 and picture[v, u, 2] == 60
+
+
+def test_parquet_is_the_exchange_form(tmp_path):
+    table = FrameTable(write_table(tmp_path / "t", {"train": [hand_rows("a", 4, seed=1)]}), "train")
+    table.to_parquet(tmp_path / "t.parquet")
+    back = parquet.read_table(tmp_path / "t.parquet")
+    assert back.num_rows == 4 and set(back.column_names) == set(COLUMNS)
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda root: (root / "table.json").unlink(), "make one with script/prepare.py"),
+        (lambda root: (root / "train-00000.arrow").unlink(), "lacks its shard 'train-00000.arrow'"),
+        (lambda root: write_index(root, {"val": []}, {}), "has no split 'train'"),
+        (lambda root: write_index(root, {"train": []}, {}), "is empty"),
+        (lambda root: (root / "table.json").write_text('{"format": 99, "splits": {}}'), "has format 99"),
+    ],
+)
+def test_a_bad_table_is_told_of_in_one_line(tmp_path, spoil, message):
+    root = write_table(tmp_path / "t", {"train": [hand_rows("a", 2, seed=1)]})
+    spoil(root)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+        FrameTable(root, "train")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_row_with_a_wrong_shape_is_named_and_leaves_no_shard(tmp_path):
+    row = hand_rows("a", 1, seed=1)[0]
+    with pytest.raises(ValueError, match=r"column 'pose' of sequence a has shape \(45,\), expected \(48,\)"):
+        write_shard(tmp_path / "x.arrow", [{**row, "pose": np.zeros(45)}])
+    assert not (tmp_path / "x.arrow").exists()
+
+
+def test_an_undecodable_picture_is_named(tmp_path):
+    rows = hand_rows("a", 2, seed=1)
+    rows[1]["image"] = b"not a picture"
+    table = FrameTable(write_table(tmp_path / "t", {"train": [rows]}), "train")
+    with pytest.raises(ValueError, match=r"row 1 \(sequence a\)"):
+        table.image(1)
+
+
+def test_index_says_what_made_the_table(table_root):
+    assert read_index(table_root)["about"] == {"made_by": "tests"}

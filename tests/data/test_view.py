@@ -1,0 +1,108 @@
+"""What holds a view together: project(change(x)) == change(project(x)), on every label, whatever is drawn."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tempohand.data.loader import ClipDataset, collate
+from tempohand.data.table import FrameTable
+from tempohand.data.view import Augmentation, View
+from tempohand.geometry import denormalise_pixels, project
+from tempohand.hand.layer import HandLayer
+
+STRONG = Augmentation(roll=180, tilt=10, scale=0.3, shift=0.1, jitter_scale=0.05, jitter_shift=0.05)
+
+
+@pytest.fixture(scope="module", params=[None, STRONG], ids=["plain", "augmented"])
+def batch(request, table_root):
+    dataset = ClipDataset(FrameTable(table_root, "train"), View(128, 2.0, request.param), 3, seed=5)
+    return collate([dataset[(position, row)] for position, row in enumerate(range(0, 48, 2))])  # right and left hands
+
+
+def test_the_table_has_both_sides(batch):
+    assert batch.is_right.any() and not batch.is_right.all()
+
+
+def test_joints_project_onto_joints2d(batch):
+    target = batch.target
+    pixels = project(target.joints, batch.focal[:, -1:], batch.princpt[:, -1:])
+    torch.testing.assert_close(pixels, denormalise_pixels(target.joints2d, (128, 128)), atol=0.01, rtol=0)
+
+
+def test_pose_shape_and_wrist_reproduce_the_joints(batch):
+    target = batch.target
+    joints, _ = HandLayer()(target.pose, target.shape, target.trans)
+    torch.testing.assert_close(joints, target.joints, atol=0.02, rtol=0)
+
+
+def test_the_picture_moves_with_its_labels(batch):
+    """The dots that the fixture draws on the joints are red where the labels say they are."""
+    seen = 0
+    for picture, joints2d in zip(batch.image[:, -1], denormalise_pixels(batch.target.joints2d[:, 0], (128, 128))):
+        for joint in (0, 4, 8, 20):
+            u, v = joints2d[joint].round().int().tolist()
+            if 1 <= u < 127 and 1 <= v < 127:
+                red, _, blue = picture[:, v - 1 : v + 2, u - 1 : u + 2].float().amax(dim=(1, 2))
+                seen += bool(red > blue + 40)
+    assert seen > 0.8 * 4 * len(batch.image)
+
+
+def test_every_hand_comes_out_right(table_root):
+    """A left row and its right twin, drawn as mirror images, give the same labels."""
+    from tests_support import hand_rows, write_table
+
+    root = table_root.parent / "twins"
+    rows = hand_rows("right", 3, seed=3), hand_rows("left", 3, seed=3, is_right=False)
+    for left, right in zip(rows[1], rows[0]):  # the left picture is the mirrored right one, its camera too
+        left["joints2d"] = right["joints2d"] * [-1, 1] + [95, 0]
+        left["princpt"] = right["princpt"] * [-1, 1] + [95, 0]
+        x0, y0, x1, y1 = right["box"]
+        left["box"] = np.array([95 - x1, y0, 95 - x0, y1])
+        picture = cv2.imdecode(np.frombuffer(right["image"], np.uint8), cv2.IMREAD_COLOR)
+        left["image"] = cv2.imencode(".png", picture[:, ::-1])[1].tobytes()
+    dataset = ClipDataset(FrameTable(write_table(root, {"train": list(rows)}), "train"), View(64), 1)
+    right, left = collate([dataset.clip(1)]), collate([dataset.clip(4)])
+    assert right.is_right.item() and not left.is_right.item()
+    for name in ("joints2d", "joints", "pose", "shape", "trans"):
+        torch.testing.assert_close(getattr(left.target, name), getattr(right.target, name), atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(left.princpt, right.princpt)
+    assert (left.image.float() - right.image.float()).abs().max() <= 1
+
+
+def test_a_whole_picture_crop_is_the_picture():
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    camera = torch.tensor([[70.0, 70.0]]), torch.tensor([[31.0, 33.0]])
+    image, focal, princpt = View(64, 1.0).crop([picture], *camera, torch.tensor([[-0.5, -0.5, 63.5, 63.5]]), True)
+    assert np.array_equal(image[0].permute(1, 2, 0).numpy(), picture)
+    assert torch.equal(focal, camera[0]) and torch.equal(princpt, camera[1])
+
+
+def test_shrinking_keeps_pixel_centres():
+    """A linear ramp stays the same ramp at a quarter of the size: no half-pixel shift anywhere."""
+    ramp = np.arange(256, dtype=np.uint8)[None, :, None].repeat(256, 0).repeat(3, 2)
+    camera = torch.tensor([[300.0, 300.0]]), torch.tensor([[128.0, 128.0]])
+    image, focal, princpt = View(64, 1.0).crop([ramp], *camera, torch.tensor([[-0.5, -0.5, 255.5, 255.5]]), True)
+    columns = (torch.arange(64) - princpt[0, 0]) / focal[0, 0] * 300 + 128
+    assert (image[0, 0].float() - columns)[2:-2, 2:-2].abs().max() < 1.1
+
+
+def test_a_draw_is_constant_along_the_clip_but_for_its_jitter():
+    draw = View(64, 2.0, STRONG).draw(np.random.default_rng(1), 200)
+    steps, spread = draw.shift.diff(dim=0).std(), draw.shift.std(dim=0).mean()
+    assert draw.rotation.shape == (3, 3)  # one camera rotation for the clip
+    assert steps < spread  # correlated in time: white noise would give steps 1.41 times the spread
+
+
+def test_colour_is_the_same_for_the_frames_of_a_clip():
+    view = View(64, 1.0, Augmentation())
+    photometric = next(d.photometric for d in (view.draw(np.random.default_rng(k), 2) for k in range(99)) if not d.photometric.noise)
+    grey = np.full((64, 64, 3), 90, np.uint8)
+    first, second = photometric.apply([grey, grey])
+    assert np.array_equal(first, second)
+
+
+def test_nonsense_is_refused():
+    with pytest.raises(ValueError, match="expansion at least 1"):
+        View(128, 0.5)

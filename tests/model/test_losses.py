@@ -1,0 +1,107 @@
+import pytest
+import torch
+from tests_support import random_batch, small_network
+
+from tempohand.batch import Term
+from tempohand.model.losses import heatmap_cross_entropy, l1, posenet_terms, translation_cross_entropy, wrist_targets
+from tempohand.model.registry import build_network
+from tempohand.training.objective import combine
+
+
+def prediction_and_batch(norm_by_hand=False):
+    torch.manual_seed(0)
+    net, batch = build_network(small_network(1, norm_by_hand=norm_by_hand)).eval(), random_batch(6, 1)
+    with torch.no_grad():
+        return net(batch), batch
+
+
+def test_the_truth_costs_nothing():
+    """Target fed as prediction: every regression term is zero, so units, frames and normalisations agree on both sides."""
+    prediction, batch = prediction_and_batch()
+    import roma
+
+    target = batch.target
+    uv, log_depth = wrist_targets(batch, 2.0, False)
+    for name in ("pose", "shape", "trans", "joints", "joints2d"):
+        setattr(prediction, name, getattr(target, name))
+    prediction.rotation = roma.rotvec_to_rotmat(target.pose.unflatten(-1, (16, 3)))
+    prediction.terms = {"uv": uv, "log_depth": log_depth}
+    for name, term in posenet_terms(prediction, batch, 2.0, False).items():
+        assert term.value.abs().max() < 1e-5, name
+
+
+@pytest.mark.parametrize("norm_by_hand", [False, True])
+def test_wrist_targets_give_the_wrist_back(norm_by_hand):
+    from tempohand.geometry import hand_size
+    from tempohand.model.heads import depth_prior, wrist_position
+
+    batch = random_batch(4, 1)
+    uv, log_depth = wrist_targets(batch, 2.0, norm_by_hand)
+    depth = depth_prior(batch.focal, 64, 2.0, norm_by_hand=norm_by_hand) * log_depth.exp()
+    wrist = wrist_position(uv, depth, batch.focal, batch.princpt, 64)
+    if norm_by_hand:
+        wrist = wrist * hand_size(batch.target.joints)[..., None]
+    torch.testing.assert_close(wrist, batch.target.trans, atol=1e-2, rtol=1e-5)
+
+
+def test_joints_are_compared_relative_to_the_wrist():
+    prediction, batch = prediction_and_batch()
+    before = posenet_terms(prediction, batch, 2.0, False)["joints"].value
+    prediction.joints = prediction.joints + 1000
+    torch.testing.assert_close(posenet_terms(prediction, batch, 2.0, False)["joints"].value, before, atol=1e-3, rtol=0)
+
+
+def test_masked_labels_are_not_looked_at():
+    """Labels that do not exist may hold anything: no term, and no gradient, changes."""
+    prediction, batch = prediction_and_batch()
+    target = batch.target
+    target.hand_mask[0] = target.camera_mask[1] = False
+    target.joints_mask = target.joints_mask.clone()
+    target.joints_mask[2, 0, 5:] = False
+    target.joints2d_mask = target.joints2d_mask.clone()
+    target.joints2d_mask[3] = False
+    weights = {"orientation": 1.0, "pose": 1.0, "shape": 1.0, "uv": 1.0, "depth": 1.0, "joints": 1.0, "joints2d": 1.0, "velocity": 1.0}
+    before, raw = combine(posenet_terms(prediction, batch, 2.0, False), weights)
+    target.pose[0], target.shape[0], target.trans[0] = 9.0, 9.0, 9.0
+    target.joints[2, 0, 5:] = -1e6
+    target.joints2d[3] = 1e6
+    after, _ = combine(posenet_terms(prediction, batch, 2.0, False), weights)
+    torch.testing.assert_close(after, before)
+
+
+def test_velocity_compares_neighbouring_clips():
+    prediction, batch = prediction_and_batch()
+    terms = posenet_terms(prediction, batch, 2.0, False)
+    assert terms["velocity"].mask.sum(dim=(1, 2)).tolist() == [0, 21, 0, 21, 0, 21]
+    relative = [(j - j[..., :1, :]) for j in (prediction.joints, batch.target.joints)]
+    expected = ((relative[0][3] - relative[0][2]) - (relative[1][3] - relative[1][2])).abs()
+    torch.testing.assert_close(terms["velocity"].value[3], expected)
+    batch.previous[:] = -1
+    assert "velocity" not in posenet_terms(prediction, batch, 2.0, False)
+
+
+def test_unequal_shapes_are_refused():
+    with pytest.raises(AssertionError, match="against target"):
+        l1(torch.zeros(2, 7, 48), torch.zeros(2, 1, 48))
+    with pytest.raises(AssertionError, match="against mask"):
+        Term(torch.zeros(2, 1, 3), torch.ones(2, 7, dtype=torch.bool))
+
+
+def test_heatmap_cross_entropy_is_least_at_the_joint():
+    joints2d = torch.tensor([[[[0.1, -0.3]]]]).expand(1, 1, 21, 2)
+    maps = torch.zeros(1, 1, 21, 32, 32)
+    column, row = int((0.1 + 0.5) * 32), int((-0.3 + 0.5) * 32)
+    right, wrong = maps.clone(), maps.clone()
+    right[..., row - 1 : row + 2, column - 1 : column + 2] = 4.0
+    wrong[..., column - 1 : column + 2, row - 1 : row + 2] = 4.0  # x and y exchanged
+    values = [heatmap_cross_entropy(m, joints2d)[0].mean() for m in (right, maps, wrong)]
+    assert values[0] < values[1] < values[2]
+    outside = heatmap_cross_entropy(maps, joints2d + 1)
+    assert not outside[1].any() and outside[0].isfinite().all()
+
+
+def test_translation_targets_out_of_range_are_masked_not_lost():
+    logits = torch.zeros(1, 1, 3, 64)
+    value, within = translation_cross_entropy(logits, torch.tensor([[[0.2, 0.0, 5.0]]]))
+    assert not within.any() and value.isfinite().all()
+    torch.testing.assert_close(value, torch.full((1, 1, 3), 64.0).log())

@@ -1,0 +1,226 @@
+import pytest
+import torch
+from tests_support import random_batch, small_network
+
+from tempohand.geometry import normalise_pixels, project
+from tempohand.model.registry import build_network, load_network
+from tempohand.training.checkpoint import save_weights
+from tempohand.training.objective import combine
+
+SHAPES = {
+    "pose": (48,),
+    "shape": (10,),
+    "trans": (3,),
+    "joints": (21, 3),
+    "vertices": (778, 3),
+    "joints2d": (21, 2),
+    "rotation": (16, 3, 3),
+}
+
+
+def network(stage: int, **changes):
+    torch.manual_seed(0)
+    return build_network(small_network(stage, **changes))
+
+
+def store(weights, directory):
+    save_weights(directory, weights, {"network": small_network(1), "stage": 1})
+
+
+def nudge(net):
+    """Away from the zero initialisations, so that nothing is exact by accident."""
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    return net
+
+
+@pytest.mark.parametrize("stage, frames", [(1, 1), (2, 7), (2, 1)])
+@pytest.mark.parametrize("clips", [1, 2, 14])
+def test_every_output_is_one_frame(stage, frames, clips):
+    """Stage 2 on 14 clips of 7 frames must not scramble clips and frames into [B / 7, 7, d]."""
+    prediction = network(stage).eval()(random_batch(clips, frames))
+    for name, shape in SHAPES.items():
+        assert getattr(prediction, name).shape == (clips, 1, *shape), name
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_clips_do_not_mix(stage):
+    net, batch = nudge(network(stage)).eval(), random_batch(5, 1 if stage == 1 else 7)
+    with torch.no_grad():
+        together, alone = net(batch).joints, net(batch[3:4]).joints
+    torch.testing.assert_close(together[3:4], alone, atol=1e-3, rtol=1e-5)
+
+
+def test_stage_2_starts_exactly_as_stage_1(tmp_path):
+    stage1 = nudge(network(1)).eval()
+    store(stage1.state_dict(), tmp_path)
+    stage2 = network(2)
+    stage2.load_pretrained(tmp_path)
+    batch = random_batch(3, 7)
+    with torch.no_grad():
+        first, second = stage1(batch.last_frame()), stage2.eval()(batch)
+    for name in SHAPES:
+        assert torch.equal(getattr(first, name), getattr(second, name)), name
+
+
+def test_the_stage_1_network_inside_stage_2_is_stage_1():
+    net, batch = nudge(network(2)).eval(), random_batch(2, 7)
+    inner = net.spatial_only()
+    assert inner.num_frame == 1 and net.num_frame == 7 and net.temporal is not None
+    with torch.no_grad():
+        assert not torch.equal(inner(batch.last_frame()).joints, net(batch).joints)
+        net.temporal.out.weight.zero_()
+        net.temporal.out.bias.zero_()
+        torch.testing.assert_close(inner(batch.last_frame()).joints, net(batch).joints, atol=1e-4, rtol=0)
+
+
+def test_encode_then_decode_is_the_whole():
+    net, batch = nudge(network(2)).eval(), random_batch(2, 7)
+    with torch.no_grad():
+        tokens = torch.cat([net.encode(batch_of_frame(batch, t)) for t in range(7)], dim=1)
+        torch.testing.assert_close(net.decode(tokens, batch).joints, net(batch).joints, atol=1e-3, rtol=0)
+
+
+def batch_of_frame(batch, t):
+    from dataclasses import replace
+
+    names = ("image", "focal", "princpt", "time", "frame_mask")
+    return replace(batch, **{name: getattr(batch, name)[:, t : t + 1] for name in names})
+
+
+def test_frames_that_do_not_exist_change_nothing():
+    net, batch = nudge(network(2)).eval(), random_batch(2, 7)
+    batch.frame_mask[:, :4] = False
+    with torch.no_grad():
+        before = net(batch).joints
+        batch.image[:, :4] = 0
+        batch.focal[:, :4] *= 2
+        assert torch.equal(net(batch).joints, before)
+        batch.image[:, 5] = 0
+        assert not torch.equal(net(batch).joints, before)
+
+
+def test_real_time_matters_and_its_origin_does_not():
+    net, batch = nudge(network(2)).eval(), random_batch(2, 7)
+    with torch.no_grad():
+        before = net(batch).joints
+        batch.time = batch.time + 0.5
+        torch.testing.assert_close(net(batch).joints, before, atol=5e-3, rtol=0)  # rotary encoding sees differences
+        batch.time = batch.time * 2
+        assert (net(batch).joints - before).abs().max() > 1e-2
+
+
+def test_another_focal_length_is_another_depth_and_projects_onto_the_same_pixels():
+    net, batch = nudge(network(1)).eval(), random_batch(2, 1)
+    with torch.no_grad():
+        near = net(batch)
+        batch.focal = batch.focal * 1.5
+        far = net(batch)
+    assert (far.trans[..., 2] > 1.3 * near.trans[..., 2]).all()
+    pixels = project(far.joints, batch.focal, batch.princpt)
+    torch.testing.assert_close(normalise_pixels(pixels, (64, 64)), far.joints2d)
+
+
+@pytest.mark.parametrize("changes", [{}, {"norm_by_hand": True}])
+@pytest.mark.parametrize("translation", ["regression", "heatmap"])
+def test_frozen_means_frozen_and_everything_else_learns(changes, translation):
+    for stage in (1, 2):
+        settings = small_network(stage, **changes)
+        settings["spatial"]["heads"] = {"translation": translation}
+        torch.manual_seed(0)
+        net = nudge(build_network(settings)).train()
+        before = {name: tensor.clone() for name, tensor in net.spatial.state_dict().items()}
+        batch = random_batch(4, settings["num_frame"])
+        terms = net.criterion(net(batch), batch)
+        loss, _ = combine(terms, dict.fromkeys(terms, 1.0))
+        loss.backward()
+        frozen = {name for name, parameter in net.named_parameters() if parameter.grad is None}
+        if stage == 1:
+            assert not frozen, "an unused parameter stops distributed training"
+        else:
+            assert frozen == {f"spatial.{name}" for name, _ in net.spatial.named_parameters()}
+            assert not any(module.training for module in net.spatial.modules())
+            assert all(torch.equal(before[name], tensor) for name, tensor in net.spatial.state_dict().items())
+        for name, parameter in net.named_parameters():
+            assert parameter.grad is None or parameter.grad.isfinite().all(), name
+
+
+def test_dropout_waits_for_its_step():
+    settings = small_network(1)
+    settings["spatial"]["decoder"]["dropout"] = 0.5
+    net = build_network(settings).train()
+    dropouts = [module for module in net.modules() if isinstance(module, torch.nn.Dropout)]
+    for step, active in ((0, False), (99, False), (100, True)):
+        net.set_step(step, dropout_start=100)
+        assert any(module.training and module.p == 0.5 for module in dropouts) == active
+
+
+def test_checkpoints_hold_no_hand_tables_and_come_back(tmp_path):
+    net, batch = nudge(network(2)).eval(), random_batch(2, 7)
+    assert not [name for name in net.state_dict() if "hand" in name]
+    save_weights(tmp_path / "best", net.state_dict(), {"network": small_network(2), "stage": 2})
+    loaded = load_network(tmp_path / "best")
+    assert loaded.num_frame == 7 and not loaded.training
+    with torch.no_grad():
+        assert torch.equal(loaded(batch).joints, net(batch).joints)
+
+
+@pytest.mark.parametrize("kind", ["directory", "safetensors", "torch", "training"])
+def test_pretrained_weights_come_in_any_form(tmp_path, kind):
+    weights = nudge(network(1)).state_dict()
+    path = {"directory": tmp_path, "safetensors": tmp_path / "model.safetensors"}.get(kind, tmp_path / "weights.pt")
+    if path.suffix == ".pt":
+        torch.save(weights if kind == "torch" else {"state_dict": weights}, path)
+    else:
+        store(weights, tmp_path)
+    net = network(2)
+    lines = net.load_pretrained(path)
+    assert all(torch.equal(tensor, weights[f"spatial.{name}"]) for name, tensor in net.spatial.state_dict().items())
+    assert "inherited" in lines[0] and any("backbone" in line for line in lines)
+
+
+def test_a_lacking_spatial_weight_is_refused_by_name(tmp_path):
+    weights = network(1).state_dict()
+    weights.pop("spatial.heads.shape.weight")
+    store(weights, tmp_path)
+    with pytest.raises(ValueError, match=r"1 of \d+ weights missing \['spatial.heads.shape.weight'\]"):
+        network(2).load_pretrained(tmp_path)
+
+
+def test_another_network_is_refused(tmp_path):
+    settings = small_network(1)
+    settings["spatial"]["decoder"]["dim"] = 48
+    store(build_network(settings).state_dict(), tmp_path)
+    with pytest.raises(ValueError, match="of another shape"):
+        network(2).load_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("name, content", [("model.safetensors", b"junk"), ("weights.pt", b"junk")])
+def test_unreadable_weights_are_told_of(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match="not"):
+        network(2).load_pretrained(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        network(2).load_pretrained(tmp_path / "absent")
+
+
+def test_a_stage_and_its_num_frame_agree():
+    with pytest.raises(ValueError, match="num_frame is 7"):
+        network(1, num_frame=7)
+    with pytest.raises(ValueError, match="num_frame is 1"):
+        network(2, num_frame=1)
+    with pytest.raises(ValueError, match="use batch.last_frame"):
+        network(1)(random_batch(1, 7))
+
+
+def test_hand_kinematics_stay_float32_under_autocast():
+    net, batch = nudge(network(2)).eval(), random_batch(2, 7)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        prediction = net(batch)
+    for name in SHAPES:
+        assert getattr(prediction, name).dtype == torch.float32, name
+    joints, vertices = net.hand(prediction.rotation, prediction.shape, prediction.trans)
+    torch.testing.assert_close(joints, prediction.joints)
+    torch.testing.assert_close(vertices, prediction.vertices)
+    torch.testing.assert_close(net.hand(prediction.pose, prediction.shape, prediction.trans)[0], prediction.joints, atol=1e-2, rtol=0)

@@ -1,0 +1,49 @@
+"""Every runnable configuration composes and builds; large networks are built without memory, on the meta device."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests_support import compose_config
+
+from tempohand.data.loader import ClipSampling
+from tempohand.data.photometric import Photometric
+from tempohand.data.view import Augmentation
+from tempohand.model.registry import build_network
+
+CONFIG = Path(__file__).parents[1] / "config"
+TERMS = {"orientation", "pose", "shape", "uv", "depth", "joints", "joints2d", "heatmap", "translation", "velocity", "wrist_velocity"}
+RUNNABLE = sorted(path.stem for path in CONFIG.glob("stage*.yaml"))
+
+
+def test_the_promised_names_exist():
+    assert {"stage1-tiny", "stage2-tiny", "stage1-dino_large", "stage2-dino_large", "stage1-dino_base", "stage1-dino_small"} <= set(
+        RUNNABLE
+    )
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_a_configuration_builds(name):
+    settings = compose_config(name)
+    network = settings["network"]
+    assert network["num_frame"] == (1 if name.startswith("stage1") else 7)
+    photometric = settings["view"]["augmentation"].pop("photometric")
+    Augmentation(photometric=Photometric(**photometric), **settings["view"]["augmentation"])
+    ClipSampling(**settings["sampling"])
+    if "dino" in name and "small" not in name:  # up to 1.2 GB of random numbers each; their blocks are those of the small one
+        network["spatial"]["backbone"]["options"]["depth"] = 1
+    net = build_network(network)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    if "tiny" in name:
+        assert parameters <= 6e6 and network["size"] == 128
+    else:
+        assert network["size"] == 224
+    assert settings["loss"].keys() <= TERMS
+
+
+def test_dino_large_is_the_network_of_its_name():
+    import timm
+
+    with torch.device("meta"):
+        net = timm.create_model(compose_config("stage1-dino_large")["network"]["spatial"]["backbone"]["name"], num_classes=0, img_size=224)
+    assert net.embed_dim == 1024 and sum(p.numel() for p in net.parameters()) > 300e6

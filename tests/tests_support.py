@@ -1,0 +1,138 @@
+"""Small tables of moving hands with exact labels, small networks, and batches to feed them."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from tempohand.batch import ClipBatch, HandTarget
+from tempohand.data.table import write_index, write_shard
+from tempohand.geometry import normalise_pixels, project
+from tempohand.hand.layer import HandLayer
+
+
+def hand_rows(sequence: str, frames: int, seed: int, size: int = 96, is_right: bool = True) -> list[dict]:
+    """A moving hand drawn as dots on a gradient: every label exact, the picture plain."""
+    rng = np.random.default_rng([seed, 7])
+    layer = HandLayer()
+    pose = torch.from_numpy(rng.normal(0, 0.25, 48)).float().expand(frames, -1).clone()
+    pose[:, :3] += torch.linspace(0, 0.5, frames)[:, None]
+    betas = torch.from_numpy(rng.normal(0, 0.5, 10)).float().expand(frames, -1).clone()
+    trans = torch.tensor([30.0, 10.0, 500.0]) + torch.linspace(0, 40, frames)[:, None] * torch.tensor([1.0, 0.5, 0.3])
+    joints, _ = layer(pose, betas, trans)
+    if not is_right:
+        flip = torch.tensor([-1.0, 1.0, 1.0])
+        joints, trans, pose = joints * flip, trans * flip, pose * torch.tensor([1.0, -1.0, -1.0]).repeat(16)
+    focal, princpt = torch.tensor([size * 1.5, size * 1.55]), torch.tensor([size / 2 - 3.0, size / 2 + 2.0])
+    joints2d = project(joints, focal.expand(frames, 2), princpt.expand(frames, 2))
+    rows = []
+    for frame in range(frames):
+        picture = np.linspace(40, 200, size, dtype=np.uint8)[None, :, None].repeat(size, 0).repeat(3, 2).copy()
+        for number, (u, v) in enumerate(joints2d[frame].numpy()):
+            cv2.circle(picture, (round(float(u)), round(float(v))), 2, (255, 12 * number, 60), -1)
+        points = joints2d[frame].numpy()
+        rows.append(
+            {
+                "image": cv2.imencode(".png", picture[..., ::-1])[1].tobytes(),
+                "width": size,
+                "height": size,
+                "focal": focal.numpy(),
+                "princpt": princpt.numpy(),
+                "box": np.concatenate([points.min(0), points.max(0)]),
+                "is_right": is_right,
+                "joints2d": points,
+                "joints2d_mask": np.ones(21, bool),
+                "joints": joints[frame].numpy(),
+                "joints_mask": np.ones(21, bool),
+                "pose": pose[frame].numpy(),
+                "shape": betas[frame].numpy(),
+                "trans": trans[frame].numpy(),
+                "has_hand": True,
+                "has_camera": True,
+                "hidden": 0.6 if frame % 4 == 3 else 0.0,
+                "source": "test",
+                "sequence": sequence,
+                "frame": frame,
+                "time": frame / 30,
+            }
+        )
+    return rows
+
+
+def write_table(root, splits: dict[str, list[list[dict]]]):
+    """A table of the given splits, each a list of sequences of rows."""
+    root.mkdir(parents=True, exist_ok=True)
+    for split, sequences in splits.items():
+        write_shard(root / f"{split}-00000.arrow", [row for sequence in sequences for row in sequence])
+    write_index(root, {split: [f"{split}-00000.arrow"] for split in splits}, {"made_by": "tests"})
+    return root
+
+
+def compose_config(name: str, *overrides: str) -> dict:
+    """A runnable configuration as train.py sees it."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(Path(__file__).parents[1] / "config"), version_base="1.3"):
+        return OmegaConf.to_container(compose(name, overrides=list(overrides)), resolve=True)
+
+
+def small_network(stage: int, **changes) -> dict:
+    """The smallest network of a stage: 64 px, one layer of everything."""
+    network = {
+        "name": "posenet",
+        "num_frame": 1 if stage == 1 else 7,
+        "size": 64,
+        "expansion": 2.0,
+        "norm_by_hand": False,
+        "hand": None,
+        "spatial": {
+            "backbone": {"name": "tempohand_tiny", "weights": None, "options": {"stem": 8, "stages": [[16, 1], [32, 1]]}},
+            "perspective": {"heads": 2, "head_dim": 16},
+            "decoder": {"dim": 32, "layers": 1, "heads": 2, "mlp": 32},
+            "heads": {"translation": "regression"},
+            "heatmap": {"upsample": 2},
+        },
+        "temporal": None if stage == 1 else {"width": 32, "layers": 1, "heads": 2},
+    }
+    return network | changes
+
+
+def random_batch(clips: int, num_frame: int, size: int = 64, seed: int = 0) -> ClipBatch:
+    """Noise for pictures with a believable camera and target: for shapes and exactness, never for accuracy."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    focal, princpt = (
+        torch.full((clips, num_frame, 2), size * 2.0),
+        torch.full((clips, num_frame, 2), size / 2) + normal(clips, num_frame, 2),
+    )
+    pose, betas = normal(clips, 1, 48) * 0.3, normal(clips, 1, 10) * 0.5
+    trans = torch.tensor([0.0, 0.0, 500.0]) + normal(clips, 1, 3) * 20
+    joints, _ = HandLayer()(pose, betas, trans)
+    yes = torch.ones(clips, 1, dtype=torch.bool)
+    return ClipBatch(
+        image=torch.randint(0, 256, (clips, num_frame, 3, size, size), generator=generator, dtype=torch.uint8),
+        focal=focal,
+        princpt=princpt,
+        time=(torch.arange(num_frame) - num_frame + 1.0).expand(clips, -1) / 30,
+        frame_mask=torch.ones(clips, num_frame, dtype=torch.bool),
+        is_right=torch.ones(clips, dtype=torch.bool),
+        row=torch.arange(clips),
+        previous=torch.where(torch.arange(clips) % 2 == 1, torch.arange(clips) - 1, -1),
+        target=HandTarget(
+            joints2d=normalise_pixels(project(joints, focal[:, -1:], princpt[:, -1:]), (size, size)),
+            joints2d_mask=yes[..., None].expand(-1, -1, 21),
+            joints=joints,
+            joints_mask=yes[..., None].expand(-1, -1, 21),
+            pose=pose,
+            shape=betas,
+            trans=trans,
+            hand_mask=yes,
+            camera_mask=yes,
+            hidden=torch.zeros(clips, 1),
+        ),
+    )
