@@ -132,8 +132,8 @@ class Predictor:
         """Clips of num_frame frames and their tokens; short histories are filled up by their first frame and masked, as the loader does."""
         span = self.network.num_frame
         filled = [[window[0]] * (span - len(window)) + window for window in windows]
-        # Times relative to the last frame are taken in float64, before the cast.
-        time = torch.tensor([[seen.time - window[-1].time for seen in window] for window in filled], dtype=torch.float64)
+        # Relative to the last frame while they are Python's float64: float32 would lose milliseconds within hours.
+        time = torch.tensor([[seen.time - window[-1].time for seen in window] for window in filled], dtype=torch.float32)
         mask = torch.tensor([[place >= span - len(window) for place in range(span)] for window in windows])
         # decode asks for the crop's size and never for its pixels: an image without memory.
         image = torch.zeros(1, dtype=torch.uint8, device=self.device).expand(len(hands), span, 3, self.view.size, self.view.size)
@@ -141,7 +141,7 @@ class Predictor:
             image=image,
             focal=_stack(filled, "focal"),
             princpt=_stack(filled, "princpt"),
-            time=time.float().to(self.device),
+            time=time.to(self.device),
             frame_mask=mask.to(self.device),
             is_right=torch.tensor([hand.is_right for hand in hands], device=self.device),
             row=torch.full((len(hands),), -1, device=self.device),

@@ -17,7 +17,7 @@ VALUES = ("pose", "shape", "trans", "joints", "vertices", "joints2d")
 def table_hands(table: FrameTable) -> list[HandInput]:
     """Every row of a table as a hand of a long input, a hand per sequence."""
     starts = table.sequence_starts()
-    labels = table.labels(range(len(table)))
+    labels = table.labels(np.arange(len(table)))
     return [
         HandInput(
             row, labels["time"][row].item(), int(starts[row]), bool(labels["is_right"][row]), bool(starts[row] == row), table.image(row),
