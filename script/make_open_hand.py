@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from open_hand import pack, poses, rig, vary
+from open_hand import bulge, pack, poses, rig, vary
 from open_hand.simplify import simplify
 from open_hand.source import source_hands
 
@@ -58,6 +58,14 @@ def main() -> None:
     mean_pose, components = poses.pose_space(poses.sample_angles(4000, generator))
     trained_on = torch.cat([poses.sample_angles(250, generator), poses.sweep_angles()])
     posedirs, before, after = poses.pose_correctives(template, regressor @ template, weights, trained_on)
+
+    def skin(rotations):
+        hands, turns = poses.linear_blend(rotations, template, regressor @ template, weights)
+        features = (rotations[:, 1:] - torch.eye(3, dtype=rotations.dtype)).flatten(1).numpy()
+        corrected = np.einsum("nvab,vbp,np->nva", turns.numpy(), posedirs, features, optimize=True)
+        return hands.numpy() + corrected, turns.numpy()
+
+    posedirs = posedirs + bulge.bulge_correctives(template, renumbered, weights, skin)
     print(f"pose correctives: greatest distance from the aim {before:.2f} mm without, {after:.2f} mm with them (mean over poses)")
     parents = np.array([2**32 - 1, *MANO_PARENTS[1:]], dtype=np.uint32)
     pack.save(

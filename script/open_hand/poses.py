@@ -67,8 +67,7 @@ def pose_correctives(
     features = (rotations[:, 1:] - torch.eye(3, dtype=rotations.dtype)).flatten(1).numpy()
     vertices, places, shares = (torch.from_numpy(x) for x in (template, joints, weights))
     turns, shifts = _motions(rotations, places)
-    blended_turns = torch.einsum("vj,njab->nvab", shares, turns)
-    linear = torch.einsum("nvab,vb->nva", blended_turns, vertices) + torch.einsum("vj,nja->nva", shares, shifts)
+    linear, blended_turns = linear_blend(rotations, template, joints, weights)
     dual = _dual_quaternion_skinning(turns, shifts, shares, vertices)
     wanted = torch.linalg.solve(blended_turns, (TOWARD_DUAL_QUATERNION * (dual - linear)).unsqueeze(-1)).squeeze(-1).numpy()
     directions = np.zeros((len(template), 3, features.shape[1]))
@@ -84,6 +83,14 @@ def pose_correctives(
         directions[np.ix_(members, range(3), columns)] = solution.reshape(len(columns), len(members), 3).transpose(1, 2, 0)
     remaining = wanted - np.einsum("np,vcp->nvc", features, directions)
     return directions, *(float(np.sqrt((x**2).sum(-1).max(1).mean())) for x in (wanted, remaining))
+
+
+def linear_blend(rotations: torch.Tensor, template: np.ndarray, joints: np.ndarray, weights: np.ndarray):
+    """Linear blend skinning without correctives: vertices [N, V, 3] and their blended turns [N, V, 3, 3] for rotations [N, 16, 3, 3]."""
+    vertices, places, shares = (torch.from_numpy(x) for x in (template, joints, weights))
+    turns, shifts = _motions(rotations, places)
+    blended_turns = torch.einsum("vj,njab->nvab", shares, turns)
+    return torch.einsum("nvab,vb->nva", blended_turns, vertices) + torch.einsum("vj,nja->nva", shares, shifts), blended_turns
 
 
 def _motions(rotations: torch.Tensor, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

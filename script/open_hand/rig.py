@@ -101,7 +101,7 @@ def skin_weights(
         weights[:, chain[1]] = member * (second - third)
         weights[:, chain[2]] = member * third
     weights[:, 0] = np.clip(1 - weights[:, 1:].sum(1), 0, 1)
-    weights = _smoothed(weights, faces, rounds=3)
+    weights = smoothed(weights, faces, rounds=3)
     return weights / weights.sum(1, keepdims=True)
 
 
@@ -146,7 +146,8 @@ def _segment_distance(points: np.ndarray, start: np.ndarray, end: np.ndarray) ->
     return np.linalg.norm(points - start - along[:, None] * bone, axis=1)
 
 
-def _smoothed(values: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
+def smoothed(values: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
+    """Values [V, D] at vertices, each replaced `rounds` times by the mean of itself and its neighbours' mean."""
     edges = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1), axis=0)
     degree = np.bincount(edges.ravel(), minlength=len(values))[:, None]
     for _ in range(rounds):

@@ -124,7 +124,7 @@ POSES: dict[str, Float[np.ndarray, "15 3"]] = {
         ring=(78, 92, 55),
         pinky=(76, 88, 55),
         thumb=(17, 25, 56),
-        spread=(-2, 0, -3, -5),
+        spread=(0, 0, -1, -3),
         thumb_out=22,
         thumb_twist=-22,
     ),
@@ -134,7 +134,7 @@ POSES: dict[str, Float[np.ndarray, "15 3"]] = {
         ring=(78, 95, 55),
         pinky=(78, 90, 55),
         thumb=(32, 25, 33),
-        spread=(0, 0, -3, -5),
+        spread=(0, 0, -1, -3),
         thumb_out=16,
         thumb_twist=-22,
     ),
@@ -146,6 +146,6 @@ POSES: dict[str, Float[np.ndarray, "15 3"]] = {
     ),
     "spread": _pose(index=(-5, 0, 0), middle=(-5, 0, 0), ring=(-5, 0, 0), pinky=(-5, 0, 0), thumb=(-12, 0, -5), spread=(12, 0, 10, 14)),
     "thumb_up": _pose(
-        index=(75, 95, 60), middle=(78, 95, 60), ring=(78, 92, 55), pinky=(76, 88, 55), thumb=(-14, -5, -10), spread=(-2, 0, -3, -5)
+        index=(75, 95, 60), middle=(78, 95, 60), ring=(78, 92, 55), pinky=(76, 88, 55), thumb=(-14, -5, -10), spread=(0, 0, -1, -3)
     ),
 }
