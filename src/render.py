@@ -10,7 +10,7 @@ once, also for a triangle that reaches behind the camera: nothing needs clipping
 pixel by pixel.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -18,6 +18,8 @@ from numba import njit
 from numpy import ndarray
 
 NEAR_MM = 20.0
+
+# `no_type_check` on compiled functions: a type checker that wraps functions, as the tests' does, would hide their code from the compiler.
 
 
 class Buffers(NamedTuple):
@@ -48,6 +50,7 @@ class Buffers(NamedTuple):
 
 
 @njit(cache=True)
+@no_type_check
 def _rasterise(vertices, faces, fx, fy, cx, cy, inv_near, cull, first_face, inv_depth, face_index, weights):
     height, width = inv_depth.shape
     for f in range(faces.shape[0]):
@@ -99,6 +102,7 @@ def _rasterise(vertices, faces, fx, fy, cx, cy, inv_near, cull, first_face, inv_
 
 
 @njit(cache=True)
+@no_type_check
 def _interpolate(face_index, weights, faces, attributes, out):
     height, width = face_index.shape
     channels = attributes.shape[1]
@@ -115,6 +119,7 @@ def _interpolate(face_index, weights, faces, attributes, out):
 
 
 @njit(cache=True)
+@no_type_check
 def _accumulate_normals(vertices, faces, normals):
     for f in range(faces.shape[0]):
         i0, i1, i2 = faces[f, 0], faces[f, 1], faces[f, 2]
@@ -132,6 +137,7 @@ def _accumulate_normals(vertices, faces, normals):
 
 
 @njit(cache=True)
+@no_type_check
 def _resolve(face_index, weights, faces, attributes, factor, out):
     """Mean over factor x factor samples; a sample that sees nothing shows what `out` holds."""
     height, width, channels = out.shape

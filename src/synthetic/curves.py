@@ -42,8 +42,8 @@ def follow(timeline: Timeline, keys: Float[ndarray, "n ..."], times: Float[ndarr
     return keys[0] + np.tensordot(minimum_jerk(phase), np.diff(keys, axis=0), axes=1)
 
 
-def random_walk(rng: np.random.Generator, count: int, limit: Float[ndarray, "d"], step: Float[ndarray, "d"]) -> Float[ndarray, "count d"]:
-    """Keys within +-limit: the first uniform, each later one a normal step from the one before, reflected at the limits."""
+def random_walk(rng: np.random.Generator, count: int, limit, step) -> Float[ndarray, "count d"]:
+    """Keys [count, d] within +-limit [d]: the first uniform, each later one a normal step (sigma `step` [d]) on, reflected at the limits."""
     limit, step = np.asarray(limit, float), np.asarray(step, float)
     keys = np.empty((count, len(limit)))
     keys[0] = rng.uniform(-limit, limit)

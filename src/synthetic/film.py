@@ -1,6 +1,7 @@
 """From a rasterised scene to a stored picture: light on the vertices, textures and samples to linear light, and the camera's own traces."""
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ class FilmConfig:
 
 
 @njit(cache=True)
+@no_type_check
 def light_vertices(albedo, normals, view, directions, colours, wrap, sky, ground, up, shadow, gloss, out):
     """Lit colours [V, 3] (linear): hemisphere light, wrapped Lambert per channel (light that enters skin leaves it redder), a highlight.
 
@@ -52,6 +54,7 @@ def light_vertices(albedo, normals, view, directions, colours, wrap, sky, ground
 
 
 @njit(cache=True)
+@no_type_check
 def _shadow_lookup(inv_depth, u, v, inv_z, bias, out):
     height, width = inv_depth.shape
     for i in range(len(u)):
@@ -87,6 +90,7 @@ def cast_shadow(
 
 
 @njit(cache=True)
+@no_type_check
 def _expose(face, weights, faces, lit, uv, layer, textures, dark, num_dark, factor, share, background, out):
     """Adds `share` times the mean of every pixel's samples to out; a sample that sees nothing shows the background."""
     height, width, _ = out.shape
@@ -143,6 +147,7 @@ def expose(buffers: Buffers, faces, lit, uv, layer, textures, *, dark, num_dark:
 
 
 @njit(cache=True)
+@no_type_check
 def _develop(linear, gain, sigma_read, sigma_shot, grain_field, offsets, curve, out):
     height, width, _ = linear.shape
     steps = curve.shape[0] - 1

@@ -20,9 +20,7 @@ from tqdm import tqdm
 import tempohand.hand
 from tempohand.data.table import INDEX_NAME, FrameTable, write_index, write_shard
 from tempohand.synthetic.film import FilmConfig
-from tempohand.synthetic.motion import MotionConfig
-from tempohand.synthetic.occluders import OccluderConfig
-from tempohand.synthetic.scene import CameraConfig, HandKit, PersonConfig, compose
+from tempohand.synthetic.scene import HandKit, SceneConfig, compose
 from tempohand.synthetic.shoot import BackgroundConfig, Shot
 from tempohand.synthetic.texture import list_photos
 
@@ -33,7 +31,7 @@ SEQUENCES_PER_SHARD = 32
 
 
 @dataclass(frozen=True)
-class SyntheticConfig:
+class SyntheticConfig(SceneConfig):
     """Everything that determines the frames. `sequences`, `frames`: how many, and how long, in each split."""
 
     seed: int
@@ -41,10 +39,6 @@ class SyntheticConfig:
     frames: dict[str, int]
     hand: str | None  # hand model file; None: the open hand
     backgrounds: str | None  # a folder of photos to put behind the hand; None: procedural ones only
-    camera: CameraConfig
-    motion: MotionConfig
-    person: PersonConfig
-    occluder: OccluderConfig
     film: FilmConfig
     background: BackgroundConfig
 
@@ -95,15 +89,7 @@ def _photos(folder: str | None) -> list[Path]:
 def film_sequence(config: SyntheticConfig, split: str, index: int):
     """The rows of one sequence, in order. The generator's seed is (seed, split, index): no other sequence has a say in it."""
     rng = np.random.default_rng([config.seed, SPLITS.index(split), index])
-    scene = compose(
-        rng,
-        _kit(config.hand),
-        config.frames[split],
-        camera_config=config.camera,
-        motion_config=config.motion,
-        person_config=config.person,
-        occluder_config=config.occluder,
-    )
+    scene = compose(rng, _kit(config.hand), config.frames[split], config)
     shot = Shot(rng, scene, _kit(config.hand), config.camera.image_size, config.film, config.background, _photos(config.backgrounds))
     yield from shot.rows(f"synthetic-{split}-{index:06d}")
 
@@ -174,17 +160,17 @@ def make_table(config: SyntheticConfig, out: str | Path, *, processes: int | Non
 def _claim(out: Path, recipe: dict[str, Any], overwrite: bool) -> bool:
     """Makes `out` this recipe's folder; True when its table is complete already."""
     path = out / RECIPE_NAME
-    if overwrite and out.is_dir():
+    if overwrite and (path.is_file() or (out / INDEX_NAME).is_file()):
         for old in (*out.glob("*.arrow"), *out.glob("*.part"), out / INDEX_NAME, path):
             old.unlink(missing_ok=True)
-    if path.is_file():
+    elif path.is_file():
         old = json.loads(path.read_text(encoding="utf-8"))
         if old != recipe:
             differs = ", ".join(sorted(key for key in {*old, *recipe} if old.get(key) != recipe.get(key)))
             raise ValueError(f"'{out}' holds a table made with other settings ({differs}): choose another out= or pass overwrite=true")
         return (out / INDEX_NAME).is_file()
-    if out.exists() and any(out.iterdir()):
-        raise ValueError(f"'{out}' holds other files: choose another out=, or pass overwrite=true to replace the table in it")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"'{out}' is not a table of synthetic data and not empty: choose another out=")
     out.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(json.dumps(recipe, indent=1), encoding="utf-8")

@@ -40,9 +40,9 @@ def box(size: Float[ndarray, "3"]) -> Mesh:
     return Mesh(np.array(corners) * np.asarray(size) / 2, np.array(faces), np.array(normals), np.array(uv, float))
 
 
-def lathe(profile: Float[ndarray, "n 2"], segments: int = 20) -> Mesh:
+def lathe(profile: list[tuple[float, float]], segments: int = 20) -> Mesh:
     """A body of revolution about y. profile: (radius, y) from its lowest y to its highest; radius 0 at both ends closes it."""
-    profile = np.asarray(profile, float)
+    profile = np.array(profile, float)
     turn = np.linspace(0.0, 2 * np.pi, segments + 1)
     ring = np.stack([np.cos(turn), np.zeros_like(turn), np.sin(turn)], 1)
     vertices = (profile[:, :1, None] * ring + profile[:, 1:, None] * [0.0, 1.0, 0.0]).reshape(-1, 3)
@@ -86,7 +86,7 @@ def bottle(radius: float, height: float, rng: np.random.Generator) -> Mesh:
 def ball(radius: float, rng: np.random.Generator | None = None) -> Mesh:
     """A ball; with `rng` a lump: a ball with smooth random dents."""
     turn = np.linspace(-np.pi / 2, np.pi / 2, 11)
-    mesh = lathe(np.stack([np.cos(turn) * radius, np.sin(turn) * radius], 1))
+    mesh = lathe([(np.cos(angle) * radius, np.sin(angle) * radius) for angle in turn])
     if rng is None:
         return mesh
     waves, phase = rng.normal(size=(3, 3)) * 1.5, rng.uniform(0, 6.3, 3)

@@ -62,6 +62,16 @@ class PersonConfig:
     sleeve_probability: float
 
 
+@dataclass(frozen=True)
+class SceneConfig:
+    """What a scene is drawn from."""
+
+    camera: CameraConfig
+    motion: MotionConfig
+    person: PersonConfig
+    occluder: OccluderConfig
+
+
 class HandKit(NamedTuple):
     """The hand model and what is derived from it once a process."""
 
@@ -140,30 +150,21 @@ def window_track(
     return camera.focal * scale, (camera.princpt - centre) * scale + (config.image_size - 1) / 2
 
 
-def compose(
-    rng: np.random.Generator,
-    kit: HandKit,
-    num_frames: int,
-    *,
-    camera_config: CameraConfig,
-    motion_config: MotionConfig,
-    person_config: PersonConfig,
-    occluder_config: OccluderConfig,
-) -> Scene:
+def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: SceneConfig) -> Scene:
     """Draws a sequence: person, motion, camera, things, window."""
-    times = np.arange(num_frames + 2) / camera_config.fps
-    is_right = bool(rng.random() < person_config.right_probability)
-    holding = bool(rng.random() < occluder_config.held_probability)
-    betas = np.clip(rng.normal(0, 1, NUM_BETAS), -2, 2) * person_config.shape_sigma
-    rotation = wrist_rotation(rng, times, motion_config)
-    camera = sample_camera(rng, times, motion_config, camera_config.focal_per_width)
-    wrist = wrist_path(rng, times, motion_config, camera, rotation)
-    angles = torch.from_numpy(finger_motion(rng, times, motion_config, holding=holding))
+    times = np.arange(num_frames + 2) / config.camera.fps
+    is_right = bool(rng.random() < config.person.right_probability)
+    holding = bool(rng.random() < config.occluder.held_probability)
+    betas = np.clip(rng.normal(0, 1, NUM_BETAS), -2, 2) * config.person.shape_sigma
+    rotation = wrist_rotation(rng, times, config.motion)
+    camera = sample_camera(rng, times, config.motion, config.camera.focal_per_width)
+    wrist = wrist_path(rng, times, config.motion, camera, rotation)
+    angles = torch.from_numpy(finger_motion(rng, times, config.motion, holding=holding))
     pose = angles_to_pose(angles, torch.from_numpy(rotation_vectors(rotation))).float()
     output = kit.layer(pose, torch.from_numpy(betas).float().expand(len(times), -1), torch.from_numpy(wrist).float())
     joints, hand, pose = output.joints.double().numpy(), output.vertices.double().numpy(), pose.double()
 
-    cloth_from = int(rng.integers(*SLEEVE_RINGS)) if rng.random() < person_config.sleeve_probability else len(RINGS_MM) + 1
+    cloth_from = int(rng.integers(*SLEEVE_RINGS)) if rng.random() < config.person.sleeve_probability else len(RINGS_MM) + 1
     rings, swell = _forearm_profile(rng, cloth_from)
     arm = forearm_vertices(hand[:, kit.loop], rotation, _arm_direction(rng, times, rotation), rings, swell)
     vertices = np.concatenate([hand, arm], axis=1)
@@ -175,10 +176,10 @@ def compose(
     pose = np.concatenate([rotation_vectors(rotation), pose.numpy()[:, 3:]], axis=1)
 
     things = [held(rng, rotation, joints[:, 0], 1.0 if is_right else -1.0)] if holding else []
-    things += _passing_things(rng, kit, vertices[:, :NUM_VERTICES], occluder_config)
+    things += _passing_things(rng, kit, vertices[:, :NUM_VERTICES], config.occluder)
     everything = np.concatenate([vertices, *(thing.vertices() for thing in things)], axis=1)
     frame = np.broadcast_to(camera.focal, (len(times), 2)), np.broadcast_to(camera.princpt, (len(times), 2))
-    focal, princpt = window_track(rng, project(joints, *frame), camera, camera_config)
+    focal, princpt = window_track(rng, project(joints, *frame), camera, config.camera)
     faces = np.concatenate([kit.faces, kit.forearm_faces])
     faces = faces if is_right else faces[:, ::-1]
     return Scene(
@@ -193,8 +194,8 @@ def compose(
         things=things,
         focal=focal,
         princpt=princpt,
-        fps=camera_config.fps,
-        bordered=bool(rng.random() < camera_config.border_probability),
+        fps=config.camera.fps,
+        bordered=bool(rng.random() < config.camera.border_probability),
     )
 
 

@@ -101,7 +101,7 @@ class Materials:
 
     def __init__(self, rng: np.random.Generator, scene: Scene, kit: HandKit):
         hand, arm = skin_colours(rng, kit.skin)
-        count, arm_count = scene.vertices.shape[1], len(kit.forearm_faces) and kit.forearm_faces.max() + 1
+        count, arm_count = scene.vertices.shape[1], int(kit.forearm_faces.max()) + 1
         edge = len(kit.loop)
         ring = (np.arange(arm_count - NUM_VERTICES)) // edge
         cloth = np.concatenate([np.zeros(NUM_VERTICES, bool), ring >= scene.cloth_from])

@@ -70,7 +70,7 @@ def pattern(rng: np.random.Generator, size: int) -> Float[ndarray, "size size 3"
     if kind == "plain":
         share = np.zeros((size, size), np.float32)
     elif kind == "noise":
-        share = _unit(noise(rng, size, rng.integers(len(NOISE_SLOPES)), rng.uniform(0.5, 4)), rng.uniform(0.3, 2.0))
+        share = _unit(noise(rng, size, int(rng.integers(len(NOISE_SLOPES))), rng.uniform(0.5, 4)), rng.uniform(0.3, 2.0))
     elif kind == "stripes":
         turn = rng.choice([0, np.pi / 2, np.pi / 4])
         wave = np.sin(2 * np.pi * rng.integers(2, 9) * (x * np.cos(turn) + y * np.sin(turn)))
