@@ -10,11 +10,11 @@ import numpy as np
 MIN_NORMAL_COSINE = 0.3  # a collapse may not turn a face further than this
 
 
-def simplify(vertices: np.ndarray, faces: np.ndarray, num_vertices: int, num_boundary: int, cost_scale: np.ndarray, keep: set[int]):
+def simplify(vertices: np.ndarray, faces: np.ndarray, num_vertices: int, num_boundary: int, keep: set[int]):
     """Collapses edges until `num_vertices` remain, `num_boundary` of them on the boundary.
 
     vertices [N, D]: positions and any further attributes whose change should cost (the first three columns are the position).
-    cost_scale [N] multiplies what removing a vertex costs; vertices in `keep` stay. Returns (kept vertex ids, faces over those ids).
+    Vertices in `keep` stay. Returns (kept vertex ids, faces over those ids).
     """
     mesh = _Mesh(vertices[:, :3], faces)
     quadrics = _quadrics(vertices, faces)
@@ -31,7 +31,7 @@ def simplify(vertices: np.ndarray, faces: np.ndarray, num_vertices: int, num_bou
         centre, matrix = quadrics[vertex]
         offset = vertices[other] - centre
         squared_length = ((vertices[other, :3] - vertices[vertex, :3]) ** 2).sum()
-        return (offset @ matrix @ offset + 1e-3 * squared_length) * cost_scale[vertex]
+        return offset @ matrix @ offset + 1e-3 * squared_length
 
     for target, on_boundary in ((num_boundary, True), (num_vertices, False)):
         heap.clear()
