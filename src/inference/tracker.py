@@ -115,8 +115,7 @@ class Tracker:
             is_right = track.is_right
         else:
             is_right = track.votes[True] > track.votes[False]
-        if not starts:
-            box = self.smoothing * track.box + (1 - self.smoothing) * box
+        box = self.smoothing * track.box + (1 - self.smoothing) * box
         starts = starts or is_right != track.is_right
         track.frame, track.box, track.is_right = frame, box, is_right
         self._tracks[hand] = track

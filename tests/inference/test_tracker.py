@@ -70,6 +70,11 @@ def test_given_ids_win_over_places():
     assert [(hand.hand, hand.starts) for hand in swapped] == [(7, False), (0, False)]
 
 
+def test_a_new_hand_takes_no_given_id():
+    hands = Tracker().update(0, [Detection(box(20)), Detection(box(60), hand=0), Detection(box(100))])
+    assert hands[1].hand == 0 and len({hand.hand for hand in hands}) == 3
+
+
 def test_the_side_is_the_majority_so_far_and_a_change_starts_anew():
     says = [False, True, False, True, True, True]
     tracker = Tracker()
