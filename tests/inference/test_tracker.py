@@ -73,6 +73,9 @@ def test_given_ids_win_over_places():
 def test_a_new_hand_takes_no_given_id():
     hands = Tracker().update(0, [Detection(box(20)), Detection(box(60), hand=0), Detection(box(100))])
     assert hands[1].hand == 0 and len({hand.hand for hand in hands}) == 3
+    tracker = Tracker()
+    tracker.update(0, [Detection(box(20), hand=0)])
+    assert tracker.update(1, [Detection(box(100))])[0].hand != 0
 
 
 def test_the_side_is_the_majority_so_far_and_a_change_starts_anew():
