@@ -2,7 +2,7 @@
 
     python -m venv /tmp/hand-env
     /tmp/hand-env/bin/pip install torch==2.13.0
-    /tmp/hand-env/bin/pip install -e '.[test]' anny==0.6.2
+    /tmp/hand-env/bin/pip install -c constraints.txt -e '.[test]' anny==0.6.2
     /tmp/hand-env/bin/python script/make_open_hand.py
 
 anny is needed to MAKE the file, never to use it; with --source FILE its part is read from, or kept in, that file, and the rest needs only
