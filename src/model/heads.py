@@ -1,10 +1,11 @@
 """From a token to hand parameters: rotations, shape, translation; and the auxiliary heat maps of the 2D joints."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -108,25 +109,31 @@ def wrist_position(
 class JointHeatmaps(nn.Module):
     """Heat maps of the 21 joints over the crop, `upsample` times finer than the token grid, by a linear layer and a pixel shuffle.
 
-    `joints2d` reads them as expectations (Sun et al., Integral Human Pose Regression, ECCV 2018).
+    They are trained by their own loss and read in two ways: where each joint is (an expectation: Sun et al., Integral Human Pose
+    Regression, ECCV 2018) with how sure the map is, and what the image tokens say around it.
     """
+
+    FEATURES = 16  # per joint, of the tokens under its heat map
 
     def __init__(self, dim: int, grid: int, upsample: int):
         super().__init__()
         self.linear = nn.Linear(dim, NUM_JOINTS * upsample**2)
+        self.under = nn.Linear(dim, self.FEATURES)
         self.grid, self.upsample = grid, upsample
         self.register_buffer("centres", (torch.arange(grid * upsample) + 0.5) / (grid * upsample) - 0.5, persistent=False)
 
-    def forward(self, tokens: Float[Tensor, "n l c"]) -> Float[Tensor, "n 21 r r"]:
-        """Logits, r = grid * upsample."""
+    def forward(self, tokens: Float[Tensor, "n l c"]) -> tuple[Float[Tensor, "n 21 r r"], Float[Tensor, "n 21 f"]]:
+        """Logits, r = grid * upsample, and each joint's reading: u, v in [-0.5, 0.5], certainty, features."""
         maps = rearrange(self.linear(tokens), "n (h w) c -> n c h w", h=self.grid)
-        return F.pixel_shuffle(maps, self.upsample).float()
-
-    def joints2d(self, logits: Float[Tensor, "n 21 r r"]) -> Float[Tensor, "n 21 3"]:
-        """Expected uv in [-0.5, 0.5] and the map's negative entropy relative to a flat one (0 flat, 1 a single bin): what is seen of a joint."""
+        logits = F.pixel_shuffle(maps, self.upsample).float()
         probability = logits.flatten(-2).softmax(dim=-1)
         grid = probability.view_as(logits)
         u, v = (grid.sum(dim=-2) * self.centres).sum(-1), (grid.sum(dim=-1) * self.centres).sum(-1)
-        entropy = -(probability * probability.clamp_min(1e-9).log()).sum(-1)
-        flat = torch.log(torch.tensor(float(probability.shape[-1]), device=logits.device))
-        return torch.stack([u, v, 1 - entropy / flat], dim=-1)
+        # Certainty: entropy below that of a flat map, 0 (flat) to 1 (one bin).
+        certainty = 1 + (probability * probability.clamp_min(1e-9).log()).sum(-1) / math.log(probability.shape[-1])
+        share = reduce(grid, "n j (h a) (w b) -> n j (h w)", "sum", a=self.upsample, b=self.upsample)
+        features = share.to(tokens.dtype) @ self.under(tokens).to(tokens.dtype)
+        return logits, torch.cat([u[..., None], v[..., None], certainty[..., None], features.float()], dim=-1)
+
+
+JOINT_READING_DIM = NUM_JOINTS * (3 + JointHeatmaps.FEATURES)

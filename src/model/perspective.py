@@ -11,12 +11,12 @@ RAY_GRID = 8
 
 
 class PerspectiveEmbedding(nn.Module):
-    """Image tokens attend to an 8 x 8 grid of camera rays with their in-crop uv; the output is zero at first, and added."""
+    """Image tokens attend to each other and to an 8 x 8 grid of camera rays with their in-crop uv; the output is zero at first, and added."""
 
     def __init__(self, dim: int, heads: int, ray_dim: int = 64, head_dim: int = 64):
         super().__init__()
         self.embed = nn.Sequential(nn.Linear(4, ray_dim), nn.GELU(), nn.Linear(ray_dim, ray_dim))
-        self.block = CrossBlock(dim, heads, 2 * dim, context_dim=ray_dim, head_dim=head_dim)
+        self.block = CrossBlock(dim, heads, 2 * dim, context_dim=ray_dim, head_dim=head_dim, self_attention=True)
         self.out = nn.Linear(dim, dim)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)

@@ -13,18 +13,18 @@ from tempohand.geometry import hand_size, normalise_pixels, project
 from tempohand.hand.layer import HandLayer
 from tempohand.model.backbone import Backbone
 from tempohand.model.decoder import Decoder
-from tempohand.model.heads import HandParameters, Heads, JointHeatmaps, depth_prior, wrist_position
+from tempohand.model.heads import JOINT_READING_DIM, HandParameters, Heads, JointHeatmaps, depth_prior, wrist_position
 from tempohand.model.losses import posenet_terms
 from tempohand.model.perspective import PerspectiveEmbedding
 from tempohand.model.temporal import READING_DIM, TemporalEncoder, frame_readings
 from tempohand.model.weights import load_weights
-from tempohand.skeleton import MEAN_HAND_SIZE_MM, NUM_JOINTS
+from tempohand.skeleton import MEAN_HAND_SIZE_MM
 
 
 class SpatialNet(nn.Module):
     """One frame: backbone -> perspective embedding -> decoder -> token; heads read hand parameters from a token.
 
-    With heat maps, the joints' expected places and their certainty are part of the token.
+    With heat maps, what they read of each joint (place, certainty, features there) is part of the token.
     """
 
     def __init__(self, size: int, backbone: dict, perspective: dict, decoder: dict, heads: dict, heatmap: dict | None = None):
@@ -36,18 +36,19 @@ class SpatialNet(nn.Module):
         self.heatmaps = JointHeatmaps(self.backbone.dim, self.backbone.grid, **heatmap) if heatmap else None
         if heatmap:
             dim = decoder["dim"]
-            self.from_joints2d = nn.Sequential(nn.Linear(3 * NUM_JOINTS, dim), nn.GELU(), nn.Linear(dim, dim))
+            self.from_joints = nn.Sequential(nn.Linear(JOINT_READING_DIM, dim), nn.GELU(), nn.Linear(dim, dim))
 
     def forward(
         self, image: Tensor, focal: Float[Tensor, "n 2"], princpt: Float[Tensor, "n 2"]
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n 21 r r"] | None]:
         """The token of each crop [N, 3, S, S] (uint8 RGB), and the heat maps' logits."""
         features = self.backbone(image)
-        token = self.decoder(self.perspective(features, focal, princpt, image.shape[-1]))
+        features = self.perspective(features, focal, princpt, image.shape[-1])
+        token = self.decoder(features)
         if self.heatmaps is None:
             return token, None
-        logits = self.heatmaps(features)
-        return token + self.from_joints2d(self.heatmaps.joints2d(logits).flatten(1)), logits
+        logits, readings = self.heatmaps(features)
+        return token + self.from_joints(readings.flatten(1)), logits
 
 
 class PoseNet(nn.Module):

@@ -1,0 +1,128 @@
+"""script/train.py as users start it: both stages, one and two processes, resuming, and what it says of mistakes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[1]
+SMALL = [
+    "mixed_precision=no",
+    "tracker=null",
+    "network.size=64",
+    "network.spatial.backbone.options={stem: 8, stages: [[16, 1], [32, 1]]}",
+    "network.spatial.perspective={heads: 2, head_dim: 16}",
+    "network.spatial.decoder={dim: 32, layers: 1, heads: 2, mlp: 32, dropout: 0.0}",
+    "network.spatial.heatmap.upsample=2",
+    "optim.steps=6",
+    "optim.warmup=2",
+    "optim.batch_size=4",
+    "optim.ema=0.9",
+    "log.every=1",
+    "log.validate_every=3",
+    "log.checkpoint_every=3",
+    "data.workers=0",
+    "view.augmentation.photometric.noise=0",
+]
+
+
+def train(name: str, *overrides, processes: int = 1, check: bool = True) -> subprocess.CompletedProcess:
+    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0"] if processes > 1 else []
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, *launcher, str(ROOT / "script" / "train.py"), f"--config-name={name}", *map(str, overrides)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert not check or result.returncode == 0, result.stderr[-3000:]
+    return result
+
+
+def losses(run: Path, split: str = "train") -> list[float]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if line["split"] == split]
+
+
+@pytest.fixture(scope="module")
+def stage1(table_root, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "stage1"
+    train("stage1-tiny", *SMALL, f"data.root={table_root}", f"out={run}")
+    return run
+
+
+def test_stage_1_leaves_checkpoints_and_a_record(stage1):
+    assert {"best", "last", "step-00000003", "step-00000006"} <= {path.name for path in (stage1 / "checkpoint").iterdir()}
+    assert len(losses(stage1)) == 6 and len(losses(stage1, "val")) == 2
+    assert (stage1 / "config.yaml").is_file()
+    line = json.loads((stage1 / "metrics.jsonl").read_text().splitlines()[0])
+    assert {"loss", "lr", "grad_norm", "raw/joints", "loss/joints", "raw/heatmap"} <= line.keys()
+
+
+def test_two_processes_see_what_one_sees(stage1, table_root, tmp_path):
+    """The same global batch: the same learning rates, and the same losses but for batch statistics, which are per process."""
+    run = tmp_path / "two"
+    result = train("stage1-tiny", *SMALL, "optim.batch_size=2", f"data.root={table_root}", f"out={run}", processes=2)
+    rates = [[json.loads(line).get("lr") for line in (r / "metrics.jsonl").read_text().splitlines()] for r in (stage1, run)]
+    assert rates[0] == rates[1]
+    assert losses(run) == pytest.approx(losses(stage1), rel=0.15)
+    assert "evaluated on 18 samples from all 2 processes" in result.stdout
+
+
+def test_a_resumed_run_ends_as_the_uninterrupted_one(stage1, table_root, tmp_path):
+    run = tmp_path / "resumed"
+    train("stage1-tiny", *SMALL, f"data.root={table_root}", f"out={run}", "optim.steps=6", "log.keep=9")
+    (run / "checkpoint" / "last").unlink()
+    (run / "checkpoint" / "last").symlink_to("step-00000003")
+    result = train("stage1-tiny", *SMALL, f"data.root={table_root}", f"out={run}", "resume=auto")
+    assert "at step 3" in result.stdout
+    assert losses(run) == losses(stage1)
+    first, second = (load_file(r / "checkpoint" / "step-00000006" / "model.safetensors") for r in (stage1, run))
+    assert all(first[name].equal(second[name]) for name in first)
+
+
+def test_stage_2_inherits_and_trains_on_two_processes(stage1, table_root, tmp_path):
+    settings = [s for s in SMALL if not s.startswith("network.spatial")] + ["network.temporal={width: 32, layers: 1, heads: 2}"]
+    result = train(
+        "stage2-tiny",
+        *settings,
+        f"data.root={table_root}",
+        f"out={tmp_path / 's2'}",
+        f"init_from={stage1 / 'checkpoint' / 'best'}",
+        processes=2,
+    )
+    assert "inherited network.spatial.decoder.dim = 32" in result.stdout
+    before, after = (
+        load_file(run / "checkpoint" / name / "model.safetensors") for run, name in ((stage1, "best"), (tmp_path / "s2", "last"))
+    )
+    assert all(after[name].equal(tensor) for name, tensor in before.items() if name.startswith("spatial."))
+    assert any(name.startswith("temporal.") for name in after)
+    record = [json.loads(line) for line in (tmp_path / "s2" / "metrics.jsonl").read_text().splitlines()]
+    assert "raw/velocity" in record[0] and "raw/wrist_velocity" in record[0]
+
+
+@pytest.mark.parametrize(
+    "name, overrides, message",
+    [
+        ("stage1-tiny", ["network.num_frame=7"], "network.num_frame=7 contradicts Stage 1"),
+        ("stage2-tiny", ["network.num_frame=1", "init_from=x"], "network.num_frame=1 contradicts Stage 2"),
+        ("stage2-tiny", [], "Stage 2 needs init_from="),
+        ("stage2-tiny", ["init_from=nowhere"], "there is no checkpoint at 'nowhere'"),
+        ("stage1-tiny", ["data.root=nowhere"], "no frame table at 'nowhere'"),
+        ("stage1-tiny", ["network.hand=nowhere/MANO_RIGHT.pkl"], "nowhere/MANO_RIGHT.pkl"),
+        ("stage1-tiny", ["network.spatial.backbone.weights=nowhere.pt"], "no file 'nowhere.pt'"),
+        ("stage1-tiny", ["loss.joint=1"], "Could not override 'loss.joint'"),
+        ("stage1-tiny", ["optim.batch_sise=4"], "Could not override 'optim.batch_sise'"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(table_root, tmp_path, name, overrides, message):
+    root = [] if any(o.startswith("data.root") for o in overrides) else [f"data.root={table_root}"]
+    result = train(name, *root, f"out={tmp_path / 'run'}", *overrides, check=False)
+    assert result.returncode != 0
+    assert message in result.stderr and "Traceback" not in result.stderr, result.stderr[-2000:]
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_lists_the_configs():
+    result = train("stage1-tiny", "--help")
+    assert "stage2-tiny" in result.stdout and "batch_size" in result.stdout
