@@ -71,6 +71,22 @@ def test_nothing_in_front_hides_nothing(build):
     assert shot.picture(1)[1] == 1.0
 
 
+def test_the_own_arm_does_not_hide_the_hand(build):
+    for seed in range(3):
+        shot = build(seed, *ALONE, things=lambda scene: [plate(scene, 25.3, 60.0)])
+        _, before = shot.picture(1)
+        # The forearm is brought before the hand: on the same rays as the hand's middle, at half its depth.
+        vertices = shot.scene.vertices
+        arm, hand = vertices[:, 778 : shot.materials.arm_vertices], vertices[:, :778]
+        arm += hand.mean(1, keepdims=True) - arm.mean(1, keepdims=True)
+        arm *= 0.5
+        _, after = shot.picture(1)
+        faces = shot.buffers[shot.moments(1)[1]].face
+        m = shot.materials
+        assert ((faces >= m.hand_faces) & (faces < m.arm_faces)).sum() > 0.02 * faces.size, "the arm is in front"
+        assert after == before > 0
+
+
 def test_hidden_equals_a_depth_comparison(build):
     seen = 0
     for seed in range(12):
