@@ -6,7 +6,6 @@ against. Everything is in the space of the crops: right hands (left ones come mi
 
 from dataclasses import dataclass, fields
 
-import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
@@ -60,6 +59,7 @@ class ClipBatch(_Tensors):
     row: Int[Tensor, "b"]  # row of the last frame in its table; -1 where there is none
     previous: Int[Tensor, "b"]  # place in this batch of the clip that ends one frame earlier in the same view; -1: not here
     target: HandTarget | None = None
+    frame: Int[Tensor, "b t"] | None = None  # frames with one number are one crop, which clips share; None: nothing is shared
 
     @property
     def size(self) -> int:
@@ -104,23 +104,3 @@ class Term:
         assert self.value.shape[: self.mask.ndim] == self.mask.shape, (
             f"value {tuple(self.value.shape)} against mask {tuple(self.mask.shape)}"
         )
-
-
-def concatenate(batches: list) -> "ClipBatch | HandTarget | HandPrediction":
-    """Batches (all of one kind) joined along the first axis; `previous` is shifted with its clips."""
-    first, offset, joined = batches[0], 0, {}
-    for field in fields(first):
-        values = [getattr(batch, field.name) for batch in batches]
-        if isinstance(first, ClipBatch) and field.name == "previous":
-            shifted = []
-            for value in values:
-                shifted.append(torch.where(value >= 0, value + offset, value))
-                offset += len(value)
-            joined[field.name] = torch.cat(shifted)
-        elif isinstance(values[0], Tensor):
-            joined[field.name] = torch.cat(values)
-        elif isinstance(values[0], _Tensors):
-            joined[field.name] = concatenate(values)
-        else:
-            joined[field.name] = None
-    return type(first)(**joined)

@@ -23,7 +23,8 @@ from tempohand.data.view import Placement, View, ViewDraw, place_labels
 class ClipSampling:
     """How training clips vary in time: shortest history (frames kept), largest frame gap, and clips per sample.
 
-    With `consecutive` = 2 a sample is two clips, one frame apart, in one view: what a velocity loss compares.
+    With `consecutive` = c a sample is c clips, each one frame after the other, in one view: a velocity loss compares neighbours, and the
+    frames that they share are encoded once.
     """
 
     min_history: int = 1
@@ -95,7 +96,8 @@ class Sample:
 
 def collate(samples: list[Sample]) -> ClipBatch:
     """One batch of every clip of every sample; labels of the last frames go through their views all at once."""
-    clips = {name: [] for name in ("image", "focal", "princpt", "time", "frame_mask", "is_right", "row", "previous")}
+    clips = {name: [] for name in ("image", "focal", "princpt", "time", "frame_mask", "is_right", "row", "frame", "previous")}
+    frames = 0
     labels, placed = {name: [] for name in LABELS}, {name: [] for name in ("homography", "rotation", "mirrored")}
     for sample in samples:
         span = sample.num_frame
@@ -109,12 +111,14 @@ def collate(samples: list[Sample]) -> ClipBatch:
             clips["frame_mask"].append(torch.from_numpy(sample.real[cut] & (np.arange(span) >= span - sample.history)))
             clips["is_right"].append(sample.labels["is_right"][last])
             clips["row"].append(torch.tensor(int(sample.rows[last])))
+            clips["frame"].append(torch.arange(frames + first, frames + first + span))
             clips["previous"].append(torch.tensor(len(clips["previous"]) - 1 if first else -1))
             for name in LABELS:
                 labels[name].append(sample.labels[name][last])
             placed["homography"].append(sample.placement.homography[last])
             placed["rotation"].append(sample.placement.rotation)
             placed["mirrored"].append(torch.tensor(sample.placement.mirrored))
+        frames += len(sample.rows)
     stacked = {name: torch.stack(values) for name, values in labels.items()}
     moved = place_labels(stacked, **{name: torch.stack(values) for name, values in placed.items()}, size=samples[0].size)
     target = HandTarget(

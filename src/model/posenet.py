@@ -118,9 +118,18 @@ class PoseNet(nn.Module):
             last, heatmaps = self.spatial(batch.image[:, -1], batch.focal[:, -1], batch.princpt[:, -1])
             if batch.image.shape[1] == 1:
                 return last[:, None], heatmaps
-            earlier = [rearrange(x[:, :-1], "b t ... -> (b t) ...") for x in (batch.image, batch.focal, batch.princpt)]
-            tokens = rearrange(self.spatial(*earlier)[0], "(b t) d -> b t d", b=len(last))
-        return torch.cat([tokens, last[:, None]], dim=1), heatmaps
+            # Neighbouring clips share frames: each is encoded once.
+            frame = torch.arange(batch.time.numel(), device=last.device).view_as(batch.time) if batch.frame is None else batch.frame
+            known = torch.cat([frame[:, -1], frame[:, :-1].flatten()])
+            _, inverse = torch.unique(known, return_inverse=True)
+            place = torch.arange(len(known), device=known.device)
+            first = torch.full_like(known, len(known)).scatter_reduce_(0, inverse, place, "amin")[inverse]
+            new = place[(first == place) & (place >= len(last))] - len(last)
+            earlier = [rearrange(x[:, :-1], "b t ... -> (b t) ...")[new] for x in (batch.image, batch.focal, batch.princpt)]
+            tokens = torch.cat([last, self.spatial(*earlier)[0]]) if len(new) else last
+            where = torch.cumsum(first == place, 0) - 1  # the last frames come first, and are all their own
+            tokens = tokens[where[first]]
+            return torch.cat([rearrange(tokens[len(last) :], "(b t) d -> b t d", b=len(last)), last[:, None]], dim=1), heatmaps
 
     def forward(self, batch: ClipBatch) -> HandPrediction:
         """Predicts the last frame's hand. Raises ValueError when the batch has another number of frames than the network."""

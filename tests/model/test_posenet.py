@@ -2,6 +2,9 @@ import pytest
 import torch
 from tests_support import random_batch, small_network
 
+from tempohand.data.loader import ClipDataset, ClipSampling, collate
+from tempohand.data.table import FrameTable
+from tempohand.data.view import View
 from tempohand.geometry import normalise_pixels, project
 from tempohand.model.registry import build_network, load_network
 from tempohand.training.checkpoint import save_weights
@@ -87,6 +90,19 @@ def batch_of_frame(batch, t):
 
     names = ("image", "focal", "princpt", "time", "frame_mask")
     return replace(batch, **{name: getattr(batch, name)[:, t : t + 1] for name in names})
+
+
+def test_shared_frames_are_encoded_once_and_change_nothing(table_root):
+    dataset = ClipDataset(FrameTable(table_root, "train"), View(64), 7, ClipSampling(min_history=7, consecutive=4))
+    batch = collate([dataset[(p, row)] for p, row in enumerate((9, 11, 23, 35))])
+    net, encoded = nudge(network(2)).eval(), []
+    net.spatial.register_forward_pre_hook(lambda module, inputs: encoded.append(len(inputs[0])))
+    with torch.no_grad():
+        shared = net(batch).joints
+        assert sum(encoded) == 4 * 10  # 4 samples of 10 frames, not 16 clips of 7
+        batch.frame = None
+        torch.testing.assert_close(net(batch).joints, shared, atol=1e-3, rtol=0)
+        assert sum(encoded) == 4 * 10 + 16 * 7
 
 
 def test_frames_that_do_not_exist_change_nothing():
