@@ -64,4 +64,4 @@ class Strip:
         joints, focal, princpt = (torch.from_numpy(x[place]).float() for x in (self.joints[row], self.focal, self.princpt))
         pixels = project(joints, focal, princpt).numpy()
         pixels = (pixels + 0.5) * scale - 0.5  # pixel centres
-        return draw_skeleton(picture, pixels, thickness=2, mask=self.true_mask[place] if row == TRUTH else None)
+        return draw_skeleton(picture, pixels, thickness=1.4, mask=self.true_mask[place] if row == TRUTH else None)
