@@ -57,3 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     arguments = make_parser(next((word for word in argv if word in COMMANDS), None)).parse_args(argv)
     importlib.import_module(COMMANDS[arguments.command].run).run(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -27,6 +27,11 @@ print([name for name in {HEAVY} if name in sys.modules])
     assert "predict" in done.stdout
 
 
+def test_it_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "tempohand.cli", "prdict"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "invalid choice" in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_every_command_has_help_with_its_arguments(capsys):
     for name in cli.COMMANDS:
         with pytest.raises(SystemExit) as leave:
