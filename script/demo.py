@@ -68,9 +68,18 @@ def main() -> None:
     steps.run("stage 1", *launch, "script/train.py", "--config-name=stage1-tiny", f"data.root={DATA}", f"out={STAGE1}", "resume=auto")
     best = STAGE1 / "checkpoint" / "best"
     steps.run(
-        "stage 2", *launch, "script/train.py", "--config-name=stage2-tiny", f"data.root={DATA}", f"out={STAGE2}", f"init_from={best}", "resume=auto"
+        "stage 2",
+        *launch,
+        "script/train.py",
+        "--config-name=stage2-tiny",
+        f"data.root={DATA}",
+        f"out={STAGE2}",
+        f"init_from={best}",
+        "resume=auto",
     )
-    steps.run("evaluation", "script/evaluate.py", f"stage1={best}", f"stage2={STAGE2 / 'checkpoint' / 'best'}", f"data={DATA}", f"out={ROOT}")
+    steps.run(
+        "evaluation", "script/evaluate.py", f"stage1={best}", f"stage2={STAGE2 / 'checkpoint' / 'best'}", f"data={DATA}", f"out={ROOT}"
+    )
 
     videos = []
     steps.run("film", "script/prepare.py", "--config-name=synthetic-film", f"out={FILM}")
@@ -80,7 +89,18 @@ def main() -> None:
         inputs.append(("video", Path(options.video), ["--boxes", options.boxes] if options.boxes else ["--detect"]))
     for name, path, more in inputs:
         out = ROOT / f"predict_{name}"
-        steps.run(f"predict {name}", "-m", "tempohand.cli", "predict", str(path), "--checkpoint", str(STAGE2 / "checkpoint" / "best"), "--out", str(out), *more)
+        steps.run(
+            f"predict {name}",
+            "-m",
+            "tempohand.cli",
+            "predict",
+            str(path),
+            "--checkpoint",
+            str(STAGE2 / "checkpoint" / "best"),
+            "--out",
+            str(out),
+            *more,
+        )
         videos += sorted(out.glob("*.mp4"))
 
     metrics = json.loads((ROOT / "metrics.json").read_text(encoding="utf-8"))

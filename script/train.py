@@ -24,12 +24,12 @@ from tempohand.data.loader import ClipDataset, ClipSampling, TrainingOrder, eval
 from tempohand.data.photometric import Photometric
 from tempohand.data.table import FrameTable
 from tempohand.data.view import Augmentation, View
+from tempohand.evaluation.validation import Validation, evenly_spread
 from tempohand.model.registry import build_network, inherit_settings
 from tempohand.training.checkpoint import load_state, save_step, save_weights
 from tempohand.training.log import RunLog
 from tempohand.training.objective import combine
 from tempohand.training.optim import parameter_groups, warmup_cosine
-from tempohand.training.validation import Validation, evenly_spread
 
 
 def check(config: DictConfig) -> None:
@@ -94,7 +94,7 @@ def main(config: DictConfig) -> None:
     )
     torch.manual_seed(config.seed + rank)
     o = config.optim
-    optimizer = torch.optim.AdamW(parameter_groups(network, o.lr, o.backbone_lr, o.weight_decay), betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(parameter_groups(network, o.lr, o.backbone_lr, o.weight_decay), betas=(0.9, 0.99), fused=True)
     schedule = warmup_cosine(optimizer, o.warmup, o.steps)
     average = ModelEmaV3(network, decay=o.ema, use_warmup=True, warmup_power=0.8) if o.ema else None
     model, optimizer = accelerator.prepare(network, optimizer)

@@ -30,8 +30,9 @@ def squared(prediction: Tensor, target: Tensor) -> Tensor:
 def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float, norm_by_hand: bool) -> dict[str, Term]:
     """Every term that PoseNet can be trained with.
 
-    orientation, pose: squared difference of rotation matrices' entries (continuous everywhere, unlike axis-angle's under a full roll; its
-    least is at the mean of what a joint may be doing, where an L1's is at the median: a finger that is mostly straight); shape: L1 of betas;
+    orientation, pose: L1 and squared difference of rotation matrices' entries, which are continuous everywhere, unlike axis-angle's under a
+    full roll (L1 learns the orientation faster; for fingers its least is at the median, which is mostly straight, where the square's is at
+    the mean of what a finger may be doing); shape: L1 of betas;
     uv, depth: the wrist in the crop and log depth around the prior (under norm_by_hand in true hand sizes); joints: wrist-relative L1, mm;
     joints2d: reprojection; heatmap: cross-entropy of the joints' heat maps; translation: that of the heat-map translation head;
     velocity, wrist_velocity: L1 of the motion since the previous frame, between clips of the batch that follow each other, mm.
@@ -43,7 +44,7 @@ def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float
     relative = [joints - joints[..., WRIST : WRIST + 1, :] for joints in (prediction.joints, target.joints)]
     joints_mask = target.joints_mask & target.joints_mask[..., WRIST : WRIST + 1]
     terms = {
-        "orientation": Term(squared(prediction.rotation[..., 0, :, :], truth[..., 0, :, :]), target.hand_mask),
+        "orientation": Term(l1(prediction.rotation[..., 0, :, :], truth[..., 0, :, :]), target.hand_mask),
         "pose": Term(squared(prediction.rotation[..., 1:, :, :], truth[..., 1:, :, :]), target.hand_mask),
         "shape": Term(l1(prediction.shape, target.shape), target.hand_mask),
         "uv": Term(l1(prediction.terms["uv"], uv), target.joints2d_mask[..., WRIST]),

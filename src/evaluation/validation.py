@@ -1,4 +1,4 @@
-"""Scores of a validation pass: sums and counts, so that any sharing out among processes gives the same means."""
+"""The scores that training watches: sums and counts, so that any sharing out among processes gives the same means."""
 
 from collections.abc import Callable
 
@@ -8,8 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from tempohand.batch import HandPrediction, HandTarget, Term
-from tempohand.geometry import procrustes_align
-from tempohand.skeleton import WRIST
+from tempohand.evaluation import metrics
 
 SCORES = ("mpjpe", "mpjpe_root", "pa_mpjpe")
 
@@ -20,7 +19,7 @@ def evenly_spread(rows: int, wanted: int | None) -> Int[np.ndarray, "n"]:
 
 
 class Validation:
-    """Collects errors in mm (fully labelled frames) and loss terms."""
+    """Collects errors, mm, and loss terms."""
 
     def __init__(self):
         self.sums: dict[str, Tensor] = {}
@@ -31,13 +30,15 @@ class Validation:
 
     def add(self, prediction: HandPrediction, target: HandTarget, terms: dict[str, Term]) -> None:
         """Adds one batch."""
-        full = target.joints_mask.all(dim=-1)
-        for name, value in frame_errors(prediction.joints, target.joints).items():
-            self._add(name, value, full & target.camera_mask if name == "mpjpe" else full)
+        joints, mask = (prediction.joints[:, 0].float(), target.joints[:, 0]), target.joints_mask[:, 0]
+        self._add("mpjpe", *metrics.mpjpe(*joints, mask & target.camera_mask))
+        self._add("mpjpe_root", *metrics.mpjpe_root(*joints, mask))
+        self._add("pa_mpjpe", *metrics.pa_mpjpe(*joints, mask))
         for name, term in terms.items():
             value = term.value.float()
             self._add(f"raw/{name}", value.flatten(term.mask.ndim).mean(dim=-1) if value.ndim > term.mask.ndim else value, term.mask)
-        self._add("n", torch.ones_like(full, dtype=torch.float32), torch.ones_like(full))
+        everything = torch.ones(len(mask), dtype=torch.bool, device=mask.device)
+        self._add("n", everything.float(), everything)
 
     def means(self, sum_over_processes: Callable[[Tensor], Tensor], weights: dict[str, float]) -> dict[str, float]:
         """Mean of every score over all processes; nan where nothing is valid. `loss` is the weighted sum of the terms, `n` the samples."""
@@ -54,14 +55,3 @@ class Validation:
     def line(scores: dict[str, float]) -> str:
         """The scores in one line."""
         return ", ".join(f"{name} {scores[name]:.2f} mm" for name in SCORES) + f", loss {scores['loss']:.4f}"
-
-
-def frame_errors(predicted: Tensor, true: Tensor) -> dict[str, Tensor]:
-    """Mean joint distance per frame [B, 1], mm: in camera space, relative to the wrist, and after similarity Procrustes."""
-    predicted, true = predicted.float(), true.float()
-    relative = [joints - joints[..., WRIST : WRIST + 1, :] for joints in (predicted, true)]
-    return {
-        "mpjpe": (predicted - true).norm(dim=-1).mean(dim=-1),
-        "mpjpe_root": (relative[0] - relative[1]).norm(dim=-1).mean(dim=-1),
-        "pa_mpjpe": (procrustes_align(predicted, true) - true).norm(dim=-1).mean(dim=-1),
-    }
