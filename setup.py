@@ -39,7 +39,7 @@ setup(
     ],
     extras_require={
         "test": ["pytest", "ruff", "beartype", "scipy", "trimesh", "psutil"],
-        "detect": ["mediapipe>=0.10.21"],
+        "detect": ["mediapipe>=1.2"],
     },
     entry_points={"console_scripts": ["tempohand = tempohand.cli:main"]},
 )

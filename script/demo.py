@@ -11,15 +11,25 @@ import shutil
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from tempohand.console import run_clearly
+from tempohand.data.table import FrameTable
 from tempohand.evaluation.report import write_report
+from tempohand.evaluation.results import format_tables
+from tempohand.inference.overlay import VideoOverlay
+from tempohand.inference.source import Frame
 
 ROOT = Path("outputs/demo")
 DATA, FILM = Path("data/demo"), Path("data/film")
 STAGE1, STAGE2 = ROOT / "stage1", ROOT / "stage2"
-FILM_ROWS = ROOT / "film"
+BATCH = {1: 32, 2: 64}  # clips per optimizer step of each stage, over all processes
+# One process per core, one thread each: faster on few cores than one process with several threads.
+PROCESSES = 1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1)
 
 
 class Steps:
@@ -31,6 +41,8 @@ class Steps:
         self.commands: list[str] = []
         # Decoding workers share the cores with the network's threads: threads that wait must not spin.
         self.environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "HF_HUB_OFFLINE": "1"}
+        if not torch.cuda.is_available():
+            self.environment["ACCELERATE_USE_CPU"] = "true"
 
     def run(self, name: str, *arguments: str) -> None:
         """One step; stops the demo where it fails, with the step's own message above."""
@@ -49,11 +61,34 @@ class Steps:
         print(f"[{name}] {self.done[name]:.0f} s", flush=True)
 
 
+def training(stage: int, *more: str) -> list[str]:
+    """The command that trains a stage."""
+    launch = ["-m", "accelerate.commands.launch", f"--num_processes={PROCESSES}", "--num_machines=1", "--mixed_precision=bf16"]
+    launch += ["--dynamo_backend=no", "--num_cpu_threads_per_process=1", *(["--multi_gpu"] if PROCESSES > 1 else [])]
+    out = STAGE1 if stage == 1 else STAGE2
+    settings = [f"data.root={DATA}", f"out={out}", "resume=auto", f"optim.batch_size={BATCH[stage] // PROCESSES}", "data.workers=1"]
+    return [*launch, "script/train.py", f"--config-name=stage{stage}-tiny", *settings, *more]
+
+
+def cut_film(folder: Path) -> list[str]:
+    """The filmed sequence as a video with its boxes; the arguments that predict on it."""
+    table = FrameTable(FILM, "test")
+    labels = table.labels(np.arange(len(table)))
+    folder.mkdir(exist_ok=True)
+    np.savez(folder / "boxes.npz", box_xyxy=labels["box"], is_right=labels["is_right"])
+    with VideoOverlay(folder / "film.mp4", Fraction(30)) as video:
+        for row, seconds in enumerate(labels["time"]):
+            picture = table.image(row)
+            video.write(Frame(row, float(seconds), picture, ""), picture)
+    focal, (u, v) = labels["focal"][0, 0], labels["princpt"][0]
+    return [str(folder / "film.mp4"), "--boxes", str(folder / "boxes.npz"), f"--focal={focal:.2f}", f"--princpt={u:.2f},{v:.2f}"]
+
+
 @run_clearly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--video", help="also predict on this video or picture")
-    parser.add_argument("--boxes", help="its hand boxes (.npz, .json or .csv; see docs/predict.md)")
+    parser.add_argument("--boxes", help="its hand boxes (.npz, .json or .csv; see docs/predict.md); without: MediaPipe finds them")
     options = parser.parse_args()
     for path in (options.video, options.boxes):
         if path and not Path(path).is_file():
@@ -64,44 +99,17 @@ def main() -> None:
     steps = Steps(ROOT / "steps.json")
 
     steps.run("data", "script/prepare.py", "--config-name=synthetic-demo", f"out={DATA}")
-    launch = ("-m", "accelerate.commands.launch", "--num_processes=1", "--num_machines=1", "--mixed_precision=bf16", "--dynamo_backend=no")
-    steps.run("stage 1", *launch, "script/train.py", "--config-name=stage1-tiny", f"data.root={DATA}", f"out={STAGE1}", "resume=auto")
-    best = STAGE1 / "checkpoint" / "best"
-    steps.run(
-        "stage 2",
-        *launch,
-        "script/train.py",
-        "--config-name=stage2-tiny",
-        f"data.root={DATA}",
-        f"out={STAGE2}",
-        f"init_from={best}",
-        "resume=auto",
-    )
-    steps.run(
-        "evaluation", "script/evaluate.py", f"stage1={best}", f"stage2={STAGE2 / 'checkpoint' / 'best'}", f"data={DATA}", f"out={ROOT}"
-    )
-
-    videos = []
+    steps.run("stage 1", *training(1))
+    steps.run("stage 2", *training(2, f"init_from={STAGE1}/checkpoint/best"))
+    networks = [f"stage1={STAGE1}/checkpoint/best", f"stage2={STAGE2}/checkpoint/best"]
+    steps.run("evaluation", "script/evaluate.py", *networks, f"data={DATA}", f"out={ROOT}")
     steps.run("film", "script/prepare.py", "--config-name=synthetic-film", f"out={FILM}")
-    steps.run("cut", "script/film.py", str(FILM), str(FILM_ROWS))
-    inputs = [("film", FILM_ROWS / "film.mp4", ["--boxes", str(FILM_ROWS / "boxes.json"), "--focal-from-boxes"])]
+    inputs = {"film": cut_film(ROOT / "film")}
     if options.video:
-        inputs.append(("video", Path(options.video), ["--boxes", options.boxes] if options.boxes else ["--detect"]))
-    for name, path, more in inputs:
-        out = ROOT / f"predict_{name}"
-        steps.run(
-            f"predict {name}",
-            "-m",
-            "tempohand.cli",
-            "predict",
-            str(path),
-            "--checkpoint",
-            str(STAGE2 / "checkpoint" / "best"),
-            "--out",
-            str(out),
-            *more,
-        )
-        videos += sorted(out.glob("*.mp4"))
+        inputs["video"] = [options.video, *(["--boxes", options.boxes] if options.boxes else ["--detect"])]
+    for name, arguments in inputs.items():
+        checkpoint = ["--checkpoint", f"{STAGE2}/checkpoint/best", "--out", f"{ROOT}/predict_{name}"]
+        steps.run(f"predict {name}", "-m", "tempohand.cli", "predict", *arguments, *checkpoint)
 
     metrics = json.loads((ROOT / "metrics.json").read_text(encoding="utf-8"))
     write_report(
@@ -110,11 +118,12 @@ def main() -> None:
         runs={"Stage 1": STAGE1, "Stage 2": STAGE2},
         metrics=metrics,
         strips=sorted(ROOT.glob("strip_*.npz")),
-        videos=videos,
+        videos=sorted(ROOT.glob("predict_*/*.mp4")),
         commands=steps.commands,
         facts={f"time: {name}": f"{seconds:.0f} s" for name, seconds in steps.done.items()},
     )
-    print(f"\nthe demo took {sum(steps.done.values()) / 60:.1f} minutes; open {ROOT / 'report.html'}")
+    print("\n" + format_tables(metrics))
+    print(f"the demo took {sum(steps.done.values()) / 60:.1f} minutes; open {ROOT / 'report.html'}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,20 @@ from tempohand.data.view import Augmentation
 from tempohand.model.registry import build_network
 
 CONFIG = Path(__file__).parents[1] / "config"
-TERMS = {"orientation", "pose", "shape", "uv", "depth", "joints", "joints2d", "heatmap", "translation", "velocity", "wrist_velocity"}
+TERMS = {
+    "orientation",
+    "pose",
+    "shape",
+    "uv",
+    "depth",
+    "joints",
+    "joints2d",
+    "heatmap",
+    "joint_depth",
+    "translation",
+    "velocity",
+    "wrist_velocity",
+}
 RUNNABLE = sorted(path.stem for path in CONFIG.glob("stage*.yaml"))
 
 

@@ -31,7 +31,7 @@ SMALL = [
 
 
 def train(name: str, *overrides, processes: int = 1, check: bool = True) -> subprocess.CompletedProcess:
-    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0"] if processes > 1 else []
+    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"] if processes > 1 else []
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, *launcher, str(ROOT / "script" / "train.py"), f"--config-name={name}", *map(str, overrides)]
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)

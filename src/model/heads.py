@@ -16,6 +16,8 @@ from tempohand.skeleton import MEAN_HAND_SIZE_MM, NUM_BETAS, NUM_JOINTS, NUM_MAN
 # Depth is predicted as a factor around focal * PRIOR_EXTENT_MM / (px of the hand box), and the crop tells that box's size.
 PRIOR_EXTENT_MM = 140.0
 HEATMAP_SIGMA = 1.5  # bins, of a soft-argmax head's Gaussian target
+JOINT_DEPTH_BINS = 32  # over joints' depth relative to the wrist ...
+JOINT_DEPTH_RANGE_MM = 160.0  # ... this far either way
 UV_RANGE = 1.0  # translation bins span [-1, 1] of the crop (it ends at +-0.5) ...
 DEPTH_RANGE = 1.2  # ... and this many natural logarithms around the prior depth
 
@@ -107,24 +109,28 @@ def wrist_position(
 
 
 class JointHeatmaps(nn.Module):
-    """Heat maps of the 21 joints over the crop, `upsample` times finer than the token grid, by a linear layer and a pixel shuffle.
+    """Where each of the 21 joints is, as distributions: a heat map over the crop, and one over depth relative to the wrist (2.5D: Iqbal et
+    al., Hand Pose Estimation via Latent 2.5D Heatmap Regression, ECCV 2018).
 
-    They are trained by their own loss and read in two ways: where each joint is (an expectation: Sun et al., Integral Human Pose
-    Regression, ECCV 2018) with how sure the map is, and what the image tokens say around it.
+    They are trained by cross-entropy, which moves at once where a regression waits at the mean of two answers (palm or back, this finger or
+    that). The network goes on with their expectations (Sun et al., Integral Human Pose Regression, ECCV 2018), how sure the map is, and what
+    the image tokens say there. Maps are `upsample` times finer than the token grid.
     """
 
-    FEATURES = 16  # per joint, of the tokens under its heat map
+    FEATURES = 16  # of the tokens under a joint's heat map
 
     def __init__(self, dim: int, grid: int, upsample: int):
         super().__init__()
-        self.linear = nn.Linear(dim, NUM_JOINTS * upsample**2)
-        self.under = nn.Linear(dim, self.FEATURES)
+        self.map = nn.Linear(dim, NUM_JOINTS * upsample**2)
+        self.identity = nn.Parameter(torch.randn(NUM_JOINTS, dim) * 0.02)
+        self.read = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, JOINT_DEPTH_BINS + self.FEATURES))
         self.grid, self.upsample = grid, upsample
         self.register_buffer("centres", (torch.arange(grid * upsample) + 0.5) / (grid * upsample) - 0.5, persistent=False)
+        self.register_buffer("depths", torch.linspace(-1, 1, JOINT_DEPTH_BINS), persistent=False)
 
-    def forward(self, tokens: Float[Tensor, "n l c"]) -> tuple[Float[Tensor, "n 21 r r"], Float[Tensor, "n 21 f"]]:
-        """Logits, r = grid * upsample, and each joint's reading: u, v in [-0.5, 0.5], certainty, features."""
-        maps = rearrange(self.linear(tokens), "n (h w) c -> n c h w", h=self.grid)
+    def forward(self, tokens: Float[Tensor, "n l c"]) -> tuple[Float[Tensor, "n 21 r r"], Float[Tensor, "n 21 z"], Float[Tensor, "n 21 f"]]:
+        """Logits over the crop (r = grid * upsample) and over depth, and each joint's reading: u, v, depth, certainty, features."""
+        maps = rearrange(self.map(tokens), "n (h w) c -> n c h w", h=self.grid)
         logits = F.pixel_shuffle(maps, self.upsample).float()
         probability = logits.flatten(-2).softmax(dim=-1)
         grid = probability.view_as(logits)
@@ -132,8 +138,10 @@ class JointHeatmaps(nn.Module):
         # Certainty: entropy below that of a flat map, 0 (flat) to 1 (one bin).
         certainty = 1 + (probability * probability.clamp_min(1e-9).log()).sum(-1) / math.log(probability.shape[-1])
         share = reduce(grid, "n j (h a) (w b) -> n j (h w)", "sum", a=self.upsample, b=self.upsample)
-        features = share.to(tokens.dtype) @ self.under(tokens).to(tokens.dtype)
-        return logits, torch.cat([u[..., None], v[..., None], certainty[..., None], features.float()], dim=-1)
+        read = self.read(share.to(tokens.dtype) @ tokens + self.identity.to(tokens.dtype)).float()
+        depth_logits, features = read[..., :JOINT_DEPTH_BINS], read[..., JOINT_DEPTH_BINS:]
+        depth = (depth_logits.softmax(dim=-1) * self.depths).sum(dim=-1)
+        return logits, depth_logits, torch.cat([torch.stack([u, v, depth, certainty], dim=-1), features], dim=-1)
 
 
-JOINT_READING_DIM = NUM_JOINTS * (3 + JointHeatmaps.FEATURES)
+JOINT_READING_DIM = NUM_JOINTS * (4 + JointHeatmaps.FEATURES)

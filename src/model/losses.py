@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tempohand.batch import ClipBatch, HandPrediction, Term
 from tempohand.geometry import denormalise_pixels, hand_size
-from tempohand.model.heads import DEPTH_RANGE, HEATMAP_SIGMA, UV_RANGE, depth_prior
+from tempohand.model.heads import DEPTH_RANGE, HEATMAP_SIGMA, JOINT_DEPTH_RANGE_MM, UV_RANGE, depth_prior
 from tempohand.skeleton import WRIST
 
 
@@ -34,7 +34,8 @@ def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float
     full roll (L1 learns the orientation faster; for fingers its least is at the median, which is mostly straight, where the square's is at
     the mean of what a finger may be doing); shape: L1 of betas;
     uv, depth: the wrist in the crop and log depth around the prior (under norm_by_hand in true hand sizes); joints: wrist-relative L1, mm;
-    joints2d: reprojection; heatmap: cross-entropy of the joints' heat maps; translation: that of the heat-map translation head;
+    joints2d: reprojection; heatmap, joint_depth: cross-entropy of the joints' heat maps and of their depths relative to the wrist;
+    translation: that of the heat-map translation head;
     velocity, wrist_velocity: L1 of the motion since the previous frame, between clips of the batch that follow each other, mm.
     """
     target = batch.target
@@ -53,11 +54,15 @@ def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float
         "joints2d": Term(l1(prediction.joints2d, target.joints2d).clamp(max=2.0), target.joints2d_mask),
     }
     if "translation_logits" in prediction.terms:
-        value, within = translation_cross_entropy(prediction.terms["translation_logits"], torch.cat([uv, log_depth[..., None]], dim=-1))
+        place = torch.cat([uv / UV_RANGE, log_depth[..., None] / DEPTH_RANGE], dim=-1)
+        value, within = bins_cross_entropy(prediction.terms["translation_logits"], place)
         terms["translation"] = Term(value, within & known_wrist[..., None])
     if "heatmaps" in prediction.terms:
         value, within = heatmap_cross_entropy(prediction.terms["heatmaps"], target.joints2d)
         terms["heatmap"] = Term(value, within & target.joints2d_mask)
+        depth = (relative[1][..., 2] / JOINT_DEPTH_RANGE_MM).detach()
+        value, within = bins_cross_entropy(prediction.terms["joint_depth_logits"], depth)
+        terms["joint_depth"] = Term(value, within & joints_mask)
     follows = batch.previous >= 0
     if follows.any():
         before = batch.previous.clamp_min(0)
@@ -95,12 +100,11 @@ def heatmap_cross_entropy(
     return value, (joints2d.abs() <= 0.5).all(dim=-1)
 
 
-def translation_cross_entropy(
-    logits: Float[Tensor, "b 1 3 n"], place: Float[Tensor, "b 1 3"]
-) -> tuple[Float[Tensor, "b 1 3"], Bool[Tensor, "b 1 3"]]:
-    """Cross-entropy of the translation head's bins against a normalised Gaussian, and which targets its range holds."""
+def bins_cross_entropy(
+    logits: Float[Tensor, "*batch n"], place: Float[Tensor, "*batch"]
+) -> tuple[Float[Tensor, "*batch"], Bool[Tensor, "*batch"]]:
+    """Cross-entropy over n bins from -1 to 1 against a normalised Gaussian around `place`, and which places the bins cover."""
     bins = logits.shape[-1]
-    reach = place.new_tensor([UV_RANGE, UV_RANGE, DEPTH_RANGE])
-    where = (place / reach + 1) / 2 * (bins - 1)
+    where = (place + 1) / 2 * (bins - 1)
     target = F.softmax(-((torch.arange(bins, device=logits.device) - where[..., None]) ** 2) / (2 * HEATMAP_SIGMA**2), dim=-1)
-    return -(target * logits.log_softmax(dim=-1)).sum(dim=-1), (place.abs() <= reach).all(dim=-1, keepdim=True).expand_as(place)
+    return -(target * logits.log_softmax(dim=-1)).sum(dim=-1), place.abs() <= 1

@@ -40,15 +40,15 @@ class SpatialNet(nn.Module):
 
     def forward(
         self, image: Tensor, focal: Float[Tensor, "n 2"], princpt: Float[Tensor, "n 2"]
-    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n 21 r r"] | None]:
-        """The token of each crop [N, 3, S, S] (uint8 RGB), and the heat maps' logits."""
+    ) -> tuple[Float[Tensor, "n d"], tuple[Float[Tensor, "n 21 r r"], Float[Tensor, "n 21 z"]] | None]:
+        """The token of each crop [N, 3, S, S] (uint8 RGB), and the joints' logits over the crop and over depth."""
         features = self.backbone(image)
         features = self.perspective(features, focal, princpt, image.shape[-1])
         token = self.decoder(features)
         if self.heatmaps is None:
             return token, None
-        logits, readings = self.heatmaps(features)
-        return token + self.from_joints(readings.flatten(1)), logits
+        *logits, readings = self.heatmaps(features)
+        return token + self.from_joints(readings.flatten(1)), tuple(logits)
 
 
 class PoseNet(nn.Module):
@@ -107,7 +107,7 @@ class PoseNet(nn.Module):
         """Every frame's token."""
         return self._encode(batch)[0]
 
-    def _encode(self, batch: ClipBatch) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b 21 r r"] | None]:
+    def _encode(self, batch: ClipBatch) -> tuple[Float[Tensor, "b t d"], tuple[Tensor, Tensor] | None]:
         """Tokens, and the last frames' heat maps.
 
         The last frames go through the network by themselves: matrix kernels round differently for other batch sizes, and like this Stage 2
@@ -139,7 +139,7 @@ class PoseNet(nn.Module):
         tokens, heatmaps = self._encode(batch)
         prediction = self.decode(tokens, batch)
         if heatmaps is not None and self.temporal is None:
-            prediction.terms["heatmaps"] = heatmaps[:, None]
+            prediction.terms |= {"heatmaps": heatmaps[0][:, None], "joint_depth_logits": heatmaps[1][:, None]}
         return prediction
 
     def decode(self, tokens: Float[Tensor, "b t d"], batch: ClipBatch) -> HandPrediction:

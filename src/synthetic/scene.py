@@ -47,10 +47,9 @@ class CameraConfig:
     focal_per_width: tuple[float, float]  # focal length over the frame's width
     image_size: int  # edge of the stored square picture, px
     window: float  # edge of the stored window over that of the hand's box
+    still: bool  # whether the window stays where it is for a whole sequence, as a filmed picture does; else it follows the hand
     window_jitter: float  # the window's edge and place vary by this fraction of the box, constant over a sequence
-    border_probability: (
-        float  # of the camera's frame ending where its size says, black beyond; otherwise it is as large as the windows need
-    )
+    border_probability: float  # of the picture ending at the camera's frame, black beyond; else the frame is as large as need be
 
 
 @dataclass(frozen=True)
@@ -142,6 +141,8 @@ def window_track(
     The window moves over the frame, and with it only the intrinsics: the camera space stays that of the frame.
     """
     low, high = joints2d.min(1), joints2d.max(1)
+    if config.still:
+        low[:], high[:] = low.min(0), high.max(0)
     edge = (high - low).max(1, keepdims=True)
     jitter = rng.uniform(-1.0, 1.0, 3) * config.window_jitter
     centre = smooth((low + high) / 2, 3.0) + smooth(edge, 3.0) * jitter[:2]

@@ -41,4 +41,4 @@ def combine(
 
 
 # Terms that exist only under some settings (heat maps by config, motion when a batch holds neighbouring clips).
-OPTIONAL = frozenset({"heatmap", "translation", "velocity", "wrist_velocity"})
+OPTIONAL = frozenset({"heatmap", "joint_depth", "translation", "velocity", "wrist_velocity"})

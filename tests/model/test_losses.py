@@ -3,7 +3,7 @@ import torch
 from tests_support import random_batch, small_network
 
 from tempohand.batch import Term
-from tempohand.model.losses import heatmap_cross_entropy, l1, posenet_terms, translation_cross_entropy, wrist_targets
+from tempohand.model.losses import bins_cross_entropy, heatmap_cross_entropy, l1, posenet_terms, wrist_targets
 from tempohand.model.registry import build_network
 from tempohand.training.objective import combine
 
@@ -100,8 +100,16 @@ def test_heatmap_cross_entropy_is_least_at_the_joint():
     assert not outside[1].any() and outside[0].isfinite().all()
 
 
-def test_translation_targets_out_of_range_are_masked_not_lost():
+def test_targets_out_of_range_are_masked_not_lost():
     logits = torch.zeros(1, 1, 3, 64)
-    value, within = translation_cross_entropy(logits, torch.tensor([[[0.2, 0.0, 5.0]]]))
-    assert not within.any() and value.isfinite().all()
-    torch.testing.assert_close(value, torch.full((1, 1, 3), 64.0).log())
+    value, within = bins_cross_entropy(logits, torch.tensor([[[0.2, 1.01, -5.0]]]))
+    assert within.tolist() == [[[True, False, False]]] and value.isfinite().all()
+    torch.testing.assert_close(value, torch.full((1, 1, 3), 64.0).log())  # the target has all its mass, wherever it lies
+
+
+def test_bins_cross_entropy_is_least_at_its_place():
+    place = torch.linspace(-1, 1, 9)
+    logits = torch.full((9, 33), -9.0)
+    logits[torch.arange(9), ((place + 1) * 16).round().long()] = 3.0
+    right, wrong = bins_cross_entropy(logits, place)[0], bins_cross_entropy(logits.flip(0), place)[0]
+    assert (right[:4] < wrong[:4]).all() and (right[5:] < wrong[5:]).all()
