@@ -94,45 +94,45 @@ def cast_shadow(
 def _expose(face, weights, faces, lit, uv, layer, textures, dark, num_dark, factor, share, background, out):
     """Adds `share` times the mean of every pixel's samples to out; a sample that sees nothing shows the background."""
     height, width, _ = out.shape
-    size = textures.shape[1]
-    part = share / (factor * factor)
+    one = np.float32(1.0)
+    part = share / np.float32(factor * factor)
+    size, wrap = np.float32(textures.shape[1]), textures.shape[1] - 1
+    # The background everywhere, and its share taken back where a sample sees something: most pixels see nothing else.
     for v in range(height):
         for u in range(width):
-            r, g, b, seen = 0.0, 0.0, 0.0, 0
-            for sv in range(v * factor, (v + 1) * factor):
-                for su in range(u * factor, (u + 1) * factor):
-                    f = face[sv, su]
-                    if f < 0:
-                        continue
-                    seen += 1
-                    w1, w2 = weights[sv, su, 0], weights[sv, su, 1]
-                    w0 = np.float32(1.0) - w1 - w2
-                    i0, i1, i2 = faces[f, 0], faces[f, 1], faces[f, 2]
-                    column = int((w0 * uv[i0, 0] + w1 * uv[i1, 0] + w2 * uv[i2, 0]) * size) % size
-                    row = int((w0 * uv[i0, 1] + w1 * uv[i1, 1] + w2 * uv[i2, 1]) * size) % size
-                    k = layer[f]
-                    light = dark[v, u] if f < num_dark else np.float32(1.0)
-                    r += (w0 * lit[i0, 0] + w1 * lit[i1, 0] + w2 * lit[i2, 0]) * textures[k, row, column, 0] * light
-                    g += (w0 * lit[i0, 1] + w1 * lit[i1, 1] + w2 * lit[i2, 1]) * textures[k, row, column, 1] * light
-                    b += (w0 * lit[i0, 2] + w1 * lit[i1, 2] + w2 * lit[i2, 2]) * textures[k, row, column, 2] * light
-            rest = (factor * factor - seen) * part
-            out[v, u, 0] += r * part + rest * background[v, u, 0]
-            out[v, u, 1] += g * part + rest * background[v, u, 1]
-            out[v, u, 2] += b * part + rest * background[v, u, 2]
+            for c in range(3):
+                out[v, u, c] += share * background[v, u, c]
+    for sv in range(height * factor):
+        v = sv // factor
+        for su in range(width * factor):
+            f = face[sv, su]
+            if f < 0:
+                continue
+            u = su // factor
+            w1, w2 = weights[sv, su, 0], weights[sv, su, 1]
+            w0 = one - w1 - w2
+            i0, i1, i2 = faces[f, 0], faces[f, 1], faces[f, 2]
+            column = int((w0 * uv[i0, 0] + w1 * uv[i1, 0] + w2 * uv[i2, 0]) * size) & wrap
+            row = int((w0 * uv[i0, 1] + w1 * uv[i1, 1] + w2 * uv[i2, 1]) * size) & wrap
+            k = layer[f]
+            light = dark[v, u] if f < num_dark else one
+            r = (w0 * lit[i0, 0] + w1 * lit[i1, 0] + w2 * lit[i2, 0]) * textures[k, row, column, 0] * light
+            g = (w0 * lit[i0, 1] + w1 * lit[i1, 1] + w2 * lit[i2, 1]) * textures[k, row, column, 1] * light
+            b = (w0 * lit[i0, 2] + w1 * lit[i1, 2] + w2 * lit[i2, 2]) * textures[k, row, column, 2] * light
+            out[v, u, 0] += part * (r - background[v, u, 0])
+            out[v, u, 1] += part * (g - background[v, u, 1])
+            out[v, u, 2] += part * (b - background[v, u, 2])
 
 
 def crevices(buffers: Buffers, factor: int, radius: float, strength: float) -> Float[ndarray, "h w"]:
     """Darkening 0..1 of what lies deeper than its surroundings, between fingers and behind things (depth darkening: Luft, Colditz and
     Deussen, "Image Enhancement by Unsharp Masking the Depth Buffer", 2006). radius in pixels; strength per mm, 1 at none."""
-    inv_depth = buffers.inv_depth
-    height, width = (extent // factor for extent in inv_depth.shape)
+    inv_depth = buffers.inv_depth[factor // 2 :: factor, factor // 2 :: factor]
     seen = (inv_depth > 0).astype(np.float32)
-    depth = np.where(seen > 0, 1 / np.maximum(inv_depth, 1e-9), 0)
-    if factor > 1:
-        seen, depth = (cv2.resize(x, (width, height), interpolation=cv2.INTER_AREA) for x in (seen, depth))
+    depth = seen / np.maximum(inv_depth, 1e-9)
     edge = 2 * int(radius) + 1
     near = cv2.blur(depth, (edge, edge)) / np.maximum(cv2.blur(seen, (edge, edge)), 1e-4)
-    behind = np.maximum(depth / np.maximum(seen, 1e-4) - near, 0) * (seen > 0)
+    behind = np.maximum(depth - near, 0) * seen
     return np.exp(-strength * np.minimum(behind, 40.0)).astype(np.float32)
 
 
@@ -140,8 +140,8 @@ def expose(buffers: Buffers, faces, lit, uv, layer, textures, *, dark, num_dark:
     """Adds a picture of the rasterised scene to `out` [H, W, 3] (linear light), `share` of the whole exposure.
 
     buffers: factor x factor samples a pixel. faces [F, 3]; lit [V, 3]; uv [V, 2] (texture coordinates); layer [F]: the texture of each face;
-    textures [L, S, S, 3] (factors on the lit colour); dark [H, W] from `crevices`, for the first num_dark faces; background [H, W, 3]
-    linear.
+    textures [L, S, S, 3] (factors on the lit colour, S a power of two); dark [H, W] from `crevices`, for the first num_dark faces;
+    background [H, W, 3] linear.
     """
     _expose(buffers.face, buffers.weights, faces, lit, uv, layer, textures, dark, num_dark, factor, np.float32(share), background, out)
 

@@ -15,7 +15,7 @@ from tempohand.synthetic.skin import TONES, to_linear
 from tempohand.synthetic.texture import noise, pattern
 
 KINDS = ("box", "cylinder", "bottle", "ball", "lump", "sheet", "hand")
-TEXTURE_SIZE = 96
+TEXTURE_SIZE = 128
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from tempohand.synthetic.texture import background, noise, pattern, photo_backgr
 
 LINEAR = to_linear(np.arange(256) / 255).astype(np.float32)
 SUPERSAMPLES = 2  # per pixel edge, for a still frame; a moving one is sampled over time instead
-SHARP_PX = 0.8  # a frame in which nothing of the hand moves further while the shutter is open counts as still
+SHARP_PX = 1.0  # a frame in which nothing of the hand moves further while the shutter is open counts as still
 
 
 @dataclass(frozen=True)
@@ -236,9 +236,7 @@ class Shot:
         hand = inside[: m.arm_vertices // 7]
         if travel[: len(hand)][hand].max(initial=0.0) < SHARP_PX and travel[inside].max(initial=0.0) < 2 * SHARP_PX:
             return [0.0], SUPERSAMPLES
-        count = 3 if travel[inside].max() < 4.0 else 5
-        if travel[inside].max() > 12.0:
-            count = 9
+        count = int(np.digitize(travel[inside].max(), (6.0, 16.0))) * 2 + 3
         return list(self.film.shutter * (np.arange(count) - count // 2) / count), 1
 
     def camera_moves(self, frame: int) -> bool:

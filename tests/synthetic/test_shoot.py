@@ -36,7 +36,7 @@ def plate(scene, left, depth):
     x = (left - scene.princpt[1, 0]) / scene.focal[1, 0] * depth + 1000.0
     frames = len(scene.joints)
     place = np.tile([x, 0.0, depth + 1.5], (frames, 1))
-    return Track(mesh, np.tile(np.eye(3), (frames, 1, 1)), place, np.full((96, 96, 3), 0.3, np.float32), 0.0)
+    return Track(mesh, np.tile(np.eye(3), (frames, 1, 1)), place, np.full((128, 128, 3), 0.3, np.float32), 0.0)
 
 
 def hand_samples(shot, frame, factor):
@@ -50,9 +50,10 @@ def hand_samples(shot, frame, factor):
 @pytest.mark.parametrize("still", [True, False])
 def test_hidden_is_exact_for_a_plate_over_half_the_picture(build, still):
     shutter = "film.shutter=[0.0001,0.0001]" if still else "film.shutter=[1.0,1.0]"
+    fast = "motion.move_seconds=[0.2,0.3]", "motion.hold_seconds=[0,0]", "motion.reach_step=300"
     border = 25.3
     for seed in range(3):
-        shot = build(seed, *ALONE, shutter, things=lambda scene: [plate(scene, border, 150.0)])
+        shot = build(seed, *ALONE, *fast, shutter, things=lambda scene: [plate(scene, border, 150.0)])
         moments, factor = shot.moments(1)
         assert (factor == 2) == still and 0.0 in moments
         alone = hand_samples(shot, 1, factor).face >= 0
