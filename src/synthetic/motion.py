@@ -29,6 +29,7 @@ class MotionConfig:
     """How much moves. Ranges are (least, greatest)."""
 
     view: str  # "facing": palm or back toward the camera, fingers up; "any": every orientation
+    palm_probability: float  # of the palm, not the back, facing the camera, in the view "facing"
     yaw_pitch_roll: tuple[float, float, float]  # degrees by which the hand turns away from that, at most
     distance: tuple[float, float]  # mm from the camera to the hand
     turn_step: float  # degrees a move turns the hand, one sigma an axis
@@ -134,7 +135,7 @@ def finger_motion(
 def wrist_rotation(rng: np.random.Generator, times: Float[ndarray, "t"], config: MotionConfig) -> Float[ndarray, "t 3 3"]:
     """The hand's orientation in the world over time: roll, pitch and yaw away from a base orientation, each within its limit."""
     if config.view == "facing":
-        base = PALM_TO_CAMERA if rng.random() < 0.5 else BACK_TO_CAMERA
+        base = PALM_TO_CAMERA if rng.random() < config.palm_probability else BACK_TO_CAMERA
     elif config.view == "any":
         quaternion = rng.normal(size=4)
         base = roma.unitquat_to_rotmat(torch.from_numpy(quaternion / np.linalg.norm(quaternion))).numpy()
