@@ -93,7 +93,8 @@ class PoseNet(nn.Module):
 
     def set_step(self, step: int, dropout_start: int) -> None:
         """Dropout is off before optimizer step `dropout_start`: on from the start it makes a pretrained backbone overfit early."""
-        for module in self.modules():
+        learning = self if self.temporal is None else self.temporal
+        for module in learning.modules():
             if isinstance(module, nn.Dropout):
                 module.train(self.training and step >= dropout_start)
 

@@ -172,6 +172,14 @@ def test_dropout_waits_for_its_step():
         assert any(module.training and module.p == 0.5 for module in dropouts) == active
 
 
+def test_dropout_of_a_frozen_network_stays_off():
+    settings = small_network(2)
+    settings["spatial"]["decoder"]["dropout"] = 0.5
+    net = build_network(settings).train()
+    net.set_step(10, dropout_start=0)
+    assert not any(module.training for module in net.spatial.modules())
+
+
 def test_checkpoints_hold_no_hand_tables_and_come_back(tmp_path):
     net, batch = nudge(network(2)).eval(), random_batch(2, 7)
     assert not [name for name in net.state_dict() if "hand" in name]
