@@ -52,8 +52,7 @@ def camera_rotation_homography(
     rotation: Float[Tensor, "*#batch 3 3"], focal: Float[Tensor, "*#batch 2"], princpt: Float[Tensor, "*#batch 2"]
 ) -> Float[Tensor, "*#batch 3 3"]:
     """Pixel homography K R K^-1 of a camera turned so that its new coordinates are X' = R X (Hartley & Zisserman, section 8.4)."""
-    matrix = camera_matrix(focal, princpt)
-    return matrix @ rotation @ torch.linalg.inv(matrix)
+    return camera_matrix(focal, princpt) @ rotation @ camera_matrix(1 / focal, -princpt / focal)
 
 
 def apply_homography(matrix: Float[Tensor, "*#batch 3 3"], uv: Float[Tensor, "*#batch n 2"]) -> Float[Tensor, "*#batch n 2"]:
