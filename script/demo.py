@@ -27,7 +27,7 @@ from tempohand.inference.source import Frame
 ROOT = Path("outputs/demo")
 DATA, FILM = Path("data/demo"), Path("data/film")
 STAGE1, STAGE2 = ROOT / "stage1", ROOT / "stage2"
-BATCH = {1: 48, 2: 32}  # clips per optimizer step of each stage, over all processes
+BATCH = {1: 48, 2: 48}  # clips per optimizer step of each stage, over all processes
 # One process per core, one thread each: faster on few cores than one process with several threads.
 PROCESSES = 1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1)
 

@@ -136,7 +136,15 @@ def main(config: DictConfig) -> None:
         return scores
 
     def checkpoint_config(scores: dict) -> dict:
-        return {"network": network_settings, "stage": 1 if num_frame == 1 else 2, "step": step, "name": config.name, "scores": scores}
+        view = {"size": network_settings["size"], "expansion": network_settings["expansion"]}
+        return {
+            "network": network_settings,
+            "view": view,
+            "stage": 1 if num_frame == 1 else 2,
+            "step": step,
+            "name": config.name,
+            "scores": scores,
+        }
 
     def save(scores: dict) -> None:
         if not accelerator.is_main_process:

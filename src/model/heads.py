@@ -80,10 +80,13 @@ class Heads(nn.Module):
             raise ValueError(f"heads.translation: '{translation}' is none of {sorted(kinds)}")
         self.translation = kinds[translation]()
 
-    def forward(self, token: Float[Tensor, "*batch d"]) -> HandParameters:
-        """Hand parameters of each token; float32 from the linear layers on."""
+    def forward(self, token: Float[Tensor, "*batch d"], correction: Float[Tensor, "*batch c"] | None = None) -> HandParameters:
+        """Hand parameters of each token, float32 from the linear layers on; `correction` is added to them (6D, shape, uv, log depth)."""
         columns, shape = self.pose(token).float(), self.shape(token).float()
         uv, log_depth, extra = self.translation(token)
+        if correction is not None:
+            parts = correction.split([columns.shape[-1], shape.shape[-1], 2, 1], dim=-1)
+            columns, shape, uv, log_depth = columns + parts[0], shape + parts[1], uv + parts[2], log_depth + parts[3][..., 0]
         rotation = rotation_6d_to_matrix(rearrange(columns, "... (joint c) -> ... joint c", c=6))
         return HandParameters(rotation, columns, shape, uv, log_depth, extra)
 

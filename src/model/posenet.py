@@ -146,11 +146,10 @@ class PoseNet(nn.Module):
     def decode(self, tokens: Float[Tensor, "b t d"], batch: ClipBatch) -> HandPrediction:
         """From the frames' tokens to the last frame's hand; of the batch it takes the cameras, times, masks and the crop size."""
         focal, princpt = batch.focal[:, -1:].float(), batch.princpt[:, -1:].float()
-        if self.temporal is None:
-            token = tokens[:, -1:]
-        else:
-            token = self.temporal(tokens, self._readings(tokens, batch), batch.time, batch.frame_mask)
-        parameters = self.spatial.heads(token)
+        token, correction = tokens[:, -1:], None
+        if self.temporal is not None:
+            token, correction = self.temporal(tokens, self._readings(tokens, batch), batch.time, batch.frame_mask)
+        parameters = self.spatial.heads(token, correction)
         with torch.autocast(tokens.device.type, enabled=False):
             return self._assemble(parameters, focal, princpt)
 

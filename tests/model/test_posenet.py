@@ -73,8 +73,9 @@ def test_the_stage_1_network_inside_stage_2_is_stage_1():
     assert inner.num_frame == 1 and net.num_frame == 7 and net.temporal is not None
     with torch.no_grad():
         assert not torch.equal(inner(batch.last_frame()).joints, net(batch).joints)
-        net.temporal.out.weight.zero_()
-        net.temporal.out.bias.zero_()
+        for layer in (net.temporal.out, net.temporal.correct):
+            layer.weight.zero_()
+            layer.bias.zero_()
         torch.testing.assert_close(inner(batch.last_frame()).joints, net(batch).joints, atol=1e-4, rtol=0)
 
 
