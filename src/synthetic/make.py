@@ -94,6 +94,15 @@ def film_sequence(config: SyntheticConfig, split: str, index: int):
     yield from shot.rows(f"synthetic-{split}-{index:06d}")
 
 
+def _process_context() -> multiprocessing.context.BaseContext:
+    """Processes that are forked from a clean server, not from this process: a fork of threads' owner (torch's, say) waits for them forever."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 def _start_process() -> None:
     # One thread a process: the processes are the parallelism, and sums do not depend on the number of cores.
     torch.set_num_threads(1)
@@ -137,10 +146,8 @@ def make_table(config: SyntheticConfig, out: str | Path, *, processes: int | Non
     todo = [job for job in jobs if not job[2].exists()]
     started, made = time.perf_counter(), 0
     total = sum(len(part) * config.frames[split] for split, part, _ in todo)
-    # Fork: a process starts in no time and shares what is loaded. Nothing here has started a thread pool that a child would miss.
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
     workers = min(processes, max(len(todo), 1))
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(method), initializer=_start_process) as pool:
+    with ProcessPoolExecutor(workers, mp_context=_process_context(), initializer=_start_process) as pool:
         futures = [pool.submit(_write, config, *job) for job in todo]
         try:
             with tqdm(total=total, unit="frame", desc="filming", disable=not todo) as progress:
