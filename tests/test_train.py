@@ -82,7 +82,10 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(stage1, table_root, tmp_pat
 
 
 def test_stage_2_inherits_and_trains_on_two_processes(stage1, table_root, tmp_path):
-    settings = [s for s in SMALL if not s.startswith("network.spatial")] + ["network.temporal={width: 32, layers: 1, heads: 2}"]
+    settings = [s for s in SMALL if not s.startswith("network.spatial")] + [
+        "network.temporal={width: 32, layers: 1, heads: 2}",
+        "sampling.consecutive=2",
+    ]
     result = train(
         "stage2-tiny",
         *settings,
