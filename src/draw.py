@@ -1,6 +1,4 @@
-"""Skeletons, boxes and captions on pictures: RGB uint8, drawn in place, anti-aliased, pixel centres at integers."""
-
-import itertools
+"""Skeletons on pictures: RGB uint8, drawn in place, anti-aliased, pixel centres at integers."""
 
 import cv2
 import numpy as np
@@ -61,26 +59,4 @@ def draw_skeleton(
         cv2.line(picture, _fixed(joints[parent]), _fixed(joints[child]), colours[child], line, cv2.LINE_AA, _SHIFT)
     for joint in np.flatnonzero(shown):
         cv2.circle(picture, _fixed(joints[joint]), radius, colours[joint], -1, cv2.LINE_AA, _SHIFT)
-    return picture
-
-
-def draw_box(
-    picture: UInt8[ndarray, "h w 3"], box: Float[ndarray, "4"], colour: RGB = (255, 255, 255), thickness: int = 1
-) -> UInt8[ndarray, "h w 3"]:
-    """Draws an xyxy box (px) into `picture` and returns it."""
-    low, high = np.asarray(box, np.float64).clip(-_FARTHEST_PX, _FARTHEST_PX).reshape(2, 2)
-    cv2.rectangle(picture, _fixed(low), _fixed(high), colour, thickness, cv2.LINE_AA, _SHIFT)
-    return picture
-
-
-def draw_caption(
-    picture: UInt8[ndarray, "h w 3"], text: str, corner: tuple[int, int] = (4, 4), colour: RGB = (255, 255, 255), scale: float = 0.45
-) -> UInt8[ndarray, "h w 3"]:
-    """Writes one line of text (ASCII), its upper left at `corner` (x, y), outlined so that it reads on any ground; returns `picture`."""
-    font = cv2.FONT_HERSHEY_SIMPLEX
-    (_, height), _ = cv2.getTextSize(text, font, scale, 1)
-    x, y = corner[0], corner[1] + height
-    for dx, dy in itertools.product((-1, 0, 1), repeat=2):  # a bolder weight would also advance further, and no longer fit the text
-        cv2.putText(picture, text, (x + dx, y + dy), font, scale, OUTLINE, 1, cv2.LINE_AA)
-    cv2.putText(picture, text, (x, y), font, scale, colour, 1, cv2.LINE_AA)
     return picture

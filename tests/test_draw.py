@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tempohand.draw import draw_box, draw_caption, draw_skeleton, finger_colours
+from tempohand.draw import draw_skeleton, finger_colours
 from tempohand.skeleton import BONES
 
 
@@ -54,11 +54,3 @@ def test_joints_without_a_place_are_left_out(joints):
 def test_a_view_that_cannot_be_drawn_into_is_refused(joints):
     with pytest.raises(ValueError, match="contiguous"):
         draw_skeleton(blank()[:, ::-1], joints)
-
-
-def test_box_and_caption():
-    picture = draw_box(blank(), np.array([10.0, 20.0, 50.0, 60.0]), (255, 0, 0))
-    assert np.abs(picture[20, 30].astype(int) - (255, 0, 0)).max() < 30  # anti-aliased
-    assert tuple(picture[40, 30]) == (127, 127, 127)
-    picture = draw_caption(blank(), "12 mm")
-    assert (picture[:20] == 255).all(axis=-1).any() and (picture[40:] == 127).all()
