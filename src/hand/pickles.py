@@ -1,0 +1,230 @@
+"""The official hand model files, read without running them.
+
+MANO_RIGHT.pkl and MANO_LEFT.pkl are Python 2 pickles of chumpy arrays and scipy matrices. A pickle is a program: it names functions and calls
+them. Here nothing that a file names is ever looked up, imported or called. Its instructions are followed as far as they describe data; where it
+would call something, what stays is a `Record` of the name, the arguments and the state; and arrays are made from the records' plain bytes.
+A name that a hand model has no use for is refused on sight, and so is an instruction outside the short list below.
+"""
+
+import codecs
+import io
+import pickletools
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+# Every name that hand model files use: numpy 1's and 2's arrays, scipy's compressed matrices at their old and new places, chumpy's classes,
+# and what Python 2 and 3 write for sets, for bytes and for objects in the old protocols.
+_KNOWN = re.compile(
+    r"numpy\.(ndarray|dtype|_?core\.multiarray\.(_reconstruct|scalar)|_?core\.numeric\._frombuffer)"
+    r"|scipy\.sparse(\._?cs[cr])?\.cs[cr]_(matrix|array)"
+    r"|chumpy\.(ch|ch_ops|reordering|linalg|logic|utils)\.\w+"
+    r"|(__builtin__|builtins)\.(object|set|frozenset|bytes)|copy_?reg\._reconstructor|_codecs\.encode"
+)
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_VALUES = re.compile(
+    "(BIN)?(INT|FLOAT|STRING)|BININT[12]|LONG[14]?|SHORT_BINSTRING|UNICODE|(SHORT_)?BIN(UNICODE|BYTES)|BIN(UNICODE|BYTES)8|BYTEARRAY8"
+)
+MAX_SPARSE_ENTRIES = 10_000_000
+
+
+@dataclass
+class Record:
+    """What a pickle would make by calling `name` with `arguments` and then giving it `state`. Without arguments: the bare name."""
+
+    name: str
+    arguments: tuple | None = None
+    state: object = None
+
+
+def read_pickle(path: Path, keys: Collection[str]) -> dict[str, np.ndarray]:
+    """The arrays of a pickled dict under `keys`, those of them that are there; chumpy arrays evaluated, sparse matrices dense.
+
+    Raises ValueError for a damaged file, for a name or an instruction that a hand model does not need (named, and nothing has run), for something
+    else than a dict, and for a key whose value is no array of numbers.
+    """
+    try:
+        content = read_records(path.read_bytes())
+    except Exception as error:  # a damaged or hostile file may break its reader anywhere
+        raise ValueError(f"{path}: not a readable hand model: {error or type(error).__name__}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a hand model: holds {_kind(content)} where a dict of tables is expected")
+    arrays = {}
+    for key in keys:
+        if key in content:
+            try:
+                arrays[key] = _table(content[key])
+            except Exception as error:  # as above
+                raise ValueError(
+                    f"{path}: table {key!r} cannot be read as an array of numbers ({error or type(error).__name__})"
+                ) from error
+    return arrays
+
+
+def read_records(data: bytes) -> object:
+    """What a pickle describes: dicts, lists (sets too), tuples, numbers, text, bytes, and `Record`s for everything else.
+
+    Raises ValueError for names and instructions outside the lists above; any exception for a damaged pickle.
+    """
+    stack, outer, memo = [], [], {}
+    for instruction, argument in _instructions(data):
+        match instruction:
+            case "PROTO" | "FRAME" | "STOP":
+                pass
+            case "MARK":
+                outer.append(stack)
+                stack = []
+            case "PUT" | "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
+                memo[len(memo) if argument is None else argument] = stack[-1]
+            case "GET" | "BINGET" | "LONG_BINGET":
+                stack.append(memo[argument])
+            case "EMPTY_LIST" | "EMPTY_SET":
+                stack.append([])
+            case "EMPTY_DICT":
+                stack.append({})
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                count = int(instruction[-1])
+                stack[-count:] = [tuple(stack[-count:])]
+            case "TUPLE" | "LIST" | "FROZENSET" | "DICT" | "APPENDS" | "ADDITEMS" | "SETITEMS" | "INST" | "OBJ":
+                items, stack = stack, outer.pop()
+                match instruction:
+                    case "TUPLE":
+                        stack.append(tuple(items))
+                    case "LIST" | "FROZENSET":
+                        stack.append(items)
+                    case "DICT":
+                        stack.append(_filled({}, items))
+                    case "SETITEMS":
+                        _filled(stack[-1], items)
+                    case "INST":
+                        stack.append(_called(_named(argument), tuple(items)))
+                    case "OBJ":
+                        stack.append(_called(items[0], tuple(items[1:])))
+                    case _:
+                        stack[-1].extend(items)
+            case "APPEND":
+                item = stack.pop()
+                stack[-1].append(item)
+            case "SETITEM":
+                value, key = stack.pop(), stack.pop()
+                _filled(stack[-1], [key, value])
+            case "GLOBAL":
+                stack.append(_named(argument))
+            case "STACK_GLOBAL":
+                name, module = stack.pop(), stack.pop()
+                stack.append(_named(f"{module} {name}" if isinstance(module, str) and isinstance(name, str) else "no text"))
+            case "REDUCE" | "NEWOBJ":
+                arguments, function = stack.pop(), stack.pop()
+                stack.append(_called(function, arguments))
+            case "BUILD":
+                state = stack.pop()
+                if not (isinstance(stack[-1], Record) and stack[-1].arguments is not None):
+                    raise ValueError(f"gives a state to {_kind(stack[-1])}; it is refused")
+                stack[-1].state = state
+            case _ if instruction in _CONSTANTS:
+                stack.append(_CONSTANTS[instruction])
+            case _ if _VALUES.fullmatch(instruction):
+                stack.append(argument)
+            case _:
+                raise ValueError(f"uses the pickle instruction {instruction}, which a hand model does not need; it is refused")
+    return stack.pop()
+
+
+def _instructions(data: bytes) -> Iterator[tuple[str, object]]:
+    """A pickle's instructions, each with its argument; as pickletools.genops, which takes no bytes beyond ASCII in Python 2's quoted strings."""
+    file, name = io.BytesIO(data), ""
+    while name != "STOP":
+        opcode = pickletools.code2op.get(file.read(1).decode("latin1"))
+        if opcode is None:
+            raise ValueError("not a pickle, or cut off")
+        name = opcode.name
+        if name == "STRING":
+            yield name, codecs.escape_decode(file.readline().rstrip(b"\n")[1:-1])[0].decode("latin1")
+        else:
+            yield name, opcode.arg.reader(file) if opcode.arg else None
+
+
+def _named(module_and_name: str) -> Record:
+    name = module_and_name.replace(" ", ".")
+    if not _KNOWN.fullmatch(name):
+        raise ValueError(f"asks for {name[:100]!r}, which a hand model does not need; it is refused")
+    return Record(name)
+
+
+def _called(function: object, arguments: object) -> Record:
+    if not (isinstance(function, Record) and function.arguments is None and isinstance(arguments, tuple)):
+        raise ValueError(f"calls {_kind(function)}; it is refused")
+    if function.name.endswith("._reconstructor"):  # Python 2 in the old protocols: (class, its base, the base's state)
+        return _called(arguments[0], ())
+    return Record(function.name, arguments)
+
+
+def _filled(target: dict, items: list) -> dict:
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        if not isinstance(key, str | bytes | int):  # a tuple of tuples of tuples could take for ever to hash
+            raise ValueError(f"has {_kind(key)} for a key; it is refused")
+        target[key] = value
+    return target
+
+
+def _kind(value: object) -> str:
+    return value.name if isinstance(value, Record) else f"a {type(value).__name__}"
+
+
+def _table(value: object) -> np.ndarray:
+    """A numpy array, a chumpy array or a scipy matrix as an array of numbers."""
+    if not isinstance(value, Record) or value.arguments is None:
+        raise ValueError(f"it is {_kind(value)}")
+    kind = value.name.rpartition(".")[2]
+    if value.name.startswith("scipy."):
+        return _dense(value.state, rows=kind.startswith("csr"))
+    if value.name == "chumpy.reordering.Select":  # chosen entries of another array
+        chosen = _table(value.state["a"]).ravel()[_numbers(value.state["idxs"]).ravel()]
+        return chosen.reshape(value.state.get("preferred_shape", -1))
+    if value.name.startswith("chumpy."):
+        return _table(value.state["x"])
+    return _numbers(value)
+
+
+def _numbers(value: object) -> np.ndarray:
+    """A numpy array, from its bytes: as large as they are, whatever the file claims."""
+    kind = value.name.rpartition(".")[2] if isinstance(value, Record) else ""
+    if kind == "_reconstruct":
+        *_, shape, dtype, fortran, content = value.state
+        return np.frombuffer(_bytes(content), _dtype(dtype)).reshape(shape, order="F" if fortran else "C")
+    if kind == "_frombuffer":
+        content, dtype, shape, order, *axes = value.arguments
+        array = np.frombuffer(_bytes(content), _dtype(dtype))
+        return array.reshape(shape).transpose(*axes) if order == "K" else array.reshape(shape, order=order)
+    raise ValueError(f"it is {_kind(value)}")
+
+
+def _dtype(value: Record) -> np.dtype:
+    code, order = value.arguments[0].lstrip("<>|="), value.state[1] if value.state else "="
+    if not re.fullmatch("f[248]|[iu][1248]", code) or order not in ("<", ">", "|", "="):
+        raise ValueError(f"it holds {code[:20]!r}")
+    return np.dtype(order + code)
+
+
+def _bytes(value: object) -> bytes:
+    """Bytes as they are, as Python 2's text, or as Python 3 writes them in the old protocols."""
+    if isinstance(value, Record):
+        value = value.arguments[0] if value.arguments else b""
+    return value.encode("latin1") if isinstance(value, str) else bytes(memoryview(value))
+
+
+def _dense(state: dict, *, rows: bool) -> np.ndarray:
+    """scipy's csc_matrix (the columns' entries one after another) or csr_matrix (the rows')."""
+    shape = tuple(int(size) for size in (state["_shape"] if "_shape" in state else state["shape"]))
+    if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > MAX_SPARSE_ENTRIES:
+        raise ValueError(f"it is a sparse matrix of shape {list(shape)}")
+    pointers, indices, entries = (_numbers(state[key]) for key in ("indptr", "indices", "data"))
+    if pointers[-1] - pointers[0] != len(indices) or indices.min(initial=0) < 0:
+        raise ValueError("it is a damaged sparse matrix")
+    major = np.repeat(np.arange(len(pointers) - 1), np.diff(pointers))
+    dense = np.zeros(shape)
+    np.add.at(dense, (major, indices) if rows else (indices, major), entries)
+    return dense
