@@ -42,6 +42,15 @@ def follow(timeline: Timeline, keys: Float[ndarray, "n ..."], times: Float[ndarr
     return keys[0] + np.tensordot(minimum_jerk(phase), np.diff(keys, axis=0), axes=1)
 
 
+def parabola(values: Float[ndarray, "3 ..."], times: Float[ndarray, "3"], time: float) -> Float[ndarray, "..."]:
+    """The value at `time` of the parabola through three values at rising times (Lagrange's)."""
+    before, here, after = values
+    a, b, t = times[1] - times[0], times[2] - times[1], time - times[1]
+    # As the central and second differences' weights: with even steps of 1 they are exactly t and t^2.
+    slope, bend = t * (t * (a - b) + (a * a + b * b)) / (a * b * (a + b)), t * (t * (a + b) + (a * a - b * b)) / (a * b * (a + b))
+    return here + slope * (after - before) / 2 + bend * (after - 2 * here + before) / 2
+
+
 def random_walk(rng: np.random.Generator, count: int, limit, step) -> Float[ndarray, "count d"]:
     """Keys [count, d] within +-limit [d]: the first uniform, each later one a normal step (sigma `step` [d]) on, reflected at the limits."""
     limit, step = np.asarray(limit, float), np.asarray(step, float)

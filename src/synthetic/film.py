@@ -18,11 +18,15 @@ class FilmConfig:
     """The camera's traces. Ranges are (least, greatest)."""
 
     exposure_stops: tuple[float, float]  # around a fair exposure
-    low_light_probability: float  # 2 to 4 stops less light, made up for by gain: noise
+    low_light_probability: float  # of too little light for a short exposure: darker, noisier, and blurred where something moves
+    low_light_stops: tuple[float, float]  # that the exposure then lacks
+    low_light_noise: tuple[float, float]  # times the noise
+    low_light_shutter: float  # times the time that the shutter is open, up to the whole frame time
     colour_cast: float  # one sigma of the log gain of red and of blue
     noise: tuple[float, float]  # standard deviation of the noise at mid grey, in 8-bit steps
     defocus: tuple[float, float]  # sigma of a Gaussian, stored pixels
     shutter: tuple[float, float]  # open fraction of the frame time: motion blur
+    blur_steps: tuple[float, ...]  # px that something moves meanwhile, rising: at each, two more moments than three are averaged
     jpeg_quality: tuple[int, int]
 
 
@@ -166,12 +170,14 @@ class Film:
 
     def __init__(self, rng: np.random.Generator, config: FilmConfig):
         self.shutter = rng.uniform(*config.shutter)
+        self.blur_steps = config.blur_steps
         self.defocus = rng.uniform(*config.defocus) * rng.random()
         stops = rng.uniform(*config.exposure_stops)
         noise = np.exp(rng.uniform(*np.log(config.noise)))
         if rng.random() < config.low_light_probability:
-            stops -= rng.uniform(0.3, 1.5)
-            noise *= rng.uniform(1.5, 3.0)
+            stops -= rng.uniform(*config.low_light_stops)
+            noise *= rng.uniform(*config.low_light_noise)
+            self.shutter = min(self.shutter * config.low_light_shutter, 1.0)
         cast = rng.normal(0.0, config.colour_cast, 2)
         self.gain = (2.0**stops * np.exp([cast[0], 0.0, cast[1]])).astype(np.float32)
         # Noise at mid grey (0.21 linear) in 8-bit steps; the slope of the sRGB curve there is about 0.94.

@@ -44,12 +44,16 @@ class Track(NamedTuple):
         """Vertices in camera space over time."""
         return np.einsum("trc,vc->tvr", self.rotation, self.mesh.vertices) + self.position[:, None]
 
+    def during(self, frames: slice) -> "Track":
+        """The thing in some frames only."""
+        return self._replace(rotation=self.rotation[frames], position=self.position[frames])
+
     def normals(self, frame: int) -> Float[ndarray, "v 3"]:
         """Unit normals at one frame."""
         return self.mesh.normals @ self.rotation[frame].T
 
 
-def _thing(rng: np.random.Generator, kind: str, half: float) -> Mesh:
+def make_thing(rng: np.random.Generator, kind: str, half: float) -> Mesh:
     """A mesh of about `half` mm half extent."""
     if kind == "box":
         return box(2 * half * rng.uniform(0.45, 1.0, 3))
@@ -65,7 +69,8 @@ def _thing(rng: np.random.Generator, kind: str, half: float) -> Mesh:
     return sheet(*(2 * half * rng.uniform(0.7, 1.2, 2)), rng.uniform(-0.15, 0.15))
 
 
-def _surface(rng: np.random.Generator, kind: str) -> Float[ndarray, "s s 3"]:
+def surface(rng: np.random.Generator, kind: str) -> Float[ndarray, "s s 3"]:
+    """A texture for a thing of a kind, linear RGB."""
     if kind == "hand" and rng.random() < 0.85:  # the rest wear gloves
         tone = TONES[rng.integers(len(TONES))] * rng.uniform(0.9, 1.05)
         skin = np.clip(tone * (1 + 0.02 * noise(rng, TEXTURE_SIZE, 1)[..., None]), 0, 1)
@@ -75,6 +80,7 @@ def _surface(rng: np.random.Generator, kind: str) -> Float[ndarray, "s s 3"]:
 
 def passing(
     rng: np.random.Generator,
+    frames: Float[ndarray, "t"],
     rays: Float[ndarray, "t 2"],
     half: Float[ndarray, "t"],
     near: float,
@@ -83,10 +89,10 @@ def passing(
 ) -> Track:
     """A thing that comes into the line of sight, covers the hand or a part of it, and leaves, each over some frames.
 
-    rays: centre of the hand over time as (x / z, y / z); half: half its extent in the same unit; near: the hand's least depth, mm.
+    frames: moments in frame times; rays: centre of the hand over time as (x / z, y / z); half: half its extent in the same unit; near: the
+    hand's least depth, mm.
     other_hand: makes a second hand, its fingers about its origin and its arm along +y.
     """
-    frames = np.arange(len(rays), dtype=float)
     kind = str(rng.choice(KINDS))
     depth = near * rng.uniform(*config.depth)
     enter, leave = (rng.uniform(*config.enter_frames) for _ in range(2))
@@ -95,7 +101,7 @@ def passing(
     at = int(np.clip(begin + enter + cover / 2, 0, len(frames) - 1))
     extent = half[at]
     size = extent * rng.uniform(*config.size)
-    mesh = other_hand(rng) if kind == "hand" else _thing(rng, kind, size * depth)
+    mesh = other_hand(rng) if kind == "hand" else make_thing(rng, kind, size * depth)
     # It heads for a place on the hand and does not follow the hand fully.
     target = rays[at] + rng.uniform(0.0, 1.0) * (rays - rays[at]) + rng.uniform(-0.35, 0.35, 2) * extent
     way = rng.uniform(0, 2 * np.pi)
@@ -106,27 +112,28 @@ def passing(
     rays = target + come + go
     # Another hand reaches in from where it comes; other things stand or lie as they like.
     if kind == "hand":
-        start = _rotation_of_y_to(np.array([np.cos(way), np.sin(way), rng.uniform(-0.3, 0.1)]))
+        start = rotation_of_y_to(np.array([np.cos(way), np.sin(way), rng.uniform(-0.3, 0.1)]))
         start = start @ rotations_of(np.array([0.0, rng.uniform(-3.0, 3.0), 0.0]))
     else:
         tilt = rng.uniform(-0.5, 0.5, 3) if rng.random() < 0.6 else rng.uniform(-3, 3, 3)
         start = rotations_of(tilt)
     turn = rotations_of(frames[:, None] * rng.normal(0, 0.02, 3))
     position = np.column_stack([rays, np.ones(len(rays))]) * depth
-    return Track(mesh, turn @ start, position, _surface(rng, kind), rng.uniform(0.0, 0.25))
+    return Track(mesh, turn @ start, position, surface(rng, kind), rng.uniform(0.0, 0.25))
 
 
 def held(rng: np.random.Generator, rotation: Float[ndarray, "t 3 3"], wrist: Float[ndarray, "t 3"], side: float) -> Track:
     """A thing lying in the palm. rotation, wrist: the hand's orientation and place in camera space; side: 1 right, -1 left."""
     kind = str(rng.choice(["cylinder", "bottle", "ball", "box"]))
-    mesh = _thing(rng, kind, rng.uniform(28.0, 45.0) if kind in ("ball", "box") else rng.uniform(40.0, 75.0))
+    mesh = make_thing(rng, kind, rng.uniform(28.0, 45.0) if kind in ("ball", "box") else rng.uniform(40.0, 75.0))
     # Across the palm: the thing's long axis (y) along the hand's z, tilted a little.
     start = rotations_of(rng.normal(0, 0.2, 3)) @ rotations_of(np.array([np.pi / 2, 0.0, 0.0]))
     place = np.array([-85.0 * side, -np.abs(mesh.vertices[:, [0, 2]]).max() - 18.0, 8.0])
-    return Track(mesh, rotation @ start, wrist + rotation @ place, _surface(rng, kind), rng.uniform(0.0, 0.25))
+    return Track(mesh, rotation @ start, wrist + rotation @ place, surface(rng, kind), rng.uniform(0.0, 0.25))
 
 
-def _rotation_of_y_to(direction: Float[ndarray, "3"]) -> Float[ndarray, "3 3"]:
+def rotation_of_y_to(direction: Float[ndarray, "3"]) -> Float[ndarray, "3 3"]:
+    """A rotation that takes the y axis to a direction (of any length)."""
     y = direction / np.linalg.norm(direction)
     x = np.cross(y, [0.2, 0.1, 1.0])
     x /= np.linalg.norm(x)

@@ -17,6 +17,8 @@ from tempohand.hand.layer import HandLayer
 from tempohand.hand.surface import wrist_loop
 from tempohand.render import vertex_normals
 from tempohand.skeleton import NUM_BETAS, NUM_VERTICES
+from tempohand.synthetic.clock import Clock, ClockConfig, sample_clock
+from tempohand.synthetic.covers import CoverConfig, add_covers
 from tempohand.synthetic.curves import wobble
 from tempohand.synthetic.motion import (
     HAND_CENTRE,
@@ -66,9 +68,11 @@ class SceneConfig:
     """What a scene is drawn from."""
 
     camera: CameraConfig
+    clock: ClockConfig
     motion: MotionConfig
     person: PersonConfig
     occluder: OccluderConfig
+    cover: CoverConfig
 
 
 class HandKit(NamedTuple):
@@ -92,7 +96,8 @@ class HandKit(NamedTuple):
 
 @dataclass
 class Scene:
-    """A sequence of T frames with one more at each end (index 0 and T + 1), so that every frame knows where it comes from and goes to.
+    """The T exposures of a sequence. Those that are stored have one before and one after them, so that they know where they come from and
+    go to.
 
     Camera space, mm; vertices are those of hand, forearm and things, in this order.
     """
@@ -108,12 +113,9 @@ class Scene:
     things: list[Track]
     focal: Float[ndarray, "t 2"]  # of the stored window
     princpt: Float[ndarray, "t 2"]
+    clock: Clock
     fps: float
     bordered: bool  # nothing is seen beyond the camera's frame
-
-    @property
-    def num_frames(self) -> int:
-        return len(self.joints) - 2
 
     def joints2d(self) -> Float[ndarray, "t 21 2"]:
         """The joints in the stored window, px."""
@@ -153,7 +155,10 @@ def window_track(
 
 def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: SceneConfig) -> Scene:
     """Draws a sequence: person, motion, camera, things, window."""
-    times = np.arange(num_frames + 2) / config.camera.fps
+    # What a factor that is off would draw must not change the rest: these have generators of their own.
+    clock_rng, cover_rng = rng.spawn(2)
+    clock = sample_clock(clock_rng, num_frames, config.clock)
+    times = clock.moments / config.camera.fps
     is_right = bool(rng.random() < config.person.right_probability)
     holding = bool(rng.random() < config.occluder.held_probability)
     betas = np.clip(rng.normal(0, 1, NUM_BETAS), -2, 2) * config.person.shape_sigma
@@ -177,7 +182,10 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
     pose = np.concatenate([rotation_vectors(rotation), pose.numpy()[:, 3:]], axis=1)
 
     things = [held(rng, rotation, joints[:, 0], 1.0 if is_right else -1.0)] if holding else []
-    things += _passing_things(rng, kit, vertices[:, :NUM_VERTICES], config.occluder)
+    things += _passing_things(rng, clock.moments, kit, vertices[:, :NUM_VERTICES], config.occluder)
+    things = add_covers(
+        cover_rng, clock.moments, vertices[:, :NUM_VERTICES], kit.faces, things, config.cover, lambda rng: _other_hand(rng, kit)
+    )
     everything = np.concatenate([vertices, *(thing.vertices() for thing in things)], axis=1)
     frame = np.broadcast_to(camera.focal, (len(times), 2)), np.broadcast_to(camera.princpt, (len(times), 2))
     focal, princpt = window_track(rng, project(joints, *frame), camera, config.camera)
@@ -195,6 +203,7 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
         things=things,
         focal=focal,
         princpt=princpt,
+        clock=clock,
         fps=config.camera.fps,
         bordered=bool(rng.random() < config.camera.border_probability),
     )
@@ -233,11 +242,14 @@ def _other_hand(rng: np.random.Generator, kit: HandKit) -> Mesh:
     return Mesh(vertices, faces, vertex_normals(vertices, faces), vertices[:, 1:] / 128.0)
 
 
-def _passing_things(rng: np.random.Generator, kit: HandKit, hand: Float[ndarray, "t 778 3"], config: OccluderConfig) -> list[Track]:
+def _passing_things(
+    rng: np.random.Generator, moments: Float[ndarray, "t"], kit: HandKit, hand: Float[ndarray, "t 778 3"], config: OccluderConfig
+) -> list[Track]:
     count = 0
     if rng.random() < config.probability:
         count = 2 if rng.random() < config.second_probability else 1
     rays = hand[..., :2] / hand[..., 2:]
     low, high = rays.min(1), rays.max(1)
     near, half = float(hand[..., 2].min()), (high - low).max(1) / 2
-    return [passing(rng, (low + high) / 2, half, near, config, lambda rng: _other_hand(rng, kit)) for _ in range(count)]
+    centre = (low + high) / 2
+    return [passing(rng, moments, centre, half, near, config, lambda rng: _other_hand(rng, kit)) for _ in range(count)]

@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from tempohand.render import Buffers, rasterise, supersampled_camera, vertex_normals
 from tempohand.skeleton import NUM_JOINTS, NUM_VERTICES
+from tempohand.synthetic.curves import parabola
 from tempohand.synthetic.film import Film, FilmConfig, cast_shadow, crevices, expose, light_vertices
 from tempohand.synthetic.occluders import TEXTURE_SIZE
 from tempohand.synthetic.scene import HandKit, Scene
@@ -156,7 +157,7 @@ class Shot:
         """One row of the frame table for every frame; `name`: the sequence's."""
         scene = self.scene
         joints2d = scene.joints2d()
-        for frame in range(1, scene.num_frames + 1):
+        for frame in scene.clock.kept.tolist():
             picture, hidden = self.picture(frame)
             yield {
                 "image": self.film.encode(picture),
@@ -179,11 +180,11 @@ class Shot:
                 "source": "synthetic",
                 "sequence": name,
                 "frame": frame - 1,
-                "time": (frame - 1) / scene.fps,
+                "time": float(scene.clock.moments[frame] - 1) / scene.fps,
             }
 
     def picture(self, frame: int) -> tuple[ndarray, float]:
-        """The developed picture (RGB, uint8) of frame 1..T, and the fraction of the hand that things hide in it."""
+        """The developed picture (RGB, uint8) of an exposure, and the fraction of the hand that things hide in it."""
         scene, size = self.scene, self.size
         lit = self.lit(frame)
         moments, factor = self.moments(frame)
@@ -231,27 +232,28 @@ class Shot:
         scene, m = self.scene, self.materials
         points = scene.vertices[frame - 1 : frame + 2, ::7]
         uv = points[..., :2] / np.maximum(points[..., 2:], 50.0) * scene.focal[frame]
-        travel = np.linalg.norm(uv[2] - uv[0], axis=-1) / 2 * self.film.shutter
+        travel = np.linalg.norm(uv[2] - uv[0], axis=-1) / self.span(frame) * self.film.shutter
         inside = np.abs(uv[1] + scene.princpt[frame] - self.size / 2).max(-1) < self.size / 2
         hand = inside[: m.arm_vertices // 7]
         if travel[: len(hand)][hand].max(initial=0.0) < SHARP_PX and travel[inside].max(initial=0.0) < 2 * SHARP_PX:
             return [0.0], SUPERSAMPLES
-        count = int(np.digitize(travel[inside].max(), (6.0, 16.0))) * 2 + 3
+        count = int(np.digitize(travel[inside].max(), self.film.blur_steps)) * 2 + 3
         return list(self.film.shutter * (np.arange(count) - count // 2) / count), 1
 
     def camera_moves(self, frame: int) -> bool:
         """Whether the background moves visibly within a frame."""
         camera = self.scene.camera
         turn = np.abs(camera.rotation[frame + 1] - camera.rotation[frame - 1]).max() * self.scene.focal[frame, 0]
-        return bool(turn * self.film.shutter > 1.0)
+        return bool(turn * 2 / self.span(frame) * self.film.shutter > 1.0)
 
-    @staticmethod
-    def between(values: Float[ndarray, "t ..."], frame: int, moment: float) -> Float[ndarray, "..."]:
-        """The parabola through a frame and its neighbours, `moment` frames away from the frame."""
-        if moment == 0.0:
-            return values[frame]
-        before, here, after = values[frame - 1 : frame + 2]
-        return here + moment * (after - before) / 2 + moment**2 * (after - 2 * here + before) / 2
+    def between(self, values: Float[ndarray, "t ..."], frame: int, moment: float) -> Float[ndarray, "..."]:
+        """The parabola through a frame and its neighbours, `moment` frame times away from the frame."""
+        moments, near = self.scene.clock.moments, slice(frame - 1, frame + 2)
+        return values[frame] if moment == 0.0 else parabola(values[near], moments[near] - moments[frame], moment)
+
+    def span(self, frame: int) -> float:
+        """Frame times from the exposure before a frame to the one after it."""
+        return float(self.scene.clock.moments[frame + 1] - self.scene.clock.moments[frame - 1])
 
     def lit(self, frame: int) -> Float[ndarray, "v 3"]:
         """Lit colours of all vertices at a frame, linear light."""

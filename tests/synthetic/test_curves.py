@@ -1,6 +1,6 @@
 import numpy as np
 
-from tempohand.synthetic.curves import follow, minimum_jerk, random_walk, sample_timeline, wobble
+from tempohand.synthetic.curves import follow, minimum_jerk, parabola, random_walk, sample_timeline, wobble
 
 
 def test_minimum_jerk_starts_and_stops_at_rest():
@@ -35,3 +35,12 @@ def test_random_walk_and_wobble_keep_their_limits():
     assert (np.abs(keys) <= [1.0, 5.0]).all() and keys.std(0)[0] > 0.3
     unrest = wobble(rng, np.arange(300) / 30, 5, (0.5, 6.0))
     assert np.abs(unrest).max() <= 1 and unrest.std(0).min() > 0.05
+
+
+def test_a_parabola_is_found_again_from_any_three_of_its_points():
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        factors, times = rng.normal(size=(3, 4)), np.cumsum(rng.uniform(0.2, 2.0, 3))
+        values = np.stack([np.polyval(factors, time) for time in times])
+        time = rng.uniform(times[0], times[2])
+        np.testing.assert_allclose(parabola(values, times, time), np.polyval(factors, time), atol=1e-9)

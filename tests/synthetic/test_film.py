@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -5,7 +7,19 @@ from tempohand.render import rasterise, render
 from tempohand.synthetic.film import Film, FilmConfig, cast_shadow, crevices, expose, light_vertices
 from tempohand.synthetic.objects import sheet
 
-QUIET = FilmConfig((0.0, 0.0), 0.0, 0.0, (1e-6, 1e-6), (0.0, 0.0), (0.5, 0.5), (95, 95))
+QUIET = FilmConfig(
+    exposure_stops=(0.0, 0.0),
+    low_light_probability=0.0,
+    low_light_stops=(1.0, 1.0),
+    low_light_noise=(3.0, 3.0),
+    low_light_shutter=2.0,
+    colour_cast=0.0,
+    noise=(1e-6, 1e-6),
+    defocus=(0.0, 0.0),
+    shutter=(0.4, 0.4),
+    blur_steps=(6.0, 16.0),
+    jpeg_quality=(95, 95),
+)
 
 
 def lit(normals, wrap=0.0, gloss=0.0, shadow=1.0, albedo=(1.0, 0.5, 0.25)):
@@ -75,8 +89,19 @@ def test_development_keeps_order_and_adds_the_noise_asked_for():
     ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32)[:, None], (64, 1, 3)).reshape(64, 64, 3)
     picture = Film(rng, QUIET).develop(rng, ramp)
     assert (np.diff(picture[0, :, 1].astype(int)) >= 0).all() and np.ptp(picture[0, :, 1]) > 200
-    noisy = Film(rng, FilmConfig((0.0, 0.0), 0.0, 0.0, (6.0, 6.0), (0.0, 0.0), (0.5, 0.5), (95, 95)))
+    noisy = Film(rng, replace(QUIET, noise=(6.0, 6.0)))
     grey = noisy.develop(rng, np.full((200, 200, 3), 0.21, np.float32))
     assert 4.0 < grey.std((0, 1)).mean() < 9.0
     decoded = cv2.imdecode(np.frombuffer(noisy.encode(picture), np.uint8), cv2.IMREAD_COLOR_RGB)
     assert np.abs(decoded.astype(int) - picture).mean() < 3
+
+
+def test_low_light_is_darker_noisier_and_more_blurred_at_once():
+    config = replace(QUIET, noise=(2.0, 2.0))
+    pair = [Film(np.random.default_rng(3), replace(config, low_light_probability=chance)) for chance in (0.0, 1.0)]
+    assert pair[1].shutter == 2 * pair[0].shutter
+    grey = np.full((200, 200, 3), 0.21, np.float32)
+    bright, dark = (film.develop(np.random.default_rng(4), grey).astype(float) for film in pair)
+    assert dark.mean() < 0.85 * bright.mean() and dark.std((0, 1)).mean() > 1.8 * bright.std((0, 1)).mean()
+    longest = Film(np.random.default_rng(3), replace(config, low_light_probability=1.0, shutter=(0.8, 0.8)))
+    assert longest.shutter == 1.0, "never longer than the frame time"

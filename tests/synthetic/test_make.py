@@ -85,9 +85,8 @@ def test_settings_are_checked(settings, tmp_path):
     with pytest.raises(ValueError, match="synthetic data lacks the setting background"):
         SyntheticConfig.from_mapping(mapping)
     with pytest.raises(ValueError, match="no setting camera.zoom; there are: camera.fps"):
-        SyntheticConfig.from_mapping(
-            {**mapping, "camera": {"zoom": 1}, "film": {}, "motion": {}, "occluder": {}, "person": {}, "background": {}}
-        )
+        groups = ("clock", "film", "motion", "occluder", "cover", "person", "background")
+        SyntheticConfig.from_mapping({**mapping, "camera": {"zoom": 1}, **{name: {} for name in groups}})
     with pytest.raises(ValueError, match="processes=0"):
         make_table(config, tmp_path / "a", processes=0)
     with pytest.raises(ValueError, match="there is no such folder"):

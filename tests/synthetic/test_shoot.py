@@ -164,10 +164,26 @@ def test_beyond_the_frame_there_is_no_picture(build):
 
 
 def test_motion_between_frames_goes_through_the_frames(build):
-    values = np.random.default_rng(0).normal(size=(5, 7, 3))
-    np.testing.assert_allclose(Shot.between(values, 2, 1.0), values[3])
-    np.testing.assert_allclose(Shot.between(values, 2, -1.0), values[1])
-    np.testing.assert_array_equal(Shot.between(values, 2, 0.0), values[2])
+    shot = build(0, "clock.late_probability=1", "clock.late=[0.6,0.6]")
+    values, moments = np.random.default_rng(0).normal(size=(5, 7, 3)), shot.scene.clock.moments
+    np.testing.assert_allclose(shot.between(values, 2, moments[3] - moments[2]), values[3])
+    np.testing.assert_allclose(shot.between(values, 2, moments[1] - moments[2]), values[1])
+    np.testing.assert_array_equal(shot.between(values, 2, 0.0), values[2])
+
+
+def test_blur_lasts_as_long_as_the_shutter_is_open_whatever_the_clock(build):
+    """Something that moves evenly leaves a trace as long as its way in the open time; its middle is the frame's own moment."""
+    for late in (0.0, 0.8):
+        shot = build(2, *ALONE, "film.shutter=[0.8,0.8]", "clock.late_probability=1", f"clock.late=[{late},{late}]", frames=6)
+        scene, velocity = shot.scene, np.array([30.0, -20.0, 0.0])  # mm per frame time
+        scene.vertices = (scene.vertices[:1] + scene.clock.moments[:, None, None] * velocity).astype(np.float32)
+        for frame in scene.clock.kept.tolist():
+            moments, factor = shot.moments(frame)
+            assert factor == 1 and 0.0 in moments and np.ptp(np.diff(moments)) < 1e-12
+            np.testing.assert_allclose(np.ptp(moments) + moments[1] - moments[0], 0.8)
+            for moment in moments:
+                moved = shot.between(scene.vertices, frame, moment) - scene.vertices[frame]
+                np.testing.assert_allclose(moved, np.broadcast_to(moment * velocity, moved.shape), atol=1e-2)
 
 
 def test_the_wall_is_a_plane_fixed_in_the_world(build):
