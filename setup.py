@@ -38,7 +38,7 @@ setup(
         "matplotlib>=3.9",
     ],
     extras_require={
-        "test": ["pytest", "ruff", "beartype", "scipy", "trimesh", "psutil"],
+        "test": ["pytest", "ruff", "beartype", "scipy", "trimesh", "psutil", "onnx", "onnxscript", "onnxruntime"],
         "detect": ["mediapipe>=1.2"],
     },
     entry_points={"console_scripts": ["tempohand = tempohand.cli:main"]},
