@@ -18,6 +18,7 @@ class Action(NamedTuple):
 ACTIONS = {
     "check": Action("say what a hand model file is, try it, and draw it", "tempohand.hand.check"),
     "convert": Action("write a hand model file as .npz or .safetensors", "tempohand.hand.convert"),
+    "fit": Action("find the pose, shape and wrist of hands whose joints are given", "tempohand.hand.fit_command"),
 }
 
 

@@ -1,0 +1,70 @@
+"""`tempohand hand fit`: pose, shape and wrist of hands whose joints are given. What it needs is imported when it runs."""
+
+import argparse
+
+DESCRIPTION = """Finds the hand parameters (pose, shape, wrist) whose 21 joints lie where they are given, in space or in a picture.
+
+IN is .npz or .json: joints [N, 21, 3], or joints2d [N, 21, 2] in pixels with focal and princpt ([2] or [N, 2]); if it has both, joints counts.
+Optional: mask [N, 21] (0: no such joint; nan says so too), is_right [N]. OUT is .npz. docs/fit.md has all formats."""
+
+EXAMPLES = """examples:
+  joints in millimetres, OpenPose order, right hands:
+    tempohand hand fit joints.npz fitted.npz --picture fitted.png
+  triangulated left hands in metres, in MANO's order, good to about 4 mm:
+    tempohand hand fit left.json left.npz --side left --unit m --order mano21 --noise 4"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `tempohand hand fit`."""
+    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
+    parser.add_argument("input", metavar="IN", help="joints, .npz or .json")
+    parser.add_argument("output", metavar="OUT", help="the .npz file to write")
+    parser.add_argument("--hand", metavar="FILE", help="hand model file or folder (default: the open hand)")
+    parser.add_argument(
+        "--side", choices=("right", "left"), help="side of every hand, whatever IN says (default: its is_right, else right)"
+    )
+    parser.add_argument("--unit", choices=("mm", "m"), default="mm", help="of joints in space (default %(default)s)")
+    parser.add_argument(
+        "--order", choices=("openpose", "mano21", "mano16"), default="openpose", help="order of the joints (default %(default)s)"
+    )
+    parser.add_argument(
+        "--noise",
+        type=float,
+        metavar="SIGMA",
+        help="how exact the joints are, one standard deviation in mm, or in px in a picture: the less exact, the more the hand is a usual one "
+        "(default 0.3 mm, 1 px)",
+    )
+    parser.add_argument("--picture", metavar="FILE", help="draw some of the fitted hands and the given joints into this .png or .jpg")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Fits, writes OUT and prints a summary."""
+    from time import perf_counter
+
+    from tempohand.hand import fit, fit_files
+    from tempohand.hand.layer import HandLayer
+
+    measured = fit_files.read_joints(arguments.input, unit=arguments.unit, order=arguments.order, side=arguments.side)
+    fit_files.check_output(arguments.output, ".npz", besides=arguments.input)
+    if arguments.picture is not None:
+        fit_files.check_output(arguments.picture, ".png", ".jpg", besides=arguments.input)
+    layer = HandLayer(arguments.hand, side="right")
+
+    start = perf_counter()
+    common = {"mask": measured.mask, "is_right": measured.is_right, "progress": True}
+    if measured.focal is None:
+        noise = fit.NOISE_MM if arguments.noise is None else arguments.noise
+        fitted = fit.fit_hands(layer, measured.points, noise=noise, **common)
+    else:
+        noise = fit.NOISE_PX if arguments.noise is None else arguments.noise
+        fitted = fit.fit_hands_2d(layer, measured.points, measured.focal, measured.princpt, noise=noise, **common)
+    seconds = perf_counter() - start
+
+    fit_files.write_fitted(arguments.output, fitted, measured)
+    print(fit_files.summary(fitted, measured, noise, seconds))
+    print(f"wrote {arguments.output}")
+    if arguments.picture is not None:
+        from tempohand.hand.fit_picture import write_picture
+
+        write_picture(arguments.picture, layer, fitted, measured)
+        print(f"wrote {arguments.picture}")
