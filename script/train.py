@@ -19,14 +19,19 @@ from omegaconf import DictConfig, OmegaConf
 from timm.utils import ModelEmaV3
 from tqdm import tqdm
 
+from tempohand.batch import ClipBatch
 from tempohand.console import run_clearly
-from tempohand.data.loader import ClipDataset, ClipSampling, TrainingOrder, evaluation_batches, training_batches
+from tempohand.data.clips import ClipSampling
+from tempohand.data.loader import ClipDataset, TrainingOrder, evaluation_batches, training_batches
 from tempohand.data.photometric import Photometric
 from tempohand.data.table import FrameTable
+from tempohand.data.token_store import TokenStore, key_hash
+from tempohand.data.tokens import TokenDataset, cached, token_key
 from tempohand.data.view import Augmentation, View
 from tempohand.evaluation.validation import Validation, evenly_spread
 from tempohand.model.registry import build_network, inherit_settings
 from tempohand.training.checkpoint import load_state, save_step, save_weights
+from tempohand.training.features import FromFeatures
 from tempohand.training.log import RunLog
 from tempohand.training.objective import combine
 from tempohand.training.optim import parameter_groups, warmup_cosine
@@ -41,10 +46,41 @@ def check(config: DictConfig) -> None:
         raise ValueError(f"network.num_frame={config.network.num_frame} contradicts Stage 2, which sees 7 frames: use a stage1-* config")
     if stage2 and not (config.init_from or config.resume):
         raise ValueError("Stage 2 needs init_from=<Stage 1 checkpoint>, for example init_from=outputs/stage1-tiny/checkpoint/best")
+    if config.tokens.mode not in ("cached", "online") or (config.tokens.mode == "cached" and not stage2):
+        raise ValueError(
+            f"tokens.mode={config.tokens.mode}: Stage 2 takes tokens=cached or tokens=online; Stage 1, which trains what makes tokens, online"
+        )
     if config.sampling.consecutive > 1 and config.optim.batch_size % config.sampling.consecutive:
         raise ValueError(
             f"optim.batch_size={config.optim.batch_size} is not a multiple of sampling.consecutive={config.sampling.consecutive}"
         )
+
+
+def through_tokens(
+    config: DictConfig, settings: dict, network: torch.nn.Module, training: ClipDataset, held_out: ClipDataset, accelerator: Accelerator
+) -> tuple[TokenDataset, TokenDataset]:
+    """The same clips by way of the frozen network's tokens, which are made where they are not yet."""
+    tokens = config.tokens
+    kind = {"precision": config.mixed_precision, "dtype": tokens.dtype}
+    key = token_key(settings, network.spatial.state_dict(), training.view, config.data.root, **kind)
+
+    @torch.no_grad()
+    def encode(batch: ClipBatch) -> torch.Tensor:
+        with accelerator.autocast():
+            return network.encode(batch.to(accelerator.device)).cpu()
+
+    return cached(
+        TokenStore(tokens.folder or Path(config.data.root) / "tokens" / key_hash(key), key),
+        training,
+        held_out,
+        encode,
+        dtype=tokens.dtype,
+        workers=config.data.workers,
+        rank=accelerator.process_index,
+        processes=accelerator.num_processes,
+        wait=accelerator.wait_for_everyone,
+        say=accelerator.print,
+    )
 
 
 @hydra.main(version_base="1.3", config_path="../config", config_name="stage1-tiny")
@@ -77,9 +113,10 @@ def main(config: DictConfig) -> None:
     augmentation = Augmentation(photometric=colour, **settings["view"]["augmentation"])
     view = View(network_settings["size"], network_settings["expansion"], augmentation)
     num_frame, sampling = network_settings["num_frame"], ClipSampling(**settings["sampling"])
-    training = ClipDataset(FrameTable(config.data.root, config.data.train), view, num_frame, sampling, config.seed)
-    held_out = ClipDataset(FrameTable(config.data.root, config.data.validation), view, num_frame)
-    rows = training.training_rows()
+    table, held_out_table = FrameTable(config.data.root, config.data.train), FrameTable(config.data.root, config.data.validation)
+    training = ClipDataset(table, view, num_frame, sampling, config.seed, config.tokens.views)
+    held_out = ClipDataset(held_out_table, view, num_frame)
+    rows = training.clips.training_rows()
 
     # ----- network -----------------------------------------------------------------------------------------------------------------------
     torch.manual_seed(config.seed)  # the same first weights on every process
@@ -87,6 +124,7 @@ def main(config: DictConfig) -> None:
     if config.init_from:
         for line in network.load_pretrained(config.init_from):
             say(line)
+    learner = FromFeatures if config.tokens.mode == "cached" else (lambda network: network)  # what batches go through
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     total = sum(p.numel() for p in network.parameters())
     say(
@@ -97,7 +135,7 @@ def main(config: DictConfig) -> None:
     optimizer = torch.optim.AdamW(parameter_groups(network, o.lr, o.backbone_lr, o.weight_decay), betas=(0.9, 0.99), fused=True)
     schedule = warmup_cosine(optimizer, o.warmup, o.steps)
     average = ModelEmaV3(network, decay=o.ema, use_warmup=True, warmup_power=0.8) if o.ema else None
-    model, optimizer = accelerator.prepare(network, optimizer)
+    model, optimizer = accelerator.prepare(learner(network), optimizer)
     if average:
         average.to(accelerator.device)
 
@@ -116,18 +154,24 @@ def main(config: DictConfig) -> None:
         say(f"resumed from '{resume}' at step {step}")
     log = RunLog(run, accelerator, OmegaConf.to_container(config, resolve=True), tracker=config.tracker is not None, step=step)
 
+    # ----- tokens -----------------------------------------------------------------------------------------------------------------------
+    workers = config.data.workers
+    if config.tokens.mode == "cached":
+        training, held_out = through_tokens(config, network_settings, network, training, held_out, accelerator)
+        workers = 0  # reading records is quicker than passing them between processes
+
     # ----- validation and checkpoints ------------------------------------------------------------------------------------------------------
     validation_rows = evenly_spread(len(held_out), config.data.validation_rows)
 
     def validate() -> dict[str, float]:
         evaluated = average.module if average else network
         evaluated.eval()
-        results = Validation()
+        predict, results = learner(evaluated), Validation()
         with torch.no_grad():
-            for batch in evaluation_batches(held_out, validation_rows[rank::processes], o.batch_size, config.data.workers):
+            for batch in evaluation_batches(held_out, validation_rows[rank::processes], o.batch_size, workers):
                 batch = batch.to(accelerator.device)
                 with accelerator.autocast():
-                    prediction = evaluated(batch)
+                    prediction = predict(batch)
                     terms = evaluated.criterion(prediction, batch)
                 results.add(prediction, batch.target, terms)
         network.train()
@@ -158,7 +202,7 @@ def main(config: DictConfig) -> None:
     order = TrainingOrder(
         rows, o.batch_size // sampling.consecutive, rank=rank, world=processes, seed=config.seed, start=step * o.accumulate
     )
-    batches = iter(training_batches(training, order, config.data.workers, pin_memory=accelerator.device.type == "cuda"))
+    batches = iter(training_batches(training, order, workers))
     network.train()
     scores: dict = {}
     bar = tqdm(initial=step, total=o.steps, desc=config.name, disable=not accelerator.is_main_process, mininterval=2.0)

@@ -81,27 +81,35 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(stage1, table_root, tmp_pat
     assert all(first[name].equal(second[name]) for name in first)
 
 
+STAGE2 = [s for s in SMALL if not s.startswith("network.spatial")] + [
+    "network.temporal={width: 32, layers: 1, heads: 2}",
+    "sampling={consecutive: 2, drop: 0.1}",
+    "optim.ema=null",
+]
+
+
 def test_stage_2_inherits_and_trains_on_two_processes(stage1, table_root, tmp_path):
-    settings = [s for s in SMALL if not s.startswith("network.spatial")] + [
-        "network.temporal={width: 32, layers: 1, heads: 2}",
-        "sampling.consecutive=2",
-    ]
-    result = train(
-        "stage2-tiny",
-        *settings,
-        f"data.root={table_root}",
-        f"out={tmp_path / 's2'}",
-        f"init_from={stage1 / 'checkpoint' / 'best'}",
-        processes=2,
-    )
-    assert "inherited network.spatial.decoder.dim = 32" in result.stdout
-    before, after = (
-        load_file(run / "checkpoint" / name / "model.safetensors") for run, name in ((stage1, "best"), (tmp_path / "s2", "last"))
-    )
+    """By default from cached tokens; training from pictures in the same views is the same training, and one process makes the same tokens."""
+    best = stage1 / "checkpoint" / "best"
+    settings = [*STAGE2, f"data.root={table_root}", f"init_from={best}", "tokens.views=2"]
+    runs = {name: tmp_path / name for name in ("two", "cached", "online")}
+    both = train("stage2-tiny", *settings, f"out={runs['two']}", f"tokens.folder={tmp_path / 'shared'}", "tokens.dtype=fp32", processes=2)
+    assert "inherited network.spatial.decoder.dim = 32" in both.stdout and "tokens: 114 frames to encode (2 views)" in both.stdout
+    before, after = (load_file(run / "checkpoint" / name / "model.safetensors") for run, name in ((stage1, "best"), (runs["two"], "last")))
     assert all(after[name].equal(tensor) for name, tensor in before.items() if name.startswith("spatial."))
     assert any(name.startswith("temporal.") for name in after)
-    record = [json.loads(line) for line in (tmp_path / "s2" / "metrics.jsonl").read_text().splitlines()]
+    record = [json.loads(line) for line in (runs["two"] / "metrics.jsonl").read_text().splitlines()]
     assert "raw/velocity" in record[0] and "raw/wrist_velocity" in record[0]
+
+    train("stage2-tiny", *settings, f"out={runs['cached']}", "tokens.dtype=fp32")
+    (made,) = (table_root / "tokens").iterdir()
+    for file in made.glob("*.npy"):
+        assert file.read_bytes() == (tmp_path / "shared" / file.name).read_bytes()
+    train("stage2-tiny", *settings, f"out={runs['online']}", "tokens=online")
+    for split in ("train", "val"):
+        assert losses(runs["cached"], split) == pytest.approx(losses(runs["online"], split), rel=1e-4)
+    other = train("stage2-tiny", *settings, f"tokens.folder={tmp_path / 'shared'}", f"out={tmp_path / 'other'}", check=False)
+    assert "dtype is fp32 there and fp16 here" in other.stderr and "Traceback" not in other.stderr
 
 
 @pytest.mark.parametrize(
@@ -114,6 +122,7 @@ def test_stage_2_inherits_and_trains_on_two_processes(stage1, table_root, tmp_pa
         ("stage1-tiny", ["data.root=nowhere"], "no frame table at 'nowhere'"),
         ("stage1-tiny", ["network.hand=nowhere/MANO_RIGHT.pkl"], "nowhere/MANO_RIGHT.pkl"),
         ("stage1-tiny", ["network.spatial.backbone.weights=nowhere.pt"], "no file 'nowhere.pt'"),
+        ("stage1-tiny", ["tokens=cached"], "tokens.mode=cached: Stage 2 takes"),
         ("stage1-tiny", ["loss.joint=1"], "Could not override 'loss.joint'"),
         ("stage1-tiny", ["optim.batch_sise=4"], "Could not override 'optim.batch_sise'"),
     ],

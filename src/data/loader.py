@@ -9,85 +9,75 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Int, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tempohand.batch import ClipBatch, HandTarget
-from tempohand.data.clips import clip_rows, eligible_rows
+from tempohand.data.clips import ClipPlan, Clips, ClipSampling
 from tempohand.data.table import LABELS, FrameTable
 from tempohand.data.view import Placement, View, ViewDraw, place_labels
-
-
-@dataclass(frozen=True)
-class ClipSampling:
-    """How training clips vary in time: shortest history (frames kept), largest frame gap, and clips per sample.
-
-    With `consecutive` = c a sample is c clips, each one frame after the other, in one view: a velocity loss compares neighbours, and the
-    frames that they share are encoded once.
-    """
-
-    min_history: int = 1
-    max_gap: int = 1
-    consecutive: int = 1
 
 
 class ClipDataset(Dataset):
     """Clips of a table's split as samples; `collate` makes ClipBatches of them.
 
-    `dataset[position]` is a training sample for TrainingOrder's (position, row) pairs; `clip(row)` is the evaluation clip of a row: plain
-    crop (whatever the view's augmentation), full history.
+    `dataset[position, row]` is a training sample for TrainingOrder's (position, row) pairs; `clip(row)` is the evaluation clip of a row:
+    plain crop (whatever the view's augmentation), full history. With `views` training draws from so many fixed views of each sequence, as
+    it does with cached tokens (data/tokens.py); without, each sample has a view of its own.
     """
 
-    def __init__(self, table: FrameTable, view: View, num_frame: int, sampling: ClipSampling | None = None, seed: int = 0):
-        self.table, self.view, self.num_frame, self.seed = table, view, num_frame, seed
-        self.sampling = sampling or ClipSampling()
-        self.starts = table.sequence_starts()
-        self.plain = View(view.size, view.expansion)
-
-    def training_rows(self) -> Int[np.ndarray, "n"]:
-        """Rows on which a training clip can end. Raises ValueError where sequences are too short for this num_frame."""
-        full = self.num_frame + self.sampling.consecutive - 1
-        eligible_rows(self.starts, full)  # somewhere a whole clip must exist
-        return eligible_rows(self.starts, self.sampling.consecutive)
+    def __init__(
+        self,
+        table: FrameTable,
+        view: View,
+        num_frame: int,
+        sampling: ClipSampling | None = None,
+        seed: int = 0,
+        views: int | None = None,
+    ):
+        self.table, self.view, self.plain = table, view, View(view.size, view.expansion)
+        self.clips = Clips(table.sequence_starts(), num_frame, sampling, seed, views)
+        self.collate = collate
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, key: tuple[int, int]) -> "Sample":
-        position, row = key
-        rng = np.random.default_rng([self.seed, position])
-        count, start = self.sampling.consecutive, int(self.starts[row])
-        largest_gap = min(self.sampling.max_gap, (row - start) // (count - 1)) if count > 1 else self.sampling.max_gap
-        gap = int(rng.integers(1, largest_gap + 1))
-        rows, real = clip_rows(start, row, self.num_frame + count - 1, gap)
-        history = int(rng.integers(self.sampling.min_history, self.num_frame + 1)) if self.num_frame > 1 else 1
-        return self._clips(rows, real, history, self.view, self.view.draw(rng, len(rows)))
+        plan = self.clips.training(*key)
+        if self.clips.views:
+            return self.in_view(plan)
+        first, last = int(plan.rows[0]), int(plan.rows[-1])
+        draw = self.view.draw(np.random.default_rng([plan.view, first]), last - first + 1)
+        return self._sample(plan, self.view, draw[plan.rows - first])
+
+    def in_view(self, plan: ClipPlan) -> "Sample":
+        """A plan's frames in the fixed view of its number, which is drawn for the whole sequence."""
+        first, end = self.clips.sequence(int(plan.rows[0]))
+        draw = self.view.draw(np.random.default_rng([plan.view, first]), end - first)
+        return self._sample(plan, self.view, draw[plan.rows - first])
+
+    def in_plain_view(self, plan: ClipPlan) -> "Sample":
+        """A plan's frames as evaluation and inference see them."""
+        return self._sample(plan, self.plain, self.plain.draw(np.random.default_rng(0), len(plan.rows)))
 
     def clip(self, row: int) -> "Sample":
         """The evaluation clip that ends at `row`; collate([clip]) is its batch."""
-        rows, real = clip_rows(int(self.starts[row]), row, self.num_frame)
-        return self._clips(rows, real, self.num_frame, self.plain, self.plain.draw(np.random.default_rng(0), len(rows)))
+        return self.in_plain_view(self.clips.evaluation(row))
 
-    def _clips(self, rows: np.ndarray, real: np.ndarray, history: int, view: View, draw: ViewDraw) -> "Sample":
-        """Every clip of num_frame frames inside the given ones, oldest first, as one sample."""
-        unique, where = np.unique(rows, return_inverse=True)
-        pictures = [self.table.image(int(row)) for row in unique]
-        labels = {name: torch.from_numpy(value[where]) for name, value in self.table.labels(unique).items()}
+    def _sample(self, plan: ClipPlan, view: View, draw: ViewDraw) -> "Sample":
+        pictures = [self.table.image(int(row)) for row in plan.rows]
+        labels = {name: torch.from_numpy(value) for name, value in self.table.labels(plan.rows).items()}
         width, is_right = int(labels["width"][-1]), bool(labels["is_right"][-1])
         placement = view.place(draw, width, labels["focal"], labels["princpt"], labels["box"], is_right)
-        image = view.warp([pictures[i] for i in where], placement, draw.photometric)
-        return Sample(rows, real, history, self.num_frame, labels, placement, image, view.size)
+        return Sample(plan, labels, placement, view.warp(pictures, placement, draw), view.size)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Frames in one view, and the clips of `num_frame` frames in them; `collate` makes a batch of many."""
+    """A plan's frames in one view; `collate` makes a batch of many."""
 
-    rows: Int[np.ndarray, "n"]
-    real: Bool[np.ndarray, "n"]
-    history: int
-    num_frame: int
+    plan: ClipPlan
     labels: dict[str, Tensor]
     placement: Placement
     image: UInt8[Tensor, "n 3 h w"]
@@ -95,42 +85,53 @@ class Sample:
 
 
 def collate(samples: list[Sample]) -> ClipBatch:
-    """One batch of every clip of every sample; labels of the last frames go through their views all at once."""
-    clips = {name: [] for name in ("image", "focal", "princpt", "time", "frame_mask", "is_right", "row", "frame", "previous")}
-    frames = 0
-    labels, placed = {name: [] for name in LABELS}, {name: [] for name in ("homography", "rotation", "mirrored")}
-    for sample in samples:
-        span = sample.num_frame
-        for first in range(len(sample.rows) - span + 1):
-            cut, last = slice(first, first + span), first + span - 1
-            time = sample.labels["time"][cut]
-            clips["image"].append(sample.image[cut])
-            clips["focal"].append(sample.placement.focal[cut])
-            clips["princpt"].append(sample.placement.princpt[cut])
-            clips["time"].append((time - time[-1]).float())  # float64 before the cast
-            clips["frame_mask"].append(torch.from_numpy(sample.real[cut] & (np.arange(span) >= span - sample.history)))
-            clips["is_right"].append(sample.labels["is_right"][last])
-            clips["row"].append(torch.tensor(int(sample.rows[last])))
-            clips["frame"].append(torch.arange(frames + first, frames + first + span))
-            clips["previous"].append(torch.tensor(len(clips["previous"]) - 1 if first else -1))
-            for name in LABELS:
-                labels[name].append(sample.labels[name][last])
-            placed["homography"].append(sample.placement.homography[last])
-            placed["rotation"].append(sample.placement.rotation)
-            placed["mirrored"].append(torch.tensor(sample.placement.mirrored))
-        frames += len(sample.rows)
-    stacked = {name: torch.stack(values) for name, values in labels.items()}
-    moved = place_labels(stacked, **{name: torch.stack(values) for name, values in placed.items()}, size=samples[0].size)
+    """One batch of every clip of every sample; labels go through their views all at once."""
+    counts = [len(sample.plan.rows) for sample in samples]
+    labels = {name: torch.cat([sample.labels[name] for sample in samples]) for name in LABELS}
+    placements = [sample.placement for sample in samples]
+    moved = place_labels(
+        labels,
+        homography=torch.cat([placement.homography for placement in placements]),
+        rotation=torch.cat([placement.rotation.expand(count, 3, 3) for placement, count in zip(placements, counts)]),
+        mirrored=~labels["is_right"],
+        size=samples[0].size,
+    )
     target = HandTarget(
         **{name: value[:, None] for name, value in moved.items()},
-        shape=stacked["shape"][:, None],
-        joints2d_mask=stacked["joints2d_mask"][:, None],
-        joints_mask=stacked["joints_mask"][:, None],
-        hand_mask=stacked["has_hand"][:, None],
-        camera_mask=stacked["has_camera"][:, None],
-        hidden=stacked["hidden"][:, None],
+        shape=labels["shape"][:, None],
+        joints2d_mask=labels["joints2d_mask"][:, None],
+        joints_mask=labels["joints_mask"][:, None],
+        hand_mask=labels["has_hand"][:, None],
+        camera_mask=labels["has_camera"][:, None],
+        hidden=labels["hidden"][:, None],
     )
-    return ClipBatch(**{name: torch.stack(values) for name, values in clips.items()}, target=target)
+    frames = {
+        "image": torch.cat([sample.image for sample in samples]),
+        "focal": torch.cat([placement.focal for placement in placements]),
+        "princpt": torch.cat([placement.princpt for placement in placements]),
+    }
+    plans = [sample.plan for sample in samples]
+    return ClipBatch(**clip_fields(plans, labels["time"], frames, labels["is_right"], target))
+
+
+def clip_fields(
+    plans: list[ClipPlan], time: Tensor, frames: dict[str, Tensor], is_right: Tensor, target: HandTarget
+) -> dict[str, Tensor | HandTarget]:
+    """The fields of every clip of every plan, from those of the plans' frames, which lie one plan after the other."""
+    offsets = np.cumsum([0] + [len(plan.rows) for plan in plans])
+    frame = torch.from_numpy(np.concatenate([plan.clips + offset for plan, offset in zip(plans, offsets)]))
+    first = torch.from_numpy(np.concatenate([np.arange(len(plan.clips)) == 0 for plan in plans]))
+    last = frame[:, -1]
+    return {
+        **{name: value[frame] for name, value in frames.items()},
+        "time": (time[frame] - time[last][:, None]).float(),  # float64 before the cast
+        "frame_mask": torch.from_numpy(np.concatenate([plan.mask for plan in plans])),
+        "is_right": is_right[last],
+        "row": torch.from_numpy(np.concatenate([plan.rows for plan in plans]))[last],
+        "previous": torch.where(first, -1, torch.arange(len(first)) - 1),
+        "frame": frame,
+        "target": target[last],
+    }
 
 
 class TrainingOrder:
@@ -156,34 +157,59 @@ class TrainingOrder:
             step += 1
 
 
-def training_batches(dataset: ClipDataset, order: TrainingOrder, workers: int, pin_memory: bool = False) -> Iterable[ClipBatch]:
-    """Batches without end, decoded by worker processes."""
-    return DataLoader(
-        dataset,
-        batch_sampler=order,
-        collate_fn=collate,
-        num_workers=workers,
-        worker_init_fn=_quiet_worker,
-        pin_memory=pin_memory,
-        prefetch_factor=4 if workers else None,
-    )
+def training_batches(dataset: Dataset, order: TrainingOrder, workers: int) -> Iterable[ClipBatch]:
+    """Batches without end of a dataset of clips (from pictures or from tokens), read by worker processes."""
+    return _loader(dataset, dataset.collate, workers, batch_sampler=order)
+
+
+def evaluation_batches(dataset: Dataset, rows: Int[np.ndarray, "n"], batch_size: int, workers: int = 0) -> Iterable[ClipBatch]:
+    """The evaluation clips of `rows` in their order, each once, the last batch as short as it comes."""
+    return _loader(_EvaluationClips(dataset, rows), dataset.collate, workers, batch_size=batch_size)
+
+
+def frame_batches(chunks: list[tuple[ClipDataset, int | None, Int[np.ndarray, "_"]]], workers: int = 0) -> Iterable[ClipBatch]:
+    """Single frames as clips of one frame, one batch a chunk: its rows in the fixed view of its number, or plain where that is None."""
+    return _loader(_Frames(chunks), _collate_frames, workers, batch_size=1)
+
+
+class _Frames(Dataset):
+    def __init__(self, chunks):
+        self.chunks = chunks
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __getitem__(self, place: int) -> list[Sample]:
+        dataset, view, rows = self.chunks[place]
+        sequences = np.split(rows, np.flatnonzero(np.diff(dataset.clips.starts[rows])) + 1)
+        see = dataset.in_plain_view if view is None else dataset.in_view
+        return [see(ClipPlan.single_frames(part, view or 0)) for part in sequences]
+
+
+def _collate_frames(chunks: list[list[Sample]]) -> ClipBatch:
+    return collate(chunks[0])
 
 
 class _EvaluationClips(Dataset):
-    def __init__(self, dataset: ClipDataset, rows):
+    def __init__(self, dataset, rows):
         self.dataset, self.rows = dataset, rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, place: int) -> Sample:
+    def __getitem__(self, place: int) -> object:
         return self.dataset.clip(int(self.rows[place]))
 
 
-def evaluation_batches(dataset: ClipDataset, rows: Int[np.ndarray, "n"], batch_size: int, workers: int = 0) -> Iterable[ClipBatch]:
-    """The evaluation clips of `rows` in their order, each once, the last batch as short as it comes."""
+def _loader(dataset: Dataset, collate_fn, workers: int, **options) -> DataLoader:
     return DataLoader(
-        _EvaluationClips(dataset, rows), batch_size=batch_size, collate_fn=collate, num_workers=workers, worker_init_fn=_quiet_worker
+        dataset,
+        collate_fn=collate_fn,
+        num_workers=workers,
+        worker_init_fn=_quiet_worker,
+        prefetch_factor=4 if workers else None,
+        generator=torch.Generator(),  # samples draw for themselves: the run's own generator is left as it is
+        **options,
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
@@ -45,15 +45,15 @@ class PhotometricDraw:
     blur: float
     seed: int
 
-    def apply(self, pictures: list[UInt8[np.ndarray, "h w 3"]]) -> list[UInt8[np.ndarray, "h w 3"]]:
-        """The clip's pictures, changed alike; the noise differs from frame to frame, as a sensor's does."""
-        rng = np.random.default_rng(self.seed)
+    def apply(self, pictures: list[UInt8[np.ndarray, "h w 3"]], frames: Int[np.ndarray, "t"]) -> list[UInt8[np.ndarray, "h w 3"]]:
+        """The clip's pictures, changed alike; the noise differs from frame to frame, as a sensor's does, and follows from `frames`' numbers."""
         changed = []
-        for picture in pictures:
+        for picture, frame in zip(pictures, frames):
             picture = cv2.transform(picture, self.colour)
             if self.blur > 0.3:
                 picture = cv2.GaussianBlur(picture, (0, 0), self.blur)
             if self.noise:
+                rng = np.random.default_rng([self.seed, int(frame)])
                 grain = rng.standard_normal(picture.shape, dtype=np.float32) * self.noise
                 picture = np.clip(picture + grain, 0, 255).astype(np.uint8)
             changed.append(picture)

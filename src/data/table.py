@@ -4,6 +4,7 @@ A table is a folder: `table.json` (format, splits and their shards, what made it
 the order of time, and a sequence lies in one shard. `table.json` is written last, so a folder without it is not a table.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM
 
 FORMAT = 1
 INDEX_NAME = "table.json"
+FINGERPRINT_BLOCK = 65536  # bytes
 ROWS_PER_BATCH = 256  # rows a record batch: small enough that one random row touches little of the disk
 
 
@@ -103,6 +105,26 @@ def read_index(root: str | Path) -> dict:
     if index.get("format") != FORMAT:
         raise ValueError(f"the table at '{root}' has format {index.get('format')}, this version reads {FORMAT}: prepare it again")
     return index
+
+
+def fingerprint(root: str | Path) -> str:
+    """A hash of what a table holds: its index and splits, and each shard's size and 16 blocks spread over it (all of a small one).
+
+    A copy has the same; a table prepared again from other data, settings or seed has another.
+    """
+    index = read_index(root)
+    digest = hashlib.sha256(json.dumps(index, sort_keys=True).encode())
+    for name in sorted(name for shards in index["splits"].values() for name in shards):
+        path = Path(root) / name
+        if not path.is_file():
+            raise FileNotFoundError(f"the table at '{root}' lacks its shard '{name}': prepare it again")
+        size = path.stat().st_size
+        digest.update(f"{name} {size}".encode())
+        with path.open("rb") as file:
+            for place in np.linspace(0, max(size - FINGERPRINT_BLOCK, 0), 16).astype(int):
+                file.seek(place)
+                digest.update(file.read(FINGERPRINT_BLOCK))
+    return digest.hexdigest()
 
 
 class FrameTable:

@@ -7,12 +7,12 @@ Depth is not augmented: scaling the scene about the camera changes the hand's si
 perspective that the picture shows. Both would make labels that no picture has.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from tempohand import geometry
@@ -24,7 +24,7 @@ JITTER_CORRELATION = 0.8  # of a tracked box's error between neighbouring frames
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges to draw a view from; each is constant along a clip except the jitter, which is an AR(1) process over its frames."""
+    """Ranges to draw a view from; each is constant along a sequence except the jitter, which is an AR(1) process over its frames."""
 
     roll: float = 180.0  # degrees either way about the optical axis
     tilt: float = 0.0  # degrees of camera rotation about an axis in the image plane
@@ -37,12 +37,19 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class ViewDraw:
-    """One clip's drawn view: camera rotation, crop side factor and crop shift (of the side) per frame, colour."""
+    """The drawn view of a stretch of frames: camera rotation, crop side factor and crop shift (of the side) per frame, colour.
+
+    `draw[places]` is the same view of some of the frames.
+    """
 
     rotation: Float[Tensor, "3 3"]
     scale: Float[Tensor, "t"]
     shift: Float[Tensor, "t 2"]
     photometric: PhotometricDraw | None
+    frame: Int[np.ndarray, "t"]  # place in the stretch: each has noise of its own
+
+    def __getitem__(self, places: Int[np.ndarray, "n"]) -> "ViewDraw":
+        return replace(self, scale=self.scale[places], shift=self.shift[places], frame=self.frame[places])
 
 
 @dataclass(frozen=True)
@@ -65,16 +72,17 @@ class View:
         self.size, self.expansion, self.augmentation = size, expansion, augmentation
 
     def draw(self, rng: np.random.Generator, num_frame: int) -> ViewDraw:
-        """Draws a clip's view; without augmentation it is the plain crop."""
-        a = self.augmentation
+        """Draws the view of a stretch of `num_frame` frames; without augmentation it is the plain crop."""
+        a, frame = self.augmentation, np.arange(num_frame)
         if a is None:
-            return ViewDraw(torch.eye(3, dtype=torch.float64), torch.ones(num_frame).double(), torch.zeros(num_frame, 2).double(), None)
+            still = torch.ones(num_frame).double(), torch.zeros(num_frame, 2).double()
+            return ViewDraw(torch.eye(3, dtype=torch.float64), *still, None, frame)
         roll, tilt, tilt_axis = rng.uniform(-a.roll, a.roll), rng.uniform(0, a.tilt), rng.uniform(0, 2 * np.pi)
         in_plane = np.radians(tilt) * np.array([np.cos(tilt_axis), np.sin(tilt_axis), 0.0])
         rotation = torch.from_numpy(cv2.Rodrigues(in_plane)[0] @ cv2.Rodrigues(np.array([0.0, 0.0, np.radians(roll)]))[0])
         scale = (1 + rng.uniform(-a.scale, a.scale)) * np.exp(a.jitter_scale * _correlated(rng, num_frame, 1)[:, 0])
         shift = rng.uniform(-a.shift, a.shift, 2) + a.jitter_shift * _correlated(rng, num_frame, 2)
-        return ViewDraw(rotation, torch.from_numpy(scale), torch.from_numpy(shift), a.photometric.draw(rng))
+        return ViewDraw(rotation, torch.from_numpy(scale), torch.from_numpy(shift), a.photometric.draw(rng), frame)
 
     def place(self, draw: ViewDraw, width: int, focal: Tensor, princpt: Tensor, box: Tensor, is_right: bool) -> Placement:
         """The homographies and cameras of a clip: focal, princpt [T, 2] and box [T, 4] in px of stored pictures `width` px wide."""
@@ -89,13 +97,11 @@ class View:
         new_focal, new_princpt = geometry.crop_camera(crop, focal, princpt)
         return Placement(crop @ turn @ mirror, new_focal.float(), new_princpt.float(), draw.rotation, not is_right)
 
-    def warp(
-        self, pictures: list[UInt8[np.ndarray, "h w 3"]], placement: Placement, colour: PhotometricDraw | None
-    ) -> UInt8[Tensor, "t 3 s s"]:
+    def warp(self, pictures: list[UInt8[np.ndarray, "h w 3"]], placement: Placement, draw: ViewDraw) -> UInt8[Tensor, "t 3 s s"]:
         """The clip's crops."""
         crops = [_warp(picture, matrix, self.size) for picture, matrix in zip(pictures, placement.homography.numpy())]
-        if colour is not None:
-            crops = colour.apply(crops)
+        if draw.photometric is not None:
+            crops = draw.photometric.apply(crops, draw.frame)
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
 
     def crop(
@@ -104,7 +110,7 @@ class View:
         """Plain crops of RGB pictures for inference: (image, focal, princpt). A left hand comes out mirrored, its camera space with it."""
         plain = View(self.size, self.expansion).draw(np.random.default_rng(0), len(images))
         placement = self.place(plain, images[0].shape[1], focal, princpt, box, is_right)
-        return self.warp(images, placement, None), placement.focal, placement.princpt
+        return self.warp(images, placement, plain), placement.focal, placement.princpt
 
 
 def place_labels(

@@ -3,8 +3,8 @@ import pytest
 import torch
 from tests_support import hand_rows, write_table
 
-from tempohand.data.clips import clip_rows, eligible_rows
-from tempohand.data.loader import ClipDataset, ClipSampling, TrainingOrder, collate, evaluation_batches, training_batches
+from tempohand.data.clips import Clips, ClipSampling, clip_rows, eligible_rows
+from tempohand.data.loader import ClipDataset, TrainingOrder, collate, evaluation_batches, training_batches
 from tempohand.data.table import FrameTable
 from tempohand.data.view import Augmentation, View
 
@@ -26,16 +26,17 @@ def test_short_sequences_are_refused_with_the_longest_named(tmp_path):
     root = write_table(tmp_path / "short", {"train": [hand_rows("a", 5, seed=1)]})
     dataset = ClipDataset(FrameTable(root, "train"), View(64), 7)
     with pytest.raises(ValueError, match="no sequence has 7 frames, the longest has 5"):
-        dataset.training_rows()
+        dataset.clips.training_rows()
     assert eligible_rows(np.zeros(5, int), 5).tolist() == [4]
 
 
 def test_batches_hold_neighbouring_clips_in_one_view(dataset):
-    batch = collate([dataset[(p, int(row))] for p, row in enumerate(dataset.training_rows()[:20:3])])
+    batch = collate([dataset[(p, int(row))] for p, row in enumerate(dataset.clips.training_rows()[:20:3])])
     assert batch.image.shape[1:] == (7, 3, 64, 64) and batch.image.dtype == torch.uint8
     assert batch.previous.tolist() == [k - 1 if k % 2 else -1 for k in range(len(batch.image))]
     assert batch.frame_mask[:, -1].all() and (batch.time[:, -1] == 0).all() and (batch.time <= 0).all()
-    assert torch.equal(batch.image[0, 1:], batch.image[1, :-1])  # one frame apart, the same picture pixels
+    both = batch.frame_mask[0, 1:] & batch.frame_mask[1, :-1]
+    assert both.any() and torch.equal(batch.image[0, 1:][both], batch.image[1, :-1][both])  # one frame apart, the same picture pixels
 
 
 def test_history_length_varies_and_time_is_real(dataset):
@@ -45,6 +46,36 @@ def test_history_length_varies_and_time_is_real(dataset):
     steps = batch.time.diff(dim=1)[batch.frame_mask[:, :-1] & (batch.time.diff(dim=1) > 0)]
     gaps = (steps * 30).round().unique()
     assert gaps.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.3])
+def test_clips_keep_gap_history_and_sequence_and_lose_frames_at_random(drop):
+    starts = np.repeat([0, 40, 48], [40, 8, 30])
+    clips = Clips(starts, 7, ClipSampling(min_history=3, max_gap=3, consecutive=2, drop=drop), seed=1)
+    lost, known = 0, 0
+    for position in range(600):
+        row = int(np.random.default_rng(position).choice(clips.training_rows()))
+        plan = clips.training(position, row)
+        assert plan.clips.shape == plan.mask.shape == (2, 7) and plan.mask[:, -1].all() and plan.rows[plan.clips[1, -1]] == row
+        assert (np.diff(plan.rows) > 0).all() and set(plan.clips.ravel()) == set(range(len(plan.rows)))  # nothing that no clip shows
+        assert len(set(starts[plan.rows])) == 1
+        gap = row - plan.rows[plan.clips[0, -1]]
+        assert 1 <= gap <= 3
+        for clip, mask, last in zip(plan.clips, plan.mask, (row - gap, row)):
+            rows = plan.rows[clip]
+            assert (rows[mask] == (last - gap * np.arange(6, -1, -1))[mask]).all()
+            assert (rows[~mask] == rows[mask][0]).all()
+            possible = min((last - starts[row]) // gap, 2)  # earlier frames that every history has
+            lost += int((~mask[6 - possible : 6]).sum())
+            known += int(possible)
+    assert lost / known == pytest.approx(drop, abs=0.04 if drop else 0)
+
+
+def test_nonsense_sampling_is_refused():
+    with pytest.raises(ValueError, match="drop lies in"):
+        ClipSampling(drop=1.0)
+    with pytest.raises(ValueError, match="tokens.views=0"):
+        Clips(np.zeros(9, int), 7, views=0)
 
 
 def test_a_position_decides_its_sample(dataset):
@@ -72,7 +103,7 @@ def test_an_epoch_is_a_permutation_and_a_resumed_order_goes_on():
 
 
 def test_workers_change_nothing(dataset):
-    rows = dataset.training_rows()
+    rows = dataset.clips.training_rows()
     one, two = (iter(training_batches(dataset, TrainingOrder(rows, 4, seed=1), workers)) for workers in (0, 2))
     for _ in range(3):
         a, b = next(one), next(two)

@@ -99,7 +99,7 @@ def test_colour_is_the_same_for_the_frames_of_a_clip():
     view = View(64, 1.0, Augmentation())
     photometric = next(d.photometric for d in (view.draw(np.random.default_rng(k), 2) for k in range(99)) if not d.photometric.noise)
     grey = np.full((64, 64, 3), 90, np.uint8)
-    first, second = photometric.apply([grey, grey])
+    first, second = photometric.apply([grey, grey], np.arange(2))
     assert np.array_equal(first, second)
 
 

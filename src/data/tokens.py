@@ -1,0 +1,211 @@
+"""Tokens: what a frozen network makes of each frame, computed once and trained from many times.
+
+Stage 2's spatial network never changes, so its features of a frame in a view are made once for each of K fixed views of every sequence,
+and once in the plain view for validation. A frame's record holds those features and all else that a clip takes of it (camera, time, placed
+labels): training reads no picture and no table. Clips are drawn as from pictures (data/clips.py), position by position the same.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from tempohand.batch import ClipBatch, HandTarget
+from tempohand.data.clips import ClipPlan, Clips
+from tempohand.data.loader import ClipDataset, clip_fields, frame_batches
+from tempohand.data.table import fingerprint
+from tempohand.data.token_store import TokenStore, weights_hash
+from tempohand.data.view import View
+
+FORMAT = 1
+CHUNK = 64  # frames the network sees at once; shards are the same whoever makes them because their chunks are
+SHARD_FRAMES = 4096  # at least, in whole sequences: a few seconds' work, which an interruption may cost
+MOST_SHARDS = 64  # a view: each is an open file
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+TARGET_FIELDS = tuple(field.name for field in fields(HandTarget))
+
+Encode = Callable[[ClipBatch], Tensor]  # clips of one frame -> features [n, 1, f], on the CPU
+
+
+def token_key(network: dict, weights: dict[str, Tensor], view: View, table: str | Path, *, precision: str, dtype: str) -> dict:
+    """All that tokens depend on: the frozen network's settings and weights, the view, the table, the precision they were computed in and
+    the type that they are stored in."""
+    temporal = ("num_frame", "temporal")
+    return {
+        "format": FORMAT,
+        "network": {name: value for name, value in network.items() if name not in temporal},
+        "weights": weights_hash(weights),
+        "view": {"size": view.size, "expansion": view.expansion, "augmentation": view.augmentation and asdict(view.augmentation)},
+        "table": fingerprint(table),
+        "precision": precision,
+        "dtype": dtype,
+    }
+
+
+@dataclass
+class TokenBatch(ClipBatch):
+    """Clips without pictures (`image` has a size and no memory), with every frame's features."""
+
+    features: Float[Tensor, "b t f"] | None = None
+
+    def to(self, *args, **kwargs) -> "TokenBatch":
+        """A copy with every tensor moved by Tensor.to; the image stays without memory."""
+        moved = {field.name: getattr(self, field.name).to(*args, **kwargs) for field in fields(self) if field.name != "image"}
+        pixel = self.image[:1, :1, :1, :1, :1].to(*args, **kwargs)
+        return TokenBatch(image=pixel.expand(self.image.shape), **moved)
+
+
+class TokenDataset(Dataset):
+    """Clips as samples, from memory-mapped records: the counterpart of ClipDataset.
+
+    `views` are the shards of each view, cut at `bounds` (rows, from 0 to the table's end); `clip(row)` reads the first view.
+    """
+
+    def __init__(self, clips: Clips, size: int, dtype: str, bounds: Int[np.ndarray, "s"], views: list[list[np.ndarray]]):
+        self.clips, self.size, self.dtype, self.bounds = clips, size, DTYPES[dtype], bounds
+        self.record = views[0][0].dtype
+        # As plain bytes: picking rows of a matrix is a copy each, picking records walks through their fields.
+        self.views = [[shard.view(np.uint8).reshape(len(shard), -1) for shard in shards] for shards in views]
+
+    def __len__(self) -> int:
+        return int(self.bounds[-1])
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[ClipPlan, np.ndarray]:
+        return self._read(self.clips.training(*key))
+
+    def clip(self, row: int) -> tuple[ClipPlan, np.ndarray]:
+        """The evaluation clip that ends at `row`."""
+        return self._read(self.clips.evaluation(row))
+
+    def _read(self, plan: ClipPlan) -> tuple[ClipPlan, np.ndarray]:
+        shard = int(np.searchsorted(self.bounds, plan.rows[0], side="right")) - 1
+        return plan, self.views[plan.view][shard][plan.rows - self.bounds[shard]]
+
+    def collate(self, samples: list[tuple[ClipPlan, np.ndarray]]) -> TokenBatch:
+        """One batch of every clip of every sample."""
+        plans = [plan for plan, _ in samples]
+        records = np.concatenate([rows for _, rows in samples]).view(self.record)[:, 0]
+        column = {name: torch.from_numpy(np.ascontiguousarray(records[name])) for name in self.record.names}
+        features = column["features"].view(self.dtype).float()
+        target = HandTarget(**{name: column[name][:, None] for name in TARGET_FIELDS})
+        frames = {"features": features, "focal": column["focal"], "princpt": column["princpt"]}
+        values = clip_fields(plans, column["time"], frames, column["is_right"], target)
+        image = torch.zeros(1, dtype=torch.uint8).expand(*values["frame"].shape, 3, self.size, self.size)
+        return TokenBatch(image=image, **values)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Whole sequences of a split in one view; `view` None is the plain one."""
+
+    dataset: ClipDataset
+    view: int | None
+    first: int
+    end: int
+
+    @property
+    def name(self) -> str:
+        """File name."""
+        view = "plain" if self.view is None else f"view{self.view}"
+        return f"{self.dataset.table.split}-{view}-{self.first:09d}-{self.end:09d}.npy"
+
+
+def shard_bounds(starts: Int[np.ndarray, "rows"], shard_frames: int = SHARD_FRAMES) -> Int[np.ndarray, "s"]:
+    """Where shards of about `shard_frames` rows begin, at beginnings of sequences, and the table's end."""
+    sequences = np.append(np.unique(starts), len(starts))
+    wanted = np.arange(0, len(starts), max(shard_frames, -(-len(starts) // MOST_SHARDS)))
+    return np.unique(np.append(sequences[np.searchsorted(sequences, wanted)], len(starts)))
+
+
+def cached(
+    store: TokenStore,
+    training: ClipDataset,
+    held_out: ClipDataset,
+    encode: Encode,
+    *,
+    dtype: str,
+    workers: int = 0,
+    rank: int = 0,
+    processes: int = 1,
+    wait: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = print,
+    shard_frames: int = SHARD_FRAMES,
+) -> tuple[TokenDataset, TokenDataset]:
+    """Training and validation clips from tokens; what the store lacks is made first, shared among `processes`, which `wait` brings together.
+
+    Raises ValueError when the disk is too small, a shard is damaged, features do not fit `dtype`, or a setting makes no sense.
+    """
+    if not training.clips.views or dtype not in DTYPES:
+        raise ValueError(
+            f"tokens: views is a number of at least 1 and dtype one of {sorted(DTYPES)}, got {training.clips.views} and {dtype}"
+        )
+    kinds = [(training, list(range(training.clips.views))), (held_out, [None])]
+    bounds = [shard_bounds(dataset.clips.starts, shard_frames) for dataset, _ in kinds]
+    shards = [
+        [[Shard(dataset, view, *map(int, pair)) for pair in zip(cut[:-1], cut[1:])] for view in views]
+        for (dataset, views), cut in zip(kinds, bounds)
+    ]
+    every = [shard for views in shards for parts in views for shard in parts]
+    with store.making(say) if rank == 0 else nullcontext():
+        wait()
+        names = set(store.missing(shard.name for shard in every))
+        missing = [shard for shard in every if shard.name in names]
+        wait()  # every process has the same list before the first shard is added to the folder
+        if rank == 0 and missing:
+            dataset, view, row = missing[0].dataset, missing[0].view, np.array([missing[0].first])
+            one = _records(next(iter(frame_batches([(dataset, view, row)]))), encode, dtype, np.zeros(1))
+            frames = sum(shard.end - shard.first for shard in missing)
+            room = store.require_space(frames * one.itemsize)
+            say(f"tokens: {frames:,} frames to encode ({len(kinds[0][1])} views), {one.itemsize:,} bytes each: {room}")
+        _make(store, missing[rank::processes], encode, dtype, workers, show=rank == 0)
+        wait()
+        if rank == 0 and missing:
+            store.finish()
+    wait()
+    store.verify([shard.name for shard in every][rank::processes])
+    return tuple(
+        TokenDataset(dataset.clips, dataset.view.size, dtype, cut, [[store.read(shard.name) for shard in parts] for parts in views])
+        for (dataset, _), cut, views in zip(kinds, bounds, shards)
+    )
+
+
+def _make(store: TokenStore, shards: list[Shard], encode: Encode, dtype: str, workers: int, show: bool) -> None:
+    chunks = [
+        (shard, np.arange(first, min(first + CHUNK, shard.end))) for shard in shards for first in range(shard.first, shard.end, CHUNK)
+    ]
+    batches = frame_batches([(shard.dataset, shard.view, rows) for shard, rows in chunks], workers)
+    total, done = sum(len(rows) for _, rows in chunks), []
+    with tqdm(total=total, desc="tokens", unit="frame", disable=not show or not total, mininterval=1.0) as bar:
+        for (shard, rows), batch in zip(chunks, batches):
+            done.append(_records(batch, encode, dtype, shard.dataset.table.labels(rows)["time"]))
+            bar.update(len(rows))
+            if rows[-1] + 1 == shard.end:
+                store.write(shard.name, np.concatenate(done))
+                done = []
+
+
+def _records(batch: ClipBatch, encode: Encode, dtype: str, time: np.ndarray) -> np.ndarray:
+    """One record a frame, of a batch of clips of one frame."""
+    features = encode(batch)[:, 0].to(DTYPES[dtype])
+    if not features.isfinite().all():
+        raise ValueError(f"features of rows {batch.row.tolist()[:8]}... do not fit tokens.dtype={dtype}: take bf16 or fp32")
+    columns = {
+        "features": features.view(torch.int16) if dtype == "bf16" else features,  # NumPy has no bfloat16
+        "focal": batch.focal[:, 0],
+        "princpt": batch.princpt[:, 0],
+        "time": torch.from_numpy(time),
+        "is_right": batch.is_right,
+        **{name: getattr(batch.target, name)[:, 0] for name in TARGET_FIELDS},
+    }
+    columns = {name: value.contiguous().numpy() for name, value in columns.items()}
+    records = np.empty(len(features), [(name, value.dtype, value.shape[1:]) for name, value in columns.items()])
+    for name, value in columns.items():
+        records[name] = value
+    return records
