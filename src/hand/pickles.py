@@ -31,7 +31,7 @@ _VALUES = re.compile(
 MAX_SPARSE_ENTRIES = 10_000_000
 
 
-@dataclass
+@dataclass(repr=False)  # a few bytes can nest records so that their text has no end
 class Record:
     """What a pickle would make by calling `name` with `arguments` and then giving it `state`. Without arguments: the bare name."""
 
@@ -49,7 +49,7 @@ def read_pickle(path: Path, keys: Collection[str]) -> dict[str, np.ndarray]:
     try:
         content = read_records(path.read_bytes())
     except Exception as error:  # a damaged or hostile file may break its reader anywhere
-        raise ValueError(f"{path}: not a readable hand model: {error or type(error).__name__}") from error
+        raise ValueError(f"{path}: not a readable hand model: {str(error) or type(error).__name__}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: not a hand model: holds {_kind(content)} where a dict of tables is expected")
     arrays = {}
@@ -59,7 +59,7 @@ def read_pickle(path: Path, keys: Collection[str]) -> dict[str, np.ndarray]:
                 arrays[key] = _table(content[key])
             except Exception as error:  # as above
                 raise ValueError(
-                    f"{path}: table {key!r} cannot be read as an array of numbers ({error or type(error).__name__})"
+                    f"{path}: table {key!r} cannot be read as an array of numbers ({str(error) or type(error).__name__})"
                 ) from error
     return arrays
 
@@ -202,7 +202,7 @@ def _numbers(value: object) -> np.ndarray:
     raise ValueError(f"it is {_kind(value)}")
 
 
-def _dtype(value: Record) -> np.dtype:
+def _dtype(value: object) -> np.dtype:
     code, order = value.arguments[0].lstrip("<>|="), value.state[1] if value.state else "="
     if not re.fullmatch("f[248]|[iu][1248]", code) or order not in ("<", ">", "|", "="):
         raise ValueError(f"it holds {code[:20]!r}")
@@ -216,7 +216,7 @@ def _bytes(value: object) -> bytes:
     return value.encode("latin1") if isinstance(value, str) else bytes(memoryview(value))
 
 
-def _dense(state: dict, *, rows: bool) -> np.ndarray:
+def _dense(state: object, *, rows: bool) -> np.ndarray:
     """scipy's csc_matrix (the columns' entries one after another) or csr_matrix (the rows')."""
     shape = tuple(int(size) for size in (state["_shape"] if "_shape" in state else state["shape"]))
     if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > MAX_SPARSE_ENTRIES:
