@@ -44,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--side", choices=("right", "left"), help="side of every hand, whatever boxes or detector say (default: theirs, else right)"
     )
     hands.add_argument(
-        "--max-gap", type=int, default=None, metavar="N", help="frames that a hand may be missing before its history is cut (default 5)"
+        "--max-gap",
+        type=float,
+        default=None,
+        metavar="SECONDS",
+        help="time without a hand after which its history begins anew (default 0.4, as far as training looks back)",
     )
     hands.add_argument(
         "--smooth", type=float, default=None, metavar="W", help="weight of the box before, 0 to below 1 (default 0.3 with --detect, else 0)"

@@ -16,9 +16,9 @@ from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
 from tempohand.inference.detector import DEFAULT_MODEL, MAX_HANDS, HandDetector
 from tempohand.inference.overlay import MESH_OPACITY, PictureOverlay, VideoOverlay, draw_hands, side_faces
-from tempohand.inference.predictor import HandEstimate, HandInput, Predictor
+from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
 from tempohand.inference.source import Frame, Source, open_source
-from tempohand.inference.tracker import MAX_GAP, SMOOTHING, Tracker
+from tempohand.inference.tracker import SMOOTHING, Tracker
 
 BUFFER_BYTES = 256 * 2**20  # decoded frames kept until a network pass is full
 BUFFER_FRAMES = 256
@@ -26,7 +26,7 @@ BoxSource = ConstantBox | FileBoxes | HandDetector
 
 
 def predict_frames(
-    source: Source, boxes: BoxSource, tracker: Tracker, camera: CameraChoice, predictor: Predictor
+    source: Source, boxes: BoxSource, tracker: Tracker, camera: CameraChoice, predictor: StreamingPredictor
 ) -> Iterator[tuple[Frame, list[HandEstimate]]]:
     """Every frame of the input with its hands, in order; frames without a box come with none.
 
@@ -37,7 +37,7 @@ def predict_frames(
     counts: list[int] = []
 
     def flush() -> Iterator[tuple[Frame, list[HandEstimate]]]:
-        estimates, first = predictor.predict(hands), 0
+        estimates, first = predictor.push_all(hands), 0
         for frame, count in zip(frames, counts):
             yield frame, estimates[first : first + count]
             first += count
@@ -46,11 +46,9 @@ def predict_frames(
         if source.independent:
             tracker.reset()
         focal, princpt = camera.camera(frame.size)
-        tracked = tracker.update(frame.index, boxes.detect(frame))
-        hands += [
-            HandInput(frame.index, frame.time, hand.hand, hand.is_right, hand.starts, frame.image, hand.box, focal, princpt)
-            for hand in tracked
-        ]
+        tracked = tracker.update(frame.time, boxes.detect(frame))
+        shared = {"image": frame.image, "time": frame.time, "frame": frame.index, "focal": focal, "princpt": princpt}
+        hands += [HandInput(box=hand.box, hand=hand.hand, is_right=hand.is_right, starts=hand.starts, **shared) for hand in tracked]
         frames.append(frame)
         counts.append(len(tracked))
         full = len(hands) >= predictor.batch_size or len(frames) >= BUFFER_FRAMES
@@ -72,7 +70,8 @@ def run(arguments: argparse.Namespace, load: Callable | None = None) -> Path:
     with ExitStack() as stack:
         boxes = stack.enter_context(_boxes(arguments, source))
         boxes.check(source)
-        predictor = Predictor(_load(arguments.checkpoint, load), device=_device(arguments.device), batch_size=arguments.batch_size)
+        network, device = _load(arguments.checkpoint, load), _device(arguments.device)
+        predictor = StreamingPredictor(network, device=device, batch_size=arguments.batch_size, max_gap=tracker.max_gap)
         faces = predictor.network.hand.faces.cpu().numpy()
         stage = stack.enter_context(export.staged(out))
         estimates, num_frames, frames_with_hand = [], 0, 0
@@ -114,8 +113,8 @@ def _camera(arguments: argparse.Namespace) -> CameraChoice:
 
 def _tracker(arguments: argparse.Namespace) -> Tracker:
     smoothing = arguments.smooth if arguments.smooth is not None else SMOOTHING if arguments.detect else 0.0
-    max_gap = MAX_GAP if arguments.max_gap is None else arguments.max_gap
-    return Tracker(max_gap=max_gap, smoothing=smoothing, side=None if arguments.side is None else arguments.side == "right")
+    max_gap = {} if arguments.max_gap is None else {"max_gap": arguments.max_gap}
+    return Tracker(**max_gap, smoothing=smoothing, side=None if arguments.side is None else arguments.side == "right")
 
 
 def _opacity(arguments: argparse.Namespace) -> float:

@@ -1,32 +1,40 @@
-"""A trained network on hands over time: one backbone pass per hand and frame, a ring of the last tokens per hand."""
+"""A trained network on hands over time: one backbone pass per hand and frame, the features of each hand's last frames kept."""
 
-from collections import deque
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from tempohand import geometry
 from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.data.view import View
+from tempohand.inference.boxes import check_box
+from tempohand.inference.camera import CameraChoice
+from tempohand.inference.history import MAX_GAP_S, Seen, follow
+
+_VALUES = ("pose", "shape", "trans", "joints", "vertices", "joints2d")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HandInput:
-    """One hand in one frame: where it is and which camera sees it. `starts`: no earlier frame belongs to this hand's history."""
+    """One hand in one frame: where it is and which camera sees it.
 
-    frame: int
-    time: float  # s
-    hand: int  # id
-    is_right: bool
-    starts: bool
-    image: UInt8[np.ndarray, "h w 3"]  # the whole picture, RGB
-    box: Float[np.ndarray, "4"]  # xyxy px, bounds of the 21 joints
-    focal: Float[np.ndarray, "2"]  # px
-    princpt: Float[np.ndarray, "2"]  # px
+    The picture may have another size in every frame: box, focal and princpt are in its own pixels. `starts` begins a new history.
+    """
+
+    image: np.ndarray  # the whole picture, RGB, uint8 [h, w, 3]
+    box: np.ndarray | Sequence[float | int]  # xyxy px, bounds of the 21 joints
+    time: float | int  # s
+    hand: int = 0  # id
+    is_right: bool = True
+    focal: float | int | np.ndarray | Sequence[float | int] | None = None  # px, one or (fx, fy); None: the picture's diagonal
+    princpt: np.ndarray | Sequence[float | int] | None = None  # px; None: the picture's centre
+    frame: int = 0  # a number to know the estimate by
+    starts: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,135 +59,201 @@ class HandEstimate:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What the ring keeps of a frame."""
+class _Checked:
+    """A HandInput whose values are known to make sense, with its camera."""
 
-    token: Tensor
-    focal: Tensor
-    princpt: Tensor
-    time: float
+    source: HandInput
+    box: Float[np.ndarray, "4"]
+    focal: Float[np.ndarray, "2"]
+    princpt: Float[np.ndarray, "2"]
 
 
-class Predictor:
-    """Runs `network` (model/registry.py's load_network) over hands that come in the order of time.
+class StreamingPredictor:
+    """Runs `network` (model/registry.py's load_network) over hands that come in the order of time, live or from a file.
 
-    Crops are those of evaluation: the network's own `config["view"]`. Every frame is encoded once; its token is then decoded together with
-    those of the same hand's previous frames, up to `network.num_frame` in all, at their real times: network(batch) of that clip.
+    Crops are those of evaluation: the network's own `config["view"]`. Every frame is encoded once; its features are then decoded together
+    with those of the same hand's previous frames (inference/history.py says which), up to `network.num_frame` in all, at their real times:
+    network(batch) of that clip. max_gap: seconds without a hand after which its history begins anew.
     """
 
-    def __init__(self, network, *, device: str | torch.device = "cpu", batch_size: int = 32):
+    def __init__(self, network, *, device: str | torch.device = "cpu", batch_size: int = 32, max_gap: float | int = MAX_GAP_S):
         if batch_size < 1:
             raise ValueError(f"--batch-size is at least 1, not {batch_size}")
-        self.network, self.device, self.batch_size = network.to(device).eval(), torch.device(device), batch_size
+        if not max_gap >= 0:
+            raise ValueError(f"--max-gap is a number of seconds from 0, not {max_gap:g}")
+        self.network, self.device, self.batch_size, self.max_gap = network.to(device).eval(), torch.device(device), batch_size, max_gap
         view = network.config.get("view", {})
         if not {"size", "expansion"} <= view.keys():
             raise ValueError("the checkpoint's config.json does not say the view (size, expansion) that its network was trained with")
         self.view = View(view["size"], view["expansion"])
-        self.reset()
+        self._histories: dict[int, tuple[Seen, ...]] = {}
 
-    def reset(self) -> None:
-        """Forgets every hand's history."""
-        self._rings: dict[int, deque[_Seen]] = {}
+    def reset(self, hand: int | None = None) -> None:
+        """Forgets one hand's history, or every hand's."""
+        if hand is None:
+            self._histories = {}
+        else:
+            self._histories.pop(hand, None)
+
+    def push(
+        self,
+        image: np.ndarray,
+        box: np.ndarray | Sequence[float | int],
+        time: float | int,
+        *,
+        hand: int = 0,
+        is_right: bool = True,
+        focal: float | int | np.ndarray | Sequence[float | int] | None = None,
+        princpt: np.ndarray | Sequence[float | int] | None = None,
+        frame: int = 0,
+    ) -> HandEstimate:
+        """The next frame of one hand: HandInput's values in, its estimate out. Raises what `push_all` raises."""
+        one = HandInput(image=image, box=box, time=time, hand=hand, is_right=is_right, focal=focal, princpt=princpt, frame=frame)
+        return self.push_all([one])[0]
 
     @torch.inference_mode()
-    def predict(self, hands: Sequence[HandInput]) -> list[HandEstimate]:
-        """One estimate per hand, in the order given: any number of frames and hands, in the order of time, continuing the calls before.
+    def push_all(self, hands: Sequence[HandInput]) -> list[HandEstimate]:
+        """One estimate per hand, in the order given: a frame's hands, or any number of frames, in the order of time.
 
-        Raises ValueError when the network's output is not finite.
+        Raises ValueError for input without meaning (a hand's time that runs back, a box that is empty or outside the picture, a picture
+        that is not uint8 RGB, a camera that none has), before anything is predicted, and when the network's output is not finite. After an
+        error the histories of this call's hands are as before the pass (of up to batch_size hands) that failed.
         """
-        estimates = []
-        for first in range(0, len(hands), self.batch_size):
-            part = hands[first : first + self.batch_size]
+        checked, estimates = self._check(hands), []
+        for first in range(0, len(checked), self.batch_size):
+            part = checked[first : first + self.batch_size]
             crops = self._crop(part)
-            tokens = self.network.encode(crops)
-            windows = [self._extend(hand, token, crops, place) for place, (hand, token) in enumerate(zip(part, tokens))]
-            batch, context = self._assemble(part, windows)
-            prediction = self.network.decode(context, batch).detach().to("cpu")
-            lengths = [len(window) for window in windows]
-            estimates += [self._estimate(hand, prediction, batch, place, lengths[place]) for place, hand in enumerate(part)]
+            features = self.network.encode(crops.to(self.device))[:, 0]
+            histories, windows = dict(self._histories), []
+            for hand, one, focal, princpt in zip(part, features, crops.focal[:, 0].numpy(), crops.princpt[:, 0].numpy()):
+                rays = (hand.box - np.tile(hand.princpt, 2)) / np.tile(hand.focal, 2)
+                seen = Seen(one, focal, princpt, float(hand.source.time), hand.source.is_right, rays)
+                before = () if hand.source.starts else histories.get(hand.source.hand, ())
+                windows.append(follow(before, seen, self.network.num_frame, self.max_gap))
+                histories[hand.source.hand] = windows[-1]
+            estimates += self._estimate(part, windows, self.network.decode(*self._assemble(windows)))
+            self._histories = histories
         return estimates
 
-    def _crop(self, hands: Sequence[HandInput]) -> ClipBatch:
+    def _check(self, hands: Sequence[HandInput]) -> list[_Checked]:
+        """The hands with their cameras. Raises ValueError in one line that says which hand and frame."""
+        latest = {hand: history[-1].time for hand, history in self._histories.items()}
+        checked = []
+        for hand in hands:
+            where = f"hand {hand.hand} in frame {hand.frame}"
+            if not math.isfinite(hand.time):
+                raise ValueError(f"{where}: its time is {hand.time} s, which is no time")
+            if not hand.starts and hand.time < latest.get(hand.hand, -math.inf):
+                raise ValueError(
+                    f"{where}: time runs back, from {latest[hand.hand]:g} s to {hand.time:g} s; reset(hand) begins a new history"
+                )
+            latest[hand.hand] = hand.time
+            checked.append(_checked(hand, where))
+        return checked
+
+    def _crop(self, hands: Sequence[_Checked]) -> ClipBatch:
         """Every hand as a clip of one frame."""
         images, focals, princpts = [], [], []
         for hand in hands:
-            camera = (torch.from_numpy(np.array(value, np.float32))[None] for value in (hand.focal, hand.princpt, hand.box))
-            image, focal, princpt = self.view.crop([hand.image], *camera, hand.is_right)
+            camera = (torch.from_numpy(value.astype(np.float32))[None] for value in (hand.focal, hand.princpt, hand.box))
+            image, focal, princpt = self.view.crop([hand.source.image], *camera, hand.source.is_right)
             images.append(image)
             focals.append(focal)
             princpts.append(princpt)
-        count = len(hands)
-        return ClipBatch(
-            image=torch.stack(images),
-            focal=torch.stack(focals),
-            princpt=torch.stack(princpts),
-            time=torch.zeros(count, 1),
-            frame_mask=torch.ones(count, 1, dtype=torch.bool),
-            is_right=torch.tensor([hand.is_right for hand in hands]),
-            row=torch.full((count,), -1),
-            previous=torch.full((count,), -1),
-        ).to(self.device)
+        is_right, once = [hand.source.is_right for hand in hands], [1] * len(hands)
+        return _clips(torch.stack(images), torch.stack(focals), torch.stack(princpts), torch.zeros(len(hands), 1), is_right, once)
 
-    def _extend(self, hand: HandInput, token: Tensor, crops: ClipBatch, place: int) -> list[_Seen]:
-        """The hand's history with this frame, oldest first."""
-        if hand.starts or hand.hand not in self._rings:
-            self._rings[hand.hand] = deque(maxlen=self.network.num_frame)
-        ring = self._rings[hand.hand]
-        ring.append(_Seen(token[0], crops.focal[place, 0], crops.princpt[place, 0], hand.time))
-        return list(ring)
-
-    def _assemble(self, hands: Sequence[HandInput], windows: list[list[_Seen]]) -> tuple[ClipBatch, Tensor]:
-        """Clips of num_frame frames and their tokens; short histories are filled up by their first frame and masked, as the loader does."""
+    def _assemble(self, windows: list[tuple[Seen, ...]]) -> tuple[Tensor, ClipBatch]:
+        """Features and clips of num_frame frames; short histories are filled up by their first frame and masked, as the loader does."""
         span = self.network.num_frame
-        filled = [[window[0]] * (span - len(window)) + window for window in windows]
+        filled = [(window[0],) * (span - len(window)) + window for window in windows]
         # Relative to the last frame while they are Python's float64: float32 would lose milliseconds within hours.
         time = torch.tensor([[seen.time - window[-1].time for seen in window] for window in filled], dtype=torch.float32)
-        mask = torch.tensor([[place >= span - len(window) for place in range(span)] for window in windows])
+        focal, princpt = (
+            torch.from_numpy(np.array([[getattr(seen, name) for seen in window] for window in filled])) for name in ("focal", "princpt")
+        )
         # decode asks for the crop's size and never for its pixels: an image without memory.
-        image = torch.zeros(1, dtype=torch.uint8, device=self.device).expand(len(hands), span, 3, self.view.size, self.view.size)
-        batch = ClipBatch(
-            image=image,
-            focal=_stack(filled, "focal"),
-            princpt=_stack(filled, "princpt"),
-            time=time.to(self.device),
-            frame_mask=mask.to(self.device),
-            is_right=torch.tensor([hand.is_right for hand in hands], device=self.device),
-            row=torch.full((len(hands),), -1, device=self.device),
-            previous=torch.full((len(hands),), -1, device=self.device),
-        )
-        return batch, _stack(filled, "token")
+        image = torch.zeros(1, dtype=torch.uint8, device=self.device).expand(len(windows), span, 3, self.view.size, self.view.size)
+        is_right, lengths = ([window[-1].is_right for window in windows], [len(window) for window in windows])
+        batch = _clips(image, focal, princpt, time, is_right, lengths)
+        features = torch.stack([seen.features for window in filled for seen in window])
+        return features.view(len(windows), span, *features.shape[1:]), batch.to(self.device)
 
-    def _estimate(self, hand: HandInput, prediction: HandPrediction, batch: ClipBatch, place: int, history: int) -> HandEstimate:
-        """One hand's prediction in the picture's camera space and pixels."""
-        one = {name: getattr(prediction, name)[place, 0].float() for name in ("pose", "shape", "trans", "joints", "vertices", "joints2d")}
-        if not all(value.isfinite().all() for value in one.values()):
-            raise ValueError(
-                f"the network's output for hand {hand.hand} in frame {hand.frame} is not finite: is the checkpoint a diverged run?"
-            )
+    def _estimate(self, hands: list[_Checked], windows: list[tuple[Seen, ...]], prediction: HandPrediction) -> list[HandEstimate]:
+        """The predictions in the pictures' camera spaces and pixels."""
+        values = {name: getattr(prediction, name)[:, 0].float().cpu() for name in _VALUES}
+        finite = torch.stack([value.flatten(1).isfinite().all(dim=1) for value in values.values()]).all(dim=0).tolist()
         # A crop keeps the camera space (mirrored for a left hand), so a crop pixel and a picture pixel are one ray.
-        focal, princpt = batch.focal[place, -1].cpu().double(), batch.princpt[place, -1].cpu().double()
-        pixels = geometry.denormalise_pixels(one["joints2d"].double(), (self.view.size, self.view.size))
-        rays = (pixels - princpt) / focal
-        if not hand.is_right:
-            rays = rays * rays.new_tensor([-1.0, 1.0])
-            one["pose"] = geometry.mirror_pose(one["pose"])
-            for name in ("trans", "joints", "vertices"):
-                one[name] = geometry.mirror_points(one[name])
-        joints2d = rays.numpy() * np.asarray(hand.focal) + np.asarray(hand.princpt)
-        return HandEstimate(
-            frame=hand.frame,
-            time=hand.time,
-            hand=hand.hand,
-            is_right=hand.is_right,
-            history=history,
-            box=np.asarray(hand.box, np.float32),
-            focal=np.asarray(hand.focal, np.float32),
-            princpt=np.asarray(hand.princpt, np.float32),
-            image_size=(hand.image.shape[1], hand.image.shape[0]),
-            joints2d=joints2d.astype(np.float32),
-            **{name: one[name].numpy() for name in ("pose", "shape", "trans", "joints", "vertices")},
-        )
+        pixels = geometry.denormalise_pixels(values.pop("joints2d").double(), (self.view.size, self.view.size)).numpy()
+        estimates = []
+        for place, (hand, window) in enumerate(zip(hands, windows)):
+            source, one = hand.source, {name: value[place] for name, value in values.items()}
+            if not finite[place]:
+                raise ValueError(
+                    f"the network's output for hand {source.hand} in frame {source.frame} is not finite: is the checkpoint a diverged run?"
+                )
+            rays = (pixels[place] - window[-1].princpt) / window[-1].focal
+            if not source.is_right:
+                rays = rays * [-1.0, 1.0]
+                one["pose"] = geometry.mirror_pose(one["pose"])
+                for name in ("trans", "joints", "vertices"):
+                    one[name] = geometry.mirror_points(one[name])
+            estimates.append(
+                HandEstimate(
+                    frame=source.frame,
+                    time=float(source.time),
+                    hand=source.hand,
+                    is_right=source.is_right,
+                    history=len(window),
+                    box=hand.box.astype(np.float32),
+                    focal=hand.focal.astype(np.float32),
+                    princpt=hand.princpt.astype(np.float32),
+                    image_size=(source.image.shape[1], source.image.shape[0]),
+                    joints2d=(rays * hand.focal + hand.princpt).astype(np.float32),
+                    **{name: value.numpy() for name, value in one.items()},
+                )
+            )
+        return estimates
 
 
-def _stack(windows: list[list[_Seen]], name: str) -> Tensor:
-    return torch.stack([torch.stack([getattr(seen, name) for seen in window]) for window in windows])
+def _checked(hand: HandInput, where: str) -> _Checked:
+    image = hand.image
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        what = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"{where}: its picture is {what}, not RGB as a uint8 array [height, width, 3]")
+    size = (image.shape[1], image.shape[0])
+    box = _numbers(hand.box, 4, f"{where}: the box")
+    check_box(box, size, where)
+    focal, princpt = CameraChoice().camera(size)
+    if hand.focal is not None:
+        focal = _numbers(np.broadcast_to(hand.focal, 2) if np.ndim(hand.focal) == 0 else hand.focal, 2, f"{where}: the focal length")
+    if hand.princpt is not None:
+        princpt = _numbers(hand.princpt, 2, f"{where}: the principal point")
+    if not (np.isfinite([focal, princpt]).all() and (focal > 0).all()):
+        raise ValueError(f"{where}: focal length {focal.tolist()} and principal point {princpt.tolist()} px are those of no camera")
+    return _Checked(hand, box, focal, princpt)
+
+
+def _numbers(values, count: int, what: str) -> Float[np.ndarray, "n"]:
+    try:
+        numbers = np.array(values, np.float64)
+    except (TypeError, ValueError):
+        numbers = None
+    if numbers is None or numbers.shape != (count,):
+        raise ValueError(f"{what} is {count} numbers in pixels, not {values}")
+    return numbers
+
+
+def _clips(image: Tensor, focal: Tensor, princpt: Tensor, time: Tensor, is_right: list[bool], lengths: list[int]) -> ClipBatch:
+    """Clips whose last `lengths` frames are real."""
+    count, span = time.shape
+    return ClipBatch(
+        image=image,
+        focal=focal,
+        princpt=princpt,
+        time=time,
+        frame_mask=torch.arange(span) >= span - torch.tensor(lengths)[:, None],
+        is_right=torch.tensor(is_right),
+        row=torch.full((count,), -1),
+        previous=torch.full((count,), -1),
+    )

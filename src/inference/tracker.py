@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-MAX_GAP = 5  # frames that a hand may be missing before its history is cut
+from tempohand.inference.history import CLOCK_S, MAX_GAP_S, displacement, reach
+
 SMOOTHING = 0.3  # of detector boxes: the weight of the box before
-_FARTHEST = 1.0  # a hand moves less than this many box sides between two sightings
 _OTHER_SIDE = 0.5  # what a change of side costs, in box sides
 
 
@@ -22,7 +22,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class TrackedHand:
-    """A detection with its identity: `starts` says that no earlier frame belongs to its history."""
+    """A detection with its identity: `starts` says that nothing earlier belongs to it, whatever the number."""
 
     hand: int
     is_right: bool
@@ -33,7 +33,7 @@ class TrackedHand:
 @dataclass
 class _Track:
     hand: int
-    frame: int
+    time: float
     box: np.ndarray
     is_right: bool
     votes: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})
@@ -42,20 +42,19 @@ class _Track:
 class Tracker:
     """Links detections of successive frames.
 
-    A detection with an id belongs to that id. One without goes to the nearest known hand (box centres closer than one box side; another
-    side makes it farther), or founds a new hand. A hand that was missing for more than `max_gap` frames starts anew, and a frame without
-    a box has no hand: nothing is interpolated, since that would need the future.
+    A detection with an id belongs to that id. One without goes to the nearest known hand (of those whose box may have got here since:
+    history.py's `reach`; another side makes it farther), or founds a new hand. A hand that was missing for more than `max_gap` seconds is
+    forgotten, and a frame without a box has no hand: nothing is interpolated, since that would need the future.
 
     side: the side (is_right) of every hand whatever the detections say. Otherwise a hand's side is the majority of what its detections have
-    said so far, a draw leaves it, and where none says it, it is right. A hand that changes its side starts anew, since the crops of its
-    history are mirrored.
+    said so far, a draw leaves it, and where none says it, it is right.
     smoothing: weight in [0, 1) of the hand's smoothed box before in the box now. Meant for detectors, whose boxes jitter with their
     landmarks while the network was trained on exact ones; boxes from a file are taken as they are.
     """
 
-    def __init__(self, *, max_gap: int = MAX_GAP, smoothing: float = 0.0, side: bool | None = None):
-        if max_gap < 0:
-            raise ValueError(f"--max-gap is a number of frames from 0, not {max_gap}")
+    def __init__(self, *, max_gap: float | int = MAX_GAP_S, smoothing: float = 0.0, side: bool | None = None):
+        if not max_gap >= 0:
+            raise ValueError(f"--max-gap is a number of seconds from 0, not {max_gap:g}")
         if not 0 <= smoothing < 1:
             raise ValueError(f"--smooth is a weight from 0 (off) to below 1, not {smoothing:g}")
         self.max_gap, self.smoothing, self.side = max_gap, smoothing, side
@@ -66,28 +65,27 @@ class Tracker:
         self._tracks: dict[int, _Track] = {}
         self._next = 0
 
-    def update(self, frame: int, detections: list[Detection]) -> list[TrackedHand]:
-        """The hands of a frame, in the order of its detections. Frames come in increasing order; those without a box may be left out."""
-        alive = {hand: track for hand, track in self._tracks.items() if frame - track.frame <= self.max_gap + 1}
+    def update(self, time: float | int, detections: list[Detection]) -> list[TrackedHand]:
+        """The hands of the frame at `time` (s, rising), in the order of its detections. Frames without a box may be left out."""
+        alive = {hand: track for hand, track in self._tracks.items() if time - track.time <= self.max_gap + CLOCK_S}
         named = {detection.hand for detection in detections if detection.hand is not None}
-        found = self._associate(detections, [track for track in alive.values() if track.hand not in named])
+        found = self._associate(time, detections, [track for track in alive.values() if track.hand not in named])
         hands = []
         for index, detection in enumerate(detections):
             hand = detection.hand if detection.hand is not None else found.get(index)
             if hand is None:
                 hand = self._new_id(named)
-            hands.append(self._extend(alive.get(hand), hand, frame, detection))
+            hands.append(self._extend(alive.get(hand), hand, time, detection))
         return hands
 
-    def _associate(self, detections: list[Detection], tracks: list[_Track]) -> dict[int, int]:
+    def _associate(self, time: float, detections: list[Detection], tracks: list[_Track]) -> dict[int, int]:
         pairs = []
         for index, detection in enumerate(detections):
             if detection.hand is not None:
                 continue
             for track in tracks:
-                side = max(_side(detection.box), _side(track.box))
-                distance = float(np.linalg.norm(_centre(detection.box) - _centre(track.box))) / side
-                if distance < _FARTHEST:
+                distance = displacement(track.box, np.asarray(detection.box, np.float64))
+                if distance < reach(time - track.time):
                     other = self.side is None and detection.is_right is not None and detection.is_right != track.is_right
                     pairs.append((distance + _OTHER_SIDE * other, index, track.hand))
         found, taken = {}, set()
@@ -103,10 +101,10 @@ class Tracker:
         self._next += 1
         return self._next - 1
 
-    def _extend(self, track: _Track | None, hand: int, frame: int, detection: Detection) -> TrackedHand:
+    def _extend(self, track: _Track | None, hand: int, time: float, detection: Detection) -> TrackedHand:
         starts, box = track is None, np.asarray(detection.box, np.float64)
         if track is None:
-            track = _Track(hand, frame, box, is_right=True)
+            track = _Track(hand, time, box, is_right=True)
         if detection.is_right is not None:
             track.votes[detection.is_right] += 1
         if self.side is not None:
@@ -116,15 +114,6 @@ class Tracker:
         else:
             is_right = track.votes[True] > track.votes[False]
         box = self.smoothing * track.box + (1 - self.smoothing) * box
-        starts = starts or is_right != track.is_right
-        track.frame, track.box, track.is_right = frame, box, is_right
+        track.time, track.box, track.is_right = time, box, is_right
         self._tracks[hand] = track
         return TrackedHand(hand, is_right, box, starts)
-
-
-def _centre(box: np.ndarray) -> np.ndarray:
-    return (box[:2] + box[2:]) / 2
-
-
-def _side(box: np.ndarray) -> float:
-    return float((box[2:] - box[:2]).max())

@@ -9,7 +9,7 @@ from tempohand.data.loader import ClipDataset, evaluation_batches
 from tempohand.data.table import FrameTable
 from tempohand.data.view import View
 from tempohand.geometry import denormalise_pixels, mirror_points, mirror_pose, project
-from tempohand.inference.predictor import HandEstimate, HandInput, Predictor
+from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
 
 VALUES = ("pose", "shape", "trans", "joints", "vertices", "joints2d")
 
@@ -20,8 +20,8 @@ def table_hands(table: FrameTable) -> list[HandInput]:
     labels = table.labels(np.arange(len(table)))
     return [
         HandInput(
-            row, labels["time"][row].item(), int(starts[row]), bool(labels["is_right"][row]), bool(starts[row] == row), table.image(row),
-            labels["box"][row], labels["focal"][row], labels["princpt"][row],
+            image=table.image(row), box=labels["box"][row], time=labels["time"][row].item(), hand=int(starts[row]),
+            is_right=bool(labels["is_right"][row]), focal=labels["focal"][row], princpt=labels["princpt"][row], frame=row,
         )
         for row in range(len(table))
     ]  # fmt: skip
@@ -38,7 +38,7 @@ def test_every_estimate_is_the_network_on_the_evaluation_clip(table_root, fake_n
     """The oracle is the loader of training and evaluation: same crops, same windows, same fill-up. One sequence is a left hand."""
     network, table = fake_network(num_frame), FrameTable(table_root, "test")
     hands = table_hands(table)
-    estimates = Predictor(network, batch_size=4).predict(hands)
+    estimates = StreamingPredictor(network, batch_size=4).push_all(hands)
     assert network.encoded == len(hands)  # one backbone pass per frame
     clips = evaluation_batches(ClipDataset(table, View(64, 2.0), num_frame), np.arange(len(table)), batch_size=1)
     for row, (hand, estimate, clip) in enumerate(zip(hands, estimates, clips, strict=True)):
@@ -58,14 +58,14 @@ def test_every_estimate_is_the_network_on_the_evaluation_clip(table_root, fake_n
 
 def test_calls_and_batches_may_be_cut_anywhere(table_root, fake_network):
     hands = table_hands(FrameTable(table_root, "test"))
-    whole = Predictor(fake_network(), batch_size=100).predict(hands)
+    whole = StreamingPredictor(fake_network(), batch_size=100).push_all(hands)
     for batch_size, cuts in ((1, ()), (3, (5,)), (7, (1, 2, 12))):
-        predictor = Predictor(fake_network(), batch_size=batch_size)
+        predictor = StreamingPredictor(fake_network(), batch_size=batch_size)
         parts = np.split(np.arange(len(hands)), cuts)
-        pieces = [estimate for part in parts for estimate in predictor.predict([hands[i] for i in part])]
+        pieces = [estimate for part in parts for estimate in predictor.push_all([hands[i] for i in part])]
         for a, b in zip(whole, pieces, strict=True):
             same(a, b)
-    assert Predictor(fake_network()).predict([]) == []
+    assert StreamingPredictor(fake_network()).push_all([]) == []
 
 
 def test_hands_do_not_mix(table_root, fake_network):
@@ -73,20 +73,20 @@ def test_hands_do_not_mix(table_root, fake_network):
     hands = table_hands(FrameTable(table_root, "test"))
     first, second = ([hand for hand in hands if hand.hand == i] for i in sorted({hand.hand for hand in hands}))
     woven = [hand for pair in zip(first, second) for hand in pair]
-    together = Predictor(fake_network(), batch_size=5).predict(woven)
+    together = StreamingPredictor(fake_network(), batch_size=5).push_all(woven)
     for place, alone in enumerate((first, second)):
-        for a, b in zip(together[place::2], Predictor(fake_network()).predict(alone), strict=True):
+        for a, b in zip(together[place::2], StreamingPredictor(fake_network()).push_all(alone), strict=True):
             same(a, b)
 
 
 def test_a_start_forgets_and_so_does_reset(table_root, fake_network):
     hands = table_hands(FrameTable(table_root, "test"))[:6]
-    fresh = Predictor(fake_network()).predict([dataclasses.replace(hand, starts=i == 3) for i, hand in enumerate(hands)])
+    fresh = StreamingPredictor(fake_network()).push_all([dataclasses.replace(hand, starts=i == 3) for i, hand in enumerate(hands)])
     assert [estimate.history for estimate in fresh] == [1, 2, 3, 1, 2, 3]
-    predictor = Predictor(fake_network())
-    predictor.predict(hands[:3])
+    predictor = StreamingPredictor(fake_network())
+    predictor.push_all(hands[:3])
     predictor.reset()
-    for a, b in zip(fresh[3:], predictor.predict(hands[3:]), strict=True):
+    for a, b in zip(fresh[3:], predictor.push_all(hands[3:]), strict=True):
         same(a, b)
 
 
@@ -98,7 +98,7 @@ def test_a_shifted_picture_gives_the_same_hand(table_root, fake_network):
         canvas = np.full((150, 160, 3), (124, 116, 104), np.uint8)  # what crops are padded with
         canvas[8 : 8 + hand.image.shape[0], 17 : 17 + hand.image.shape[1]] = hand.image
         moved.append(dataclasses.replace(hand, image=canvas, box=hand.box + np.tile(shift, 2), princpt=hand.princpt + shift))
-    for a, b in zip(Predictor(fake_network()).predict(hands), Predictor(fake_network()).predict(moved), strict=True):
+    for a, b in zip(StreamingPredictor(fake_network()).push_all(hands), StreamingPredictor(fake_network()).push_all(moved), strict=True):
         for name in VALUES[:-1]:
             # Interpolation weights are quantised at places that the shift moves in float32.
             np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=0.05, err_msg=name)
@@ -113,7 +113,7 @@ def test_the_batch_for_decode_is_complete(table_root, fake_network):
             seen.append(batch)
             return super().decode(tokens, batch)
 
-    Predictor(Spy(), batch_size=50).predict(table_hands(FrameTable(table_root, "test"))[:3])
+    StreamingPredictor(Spy(), batch_size=50).push_all(table_hands(FrameTable(table_root, "test"))[:3])
     (batch,) = seen
     assert batch.image.shape == (3, 7, 3, 64, 64) and batch.size == 64
     assert batch.frame_mask.sum(1).tolist() == [1, 2, 3] and batch.frame_mask[:, -1].all()
@@ -124,7 +124,7 @@ def test_the_batch_for_decode_is_complete(table_root, fake_network):
 def test_times_far_from_zero_keep_their_differences(table_root, fake_network):
     hands = table_hands(FrameTable(table_root, "test"))[:9]
     late = [dataclasses.replace(hand, time=hand.time + 2.0**20) for hand in hands]  # twelve days on
-    for a, b in zip(Predictor(fake_network()).predict(hands), Predictor(fake_network()).predict(late), strict=True):
+    for a, b in zip(StreamingPredictor(fake_network()).push_all(hands), StreamingPredictor(fake_network()).push_all(late), strict=True):
         np.testing.assert_allclose(a.joints, b.joints, atol=1e-3)
 
 
@@ -132,7 +132,7 @@ def test_joints2d_of_a_left_hand_are_where_the_crop_shows_them(table_root, fake_
     """Against the crop's homography rather than its camera."""
     table, view, network = FrameTable(table_root, "test"), View(64, 2.0), fake_network(1)
     hand = next(hand for hand in table_hands(table) if not hand.is_right)
-    (estimate,) = Predictor(network).predict([hand])
+    (estimate,) = StreamingPredictor(network).push_all([hand])
     focal, princpt, box = (torch.from_numpy(np.array(value))[None] for value in (hand.focal, hand.princpt, hand.box))
     placement = view.place(view.draw(np.random.default_rng(0), 1), hand.image.shape[1], focal, princpt, box, False)
     uv = torch.from_numpy(np.c_[estimate.joints2d, np.ones(21)]) @ placement.homography[0].T
@@ -143,10 +143,10 @@ def test_joints2d_of_a_left_hand_are_where_the_crop_shows_them(table_root, fake_
 
 def test_a_diverged_network_is_named(table_root, fake_network):
     with pytest.raises(ValueError, match="hand 0 in frame 0 is not finite"):
-        Predictor(fake_network(poison=True)).predict(table_hands(FrameTable(table_root, "test"))[:1])
+        StreamingPredictor(fake_network(poison=True)).push_all(table_hands(FrameTable(table_root, "test"))[:1])
     with pytest.raises(ValueError, match="--batch-size is at least 1"):
-        Predictor(fake_network(), batch_size=0)
+        StreamingPredictor(fake_network(), batch_size=0)
     network = fake_network()
     network.config = {"network": {}}
     with pytest.raises(ValueError, match="does not say the view"):
-        Predictor(network)
+        StreamingPredictor(network)

@@ -9,7 +9,7 @@ def box(x: float, y: float = 50.0, side: float = 20.0) -> np.ndarray:
 
 
 def follow(tracker: Tracker, frames: dict[int, list[Detection]]) -> dict[int, list]:
-    return {frame: tracker.update(frame, detections) for frame, detections in frames.items()}
+    return {frame: tracker.update(frame / 30, detections) for frame, detections in frames.items()}
 
 
 def crossing_hands(seed: int = 0) -> tuple[dict[int, list[Detection]], dict[int, list[int]]]:
@@ -43,10 +43,10 @@ def test_the_future_changes_nothing():
 
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize(("gap", "starts"), [(0, False), (1, False), (3, False), (4, True), (30, True)])
-def test_a_gap_longer_than_max_gap_cuts_the_history(named, gap, starts):
+def test_a_gap_longer_than_max_gap_forgets_the_hand(named, gap, starts):
     detection = Detection(box(50), hand=5 if named else None)
-    tracker = Tracker(max_gap=3)
-    before, after = tracker.update(0, [detection])[0], tracker.update(1 + gap, [detection])[0]
+    tracker = Tracker(max_gap=4 / 30)
+    before, after = tracker.update(7.3, [detection])[0], tracker.update(7.3 + (1 + gap) / 30, [detection])[0]
     assert before.starts and after.starts is starts
     assert (after.hand == before.hand) is (named or not starts)
 
@@ -54,19 +54,19 @@ def test_a_gap_longer_than_max_gap_cuts_the_history(named, gap, starts):
 def test_no_box_no_hand():
     tracker = Tracker()
     tracker.update(0, [Detection(box(50))])
-    assert tracker.update(1, []) == []
+    assert tracker.update(0.03, []) == []
 
 
 def test_a_jump_is_another_hand_and_ids_are_not_reused():
     tracker = Tracker()
-    ids = [tracker.update(frame, [Detection(box(x))])[0].hand for frame, x in enumerate((20, 60, 100, 140))]
+    ids = [tracker.update(frame / 30, [Detection(box(x))])[0].hand for frame, x in enumerate((20, 60, 100, 140))]
     assert len(set(ids)) == 4
 
 
 def test_given_ids_win_over_places():
     tracker = Tracker()
     tracker.update(0, [Detection(box(20), hand=7), Detection(box(60), hand=0)])
-    swapped = tracker.update(1, [Detection(box(60), hand=7), Detection(box(20), hand=0)])
+    swapped = tracker.update(1 / 30, [Detection(box(60), hand=7), Detection(box(20), hand=0)])
     assert [(hand.hand, hand.starts) for hand in swapped] == [(7, False), (0, False)]
 
 
@@ -75,29 +75,29 @@ def test_a_new_hand_takes_no_given_id():
     assert hands[1].hand == 0 and len({hand.hand for hand in hands}) == 3
     tracker = Tracker()
     tracker.update(0, [Detection(box(20), hand=0)])
-    assert tracker.update(1, [Detection(box(100))])[0].hand != 0
+    assert tracker.update(1 / 30, [Detection(box(100))])[0].hand != 0
 
 
-def test_the_side_is_the_majority_so_far_and_a_change_starts_anew():
+def test_the_side_is_the_majority_so_far():
     says = [False, True, False, True, True, True]
     tracker = Tracker()
-    hands = [tracker.update(frame, [Detection(box(50), side)])[0] for frame, side in enumerate(says)]
+    hands = [tracker.update(frame / 30, [Detection(box(50), side)])[0] for frame, side in enumerate(says)]
     assert [hand.is_right for hand in hands] == [False, False, False, False, True, True]
-    assert [hand.starts for hand in hands] == [True, False, False, False, True, False]
+    assert [hand.starts for hand in hands] == [True] + [False] * 5
     forced = Tracker(side=True)
-    assert [forced.update(frame, [Detection(box(50), side)])[0].is_right for frame, side in enumerate(says)] == [True] * 6
+    assert [forced.update(frame / 30, [Detection(box(50), side)])[0].is_right for frame, side in enumerate(says)] == [True] * 6
     assert Tracker().update(0, [Detection(box(50))])[0].is_right
 
 
 def test_smoothing_is_a_running_average_that_restarts():
-    tracker, expected = Tracker(smoothing=0.25, max_gap=0), None
+    tracker, expected = Tracker(smoothing=0.25, max_gap=0.1), None
     for frame, x in enumerate((50, 54, 49, 52)):
         expected = box(x) if expected is None else 0.25 * expected + 0.75 * box(x)
-        np.testing.assert_allclose(tracker.update(frame, [Detection(box(x))])[0].box, expected)
-    np.testing.assert_array_equal(tracker.update(9, [Detection(box(51))])[0].box, box(51))
+        np.testing.assert_allclose(tracker.update(frame / 30, [Detection(box(x))])[0].box, expected)
+    np.testing.assert_array_equal(tracker.update(0.5, [Detection(box(51))])[0].box, box(51))
     plain = Tracker()
     plain.update(0, [Detection(box(50))])
-    np.testing.assert_array_equal(plain.update(1, [Detection(box(54))])[0].box, box(54))
+    np.testing.assert_array_equal(plain.update(1 / 30, [Detection(box(54))])[0].box, box(54))
 
 
 @pytest.mark.parametrize("values", [{"max_gap": -1}, {"smoothing": 1.0}, {"smoothing": -0.1}, {"smoothing": float("nan")}])

@@ -1,0 +1,53 @@
+"""A hand's history: the frames that an estimate rests on, and when it begins anew. All bounds are here."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+# Training clips are 7 frames up to 2 frames apart at 30 frames/s (config/stage/two.yaml): nothing older than 12 frames was ever context.
+MAX_GAP_S = 0.4
+# A hand may cross a box side per step of the widest training clip, 2.25 m/s for a box of 150 mm; over less time, one side all the same.
+MAX_SPEED = 15.0  # box sides a second
+MIN_REACH = 1.0  # box sides
+CLOCK_S = 1e-6  # differences of time stamps below this are rounding
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is kept of one frame of a hand."""
+
+    features: Tensor  # [F], opaque: the network's
+    focal: Float[np.ndarray, "2"]  # px of the crop
+    princpt: Float[np.ndarray, "2"]
+    time: float  # s
+    is_right: bool
+    box: Float[np.ndarray, "4"]  # xyxy, as rays: (px - princpt) / focal of the picture, which frames of any size share
+
+
+def follow(history: tuple[Seen, ...], seen: Seen, num_frame: int, max_gap: float = MAX_GAP_S) -> tuple[Seen, ...]:
+    """The history with one more frame, oldest first, at most `num_frame` of them.
+
+    It begins anew with `seen` after more than `max_gap` seconds, when the hand changes its side (crops of the other are mirrored), and when
+    its box jumps: farther than `reach` of the time between, it is another hand. A frame with its predecessor's time stamp replaces it.
+    """
+    if not history:
+        return (seen,)
+    last = history[-1]
+    elapsed = seen.time - last.time
+    assert elapsed >= 0, "time was checked before"
+    if elapsed > max_gap + CLOCK_S or seen.is_right != last.is_right or displacement(last.box, seen.box) > reach(elapsed):
+        return (seen,)
+    return (*(history[:-1] if elapsed == 0 else history), seen)[-num_frame:]
+
+
+def displacement(before: Float[np.ndarray, "4"], after: Float[np.ndarray, "4"]) -> float:
+    """How far the box's farthest edge went, in longer sides of the smaller box: place and size in one number."""
+    side = min(max(box[2] - box[0], box[3] - box[1]) for box in (before, after))
+    return float(np.abs(after - before).max() / side)
+
+
+def reach(elapsed: float) -> float:
+    """How far a hand's box may go within `elapsed` seconds, in its sides."""
+    return max(MIN_REACH, MAX_SPEED * elapsed)
