@@ -56,7 +56,9 @@ class TokenStore:
                     f"the tokens in '{folder}' are stale, they were made from something else: {'; '.join(different)}. "
                     "Name another tokens.folder, or leave it out: each network and view then has a folder of its own"
                 )
-        elif self.folder.is_dir() and any(path.name != LOCK_NAME for path in self.folder.iterdir()):
+        elif self.folder.is_dir() and any(
+            path.name not in (KEY_NAME, LOCK_NAME) and path.suffix != ".part" for path in self.folder.iterdir()
+        ):
             raise ValueError(f"tokens.folder='{folder}' is no folder of tokens ({KEY_NAME} is missing) and not empty: name another one")
 
     @contextmanager
@@ -93,13 +95,15 @@ class TokenStore:
         """One shard, atomically."""
         self._write(name, records)
 
-    def finish(self) -> None:
-        """Writes the manifest of every shard that is there."""
-        known = self._manifest()
-        for path in sorted(self.folder.glob("*.npy")):
+    def finish(self, made: Iterable[str]) -> None:
+        """Completes the manifest: enters the shards that were just made, and those that an interrupted run had."""
+        before = self._manifest()
+        known = {name: entry for name, entry in before.items() if name not in set(made)}
+        for path in self.folder.glob("*.npy"):
             if path.name not in known:
                 known[path.name] = {"size": path.stat().st_size, "crc32": _checksum(path)}
-        self._write(MANIFEST_NAME, json.dumps(known, indent=1).encode())
+        if known != before:
+            self._write(MANIFEST_NAME, json.dumps(known, indent=1, sort_keys=True).encode())
 
     def verify(self, names: Iterable[str]) -> None:
         """Raises ValueError naming the shard where size or content are not what the manifest says."""

@@ -166,8 +166,8 @@ def cached(
             say(f"tokens: {frames:,} frames to encode ({len(kinds[0][1])} views), {one.itemsize:,} bytes each: {room}")
         _make(store, missing[rank::processes], encode, dtype, workers, show=rank == 0)
         wait()
-        if rank == 0 and missing:
-            store.finish()
+        if rank == 0:
+            store.finish(names)
     wait()
     store.verify([shard.name for shard in every][rank::processes])
     return tuple(

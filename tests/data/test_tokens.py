@@ -151,6 +151,9 @@ def test_processes_share_the_work_and_a_second_run_does_none(table_root, tmp_pat
         raise AssertionError("everything is there")
 
     make(table_root, tmp_path / "one", never)
+    (tmp_path / "one" / "manifest.json").unlink()  # an interruption just before the end
+    make(table_root, tmp_path / "one", never)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
     shutil.copytree(tmp_path / "one", tmp_path / "three")
     encoded = []
     make(table_root, tmp_path / "three", lambda batch: encoded.append(len(batch.row)) or mean_colour(batch), views=3)
