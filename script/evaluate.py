@@ -3,9 +3,10 @@
     python script/evaluate.py stage1=outputs/stage1-tiny/checkpoint/best stage2=outputs/stage2-tiny/checkpoint/best data=data/demo
     torchrun --nproc_per_node 2 script/evaluate.py stage2=outputs/stage2-tiny/checkpoint/best data=data/demo
 
-Every row sees every frame of the split once: mean_pose (a constant hand that knows the box alone), stage1, stage1_one_euro (Stage 1 under a
-causal filter tuned on the validation split) and stage2 (histories of 1 to num_frame frames from each sequence's start). Processes share
-the split out by whole sequences, and sums are added up, so the numbers do not depend on how many there are.
+Every row sees every frame of the split once: mean_pose (a constant hand that knows the box alone), stage1, stage1_one_euro and stage1_kalman
+(Stage 1 under causal filters tuned on the validation split) and stage2 (histories of 1 to num_frame frames from each sequence's start).
+Processes share the split out by whole sequences, and sums per sequence are added up, so the numbers do not depend on how many there are.
+Intervals and Stage 2's differences to the other rows come from a paired bootstrap over sequences.
 """
 
 import time
@@ -27,11 +28,14 @@ from tempohand.data.table import FrameTable
 from tempohand.data.view import View
 from tempohand.evaluation.baselines import ConstantHand, CropLabels, fit_constant_hand
 from tempohand.evaluation.evaluator import PerFrame, Temporal, TruthKeeper, predict_sequences, score_sequences
-from tempohand.evaluation.filters import FilterTuning, HandFilter
 from tempohand.evaluation.results import METRICS_NAME, StripKeeper, choose_strips, format_tables, to_json, write_json
 from tempohand.evaluation.splits import ALL, share_of_sequences
+from tempohand.evaluation.tuning import KALMAN, KALMAN_GRID, ONE_EURO, ONE_EURO_GRID, FilterTuning, HandFilter
 from tempohand.geometry import mirror_points, mirror_pose
 from tempohand.model.registry import load_network
+
+# Filtered rows: the key of the filter in metrics.json, its grid and its default.
+FILTERS = {"stage1_one_euro": ("one_euro", ONE_EURO_GRID, ONE_EURO), "stage1_kalman": ("kalman", KALMAN_GRID, KALMAN)}
 
 
 def load_networks(config: DictConfig) -> tuple[torch.nn.Module, torch.nn.Module | None]:
@@ -109,6 +113,7 @@ class Split:
             spread = np.linspace(0, len(first) - 1, max(1, round(len(first) * frames / lengths.sum()))).round().astype(int)
             first, lengths = first[spread], lengths[spread]
         share = share_of_sequences(lengths, accelerator.process_index, accelerator.num_processes)
+        self.numbers, self.total = share, len(lengths)
         self.lengths = [int(lengths[i]) for i in share]
         self.rows = np.concatenate([np.arange(first[i], first[i] + lengths[i]) for i in share] or [np.empty(0, int)])
         self.frame, self.time = self.table.column("frame"), self.table.column("time")
@@ -122,18 +127,25 @@ class Split:
                 bar.update(len(batch.row))
 
 
-def tune_filter(config: DictConfig, network: torch.nn.Module, predictor: PerFrame, accelerator: Accelerator, total) -> HandFilter:
-    """The One-Euro filter for Stage 1, chosen on the validation split."""
+def tune_filters(
+    config: DictConfig, network: torch.nn.Module, predictor: PerFrame, accelerator: Accelerator, total
+) -> tuple[dict[str, HandFilter], str]:
+    """Row -> the filter for Stage 1, chosen on the validation split, and the best of these rows there. The defaults without such a split."""
+    if not config.tune_split:
+        return {row: default for row, (_, _, default) in FILTERS.items()}, next(iter(FILTERS))
     if config.tune_split == config.split:
         raise ValueError(f"tune_split and split are both '{config.split}': the filter must not be tuned on the frames it is scored on")
     held_out = Split(config, config.tune_split, network, accelerator, config.tune_frames)
-    tuning = FilterTuning()
-    batches = held_out.batches("tuning the filter")
+    tunings = {row: FilterTuning(grid, default) for row, (_, grid, default) in FILTERS.items()}
+    batches = held_out.batches("tuning the filters")
     truth = TruthKeeper(network.hand)
     for _, true, hands in predict_sequences(batches, held_out.lengths, {"raw": predictor}, truth, held_out.frame, held_out.time):
-        tuning.add(hands["raw"].joints, true)
-    tuning.sums = total(tuning.sums)
-    return tuning.best()
+        for tuning in tunings.values():
+            tuning.add(hands["raw"].joints, true)
+    for tuning in tunings.values():
+        tuning.sums = total(tuning.sums)
+    best = {row: tuning.best() for row, tuning in tunings.items()}
+    return {row: chosen for row, (chosen, _) in best.items()}, min(best, key=lambda row: best[row][1])
 
 
 @hydra.main(version_base="1.3", config_path="../config", config_name="evaluate")
@@ -156,10 +168,10 @@ def main(config: DictConfig) -> None:
     encode1 = encode2 if stage2 and stage1.spatial is stage2.spatial else encode_once(stage1, accelerator)
     predictors = {"mean_pose": PerFrame(constant)} if constant else {}
     predictors["stage1"] = PerFrame(lambda batch: stage1.decode(encode1(batch), batch))
-    smooth = tune_filter(config, stage1, predictors["stage1"], accelerator, total) if config.tune_split else HandFilter()
+    filters, best_filter = tune_filters(config, stage1, predictors["stage1"], accelerator, total)
     if stage2:
         predictors["stage2"] = Temporal(encode2, stage2.decode, stage2.num_frame, clip_rows)
-    rows = [row for row in ("mean_pose", "stage1", "stage1_one_euro", "stage2") if row in predictors or row == "stage1_one_euro"]
+    rows = [row for row in ("mean_pose", "stage1", *FILTERS, "stage2") if row in predictors or row in filters]
 
     # ----- every frame of the split ------------------------------------------------------------------------------------------------------
     split = Split(config, config.split, stage1, accelerator)
@@ -171,18 +183,19 @@ def main(config: DictConfig) -> None:
     strips = StripKeeper(choices, out)
     batches = strips.watching(split.batches(f"evaluating {config.split}"))
     sequences = predict_sequences(batches, split.lengths, predictors, TruthKeeper(stage1.hand), split.frame, split.time)
-    board = score_sequences(sequences, rows, {"stage1_one_euro": ("stage1", smooth)}, strips.watch)
+    smoothed = {row: ("stage1", smooth) for row, smooth in filters.items()}
+    board = score_sequences(sequences, rows, smoothed, split.numbers, split.total, strips.watch)
 
     # ----- the result --------------------------------------------------------------------------------------------------------------------
     board.reduce(total)
     accelerator.wait_for_everyone()
-    count, processes = board[rows[0], ALL].count, accelerator.num_processes
+    count, processes = board.compute()[rows[0]][ALL]["n"], accelerator.num_processes
     assert count == len(split.table), f"{count} samples were evaluated, the split has {len(split.table)}"
     accelerator.print(f"Evaluated on {count} samples from all {processes} processes")
     if accelerator.is_main_process:
         about = {"processes": processes, "data": str(config.data), "split": config.split, "stage1": config.stage1, "stage2": config.stage2}
-        about |= {"one_euro": asdict(smooth) | {"tuned_on": config.tune_split}, "seconds": round(time.perf_counter() - started, 2)}
-        content = to_json(board, **about)
+        about |= {FILTERS[row][0]: asdict(smooth) | {"tuned_on": config.tune_split} for row, smooth in filters.items()}
+        content = to_json(board, **about, best_filter=best_filter, seconds=round(time.perf_counter() - started, 2))
         write_json(out / METRICS_NAME, content)
         print("\n" + format_tables(content))
         print(f"\nwrote '{out / METRICS_NAME}' and {len(choices)} strips")

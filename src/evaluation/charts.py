@@ -13,9 +13,21 @@ from matplotlib.figure import Figure
 INK, FAINT, GRID = "#010203", "#040506", "#070809"
 _VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--line)"}
 
-ROW_NAMES = {"mean_pose": "constant hand", "stage1": "Stage 1", "stage1_one_euro": "Stage 1 + One-Euro", "stage2": "Stage 2"}
-ROW_COLOURS = {"mean_pose": "#8d93a1", "stage1": "#3d8bd4", "stage1_one_euro": "#8f7be0", "stage2": "#e8612c"}
-_OTHER_COLOURS = ("#2aa17c", "#c9a227", "#d0569d", "#5e7d92")
+ROW_NAMES = {
+    "mean_pose": "constant hand",
+    "stage1": "Stage 1",
+    "stage1_one_euro": "Stage 1 + One-Euro",
+    "stage1_kalman": "Stage 1 + Kalman",
+    "stage2": "Stage 2",
+}
+ROW_COLOURS = {
+    "mean_pose": "#8d93a1",
+    "stage1": "#3d8bd4",
+    "stage1_one_euro": "#8f7be0",
+    "stage1_kalman": "#2aa17c",
+    "stage2": "#e8612c",
+}
+_OTHER_COLOURS = ("#c9a227", "#d0569d", "#5e7d92")
 TERM_COLOURS = ("#3d8bd4", "#e8612c", "#2aa17c", "#8f7be0", "#c9a227", "#d0569d", "#4db6c6", "#8d93a1", "#a3694b", "#6c8f3c")
 _STYLE = {
     "font.family": "sans-serif",
@@ -139,7 +151,7 @@ def training_chart(log: dict[str, dict[str, np.ndarray]]) -> str:
 
 
 def hidden_chart(curve: dict) -> str:
-    """Wrist-relative error over the hidden fraction, from metrics.json's hidden_curve, with how many frames each point stands for."""
+    """Wrist-relative error over the hidden fraction, from metrics.json's hidden_curve, with its intervals and frames per point."""
     edges, counts = np.array(curve["edges"]), np.array(curve["n"])
     centre = (edges[1:] + edges[:-1]) / 2 * 100
     with matplotlib.rc_context(_STYLE):
@@ -153,6 +165,8 @@ def hidden_chart(curve: dict) -> str:
         for row, values in curve["mpjpe_root"].items():
             y = np.array([np.nan if value is None else value for value in values], float)
             axis.plot(centre, y, color=row_colour(row), label=row_name(row), marker="o", markersize=3.5)
+            bounds = [(np.nan, np.nan) if pair is None else pair for pair in curve["interval"][row]]
+            axis.fill_between(centre, *np.array(bounds, float).T, color=row_colour(row), alpha=0.09, linewidth=0)
         for x, count in zip(centre, counts):
             if count:
                 share.text(x, count, f"{count}", ha="center", va="bottom", fontsize=7, color=FAINT)
@@ -160,7 +174,31 @@ def hidden_chart(curve: dict) -> str:
         axis.set_ylim(bottom=0)
         axis.set_xlabel("hand hidden, % (bars: frames)")
         axis.set_ylabel("root-relative MPJPE, mm")
-        figure.legend(*axis.get_legend_handles_labels(), ncols=4, loc="outside upper left")
+        figure.legend(*axis.get_legend_handles_labels(), ncols=5, loc="outside upper left")
+        return _svg(figure)
+
+
+def difference_chart(differences: dict[str, list[tuple[float, float, float]]], names: list[str]) -> str:
+    """Differences to other rows with their intervals, a line per name: other row -> [(value, low, high), ...], nan where unknown.
+
+    Filled where the interval excludes 0.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure, (axis,) = _figure(1, 9.0, 0.9 + 0.3 * len(names))
+        shifts = np.linspace(-0.16, 0.16, len(differences)) if len(differences) > 1 else [0.0]
+        for (row, values), shift in zip(differences.items(), shifts):
+            value, low, high = np.array(values, float).T
+            y, sure = np.arange(len(names)) + shift, (low > 0) | (high < 0)
+            axis.hlines(y, low, high, color=row_colour(row), linewidth=1.6)
+            axis.scatter(value[~sure], y[~sure], s=18, facecolors="none", edgecolors=row_colour(row))
+            axis.scatter(value[sure], y[sure], s=18, color=row_colour(row))
+            axis.plot([], [], color=row_colour(row), marker="o", markersize=4, label=f"against {row_name(row)}")
+        axis.axvline(0, color=FAINT, linewidth=0.9)
+        axis.set_yticks(range(len(names)), names)
+        axis.grid(axis="y", visible=False)
+        axis.invert_yaxis()
+        axis.set_xlabel("difference in root-relative MPJPE, mm (left: less error)")
+        figure.legend(*axis.get_legend_handles_labels(), ncols=3, loc="outside upper left")
         return _svg(figure)
 
 
@@ -184,5 +222,5 @@ def strip_chart(frame: np.ndarray, hidden: np.ndarray, errors: dict[str, np.ndar
         axis.set_ylim(bottom=0)
         axis.set_xlabel("frame")
         axis.set_ylabel("root-rel. MPJPE, mm")
-        figure.legend(*axis.get_legend_handles_labels(), ncols=4, loc="outside upper left")
+        figure.legend(*axis.get_legend_handles_labels(), ncols=5, loc="outside upper left")
         return _svg(figure)

@@ -4,19 +4,20 @@ Batches hold single frames in the order of their sequences and cross sequence bo
 in full batches too. A temporal network encodes each frame once and reads its histories from the kept tokens, as it does on live video.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tempohand.batch import ClipBatch, HandPrediction
-from tempohand.evaluation.filters import HandFilter
+from tempohand.evaluation import metrics
 from tempohand.evaluation.scores import FrameErrors, Hands, ScoreBoard, TrueHands, frame_errors
 from tempohand.evaluation.splits import CURVE, SPLITS, curve_frames, split_frames
+from tempohand.evaluation.tuning import HandFilter
 from tempohand.hand.layer import HandLayer
 from tempohand.skeleton import NUM_JOINTS, WRIST
 
@@ -181,24 +182,35 @@ def predict_sequences(
         yield rows, true, hands
 
 
+def frames_of_splits(true: TrueHands) -> dict[str, Bool[Tensor, "n"]]:
+    """The frames of one sequence in each of SPLITS and CURVE."""
+    wrist = (true.joints_mask & true.camera_mask[:, None])[:, WRIST : WRIST + 1]
+    depth = true.joints[:, WRIST, 2].masked_fill(~wrist[:, 0], torch.nan)
+    wrist_speed = metrics.speed(true.joints[:, WRIST : WRIST + 1], wrist, true.time)
+    fingers = true.joints_mask & true.joints_mask[:, WRIST : WRIST + 1] & (torch.arange(NUM_JOINTS) != WRIST)
+    finger_speed = metrics.speed(metrics.relative_to_wrist(true.joints), fingers, true.time)
+    return {**split_frames(true.hidden, depth, wrist_speed, finger_speed), **curve_frames(true.hidden)}
+
+
 def score_sequences(
     sequences: Iterable[tuple[Tensor, TrueHands, dict[str, Hands]]],
     rows: list[str],
     filters: dict[str, tuple[str, HandFilter]],
+    numbers: Sequence[int],
+    total: int,
     watch: Callable[[SequenceResult], None] = lambda _: None,
 ) -> ScoreBoard:
     """Scores every sequence. rows: the result's rows in their order; filters: filtered row -> (its source, the filter).
 
-    `watch` sees each sequence's hands and errors. The sums are those of this process: call `ScoreBoard.reduce` afterwards.
+    numbers: which of the split's `total` sequences these are. `watch` sees each sequence's hands and errors. The sums are those of this
+    process: call `ScoreBoard.reduce` afterwards.
     """
-    board = ScoreBoard(rows, [*SPLITS, *CURVE])
-    for indices, true, hands in sequences:
+    board = ScoreBoard(rows, [*SPLITS, *CURVE], total)
+    for number, (indices, true, hands) in zip(numbers, sequences, strict=True):
         hands |= {row: smooth(hands[source], true.time) for row, (source, smooth) in filters.items()}
-        known = true.joints_mask[:, WRIST] & true.camera_mask
-        depth = true.joints[:, WRIST, 2].masked_fill(~known, float("nan"))
-        splits = {**split_frames(true.hidden, depth), **curve_frames(true.hidden)}
+        splits = frames_of_splits(true)
         errors = {row: frame_errors(hands[row], true) for row in rows}
         for row in rows:
-            board.add(row, errors[row], splits)
+            board.add(row, number, errors[row], splits)
         watch(SequenceResult(indices, true, hands, errors))
     return board

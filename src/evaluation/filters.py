@@ -1,11 +1,11 @@
-"""The One-Euro filter (Casiez, Roussel and Vogel, CHI 2012): what a per-frame network with classical smoothing reaches.
+"""Causal filters by real time: what a per-frame network with classical smoothing reaches.
 
-It is causal: a first-order low-pass whose cut-off rises with the speed of the signal, so that a resting hand does not tremble and a moving
-one does not lag. The wrist's trajectory and the wrist-relative joints and vertices are filtered apart, each with its own parameters:
-noise of depth is an order of magnitude larger than noise of articulation, and one cut-off cannot suit both.
+The One-Euro filter (Casiez, Roussel and Vogel, CHI 2012) is a first-order low-pass whose cut-off rises with the speed of the signal, so that a
+resting hand does not tremble and a moving one does not lag. The constant-velocity Kalman filter knows a position and a velocity that white
+acceleration noise disturbs (Bar-Shalom, Li and Kirubarajan, Estimation with Applications to Tracking and Navigation, 2001, section 6.2.2).
+Both treat every channel by itself, run in float64, and start anew after a pause. How they are tuned: tuning.py.
 """
 
-import itertools
 import math
 from dataclasses import dataclass
 
@@ -13,21 +13,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tempohand.evaluation import metrics
-from tempohand.evaluation.scores import Hands, TrueHands
+from tempohand.evaluation.metrics import LONGEST_GAP_S
 
 DERIVATIVE_CUTOFF_HZ = 1.0  # the paper's
-LONGEST_GAP_S = 0.5  # after a longer pause the signal starts anew
-MIN_CUTOFFS_HZ = (0.1, 0.3, 0.6, 1.2, 2.5, 5.0, 10.0)
-BETAS = (0.0, 0.003, 0.01, 0.03, 0.1)  # Hz per mm/s
+DIFFUSE = 1e10  # of the velocity's first variance over the measurement's, 1/s^2: nothing is known of it
 
 
-@dataclass(frozen=True)
-class OneEuro:
-    """Parameters: cut-off at rest (Hz) and its rise with speed (Hz per unit/s)."""
-
-    min_cutoff: float = 2.5
-    beta: float = 0.03
+def _steps(time: Float[Tensor, "n"], longest_gap: float) -> list[float]:
+    """Seconds since the frame before; infinite where the filter starts anew. Raises ValueError when time does not rise."""
+    steps = (time[1:].double() - time[:-1].double()).tolist()
+    if any(not step > 0 for step in steps):
+        raise ValueError("filter: time stamps must rise from frame to frame")
+    return [math.inf, *(step if step <= longest_gap else math.inf for step in steps)]
 
 
 def one_euro(
@@ -38,20 +35,14 @@ def one_euro(
     derivative_cutoff: float = DERIVATIVE_CUTOFF_HZ,
     longest_gap: float = LONGEST_GAP_S,
 ) -> Float[Tensor, "n ..."]:
-    """The filtered signal, every channel by itself, float64 inside.
+    """The filtered signal.
 
     time: seconds, rising; steps may differ. min_cutoff (Hz) and beta (Hz per unit/s) broadcast against the channels, so that many settings
     run at once. The filter starts anew after a step longer than `longest_gap`. Raises ValueError when time does not rise.
     """
-    time = time.double()
-    steps = (time[1:] - time[:-1]).tolist()
-    if any(not step > 0 for step in steps):
-        raise ValueError("one_euro: time stamps must rise from frame to frame")
-    raw = signal.double()
     filtered, speed = [], None
-    for index, value in enumerate(raw):
-        step = steps[index - 1] if index else math.inf
-        if step > longest_gap:
+    for step, value in zip(_steps(time, longest_gap), signal.double()):
+        if step == math.inf:
             # The paper's first sample: as it is, at speed 0. (The zeros broadcast to the settings' shape.)
             speed = torch.zeros_like(value) * torch.as_tensor(min_cutoff)
             filtered.append(value + speed)
@@ -69,62 +60,51 @@ def _smoothing(cutoff: float | Tensor, step: float) -> float | Tensor:
     return turns / (turns + 1)
 
 
-@dataclass(frozen=True)
-class HandFilter:
-    """One-Euro filters of a hand: of the wrist in camera space, and of joints and vertices relative to it."""
+def constant_velocity(
+    signal: Float[Tensor, "n *channels"], time: Float[Tensor, "n"], ratio: float | Tensor, longest_gap: float = LONGEST_GAP_S
+) -> Float[Tensor, "n ..."]:
+    """The filtered signal: the position of a constant-velocity Kalman filter after each measurement.
 
-    wrist: OneEuro = OneEuro(1.2, 0.003)
-    articulation: OneEuro = OneEuro()
-
-    def __call__(self, hands: Hands, time: Float[Tensor, "n"]) -> Hands:
-        """The hands of one sequence, filtered."""
-        points = torch.cat([hands.joints, hands.vertices], dim=1)
-        wrist = points[:, :1]
-        relative = one_euro(points - wrist, time, self.articulation.min_cutoff, self.articulation.beta)
-        points = relative + one_euro(wrist, time, self.wrist.min_cutoff, self.wrist.beta)
-        return Hands(*points.split([hands.joints.shape[1], hands.vertices.shape[1]], dim=1))
-
-
-class FilterTuning:
-    """Chooses a HandFilter's parameters on held-out sequences, by sums that processes can add up.
-
-    The criterion, for the wrist and for the articulation apart: the setting of the grid that minimises
-    error(filtered) / error(raw) + acceleration error(filtered) / acceleration error(raw),
-    error being root_error for the wrist and mpjpe_root for the articulation, acceleration errors being those of the wrist in camera space
-    and of the wrist-relative joints. Both terms are 1 without a filter; one per cent of accuracy is worth one per cent of smoothness.
+    Model per channel: x' = v, v' = white noise of density q (unit^2/s^3), measured z = x + noise of variance r (unit^2). Only
+    `ratio` = q / r (1/s^3) matters to the estimate; it broadcasts against the channels. Over a step h: F = [[1, h], [0, 1]],
+    Q = q [[h^3/3, h^2/2], [h^2/2, h]]. The filter starts, and starts anew after a step longer than `longest_gap`, at the measurement with
+    an unknown velocity (DIFFUSE), which two frames then fix. Raises ValueError when time does not rise.
     """
+    ratio, filtered = torch.as_tensor(ratio, dtype=torch.float64), []
+    for h, value in zip(_steps(time, longest_gap), signal.double()):
+        if h == math.inf:
+            # Covariance in units of r: the same for all channels, since it never looks at the measurements.
+            xx, xv, vv = torch.ones_like(ratio), torch.zeros_like(ratio), torch.full_like(ratio, DIFFUSE)
+            velocity = torch.zeros_like(value) * ratio
+            filtered.append(value + velocity)
+            continue
+        xx, xv, vv = xx + 2 * h * xv + h**2 * vv + ratio * h**3 / 3, xv + h * vv + ratio * h**2 / 2, vv + ratio * h
+        gain_x, gain_v = xx / (xx + 1), xv / (xx + 1)
+        predicted = filtered[-1] + h * velocity
+        filtered.append(predicted + gain_x * (value - predicted))
+        velocity = velocity + gain_v * (value - predicted)
+        xx, xv, vv = (1 - gain_x) * xx, (1 - gain_x) * xv, vv - gain_v * xv
+    return torch.stack(filtered).to(signal.dtype) if filtered else signal.clone()
 
-    def __init__(self, min_cutoffs: tuple[float, ...] = MIN_CUTOFFS_HZ, betas: tuple[float, ...] = BETAS):
-        self.settings = [OneEuro(*setting) for setting in itertools.product(min_cutoffs, betas)]
-        # [part: wrist, articulation; setting, the last one being no filter; error, acceleration; sum, count]
-        self.sums = torch.zeros(2, len(self.settings) + 1, 2, 2, dtype=torch.float64)
 
-    def add(self, joints: Float[Tensor, "n 21 3"], true: TrueHands) -> None:
-        """Adds one sequence's unfiltered joints."""
-        cutoffs = torch.tensor([setting.min_cutoff for setting in self.settings], dtype=torch.float64)[:, None, None]
-        betas = torch.tensor([setting.beta for setting in self.settings], dtype=torch.float64)[:, None, None]
-        known = true.joints_mask & true.joints_mask[:, :1]
-        parts = (
-            (joints[:, :1], true.joints[:, :1], (true.joints_mask & true.camera_mask[:, None])[:, :1]),
-            (metrics.relative_to_wrist(joints), metrics.relative_to_wrist(true.joints), known),
-        )
-        for sums, (predicted, target, mask) in zip(self.sums, parts):
-            filtered = one_euro(predicted.double()[:, None], true.time, cutoffs, betas)  # [N, settings, J, 3]
-            candidates = torch.cat([filtered, predicted.double()[:, None]], dim=1).unbind(1)
-            for row, candidate in zip(sums, candidates):
-                for total, errors in zip(
-                    row, (metrics.mpjpe(candidate, target, mask), metrics.accel_error(candidate, target, mask, true.frame))
-                ):
-                    total[0] += errors.value[errors.valid].sum()
-                    total[1] += errors.valid.sum()
+@dataclass(frozen=True)
+class OneEuro:
+    """A One-Euro filter: cut-off at rest (Hz) and its rise with speed (Hz per unit/s)."""
 
-    def best(self) -> HandFilter:
-        """The chosen filter; its defaults for a part of which nothing valid was seen."""
-        chosen = []
-        for sums, default in zip(self.sums, (HandFilter.wrist, HandFilter.articulation)):
-            mean = sums[..., 0] / sums[..., 1].clamp_min(1)
-            if (sums[..., 1] == 0).any() or (mean[-1] == 0).any():
-                chosen.append(default)
-            else:
-                chosen.append(self.settings[int((mean[:-1] / mean[-1]).sum(dim=-1).argmin())])
-        return HandFilter(*chosen)
+    min_cutoff: float | Tensor = 2.5
+    beta: float | Tensor = 0.03
+
+    def __call__(self, signal: Float[Tensor, "n *channels"], time: Float[Tensor, "n"]) -> Float[Tensor, "n ..."]:
+        """The filtered signal of one sequence."""
+        return one_euro(signal, time, self.min_cutoff, self.beta)
+
+
+@dataclass(frozen=True)
+class ConstantVelocity:
+    """A constant-velocity Kalman filter: process noise over measurement noise, 1/s^3."""
+
+    ratio: float | Tensor = 1e4
+
+    def __call__(self, signal: Float[Tensor, "n *channels"], time: Float[Tensor, "n"]) -> Float[Tensor, "n ..."]:
+        """The filtered signal of one sequence."""
+        return constant_velocity(signal, time, self.ratio)

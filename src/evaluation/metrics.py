@@ -8,7 +8,7 @@ included, as in DexYCB's and FreiHAND's scripts). What is invalid may hold anyth
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tempohand.geometry import procrustes_align
@@ -17,6 +17,7 @@ from tempohand.skeleton import WRIST
 AUC_LIMIT_MM = 50.0
 AUC_STEPS = 100
 AUC_THRESHOLDS_MM = torch.linspace(0, AUC_LIMIT_MM, AUC_STEPS, dtype=torch.float64)
+LONGEST_GAP_S = 0.5  # a longer time step is a pause: what moved in it is unknown
 MIN_PROCRUSTES_JOINTS = 3  # fewer points do not fix a rotation
 
 
@@ -104,56 +105,80 @@ def root_error(predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], 
     return _frame_mean(*_distance(predicted[:, wrist], true[:, wrist], mask[:, wrist]))
 
 
-def consecutive_triples(frame: Int[Tensor, "n"]) -> Bool[Tensor, "n"]:
-    """Whether each frame of ONE sequence stands in the middle of three consecutive ones.
+def derivative(points: Float[Tensor, "n p 3"], time: Float[Tensor, "n"], order: int) -> Float[Tensor, "m p 3"]:
+    """The `order`-th time derivative over every order + 1 frames of ONE sequence, mm/s^order, float64; m = n - order, at least 0.
 
-    Consecutive means one step apart, a step being the smallest difference of frame numbers in the sequence (a table that keeps every
-    third frame of a video has steps of 3).
+    order! times Newton's divided difference, which is exact for polynomials of that degree whatever the time between frames: a dropped or
+    late frame makes no motion. Raises ValueError when time does not rise.
     """
-    middle = torch.zeros(len(frame), dtype=torch.bool)
-    if len(frame) >= 3:
-        step = frame[1:] - frame[:-1]
-        assert (step > 0).all(), "the frames of a sequence come in the order of time"
-        middle[1:-1] = (step[1:] == step.min()) & (step[:-1] == step.min())
-    return middle
-
-
-def accel_error(
-    predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"], frame: Int[Tensor, "n"]
-) -> Errors:
-    """Mean over joints of |a_predicted - a_true| with a_t = x_{t-1} - 2 x_t + x_{t+1}, in mm/frame^2 (VIBE's unit: not divided by dt^2).
-
-    Of ONE sequence in the order of time, in the space the joints are given in (reported in camera space as accel_error, wrist-relative
-    as accel_error_root). The value of a triple stands at its middle frame; a triple counts where its frames are consecutive, and in it
-    the joints that are valid in all three frames.
-    """
-    triple = torch.zeros_like(mask)
-    triple[1:-1] = mask[:-2] & mask[1:-1] & mask[2:]
-    triple &= consecutive_triples(frame)[:, None]
-    return _frame_mean(*_distance(_second_difference(predicted), _second_difference(true), triple))
-
-
-def _second_difference(points: Float[Tensor, "n p 3"]) -> Float[Tensor, "n p 3"]:
-    points = points.double()
-    result = torch.zeros_like(points)
-    result[1:-1] = points[:-2] - 2 * points[1:-1] + points[2:]
+    time, result = time.double(), points.double()
+    if not (time[1:] > time[:-1]).all():
+        raise ValueError("the time stamps of a sequence must rise from frame to frame")
+    for k in range(1, order + 1):
+        result = k * (result[1:] - result[:-1]) / (time[k:] - time[:-k])[: len(result[1:]), None, None]
     return result
 
 
-def auc(hits: Float[Tensor, "21 100"], count: Float[Tensor, "21"]) -> float:
-    """Area under the curve of correct joints over thresholds of 0 to 50 mm, between 0 and 1; nan without joints.
+def unbroken(time: Float[Tensor, "n"], order: int) -> Bool[Tensor, "m"]:
+    """Whether each order + 1 successive frames have no pause (LONGEST_GAP_S) between them: `derivative` says something of them."""
+    close = time[1:] - time[:-1] <= LONGEST_GAP_S
+    return close.unfold(0, order, 1).all(dim=-1) if len(close) >= order else close[:0]
 
-    hits: for each joint how many frames lie within each of AUC_THRESHOLDS_MM (d <= threshold); count: of how many. The trapezoid rule per
-    joint, then the mean over joints, as in FreiHAND's script.
+
+def accel_error(
+    predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"], time: Float[Tensor, "n"]
+) -> Errors:
+    """Mean over joints of |a_predicted - a_true|, a being the second derivative by real time, in mm/frame^2.
+
+    Of ONE sequence in the order of time (s), in the space the joints are given in (reported in camera space as accel_error, wrist-relative
+    as accel_error_root). A frame is the sequence's median time step, so that evenly timed frames give VIBE's x_{t-1} - 2 x_t + x_{t+1}
+    (Kocabas et al., CVPR 2020). The value of a triple stands at its middle frame; a triple counts where no pause is in it, and in it the
+    joints that are valid in all three frames.
     """
-    seen = count > 0
-    if not seen.any():
-        return float("nan")
-    curve = hits[seen] / count[seen, None]
-    return float(torch.trapezoid(curve, AUC_THRESHOLDS_MM, dim=-1).mean() / AUC_LIMIT_MM)
+    triple, step = torch.zeros_like(mask), 0.0
+    if len(time) >= 3:
+        triple[1:-1] = mask[:-2] & mask[1:-1] & mask[2:] & unbroken(time, 2)[:, None]
+        step = float((time[1:] - time[:-1]).median())
+    difference = []
+    for points in (predicted, true.masked_fill(~mask[..., None], 0.0)):
+        whole = torch.zeros(points.shape, dtype=torch.float64)
+        whole[1:-1] = step**2 * derivative(points, time, 2)
+        difference.append(whole)
+    return _frame_mean(*_distance(*difference, triple))
 
 
-def pck_hits(distance: Float[Tensor, "n 21"], mask: Bool[Tensor, "n 21"]) -> tuple[Float[Tensor, "21 100"], Float[Tensor, "21"]]:
-    """What `auc` takes, of some frames."""
-    within = (distance[..., None] <= AUC_THRESHOLDS_MM) & mask[..., None]
-    return within.sum(dim=0).double(), mask.sum(dim=0).double()
+def jitter(predicted: Float[Tensor, "n p 3"], valid: Bool[Tensor, "n"], time: Float[Tensor, "n"]) -> Errors:
+    """Mean over joints of |jerk|, the third derivative by real time, in m/s^3: what the motion itself looks like, without a truth.
+
+    As in TransPose (Yi et al., SIGGRAPH 2021), after Flash and Hogan (1985). Over every four frames of ONE sequence without a pause between
+    them, all `valid`; the value stands at the last of the four. Real motion has jerk too: compare with the true hands' own.
+    """
+    value, counted = torch.zeros(len(time), dtype=torch.float64), torch.zeros(len(time), dtype=torch.bool)
+    jerk = derivative(predicted, time, 3).norm(dim=-1).mean(dim=-1) / 1000
+    value[3:], counted[3:] = jerk, unbroken(time, 3)
+    for late in range(min(4, len(time))):
+        counted[late:] &= valid[: len(time) - late]
+    return Errors(value.masked_fill(~counted, 0.0), counted)
+
+
+def speed(points: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"], time: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+    """How fast the points of ONE sequence move, mm/s: the mean over its known points and the steps before and after; nan where unknown."""
+    total, count = torch.zeros(len(time), dtype=torch.float64), torch.zeros(len(time), dtype=torch.float64)
+    if len(time) >= 2:
+        known = mask[1:] & mask[:-1] & unbroken(time, 1)[:, None]
+        step = derivative(points.masked_fill(~mask[..., None], 0.0), time, 1).norm(dim=-1).masked_fill(~known, 0.0).sum(dim=-1)
+        for frames in (slice(None, -1), slice(1, None)):
+            total[frames] += step
+            count[frames] += known.sum(dim=-1)
+    return total / torch.where(count > 0, count, torch.nan)
+
+
+def auc_area(distance: Float[Tensor, "n 21"]) -> Float[Tensor, "n 21"]:
+    """Each joint's share of the area under the curve of correct joints over thresholds of 0 to 50 mm, between 0 and 1.
+
+    FreiHAND's script takes the trapezoid rule of each joint's mean curve over AUC_THRESHOLDS_MM (correct: d <= threshold), then the mean over
+    joints. The rule is linear, so a joint's area is the mean of its frames' areas: those of a step at the first threshold not below d.
+    """
+    first = torch.bucketize(distance.double(), AUC_THRESHOLDS_MM)
+    steps = AUC_STEPS - 1 - first.double() + 0.5 * (first > 0)
+    return steps.masked_fill(first == AUC_STEPS, 0.0) / (AUC_STEPS - 1)

@@ -30,6 +30,8 @@ thead th { color: var(--faint); font-weight: 520; font-size: 12.5px; }
 tbody th { font-weight: 540; }
 td.best { font-weight: 720; color: var(--accent); }
 td .unit { color: var(--faint); }
+td .interval { display: block; color: var(--faint); font-weight: 400; font-size: 11.5px; line-height: 1.3; }
+td.sure { font-weight: 660; }
 .dot { display: inline-block; width: 9px; height: 9px; border-radius: 50%; margin-right: 8px; }
 .chart { width: 100%; height: auto; display: block; }
 .narrow { max-width: 760px; }

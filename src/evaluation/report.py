@@ -16,14 +16,16 @@ from numpy import ndarray
 
 from tempohand.evaluation import charts
 from tempohand.evaluation.page import card, document, section, table
-from tempohand.evaluation.results import LABELS, MAIN_SPLIT
+from tempohand.evaluation.results import LABELS, MAIN_SPLIT, difference_name, excludes_zero, number
+from tempohand.evaluation.splits import ALL
 from tempohand.evaluation.strips import PICTURE_PX, SHOWN_ROWS, TRUTH, Strip
 
 MAX_VIDEO_BYTES = 8_000_000
 FRAMES_PER_STRIP = 8
 MUCH_HIDDEN = 0.5
-COLUMNS = ("mpjpe_root", "pa_mpjpe", "mpvpe_root", "mpjpe", "root_error", "accel_error", "auc_50")
+COLUMNS = ("mpjpe_root", "pa_mpjpe", "mpvpe_root", "mpjpe", "root_error", "accel_error", "jitter", "auc_50")
 HIGHER_IS_BETTER = ("auc_50",)
+BEST, SURE = ' class="best"', ' class="sure"'
 SPLIT_NAMES = {
     "hidden_0": "nothing hidden",
     "hidden_0_25": "up to 25 % hidden",
@@ -33,6 +35,12 @@ SPLIT_NAMES = {
     "near_0_400mm": "near, under 400 mm",
     "middle_400_700mm": "middle, 400 to 700 mm",
     "far_700mm_up": "far, 700 mm and more",
+    "wrist_0_100mm_s": "wrist under 100 mm/s",
+    "wrist_100_300mm_s": "wrist 100 to 300 mm/s",
+    "wrist_300mm_s_up": "wrist 300 mm/s and more",
+    "fingers_0_50mm_s": "fingers under 50 mm/s",
+    "fingers_50_150mm_s": "fingers 50 to 150 mm/s",
+    "fingers_150mm_s_up": "fingers 150 mm/s and more",
 }
 
 
@@ -62,7 +70,7 @@ def write_report(
 
     body = []
     if metrics:
-        body += [_figures(metrics), _accuracy(metrics), _splits(metrics)]
+        body += [_figures(metrics), _accuracy(metrics), _splits(metrics), _changes(metrics)]
     if loaded:
         note = "Crops as the networks see them (left hands mirrored), with true and predicted joints; below each picture its error in mm."
         body.append(section("Through an occlusion", note, *(_strip(strip) for strip in loaded)))
@@ -106,11 +114,17 @@ def _subtitle(metrics: dict | None) -> str:
 
 
 def _number(value: float | None, name: str) -> str:
-    return "–" if value is None else f"{value:.3f}" if name in HIGHER_IS_BETTER else f"{value:.1f}" if value >= 100 else f"{value:.2f}"
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if name in HIGHER_IS_BETTER else f"{value:.{0 if value >= 1000 else 1 if value >= 100 else 2}f}"
 
 
-def _cells(rows: dict[str, dict], names: Sequence[str]) -> dict[str, list[str]]:
-    """`<td>`s of each row, the best value of each column marked as it reads."""
+def _interval(bounds: Sequence[float] | None, name: str) -> str:
+    return "" if bounds is None else f'<span class="interval">{_number(bounds[0], name)} – {_number(bounds[1], name)}</span>'
+
+
+def _cells(rows: dict[str, dict], names: Sequence[str], intervals: dict[str, dict]) -> dict[str, list[str]]:
+    """`<td>`s of each row with their intervals (row -> name -> bounds), the best value of each column marked as it reads."""
     best = {}
     for name in names:
         shown = [float(_number(values[name], name)) for values in rows.values() if values[name] is not None]
@@ -119,7 +133,8 @@ def _cells(rows: dict[str, dict], names: Sequence[str]) -> dict[str, list[str]]:
     for row, values in rows.items():
         texts = [_number(values[name], name) for name in names]
         marks = [text != "–" and best[name] is not None and float(text) == best[name] for name, text in zip(names, texts)]
-        cells[row] = [f'<td class="best">{text}</td>' if mark else f"<td>{text}</td>" for text, mark in zip(texts, marks)]
+        bounds = [_interval(intervals[row][name], name) for name in names]
+        cells[row] = [f"<td{mark * BEST}>{text}{bound}</td>" for text, mark, bound in zip(texts, marks, bounds)]
     return cells
 
 
@@ -152,40 +167,88 @@ def _figures(metrics: dict) -> str:
 
 
 def _accuracy(metrics: dict) -> str:
-    def block(rows: dict[str, dict]) -> str:
-        cells = _cells(rows, COLUMNS)
+    def block(rows: dict[str, dict], split: str) -> str:
+        cells = _cells(rows, COLUMNS, {row: metrics["intervals"][row][split] for row in rows})
         return card(table(["", *(LABELS[name] for name in COLUMNS)], [(_row_head(row), cells[row]) for row in rows]))
 
     rows = metrics["rows"]
     hidden = {row: values[MAIN_SPLIT] for row, values in rows.items()}
     count = next(iter(hidden.values()))["n"]
-    filter_note = ""
-    if "one_euro" in metrics and "stage1_one_euro" in rows:
-        tuned = metrics["one_euro"].get("tuned_on")
-        filter_note = f" One-Euro: a causal filter on Stage 1, its parameters {f'chosen on split {tuned!r}' if tuned else 'the defaults'}."
+    tuned = {(metrics.get(key) or {}).get("tuned_on") for key in ("one_euro", "kalman")} - {None}
+    filters = f" The filters are causal, their parameters {'chosen on split ' + repr(tuned.pop()) if tuned else 'the defaults'}."
     note = (
-        "Millimetres, acceleration error in mm/frame²; AUC between 0 and 1. Root-relative: minus the wrist; PA: after the best similarity. "
-        "The constant hand knows the box alone and never sees the picture." + filter_note
+        "Millimetres, acceleration error in mm/frame², jitter (jerk of the prediction itself) in m/s³; AUC between 0 and 1. Root-relative: "
+        "minus the wrist; PA: after the best similarity. The constant hand knows the box alone and never sees the picture."
+        + filters
+        * any(row not in ("mean_pose", "stage1", "stage2") for row in rows)
+        + f" Small figures: {metrics['bootstrap']['level']:.0%} intervals, {metrics['bootstrap']['resamples']:,} resamples of "
+        f"{metrics['bootstrap']['sequences']:,} whole sequences."
     )
-    parts = ["<h3>All frames</h3>", block(rows)]
+    parts = ["<h3>All frames</h3>", block(rows, ALL)]
     if count:
-        parts += [f"<h3>The {count:,} frames in which half of the hand or more is hidden</h3>", block(hidden)]
+        parts += [f"<h3>The {count:,} frames in which half of the hand or more is hidden</h3>", block(hidden, MAIN_SPLIT)]
     return section("Accuracy", note, *parts)
 
 
 def _splits(metrics: dict) -> str:
     rows = metrics["rows"]
-    splits = next(iter(rows.values()))["splits"]
     lines = []
-    for split, first in splits.items():
-        if first["n"]:
-            values = {row: {"mpjpe_root": rows[row]["splits"][split]["mpjpe_root"]} for row in rows}
-            cells = _cells(values, ["mpjpe_root"])
-            lines.append((escape(SPLIT_NAMES.get(split, split)), [f"<td>{first['n']:,}</td>", *(cells[row][0] for row in rows)]))
+    for split, words, count in _known_splits(metrics):
+        values = {row: {"mpjpe_root": rows[row]["splits"][split]["mpjpe_root"]} for row in rows}
+        cells = _cells(values, ["mpjpe_root"], {row: metrics["intervals"][row][split] for row in rows})
+        lines.append((words, [f"<td>{count:,}</td>", *(cells[row][0] for row in rows)]))
     parts = [card(table(["", "frames", *(charts.row_name(row) for row in rows)], lines))] if lines else []
     if sum(metrics["hidden_curve"]["n"]):
         parts.append(card(charts.hidden_chart(metrics["hidden_curve"]), "narrow"))
-    return section("Where the error is", "Root-relative MPJPE in mm by how much of the hand something covers, and by distance.", *parts)
+    note = "Root-relative MPJPE in mm by how much of the hand something covers, by distance, and by how fast wrist and fingers truly move."
+    return section("Where the error is", note, *parts)
+
+
+def _known_splits(metrics: dict) -> list[tuple[str, str, int]]:
+    """(split, its words, frames) of the splits that have frames."""
+    first = next(iter(metrics["rows"].values()))["splits"]
+    return [(split, escape(SPLIT_NAMES.get(split, split)), values["n"]) for split, values in first.items() if values["n"]]
+
+
+def _changes(metrics: dict) -> str:
+    """Stage 2's differences to Stage 1 and to the filter that was better on validation."""
+    others = [row for row in ("stage1", metrics.get("best_filter")) if difference_name(str(row)) in metrics["differences"]]
+    if not others:
+        return ""
+    names = [name for name in COLUMNS if name not in HIGHER_IS_BETTER]
+    parts = []
+    for split, words in ((ALL, "All frames"), (MAIN_SPLIT, "Half of the hand or more hidden")):
+        lines = []
+        for other in others:
+            values = metrics["differences"][difference_name(other)][split]
+            if values["mpjpe_root"]["value"] is not None:
+                cells = [_difference(values[name]) for name in names]
+                lines.append((f"against {_row_head(other)}", cells))
+        if lines:
+            parts += [f"<h3>{words}</h3>", card(table(["", *(LABELS[name] for name in names)], lines))]
+    splits = [(ALL, "all frames", 0), *_known_splits(metrics)]
+    points = {
+        other: [_point(metrics["differences"][difference_name(other)][split]["mpjpe_root"]) for split, *_ in splits] for other in others
+    }
+    parts.append(card(charts.difference_chart(points, [words for _, words, _ in splits])))
+    note = (
+        "Stage 2 minus the other, on the same frames: negative is less error. The intervals pair both rows, sequence by sequence; "
+        "bold figures and filled dots: the interval excludes 0."
+    )
+    return section("What Stage 2 changes", note, *parts)
+
+
+def _difference(difference: dict) -> str:
+    value, low, high = (difference[name] for name in ("value", "low", "high"))
+    if value is None:
+        return "<td>–</td>"
+    bounds = "" if low is None else f'<span class="interval">{number(low, True)} … {number(high, True)}</span>'
+    return f"<td{SURE * excludes_zero(difference)}>{number(value, True)}{bounds}</td>"
+
+
+def _point(difference: dict) -> tuple[float, float, float]:
+    value, low, high = (np.nan if difference[name] is None else difference[name] for name in ("value", "low", "high"))
+    return value, low, high
 
 
 def _data_uri(kind: str, content: bytes) -> str:
@@ -235,10 +298,10 @@ def _film(path: Path, content: bytes | None) -> str:
 
 def _stills(stills: Sequence[UInt8[ndarray, "h w 3"]]) -> str:
     images = []
-    for number, still in enumerate(stills):
+    for place, still in enumerate(stills):
         scale = min(1.0, 3 * PICTURE_PX / max(still.shape[:2]))
         picture = cv2.resize(still, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else still
-        images.append(_image(picture, f"predicted frame {number + 1} of {len(stills)}"))
+        images.append(_image(picture, f"predicted frame {place + 1} of {len(stills)}"))
     return card(f'<div class="stills">{"".join(images)}</div>') if images else ""
 
 

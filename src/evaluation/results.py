@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tempohand.batch import ClipBatch
+from tempohand.evaluation.bootstrap import LEVEL, Bootstrap
 from tempohand.evaluation.evaluator import SequenceResult
 from tempohand.evaluation.scores import METRICS, ScoreBoard, without_nan
 from tempohand.evaluation.splits import ALL, CURVE, HIDDEN_CURVE_EDGES, SPLITS
@@ -27,17 +28,25 @@ LABELS = {
     "root_error": "root error",
     "accel_error": "accel. error",
     "accel_error_root": "root-rel. accel.",
+    "jitter": "jitter",
+    "jitter_root": "root-rel. jitter",
     "auc_50": "AUC 0-50 mm",
 }
+UNITS = dict.fromkeys(METRICS, "mm") | {"auc_50": "1"} | dict.fromkeys(("accel_error", "accel_error_root"), "mm/frame^2")
+UNITS |= dict.fromkeys(("jitter", "jitter_root"), "m/s^3")
+MAIN_METRICS = ("mpjpe_root", "pa_mpjpe", "mpjpe", "root_error", "accel_error", "jitter")
+COMPARED = "stage2"  # whose differences to the other rows are of interest
 STRIP_REACH = 24  # frames either side of the most hidden one
 
 
 def to_json(board: ScoreBoard, **about) -> dict:
-    """The content of metrics.json: `n`, `rows` -> row -> metrics of all frames, `hidden_50`, `splits`; `hidden_curve`; and `about`.
+    """The content of metrics.json.
 
-    A metric that nothing valid speaks for is None: strict JSON has no nan.
+    `n`; `about`; `units`; `rows`: row -> metrics of all frames, `hidden_50`, `splits`; `hidden_curve`; `bootstrap`: how intervals were
+    made; `intervals`: row -> split -> metric -> [low, high]; `differences`: "stage2 - <row>" -> split -> metric -> value, low, high.
+    A metric that nothing valid speaks for is None, and so is an interval of too few sequences: strict JSON has no nan.
     """
-    result = board.compute()
+    result, drawn = board.compute(), Bootstrap(board)
     rows = {}
     for row, splits in result.items():
         rows[row] = {
@@ -50,9 +59,34 @@ def to_json(board: ScoreBoard, **about) -> dict:
         "edges": list(HIDDEN_CURVE_EDGES),
         "n": [first[name]["n"] for name in CURVE],
         "mpjpe_root": {row: [splits[name]["mpjpe_root"] for name in CURVE] for row, splits in result.items()},
+        "interval": {row: [drawn.interval(row, name, "mpjpe_root") for name in CURVE] for row in board.rows},
     }
-    units = dict.fromkeys(METRICS, "mm") | {"auc_50": "1", "accel_error": "mm/frame^2", "accel_error_root": "mm/frame^2"}
-    return without_nan({"n": first[ALL]["n"], **about, "units": units, "rows": rows, "hidden_curve": curve})
+    intervals = {row: {split: {name: drawn.interval(row, split, name) for name in METRICS} for split in SPLITS} for row in board.rows}
+    differences = {}
+    for other in board.rows if COMPARED in board.rows else ():
+        if other != COMPARED:
+            differences[difference_name(other)] = {split: _differences(result, drawn, other, split) for split in SPLITS}
+    bootstrap = {"resamples": drawn.resamples, "seed": drawn.seed, "level": LEVEL, "drawn": "sequences", "sequences": board.sequences}
+    content = {"n": first[ALL]["n"], **about, "units": UNITS, "rows": rows, "hidden_curve": curve, "bootstrap": bootstrap}
+    return without_nan({**content, "intervals": intervals, "differences": differences})
+
+
+def difference_name(other: str) -> str:
+    """The key of COMPARED's differences to another row."""
+    return f"{COMPARED} - {other}"
+
+
+def _differences(result: dict, drawn: Bootstrap, other: str, split: str) -> dict[str, dict]:
+    values = {}
+    for name in METRICS:
+        low, high = drawn.interval(COMPARED, split, name, than=other) or (None, None)
+        values[name] = {"value": result[COMPARED][split][name] - result[other][split][name], "low": low, "high": high}
+    return values
+
+
+def excludes_zero(difference: dict) -> bool:
+    """Whether the interval says that a difference is not chance."""
+    return difference["low"] is not None and (difference["low"] > 0 or difference["high"] < 0)
 
 
 def write_json(path: str | Path, content: dict) -> None:
@@ -63,34 +97,60 @@ def write_json(path: str | Path, content: dict) -> None:
     os.replace(part, path)
 
 
-def _table(title: str, rows: dict[str, dict], names: tuple[str, ...]) -> str:
-    width = max(len(row) for row in rows) + 2
-    lines = [title, " " * width + "".join(f"{LABELS[name]:>18}" for name in names)]
-    for row, values in rows.items():
-        cells = []
-        for name in names:
-            value = values[name]
-            cells.append("-" if value is None else f"{value:.3f}" if name == "auc_50" else f"{value:.2f}")
-        lines.append(f"{row:<{width}}" + "".join(f"{cell:>18}" for cell in cells))
-    return "\n".join(lines)
+def number(value: float | None, signed: bool = False) -> str:
+    """A figure with as many digits as it deserves."""
+    if value is None:
+        return "-"
+    digits = 3 if abs(value) < 1 else 2 if abs(value) < 100 else 1 if abs(value) < 1000 else 0
+    return f"{value:{'+' if signed else ''}.{digits}f}"
+
+
+def _grid(title: str, head: list[str], lines: list[list[str]]) -> str:
+    """Columns as wide as what is in them, the first one to the left."""
+    widths = [max(map(len, column)) for column in zip(head, *lines)]
+    texts = [[f"{line[0]:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(line[1:], widths[1:]))] for line in [head, *lines]]
+    return "\n".join([title, *("  ".join(cells).rstrip() for cells in texts)])
+
+
+def _interval(low: float | None, high: float | None, signed: bool = False) -> str:
+    return "" if low is None else f" [{number(low, signed)}, {number(high, signed)}]"
+
+
+def _main_table(content: dict, title: str, split: str) -> str:
+    lines = []
+    for row, values in content["rows"].items():
+        values = values if split == ALL else values[split]
+        bounds = content["intervals"][row][split]
+        lines.append([row, *(number(values[name]) + _interval(*(bounds[name] or (None, None))) for name in MAIN_METRICS)])
+    return _grid(title, ["", *(LABELS[name] for name in MAIN_METRICS)], lines)
+
+
+def _difference_table(content: dict, other: str) -> str:
+    names, counts = MAIN_METRICS, {ALL: content["n"], MAIN_SPLIT: content["rows"][other][MAIN_SPLIT]["n"]}
+    lines = []
+    for split, values in content["differences"][difference_name(other)].items():
+        n = counts.get(split, content["rows"][other]["splits"].get(split, {}).get("n"))
+        if n:
+            cells = [number(values[name]["value"], True) + _interval(values[name]["low"], values[name]["high"], True) for name in names]
+            marks = [" *" if excludes_zero(values[name]) else "  " for name in names]
+            lines.append([split, f"{n}", *(cell + mark for cell, mark in zip(cells, marks))])
+    title = f"{difference_name(other)}, negative: {COMPARED} is better (*: the interval excludes 0)"
+    return _grid(title, ["", "frames", *(LABELS[name] + "  " for name in names)], lines)
 
 
 def format_tables(content: dict) -> str:
-    """The tables of metrics.json for a terminal: all frames, the half-hidden ones, and one metric over all splits."""
-    rows = content["rows"]
-    blocks = [_table(f"all {content['n']} frames (mm; accelerations mm/frame^2)", rows, METRICS)]
-    hidden = {row: values[MAIN_SPLIT] for row, values in rows.items()}
-    n = next(iter(hidden.values()))["n"]
-    blocks.append(
-        _table(f"the {n} frames in which half of the hand or more is hidden", hidden, METRICS) if n else "no frame is half hidden"
-    )
+    """metrics.json for a terminal: all frames, the half-hidden ones, one metric over all splits, and the differences that count."""
+    rows, level = content["rows"], content["bootstrap"]["level"]
+    how = f"{level:.0%} intervals: paired bootstrap over {content['bootstrap']['sequences']} sequences"
+    blocks = [_main_table(content, f"all {content['n']} frames (mm; acceleration mm/frame^2, jitter m/s^3; {how})", ALL)]
+    n = next(iter(rows.values()))[MAIN_SPLIT]["n"]
+    half = f"the {n} frames in which half of the hand or more is hidden"
+    blocks.append(_main_table(content, half, MAIN_SPLIT) if n else "no frame is half hidden")
     first = next(iter(rows.values()))["splits"]
-    width = max(len(name) for name in first) + 2
-    lines = [f"root-rel. MPJPE by split\n{'':<{width}}{'frames':>10}" + "".join(f"{row:>18}" for row in rows)]
-    for split, values in first.items():
-        cells = [rows[row]["splits"][split]["mpjpe_root"] for row in rows]
-        lines.append(f"{split:<{width}}{values['n']:>10}" + "".join(f"{'-' if cell is None else f'{cell:.2f}':>18}" for cell in cells))
-    return "\n\n".join([*blocks, "\n".join(lines)])
+    lines = [[split, f"{first[split]['n']}", *(number(rows[row]["splits"][split]["mpjpe_root"]) for row in rows)] for split in first]
+    blocks.append(_grid("root-rel. MPJPE by split", ["", "frames", *rows], lines))
+    compared = [other for other in ("stage1", content.get("best_filter")) if difference_name(str(other)) in content["differences"]]
+    return "\n\n".join([*blocks, *(_difference_table(content, other) for other in compared)])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Sums of errors over frames, splits and predictors, exact however the frames are shared out between processes.
+"""Sums of errors per sequence, split and predictor, exact however the sequences are shared out between processes.
 
-Only sums and counts in float64 are kept, so that shares of any size, none included, add up to the same metrics. A metric with nothing to
-say is nan, never 0 and never inf; in JSON it is null.
+Only sums and counts in float64 are kept, each sequence in its own place: shares of any size, none included, add up to the same bits, and
+the bootstrap (bootstrap.py) draws sequences from them. A metric with nothing to say is nan, never 0 and never inf; in JSON it is null.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from torch import Tensor
 from tempohand.evaluation import metrics
 from tempohand.skeleton import NUM_JOINTS
 
-# Means over frames, mm (accel_*: mm/frame^2); auc_50 comes on top, between 0 and 1.
+# Means over frames, mm (accel_*: mm/frame^2, jitter*: m/s^3); auc_50 comes on top, between 0 and 1.
 MEAN_METRICS = (
     "mpjpe",
     "mpjpe_root",
@@ -24,8 +24,13 @@ MEAN_METRICS = (
     "root_error",
     "accel_error",
     "accel_error_root",
+    "jitter",
+    "jitter_root",
 )
 METRICS = (*MEAN_METRICS, "auc_50")
+# What is summed: the frames themselves, the means, and each joint's area under the curve.
+CHANNELS = 1 + len(MEAN_METRICS) + NUM_JOINTS
+MAX_CLUSTERS = 2048  # beyond so many sequences, neighbours share a place: 130 MB for 5 rows and 32 splits
 
 
 @dataclass
@@ -59,8 +64,16 @@ class FrameErrors:
     """Every metric of one sequence, frame by frame."""
 
     errors: dict[str, metrics.Errors]
-    joint_distance: Float[Tensor, "n 21"]  # wrist-relative
+    joint_area: Float[Tensor, "n 21"]  # wrist-relative, of auc_50
     joint_mask: Bool[Tensor, "n 21"]
+
+    def channels(self) -> tuple[Float[Tensor, "n c"], Bool[Tensor, "n c"]]:
+        """Values, 0 where invalid, and validity, in the order in which they are summed."""
+        means = [self.errors[name] for name in MEAN_METRICS]
+        everything = torch.ones(len(self.joint_mask), 1, dtype=torch.bool)
+        valid = torch.cat([everything, torch.stack([errors.valid for errors in means], dim=1), self.joint_mask], dim=1)
+        value = torch.cat([everything.double(), torch.stack([errors.value for errors in means], dim=1), self.joint_area], dim=1)
+        return value.masked_fill(~valid, 0.0), valid
 
 
 def frame_errors(predicted: Hands, true: TrueHands) -> FrameErrors:
@@ -69,6 +82,7 @@ def frame_errors(predicted: Hands, true: TrueHands) -> FrameErrors:
     joints = predicted.joints, true.joints
     relative = tuple(metrics.relative_to_wrist(j) for j in joints)
     rooted = known & known[:, :1]
+    distance, mask = metrics.joint_errors_root(*joints, known)
     return FrameErrors(
         {
             "mpjpe": metrics.mpjpe(*joints, placed),
@@ -77,70 +91,52 @@ def frame_errors(predicted: Hands, true: TrueHands) -> FrameErrors:
             "pa_mpjpe_reflect": metrics.pa_mpjpe(*joints, known, allow_reflection=True),
             "mpvpe_root": metrics.mpvpe_root(predicted.joints, predicted.vertices, true.vertices_joints, true.vertices, true.hand_mask),
             "root_error": metrics.root_error(*joints, placed),
-            "accel_error": metrics.accel_error(*joints, placed, true.frame),
-            "accel_error_root": metrics.accel_error(*relative, rooted, true.frame),
+            "accel_error": metrics.accel_error(*joints, placed, true.time),
+            "accel_error_root": metrics.accel_error(*relative, rooted, true.time),
+            "jitter": metrics.jitter(joints[0], true.camera_mask, true.time),
+            "jitter_root": metrics.jitter(relative[0], torch.ones_like(true.camera_mask), true.time),
         },
-        *metrics.joint_errors_root(*joints, known),
+        metrics.auc_area(distance),
+        mask,
     )
 
 
-class Scores:
-    """The sums behind one row's metrics on one split: a view of a flat float64 state that processes can add up."""
-
-    SIZE = 1 + 2 * len(MEAN_METRICS) + NUM_JOINTS * (metrics.AUC_STEPS + 1)
-
-    def __init__(self, state: Float[Tensor, "size"] | None = None):
-        self.state = torch.zeros(self.SIZE, dtype=torch.float64) if state is None else state
-        assert self.state.shape == (self.SIZE,) and self.state.dtype == torch.float64, f"{self.state.shape} {self.state.dtype}"
-        frames, means, hits, seen = self.state.split([1, 2 * len(MEAN_METRICS), NUM_JOINTS * metrics.AUC_STEPS, NUM_JOINTS])
-        self.frames, self.means = frames, means.view(len(MEAN_METRICS), 2)
-        self.hits, self.seen = hits.view(NUM_JOINTS, metrics.AUC_STEPS), seen
-
-    def add(self, errors: FrameErrors, chosen: Bool[Tensor, "n"]) -> None:
-        """Adds the chosen frames; for accelerations, the triples whose middle frame is chosen."""
-        self.frames += chosen.sum()
-        for sums, name in zip(self.means, MEAN_METRICS):
-            counted = errors.errors[name].valid & chosen
-            sums[0] += errors.errors[name].value[counted].sum()
-            sums[1] += counted.sum()
-        hits, seen = metrics.pck_hits(errors.joint_distance[chosen], errors.joint_mask[chosen])
-        self.hits.add_(hits)
-        self.seen.add_(seen)
-
-    @property
-    def count(self) -> int:
-        """How many frames were added."""
-        return int(self.frames)
-
-    def compute(self) -> dict[str, float]:
-        """Every metric of METRICS (nan where nothing was valid) and `n`, the number of frames."""
-        result = {name: float(total / count) if count > 0 else float("nan") for name, (total, count) in zip(MEAN_METRICS, self.means)}
-        return {**result, "auc_50": metrics.auc(self.hits, self.seen), "n": self.count}
-
-
 class ScoreBoard:
-    """Scores of several rows (predictors) over several splits."""
+    """Scores of several rows (predictors) over several splits, for each of `sequences` sequences by itself."""
 
-    def __init__(self, rows: list[str], splits: list[str]):
-        self.rows, self.splits = list(rows), list(splits)
-        self._state = torch.zeros(len(rows), len(splits), Scores.SIZE, dtype=torch.float64)
+    def __init__(self, rows: list[str], splits: list[str], sequences: int):
+        self.rows, self.splits, self.sequences = list(rows), list(splits), sequences
+        # [cluster of sequences, row, split, channel; sum, count]
+        self.state = torch.zeros(min(sequences, MAX_CLUSTERS), len(rows), len(splits), CHANNELS, 2, dtype=torch.float64)
 
-    def __getitem__(self, key: tuple[str, str]) -> Scores:
-        row, split = key
-        return Scores(self._state[self.rows.index(row), self.splits.index(split)])
-
-    def add(self, row: str, errors: FrameErrors, splits: dict[str, Bool[Tensor, "n"]]) -> None:
-        """Adds one sequence's errors to each split's chosen frames."""
-        for split, chosen in splits.items():
-            self[row, split].add(errors, chosen)
+    def add(self, row: str, sequence: int, errors: FrameErrors, splits: dict[str, Bool[Tensor, "n"]]) -> None:
+        """Adds one sequence's errors on each split's chosen frames; for accelerations, the triples whose middle frame is chosen."""
+        assert list(splits) == self.splits, f"{list(splits)} for {self.splits}"
+        value, valid = errors.channels()
+        chosen = torch.stack(list(splits.values())).double()
+        place = sequence * len(self.state) // self.sequences
+        self.state[place, self.rows.index(row)] += torch.stack([chosen @ value, chosen @ valid.double()], dim=-1)
 
     def reduce(self, total: Callable[[Tensor], Tensor]) -> None:
         """Replaces the sums by those of all processes; `total` adds a float64 tensor up over processes."""
-        self._state = total(self._state.flatten()).view_as(self._state)
+        self.state = total(self.state.flatten()).view_as(self.state)
 
     def compute(self) -> dict[str, dict[str, dict[str, float]]]:
-        """row -> split -> metric -> number."""
-        return {row: {split: self[row, split].compute() for split in self.splits} for row in self.rows}
+        """row -> split -> metric of METRICS (nan where nothing was valid) and `n`, the number of frames."""
+        state = self.state.sum(dim=0)
+        values, frames = means(state), state[..., 0, 0]
+        return {
+            row: {split: dict(zip(METRICS, values[i, j].tolist())) | {"n": int(frames[i, j])} for j, split in enumerate(self.splits)}
+            for i, row in enumerate(self.rows)
+        }
+
+
+def means(state: Float[Tensor, "*batch channels 2"]) -> Float[Tensor, "*batch metrics"]:
+    """The metrics of METRICS behind sums and counts; nan where nothing was valid. auc_50 is the mean over the joints that were seen."""
+    total, count = state.unbind(dim=-1)
+    mean = total / torch.where(count > 0, count, torch.nan)
+    first = 1 + len(MEAN_METRICS)
+    return torch.cat([mean[..., 1:first], mean[..., first:].nanmean(dim=-1, keepdim=True)], dim=-1)
 
 
 def without_nan(value):

@@ -1,4 +1,4 @@
-"""Which frames a number is about: how much of the hand is hidden, how far away it is; and which process evaluates which sequences."""
+"""Which frames a number is about: how much of the hand is hidden, how far away and how fast it is; and which process evaluates what."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,21 +16,27 @@ HIDDEN = {
     "hidden_75_100": (0.75, float("inf")),
     "hidden_50": (0.5, float("inf")),
 }
-SPLITS = (ALL, "hidden_0", *HIDDEN, *DISTANCE_MM)
+# Speed of the true wrist in camera space, and mean speed of the true joints relative to it, mm/s.
+WRIST_SPEED = {"wrist_0_100mm_s": (0.0, 100.0), "wrist_100_300mm_s": (100.0, 300.0), "wrist_300mm_s_up": (300.0, float("inf"))}
+FINGER_SPEED = {"fingers_0_50mm_s": (0.0, 50.0), "fingers_50_150mm_s": (50.0, 150.0), "fingers_150mm_s_up": (150.0, float("inf"))}
+SPLITS = (ALL, "hidden_0", *HIDDEN, *DISTANCE_MM, *WRIST_SPEED, *FINGER_SPEED)
 CURVE = tuple(f"curve_{place}" for place in range(len(HIDDEN_CURVE_EDGES) - 1))
 
 
-def split_frames(hidden: Float[Tensor, "n"], depth: Float[Tensor, "n"]) -> dict[str, Bool[Tensor, "n"]]:
-    """The frames of each split. hidden: fraction covered, nan unknown; depth: of the true wrist in mm, nan unknown.
+def split_frames(
+    hidden: Float[Tensor, "n"], depth: Float[Tensor, "n"], wrist_speed: Float[Tensor, "n"], finger_speed: Float[Tensor, "n"]
+) -> dict[str, Bool[Tensor, "n"]]:
+    """The frames of each split. hidden: fraction covered; depth: of the true wrist in mm; speeds in mm/s; nan where unknown.
 
     hidden_0 is nothing hidden at all, hidden_0_25 more than that and less than a quarter, hidden_50 a half or more; other bounds
-    include the lower one. A frame of unknown fraction or depth is in none of the splits that need it.
+    include the lower one. A frame of which something is unknown is in none of the splits that need it.
     """
     splits = {ALL: torch.ones_like(hidden, dtype=torch.bool), "hidden_0": hidden == 0}
     for name, (low, high) in HIDDEN.items():
         splits[name] = (hidden >= low) & (hidden < high) & (hidden > 0)
-    for name, (low, high) in DISTANCE_MM.items():
-        splits[name] = (depth >= low) & (depth < high)
+    for value, bounds in ((depth, DISTANCE_MM), (wrist_speed, WRIST_SPEED), (finger_speed, FINGER_SPEED)):
+        for name, (low, high) in bounds.items():
+            splits[name] = (value >= low) & (value < high)
     return splits
 
 

@@ -6,9 +6,10 @@ import torch
 
 from tempohand.batch import ClipBatch, HandPrediction, HandTarget
 from tempohand.evaluation.evaluator import PerFrame, Temporal, TruthKeeper, cut_into_sequences, predict_sequences, score_sequences
-from tempohand.evaluation.filters import HandFilter, OneEuro
+from tempohand.evaluation.filters import OneEuro
 from tempohand.evaluation.results import StripKeeper, choose_strips, format_tables, to_json, write_json
 from tempohand.evaluation.scores import METRICS, Hands
+from tempohand.evaluation.tuning import KALMAN, ONE_EURO, HandFilter
 from tempohand.hand.layer import HandLayer
 
 LENGTHS = [5, 1, 12, 3]
@@ -71,7 +72,7 @@ def run(hand, table, size, filters=None):
     batch, frame, time = table
     filters = filters or {}
     sequences = predict_sequences(batches_of(batch, size), LENGTHS, {"noisy": PerFrame(noisy)}, TruthKeeper(hand), frame, time)
-    return score_sequences(sequences, ["noisy", *filters], filters)
+    return score_sequences(sequences, ["noisy", *filters], filters, range(len(LENGTHS)), len(LENGTHS))
 
 
 @pytest.mark.parametrize("size", [1, 4, 7, 21])
@@ -143,7 +144,7 @@ def test_vertices_of_another_hand_model_are_no_truth(hand, table):
 
 
 def test_metrics_json_is_strict_whole_and_has_stable_keys(hand, table, tmp_path):
-    board = run(hand, table, 6, {"smooth": ("noisy", HandFilter())})
+    board = run(hand, table, 6, {"smooth": ("noisy", ONE_EURO), "stage2": ("noisy", KALMAN)})
     content = to_json(board, processes=1)
     write_json(tmp_path / "sub" / "metrics.json", content)
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["metrics.json"]
@@ -159,6 +160,10 @@ def test_metrics_json_is_strict_whole_and_has_stable_keys(hand, table, tmp_path)
         assert {*METRICS, "n"} == set(row["hidden_50"])
         assert row["splits"]["far_700mm_up"]["mpjpe"] is None and row["splits"]["far_700mm_up"]["n"] == 0
     assert sum(read["hidden_curve"]["n"]) == 21
+    assert read["intervals"]["noisy"]["all"]["mpjpe"] is None and read["bootstrap"]["sequences"] == 4  # too few
+    difference = read["differences"]["stage2 - noisy"]["hidden_50"]["mpjpe"]
+    assert difference["value"] == pytest.approx(read["rows"]["stage2"]["hidden_50"]["mpjpe"] - read["rows"]["noisy"]["hidden_50"]["mpjpe"])
+    assert set(read["differences"]) == {"stage2 - noisy", "stage2 - smooth"} and difference["low"] is difference["high"] is None
     text = format_tables(content)
     assert "noisy" in text and "far_700mm_up" in text and f"{read['rows']['smooth']['mpjpe']:.2f}" in text
 
@@ -182,7 +187,7 @@ def test_strips_hold_the_frames_and_what_was_said_of_them(hand, table, tmp_path)
     keeper = StripKeeper(choices, tmp_path)
     batches = keeper.watching(batches_of(batch, 4))
     sequences = predict_sequences(batches, LENGTHS, {"noisy": PerFrame(noisy)}, TruthKeeper(hand), frame, time)
-    score_sequences(sequences, ["noisy"], {}, keeper.watch)
+    score_sequences(sequences, ["noisy"], {}, range(len(LENGTHS)), len(LENGTHS), keeper.watch)
     for number, choice in enumerate(choices):
         with np.load(tmp_path / f"strip_{number}.npz") as strip:
             assert str(strip["sequence"]) == choice.sequence

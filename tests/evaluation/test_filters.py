@@ -1,11 +1,10 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from tempohand.evaluation import metrics
-from tempohand.evaluation.filters import FilterTuning, HandFilter, OneEuro, one_euro
-from tempohand.evaluation.scores import Hands, TrueHands
+from tempohand.evaluation.filters import ConstantVelocity, OneEuro, constant_velocity, one_euro
 
 
 class ScalarOneEuro:
@@ -96,72 +95,74 @@ def test_after_a_long_gap_the_signal_starts_anew():
     assert (alpha < 1).all() and (alpha > 0.5).all()
 
 
+def textbook_kalman(signal, time, q, r):
+    """Predict and update in matrices, one scalar track; the first velocity has a variance that nothing can outweigh."""
+    state, covariance, estimates = np.array([signal[0], 0.0]), np.diag([r, 1e10 * r]), [signal[0]]
+    for k in range(1, len(signal)):
+        h = time[k] - time[k - 1]
+        move = np.array([[1, h], [0, 1]])
+        state = move @ state
+        covariance = move @ covariance @ move.T + q * np.array([[h**3 / 3, h**2 / 2], [h**2 / 2, h]])
+        gain = covariance[:, 0] / (covariance[0, 0] + r)
+        state = state + gain * (signal[k] - state[0])
+        covariance = (np.eye(2) - np.outer(gain, [1, 0])) @ covariance
+        estimates.append(state[0])
+    return np.array(estimates)
+
+
+def test_every_channel_is_the_textbooks_kalman_filter():
+    time, signal = uneven_time(40), walk(40, 2, 3)
+    filtered = constant_velocity(signal, time, 700.0 / 3.0)
+    for i in range(2):
+        for j in range(3):
+            expected = textbook_kalman(signal[:, i, j].numpy(), time.numpy(), 700.0, 3.0)
+            np.testing.assert_allclose(filtered[:, i, j], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_kalman_with_infinite_trust_returns_the_measurements():
+    time, signal = uneven_time(30), walk(30, 3)
+    torch.testing.assert_close(constant_velocity(signal, time, 1e15), signal, atol=1e-5, rtol=0)
+
+
+def test_kalman_holds_a_constant_velocity_however_late_the_frames():
+    time = uneven_time(60)
+    track = (time - time[0])[:, None] * torch.tensor([300.0, -20.0], dtype=torch.float64) + 50
+    torch.testing.assert_close(constant_velocity(track, time, 10.0), track, atol=1e-3, rtol=0)
+
+
+def test_kalman_without_process_noise_is_the_straight_line_through_all_that_came():
+    time = uneven_time(40)
+    signal, x = walk(40, 2), (time - time[0]).numpy()
+    filtered = constant_velocity(signal, time, 0.0)
+    for last in (5, 20, 39):
+        line = np.polynomial.polynomial.polyfit(x[: last + 1], signal[: last + 1].numpy(), 1)
+        np.testing.assert_allclose(filtered[last], line[0] + line[1] * x[last], atol=1e-4)
+
+
+def test_many_ratios_at_once_are_each_ratio_by_itself():
+    time, signal = uneven_time(25), walk(25, 4)
+    together = ConstantVelocity(torch.tensor([1.0, 100.0, 1e6], dtype=torch.float64)[:, None])(signal[:, None], time)
+    for k, ratio in enumerate((1.0, 100.0, 1e6)):
+        torch.testing.assert_close(together[:, k], constant_velocity(signal, time, ratio))
+
+
+def test_kalman_is_causal_and_starts_anew_after_a_pause():
+    time, signal = uneven_time(30), walk(30, 3)
+    changed = signal.clone()
+    changed[17:] += 100
+    before, after = constant_velocity(signal, time, 100.0), constant_velocity(changed, time, 100.0)
+    assert torch.equal(before[:17], after[:17]) and (before[17:] != after[17:]).all()
+    time[12:] += 10
+    torch.testing.assert_close(constant_velocity(signal, time, 100.0)[12:], constant_velocity(signal[12:], time[12:], 100.0))
+
+
+@pytest.mark.parametrize("smooth", [OneEuro(), ConstantVelocity()])
 @pytest.mark.parametrize("time", [[0.0, 0.1, 0.1], [0.0, 0.2, 0.1], [0.0, float("nan"), 0.1]])
-def test_time_must_rise(time):
+def test_time_must_rise(smooth, time):
     with pytest.raises(ValueError, match="must rise"):
-        one_euro(torch.zeros(3, 2), torch.tensor(time), 1.0, 0.0)
+        smooth(torch.zeros(3, 2), torch.tensor(time))
 
 
-def test_nothing_in_nothing_out():
-    assert one_euro(torch.zeros(0, 2), torch.zeros(0), 1.0, 0.0).shape == (0, 2)
-
-
-def noisy_sequence(wrist_noise, joint_noise, count=150):
-    generator = torch.Generator().manual_seed(1)
-    time = torch.arange(count).double() / 30
-    shape = torch.randn(21, 3, generator=generator).double() * 40
-    shape[0] = 0
-    true = shape + torch.stack([100 * torch.sin(2 * time), 50 * torch.cos(time), 500 + 0 * time], dim=-1)[:, None]
-    noise = torch.randn(count, 21, 3, generator=generator).double() * joint_noise
-    noise[:, 0] = 0
-    joints = true + noise + torch.randn(count, 1, 3, generator=generator).double() * wrist_noise
-    everything = torch.ones(count, 21, dtype=torch.bool)
-    return joints, TrueHands(
-        true, everything, true.repeat(1, 38, 1)[:, :778], true, everything[:, 0], everything[:, 0], 0 * time, torch.arange(count), time
-    )
-
-
-def test_a_hand_filter_filters_wrist_and_articulation_apart():
-    joints, true = noisy_sequence(10, 3)
-    vertices = joints.repeat(1, 38, 1)[:, :778] + 5
-    result = HandFilter(OneEuro(0.5, 0.01), OneEuro(3.0, 0.02))(Hands(joints, vertices), true.time)
-    wrist = one_euro(joints[:, 0], true.time, 0.5, 0.01)
-    torch.testing.assert_close(result.joints[:, 0], wrist)
-    torch.testing.assert_close(result.joints - wrist[:, None], one_euro(joints - joints[:, :1], true.time, 3.0, 0.02))
-    torch.testing.assert_close(result.vertices - wrist[:, None], one_euro(vertices - joints[:, :1], true.time, 3.0, 0.02))
-
-
-def test_tuning_minimises_the_stated_criterion():
-    joints, true = noisy_sequence(8, 2)
-    tuning = FilterTuning(min_cutoffs=(0.3, 3.0, 12.0), betas=(0.0, 0.05))
-    tuning.add(joints, true)
-
-    def criterion(predicted, target):
-        mask = torch.ones(predicted.shape[:2], dtype=torch.bool)
-        error = [metrics.mpjpe(p, target, mask).value.mean() for p in (predicted, raw)]
-        accel = [
-            (e.value * e.valid).sum() / e.valid.sum() for e in (metrics.accel_error(p, target, mask, true.frame) for p in (predicted, raw))
-        ]
-        return float(error[0] / error[1] + accel[0] / accel[1])
-
-    chosen = tuning.best()
-    for part, raw, target in (
-        (chosen.wrist, joints[:, :1], true.joints[:, :1]),
-        (chosen.articulation, joints - joints[:, :1], true.joints - true.joints[:, :1]),
-    ):
-        values = {s: criterion(one_euro(raw, true.time, s.min_cutoff, s.beta), target) for s in tuning.settings}
-        assert part == min(values, key=values.get)
-        assert values[part] < 2
-
-
-def test_tuning_smooths_more_where_there_is_more_noise():
-    chosen = []
-    for noise in (0.2, 30.0):
-        tuning = FilterTuning(min_cutoffs=(0.3, 1.0, 3.0, 10.0, 30.0), betas=(0.0,))
-        tuning.add(*noisy_sequence(noise, noise))
-        chosen.append(tuning.best().wrist.min_cutoff)
-    assert chosen[0] > chosen[1]
-
-
-def test_tuning_on_nothing_keeps_the_defaults():
-    assert FilterTuning().best() == HandFilter()
+@pytest.mark.parametrize("smooth", [OneEuro(), ConstantVelocity()])
+def test_nothing_in_nothing_out(smooth):
+    assert smooth(torch.zeros(0, 2), torch.zeros(0)).shape == (0, 2)

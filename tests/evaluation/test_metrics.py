@@ -116,60 +116,108 @@ def test_mpvpe_root_subtracts_each_hands_own_wrist(pair):
     same(errors, [mean_distance(p[i], t[i]) if valid[i] else None for i in range(9)])
 
 
-def test_accel_error_is_vibes_on_consecutive_triples(pair, mask):
+def uneven(count, seed=3):
+    """Time stamps of 30 frames/s, late by up to 10 ms, with dropped frames."""
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(1e6 + np.cumsum(rng.choice([1, 1, 1, 2], count)) / 30 + rng.uniform(0, 0.01, count))
+
+
+def test_accel_error_is_vibes_where_time_is_even(pair, mask):
     predicted, true = pair
     mask = mask | (torch.arange(9) > 2)[:, None]
     mask[5, 3:] = False
-    frame = torch.tensor([0, 1, 2, 3, 4, 5, 6, 9, 10])  # a gap after the seventh
+    time = torch.arange(9, dtype=torch.float64) / 30
+    time[7:] += 1.0  # a pause after the seventh
     p, t, m = predicted.numpy(), true.numpy(), mask.numpy()
     expected = [None] * 9
-    for i in range(1, 8):
-        if frame[i] - frame[i - 1] != 1 or frame[i + 1] - frame[i] != 1:
-            continue
+    for i in range(1, 6):
         difference = (p[i - 1] - 2 * p[i] + p[i + 1]) - (t[i - 1] - 2 * t[i] + t[i + 1])
         joints = [j for j in range(21) if m[i - 1, j] and m[i, j] and m[i + 1, j]]
         if joints:
             expected[i] = np.mean([np.linalg.norm(difference[j]) for j in joints])
-    assert expected[6] is None and expected[7] is None and expected[4] is not None and expected[1] is None
-    same(metrics.accel_error(predicted, with_rubbish(true, mask), mask, frame), expected)
+    assert expected[4] is not None and expected[1] is None
+    same(metrics.accel_error(predicted, with_rubbish(true, mask), mask, time), expected)
 
 
-def test_accel_error_ignores_constant_velocity_and_counts_steps_of_the_table(pair):
-    predicted, true = pair
-    everything = torch.ones(9, 21, dtype=torch.bool)
-    frame = 3 * torch.arange(9)
-    drifting = true + torch.arange(9)[:, None, None] * torch.tensor([5.0, -2.0, 9.0], dtype=torch.float64) + 40
-    errors = metrics.accel_error(drifting, true, everything, frame)
-    assert errors.valid.tolist() == [False, *[True] * 7, False]
-    assert errors.value.max() < 1e-9
+def test_derivatives_are_exact_for_polynomials_at_any_times():
+    time = uneven(12)
+    x, coefficients = time - time[0], torch.randn(4, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    points = sum(c * (x**k)[:, None, None] for k, c in enumerate(coefficients))
+    np.testing.assert_allclose(metrics.derivative(points, time, 3), (6 * coefficients[3]).expand(9, 5, 3), rtol=1e-4)
+    parabola = points - coefficients[3] * (x**3)[:, None, None]
+    np.testing.assert_allclose(metrics.derivative(parabola, time, 2), (2 * coefficients[2]).expand(10, 5, 3), rtol=1e-5)
+    for late in (time.flip(0), time[[0, 1, 1]]):
+        with pytest.raises(ValueError, match="must rise"):
+            metrics.derivative(points[: len(late)], late, 1)
+
+
+def test_dropped_and_late_frames_make_no_acceleration_and_no_jitter(pair):
+    _, true = pair
+    time, everything = uneven(9), torch.ones(9, 21, dtype=torch.bool)
+    moving = true[:1] + (time - time[0])[:, None, None] * torch.tensor([500.0, -200.0, 900.0], dtype=torch.float64)
+    braking = moving + ((time - time[0]) ** 2)[:, None, None] * 300
+    assert metrics.accel_error(moving, true[:1].expand_as(moving), everything, time).value.max() < 1e-4
+    assert metrics.accel_error(braking + 40, braking, everything, time).value.max() < 1e-4
+    errors = metrics.jitter(braking, everything[:, 0], time)
+    assert errors.valid.tolist() == [False] * 3 + [True] * 6 and errors.value.max() < 1e-3
+
+
+def test_jitter_is_the_mean_jerk_in_si_units():
+    time = torch.arange(40, dtype=torch.float64) / 100
+    amplitude, turns = torch.rand(21, generator=torch.Generator().manual_seed(0)).double() * 10, 5.0
+    points = torch.zeros(40, 21, 3, dtype=torch.float64)
+    points[..., 1] = amplitude * torch.sin(turns * time)[:, None]
+    errors = metrics.jitter(points, torch.ones(40, dtype=torch.bool), time)
+    middle = time[3:] - 0.015  # a third difference looks at the middle of its four frames
+    expected = amplitude.mean() * 1e-3 * turns**3 * torch.cos(turns * middle).abs()
+    np.testing.assert_allclose(errors.value[3:], expected, rtol=2e-3, atol=1e-5)
+
+
+def test_jitter_needs_four_valid_frames_without_a_pause(pair):
+    predicted, _ = pair
+    time, valid = torch.arange(9, dtype=torch.float64) / 30, torch.ones(9, dtype=torch.bool)
+    assert metrics.jitter(predicted, valid, time).valid.tolist() == [False] * 3 + [True] * 6
+    valid[4] = False
+    assert metrics.jitter(predicted, valid, time).valid.tolist() == [False] * 3 + [True] + [False] * 4 + [True]
+    time[5:] += 1
+    assert metrics.jitter(predicted, valid | True, time).valid.tolist() == [False] * 3 + [True, True, False, False, False, True]
+
+
+def test_speed_is_that_of_real_time_and_silent_where_nothing_is_known():
+    time = uneven(9)
+    velocity = torch.randn(21, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 100
+    points, mask = (time - time[0])[:, None, None] * velocity, torch.ones(9, 21, dtype=torch.bool)
+    np.testing.assert_allclose(metrics.speed(points, mask, time), float(velocity.norm(dim=-1).mean()), rtol=1e-5)
+    mask[:, 5:] = False
+    mask[3] = False
+    known = metrics.speed(points.masked_fill(~mask[..., None], torch.nan), mask, time)
+    assert known.isnan().tolist() == [False] * 3 + [True] + [False] * 5
+    np.testing.assert_allclose(known[~known.isnan()], float(velocity[:5].norm(dim=-1).mean()), rtol=1e-5)
+    assert metrics.speed(points[:1], mask[:1], time[:1]).isnan().all()
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_short_sequences_have_no_acceleration(count):
-    hands = random_hands(count, 0)
-    errors = metrics.accel_error(hands, hands, torch.ones(count, 21, dtype=torch.bool), torch.arange(count))
+    hands, time = random_hands(count, 0), torch.arange(count).double()
+    errors = metrics.accel_error(hands, hands, torch.ones(count, 21, dtype=torch.bool), time)
     assert errors.valid.shape == (count,) and not errors.valid.any()
+    assert not metrics.jitter(hands, torch.ones(count, dtype=torch.bool), time).valid.any()
 
 
-def test_auc_is_the_trapezoid_of_every_joints_curve(pair, mask):
+def test_auc_areas_are_the_trapezoids_of_every_joints_curve(pair, mask):
     predicted, true = pair
     predicted = true + 0.4 * (predicted - true)
     distance, known = metrics.joint_errors_root(predicted, with_rubbish(true, mask), mask)
-    d, k = distance.numpy(), known.numpy()
+    distance[0, 0], distance[0, 1] = 0.0, metrics.AUC_THRESHOLDS_MM[7]
+    area, d, k = metrics.auc_area(distance), distance.numpy(), known.numpy()
     thresholds = np.linspace(0, 50, 100)
     areas = []
     for joint in range(21):
         if k[:, joint].any():
             curve = [np.mean([d[i, joint] <= tau for i in range(9) if k[i, joint]]) for tau in thresholds]
             areas.append(np.trapezoid(curve, thresholds) / 50)
+            assert area[known[:, joint], joint].mean() == pytest.approx(areas[-1], rel=1e-12)
     assert 0.05 < np.mean(areas) < 0.95
-    assert metrics.auc(*metrics.pck_hits(distance, known)) == pytest.approx(np.mean(areas), rel=1e-12)
-
-
-def test_auc_of_perfect_hands_is_1_and_of_none_nan():
-    perfect = metrics.pck_hits(torch.zeros(4, 21, dtype=torch.float64), torch.ones(4, 21, dtype=torch.bool))
-    assert metrics.auc(*perfect) == pytest.approx(1.0)
-    assert math.isnan(metrics.auc(*metrics.pck_hits(torch.zeros(4, 21, dtype=torch.float64), torch.zeros(4, 21, dtype=torch.bool))))
 
 
 def test_a_diverged_prediction_is_an_error_and_never_dropped(pair):

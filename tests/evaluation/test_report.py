@@ -73,10 +73,15 @@ def strip(tmp_path):
 
 @pytest.fixture
 def metrics():
-    content = to_json(ScoreBoard(["mean_pose", "stage1", "stage2"], [*SPLITS, *CURVE]), processes=2, split="test")
-    for number, row in enumerate(content["rows"].values()):
+    content = to_json(
+        ScoreBoard(["mean_pose", "stage1", "stage1_kalman", "stage2"], [*SPLITS, *CURVE], 9),
+        processes=2,
+        split="test",
+        best_filter="stage1_kalman",
+    )
+    for error, row in zip((40.0, 30.0, 35.0, 20.0), content["rows"].values(), strict=True):
         for block in (row, row["hidden_50"], *list(row["splits"].values())[:2]):
-            block.update(dict.fromkeys(METRICS, 40.0 - 10 * number), n=10)
+            block.update(dict.fromkeys(METRICS, error), n=10)
     content["rows"]["stage2"]["accel_error"] = None
     content["rows"]["stage1"]["mpjpe"] = 20.001  # reads like Stage 2's 20.00: both are best
     content["hidden_curve"]["n"] = [5, 5, *[0] * 8]
@@ -115,7 +120,7 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(run, strip, metrics, tm
         cv2.imdecode(np.frombuffer(base64.b64decode(code), np.uint8), 1) for code in re.findall(r"image/jpeg;base64,([^\"]*)", page)
     ]
     assert len(pictures) == 3 * 8 + 1 and pictures[0].shape == (PICTURE_PX, PICTURE_PX, 3) and max(pictures[-1].shape) == 3 * PICTURE_PX
-    assert page.count("<svg") == 3  # training, hidden fraction, strip
+    assert page.count("<svg") == 4  # training, hidden fraction, differences, strip
 
 
 def test_the_best_of_each_column_is_marked_and_nothing_is_shown_as_a_dash(run, metrics, tmp_path):
@@ -123,11 +128,25 @@ def test_the_best_of_each_column_is_marked_and_nothing_is_shown_as_a_dash(run, m
     page = (tmp_path / "report.html").read_text()
     table = page[page.index("All frames") : page.index("The 10 frames")]
     rows = {name: re.findall(r"<td[^>]*>[^<]*</td>", line) for name, line in re.findall(r"</span>([^<]*)</th>(.*?)</tr>", table)}
-    assert [row.count("best") for row in map(str, rows["Stage 2"])].count(1) == 5
+    assert [row.count("best") for row in map(str, rows["Stage 2"])].count(1) == 6
     assert "best" in rows["Stage 1"][3] and "best" in rows["Stage 2"][3]  # MPJPE: a tie as it reads
     assert "best" in rows["constant hand"][-1]  # AUC: more is better
     assert rows["Stage 2"][5] == "<td>–</td>" and "best" in rows["Stage 1"][5]
     assert "far, 700 mm" not in page  # a split without frames
+
+
+def test_intervals_stand_below_figures_and_sure_differences_are_bold(metrics, tmp_path):
+    metrics["intervals"]["stage2"]["all"]["mpjpe_root"] = [18.25, 22.75]
+    change = metrics["differences"]["stage2 - stage1"]
+    change["all"]["mpjpe_root"] = {"value": -10.0, "low": -12.5, "high": -7.5}
+    change["all"]["pa_mpjpe"] = {"value": -0.25, "low": -0.75, "high": 0.125}
+    write_report(tmp_path / "report.html", title="t", runs={}, metrics=metrics)
+    page = (tmp_path / "report.html").read_text()
+    assert '<td class="best">20.00<span class="interval">18.25 – 22.75</span></td>' in page
+    changes = page[page.index("What Stage 2 changes") :]
+    assert '<td class="sure">-10.00<span class="interval">-12.50 … -7.50</span></td>' in changes
+    assert '<td>-0.250<span class="interval">-0.750 … +0.125</span></td>' in changes
+    assert "against Stage 1" in changes and "Stage 1 + Kalman" in changes
 
 
 def test_what_is_missing_is_a_clear_error_and_leaves_no_page(run, tmp_path):

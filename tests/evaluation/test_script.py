@@ -93,7 +93,7 @@ def both(script, checkpoints, table_root, tmp_path_factory):
 def test_every_row_sees_every_frame(both):
     out, content, printed = both
     assert content["n"] == 20 and content["processes"] == 1
-    assert list(content["rows"]) == ["mean_pose", "stage1", "stage1_one_euro", "stage2"]
+    assert list(content["rows"]) == ["mean_pose", "stage1", "stage1_one_euro", "stage1_kalman", "stage2"]
     for row in content["rows"].values():
         assert row["n"] == 20 and all(row[name] is not None for name in METRICS)
         assert row["hidden_50"]["n"] == 4
@@ -123,7 +123,10 @@ def test_two_processes_say_the_same(both, checkpoints, table_root, tmp_path):
     assert done.stdout.count("Evaluated on 20 samples from all 2 processes") == 1
     content = json.loads((tmp_path / "metrics.json").read_text())
     assert content["processes"] == 2
-    assert content["one_euro"] == expected["one_euro"]
+    assert all(content[key] == expected[key] for key in ("one_euro", "kalman", "best_filter", "bootstrap"))
+    for name in METRICS:
+        difference = content["differences"]["stage2 - stage1"]["all"][name]["value"]
+        assert difference == pytest.approx(expected["differences"]["stage2 - stage1"]["all"][name]["value"], rel=1e-3, abs=1e-3)
     for row, metrics in expected["rows"].items():
         for name in (*METRICS, "n"):
             assert content["rows"][row][name] == pytest.approx(metrics[name], rel=1e-4)
@@ -134,7 +137,7 @@ def test_stage2_alone_brings_its_stage1(script, both, checkpoints, table_root, t
     done = evaluate(script, f"stage2={checkpoints}/stage2", f"data={table_root}", f"out={tmp_path}", "fit_split=null", "tune_split=null")
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "metrics.json").read_text())["rows"]
-    assert list(rows) == ["stage1", "stage1_one_euro", "stage2"]
+    assert list(rows) == ["stage1", "stage1_one_euro", "stage1_kalman", "stage2"]
     assert rows["stage1"]["mpjpe"] == pytest.approx(both[1]["rows"]["stage1"]["mpjpe"], rel=1e-4)
 
 

@@ -1,12 +1,23 @@
 import torch
 
-from tempohand.evaluation.splits import CURVE, SPLITS, curve_frames, share_of_sequences, split_frames
+from tempohand.evaluation.splits import (
+    CURVE,
+    DISTANCE_MM,
+    FINGER_SPEED,
+    SPLITS,
+    WRIST_SPEED,
+    curve_frames,
+    share_of_sequences,
+    split_frames,
+)
 
 
 def test_hidden_splits():
     nan = float("nan")
     hidden = torch.tensor([0.0, 1e-3, 0.25, 0.5, 0.74, 0.75, 1.0, nan])
-    splits = split_frames(hidden, torch.tensor([100.0, 400.0, 699.0, 700.0, 5000.0, nan, 0.0, 100.0]))
+    wrist = torch.tensor([0.0, 99.9, 100.0, 299.0, 300.0, 9000.0, nan, nan])
+    fingers = torch.tensor([nan, 50.0, 0.0, 150.0, 49.0, 149.0, 1e4, nan])
+    splits = split_frames(hidden, torch.tensor([100.0, 400.0, 699.0, 700.0, 5000.0, nan, 0.0, 100.0]), wrist, fingers)
     assert set(splits) == set(SPLITS)
     frames = {name: chosen.nonzero()[:, 0].tolist() for name, chosen in splits.items()}
     assert frames == {
@@ -20,7 +31,25 @@ def test_hidden_splits():
         "near_0_400mm": [0, 6, 7],
         "middle_400_700mm": [1, 2],
         "far_700mm_up": [3, 4],
+        "wrist_0_100mm_s": [0, 1],
+        "wrist_100_300mm_s": [2, 3],
+        "wrist_300mm_s_up": [4, 5],
+        "fingers_0_50mm_s": [2, 4],
+        "fingers_50_150mm_s": [1, 5],
+        "fingers_150mm_s_up": [3, 6],
     }
+
+
+def test_bins_partition_the_frames_of_which_something_is_known():
+    values = (
+        torch.rand(4, 500, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 3
+        * torch.tensor([1, 1000, 600, 300])[:, None]
+    )
+    values[torch.rand(4, 500, generator=torch.Generator().manual_seed(1)) < 0.1] = float("nan")
+    splits = split_frames(*values)
+    hidden = ("hidden_0", "hidden_0_25", "hidden_25_50", "hidden_50_75", "hidden_75_100")
+    for value, names in zip(values, (hidden, DISTANCE_MM, WRIST_SPEED, FINGER_SPEED)):
+        assert torch.equal(torch.stack([splits[name] for name in names]).sum(dim=0) == 1, ~value.isnan())
 
 
 def test_the_curve_takes_each_known_frame_once():
