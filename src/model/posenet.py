@@ -16,15 +16,15 @@ from tempohand.model.decoder import Decoder
 from tempohand.model.heads import JOINT_READING_DIM, HandParameters, Heads, JointHeatmaps, depth_prior, wrist_position
 from tempohand.model.losses import posenet_terms
 from tempohand.model.perspective import PerspectiveEmbedding
-from tempohand.model.temporal import READING_DIM, TemporalEncoder, frame_readings
+from tempohand.model.temporal import TemporalEncoder, parameter_vector
 from tempohand.model.weights import load_weights
-from tempohand.skeleton import MEAN_HAND_SIZE_MM
 
 
 class SpatialNet(nn.Module):
     """One frame: backbone -> perspective embedding -> decoder -> token; heads read hand parameters from a token.
 
-    With heat maps, what they read of each joint (place, certainty, features there) is part of the token.
+    A frame's features are its token (`token_dim` wide) and, with heat maps, what they read of each joint (`detail_dim`: place, certainty,
+    features there), which has its part in the token, too.
     """
 
     def __init__(self, size: int, backbone: dict, perspective: dict, decoder: dict, heads: dict, heatmap: dict | None = None):
@@ -34,21 +34,23 @@ class SpatialNet(nn.Module):
         self.decoder = Decoder(context_dim=self.backbone.dim, grid=self.backbone.grid, **decoder)
         self.heads = Heads(decoder["dim"], **heads)
         self.heatmaps = JointHeatmaps(self.backbone.dim, self.backbone.grid, **heatmap) if heatmap else None
+        self.token_dim, self.detail_dim = decoder["dim"], JOINT_READING_DIM if heatmap else 0
         if heatmap:
-            dim = decoder["dim"]
+            dim = self.token_dim
             self.from_joints = nn.Sequential(nn.Linear(JOINT_READING_DIM, dim), nn.GELU(), nn.Linear(dim, dim))
 
     def forward(
         self, image: Tensor, focal: Float[Tensor, "n 2"], princpt: Float[Tensor, "n 2"]
-    ) -> tuple[Float[Tensor, "n d"], tuple[Float[Tensor, "n 21 r r"], Float[Tensor, "n 21 z"]] | None]:
-        """The token of each crop [N, 3, S, S] (uint8 RGB), and the joints' logits over the crop and over depth."""
+    ) -> tuple[Float[Tensor, "n f"], tuple[Float[Tensor, "n 21 r r"], Float[Tensor, "n 21 z"]] | None]:
+        """The features of each crop [N, 3, S, S] (uint8 RGB), and the joints' logits over the crop and over depth."""
         features = self.backbone(image)
         features = self.perspective(features, focal, princpt, image.shape[-1])
         token = self.decoder(features)
         if self.heatmaps is None:
             return token, None
         *logits, readings = self.heatmaps(features)
-        return token + self.from_joints(readings.flatten(1)), tuple(logits)
+        readings = readings.flatten(1)
+        return torch.cat([token + self.from_joints(readings), readings], dim=-1), tuple(logits)
 
 
 class PoseNet(nn.Module):
@@ -80,7 +82,7 @@ class PoseNet(nn.Module):
         self.spatial = SpatialNet(size, **spatial)
         self.temporal = None
         if temporal is not None:
-            self.temporal = TemporalEncoder(spatial["decoder"]["dim"], READING_DIM, **temporal)
+            self.temporal = TemporalEncoder(self.spatial.token_dim, self.spatial.detail_dim, **temporal)
             self.spatial.requires_grad_(False)
         self.train()
 
@@ -104,12 +106,12 @@ class PoseNet(nn.Module):
         view.__dict__ = {**self.__dict__, "_modules": {**self._modules, "temporal": None}, "num_frame": 1}
         return view
 
-    def encode(self, batch: ClipBatch) -> Float[Tensor, "b t d"]:
-        """Every frame's token."""
+    def encode(self, batch: ClipBatch) -> Float[Tensor, "b t f"]:
+        """Every frame's features: all that `decode` asks of its image."""
         return self._encode(batch)[0]
 
-    def _encode(self, batch: ClipBatch) -> tuple[Float[Tensor, "b t d"], tuple[Tensor, Tensor] | None]:
-        """Tokens, and the last frames' heat maps.
+    def _encode(self, batch: ClipBatch) -> tuple[Float[Tensor, "b t f"], tuple[Tensor, Tensor] | None]:
+        """Features, and the last frames' heat maps.
 
         The last frames go through the network by themselves: matrix kernels round differently for other batch sizes, and like this Stage 2
         starts bit for bit as Stage 1.
@@ -143,28 +145,32 @@ class PoseNet(nn.Module):
             prediction.terms |= {"heatmaps": heatmaps[0][:, None], "joint_depth_logits": heatmaps[1][:, None]}
         return prediction
 
-    def decode(self, tokens: Float[Tensor, "b t d"], batch: ClipBatch) -> HandPrediction:
-        """From the frames' tokens to the last frame's hand; of the batch it takes the cameras, times, masks and the crop size."""
+    def decode(self, features: Float[Tensor, "b t f"], batch: ClipBatch) -> HandPrediction:
+        """From the frames' features to the last frame's hand; of the batch it takes the cameras, times, masks and the crop size."""
         focal, princpt = batch.focal[:, -1:].float(), batch.princpt[:, -1:].float()
-        token, correction = tokens[:, -1:], None
+        token, correction = features[:, -1:, : self.spatial.token_dim], None
         if self.temporal is not None:
-            token, correction = self.temporal(tokens, self._readings(tokens, batch), batch.time, batch.frame_mask)
+            change, correction = self.temporal(features, self._readings(features, batch), batch.time, batch.frame_mask)
+            token = token + change
         parameters = self.spatial.heads(token, correction)
-        with torch.autocast(tokens.device.type, enabled=False):
+        with torch.autocast(features.device.type, enabled=False):
             return self._assemble(parameters, focal, princpt)
 
-    def _readings(self, tokens: Tensor, batch: ClipBatch) -> Float[Tensor, "b t r"]:
-        """What the frozen heads say of every frame."""
-        with torch.no_grad(), torch.autocast(tokens.device.type, enabled=False):
-            parameters = self.spatial.heads(tokens.float())
-            wrist = self._wrist(parameters, batch.focal.float(), batch.princpt.float())
-            if self.norm_by_hand:
-                wrist = wrist * MEAN_HAND_SIZE_MM
-            return frame_readings(parameters, wrist, parameters.log_depth)
+    def _readings(self, features: Tensor, batch: ClipBatch) -> Float[Tensor, "b t p"]:
+        """What the frozen heads say of every frame, the wrist in the last frame's crop."""
+        with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+            parameters = self.spatial.heads(features[..., : self.spatial.token_dim].float())
+            focal, princpt = batch.focal.float(), batch.princpt.float()
+            wrist = self._wrist(parameters, focal, princpt)
+            uv = normalise_pixels(project(wrist, focal[:, -1], princpt[:, -1]), (self.size, self.size))
+            return parameter_vector(parameters, uv, (wrist[..., 2] / self._prior(focal[:, -1:])).log())
+
+    def _prior(self, focal: Tensor) -> Tensor:
+        return depth_prior(focal, self.size, self.expansion, norm_by_hand=self.norm_by_hand)
 
     def _wrist(self, parameters: HandParameters, focal: Tensor, princpt: Tensor) -> Float[Tensor, "*batch 3"]:
         """The wrist in mm, or in hand sizes with norm_by_hand."""
-        depth = depth_prior(focal, self.size, self.expansion, norm_by_hand=self.norm_by_hand) * parameters.log_depth.exp()
+        depth = self._prior(focal) * parameters.log_depth.exp()
         return wrist_position(parameters.uv, depth, focal, princpt, self.size)
 
     def _assemble(self, parameters: HandParameters, focal: Tensor, princpt: Tensor) -> HandPrediction:

@@ -73,7 +73,7 @@ def test_the_stage_1_network_inside_stage_2_is_stage_1():
     assert inner.num_frame == 1 and net.num_frame == 7 and net.temporal is not None
     with torch.no_grad():
         assert not torch.equal(inner(batch.last_frame()).joints, net(batch).joints)
-        for layer in (net.temporal.out, net.temporal.correct):
+        for layer in (net.temporal.out, net.temporal.correct, net.temporal.mix.gate):
             layer.weight.zero_()
             layer.bias.zero_()
         torch.testing.assert_close(inner(batch.last_frame()).joints, net(batch).joints, atol=1e-4, rtol=0)
@@ -246,6 +246,6 @@ def test_hand_kinematics_stay_float32_under_autocast():
     for name in SHAPES:
         assert getattr(prediction, name).dtype == torch.float32, name
     joints, vertices = net.hand(prediction.rotation, prediction.shape, prediction.trans)
-    torch.testing.assert_close(joints, prediction.joints)
-    torch.testing.assert_close(vertices, prediction.vertices)
+    torch.testing.assert_close(joints, prediction.joints, atol=1e-3, rtol=0)
+    torch.testing.assert_close(vertices, prediction.vertices, atol=1e-3, rtol=0)
     torch.testing.assert_close(net.hand(prediction.pose, prediction.shape, prediction.trans)[0], prediction.joints, atol=1e-2, rtol=0)

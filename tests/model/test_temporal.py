@@ -1,0 +1,60 @@
+"""The temporal encoder's mixture of predictions, and the vector it mixes."""
+
+import torch
+
+from tempohand.model.temporal import GROUPS, PARAMETER_DIM, Mixture, TemporalEncoder
+
+
+def inputs(clips=3, frames=7, width=32):
+    generator = torch.Generator().manual_seed(0)
+    x, context = torch.randn(clips, 1, width, generator=generator), torch.randn(clips, frames, width, generator=generator)
+    parameters = torch.randn(clips, frames, PARAMETER_DIM, generator=generator)
+    position = torch.arange(frames).expand(clips, -1) - frames + 1.0
+    mask = torch.ones(clips, frames, dtype=torch.bool)
+    mask[1, :3] = False
+    return x, context, parameters - parameters[:, -1:], mask, (position[:, -1:], position)
+
+
+def test_groups_cover_the_hands_parameters():
+    assert sum(GROUPS) == PARAMETER_DIM == 16 * 6 + 10 + 3
+
+
+def test_a_mixture_without_preference_is_the_mean_of_the_frames_that_exist():
+    mix, (x, context, difference, mask, times) = Mixture(32), inputs()
+    with torch.no_grad():
+        assert (mix(x, context, difference, mask, times) == 0).all()  # its gate starts closed
+        mix.query.weight.zero_()
+        mix.gate.bias.fill_(1.0)
+        mixed = mix(x, context, difference, mask, times)[:, 0]
+    wanted = (difference * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    torch.testing.assert_close(mixed, wanted, atol=1e-6, rtol=0)
+
+
+def test_groups_are_mixed_apart():
+    mix, (x, context, difference, mask, times) = Mixture(32), inputs()
+    with torch.no_grad():
+        mix.gate.bias[3] = 1.0
+        mixed = mix(x, context, difference, mask, times)[:, 0]
+    assert (mixed[:, 18:24] != 0).all() and (mixed[:, :18] == 0).all() and (mixed[:, 24:] == 0).all()
+
+
+def test_a_mixture_lies_between_the_frames_predictions():
+    mix, (x, context, difference, mask, times) = Mixture(32), inputs()
+    with torch.no_grad():
+        mix.gate.bias.fill_(1.0)
+        mixed = mix(x, context, difference, mask, times)[:, 0]
+    hidden = difference.masked_fill(~mask[..., None], torch.nan)
+    low, high = (torch.nan_to_num(hidden, nan=fill) for fill in (torch.inf, -torch.inf))
+    assert (mixed >= low.amin(1) - 1e-6).all() and (mixed <= high.amax(1) + 1e-6).all()
+
+
+def test_details_are_seen():
+    encoder, generator = TemporalEncoder(16, 8, 32, 1, 2), torch.Generator().manual_seed(1)
+    features, parameters = torch.randn(2, 7, 24, generator=generator), torch.randn(2, 7, PARAMETER_DIM, generator=generator)
+    time, mask = torch.linspace(-0.2, 0, 7).expand(2, -1), torch.ones(2, 7, dtype=torch.bool)
+    with torch.no_grad():
+        assert all((change == 0).all() for change in encoder(features, parameters, time, mask))
+        encoder.correct.weight.normal_()
+        before = encoder(features, parameters, time, mask)[1]
+        features[:, 2, 20] += 1
+        assert not torch.equal(encoder(features, parameters, time, mask)[1], before)
