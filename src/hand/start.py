@@ -15,7 +15,6 @@ from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, NUM_MANO_JOINTS
 
 PALM = (0, 1, 5, 9, 13, 17)  # the wrist and where the fingers begin: they move little against each other
 FINGER_WEIGHT = 0.01  # of the other joints, which count where the palm is hidden
-PICTURE_POSES = ("flat", "rest", "fist", "point", "thumb_up")
 NUM_VIEWS = 256
 
 
@@ -75,7 +74,7 @@ def starts_from_picture(
     focal: Float[Tensor, "n 2"],
     princpt: Float[Tensor, "n 2"],
 ) -> list[Hands]:
-    """Hands seen like the given pixels (weight 0: not given): for each of a few finger poses the best of many views.
+    """Hands seen like the given pixels (weight 0: not given): for each named pose the best of many views.
 
     A distant hand's picture is a view of it, turned in the plane, scaled and shifted; with pixels as complex numbers the best turn and
     scale of every view are one product. Depth follows from the scale, which bone lengths fix.
@@ -92,7 +91,7 @@ def starts_from_picture(
 
     views = view_rotations(NUM_VIEWS).to(pixels.device)
     starts = []
-    for name in PICTURE_POSES:
+    for name in POSES:
         hand = posed_hands((name,), pixels.device)
         template = model.posed(*hand)[0] @ views.mT  # [views, 21, 3]
         flat = torch.view_as_complex(template[..., :2].contiguous())

@@ -8,10 +8,11 @@ import torch
 from tempohand.geometry import mirror_points, mirror_pose, project, rotate_pose
 from tempohand.hand.anatomy import POSES, RANGE_DEG, angles_to_pose
 from tempohand.hand.files import OPEN_HAND, SHAPES
-from tempohand.hand.fit import fit_hands, fit_hands_2d
+from tempohand.hand.fit import _Pixels, _Solver, fit_hands, fit_hands_2d
 from tempohand.hand.jacobian import JointModel
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.prior import AnglePrior
+from tempohand.hand.start import Hands, starts_from_picture
 from tempohand.synthetic.motion import sample_key_pose
 
 DOUBLE = torch.float64
@@ -98,6 +99,31 @@ def test_angles_undo_angles_to_pose_and_their_derivatives_equal_autograd():
     # A joint's errors depend on its own rotation alone, so that sums over hands and joints have all derivatives.
     wanted = torch.autograd.functional.jacobian(lambda turn: prior.errors(rotations @ roma.rotvec_to_rotmat(turn)).sum(dim=(0, 1)), turn)
     torch.testing.assert_close(rates, wanted.permute(1, 2, 0, 3))
+
+
+def test_normal_equations_lead_down_the_cost(layer):
+    pose, betas, trans = random_hands(3)
+    camera = cameras(3)
+    pixels = project(layer(*random_hands(3, seed=1)).joints, *camera)
+    measured = _Pixels(pixels, torch.linspace(0.1, 2, 63, dtype=DOUBLE).view(3, 21), *camera)
+    solver, rotations = _Solver(JointModel(layer), AnglePrior()), roma.rotvec_to_rotmat(pose.unflatten(-1, (16, 3)))
+
+    def cost(turn, betas, trans):
+        return solver.cost(Hands(rotations @ roma.rotvec_to_rotmat(turn), betas, trans), measured).sum()
+
+    gradients = torch.autograd.functional.jacobian(cost, (torch.zeros(3, 16, 3, dtype=DOUBLE), betas, trans))
+    _, vector = solver.normal_equations(Hands(rotations, betas, trans), measured)
+    torch.testing.assert_close(-2 * vector, torch.cat([gradient.flatten(1) for gradient in gradients], dim=1), rtol=1e-6, atol=1e-3)
+
+
+def test_a_picture_of_a_named_pose_starts_near_it(layer):
+    orient = torch.tensor([[0.4, -1.2, 0.8]], dtype=DOUBLE)
+    pose, trans = angles_to_pose(torch.from_numpy(POSES["point"])[None], orient), torch.tensor([[900.0, -500.0, 2500.0]], dtype=DOUBLE)
+    camera, model = cameras(1), JointModel(layer)
+    pixels = project(layer(pose, torch.zeros(1, 10, dtype=DOUBLE), trans).joints, *camera)
+    start = starts_from_picture(model, pixels, torch.ones(1, 21, dtype=DOUBLE), *camera)[list(POSES).index("point")]
+    turn = roma.rotmat_geodesic_distance(start.rotations[:, 0], roma.rotvec_to_rotmat(orient))
+    assert torch.rad2deg(turn) < 12 and (start.trans - trans).norm() < 150
 
 
 def test_finds_hands_again(layer, hands):
