@@ -58,7 +58,7 @@ def offline(network, table, row: int, length: int, times: np.ndarray) -> dict[st
     """The network on the loader's clip that ends at `row`, its last `length` frames being real, at the given times of the table's rows."""
     dataset = ClipDataset(table, View(64, 2.0), 7)
     batch = collate([dataset.clip(row)])
-    rows, _ = clip_rows(int(dataset.starts[row]), row, 7)
+    rows, _ = clip_rows(int(table.sequence_starts()[row]), row, 7)
     batch.time = torch.from_numpy(times[rows] - times[row]).float()[None]
     batch.frame_mask = torch.arange(7)[None] >= 7 - length
     with torch.no_grad():
