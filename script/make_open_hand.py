@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from open_hand import bulge, pack, poses, rig, vary
+from open_hand import pack, poses, rig, vary
+from open_hand.correctives import Correctives
 from open_hand.pictures import write_pictures
 from open_hand.simplify import simplify
 from open_hand.source import source_hands
@@ -23,6 +24,7 @@ from tempohand.render import vertex_normals
 from tempohand.skeleton import MANO_PARENTS, NUM_VERTICES
 
 NUM_BOUNDARY = 16
+NUM_SAMPLED, NUM_HELD_OUT = 12, 8  # poses, beside the sweeps, that pose correctives are fitted to and judged by
 
 
 def main() -> None:
@@ -39,6 +41,7 @@ def main() -> None:
     # Joints, skin weights and the flat pose, on the full mesh.
     tips = rig.find_tips(hands.mean(0), bone_weights, heads.mean(0), labels)
     joints = rig.place_joints(heads, hands[:, tips], labels)
+    joints = rig.centre_joints(hands, faces, joints, hands[:, tips])
     mean_hand, mean_joints = hands.mean(0), joints.mean(0)
     weights = rig.skin_weights(mean_hand, faces, mean_joints, mean_hand[tips], bone_weights, labels)
     hands, joints = rig.flatten(hands, joints, hands[:, tips], weights)
@@ -60,30 +63,29 @@ def main() -> None:
     template, shapedirs = pack.shape_space(hands, regressor)
     generator = torch.Generator().manual_seed(0)
     mean_pose, components = poses.pose_space(poses.sample_angles(4000, generator))
-    trained_on = torch.cat([poses.sample_angles(250, generator), poses.sweep_angles()])
-    posedirs, before, after = poses.pose_correctives(template, regressor @ template, weights, trained_on)
+    normals = vertex_normals(template, renumbered)
+    region = pack.region(template, normals, regressor @ template, tips, weights)
 
-    def skin(rotations):
-        hands, turns = poses.linear_blend(rotations, template, regressor @ template, weights)
-        features = (rotations[:, 1:] - torch.eye(3, dtype=rotations.dtype)).flatten(1).numpy()
-        corrected = np.einsum("nvab,vbp,np->nva", turns.numpy(), posedirs, features, optimize=True)
-        return hands.numpy() + corrected, turns.numpy()
-
-    posedirs = posedirs + bulge.bulge_correctives(template, renumbered, weights, skin)
-    print(f"pose correctives: greatest distance from the aim {before:.2f} mm without, {after:.2f} mm with them (mean over poses)")
+    fit = Correctives(template, renumbered, regressor @ template, tips, weights, pack.softness(region, renumbered))
+    held_out = poses.sample_angles(NUM_HELD_OUT, generator)
+    trained_on = torch.cat([poses.sweep_angles(), poses.sample_angles(NUM_SAMPLED, generator)])
+    wanted = fit.targets(held_out)
+    print("pose correctives, held-out poses, without:", fit.errors(held_out, wanted))
+    fit.fit(trained_on, fit.targets(trained_on))
+    print("pose correctives, held-out poses, with:   ", fit.errors(held_out, wanted))
     parents = np.array([2**32 - 1, *MANO_PARENTS[1:]], dtype=np.uint32)
     pack.save(
         arguments.output,
         v_template=template / 1000,
         f=renumbered.astype(np.uint32),
         shapedirs=shapedirs / 1000,
-        posedirs=posedirs / 1000,
+        posedirs=fit.posedirs / 1000,
         J_regressor=regressor,
         weights=weights,
         kintree_table=np.stack([parents, np.arange(16, dtype=np.uint32)]),
         hands_mean=mean_pose,
         hands_components=components,
-        region=pack.region(template, vertex_normals(template, renumbered), regressor @ template, tips, weights),
+        region=region,
     )
     print(f"wrote {arguments.output} ({arguments.output.stat().st_size / 1000:.0f} kB)")
     if arguments.pictures is not None:

@@ -8,15 +8,18 @@ from scipy.optimize import nnls
 from tempohand.hand.anatomy import AXES, MANO_FINGERS
 from tempohand.skeleton import FINGERS, NUM_BETAS, TIP_VERTICES
 
+from .rig import smoothed
+
 SUPPORT = 60  # vertices a joint may be regressed from
 SPREAD_MM = 20.0  # what keeps the shares even: many small ones rather than a few large ones
-# Adult hand length, wrist to the tip of the middle finger: mean and standard deviation in mm. The spread is ANSUR II's (2012; men 193 +- 9.9, women
-# 181 +- 9.7, pooled in equal parts); the mean is the bone-length tables' own, so that the template's bones are theirs.
-HAND_LENGTH_MM, HAND_LENGTH_SIGMA_MM = 184.0, 11.5
+# Adult hand length, wrist to the tip of the middle finger: mean and standard deviation in mm. The spread is ANSUR II's (2012; men 193.3 +- 9.9,
+# women 181.1 +- 10.1, pooled in equal parts); the mean is the bone-length tables' own, so that the template's bones are theirs.
+HAND_LENGTH_MM, HAND_LENGTH_SIGMA_MM = 184.0, 11.7
 
 # Cosines between a vertex's normal and the back of its bone; and where a nail lies between the last joint (0) and the tip (1).
 PALM_FACING, NAIL_FACING = -0.15, 0.75
 NAIL_ALONG = (0.42, 0.97)
+SOFTNESS = (0.3, 1.0, 0.05)  # of back, palm and nail
 
 
 def vertex_order(vertices: np.ndarray, tips: np.ndarray) -> np.ndarray:
@@ -54,7 +57,7 @@ def shape_space(hands: np.ndarray, regressor: np.ndarray) -> tuple[np.ndarray, n
     """Template [V, 3] and directions [V, 3, 10], ordered by variance; a unit of each is one standard deviation of adult hands.
 
     hands [N, V, 3] mm, flat. The origin becomes the mean of a hand's vertices. The template has the mean length; the first direction
-    (size, almost alone) is scaled to the length's deviation.
+    (size, almost alone) is scaled so that all of them together give the length's deviation.
     """
     hands = hands - hands.mean(1, keepdims=True)
     mean = hands.mean(0)
@@ -69,7 +72,8 @@ def shape_space(hands: np.ndarray, regressor: np.ndarray) -> tuple[np.ndarray, n
     directions = (directions[:NUM_BETAS] * sigmas[:NUM_BETAS, None]).reshape(NUM_BETAS, -1, 3)
     for direction in directions:
         direction *= np.sign(length(direction))  # a positive coefficient is a longer hand
-    directions[0] *= HAND_LENGTH_SIGMA_MM / length(directions[0])
+    others = sum(length(direction) ** 2 for direction in directions[1:])
+    directions[0] *= np.sqrt(HAND_LENGTH_SIGMA_MM**2 - others) / length(directions[0])
     return scale * mean, directions.transpose(1, 2, 0)
 
 
@@ -84,6 +88,11 @@ def region(vertices: np.ndarray, normals: np.ndarray, joints: np.ndarray, tips: 
         along = (vertices - joints[last]) @ AXES[last - 1, 2] / np.linalg.norm(vertices[tip] - joints[last])
         result[(weights[:, last] > 0.5) & (along > NAIL_ALONG[0]) & (along < NAIL_ALONG[1]) & (facing > NAIL_FACING)] = 2
     return result
+
+
+def softness(region: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """How readily skin swells, [V]: the palm's side most, the back's, thin over bones, less, a nail hardly."""
+    return smoothed(np.array(SOFTNESS)[region][:, None], faces, rounds=3)[:, 0]
 
 
 def save(path: Path, **tables: np.ndarray) -> None:

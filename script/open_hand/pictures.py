@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import torch
 
+from tempohand.geometry import mirror_pose
 from tempohand.hand.anatomy import POSES, angles_to_pose
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.surface import close_wrist, open_hand_region
@@ -23,12 +24,16 @@ VIEWS = {
 
 
 def write_pictures(folder: Path) -> None:
-    """Writes open_hand_poses.png (each named pose: back, palm, thumb's side) and open_hand_shapes.png (each direction at -2 and +2)."""
-    layer, zero = HandLayer(), torch.zeros(10)
-    poses = []
-    for name, angles in POSES.items():
-        vertices = layer(angles_to_pose(torch.from_numpy(angles).float()), zero).vertices.numpy()
-        poses.append(np.concatenate([_picture(vertices, layer, view, name if view == "back" else "") for view in VIEWS], axis=1))
+    """Writes open_hand_poses.png (each named pose, and the left hand at rest: back, palm, thumb's side) and open_hand_shapes.png (each
+    shape direction at -2 and +2)."""
+    layer, left, zero = HandLayer(), HandLayer(side="left"), torch.zeros(10)
+
+    def strip(vertices, hand, name):
+        return np.concatenate([_picture(vertices, hand, view, name if view == "back" else "") for view in VIEWS], axis=1)
+
+    named = {name: angles_to_pose(torch.from_numpy(angles).float()) for name, angles in POSES.items()}
+    poses = [strip(layer(pose, zero).vertices.numpy(), layer, name) for name, pose in named.items()]
+    poses.append(strip(left(mirror_pose(named["rest"]), zero).vertices.numpy(), left, "rest, left"))
     half = len(poses) // 2
     _write(folder / "open_hand_poses.png", np.concatenate([np.concatenate(poses[:half]), np.concatenate(poses[half:])], axis=1))
 
@@ -43,17 +48,17 @@ def write_pictures(folder: Path) -> None:
 def _picture(vertices: np.ndarray, layer: HandLayer, view: str, label: str) -> np.ndarray:
     skin = layer.faces.numpy()
     faces = np.concatenate([skin, close_wrist(skin)])
-    points = (vertices - [-85, -8, 5]) @ VIEWS[view].T + [0, 0, DISTANCE_MM]
+    centre = np.array([-85 if layer.side == "right" else 85, -8, 5])
+    points = (vertices - centre) @ VIEWS[view].T + [0, 0, DISTANCE_MM]
     lights, normals = ((0.5, -0.6, -1.0), (-0.8, 0.1, -0.6)), vertex_normals(points, skin)  # without the cap, which would bend them
     colours = shade(points, faces, SKIN[open_hand_region()], lights=lights, intensities=(0.6, 0.5), ambient=0.25, normals=normals)
     focal = SIZE * DISTANCE_MM / SPAN_MM
-    centre = (SIZE - 1) / 2
     colour, _, _ = render(
         points,
         faces,
         colours,
         (focal, focal),
-        (centre, centre),
+        ((SIZE - 1) / 2,) * 2,
         (SIZE, SIZE),
         background=np.full((SIZE, SIZE, 3), 0.12, np.float32),
         antialias=3,

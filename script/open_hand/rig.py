@@ -6,15 +6,19 @@ from tempohand.hand.anatomy import AXES, MANO_FINGERS
 from tempohand.skeleton import MANO_PARENTS, NUM_MANO_JOINTS
 
 SOURCE_FINGER = {"thumb": 1, "index": 2, "middle": 3, "ring": 4, "pinky": 5}
+THUMB_BASE = 13
 MANO_CHAINS = tuple((1 + 3 * i, 2 + 3 * i, 3 + 3 * i) for i in range(5))
 
 # How far along the source's bones each joint moves, as a fraction of the bone it moves on (negative: toward the wrist). The source has
 # its finger joints at the skin's creases; a knuckle lies well inside the palm. Chosen to meet the measured bone lengths in docs/open_hand.md.
 WRIST_INTO_HAND = 0.13
 MCP_SHIFT = {"index": -0.16, "middle": -0.15, "ring": -0.15, "pinky": -0.12}
-PIP_SHIFT = {"index": 0.0, "middle": 0.0, "ring": 0.0, "pinky": 0.0}
-DIP_SHIFT = {"index": 0.08, "middle": 0.08, "ring": 0.13, "pinky": 0.1}
+PIP_SHIFT = {"index": 0.05, "middle": 0.04, "ring": 0.05, "pinky": 0.05}
+DIP_SHIFT = {"index": 0.08, "middle": 0.06, "ring": 0.13, "pinky": 0.12}
 THUMB_SHIFT = (-0.05, 0.15, 0.04)
+# How deep the axes of MCP, PIP and DIP lie, as a fraction of the way from the skin of the finger's back to the palm's. The source has them just
+# under the back's skin (0.2 to 0.3), where bending must lose volume: bones lie a little nearer to the back than to the palm.
+AXIS_DEPTH = (0.40, 0.44, 0.44)
 # Half-widths in mm of the bands of skin that bend with MCP, PIP and DIP.
 BEND_MM = {"finger": (13.0, 8.0, 6.5), "thumb": (12.0, 10.0, 8.0)}
 MEMBERSHIP_MM = 5.0
@@ -50,6 +54,26 @@ def place_joints(heads: np.ndarray, tips: np.ndarray, labels: list[str]) -> np.n
         ):
             joints[:, joint] = _between(here, after, shift) if shift > 0 else _between(here, before, -shift)
     return joints
+
+
+def centre_joints(hands: np.ndarray, faces: np.ndarray, joints: np.ndarray, tips: np.ndarray) -> np.ndarray:
+    """Joints [N, 16, 3] of hands [N, V, 3], each but the wrist's and the thumb's first moved to AXIS_DEPTH between back and palm.
+
+    tips [N, 5, 3]. Where the skin lies is found on the mean hand; a hand's own joint then follows the same two places of its own skin.
+    """
+    mean, mean_joints, mean_tips = hands.mean(0), joints.mean(0), tips.mean(0)
+    centred = joints.copy()
+    for f, chain in enumerate(MANO_CHAINS):
+        for k, joint in enumerate(chain):
+            if joint == THUMB_BASE:
+                continue
+            end = mean_tips[f] if k == 2 else mean_joints[chain[k + 1]]
+            flexion, _, bone = AXES[joint - 1]
+            turn = _shortest_turn(_unit(end - mean_joints[joint])[None], bone)[0]
+            back = turn.T @ np.cross(bone, flexion)
+            skin = [_hit(hands, mean, faces, mean_joints[joint], direction) for direction in (back, -back)]
+            centred[:, joint] = _between(*skin, AXIS_DEPTH[k])
+    return centred
 
 
 def find_tips(vertices: np.ndarray, bone_weights: np.ndarray, heads: np.ndarray, labels: list[str]) -> np.ndarray:
@@ -140,15 +164,36 @@ def _smoothstep(x: np.ndarray) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
+def _hit(hands: np.ndarray, mean: np.ndarray, faces: np.ndarray, origin: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Where a ray from inside the mean hand leaves it, on each hand's own skin: [N, 3] (Moeller and Trumbore, 1997)."""
+    corner = mean[faces[:, 0]]
+    first, second = mean[faces[:, 1]] - corner, mean[faces[:, 2]] - corner
+    across, offset = np.cross(direction, second), origin - corner
+    scale = (first * across).sum(1)
+    scale = np.where(np.abs(scale) < 1e-9, 1e-9, scale)
+    u = (offset * across).sum(1) / scale
+    turned = np.cross(offset, first)
+    v, distance = turned @ direction / scale, (turned * second).sum(1) / scale
+    inside = (u >= 0) & (v >= 0) & (u + v <= 1) & (distance > 0)
+    face = np.where(inside, distance, np.inf).argmin()
+    shares = np.array([1 - u[face] - v[face], u[face], v[face]])
+    return np.einsum("k,nkc->nc", shares, hands[:, faces[face]])
+
+
 def _segment_distance(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     bone = end - start
     along = np.clip((points - start) @ bone / (bone @ bone), -1.5, 1)  # reaches back along the metacarpal
     return np.linalg.norm(points - start - along[:, None] * bone, axis=1)
 
 
+def vertex_edges(faces: np.ndarray) -> np.ndarray:
+    """The mesh's edges [E, 2], each once."""
+    return np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1), axis=0)
+
+
 def smoothed(values: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
     """Values [V, D] at vertices, each replaced `rounds` times by the mean of itself and its neighbours' mean."""
-    edges = np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1), axis=0)
+    edges = vertex_edges(faces)
     degree = np.bincount(edges.ravel(), minlength=len(values))[:, None]
     for _ in range(rounds):
         sums = np.zeros_like(values)

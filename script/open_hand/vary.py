@@ -8,9 +8,9 @@ import numpy as np
 from tempohand.hand.anatomy import AXES, MANO_FINGERS
 from tempohand.skeleton import NUM_MANO_JOINTS
 
-# Standard deviations of scale factors that do not follow hand length, of the size that anthropometric surveys find: breadth and depth
-# vary by some 5 % with about half of it shared with length, and one finger against another by 2 to 3 % (the 2D:4D ratio's is 0.03).
-PALM_BREADTH, PALM_THICKNESS = 0.04, 0.05
+# Standard deviations of scale factors that do not follow hand length. The palm's breadth is chosen so that hand breadth varies as in surveys
+# (docs/open_hand.md); the others are of the size that surveys find: depth some 5 %, one finger against another 2 to 3 % (the 2D:4D ratio's is 0.03).
+PALM_BREADTH, PALM_THICKNESS = 0.05, 0.05
 ALL_FINGERS_LENGTH, FINGER_LENGTH = 0.025, 0.02
 ALL_FINGERS_GIRTH, FINGER_GIRTH = 0.04, 0.015
 

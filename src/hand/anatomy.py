@@ -114,38 +114,33 @@ def _pose(
     return angles
 
 
-# Named poses, angles [15, 3] in degrees. The thumb's in fist, point and pinch were searched for contact without penetration.
+# Named poses, angles [15, 3] in degrees. The thumb's in fist, point, pinch, ok and victory were searched for contact without penetration.
+_FOLDED = {"index": (75, 95, 60), "middle": (78, 95, 60), "ring": (78, 92, 55), "pinky": (76, 88, 55)}
 POSES: dict[str, Float[np.ndarray, "15 3"]] = {
     "flat": _pose(),
     "rest": _pose(index=(18, 25, 12), middle=(22, 28, 14), ring=(25, 30, 14), pinky=(28, 28, 14), thumb=(8, 8, 12), thumb_out=4),
-    "fist": _pose(
-        index=(74, 95, 60),
-        middle=(78, 95, 60),
-        ring=(78, 92, 55),
-        pinky=(76, 88, 55),
-        thumb=(17, 25, 56),
-        spread=(0, 0, -1, -3),
-        thumb_out=22,
-        thumb_twist=-22,
-    ),
-    "point": _pose(
-        index=(5, 5, 3),
-        middle=(75, 95, 55),
-        ring=(78, 95, 55),
-        pinky=(78, 90, 55),
-        thumb=(32, 25, 33),
-        spread=(0, 0, -1, -3),
-        thumb_out=16,
-        thumb_twist=-22,
-    ),
+    "fist": _pose(**_FOLDED | {"index": (63, 100, 51)}, thumb=(25, 20, 68), spread=(4, 0, 2, 1), thumb_out=30, thumb_twist=-23),
+    "point": _pose(**_FOLDED | {"index": (5, 5, 3)}, thumb=(27, 24, 40), spread=(0, 0, 2, 1), thumb_out=19, thumb_twist=-23),
     "pinch": _pose(
-        index=(45, 47, 24), middle=(30, 35, 15), ring=(22, 28, 12), pinky=(15, 22, 10), thumb=(33, 10, 0), thumb_out=14, thumb_twist=-22
+        index=(45, 45, 26), middle=(30, 35, 15), ring=(22, 28, 12), pinky=(15, 22, 10), thumb=(35, 12, 2), thumb_out=19, thumb_twist=-22
     ),
     "grasp": _pose(
         index=(35, 40, 25), middle=(38, 42, 25), ring=(42, 45, 25), pinky=(45, 42, 25), thumb=(25, 12, 18), thumb_out=22, thumb_twist=-18
     ),
     "spread": _pose(index=(-5, 0, 0), middle=(-5, 0, 0), ring=(-5, 0, 0), pinky=(-5, 0, 0), thumb=(-12, 0, -5), spread=(12, 0, 10, 14)),
-    "thumb_up": _pose(
-        index=(75, 95, 60), middle=(78, 95, 60), ring=(78, 92, 55), pinky=(76, 88, 55), thumb=(-14, -5, -10), spread=(0, 0, -1, -3)
+    "thumb_up": _pose(**_FOLDED, thumb=(-14, -5, -10), spread=(5, 0, 2, 1)),
+    "ok": _pose(
+        index=(43, 56, 38),
+        middle=(20, 15, 8),
+        ring=(10, 10, 5),
+        pinky=(3, 8, 4),
+        thumb=(34, 11, 14),
+        spread=(0, 0, 4, 8),
+        thumb_out=26,
+        thumb_twist=-21,
     ),
+    "victory": _pose(
+        **_FOLDED | {"index": (0, 2, 2), "middle": (0, 2, 2)}, thumb=(43, 25, 37), spread=(12, -6, 1, 1), thumb_out=17, thumb_twist=-24
+    ),
+    "hook": _pose(index=(5, 92, 55), middle=(5, 95, 58), ring=(5, 92, 56), pinky=(5, 88, 54), thumb=(5, 15, 25), thumb_twist=-5),
 }
