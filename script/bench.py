@@ -15,7 +15,7 @@ from pathlib import Path
 from tempohand.console import run_clearly
 
 # Each is a module of script/benchmarks: SUMMARY, add_arguments(parser), run(arguments) -> benchmarks.report.Report.
-BENCHMARKS = ("hand", "stream")
+BENCHMARKS = ("hand", "stream", "stage2")
 
 
 @run_clearly

@@ -1,0 +1,169 @@
+"""Training steps of Stage 2: from cached tokens, and with the backbone run for 7 frames at every step, without and with its gradients.
+
+Random weights and random pictures, the same clips for all; each step is the whole one: batch, forward, criterion, backward, optimizer.
+Tokens are read from shards on disk as in training. With gradients the backbone is in the graph and its parameters get gradients, which is
+what training a frozen network without taking it out of the graph costs.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from benchmarks.report import Report
+from omegaconf import OmegaConf
+
+from tempohand.batch import ClipBatch, HandPrediction
+from tempohand.data.clips import ClipSampling
+from tempohand.data.loader import ClipDataset, TrainingOrder, collate, training_batches
+from tempohand.data.table import COLUMNS, FrameTable, write_index, write_shard
+from tempohand.data.token_store import TokenStore
+from tempohand.data.tokens import cached
+from tempohand.data.view import Augmentation, View
+from tempohand.model.registry import build_network
+from tempohand.training.features import FromFeatures
+from tempohand.training.objective import combine
+from tempohand.training.optim import parameter_groups
+
+SUMMARY = "Stage 2 training steps from cached tokens beside steps that run the backbone"
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+SEQUENCES, FRAMES = 2, 12  # of the random table
+QUICK_STEPS = 5  # cached ones to one of each other way: a single one is over before the processor has settled
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to measure."""
+    default = "dino_large" if torch.cuda.is_available() else "dino_small"
+    parser.add_argument("--network", default=default, help="a file of config/network (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=16 if torch.cuda.is_available() else 8, help="clips a step (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=40.0, help="of measuring, after one step of each way (default %(default)g)")
+
+
+def run(arguments: argparse.Namespace) -> Report:
+    """Clips per second of the three ways, measured in turns."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    network = build_network(_settings(arguments.network)).to(device)
+    with tempfile.TemporaryDirectory() as folder:
+        steps = _steps(Path(folder), network, arguments.batch, device)
+        for step in steps.values():
+            step()
+        taken, end = {name: [] for name in steps}, time.perf_counter() + arguments.seconds
+        while time.perf_counter() < end or not taken["grad"]:
+            for name, step in steps.items():
+                taken[name] += [_seconds(step, device) for _ in range(QUICK_STEPS if name == "cached" else 1)]
+    speed = {name: arguments.batch / float(np.median(values)) for name, values in taken.items()}
+    ratios = {"cached_vs_grad": speed["cached"] / speed["grad"], "cached_vs_no_grad": speed["cached"] / speed["no_grad"]}
+    labels = {"cached": "cached tokens", "no_grad": "backbone for 7 frames, no gradients", "grad": "backbone for 7 frames in the graph"}
+    rows = [
+        [labels[name], str(len(taken[name])), f"{1e3 * arguments.batch / value:.1f}", f"{value:.2f}", f"{speed['cached'] / value:.1f}"]
+        for name, value in speed.items()
+    ]
+    details = {"network": arguments.network, "batch": arguments.batch, "clips_per_s": speed, "seconds": taken}
+    return Report(["a step", "steps", "ms", "clips/s", "cached is faster by"], rows, ratios, details)
+
+
+def _steps(folder: Path, network: torch.nn.Module, batch_size: int, device: torch.device) -> dict[str, Callable[[], None]]:
+    """name -> one training step."""
+    table = FrameTable(_random_table(folder / "table", network.size), "train")
+    clips = ClipDataset(table, View(network.size, network.expansion, Augmentation()), network.num_frame, ClipSampling(), views=1)
+
+    @torch.no_grad()
+    def encode(batch: ClipBatch) -> torch.Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            return network.encode(batch.to(device)).cpu()
+
+    held_out = ClipDataset(table, clips.view, network.num_frame)
+    tokens, _ = cached(TokenStore(folder / "tokens", {}), clips, held_out, encode, dtype="fp16")
+    order = TrainingOrder(clips.clips.training_rows(), batch_size)
+    read = iter(training_batches(tokens, order, workers=0))
+    keys = next(iter(order))
+    pictures = collate([clips[key] for key in keys])  # decoded before: the comparison is of networks
+    every = torch.arange(pictures.frame.numel()).view_as(pictures.frame)  # 7 frames of every clip, shared or not
+    pictures = replace(pictures, frame=every).to(device)
+
+    weights = OmegaConf.to_container(OmegaConf.load(CONFIG / "stage" / "two.yaml"))["loss"]
+    optimizer = torch.optim.AdamW(parameter_groups(network, 1e-5, 1e-5, 1e-4), fused=True)
+    single = network.spatial_only()
+
+    def in_graph(batch: ClipBatch) -> HandPrediction:
+        frames = ClipBatch(
+            image=batch.image.flatten(0, 1)[:, None],
+            focal=batch.focal.flatten(0, 1)[:, None],
+            princpt=batch.princpt.flatten(0, 1)[:, None],
+            time=torch.zeros_like(batch.time).reshape(-1, 1),
+            frame_mask=torch.ones_like(batch.frame_mask).reshape(-1, 1),
+            is_right=batch.is_right.repeat_interleave(network.num_frame),
+            row=batch.row.repeat_interleave(network.num_frame),
+            previous=torch.full_like(batch.frame.flatten(), -1),
+        )
+        network.spatial.requires_grad_(True)
+        features = single.encode(frames)[:, 0].unflatten(0, batch.time.shape)
+        return network.decode(features, batch)
+
+    def step(forward: Callable, batch: ClipBatch) -> None:
+        with torch.autocast(device.type, torch.bfloat16):
+            terms = network.criterion(forward(batch), batch)
+        loss, _ = combine(terms, weights)
+        loss.backward()
+        optimizer.step()
+        network.zero_grad(set_to_none=True)
+        network.spatial.requires_grad_(False)
+
+    return {
+        "cached": lambda: step(FromFeatures(network), next(read).to(device)),
+        "no_grad": lambda: step(network, pictures),
+        "grad": lambda: step(in_graph, pictures),
+    }
+
+
+def _settings(name: str) -> dict:
+    """Stage 2 of a network with the large temporal encoder, as config/stage2-<name>.yaml has it."""
+    network, temporal = (OmegaConf.to_container(OmegaConf.load(CONFIG / f)) for f in (f"network/{name}.yaml", "temporal/large.yaml"))
+    return {**network, "num_frame": 7, "temporal": temporal}
+
+
+def _random_table(root: Path, size: int) -> Path:
+    """A table of noise with believable cameras and labels."""
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True)
+
+    def row(sequence: int, frame: int) -> dict:
+        picture = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+        joints = rng.normal(0, 40, (21, 3)) + [0, 0, 500]
+        known = {
+            "image": cv2.imencode(".jpg", picture)[1].tobytes(),
+            "width": size,
+            "height": size,
+            "focal": np.full(2, 1.5 * size),
+            "princpt": np.full(2, size / 2),
+            "box": np.array([0.25, 0.25, 0.75, 0.75]) * size,
+            "is_right": True,
+            "joints2d": rng.uniform(0.25, 0.75, (21, 2)) * size,
+            "joints": joints,
+            "trans": joints[0],
+            "pose": rng.normal(0, 0.3, 48),
+            "source": "noise",
+            "sequence": str(sequence),
+            "frame": frame,
+            "time": frame / 30,
+        }
+        valid = {"joints2d_mask": np.ones(21, bool), "joints_mask": np.ones(21, bool), "has_hand": True, "has_camera": True}
+        return {name: np.zeros(shape) if shape else 0.0 for name, (_, shape) in COLUMNS.items()} | known | valid
+
+    write_shard(root / "train.arrow", (row(sequence, frame) for sequence in range(SEQUENCES) for frame in range(FRAMES)))
+    write_index(root, {"train": ["train.arrow"]}, {"made_by": "benchmark"})
+    return root
+
+
+def _seconds(step: Callable[[], None], device: torch.device) -> float:
+    start = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
