@@ -32,6 +32,7 @@ from tempohand.evaluation.results import METRICS_NAME, StripKeeper, choose_strip
 from tempohand.evaluation.splits import ALL, share_of_sequences
 from tempohand.evaluation.tuning import KALMAN, KALMAN_GRID, ONE_EURO, ONE_EURO_GRID, FilterTuning, HandFilter
 from tempohand.geometry import mirror_points, mirror_pose
+from tempohand.inference.history import CLOCK_S, MAX_GAP_S
 from tempohand.model.registry import load_network
 
 # Filtered rows: the key of the filter in metrics.json, its grid and its default.
@@ -170,7 +171,7 @@ def main(config: DictConfig) -> None:
     predictors["stage1"] = PerFrame(lambda batch: stage1.decode(encode1(batch), batch))
     filters, best_filter = tune_filters(config, stage1, predictors["stage1"], accelerator, total)
     if stage2:
-        predictors["stage2"] = Temporal(encode2, stage2.decode, stage2.num_frame, clip_rows)
+        predictors["stage2"] = Temporal(encode2, stage2.decode, stage2.num_frame, clip_rows, MAX_GAP_S + CLOCK_S)
     rows = [row for row in ("mean_pose", "stage1", *FILTERS, "stage2") if row in predictors or row in filters]
 
     # ----- every frame of the split ------------------------------------------------------------------------------------------------------

@@ -59,11 +59,13 @@ class PerFrame:
 class Temporal:
     """A network over clips: `encode` gives each frame's token once, `decode` the hand at the end of each history.
 
-    clip_rows(start, last, num_frame) -> (rows [T], real [T]) says which frames a clip has, as in training.
+    clip_rows(start, last, num_frame) -> (rows [T], real [T]) says which frames a clip has, as in training. A history begins anew after more
+    than max_gap seconds, as live.
     """
 
-    def __init__(self, encode: Callable, decode: Callable, num_frame: int, clip_rows: Callable, chunk: int = 256):
-        self.encode, self.decode, self.num_frame, self.clip_rows, self.chunk = encode, decode, num_frame, clip_rows, chunk
+    def __init__(self, encode: Callable, decode: Callable, num_frame: int, clip_rows: Callable, max_gap: float, chunk: int = 256):
+        self.encode, self.decode, self.num_frame, self.clip_rows = encode, decode, num_frame, clip_rows
+        self.max_gap, self.chunk = max_gap, chunk
 
     def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
         """The frame's token and camera; the crop's size travels with them."""
@@ -72,7 +74,10 @@ class Temporal:
 
     def conclude(self, kept: dict[str, Tensor], time: Float[Tensor, "n"]) -> Hands:
         """The hand of each frame from the frames up to it."""
-        clips = [self.clip_rows(0, last, self.num_frame) for last in range(len(time))]
+        place = torch.arange(len(time))
+        follows = torch.cat([torch.zeros(1, dtype=torch.bool), time[1:] - time[:-1] <= self.max_gap])
+        starts = place.masked_fill(follows, 0).cummax(dim=0).values.tolist()
+        clips = [self.clip_rows(start, last, self.num_frame) for last, start in enumerate(starts)]
         rows, real = (torch.from_numpy(np.stack(part)) for part in zip(*clips))
         size, device, hands = int(kept["size"][0]), kept["tokens"].device, []
         for rows_, real_ in zip(rows.split(self.chunk), real.split(self.chunk)):

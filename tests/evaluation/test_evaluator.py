@@ -108,7 +108,7 @@ def test_a_temporal_predictor_sees_the_history_of_its_own_sequence(table):
         rest = (torch.zeros(len(tokens), 1, *shape) for shape in ((48,), (16, 3, 3), (10,), (3,)))
         return HandPrediction(*rest, joints, joints.repeat(1, 1, 38, 1)[:, :, :778], torch.zeros(len(tokens), 1, 21, 2))
 
-    predictor = Temporal(encode, decode, 4, clip_rows, chunk=5)
+    predictor = Temporal(encode, decode, 4, clip_rows, 0.4, chunk=5)
     rows = torch.arange(6, 18)
     kept = predictor.observe(batch[rows])
     hands = predictor.conclude(kept, torch.from_numpy(time)[rows])
@@ -121,6 +121,10 @@ def test_a_temporal_predictor_sees_the_history_of_its_own_sequence(table):
     torch.testing.assert_close(torch.cat([part.time for part in clips])[11], torch.arange(-3, 1) / 30, atol=1e-6, rtol=0)
     torch.testing.assert_close(torch.cat([part.focal for part in clips])[:, -1], batch.focal[6:18, 0])
     assert clips[0].size == SIZE
+    seen.clear()  # after a pause the history begins anew, as on live video
+    predictor.conclude(kept, torch.from_numpy(time)[rows] + (torch.arange(12) >= 5) * 0.5)
+    tokens = torch.cat([part for part, _ in seen])
+    assert tokens[4].tolist() == [7, 8, 9, 10] and tokens[5].tolist() == [11, 11, 11, 11] and tokens[7].tolist() == [11, 11, 12, 13]
 
 
 def test_filtered_rows_use_the_filter_within_sequences(hand, table):
