@@ -24,7 +24,7 @@ COMMANDS = {
     "detector-model": Command(
         "make the model file of predict --detect from a mediapipe wheel", "tempohand.inference.detector", "tempohand.inference.detector"
     ),
-    "hand": Command("check and convert hand model files", "tempohand.hand.arguments", "tempohand.hand.commands"),
+    "hand": Command("check and convert hand model files, fit hands to joints", "tempohand.hand.arguments", "tempohand.hand.commands"),
 }
 
 
