@@ -22,6 +22,13 @@ def rotary(x: Float[Tensor, "b heads t d"], position: Float[Tensor, "b t"]) -> F
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Scaled dot-product attention [b, heads, n, d]; `mask` is False for keys that do not exist."""
+    # The CPU's fused kernel is twice as slow backward.
+    with sdpa_kernel(SDPBackend.MATH) if query.is_cpu and torch.is_grad_enabled() else nullcontext():
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+
+
 class Attention(nn.Module):
     """Multi-head attention of x over a context; without one, over x."""
 
@@ -45,9 +52,7 @@ class Attention(nn.Module):
         query, key, value = (rearrange(y, "b n (h d) -> b h n d", h=self.heads) for y in (self.query(x), key, value))
         if time is not None:
             query, key = rotary(query, time[0]), rotary(key, time[1])
-        mask = None if mask is None else mask[:, None, None, :]
-        with sdpa_kernel(SDPBackend.MATH) if x.is_cpu else nullcontext():  # the CPU's fused kernel is twice as slow backward
-            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        attended = attend(query, key, value, None if mask is None else mask[:, None, None, :])
         return self.out(rearrange(attended, "b h n d -> b n (h d)"))
 
 

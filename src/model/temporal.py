@@ -5,7 +5,7 @@ from einops import einsum, rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from tempohand.model.attention import CrossBlock, rotary
+from tempohand.model.attention import Mlp, attend, rotary
 from tempohand.model.heads import HandParameters
 from tempohand.skeleton import NUM_BETAS, NUM_MANO_JOINTS
 
@@ -30,7 +30,10 @@ class TemporalEncoder(nn.Module):
         self.norm = nn.LayerNorm(token_dim)
         self.embed_token, self.embed_reading = nn.Linear(token_dim, width), nn.Linear(2 * PARAMETER_DIM, width)
         self.embed_detail = nn.Linear(detail_dim, width, bias=False) if detail_dim else None
-        self.layers = nn.ModuleList(CrossBlock(width, heads, 2 * width, head_dim=head_dim, dropout=dropout) for _ in range(layers))
+        self.norm_context, self.heads = nn.LayerNorm(width), heads
+        # The context is the same for every layer: all their keys and values come from one product.
+        self.key_value = nn.Linear(width, 2 * layers * heads * head_dim, bias=False)
+        self.layers = nn.ModuleList(QueryBlock(width, heads, head_dim, dropout) for _ in range(layers))
         self.norm_out = nn.LayerNorm(width)
         self.out, self.correct = nn.Linear(width, token_dim), nn.Linear(width, PARAMETER_DIM)
         self.mix = Mixture(width)
@@ -52,14 +55,34 @@ class TemporalEncoder(nn.Module):
         context = self.embed_token(self.norm(tokens)) + self.embed_reading(torch.cat([parameters, 3 * difference], dim=-1))
         if self.embed_detail is not None:
             context = context + self.embed_detail(features[..., self.token_dim :])
-        position = time / ROTARY_UNIT_S
-        times = (position[:, -1:], position)
-        x = context[:, -1:]
-        for layer in self.layers:
-            x = layer(x, context, frame_mask, times)
+        # Counted from the last frame, whose own position is 0: queries need no rotation.
+        position = (time - time[:, -1:]) / ROTARY_UNIT_S
+        context = self.norm_context(context)
+        key, value = rearrange(self.key_value(context), "b t (kv l h d) -> kv l b h t d", kv=2, l=len(self.layers), h=self.heads)
+        key = rotary(rearrange(key, "l b h t d -> b (l h) t d"), position).unflatten(1, (len(self.layers), -1))
+        x, mask = context[:, -1:], frame_mask[:, None, None]
+        for number, layer in enumerate(self.layers):
+            x = layer(x, key[:, number], value[number], mask)
         x = self.norm_out(x)
-        change = self.correct(x).float() + self.mix(x, context, difference, frame_mask, times)
+        change = self.correct(x).float() + self.mix(x, context, difference, frame_mask, position)
         return self.out(x).to(features.dtype), change
+
+
+class QueryBlock(nn.Module):
+    """One query [B, 1, W] over given keys and values, then an MLP; pre-norm."""
+
+    def __init__(self, width: int, heads: int, head_dim: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.norm, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query, self.out = nn.Linear(width, heads * head_dim, bias=False), nn.Linear(heads * head_dim, width)
+        self.mlp, self.dropout = Mlp(width, 2 * width), nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "b 1 w"], key: Tensor, value: Tensor, mask: Tensor) -> Float[Tensor, "b 1 w"]:
+        """key, value: [B, heads, T, head_dim], the keys turned by time; `mask` is False for frames that do not exist."""
+        query = rearrange(self.query(self.norm(x)), "b n (h d) -> b h n d", h=self.heads)
+        x = x + self.dropout(self.out(rearrange(attend(query, key, value, mask), "b h n d -> b n (h d)")))
+        return x + self.dropout(self.mlp(self.norm_mlp(x)))
 
 
 class Mixture(nn.Module):
@@ -67,21 +90,20 @@ class Mixture(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.norm = nn.LayerNorm(width)
         self.query, self.key = (nn.Linear(width, MIXING_DIM * len(GROUPS), bias=False) for _ in range(2))
         self.gate = nn.Linear(width, len(GROUPS))
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
         self.register_buffer("group", torch.repeat_interleave(torch.arange(len(GROUPS)), torch.tensor(GROUPS)), persistent=False)
 
-    def forward(self, x: Tensor, context: Tensor, difference: Tensor, mask: Tensor, times: tuple[Tensor, Tensor]) -> Float[Tensor, "b 1 p"]:
+    def forward(
+        self, x: Tensor, context: Tensor, difference: Tensor, frame_mask: Tensor, position: Float[Tensor, "b t"]
+    ) -> Float[Tensor, "b 1 p"]:
         """The gated weighted mean of `difference` [B, T, P], each frame's parameters less the last one's."""
-        query, key = (
-            rotary(rearrange(y, "b t (g d) -> b g t d", d=MIXING_DIM), time)
-            for y, time in ((self.query(x), times[0]), (self.key(self.norm(context)), times[1]))
-        )
+        query, key = (rearrange(y, "b t (g d) -> b g t d", d=MIXING_DIM) for y in (self.query(x), self.key(context)))
+        key = rotary(key, position)
         score = einsum(query, key, "b g q d, b g t d -> b g t").float() * MIXING_DIM**-0.5
-        weight = score.masked_fill(~mask[:, None], -torch.inf).softmax(dim=-1) * self.gate(x).float().mT
+        weight = score.masked_fill(~frame_mask[:, None], -torch.inf).softmax(dim=-1) * self.gate(x).float().mT
         return einsum(weight[:, self.group], difference.float(), "b p t, b t p -> b p").unsqueeze(1)
 
 

@@ -12,7 +12,7 @@ def inputs(clips=3, frames=7, width=32):
     position = torch.arange(frames).expand(clips, -1) - frames + 1.0
     mask = torch.ones(clips, frames, dtype=torch.bool)
     mask[1, :3] = False
-    return x, context, parameters - parameters[:, -1:], mask, (position[:, -1:], position)
+    return x, context, parameters - parameters[:, -1:], mask, position
 
 
 def test_groups_cover_the_hands_parameters():
@@ -20,29 +20,29 @@ def test_groups_cover_the_hands_parameters():
 
 
 def test_a_mixture_without_preference_is_the_mean_of_the_frames_that_exist():
-    mix, (x, context, difference, mask, times) = Mixture(32), inputs()
+    mix, (x, context, difference, mask, position) = Mixture(32), inputs()
     with torch.no_grad():
-        assert (mix(x, context, difference, mask, times) == 0).all()  # its gate starts closed
+        assert (mix(x, context, difference, mask, position) == 0).all()  # its gate starts closed
         mix.query.weight.zero_()
         mix.gate.bias.fill_(1.0)
-        mixed = mix(x, context, difference, mask, times)[:, 0]
+        mixed = mix(x, context, difference, mask, position)[:, 0]
     wanted = (difference * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
     torch.testing.assert_close(mixed, wanted, atol=1e-6, rtol=0)
 
 
 def test_groups_are_mixed_apart():
-    mix, (x, context, difference, mask, times) = Mixture(32), inputs()
+    mix, (x, context, difference, mask, position) = Mixture(32), inputs()
     with torch.no_grad():
         mix.gate.bias[3] = 1.0
-        mixed = mix(x, context, difference, mask, times)[:, 0]
+        mixed = mix(x, context, difference, mask, position)[:, 0]
     assert (mixed[:, 18:24] != 0).all() and (mixed[:, :18] == 0).all() and (mixed[:, 24:] == 0).all()
 
 
 def test_a_mixture_lies_between_the_frames_predictions():
-    mix, (x, context, difference, mask, times) = Mixture(32), inputs()
+    mix, (x, context, difference, mask, position) = Mixture(32), inputs()
     with torch.no_grad():
         mix.gate.bias.fill_(1.0)
-        mixed = mix(x, context, difference, mask, times)[:, 0]
+        mixed = mix(x, context, difference, mask, position)[:, 0]
     hidden = difference.masked_fill(~mask[..., None], torch.nan)
     low, high = (torch.nan_to_num(hidden, nan=fill) for fill in (torch.inf, -torch.inf))
     assert (mixed >= low.amin(1) - 1e-6).all() and (mixed <= high.amax(1) + 1e-6).all()
