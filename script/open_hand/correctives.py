@@ -15,10 +15,10 @@ from .rig import THUMB_BASE, vertex_edges
 from .skinning import dual_quaternion_blend, linear_blend
 from .volume import Parts
 
-RIDGE = 0.001
+RIDGE = 0.0007
 REACH_MM, THUMB_REACH_MM = 22.0, 32.0  # along the skin: where a joint's influence begins to be held back
 FARTHEST = 2.0  # in reaches: beyond it a joint moves nothing
-ROUNDS = 4
+ROUNDS = 6
 
 
 class Correctives:

@@ -57,10 +57,11 @@ def sweep_angles() -> torch.Tensor:
     for degrees, thumb_setting in zip(flexions, thumb):
         add(*((joints, FLEXION, d) for joints, d in zip(fingers, degrees)), thumb_setting)
     for start in range(0, 12, 3):
-        for degrees in (45, 85):
+        for degrees in (30, 60, 90):
             add((start, FLEXION, degrees))
         for degrees in (-20, 20):
             add((start, ABDUCTION, degrees))
+    add((12, FLEXION, 45))
     add((12, FLEXION, 35), (12, ABDUCTION, 25), (12, TWIST, -20), (13, FLEXION, 30))
     add((12, FLEXION, 20), (12, ABDUCTION, 25), (12, TWIST, -20), (13, FLEXION, 40), (14, FLEXION, 60))
     low, high = torch.tensor(RANGE_DEG).unbind(-1)

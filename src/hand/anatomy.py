@@ -119,7 +119,7 @@ _FOLDED = {"index": (75, 95, 60), "middle": (78, 95, 60), "ring": (78, 92, 55), 
 POSES: dict[str, Float[np.ndarray, "15 3"]] = {
     "flat": _pose(),
     "rest": _pose(index=(18, 25, 12), middle=(22, 28, 14), ring=(25, 30, 14), pinky=(28, 28, 14), thumb=(8, 8, 12), thumb_out=4),
-    "fist": _pose(**_FOLDED | {"index": (63, 100, 51)}, thumb=(25, 20, 68), spread=(4, 0, 2, 1), thumb_out=30, thumb_twist=-23),
+    "fist": _pose(**_FOLDED | {"index": (72, 98, 58)}, thumb=(20, 18, 78), spread=(6, 0, 2, 1), thumb_out=28, thumb_twist=-7),
     "point": _pose(**_FOLDED | {"index": (5, 5, 3)}, thumb=(27, 24, 40), spread=(0, 0, 2, 1), thumb_out=19, thumb_twist=-23),
     "pinch": _pose(
         index=(45, 45, 26), middle=(30, 35, 15), ring=(22, 28, 12), pinky=(15, 22, 10), thumb=(35, 12, 2), thumb_out=19, thumb_twist=-22
