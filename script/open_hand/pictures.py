@@ -48,8 +48,8 @@ def write_pictures(folder: Path) -> None:
 def _picture(vertices: np.ndarray, layer: HandLayer, view: str, label: str) -> np.ndarray:
     skin = layer.faces.numpy()
     faces = np.concatenate([skin, close_wrist(skin)])
-    centre = np.array([-85 if layer.side == "right" else 85, -8, 5])
-    points = (vertices - centre) @ VIEWS[view].T + [0, 0, DISTANCE_MM]
+    mirror = np.array([1.0 if layer.side == "right" else -1.0, 1, 1])  # of the picture, too: the camera stands on the other side
+    points = mirror * ((mirror * vertices - [-85, -8, 5]) @ VIEWS[view].T) + [0, 0, DISTANCE_MM]
     lights, normals = ((0.5, -0.6, -1.0), (-0.8, 0.1, -0.6)), vertex_normals(points, skin)  # without the cap, which would bend them
     colours = shade(points, faces, SKIN[open_hand_region()], lights=lights, intensities=(0.6, 0.5), ambient=0.25, normals=normals)
     focal = SIZE * DISTANCE_MM / SPAN_MM
