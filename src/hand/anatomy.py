@@ -128,7 +128,7 @@ POSES: dict[str, Float[np.ndarray, "15 3"]] = {
         index=(35, 40, 25), middle=(38, 42, 25), ring=(42, 45, 25), pinky=(45, 42, 25), thumb=(25, 12, 18), thumb_out=22, thumb_twist=-18
     ),
     "spread": _pose(index=(-5, 0, 0), middle=(-5, 0, 0), ring=(-5, 0, 0), pinky=(-5, 0, 0), thumb=(-12, 0, -5), spread=(12, 0, 10, 14)),
-    "thumb_up": _pose(**_FOLDED, thumb=(-14, -5, -10), spread=(5, 0, 2, 1)),
+    "thumb_up": _pose(**_FOLDED, thumb=(-14, -9, -10), spread=(5, 0, 2, 1)),
     "ok": _pose(
         index=(43, 56, 38),
         middle=(20, 15, 8),
@@ -142,5 +142,5 @@ POSES: dict[str, Float[np.ndarray, "15 3"]] = {
     "victory": _pose(
         **_FOLDED | {"index": (0, 2, 2), "middle": (0, 2, 2)}, thumb=(43, 25, 37), spread=(12, -6, 1, 1), thumb_out=17, thumb_twist=-24
     ),
-    "hook": _pose(index=(5, 92, 55), middle=(5, 95, 58), ring=(5, 92, 56), pinky=(5, 88, 54), thumb=(5, 15, 25), thumb_twist=-5),
+    "hook": _pose(index=(5, 92, 55), middle=(5, 95, 58), ring=(5, 92, 56), pinky=(5, 88, 54), thumb=(2, 30, 30), thumb_twist=-5),
 }
