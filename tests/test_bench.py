@@ -1,0 +1,38 @@
+"""script/bench.py: the table, and the JSON whose keys others read."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "script" / "bench.py"
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True)
+
+
+def test_hand_layer_beside_smplx(tmp_path):
+    done = bench("hand", "--seconds", "0.05", "--json", str(tmp_path / "new" / "hand.json"))
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "new" / "hand.json").read_text())
+    kinds = ("forward", "forward_backward", "joints_alone", "memory")
+    assert numbers["ratios"].keys() == {f"{kind}_{batch}" for kind in kinds for batch in (1, 32, 256)}
+    for name in ("forward_backward_256", "joints_alone_32"):
+        assert numbers["ratios"][name] == pytest.approx(numbers[name]["smplx_ms"] / numbers[name]["ours_ms"])
+    assert min(numbers["ratios"][f"memory_{batch}"] for batch in (1, 32, 256)) > 1
+    assert "| hands | what" in done.stdout and "torch" in done.stdout
+
+
+def test_fit(tmp_path):
+    done = bench("fit", "--hands", "20", "--json", str(tmp_path / "fit.json"))
+    assert done.returncode == 0, done.stderr
+    exact = json.loads((tmp_path / "fit.json").read_text())["exact joints"]
+    assert exact["converged"] == 20 and exact["residual_worst_mm"] < 0.5
+
+
+def test_an_unknown_name_is_one_line():
+    done = bench("nothing")
+    assert done.returncode == 2 and "invalid choice: 'nothing'" in done.stderr
