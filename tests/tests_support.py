@@ -1,4 +1,4 @@
-"""Small tables of moving hands with exact labels, small networks, and batches to feed them."""
+"""A hand of noise, small tables of moving hands with exact labels, small networks, and batches to feed them."""
 
 from pathlib import Path
 
@@ -9,7 +9,21 @@ import torch
 from tempohand.batch import ClipBatch, HandTarget
 from tempohand.data.table import write_index, write_shard
 from tempohand.geometry import normalise_pixels, project
+from tempohand.hand.files import OPEN_HAND
 from tempohand.hand.layer import HandLayer
+from tempohand.hand.tables import SHAPES
+
+
+def noise_hand() -> dict[str, np.ndarray]:
+    """A hand model's tables made of noise: only the shapes, the tree and weights that sum to 1 are a hand's."""
+    random = np.random.default_rng(3)
+    with np.load(OPEN_HAND) as archive:
+        tables = {key: archive[key] for key in SHAPES}
+    for key in ("v_template", "shapedirs", "posedirs"):
+        tables[key] = random.normal(0, 0.05, tables[key].shape)
+    for key in ("J_regressor", "weights"):
+        tables[key] = random.dirichlet(np.full(tables[key].shape[1], 0.1), tables[key].shape[0])
+    return tables
 
 
 def hand_rows(sequence: str, frames: int, seed: int, size: int = 96, is_right: bool = True) -> list[dict]:

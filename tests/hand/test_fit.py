@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import roma
 import torch
+from tests_support import noise_hand
 
 from tempohand.geometry import mirror_points, mirror_pose, project, rotate_pose
 from tempohand.hand.anatomy import POSES, RANGE_DEG, angles_to_pose
-from tempohand.hand.files import OPEN_HAND, SHAPES
 from tempohand.hand.fit import _Pixels, _Solver, fit_hands, fit_hands_2d
 from tempohand.hand.jacobian import JointModel
 from tempohand.hand.layer import HandLayer
@@ -58,15 +58,8 @@ def same(ours, wanted, length=1e-2, angle=1e-3):
 @pytest.fixture(scope="module")
 def noise_layer(tmp_path_factory):
     """A hand model whose fingertips hang on every joint and swell with every pose."""
-    random = np.random.default_rng(3)
-    with np.load(OPEN_HAND) as archive:
-        tables = {key: archive[key] for key in SHAPES}
-    for key in ("v_template", "shapedirs", "posedirs"):
-        tables[key] = random.normal(0, 0.05, tables[key].shape)
-    for key in ("J_regressor", "weights"):
-        tables[key] = random.dirichlet(np.full(tables[key].shape[1], 0.1), tables[key].shape[0])
     path = tmp_path_factory.mktemp("model") / "MANO_RIGHT.npz"
-    np.savez(path, **tables)
+    np.savez(path, **noise_hand())
     return HandLayer(path).double()
 
 

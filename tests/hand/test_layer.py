@@ -10,13 +10,13 @@ import pytest
 import roma
 import smplx
 import torch
+from tests_support import noise_hand
 
 from tempohand.geometry import mirror_points, mirror_pose
 from tempohand.hand.files import OPEN_HAND, read_hand_file
 from tempohand.hand.kinematics import pose_hand
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.pose import pose_to_rot6d, pose_to_rotmat
-from tempohand.hand.tables import SHAPES
 from tempohand.skeleton import MANO21_TO_OP, TIP_VERTICES
 
 
@@ -31,23 +31,11 @@ def random_inputs(*batch, seed=0, angle=0.6):
     return pose * angle, betas, trans * 100
 
 
-def random_tables() -> dict:
-    """A hand model of noise: only the shapes, the tree and weights that sum to 1 are a hand's."""
-    random = np.random.default_rng(3)
-    with np.load(OPEN_HAND) as archive:
-        tables = {key: archive[key] for key in SHAPES}
-    for key in ("v_template", "shapedirs", "posedirs"):
-        tables[key] = random.normal(0, 0.05, tables[key].shape)
-    for key in ("J_regressor", "weights"):
-        tables[key] = random.dirichlet(np.full(tables[key].shape[1], 0.1), tables[key].shape[0])
-    return tables
-
-
 def write_hand(folder, which: str, side: str = "right") -> Path:
     """The open hand or a hand of noise as a file like MANO's, of either side."""
     path = folder / f"MANO_{side.upper()}.pkl"
     with np.load(OPEN_HAND) as archive:
-        path.write_bytes(pickle.dumps(dict(archive) if which == "open" else random_tables()))
+        path.write_bytes(pickle.dumps(dict(archive) if which == "open" else noise_hand()))
     return path
 
 
