@@ -248,8 +248,11 @@ def main(config: DictConfig) -> None:
         if step % config.log.checkpoint_every == 0 or step == o.steps:
             save(scores)
     bar.close()
-    log.close()
     say(f"best wrist-relative MPJPE on validation: {best:.2f} mm; checkpoints in '{run / 'checkpoint'}'")
+    # The wrapped model holds the process group. Let go of after the group's end, it would drop the last reference in a destructor that may
+    # wait forever.
+    model, optimizer = accelerator.free_memory(model, optimizer)
+    log.close()
 
 
 if __name__ == "__main__":

@@ -45,9 +45,8 @@ class RunLog:
             self.accelerator.log({f"{split}/{name}": value for name, value in numbers.items()}, step=step)
 
     def close(self) -> None:
-        """Ends trackers and files."""
-        if self.tracker:
-            self.accelerator.end_training()
+        """Ends trackers, files and the process group."""
+        self.accelerator.end_training()
         if self.file:
             self.file.close()
 
