@@ -18,7 +18,7 @@ def run_clearly(main: Callable[P, R]) -> Callable[P, R]:
     """Decorator of a command's main function: a user's error leaves as one line on stderr and exit code 2.
 
     Under Hydra it goes inside, nearest to the function (`@hydra.main(...)` above `@run_clearly`), since Hydra reports exceptions itself.
-    With TEMPOHAND_TRACEBACK=1 in the environment exceptions pass through. An interrupt exits with 130, as shells expect.
+    With TEMPOHAND_TRACEBACK=1 in the environment exceptions pass through. An interrupt exits with 130, a closed pipe with 141, as shells expect.
     """
 
     @functools.wraps(main)
@@ -31,6 +31,9 @@ def run_clearly(main: Callable[P, R]) -> Callable[P, R]:
             line = " ".join(str(error).split()) or type(error).__name__
             print(f"error: {line} ({TRACEBACK_VARIABLE}=1 shows where)", file=sys.stderr)
             raise SystemExit(2) from None
+        except BrokenPipeError:  # whoever read the output (head, less) has left; what Python still holds must not fail again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(141) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise SystemExit(130) from None

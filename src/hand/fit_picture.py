@@ -13,6 +13,7 @@ from tempohand.geometry import box_to_square, crop_camera, crop_homography, mirr
 from tempohand.hand.fit import FittedHands
 from tempohand.hand.fit_files import MeasuredJoints, replace_file
 from tempohand.hand.layer import HandLayer
+from tempohand.hand.surface import close_wrist
 from tempohand.render import render, shade
 
 SHOWN = 6
@@ -40,7 +41,8 @@ def draw_fitted(layer: HandLayer, fitted: FittedHands, measured: MeasuredJoints)
     for row in rows.tolist():
         right = bool(measured.is_right[row])
         vertices = _vertices(layer, fitted, row, right)
-        faces = layer.faces.numpy() if right else layer.faces.numpy()[:, ::-1]
+        faces = np.concatenate([layer.faces.numpy(), close_wrist(layer.faces.numpy())])
+        faces = faces if right else faces[:, ::-1]
         given, mask = measured.points[row].double(), measured.mask[row]
         label = f"hand {row}: {fitted.residual[row].nanmean():.2f} {measured.unit}"
         if measured.focal is None:
