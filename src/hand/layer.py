@@ -16,7 +16,7 @@ from tempohand.hand.fast import PoseHand
 from tempohand.hand.files import read_hand_file
 from tempohand.hand.kinematics import Chain, Skin, pose_hand
 from tempohand.hand.pose import pose_to_rotmat
-from tempohand.skeleton import NUM_MANO_JOINTS, POSE_DIM, TIP_VERTICES
+from tempohand.skeleton import NUM_BETAS, NUM_MANO_JOINTS, POSE_DIM, TIP_VERTICES
 
 MM_PER_METRE = 1000.0
 HAND_POSE_DIM = POSE_DIM - 3
@@ -78,9 +78,10 @@ class HandLayer(nn.Module):
         """Poses the hand.
 
         pose: axis-angle [*, 48], 6D [*, 16, 6] or rotation matrices [*, 16, 3, 3]: MANO's 16 joints, the global orientation first, absolute
-        (`hands_mean` is not added; `pose.pca_to_pose` adds it).
+        (`hands_mean` is not added; `pca_to_pose` adds it).
         betas: [*, 10] shape coefficients. trans: [*, 3] the wrist's position in millimetres; without it the wrist is the origin.
         Returns joints [*, 21, 3] and vertices [*, 778, 3] in millimetres, in the frame that the global orientation and `trans` lead to.
+        Raises ValueError for other shapes; batches are not broadcast.
         """
         return HandOutput(*self._pose(self.skin, pose, betas, trans))
 
@@ -102,10 +103,15 @@ class HandLayer(nn.Module):
         with torch.autocast(pose.device.type, enabled=False):
             rotations, betas = pose_to_rotmat(pose.to(dtype)), betas.to(dtype)
             trans = betas.new_zeros(*betas.shape[:-1], 3) if trans is None else trans.to(dtype)
+            batch = rotations.shape[:-3]
+            if betas.shape != (*batch, NUM_BETAS) or trans.shape != (*batch, 3):  # the kernels would read what lies beyond
+                wanted = f"betas {[*batch, NUM_BETAS]} and trans {[*batch, 3]}"
+                raise ValueError(
+                    f"betas {list(betas.shape)} and trans {list(trans.shape)} do not fit {list(pose.shape)} poses: expected {wanted}"
+                )
             if pose.device.type != "cpu" or torch.compiler.is_compiling():
                 return pose_hand(self.chain, skin, rotations, betas, trans)
-            batch = betas.shape[:-1]
-            flat = rotations.reshape(-1, NUM_MANO_JOINTS, 3, 3), betas.reshape(-1, betas.shape[-1]), trans.reshape(-1, 3)
+            flat = rotations.reshape(-1, NUM_MANO_JOINTS, 3, 3), betas.reshape(-1, NUM_BETAS), trans.reshape(-1, 3)
             joints, vertices = PoseHand.apply(*flat, self.chain, skin)
             return joints.view(*batch, *joints.shape[1:]), vertices.view(*batch, *vertices.shape[1:])
 

@@ -145,6 +145,12 @@ def test_mirror_then_forward_is_forward_then_mirror(layer):
         assert (corners[:, 0] * torch.linalg.cross(corners[:, 1], corners[:, 2])).sum() > 0
 
 
+@pytest.mark.parametrize("betas, trans", [((1, 10), (3, 3)), ((3, 11), (3, 3)), ((3, 10), (1, 3)), ((3, 1, 10), (3, 3))])
+def test_unequal_batches_are_refused_not_read_beyond(layer, betas, trans):
+    with pytest.raises(ValueError, match=r"do not fit \[3, 48\] poses: expected betas \[3, 10\] and trans \[3, 3\]"):
+        layer._pose(layer.skin, torch.zeros(3, 48), torch.zeros(betas), torch.zeros(trans))
+
+
 def test_second_derivatives_are_refused_not_wrong(layer):
     pose, betas, _ = (x.requires_grad_() for x in random_inputs(1))
     (first,) = torch.autograd.grad(layer(pose, betas).vertices.square().sum(), pose, create_graph=True)
