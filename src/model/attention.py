@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -22,7 +22,7 @@ def rotary(x: Float[Tensor, "b heads t d"], position: Float[Tensor, "b t"]) -> F
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention [b, heads, n, d]; `mask` is False for keys that do not exist."""
     # The CPU's fused kernel is twice as slow backward.
     with sdpa_kernel(SDPBackend.MATH) if query.is_cpu and torch.is_grad_enabled() else nullcontext():
@@ -40,20 +40,10 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(context_dim or dim, 2 * inner, bias=False)
         self.out = nn.Linear(inner, dim)
 
-    def forward(
-        self,
-        x: Float[Tensor, "b n d"],
-        context: Float[Tensor, "b m c"] | None = None,
-        mask: Bool[Tensor, "b m"] | None = None,
-        time: tuple[Float[Tensor, "b n"], Float[Tensor, "b m"]] | None = None,
-    ) -> Float[Tensor, "b n d"]:
-        """`mask` is False for context that does not exist; `time` gives rotary positions of x and of the context."""
+    def forward(self, x: Float[Tensor, "b n d"], context: Float[Tensor, "b m c"] | None = None) -> Float[Tensor, "b n d"]:
         key, value = self.key_value(x if context is None else context).chunk(2, dim=-1)
         query, key, value = (rearrange(y, "b n (h d) -> b h n d", h=self.heads) for y in (self.query(x), key, value))
-        if time is not None:
-            query, key = rotary(query, time[0]), rotary(key, time[1])
-        attended = attend(query, key, value, None if mask is None else mask[:, None, None, :])
-        return self.out(rearrange(attended, "b h n d -> b n (h d)"))
+        return self.out(rearrange(attend(query, key, value), "b h n d -> b n (h d)"))
 
 
 class Mlp(nn.Sequential):
@@ -84,14 +74,8 @@ class CrossBlock(nn.Module):
         self.mlp = Mlp(dim, mlp)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self,
-        x: Float[Tensor, "b n d"],
-        context: Float[Tensor, "b m c"],
-        mask: Bool[Tensor, "b m"] | None = None,
-        time: tuple[Tensor, Tensor] | None = None,
-    ) -> Float[Tensor, "b n d"]:
+    def forward(self, x: Float[Tensor, "b n d"], context: Float[Tensor, "b m c"]) -> Float[Tensor, "b n d"]:
         if self.attend_self is not None:
             x = x + self.dropout(self.attend_self(self.norm_self(x)))
-        x = x + self.dropout(self.attend(self.norm_cross(x), self.norm_context(context), mask, time))
+        x = x + self.dropout(self.attend(self.norm_cross(x), self.norm_context(context)))
         return x + self.dropout(self.mlp(self.norm_mlp(x)))
