@@ -95,10 +95,15 @@ class HandPrediction(_Tensors):
 
 @dataclass(frozen=True)
 class Term:
-    """An unreduced loss and where it counts. The mask has the value's leading axes."""
+    """An unreduced loss and where it counts. The mask has the value's leading axes.
+
+    A term that cannot represent every label (a heat map ends at the crop's edge) says where there is one at all: `known` minus `mask` is
+    what lies out of its range.
+    """
 
     value: Float[Tensor, "..."]
     mask: Bool[Tensor, "..."]
+    known: Bool[Tensor, "..."] | None = None
 
     def __post_init__(self):
         assert self.value.shape[: self.mask.ndim] == self.mask.shape, (

@@ -3,16 +3,18 @@
 Every term is [B, 1, ...] against a mask [B, 1, ...] that broadcasts over its last axes; lengths inside terms are in mm, 2D in crop widths.
 """
 
+from dataclasses import replace
+
 import roma
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tempohand.batch import ClipBatch, HandPrediction, Term
+from tempohand.batch import ClipBatch, HandPrediction, HandTarget, Term
 from tempohand.geometry import denormalise_pixels, hand_size
 from tempohand.model.heads import DEPTH_RANGE, HEATMAP_SIGMA, JOINT_DEPTH_RANGE_MM, UV_RANGE, depth_prior
-from tempohand.skeleton import WRIST
+from tempohand.skeleton import HAND_SIZE_CHAIN, WRIST
 
 
 def l1(prediction: Tensor, target: Tensor) -> Tensor:
@@ -38,10 +40,11 @@ def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float
     translation: that of the heat-map translation head;
     velocity, wrist_velocity: L1 of the motion since the previous frame, between clips of the batch that follow each other, mm.
     """
-    target = batch.target
+    target = without_unknown(batch.target)
     truth = roma.rotvec_to_rotmat(target.pose.unflatten(-1, (16, 3)))
-    uv, log_depth = wrist_targets(batch, expansion, norm_by_hand)
+    uv, log_depth = wrist_targets(replace(batch, target=target), expansion, norm_by_hand)
     known_wrist = target.hand_mask & target.camera_mask
+    known_depth = known_wrist & target.joints_mask[..., HAND_SIZE_CHAIN].all(dim=-1) if norm_by_hand else known_wrist
     relative = [joints - joints[..., WRIST : WRIST + 1, :] for joints in (prediction.joints, target.joints)]
     joints_mask = target.joints_mask & target.joints_mask[..., WRIST : WRIST + 1]
     terms = {
@@ -49,20 +52,20 @@ def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float
         "pose": Term(squared(prediction.rotation[..., 1:, :, :], truth[..., 1:, :, :]), target.hand_mask),
         "shape": Term(l1(prediction.shape, target.shape), target.hand_mask),
         "uv": Term(l1(prediction.terms["uv"], uv), target.joints2d_mask[..., WRIST]),
-        "depth": Term(l1(prediction.terms["log_depth"], log_depth), known_wrist),
+        "depth": Term(l1(prediction.terms["log_depth"], log_depth), known_depth),
         "joints": Term(l1(*relative), joints_mask),
         "joints2d": Term(l1(prediction.joints2d, target.joints2d).clamp(max=2.0), target.joints2d_mask),
     }
     if "translation_logits" in prediction.terms:
         place = torch.cat([uv / UV_RANGE, log_depth[..., None] / DEPTH_RANGE], dim=-1)
         value, within = bins_cross_entropy(prediction.terms["translation_logits"], place)
-        terms["translation"] = Term(value, within & known_wrist[..., None])
+        terms["translation"] = Term(value, within & known_depth[..., None], known_depth[..., None].expand_as(within))
     if "heatmaps" in prediction.terms:
         value, within = heatmap_cross_entropy(prediction.terms["heatmaps"], target.joints2d)
-        terms["heatmap"] = Term(value, within & target.joints2d_mask)
+        terms["heatmap"] = Term(value, within & target.joints2d_mask, target.joints2d_mask)
         depth = (relative[1][..., 2] / JOINT_DEPTH_RANGE_MM).detach()
         value, within = bins_cross_entropy(prediction.terms["joint_depth_logits"], depth)
-        terms["joint_depth"] = Term(value, within & joints_mask)
+        terms["joint_depth"] = Term(value, within & joints_mask, joints_mask)
     follows = batch.previous >= 0
     if follows.any():
         before = batch.previous.clamp_min(0)
@@ -71,6 +74,15 @@ def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float
         terms["velocity"] = Term(l1(*step), joints_mask & joints_mask[before] & follows[:, None, None])
         terms["wrist_velocity"] = Term(l1(*wrist), known_wrist & known_wrist[before] & follows[:, None])
     return terms
+
+
+def without_unknown(target: HandTarget) -> HandTarget:
+    """The same labels with 0 in place of those that are masked out, which may hold anything.
+
+    Masking a term's value is not enough: a nan that is left out of a mean still makes the gradient of what it was computed with nan.
+    """
+    masks = {"joints2d": target.joints2d_mask, "joints": target.joints_mask} | dict.fromkeys(("pose", "shape", "trans"), target.hand_mask)
+    return replace(target, **{name: getattr(target, name).where(mask[..., None], 0.0) for name, mask in masks.items()})
 
 
 def wrist_targets(batch: ClipBatch, expansion: float, norm_by_hand: bool) -> tuple[Float[Tensor, "b 1 2"], Float[Tensor, "b 1"]]:

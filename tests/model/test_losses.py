@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from tests_support import random_batch, small_network
@@ -5,6 +7,7 @@ from tests_support import random_batch, small_network
 from tempohand.batch import Term
 from tempohand.model.losses import bins_cross_entropy, heatmap_cross_entropy, l1, posenet_terms, wrist_targets
 from tempohand.model.registry import build_network
+from tempohand.skeleton import HAND_SIZE_CHAIN
 from tempohand.training.objective import combine
 
 
@@ -113,3 +116,52 @@ def test_bins_cross_entropy_is_least_at_its_place():
     logits[torch.arange(9), ((place + 1) * 16).round().long()] = 3.0
     right, wrong = bins_cross_entropy(logits, place)[0], bins_cross_entropy(logits.flip(0), place)[0]
     assert (right[:4] < wrong[:4]).all() and (right[5:] < wrong[5:]).all()
+
+
+@pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf, 1e30])
+@pytest.mark.parametrize("norm_by_hand", [False, True])
+def test_masked_labels_may_hold_anything(nonsense, norm_by_hand):
+    """Neither a term nor the gradient of any parameter changes with what a label that is masked out holds, non-finite values included."""
+    torch.manual_seed(0)
+    heads = {"translation": "heatmap"}
+    net = build_network(small_network(1, norm_by_hand=norm_by_hand) | {"spatial": small_network(1)["spatial"] | {"heads": heads}})
+    batch = random_batch(6, 1)
+    target = batch.target
+    target.joints_mask, target.joints2d_mask = target.joints_mask.clone(), target.joints2d_mask.clone()
+    target.hand_mask[0] = target.camera_mask[1] = False
+    target.joints_mask[2, 0, 5:] = target.joints_mask[4, 0, 0] = target.joints2d_mask[3] = False
+
+    def result():
+        net.zero_grad()
+        terms = net.criterion(net(batch), batch)
+        loss, raw = combine(terms, dict.fromkeys(terms, 1.0))
+        loss.backward()
+        return raw, {name: parameter.grad.clone() for name, parameter in net.named_parameters()}
+
+    before = result()
+    target.pose[0], target.shape[0], target.trans[0] = nonsense, nonsense, nonsense
+    target.joints[2, 0, 5:] = target.joints[4, 0, 0] = target.joints2d[3] = nonsense
+    after = result()
+    for first, second in zip(before, after):
+        assert first.keys() == second.keys()
+        for name in first:
+            assert first[name].isfinite().all() and first[name].equal(second[name]), name
+
+
+def test_a_depth_in_hand_sizes_needs_the_hand_s_size():
+    prediction, batch = prediction_and_batch(norm_by_hand=True)
+    batch.target.joints_mask = batch.target.joints_mask.clone()
+    batch.target.joints_mask[2, 0, HAND_SIZE_CHAIN[1]] = False
+    assert [posenet_terms(prediction, batch, 2.0, norm)["depth"].mask[2].item() for norm in (True, False)] == [False, True]
+
+
+def test_what_a_term_cannot_represent_is_told_from_what_has_no_label():
+    """A joint outside the crop has a label and no place in its heat map."""
+    torch.manual_seed(0)
+    net, batch = build_network(small_network(1)), random_batch(4, 1)
+    batch.target.joints2d[0, 0, :5] = 0.7
+    batch.target.joints2d_mask = batch.target.joints2d_mask.clone()
+    batch.target.joints2d_mask[1] = False
+    term = net.criterion(net(batch), batch)["heatmap"]
+    inside = (batch.target.joints2d.abs() <= 0.5).all(-1) & batch.target.joints2d_mask
+    assert term.known.equal(batch.target.joints2d_mask) and term.mask.equal(inside) and inside.sum() <= 3 * 21 - 5

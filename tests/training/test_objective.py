@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tempohand.batch import Term
-from tempohand.training.objective import combine
+from tempohand.training.objective import combine, weighted_sum
+from tempohand.training.tally import Tally
 
 
 def term(value, mask):
@@ -37,5 +38,17 @@ def test_processes_average_over_everybody_s_entries():
     for which, t in (("first", first), ("second", second)):
         combine({"a": t}, {"a": 1.0}, lambda c, which=which: counts.setdefault(which, c))
     total = counts["first"] + counts["second"]
-    losses = [combine({"a": t}, {"a": 1.0}, lambda c: total, 2)[0] for t in (first, second)]
-    assert sum(losses) / 2 == 20 / 4
+    tally = Tally({}, 1)
+    results = [combine({"a": t}, {"a": 1.0}, lambda c: total, 2, tally) for t in (first, second)]
+    assert sum(loss for loss, _ in results) / 2 == 20 / 4
+    assert all(raw["a"] == 20 / 4 == weighted_sum(raw, {"a": 1.0}) for _, raw in results)  # what is said is of all processes
+    assert tally.close_interval() == {"valid/a": 4 / 6}
+
+
+def test_a_value_that_is_not_finite_is_seen_by_every_process():
+    bad, good = term([math.nan, 1.0], [True, True]), term([1.0, 1.0], [True, True])
+    counts = []
+    for t in (bad, good):
+        combine({"a": t}, {"a": 1.0}, lambda c: counts.append(c) or c)
+    for t in (bad, good):
+        assert combine({"a": t}, {"a": 1.0}, lambda c: sum(counts), 2)[1]["a"].isnan()
