@@ -10,18 +10,19 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, concatenate_datasets
 from jaxtyping import Int, UInt8
 
+from tempohand.data.pictures import BadPicture, decode
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM
 
 FORMAT = 1
 INDEX_NAME = "table.json"
 FINGERPRINT_BLOCK = 65536  # bytes
 ROWS_PER_BATCH = 256  # rows a record batch: small enough that one random row touches little of the disk
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"  # what an Arrow stream that was written to its end ends with
 
 
 def _floats(*shape: int) -> pa.DataType:
@@ -130,7 +131,7 @@ def fingerprint(root: str | Path) -> str:
 class FrameTable:
     """One split of a table, memory-mapped: labels by rows, pictures one at a time.
 
-    Raises FileNotFoundError where there is no table, ValueError for an unknown split or one without rows.
+    Raises FileNotFoundError where there is no table, ValueError for an unknown split, one without rows or a damaged shard.
     """
 
     def __init__(self, root: str | Path, split: str):
@@ -141,7 +142,7 @@ class FrameTable:
         for file in files:
             if not file.is_file():
                 raise FileNotFoundError(f"the table at '{root}' lacks its shard '{file.name}': prepare it again")
-        shards = [Dataset.from_file(str(file)) for file in files]
+        shards = [_open_shard(file) for file in files]
         if not sum(len(shard) for shard in shards):
             raise ValueError(f"split '{split}' of the table at '{root}' is empty: prepare it again with more data")
         self.root, self.split, self.about = Path(root), split, index["about"]
@@ -155,7 +156,7 @@ class FrameTable:
 
     def column(self, name: str) -> np.ndarray:
         """A whole column [rows, ...] as one array (not for pictures)."""
-        return _to_numpy(self._rows.data.column(name), name)
+        return to_numpy(self._rows.data.column(name), name)
 
     def labels(self, rows: Int[np.ndarray, "n"]) -> dict[str, np.ndarray]:
         """Every numeric column of the given rows, [n, ...] each."""
@@ -166,12 +167,14 @@ class FrameTable:
         return self._images[int(row)].column("image")[0].as_py()
 
     def image(self, row: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The decoded picture of a row, RGB. Raises ValueError naming table, row and sequence when it does not decode."""
-        picture = cv2.imdecode(np.frombuffer(self.image_bytes(row), np.uint8), cv2.IMREAD_COLOR_RGB)
-        if picture is None:
+        """The decoded picture of a row, RGB. Raises BadPicture, a ValueError naming table, row and sequence, when it does not decode, is cut
+        off, or has another size than the row says."""
+        try:
+            return decode(self.image_bytes(row), int(self._labels["width"][row]), int(self._labels["height"][row]))
+        except BadPicture as error:
             sequence = self._rows.data.column("sequence")[int(row)].as_py()
-            raise ValueError(f"the picture of row {row} (sequence {sequence}) in the table at '{self.root}' does not decode")
-        return picture
+            where = f"row {row} (sequence {sequence}) in split '{self.split}' of the table at '{self.root}'"
+            raise BadPicture(error.reason, f"{error.reason} in {where}: {error}") from None
 
     def to_parquet(self, path: str | Path) -> None:
         """Writes the split as one Parquet file, which DuckDB, Spark, Ray and pandas read."""
@@ -184,7 +187,22 @@ class FrameTable:
         return np.repeat(new, np.diff(np.append(new, len(codes))))
 
 
-def _to_numpy(column: pa.ChunkedArray, name: str) -> np.ndarray:
+def _open_shard(file: Path) -> Dataset:
+    """A shard, memory-mapped. A stream that was cut off between two batches would open without complaint, and short."""
+    damage = "ends too early"
+    with file.open("rb") as stream:
+        stream.seek(max(file.stat().st_size - len(END_OF_STREAM), 0))
+        whole = stream.read() == END_OF_STREAM
+    if whole:
+        try:
+            return Dataset.from_file(str(file))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            damage = " ".join(str(error).split()) or type(error).__name__
+    raise ValueError(f"the shard '{file}' is damaged ({damage}): copy it again, or prepare the table again")
+
+
+def to_numpy(column: pa.ChunkedArray, name: str) -> np.ndarray:
+    """A column of a table as one array [rows, ...] of the shape that COLUMNS says."""
     shape = COLUMNS[name][1]
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):
