@@ -172,9 +172,12 @@ class FrameTable:
         try:
             return decode(self.image_bytes(row), int(self._labels["width"][row]), int(self._labels["height"][row]))
         except BadPicture as error:
-            sequence = self._rows.data.column("sequence")[int(row)].as_py()
-            where = f"row {row} (sequence {sequence}) in split '{self.split}' of the table at '{self.root}'"
+            where = f"row {row} (sequence {self.about_row(row)['sequence']}) in split '{self.split}' of the table at '{self.root}'"
             raise BadPicture(error.reason, f"{error.reason} in {where}: {error}") from None
+
+    def about_row(self, row: int) -> dict[str, str | int]:
+        """Where a row comes from: its source, sequence and frame."""
+        return {name: self._rows.data.column(name)[int(row)].as_py() for name in ("source", "sequence", "frame")}
 
     def to_parquet(self, path: str | Path) -> None:
         """Writes the split as one Parquet file, which DuckDB, Spark, Ray and pandas read."""

@@ -1,0 +1,209 @@
+"""`tempohand check-data`: every row of a frame table, its picture and its labels, in parallel processes."""
+
+import argparse
+import json
+import multiprocessing
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import pyarrow as pa
+from tqdm import tqdm
+
+from tempohand.data.consistency import Hands, describe, faults, measure
+from tempohand.data.pictures import BadPicture, decode
+from tempohand.data.table import COLUMNS, END_OF_STREAM, LABELS, read_index, to_numpy
+
+BATCHES_PER_TASK = 8  # record batches: some 2,000 rows, a second's work
+UNREADABLE = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowKeyError, OSError)
+SHARD = "damaged shard"  # a reason beside consistency.BOUNDS and pictures.REASONS
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """What is wrong with a row (None: with a whole shard, which `detail` names)."""
+
+    split: str
+    row: int | None
+    sequence: str | None
+    frame: int | None
+    source: str | None
+    reason: str
+    detail: str
+
+
+# ----- one process -----------------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _hands(path: str | None) -> Hands:
+    return Hands(path)
+
+
+def _start_process() -> None:
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some record batches of a shard: one process's task. `first_row` is the split's row that the shard begins with."""
+
+    file: Path
+    split: str
+    first_row: int
+    batches: range
+    rows: int
+
+
+def _record_batches(file: Path) -> Iterator[pa.RecordBatch]:
+    with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as stream:
+        yield from stream
+
+
+def check_part(part: Part, hand: str | None) -> list[BadRow]:
+    """What is wrong with the rows of a part."""
+    found, row = [], part.first_row
+    for number, batch in enumerate(_record_batches(part.file)):
+        if number in part.batches:
+            found += _check_batch(batch, part.file.name, part.split, row, hand)
+        if number == part.batches[-1]:
+            break
+        row += batch.num_rows
+    return found
+
+
+def _check_batch(batch: pa.RecordBatch, shard: str, split: str, first_row: int, hand: str | None) -> list[BadRow]:
+    try:
+        batch.validate(full=True)  # a damaged one may not be looked into
+    except UNREADABLE as error:
+        return [_damaged(split, shard, f"rows {first_row} to {first_row + batch.num_rows - 1}: {error}")]
+    labels = {name: to_numpy(pa.chunked_array([batch.column(name)]), name) for name in LABELS}
+    measures = measure(labels, _hands(hand))
+    found = []
+    for place, (image, wrong) in enumerate(zip(batch.column("image"), faults(measures))):
+        reasons = [(name, describe(name, measures[name][place])) for name in wrong]
+        try:
+            decode(image.as_py(), int(labels["width"][place]), int(labels["height"][place]))
+        except BadPicture as error:
+            reasons.insert(0, (error.reason, str(error)))
+        sequence, frame, source = (batch.column(name)[place].as_py() for name in ("sequence", "frame", "source"))
+        found += [BadRow(split, first_row + place, sequence, frame, source, *reason) for reason in reasons]
+    return found
+
+
+# ----- all of them -----------------------------------------------------------------------------------------------------------------------
+
+
+def check_table(
+    root: str | Path, splits: list[str] | None = None, *, workers: int | None = None, hand: str | None = None
+) -> tuple[dict[str, int], list[BadRow]]:
+    """Checks a table; returns the rows checked by split, and what is wrong, in the order of splits and rows.
+
+    splits: None for all. workers: processes, 0 for none but this one, None for one a core. hand: the hand model of pose and shape.
+    Raises FileNotFoundError where there is no table or shard, ValueError for an unknown split or a negative number of workers.
+    """
+    index, root = read_index(root), Path(root)
+    workers = os.cpu_count() or 1 if workers is None else workers
+    if workers < 0:
+        raise ValueError(f"--workers {workers}: at least 0")
+    for split in splits or ():
+        if split not in index["splits"]:
+            raise ValueError(f"the table at '{root}' has no split '{split}', it has {sorted(index['splits'])}")
+    _hands(hand)  # a missing hand file is reported here, not by every process
+    wanted = list(dict.fromkeys(splits or index["splits"]))
+    counts, parts, found = dict.fromkeys(wanted, 0), [], []
+    for split in wanted:
+        for name in index["splits"][split]:
+            if not (root / name).is_file():
+                raise FileNotFoundError(f"the table at '{root}' lacks its shard '{name}': prepare it again")
+            sizes, complaint = _batch_sizes(root / name)
+            if complaint:
+                found.append(_damaged(split, name, complaint))
+            for start in range(0, len(sizes), BATCHES_PER_TASK):
+                batches = range(start, min(start + BATCHES_PER_TASK, len(sizes)))
+                parts.append(Part(root / name, split, counts[split], batches, sum(sizes[start : batches[-1] + 1])))
+            counts[split] += sum(sizes)
+    with tqdm(total=sum(counts.values()), unit="row", desc="checking") as bar:
+        for part, bad in _checked(parts, hand, workers):
+            found += bad
+            bar.update(part.rows)
+    return counts, sorted(found, key=lambda bad: (wanted.index(bad.split), -1 if bad.row is None else bad.row))
+
+
+def _checked(parts: list[Part], hand: str | None, workers: int) -> Iterator[tuple[Part, list[BadRow]]]:
+    if not workers:
+        yield from ((part, check_part(part, hand)) for part in parts)
+        return
+    context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
+    with ProcessPoolExecutor(min(workers, max(len(parts), 1)), mp_context=context, initializer=_start_process) as pool:
+        futures = {pool.submit(check_part, part, hand): part for part in parts}
+        try:
+            yield from ((futures[future], future.result()) for future in as_completed(futures))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _batch_sizes(file: Path) -> tuple[list[int], str | None]:
+    """Rows of each record batch that can be read, and why it ends before the file's end, if it does."""
+    sizes: list[int] = []
+    try:
+        for batch in _record_batches(file):
+            if lacking := sorted(set(COLUMNS) - set(batch.schema.names)):
+                return [], f"it lacks the column '{lacking[0]}'"
+            sizes.append(batch.num_rows)
+    except UNREADABLE as error:
+        return sizes, f"it reads to row {sum(sizes)} only ({error})"
+    with file.open("rb") as stream:
+        stream.seek(-len(END_OF_STREAM), os.SEEK_END)
+        return sizes, None if stream.read() == END_OF_STREAM else f"it ends too early, after row {sum(sizes)}"
+
+
+def _damaged(split: str, shard: str, complaint: str) -> BadRow:
+    return BadRow(
+        split, None, None, None, None, SHARD, f"{shard}: {' '.join(complaint.split())}: copy it again, or prepare the table again"
+    )
+
+
+def summary(counts: dict[str, int], found: list[BadRow]) -> str:
+    """What was checked and found: a line per split, source and reason, and the first bad rows in full."""
+    bad_rows = len({(bad.split, bad.row) for bad in found})
+    lines = [
+        ", ".join(f"{split}: {rows:,} rows" for split, rows in counts.items()) + f"; {bad_rows or 'nothing'} inconsistent or unreadable"
+    ]
+    if not found:
+        return lines[0]
+    tally = Counter((bad.split, bad.source or "-", bad.reason) for bad in found)
+    lines += [f"{'split':10} {'source':16} {'reason':22} {'rows':>8}   first"]
+    for (split, source, reason), count in sorted(tally.items(), key=lambda item: -item[1]):
+        first = next(bad for bad in found if (bad.split, bad.source or "-", bad.reason) == (split, source, reason))
+        place = "" if first.row is None else f"row {first.row} ({first.sequence}, frame {first.frame}): "
+        lines.append(f"{split:10} {source:16} {reason:22} {count:8,}   {place}{first.detail}")
+    return "\n".join(lines)
+
+
+def write_rows(found: list[BadRow], path: str | Path) -> None:
+    """One JSON object a line for every bad row and reason, appearing when whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text("".join(json.dumps(asdict(bad)) + "\n" for bad in found), encoding="utf-8")
+    os.replace(part, path)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Checks, prints the summary, writes the list; leaves with exit code 1 when something was found."""
+    counts, found = check_table(arguments.table, arguments.split, workers=arguments.workers, hand=arguments.hand)
+    print(summary(counts, found))
+    if arguments.json:
+        write_rows(found, arguments.json)
+        print(f"wrote {arguments.json}")
+    if found:
+        raise SystemExit(1)

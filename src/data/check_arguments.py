@@ -1,0 +1,22 @@
+"""The command line of `tempohand check-data`. Imports nothing heavy, so that --help is instant."""
+
+import argparse
+
+DESCRIPTION = """Looks at every row of a frame table before a training run does: pictures that do not decode or have another size than their row says,
+and labels that contradict each other (docs/doctor.md lists the bounds). Exit code 0: clean, 1: something was found, 2: it could not be checked."""
+
+EXAMPLES = """examples:
+  tempohand check-data data/demo
+  tempohand check-data data/ho3d --split train --hand models --json bad_rows.jsonl"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `tempohand check-data`."""
+    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
+    parser.add_argument("table", metavar="TABLE", help="a frame table: the folder with table.json")
+    parser.add_argument("--split", action="append", metavar="NAME", help="a split to check, may be given again (default: all)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; 0: none but this one (default: one a core)")
+    parser.add_argument("--json", metavar="FILE", help="write the bad rows here, one JSON object a line and reason")
+    parser.add_argument(
+        "--hand", metavar="FILE", help="the hand model that pose and shape belong to, as network.hand (default: the open hand)"
+    )
