@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-PACKAGES = ["hand", "data", "synthetic", "model", "training", "evaluation", "inference"]
+PACKAGES = ["hand", "data", "synthetic", "model", "training", "evaluation", "inference", "doctor"]
 
 setup(
     name="tempohand",

@@ -13,7 +13,7 @@ FLOORS = [
     {"batch"},
     {"hand"},
     {"model", "data", "training", "evaluation"},
-    {"inference", "synthetic"},
+    {"inference", "synthetic", "doctor"},
     {"cli"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
