@@ -1,0 +1,90 @@
+"""Where values that are not finite are: in a batch, in a network's weights, in its gradients, in loss terms."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+from torch import Tensor, nn
+
+from tempohand.batch import ClipBatch, Term
+from tempohand.training.objective import per_entry
+
+NAMES_SHOWN = 4
+
+
+def tensors_of(batch: ClipBatch) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of every field that a batch has; a target's fields are called target.<name>."""
+    for field in fields(batch):
+        value = getattr(batch, field.name)
+        if isinstance(value, Tensor):
+            yield field.name, value
+    if batch.target is not None:
+        for field in fields(batch.target):
+            yield f"target.{field.name}", getattr(batch.target, field.name)
+
+
+def label_masks(batch: ClipBatch) -> dict[str, Tensor]:
+    """Where each kind of label is known, in the shape of its leading axes."""
+    target = batch.target
+    masks = {"target.joints2d": target.joints2d_mask, "target.joints": target.joints_mask}
+    return masks | dict.fromkeys(("target.pose", "target.shape", "target.trans"), target.hand_mask)
+
+
+def rows_where(batch: ClipBatch, wrong: Tensor) -> list[int]:
+    """Table rows of the clips that have a True in `wrong` [B, ...]."""
+    return batch.row[wrong.reshape(len(wrong), -1).any(dim=1)].tolist()
+
+
+def bad_fields(batch: ClipBatch) -> dict[str, list[int]]:
+    """Inputs, and labels that are not masked out, with values that are not finite: name -> table rows. (`hidden` is nan where unknown.)"""
+    masks, found = label_masks(batch) if batch.target is not None else {}, {}
+    for name, value in tensors_of(batch):
+        if value.is_floating_point() and name != "target.hidden":
+            wrong = ~value.isfinite()
+            if name in masks:
+                wrong = wrong & masks[name][..., None]
+            if rows := rows_where(batch, wrong):
+                found[name] = rows
+    return found
+
+
+def bad_terms(terms: dict[str, Term], batch: ClipBatch) -> dict[str, list[int]]:
+    """Loss terms with entries that count and are not finite: name -> table rows."""
+    found = {name: rows_where(batch, term.mask & ~per_entry(term).isfinite()) for name, term in terms.items()}
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def bad_weights(network: nn.Module) -> list[str]:
+    """Parameters with values that are not finite."""
+    return [name for name, parameter in network.named_parameters() if not parameter.isfinite().all()]
+
+
+class ForwardOrder:
+    """The order in which a network's modules run, taken down in its first forward pass by hooks that then remove themselves."""
+
+    def __init__(self, network: nn.Module):
+        self.network, self.place = network, {}
+        for name, module in network.named_modules():
+            if next(module.parameters(recurse=False), None) is not None:
+                self._watch(name, module)
+
+    def _watch(self, name: str, module: nn.Module) -> None:
+        def note(*_):
+            self.place[name] = len(self.place)
+            handle.remove()
+
+        handle = module.register_forward_hook(note)
+
+    def bad_gradients(self) -> list[str]:
+        """Parameters whose gradients are not finite, those of the last modules first: backward goes through them first, and what begins in
+        one is in everything before it."""
+        bad = [
+            name
+            for name, parameter in self.network.named_parameters()
+            if parameter.grad is not None and not parameter.grad.isfinite().all()
+        ]
+        return sorted(bad, key=lambda name: -self.place.get(name.rpartition(".")[0], -1))
+
+
+def some(names: list, most: int = NAMES_SHOWN) -> str:
+    """The first few of a list, and how many more there are."""
+    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
