@@ -4,8 +4,9 @@ A training position p (0, 1, 2, ...) decides everything about its sample: the ro
 samples of optimizer step k are the same whatever the number of processes and workers, and a run resumes by its step alone.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,9 +15,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tempohand.batch import ClipBatch, HandTarget
+from tempohand.data.bad_rows import BadRows, LeftOut, inconsistent_rows, training_sample, without
 from tempohand.data.clips import ClipPlan, Clips, ClipSampling
+from tempohand.data.ledger import Ledger
+from tempohand.data.pictures import BadPicture
 from tempohand.data.table import LABELS, FrameTable
-from tempohand.data.view import Placement, View, ViewDraw, place_labels
+from tempohand.data.view import Placement, View, place_labels
 
 
 class ClipDataset(Dataset):
@@ -24,7 +28,8 @@ class ClipDataset(Dataset):
 
     `dataset[position, row]` is a training sample for TrainingOrder's (position, row) pairs; `clip(row)` is the evaluation clip of a row:
     plain crop (whatever the view's augmentation), full history. With `views` training draws from so many fixed views of each sequence, as
-    it does with cached tokens (data/tokens.py); without, each sample has a view of its own.
+    it does with cached tokens (data/tokens.py); without, each sample has a view of its own. Rows that cannot be used are no part of a sample
+    (data/bad_rows.py); `inconsistent` are those that the labels alone give away.
     """
 
     def __init__(
@@ -38,50 +43,71 @@ class ClipDataset(Dataset):
     ):
         self.table, self.view, self.plain = table, view, View(view.size, view.expansion)
         self.clips = Clips(table.sequence_starts(), num_frame, sampling, seed, views)
+        self.inconsistent = inconsistent_rows(table)
         self.collate = collate
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, key: tuple[int, int]) -> "Sample":
-        plan = self.clips.training(*key)
-        if self.clips.views:
-            return self.in_view(plan)
-        first, last = int(plan.rows[0]), int(plan.rows[-1])
-        draw = self.view.draw(np.random.default_rng([plan.view, first]), last - first + 1)
-        return self._sample(plan, self.view, draw[plan.rows - first])
+        return training_sample(self.clips, *key, self.in_view if self.clips.views else self.in_a_new_view)
 
-    def in_view(self, plan: ClipPlan) -> "Sample":
+    def in_view(self, plan: ClipPlan) -> "Sample | LeftOut":
         """A plan's frames in the fixed view of its number, which is drawn for the whole sequence."""
         first, end = self.clips.sequence(int(plan.rows[0]))
-        draw = self.view.draw(np.random.default_rng([plan.view, first]), end - first)
-        return self._sample(plan, self.view, draw[plan.rows - first])
+        return self._sample(plan, self.view, np.random.default_rng([plan.view, first]), first, end)
 
-    def in_plain_view(self, plan: ClipPlan) -> "Sample":
+    def in_a_new_view(self, plan: ClipPlan) -> "Sample | LeftOut":
+        """A plan's frames in a view of their own."""
+        first, last = int(plan.rows[0]), int(plan.rows[-1])
+        return self._sample(plan, self.view, np.random.default_rng([plan.view, first]), first, last + 1)
+
+    def in_plain_view(self, plan: ClipPlan) -> "Sample | LeftOut":
         """A plan's frames as evaluation and inference see them."""
-        return self._sample(plan, self.plain, self.plain.draw(np.random.default_rng(0), len(plan.rows)))
+        return self._sample(plan, self.plain, np.random.default_rng(0), int(plan.rows[0]), int(plan.rows[-1]) + 1)
 
-    def clip(self, row: int) -> "Sample":
+    def clip(self, row: int) -> "Sample | LeftOut":
         """The evaluation clip that ends at `row`; collate([clip]) is its batch."""
         return self.in_plain_view(self.clips.evaluation(row))
 
-    def _sample(self, plan: ClipPlan, view: View, draw: ViewDraw) -> "Sample":
-        pictures = [self.table.image(int(row)) for row in plan.rows]
+    def _sample(self, plan: ClipPlan, view: View, rng: np.random.Generator, first: int, end: int) -> "Sample | LeftOut":
+        """The plan's frames in a view that `rng` draws for the rows from `first` to before `end`, used or not."""
+        pictures, bad = self._read(plan.rows)
+        if bad:
+            plan = without(plan, bad)
+            if plan is None:
+                return LeftOut(bad)
+        draw = view.draw(rng, end - first)[plan.rows - first]
         labels = {name: torch.from_numpy(value) for name, value in self.table.labels(plan.rows).items()}
         width, is_right = int(labels["width"][-1]), bool(labels["is_right"][-1])
         placement = view.place(draw, width, labels["focal"], labels["princpt"], labels["box"], is_right)
-        return Sample(plan, labels, placement, view.warp(pictures, placement, draw), view.size)
+        image = view.warp([pictures[row] for row in plan.rows.tolist()], placement, draw)
+        return Sample(plan, labels, placement, image, view.size, bad)
+
+    def _read(self, rows: Int[np.ndarray, "n"]) -> tuple[dict[int, np.ndarray], BadRows]:
+        """The pictures of the rows that can be used, and why the others cannot."""
+        pictures, bad = {}, {}
+        for row in rows.tolist():
+            if row in self.inconsistent:
+                bad[row] = self.inconsistent[row]
+                continue
+            try:
+                pictures[row] = self.table.image(row)
+            except BadPicture as error:
+                bad[row] = error.reason
+        return pictures, bad
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A plan's frames in one view; `collate` makes a batch of many."""
+    """A plan's frames in one view; `collate` makes a batch of many. `bad`: rows that were met on the way and are no part of it."""
 
     plan: ClipPlan
     labels: dict[str, Tensor]
     placement: Placement
     image: UInt8[Tensor, "n 3 h w"]
     size: int
+    bad: BadRows = field(default_factory=dict)
 
 
 def collate(samples: list[Sample]) -> ClipBatch:
@@ -157,19 +183,93 @@ class TrainingOrder:
             step += 1
 
 
-def training_batches(dataset: Dataset, order: TrainingOrder, workers: int) -> Iterable[ClipBatch]:
-    """Batches without end of a dataset of clips (from pictures or from tokens), read by worker processes."""
-    return _loader(dataset, dataset.collate, workers, batch_sampler=order)
+def training_batches(dataset: Dataset, order: TrainingOrder, workers: int, ledger: Ledger | None = None) -> Iterator[ClipBatch]:
+    """Batches without end of a dataset of clips (from pictures or from tokens), read by worker processes.
+
+    `ledger` is told how many frames were read for each batch and which of them left out. Without one a bad row is a ValueError.
+    """
+    return _told(_loader(dataset, partial(_collate_training, dataset.collate), workers, batch_sampler=order), dataset, ledger)
 
 
-def evaluation_batches(dataset: Dataset, rows: Int[np.ndarray, "n"], batch_size: int, workers: int = 0) -> Iterable[ClipBatch]:
-    """The evaluation clips of `rows` in their order, each once, the last batch as short as it comes."""
-    return _loader(_EvaluationClips(dataset, rows), dataset.collate, workers, batch_size=batch_size)
+def evaluation_batches(
+    dataset: Dataset,
+    rows: Int[np.ndarray, "n"],
+    batch_size: int,
+    workers: int = 0,
+    ledger: Ledger | None = None,
+    *,
+    rank: int = 0,
+    world: int = 1,
+) -> Iterator[ClipBatch]:
+    """The evaluation clips of `rows` in their order, each once, the last batch as short as it comes.
+
+    Process `rank` of `world` has every `world`-th batch: which clips make up a batch depends on nothing else, and so does, to the bit, what a
+    network says of them. `ledger` is told how many rows were asked for and which left out. Without one a bad row is a ValueError.
+    """
+    return listed_batches(dataset, cut(rows, batch_size)[rank::world], workers, ledger)
 
 
-def frame_batches(chunks: list[tuple[ClipDataset, int | None, Int[np.ndarray, "_"]]], workers: int = 0) -> Iterable[ClipBatch]:
-    """Single frames as clips of one frame, one batch a chunk: its rows in the fixed view of its number, or plain where that is None."""
-    return _loader(_Frames(chunks), _collate_frames, workers, batch_size=1)
+def listed_batches(
+    dataset: Dataset, batches: list[Int[np.ndarray, "_"]], workers: int = 0, ledger: Ledger | None = None
+) -> Iterator[ClipBatch]:
+    """The evaluation clips of the rows of each batch; rows that cannot be used are left out, and batches of which nothing is left."""
+    sampler = [rows.tolist() for rows in batches]
+    loader = _loader(_EvaluationClips(dataset), partial(_collate_evaluation, dataset.collate), workers, batch_sampler=sampler)
+    return _told(loader, dataset, ledger)
+
+
+def cut(rows: Int[np.ndarray, "n"], size: int) -> list[Int[np.ndarray, "_"]]:
+    """Rows in pieces of `size`, the last one as short as it comes."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """What comes from a worker: a batch (None: nothing could be used), and what goes into the ledger."""
+
+    batch: ClipBatch | None
+    read: int
+    left_out: int
+    bad: BadRows
+
+
+def _usable(samples: list) -> tuple[list, BadRows]:
+    bad: BadRows = {}
+    for sample in samples:
+        bad |= sample.bad
+    return [sample for sample in samples if not isinstance(sample, LeftOut)], bad
+
+
+def _collate_training(collate: Callable, samples: list) -> _Arrival:
+    samples, bad = _usable(samples)
+    left_out = sum(len(sample.bad) for sample in samples)
+    return _Arrival(collate(samples), sum(len(sample.plan.rows) for sample in samples) + left_out, left_out, bad)
+
+
+def _collate_evaluation(collate: Callable, samples: list) -> _Arrival:
+    usable, bad = _usable(samples)
+    return _Arrival(collate(usable) if usable else None, len(samples), len(samples) - len(usable), bad)
+
+
+def _told(arrivals: Iterable[_Arrival], dataset: Dataset, ledger: Ledger | None) -> Iterator[ClipBatch]:
+    for arrival in arrivals:
+        if ledger is not None:
+            ledger.add(arrival.read, arrival.left_out, arrival.bad)
+        elif arrival.bad:
+            row, reason = next(iter(arrival.bad.items()))
+            raise ValueError(f"row {row} cannot be used ({reason}): look at the table with tempohand check-data")
+        if arrival.batch is not None:
+            yield arrival.batch
+
+
+def frame_batches(
+    chunks: list[tuple[ClipDataset, int | None, Int[np.ndarray, "_"]]], workers: int = 0
+) -> Iterator[tuple[ClipBatch | None, BadRows]]:
+    """Single frames as clips of one frame, one batch a chunk: its rows in the fixed view of its number, or plain where that is None.
+
+    Rows that cannot be used come beside the batch, which is None where no other are left.
+    """
+    return ((arrival.batch, arrival.bad) for arrival in _loader(_Frames(chunks), _collate_frames, workers, batch_size=1))
 
 
 class _Frames(Dataset):
@@ -179,29 +279,29 @@ class _Frames(Dataset):
     def __len__(self) -> int:
         return len(self.chunks)
 
-    def __getitem__(self, place: int) -> list[Sample]:
+    def __getitem__(self, place: int) -> list[Sample | LeftOut]:
         dataset, view, rows = self.chunks[place]
         sequences = np.split(rows, np.flatnonzero(np.diff(dataset.clips.starts[rows])) + 1)
         see = dataset.in_plain_view if view is None else dataset.in_view
         return [see(ClipPlan.single_frames(part, view or 0)) for part in sequences]
 
 
-def _collate_frames(chunks: list[list[Sample]]) -> ClipBatch:
-    return collate(chunks[0])
+def _collate_frames(chunks: list[list[Sample | LeftOut]]) -> _Arrival:
+    return _collate_evaluation(collate, chunks[0])
 
 
 class _EvaluationClips(Dataset):
-    def __init__(self, dataset, rows):
-        self.dataset, self.rows = dataset, rows
+    def __init__(self, dataset):
+        self.dataset = dataset
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.dataset)
 
-    def __getitem__(self, place: int) -> object:
-        return self.dataset.clip(int(self.rows[place]))
+    def __getitem__(self, row: int) -> object:
+        return self.dataset.clip(row)
 
 
-def _loader(dataset: Dataset, collate_fn, workers: int, **options) -> DataLoader:
+def _loader(dataset: Dataset, collate_fn: Callable, workers: int, **options) -> DataLoader:
     return DataLoader(
         dataset,
         collate_fn=collate_fn,
@@ -214,8 +314,12 @@ def _loader(dataset: Dataset, collate_fn, workers: int, **options) -> DataLoader
 
 
 def _quiet_worker(_: int) -> None:
-    """One thread a worker: the processes are the parallelism."""
+    """One thread a worker: the processes are the parallelism. A signal to stop is the training process's: workers read on until it ends them."""
+    import signal
+
     import cv2
 
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

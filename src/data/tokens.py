@@ -2,13 +2,15 @@
 
 Stage 2's spatial network never changes, so its features of a frame in a view are made once for each of K fixed views of every sequence,
 and once in the plain view for validation. A frame's record holds those features and all else that a clip takes of it (camera, time, placed
-labels): training reads no picture and no table. Clips are drawn as from pictures (data/clips.py), position by position the same.
+labels), or why the frame cannot be used: training reads no picture and no table. Clips are drawn as from pictures (data/clips.py), position
+by position the same.
 """
 
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,13 +20,15 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from tempohand.batch import ClipBatch, HandTarget
+from tempohand.data.bad_rows import REASONS, BadRows, LeftOut, training_sample, without
 from tempohand.data.clips import ClipPlan, Clips
+from tempohand.data.consistency import BOUNDS
 from tempohand.data.loader import ClipDataset, clip_fields, frame_batches
 from tempohand.data.table import fingerprint
 from tempohand.data.token_store import TokenStore, weights_hash
 from tempohand.data.view import View
 
-FORMAT = 1
+FORMAT = 2
 CHUNK = 64  # frames the network sees at once; shards are the same whoever makes them because their chunks are
 SHARD_FRAMES = 4096  # at least, in whole sequences: a few seconds' work, which an interruption may cost
 MOST_SHARDS = 64  # a view: each is an open file
@@ -35,8 +39,8 @@ Encode = Callable[[ClipBatch], Tensor]  # clips of one frame -> features [n, 1, 
 
 
 def token_key(network: dict, weights: dict[str, Tensor], view: View, table: str | Path, *, precision: str, dtype: str) -> dict:
-    """All that tokens depend on: the frozen network's settings and weights, the view, the table, the precision they were computed in and
-    the type that they are stored in."""
+    """All that tokens depend on: the frozen network's settings and weights, the view, the table, which of its rows are bad, the precision
+    they were computed in and the type that they are stored in."""
     temporal = ("num_frame", "temporal")
     return {
         "format": FORMAT,
@@ -44,6 +48,8 @@ def token_key(network: dict, weights: dict[str, Tensor], view: View, table: str 
         "weights": weights_hash(weights),
         "view": {"size": view.size, "expansion": view.expansion, "augmentation": view.augmentation and asdict(view.augmentation)},
         "table": fingerprint(table),
+        "reasons": list(REASONS),
+        "bounds": {name: [bound.low, bound.high] for name, bound in BOUNDS.items()},
         "precision": precision,
         "dtype": dtype,
     }
@@ -62,6 +68,14 @@ class TokenBatch(ClipBatch):
         return TokenBatch(image=pixel.expand(self.image.shape), **moved)
 
 
+class TokenSample(NamedTuple):
+    """A plan's frames as records, and the rows that were met on the way and are no part of it."""
+
+    plan: ClipPlan
+    records: np.ndarray
+    bad: BadRows
+
+
 class TokenDataset(Dataset):
     """Clips as samples, from memory-mapped records: the counterpart of ClipDataset.
 
@@ -71,27 +85,34 @@ class TokenDataset(Dataset):
     def __init__(self, clips: Clips, size: int, dtype: str, bounds: Int[np.ndarray, "s"], views: list[list[np.ndarray]]):
         self.clips, self.size, self.dtype, self.bounds = clips, size, DTYPES[dtype], bounds
         self.record = views[0][0].dtype
+        self.reason = self.record.fields["reason"][1]  # where its byte is
         # As plain bytes: picking rows of a matrix is a copy each, picking records walks through their fields.
         self.views = [[shard.view(np.uint8).reshape(len(shard), -1) for shard in shards] for shards in views]
 
     def __len__(self) -> int:
         return int(self.bounds[-1])
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[ClipPlan, np.ndarray]:
-        return self._read(self.clips.training(*key))
+    def __getitem__(self, key: tuple[int, int]) -> TokenSample:
+        return training_sample(self.clips, *key, self._read)
 
-    def clip(self, row: int) -> tuple[ClipPlan, np.ndarray]:
+    def clip(self, row: int) -> TokenSample | LeftOut:
         """The evaluation clip that ends at `row`."""
         return self._read(self.clips.evaluation(row))
 
-    def _read(self, plan: ClipPlan) -> tuple[ClipPlan, np.ndarray]:
+    def _read(self, plan: ClipPlan) -> TokenSample | LeftOut:
         shard = int(np.searchsorted(self.bounds, plan.rows[0], side="right")) - 1
-        return plan, self.views[plan.view][shard][plan.rows - self.bounds[shard]]
+        records = self.views[plan.view][shard][plan.rows - self.bounds[shard]]
+        reasons = records[:, self.reason]
+        if not reasons.any():
+            return TokenSample(plan, records, {})
+        bad = {int(row): REASONS[reason - 1] for row, reason in zip(plan.rows, reasons) if reason}
+        usable = without(plan, bad)
+        return LeftOut(bad) if usable is None else TokenSample(usable, records[np.isin(plan.rows, usable.rows)], bad)
 
-    def collate(self, samples: list[tuple[ClipPlan, np.ndarray]]) -> TokenBatch:
+    def collate(self, samples: list[TokenSample]) -> TokenBatch:
         """One batch of every clip of every sample."""
-        plans = [plan for plan, _ in samples]
-        records = np.concatenate([rows for _, rows in samples]).view(self.record)[:, 0]
+        plans = [sample.plan for sample in samples]
+        records = np.concatenate([sample.records for sample in samples]).view(self.record)[:, 0]
         column = {name: torch.from_numpy(np.ascontiguousarray(records[name])) for name in self.record.names}
         features = column["features"].view(self.dtype).float()
         target = HandTarget(**{name: column[name][:, None] for name in TARGET_FIELDS})
@@ -158,13 +179,13 @@ def cached(
         names = set(store.missing(shard.name for shard in every))
         missing = [shard for shard in every if shard.name in names]
         wait()  # every process has the same list before the first shard is added to the folder
-        if rank == 0 and missing:
-            dataset, view, row = missing[0].dataset, missing[0].view, np.array([missing[0].first])
-            one = _records(next(iter(frame_batches([(dataset, view, row)]))), encode, dtype, np.zeros(1))
-            frames = sum(shard.end - shard.first for shard in missing)
-            room = store.require_space(frames * one.itemsize)
-            say(f"tokens: {frames:,} frames to encode ({len(kinds[0][1])} views), {one.itemsize:,} bytes each: {room}")
-        _make(store, missing[rank::processes], encode, dtype, workers, show=rank == 0)
+        if missing:
+            kind = _kind_of_record(missing, encode, dtype)
+            if rank == 0:
+                frames = sum(shard.end - shard.first for shard in missing)
+                room = store.require_space(frames * kind.itemsize)
+                say(f"tokens: {frames:,} frames to encode ({len(kinds[0][1])} views), {kind.itemsize:,} bytes each: {room}")
+            _make(store, missing[rank::processes], encode, dtype, workers, kind, show=rank == 0)
         wait()
         if rank == 0:
             store.finish(names)
@@ -176,23 +197,39 @@ def cached(
     )
 
 
-def _make(store: TokenStore, shards: list[Shard], encode: Encode, dtype: str, workers: int, show: bool) -> None:
+def _make(store: TokenStore, shards: list[Shard], encode: Encode, dtype: str, workers: int, kind: np.dtype, show: bool) -> None:
     chunks = [
         (shard, np.arange(first, min(first + CHUNK, shard.end))) for shard in shards for first in range(shard.first, shard.end, CHUNK)
     ]
     batches = frame_batches([(shard.dataset, shard.view, rows) for shard, rows in chunks], workers)
     total, done = sum(len(rows) for _, rows in chunks), []
     with tqdm(total=total, desc="tokens", unit="frame", disable=not show or not total, mininterval=1.0) as bar:
-        for (shard, rows), batch in zip(chunks, batches):
-            done.append(_records(batch, encode, dtype, shard.dataset.table.labels(rows)["time"]))
+        for (shard, rows), (batch, bad) in zip(chunks, batches):
+            records = np.zeros(len(rows), kind)
+            for row, reason in bad.items():
+                records["reason"][row - rows[0]] = 1 + REASONS.index(reason)
+            if batch is not None:
+                usable = batch.row.numpy()
+                records[usable - rows[0]] = _records(batch, encode, dtype, shard.dataset.table.labels(usable)["time"])
+            done.append(records)
             bar.update(len(rows))
             if rows[-1] + 1 == shard.end:
                 store.write(shard.name, np.concatenate(done))
                 done = []
 
 
+def _kind_of_record(shards: list[Shard], encode: Encode, dtype: str) -> np.dtype:
+    """What a record holds, which the first frame that can be used shows. Raises ValueError where there is none."""
+    frames = ((shard.dataset, shard.view, np.array([row])) for shard in shards for row in range(shard.first, shard.end))
+    for frame in frames:
+        for batch, _ in frame_batches([frame]):
+            if batch is not None:
+                return _records(batch, encode, dtype, np.zeros(1)).dtype
+    raise ValueError(f"no frame of '{shards[0].dataset.table.root}' can be used: look at the table with tempohand check-data")
+
+
 def _records(batch: ClipBatch, encode: Encode, dtype: str, time: np.ndarray) -> np.ndarray:
-    """One record a frame, of a batch of clips of one frame."""
+    """One record a frame, of a batch of clips of one frame. `reason` is 0 for a frame that can be used, else 1 + its place in REASONS."""
     features = encode(batch)[:, 0].to(DTYPES[dtype])
     if not features.isfinite().all():
         raise ValueError(f"features of rows {batch.row.tolist()[:8]}... do not fit tokens.dtype={dtype}: take bf16 or fp32")
@@ -203,6 +240,7 @@ def _records(batch: ClipBatch, encode: Encode, dtype: str, time: np.ndarray) -> 
         "time": torch.from_numpy(time),
         "is_right": batch.is_right,
         **{name: getattr(batch.target, name)[:, 0] for name in TARGET_FIELDS},
+        "reason": torch.zeros(len(features), dtype=torch.uint8),
     }
     columns = {name: value.contiguous().numpy() for name, value in columns.items()}
     records = np.empty(len(features), [(name, value.dtype, value.shape[1:]) for name, value in columns.items()])
