@@ -1,0 +1,105 @@
+"""Tables for people: what is in a batch and what the network makes of it, and what each loss term is made of."""
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from tempohand.batch import ClipBatch, HandPrediction, Term
+from tempohand.skeleton import BONES, WRIST
+from tempohand.training.objective import per_entry, weighted_sum
+
+
+def describe_batch(batch: ClipBatch, prediction: HandPrediction) -> list[str]:
+    """Ranges and means of a batch's inputs, of true and predicted joints in 2D, in camera space and relative to the wrist, and the share of
+    clips that have each kind of label. Labels that are masked out are left out."""
+    target, frames = batch.target, batch.time.shape[1]
+    lines = [f"{len(batch.row)} clips of {frames} frame(s), {batch.size} px, table rows {_list(batch.row)}", _HEAD]
+    if (features := getattr(batch, "features", None)) is not None:
+        lines.append(_line("features (in place of images)", features))
+    else:
+        lines += [
+            _line(f"image {name} (0-255)", batch.image[:, :, channel].float()) for channel, name in enumerate(("red", "green", "blue"))
+        ]
+    for name, unit in (("focal", "px"), ("princpt", "px")):
+        lines += [_line(f"{name} {axis} ({unit})", getattr(batch, name)[..., place]) for place, axis in enumerate("xy")]
+    lines.append(_line("time (s)", batch.time))
+    lines += _pair("2D", "uv", "crop", target.joints2d, prediction.joints2d, target.joints2d_mask)
+    lines += _pair("3D", "xyz", "mm", target.joints, prediction.joints, target.joints_mask)
+    everything = target.joints_mask.all(dim=-1)
+    relative = [joints - joints[..., WRIST : WRIST + 1, :] for joints in (target.joints, prediction.joints)]
+    for who, joints in zip(("true", "predicted"), relative):
+        known = joints[everything]
+        lines.append(_line(f"{who} root after centring (mm)", known[:, WRIST]))
+        lines.append(_line(f"{who} z - root z (mm)", known[..., 2]))
+        lines.append(_line(f"{who} bone length (mm)", bone_lengths(known)))
+    lines += [_line(f"{who} shape", shape[target.hand_mask]) for who, shape in (("true", target.shape), ("predicted", prediction.shape))]
+    outside = (target.joints2d.abs() > 0.5).any(dim=-1)[target.joints2d_mask]
+    shares = {
+        "joints2d": target.joints2d_mask,
+        "joints": target.joints_mask,
+        "hand": target.hand_mask,
+        "camera": target.camera_mask,
+        "frames": batch.frame_mask,
+        "neighbours": batch.previous >= 0,
+        "right hands": batch.is_right,
+        "2D outside the crop": outside,
+    }
+    return [*lines, "shares: " + ", ".join(f"{name} {_share(mask)}" for name, mask in shares.items())]
+
+
+def describe_terms(
+    terms: dict[str, Term], raw: dict[str, Tensor], weights: dict[str, float], prediction: HandPrediction, batch: ClipBatch
+) -> list[str]:
+    """Every loss term: its weight, its mean over all processes (raw, weighted, and as a share of the loss), and, of this process's batch, its
+    mean, its largest element and how many entries are valid; then how far apart joints are before and after root-centring, mm."""
+    total = float(weighted_sum(raw, weights))
+    head = "".join(f"{name:>12}" for name in ("raw", "weighted", "of the loss", "mean here", "max here"))
+    lines = [f"loss {total:.6g}", f"  {'term':<16}{'weight':>9}{head}  valid"]
+    for name, term in terms.items():
+        valid, weight = per_entry(term)[term.mask], weights.get(name) or 0.0
+        everywhere = ["-"] * 3
+        if name in raw:
+            mean = float(raw[name])
+            everywhere = [f"{mean:.4g}", f"{weight * mean:.4g}", f"{weight * mean / total:.1%}" if total else "-"]
+        here = [f"{valid.mean().item():.4g}", f"{term.value[term.mask].max().item():.4g}"] if len(valid) else ["-"] * 2
+        cells = "".join(f"{cell:>12}" for cell in everywhere + here)
+        lines.append(f"  {name:<16}{weight:>9.4g}{cells}  {len(valid)} of {term.mask.numel()}")
+    target, mask = batch.target, batch.target.joints_mask & batch.target.joints_mask[..., WRIST : WRIST + 1]
+    before = (prediction.joints - target.joints).abs()
+    after = (
+        prediction.joints - prediction.joints[..., WRIST : WRIST + 1, :] - target.joints + target.joints[..., WRIST : WRIST + 1, :]
+    ).abs()
+    if mask.any():
+        words = [f"mean {difference[mask].mean().item():.4g}, max {difference[mask].max().item():.4g} mm" for difference in (before, after)]
+        lines.append(f"  joints' difference, each coordinate: in camera space {words[0]}; after root-centring {words[1]}")
+    return lines
+
+
+def bone_lengths(joints: Float[Tensor, "*batch 21 3"]) -> Float[Tensor, "*batch 20"]:
+    """Lengths of the 20 bones."""
+    parents, children = zip(*BONES)
+    return (joints[..., children, :] - joints[..., parents, :]).norm(dim=-1)
+
+
+_HEAD = f"  {'':<32}{'min':>12}{'mean':>12}{'max':>12}"
+
+
+def _line(name: str, values: Tensor) -> str:
+    values = values.detach().float()
+    numbers = [values.min(), values.mean(), values.max()] if values.numel() else []
+    return f"  {name:<32}" + ("".join(f"{number.item():>12.4g}" for number in numbers) or f"{'none valid':>12}")
+
+
+def _pair(name: str, axes: str, unit: str, true: Tensor, predicted: Tensor, mask: Bool[Tensor, "b 1 21"]) -> list[str]:
+    return [
+        _line(f"{who} {name} {axis} ({unit})", joints[mask][:, place])
+        for place, axis in enumerate(axes)
+        for who, joints in (("true", true), ("predicted", predicted))
+    ]
+
+
+def _share(mask: Tensor) -> str:
+    return f"{mask.float().mean().item():.0%}" if mask.numel() else "-"
+
+
+def _list(rows: Tensor, most: int = 8) -> str:
+    return " ".join(map(str, rows[:most].tolist())) + (" ..." if len(rows) > most else "")
