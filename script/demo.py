@@ -27,7 +27,6 @@ from tempohand.inference.source import Frame
 ROOT = Path("outputs/demo")
 DATA, FILM = Path("data/demo"), Path("data/film")
 STAGE1, STAGE2 = ROOT / "stage1", ROOT / "stage2"
-BATCH = {1: 48, 2: 48}  # clips per optimizer step of each stage, over all processes
 # One process per core, one thread each: faster on few cores than one process with several threads.
 PROCESSES = 1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1)
 
@@ -66,7 +65,7 @@ def training(stage: int, *more: str) -> list[str]:
     launch = ["-m", "accelerate.commands.launch", f"--num_processes={PROCESSES}", "--num_machines=1", "--mixed_precision=bf16"]
     launch += ["--dynamo_backend=no", "--num_cpu_threads_per_process=1", *(["--multi_gpu"] if PROCESSES > 1 else [])]
     out = STAGE1 if stage == 1 else STAGE2
-    settings = [f"data.root={DATA}", f"out={out}", "resume=auto", f"optim.batch_size={BATCH[stage] // PROCESSES}", "data.workers=1"]
+    settings = [f"data.root={DATA}", f"out={out}", "resume=auto", "data.workers=1"]
     return [*launch, "script/train.py", f"--config-name=stage{stage}-tiny", *settings, *more]
 
 

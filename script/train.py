@@ -3,20 +3,21 @@
     python script/train.py --config-name=stage1-tiny
     accelerate launch script/train.py --config-name=stage2-tiny init_from=outputs/stage1-tiny/checkpoint/best
 
-It knows a network by network(batch), network.criterion(prediction, batch) and network.load_pretrained(path). The order of samples depends
-on the optimizer step alone (data/loader.py), the learning rate too (training/optim.py): neither on the number of processes.
+It knows a network by network(batch), network.criterion(prediction, batch) and network.load_pretrained(path). Samples, learning rate and
+random numbers depend on the optimizer step alone, and a batch is of all processes: a run is the same on any number of them, and goes on
+after an interruption as if there had been none (docs/training.md).
 """
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import hydra
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs
 from omegaconf import DictConfig, OmegaConf
-from timm.utils import ModelEmaV3
 from tqdm import tqdm
 
 from tempohand.batch import ClipBatch
@@ -24,17 +25,23 @@ from tempohand.console import run_clearly
 from tempohand.data.clips import ClipSampling
 from tempohand.data.loader import ClipDataset, TrainingOrder, evaluation_batches, training_batches
 from tempohand.data.photometric import Photometric
-from tempohand.data.table import FrameTable
+from tempohand.data.table import FrameTable, fingerprint
 from tempohand.data.token_store import TokenStore, key_hash
 from tempohand.data.tokens import TokenDataset, cached, token_key
 from tempohand.data.view import Augmentation, View
 from tempohand.evaluation.validation import Validation, evenly_spread
+from tempohand.model.batchnorm import sharing_effects
 from tempohand.model.registry import build_network, inherit_settings
-from tempohand.training.checkpoint import load_state, save_step, save_weights
+from tempohand.model.weights import load_config
+from tempohand.training.average import WeightAverage
+from tempohand.training.checkpoint import NotSaved, go_back, load_state, save_best, save_step
 from tempohand.training.features import FromFeatures
 from tempohand.training.log import RunLog
-from tempohand.training.objective import combine
+from tempohand.training.objective import combine, weighted_sum
 from tempohand.training.optim import parameter_groups, warmup_cosine
+from tempohand.training.processes import average_statistics, clips_per_process, on_main_process, seed_step
+from tempohand.training.resume import binding_settings, refuse_other_frozen_weights, refuse_other_run, resume_point
+from tempohand.training.stop import StopRequest
 
 
 def check(config: DictConfig) -> None:
@@ -44,16 +51,12 @@ def check(config: DictConfig) -> None:
         raise ValueError(f"network.num_frame={config.network.num_frame} contradicts Stage 1, which sees 1 frame: use a stage2-* config")
     if config.network.num_frame < 2 and stage2:
         raise ValueError(f"network.num_frame={config.network.num_frame} contradicts Stage 2, which sees 7 frames: use a stage1-* config")
-    if stage2 and not (config.init_from or config.resume):
-        raise ValueError("Stage 2 needs init_from=<Stage 1 checkpoint>, for example init_from=outputs/stage1-tiny/checkpoint/best")
     if config.tokens.mode not in ("cached", "online") or (config.tokens.mode == "cached" and not stage2):
         raise ValueError(
             f"tokens.mode={config.tokens.mode}: Stage 2 takes tokens=cached or tokens=online; Stage 1, which trains what makes tokens, online"
         )
-    if config.sampling.consecutive > 1 and config.optim.batch_size % config.sampling.consecutive:
-        raise ValueError(
-            f"optim.batch_size={config.optim.batch_size} is not a multiple of sampling.consecutive={config.sampling.consecutive}"
-        )
+    if config.log.keep < 1:
+        raise ValueError(f"log.keep={config.log.keep} must be at least 1 checkpoint")
 
 
 def through_tokens(
@@ -98,17 +101,22 @@ def main(config: DictConfig) -> None:
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     rank, processes = accelerator.process_index, accelerator.num_processes
-    set_seed(config.seed + rank)
+    clips = clips_per_process(config.optim.batch_size, processes, config.optim.accumulate, config.sampling.consecutive)
     say = accelerator.print
 
     def sum_over_processes(x: torch.Tensor) -> torch.Tensor:
         return accelerator.reduce(x, "sum")
 
+    resume = on_main_process(accelerator, lambda: resume_point(config.resume, run / "checkpoint", say))
+    start = config.init_from or (resume if config.network.num_frame > 1 else None)  # where settings that belong to weights come from
+    if config.network.num_frame > 1 and not start:
+        raise ValueError("Stage 2 needs init_from=<Stage 1 checkpoint>, for example init_from=outputs/stage1-tiny/checkpoint/best")
+
     # ----- data --------------------------------------------------------------------------------------------------------------------------
     settings = OmegaConf.to_container(config, resolve=True)
     network_settings = settings["network"]
-    if config.init_from:
-        inherit_settings(network_settings, config.init_from, say)
+    if start:
+        inherit_settings(network_settings, start, say)
     colour = Photometric(**settings["view"]["augmentation"].pop("photometric"))
     augmentation = Augmentation(photometric=colour, **settings["view"]["augmentation"])
     view = View(network_settings["size"], network_settings["expansion"], augmentation)
@@ -130,29 +138,43 @@ def main(config: DictConfig) -> None:
     say(
         f"{config.name}: {total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M trained, {num_frame} frame(s), {len(rows):,} training clips"
     )
-    torch.manual_seed(config.seed + rank)
+    for line in sharing_effects(network, clips):
+        say(line)
     o = config.optim
     optimizer = torch.optim.AdamW(parameter_groups(network, o.lr, o.backbone_lr, o.weight_decay), betas=(0.9, 0.99), fused=True)
     schedule = warmup_cosine(optimizer, o.warmup, o.steps)
-    average = ModelEmaV3(network, decay=o.ema, use_warmup=True, warmup_power=0.8) if o.ema else None
+    average = WeightAverage(network, decay=o.ema, use_warmup=True, warmup_power=0.8) if o.ema else None
     model, optimizer = accelerator.prepare(learner(network), optimizer)
     if average:
         average.to(accelerator.device)
 
     # ----- resume ------------------------------------------------------------------------------------------------------------------------
-    step, best = 0, math.inf
-    resume = run / "checkpoint" / "last" if config.resume == "auto" else config.resume
-    if resume and (config.resume != "auto" or Path(resume).exists()):
-        state = load_state(resume)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        if average:
-            average.module.load_state_dict(state["average"])
-        step, best = state["step"], state["best"]
-        torch.set_rng_state(state["rng"])
+    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    parts |= {"average": average.module} if average else {}
+    parts |= {"scaler": accelerator.scaler} if accelerator.scaler else {}
+    binding = binding_settings(OmegaConf.to_container(config, resolve=True) | {"network": network_settings}, fingerprint(config.data.root))
+    step, best, lines, finished, scores, unsaved = 0, math.inf, 0, True, {}, None
+    if resume:
+        state, scores = load_state(resume), load_config(resume)["scores"]
+        refuse_other_run(state["settings"], binding, str(resume))
+        if config.init_from:
+            refuse_other_frozen_weights(network, state["network"], config.init_from)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        step, best, lines, finished = (state[name] for name in ("step", "best", "lines", "finished"))
         say(f"resumed from '{resume}' at step {step}")
-    log = RunLog(run, accelerator, OmegaConf.to_container(config, resolve=True), tracker=config.tracker is not None, step=step)
+        if state["processes"] != processes:
+            say(
+                f"on {processes} processes, before on {state['processes']}: samples and learning rate are the same, sums are rounded otherwise"
+            )
+        if state["steps"] != o.steps:
+            say(f"optim.steps is {o.steps}, before {state['steps']}: the learning rate goes on as that of a run of {o.steps} steps")
+        if accelerator.is_main_process:
+            go_back(run / "checkpoint", resume, step, say)
+    elif config.resume:
+        say(f"there is no checkpoint in '{run / 'checkpoint'}' yet: starting anew")
+    tracker = config.tracker is not None
+    log = RunLog(run, accelerator, OmegaConf.to_container(config, resolve=True), tracker=tracker, step=step, lines=lines)
 
     # ----- tokens -----------------------------------------------------------------------------------------------------------------------
     workers = config.data.workers
@@ -168,7 +190,7 @@ def main(config: DictConfig) -> None:
         evaluated.eval()
         predict, results = learner(evaluated), Validation()
         with torch.no_grad():
-            for batch in evaluation_batches(held_out, validation_rows[rank::processes], o.batch_size, workers):
+            for batch in evaluation_batches(held_out, validation_rows[rank::processes], clips, workers):
                 batch = batch.to(accelerator.device)
                 with accelerator.autocast():
                     prediction = predict(batch)
@@ -190,69 +212,106 @@ def main(config: DictConfig) -> None:
             "scores": scores,
         }
 
-    def save(scores: dict) -> None:
+    def save(write: Callable[[], None]) -> bool:
+        """Whether the main process could write a checkpoint. The run outlives a full disk: what is learned is in memory, and room may come."""
+        nonlocal unsaved
+        try:
+            write()
+            unsaved = None
+        except NotSaved as error:
+            unsaved = str(error)
+            say(f"step {step}: {error}. Earlier checkpoints are whole, the run goes on and saves again when one is due next")
+        return unsaved is None
+
+    def save_state(finished: bool) -> None:
         if not accelerator.is_main_process:
             return
+        log.sync()
         weights = (average.module if average else network).state_dict()
-        state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "step": step,
-                 "best": best, "rng": torch.get_rng_state(), "average": average.module.state_dict() if average else None}  # fmt: skip
-        save_step(run / "checkpoint", step, weights, checkpoint_config(scores), state, config.log.keep)
+        state = {name: part.state_dict() for name, part in parts.items()}
+        state |= {"step": step, "best": best, "lines": log.lines, "finished": finished}
+        state |= {"settings": binding, "processes": processes, "steps": o.steps}
+        save(lambda: save_step(run / "checkpoint", step, weights, checkpoint_config(scores), state, config.log.keep))
 
-    # ----- the loop ------------------------------------------------------------------------------------------------------------------------
-    order = TrainingOrder(
-        rows, o.batch_size // sampling.consecutive, rank=rank, world=processes, seed=config.seed, start=step * o.accumulate
-    )
-    batches = iter(training_batches(training, order, workers))
-    network.train()
-    scores: dict = {}
-    bar = tqdm(initial=step, total=o.steps, desc=config.name, disable=not accelerator.is_main_process, mininterval=2.0)
-    clock, seen = time.perf_counter(), 0
-    while step < o.steps:
-        network.set_step(step, o.dropout_start)
-        for _ in range(o.accumulate):
-            batch = next(batches).to(accelerator.device, non_blocking=True)
-            with accelerator.accumulate(model):
-                with accelerator.autocast():
-                    prediction = model(batch)
-                    terms = network.criterion(prediction, batch)
-                loss, raw = combine(terms, settings["loss"], sum_over_processes if processes > 1 else None, processes)
-                if not torch.isfinite(loss):
-                    culprits = [name for name, value in raw.items() if not math.isfinite(value)] or ["their sum"]
-                    raise ValueError(f"the loss is not finite at step {step} (terms: {culprits}); table rows {batch.row.tolist()[:8]}...")
-                accelerator.backward(loss)
-                norm = None
-                if accelerator.sync_gradients:
-                    norm = accelerator.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], o.clip)
-                optimizer.step()
-                optimizer.zero_grad()
-            seen += len(batch.image) * processes
-        schedule.step()
-        step += 1
-        if average:
-            average.update(network, step=step)
-        bar.update()
-        if step % config.log.every == 0 or step == o.steps:
-            elapsed = time.perf_counter() - clock
-            log.train(step, loss.detach(), raw, settings["loss"], lr=schedule.get_last_lr()[-1], grad_norm=norm, clips_per_s=seen / elapsed)
-            bar.set_postfix_str(f"loss {loss.item():.3f}, {seen / elapsed:.0f} clips/s")
-            clock, seen = time.perf_counter(), 0
+    def finish_step() -> None:
+        """What follows a step: validation and checkpoints, where they are due."""
+        nonlocal best, scores
         if step % config.log.validate_every == 0 or step == o.steps:
             scores = validate()
             log.validation(step, scores)
-            if scores["mpjpe_root"] < best:  # nan is never best
-                best = scores["mpjpe_root"]
-                if accelerator.is_main_process:
-                    weights = (average.module if average else network).state_dict()
-                    save_weights(run / "checkpoint" / "best", weights, checkpoint_config(scores))
-            clock, seen = time.perf_counter(), 0
+            if scores["mpjpe_root"] < best and accelerator.is_main_process:  # nan is never best
+                weights = (average.module if average else network).state_dict()
+                if save(lambda: save_best(run / "checkpoint", step, weights, checkpoint_config(scores))):
+                    best = scores["mpjpe_root"]
         if step % config.log.checkpoint_every == 0 or step == o.steps:
-            save(scores)
-    bar.close()
-    say(f"best wrist-relative MPJPE on validation: {best:.2f} mm; checkpoints in '{run / 'checkpoint'}'")
+            save_state(finished=True)
+
+    # ----- the loop ------------------------------------------------------------------------------------------------------------------------
+    order = TrainingOrder(rows, clips // sampling.consecutive, rank=rank, world=processes, seed=config.seed, start=step * o.accumulate)
+    batches = iter(training_batches(training, order, workers))
+    network.train()
+    bar = tqdm(initial=step, total=o.steps, desc=config.name, disable=not accelerator.is_main_process, mininterval=2.0)
+    with StopRequest(accelerator.device) as stop:
+        told = None
+        if not finished:  # the run was told to stop after this step
+            finish_step()
+        clock, seen = time.perf_counter(), 0
+        while step < o.steps and not told:
+            network.set_step(step, o.dropout_start)
+            for micro_step in range(o.accumulate):
+                batch = next(batches).to(accelerator.device, non_blocking=True)
+                seed_step(config.seed, step, micro_step, rank)
+                with accelerator.accumulate(model):
+                    with accelerator.autocast():
+                        prediction = model(batch)
+                        terms = network.criterion(prediction, batch)
+                    loss, raw = combine(terms, settings["loss"], sum_over_processes if processes > 1 else None, processes)
+                    if not torch.isfinite(loss):
+                        culprits = [name for name, value in raw.items() if not math.isfinite(value)] or ["their sum"]
+                        raise ValueError(
+                            f"the loss is not finite at step {step} (terms: {culprits}); table rows {batch.row.tolist()[:8]}..."
+                        )
+                    accelerator.backward(loss)
+                    norm = None
+                    if accelerator.sync_gradients:
+                        norm = accelerator.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], o.clip)
+                    optimizer.step()
+                    optimizer.zero_grad()
+                seen += len(batch.image) * processes
+            schedule.step()
+            step += 1
+            average_statistics(network, sum_over_processes, processes)
+            if average:
+                average.update(network, step=step)
+            bar.update()
+            if step % config.log.every == 0 or step == o.steps:
+                elapsed, mean = time.perf_counter() - clock, weighted_sum(raw, settings["loss"])
+                log.train(step, mean, raw, settings["loss"], lr=schedule.get_last_lr()[-1], grad_norm=norm, clips_per_s=seen / elapsed)
+                bar.set_postfix_str(f"loss {mean.item():.3f}, {seen / elapsed:.0f} clips/s")
+                clock, seen = time.perf_counter(), 0
+            told, before = stop.agreed(sum_over_processes), time.perf_counter()
+            if told:
+                save_state(finished=False)
+            else:
+                finish_step()
+            clock += time.perf_counter() - before
+        bar.close()
+
+    # ----- the end -------------------------------------------------------------------------------------------------------------------------
+    accelerator.wait_for_everyone()  # a launcher ends all processes when one has ended early, even while another writes
+    if told:
+        saved = f"{unsaved}, a checkpoint before it is" if unsaved else "all of it is saved"
+        say(f"stopped by {told.name} after step {step}: {saved}; the same command with resume=auto goes on from there")
+    else:
+        say(f"best wrist-relative MPJPE on validation: {best:.2f} mm; checkpoints in '{run / 'checkpoint'}'")
     # The wrapped model holds the process group. Let go of after the group's end, it would drop the last reference in a destructor that may
     # wait forever.
     model, optimizer = accelerator.free_memory(model, optimizer)
     log.close()
+    if told:
+        raise SystemExit(128 + told)
+    if unsaved:
+        raise ValueError(f"the last checkpoint of the run is missing: {unsaved}; make room, and start the same command with resume=auto")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src"
 FLOORS = [
-    {"compat", "skeleton", "console"},
+    {"compat", "skeleton", "console", "manifest"},
     {"geometry"},
     {"render", "draw"},
     {"batch"},

@@ -1,10 +1,13 @@
 """Batch normalisation over groups of a fixed number of images, whatever share of the batch a process has."""
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from timm.layers import BatchNormAct2d
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class GhostBatchNormAct2d(BatchNormAct2d):
@@ -41,3 +44,16 @@ class GhostBatchNormAct2d(BatchNormAct2d):
         self.running_var.lerp_(variances.mean(dim=0), self.momentum)
         self.num_batches_tracked.add_(1)
         return self.act(self.drop(torch.cat(parts)))
+
+
+def sharing_effects(network: nn.Module, images: int) -> Iterator[str]:
+    """Says, in a line each, how batch normalisation in training depends on a process having `images` of a batch; nothing where it does not."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
+    ghosts = [norm for norm in norms if isinstance(norm, GhostBatchNormAct2d)]
+    if uneven := next((norm for norm in ghosts if images % norm.group), None):
+        yield (
+            f"batch normalisation has groups of {images / uneven.groups(images):g} images, not {uneven.group}, since {images} is what a process "
+            "has of a batch: on another number of processes the training is another (network.spatial.backbone.options.norm_group)"
+        )
+    if len(ghosts) < len(norms):
+        yield f"batch normalisation is over the {images} images of a process: on another number of processes the training is another"

@@ -8,6 +8,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tempohand.manifest import verify
+
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 
@@ -21,6 +23,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         raise FileNotFoundError(
             f"{what}: give a checkpoint directory (such as outputs/<run>/checkpoint/best), a .safetensors or a torch file"
         )
+    verify(file.parent, [file.name])
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
@@ -41,4 +44,5 @@ def load_config(path: str | Path) -> dict:
         raise FileNotFoundError(
             f"no checkpoint at '{path}' ({CONFIG_NAME} is missing): give a directory such as outputs/<run>/checkpoint/best"
         )
+    verify(path, [CONFIG_NAME])
     return json.loads(file.read_text(encoding="utf-8"))

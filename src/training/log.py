@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -9,21 +10,23 @@ from torch import Tensor
 
 
 class RunLog:
-    """Writes on the main process only. A resumed run drops the lines that come after the step it resumes from, and goes on."""
+    """Writes on the main process only. A resumed run keeps the first `lines` lines up to its `step`, and goes on after them.
 
-    def __init__(self, run: Path, accelerator: Accelerator, config: dict, *, tracker: bool, step: int = 0):
-        self.accelerator, self.tracker, self.file = accelerator, tracker, None
+    What a full disk does not take waits in memory for the next line.
+    """
+
+    def __init__(self, run: Path, accelerator: Accelerator, config: dict, *, tracker: bool, step: int = 0, lines: int = 0):
+        self.accelerator, self.tracker, self.handle = accelerator, tracker, None
+        self.lines, self.waiting, self.warned = 0, b"", False
         if accelerator.is_main_process:
             run.mkdir(parents=True, exist_ok=True)
-            (run / "config.yaml").write_text(_yaml(config), encoding="utf-8")
+            replace_text(run / "config.yaml", _yaml(config))
             path = run / "metrics.jsonl"
-            kept = []
-            if step and path.is_file():
-                kept = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
-            path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-            self.file = path.open("a", encoding="utf-8")
-        if tracker:
-            accelerator.init_trackers("tensorboard")
+            kept = [line for line in whole_lines(path)[:lines] if json.loads(line)["step"] <= step]
+            replace_text(path, "".join(line + "\n" for line in kept))
+            self.handle, self.lines = os.open(path, os.O_WRONLY | os.O_APPEND), len(kept)
+        if tracker:  # TensorBoard leaves out what an interrupted run wrote after this step
+            accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": step + 1}})
 
     def train(self, step: int, loss: Tensor, raw: dict[str, Tensor], weights: dict[str, float], **scalars) -> None:
         """One line of training: the total, every term raw and weighted, and whatever else is given."""
@@ -35,20 +38,71 @@ class RunLog:
         """One line of validation."""
         self._write(step, "val", scores)
 
-    def _write(self, step: int, split: str, values: dict) -> None:
-        numbers = {name: float(value) for name, value in values.items() if value is not None}
-        if self.file:
-            strict = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-            self.file.write(json.dumps({"step": step, "split": split, **strict}) + "\n")
-            self.file.flush()
-        if self.tracker:
-            self.accelerator.log({f"{split}/{name}": value for name, value in numbers.items()}, step=step)
+    def sync(self) -> None:
+        """Has the disk take every line so far: what a checkpoint counts on."""
+        if self.handle is not None:
+            self._flush()
+            os.fsync(self.handle)
 
     def close(self) -> None:
         """Ends trackers, files and the process group."""
-        self.accelerator.end_training()
-        if self.file:
-            self.file.close()
+        try:
+            self.accelerator.end_training()
+        except OSError as error:
+            self._warn(error)
+            self.accelerator.state.destroy_process_group()
+        if self.handle is not None:
+            self.sync()
+            os.close(self.handle)
+
+    def _write(self, step: int, split: str, values: dict) -> None:
+        numbers = {name: float(value) for name, value in values.items() if value is not None}
+        if self.handle is not None:
+            strict = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+            self.waiting += (json.dumps({"step": step, "split": split, **strict}) + "\n").encode()
+            self.lines += 1
+            self._flush()
+        if self.tracker:
+            try:
+                self.accelerator.log({f"{split}/{name}": value for name, value in numbers.items()}, step=step)
+            except OSError as error:
+                self.tracker = False
+                self._warn(error)
+
+    def _flush(self) -> None:
+        try:
+            while self.waiting:
+                self.waiting = self.waiting[os.write(self.handle, self.waiting) :]
+        except OSError as error:
+            self._warn(error)
+
+    def _warn(self, error: OSError) -> None:
+        if not self.warned:
+            self.warned = True
+            print(
+                f"warning: the log cannot be written ({error.strerror}); the run goes on, lines wait in memory, the tracker ends",
+                flush=True,
+            )
+
+
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a file of JSON lines up to the first that was cut off or damaged; none where there is no file."""
+    lines = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                json.loads(line)["step"]
+            except (ValueError, KeyError, TypeError):
+                break
+            lines.append(line)
+    return lines
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file anew, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
 
 
 def _yaml(config: dict) -> str:

@@ -1,0 +1,66 @@
+"""From where a run goes on, and what it must have in common with the one that it resumes."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tempohand.training.checkpoint import begun, newest_whole
+
+# Keys that may change while a run is interrupted: where things are, what is written down and how often, and how long to train.
+FREE = frozenset(
+    {"name", "out", "resume", "init_from", "tracker", "log", "debug", "optim.steps"}
+    | {"data.root", "data.workers", "data.max_bad", "tokens.folder", "network.spatial.backbone.weights"}
+)
+
+
+def resume_point(resume: str | None, root: Path, say: Callable[[str], None]) -> Path | None:
+    """The checkpoint to go on from by the key `resume` (auto, a directory, or null), for a run with its checkpoints in `root`; None: anew.
+
+    Raises ValueError where a run would start anew over one that has checkpoints, or every one of them is damaged.
+    """
+    if resume is None and begun(root):
+        raise ValueError(
+            f"'{root.parent}' holds a run with checkpoints: resume=auto continues it, out=... puts this one elsewhere; "
+            "remove that folder to start it anew"
+        )
+    return newest_whole(root, say) if resume == "auto" else resume and Path(resume)
+
+
+def binding_settings(settings: dict, data: str) -> dict:
+    """Of a configuration, flat, what a resumed run must share with the run before: all but FREE; `data` is the table's fingerprint."""
+    return {**dict(_flat("", settings)), "data (its fingerprint)": data}
+
+
+def refuse_other_run(before: dict, now: dict, directory: str) -> None:
+    """Raises ValueError naming what differs between the settings of the run in `directory` and the present ones."""
+    different = [f"{name} was {before.get(name)} and is {now.get(name)}" for name in sorted(before.keys() | now.keys())
+                 if before.get(name) != now.get(name)]  # fmt: skip
+    if different:
+        more = f" and {len(different) - 4} more" if len(different) > 4 else ""
+        raise ValueError(
+            f"'{directory}' is of a run with other settings: {'; '.join(different[:4])}{more}. "
+            "Take these back to resume it; or start another run with out=..., with init_from=... from its weights"
+        )
+
+
+def refuse_other_frozen_weights(network: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Raises ValueError when the network, begun from `source`, has other frozen weights than the state to resume."""
+    other = [name for name, parameter in network.named_parameters()
+             if not parameter.requires_grad and not torch.equal(parameter.detach().cpu(), weights[name].cpu())]  # fmt: skip
+    if other:
+        raise ValueError(
+            f"the run to resume was begun from other weights than init_from='{source}' has now ({len(other)} differ, first '{other[0]}'): "
+            "set out=... to start anew from these, or leave init_from out"
+        )
+
+
+def _flat(name: str, value: object) -> Iterator[tuple[str, object]]:
+    if name in FREE:
+        return
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _flat(f"{name}.{key}" if name else str(key), part)
+    else:
+        yield name, value
