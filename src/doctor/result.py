@@ -9,7 +9,7 @@ from typing import Literal
 
 Verdict = Literal["ok", "warning", "FAILED"]
 HEADER = ("check", "value", "expected", "verdict")
-WIDTHS = (30, 52, 40)  # of the first three columns at most: what is longer wraps
+WIDTHS = (34, 54, 42)  # of the first three columns at most: what is longer wraps
 
 
 @dataclass(frozen=True)
