@@ -17,6 +17,7 @@ import hydra
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
@@ -27,21 +28,23 @@ from tempohand.data.loader import ClipDataset, TrainingOrder, evaluation_batches
 from tempohand.data.photometric import Photometric
 from tempohand.data.table import FrameTable, fingerprint
 from tempohand.data.token_store import TokenStore, key_hash
-from tempohand.data.tokens import TokenDataset, cached, token_key
+from tempohand.data.tokens import TokenBatch, TokenDataset, cached, token_key
 from tempohand.data.view import Augmentation, View
 from tempohand.evaluation.validation import Validation, evenly_spread
 from tempohand.model.batchnorm import sharing_effects
-from tempohand.model.registry import build_network, inherit_settings
+from tempohand.model.registry import build_network, inherit_settings, load_network
 from tempohand.model.weights import load_config
 from tempohand.training.average import WeightAverage
 from tempohand.training.checkpoint import NotSaved, go_back, load_state, save_best, save_step
+from tempohand.training.dump import Dump, read_debug
 from tempohand.training.features import FromFeatures
 from tempohand.training.log import RunLog
-from tempohand.training.objective import combine, weighted_sum
 from tempohand.training.optim import parameter_groups, warmup_cosine
 from tempohand.training.processes import average_statistics, clips_per_process, on_main_process, seed_step
+from tempohand.training.replay import replay
 from tempohand.training.resume import binding_settings, refuse_other_frozen_weights, refuse_other_run, resume_point
 from tempohand.training.stop import StopRequest
+from tempohand.training.watch import StepWatch
 
 
 def check(config: DictConfig) -> None:
@@ -86,9 +89,19 @@ def through_tokens(
     )
 
 
+def replay_dump(folder: str) -> int:
+    """`debug.replay`: does the step of a dump again (docs/training.md); 1 when something is not finite, as in the run, 0 when all is."""
+    cached_tokens = read_debug(folder)["settings"]["tokens"]["mode"] == "cached"
+    network = load_network(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    dump = Dump.load(folder, TokenBatch if cached_tokens else ClipBatch)
+    return int(replay(dump, network, FromFeatures(network) if cached_tokens else network))
+
+
 @hydra.main(version_base="1.3", config_path="../config", config_name="stage1-tiny")
 @run_clearly
 def main(config: DictConfig) -> None:
+    if config.debug.replay:
+        raise SystemExit(replay_dump(config.debug.replay))
     check(config)
     run = Path(config.out)
 
@@ -246,6 +259,14 @@ def main(config: DictConfig) -> None:
         if step % config.log.checkpoint_every == 0 or step == o.steps:
             save_state(finished=True)
 
+    # ----- what is looked at in every step -------------------------------------------------------------------------------------------------
+    def describe(rows: list[int]) -> list[str]:
+        return ["row {} ({source}, sequence {sequence}, frame {frame})".format(row, **table.about_row(row)) for row in rows]
+
+    command = f"python script/train.py --config-name={HydraConfig.get().job.config_name}"
+    folder, what_it_is = run / "debug", lambda: checkpoint_config(scores)
+    watch = StepWatch(accelerator, network, settings, folder, config=what_it_is, describe=describe, command=command)
+
     # ----- the loop ------------------------------------------------------------------------------------------------------------------------
     order = TrainingOrder(rows, clips // sampling.consecutive, rank=rank, world=processes, seed=config.seed, start=step * o.accumulate)
     batches = iter(training_batches(training, order, workers))
@@ -258,6 +279,8 @@ def main(config: DictConfig) -> None:
         clock, seen = time.perf_counter(), 0
         while step < o.steps and not told:
             network.set_step(step, o.dropout_start)
+            logged = (step + 1) % config.log.every == 0 or step + 1 == o.steps
+            watch.begin(step, logged=logged)
             for micro_step in range(o.accumulate):
                 batch = next(batches).to(accelerator.device, non_blocking=True)
                 seed_step(config.seed, step, micro_step, rank)
@@ -265,16 +288,9 @@ def main(config: DictConfig) -> None:
                     with accelerator.autocast():
                         prediction = model(batch)
                         terms = network.criterion(prediction, batch)
-                    loss, raw = combine(terms, settings["loss"], sum_over_processes if processes > 1 else None, processes)
-                    if not torch.isfinite(loss):
-                        culprits = [name for name, value in raw.items() if not math.isfinite(value)] or ["their sum"]
-                        raise ValueError(
-                            f"the loss is not finite at step {step} (terms: {culprits}); table rows {batch.row.tolist()[:8]}..."
-                        )
-                    accelerator.backward(loss)
-                    norm = None
+                    accelerator.backward(watch.loss(batch, prediction, terms))
                     if accelerator.sync_gradients:
-                        norm = accelerator.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], o.clip)
+                        watch.gradient(o.clip)
                     optimizer.step()
                     optimizer.zero_grad()
                 seen += len(batch.image) * processes
@@ -284,10 +300,10 @@ def main(config: DictConfig) -> None:
             if average:
                 average.update(network, step=step)
             bar.update()
-            if step % config.log.every == 0 or step == o.steps:
-                elapsed, mean = time.perf_counter() - clock, weighted_sum(raw, settings["loss"])
-                log.train(step, mean, raw, settings["loss"], lr=schedule.get_last_lr()[-1], grad_norm=norm, clips_per_s=seen / elapsed)
-                bar.set_postfix_str(f"loss {mean.item():.3f}, {seen / elapsed:.0f} clips/s")
+            if logged:
+                (mean, raw, numbers), rate = watch.numbers(), seen / (time.perf_counter() - clock)
+                log.train(step, mean, raw, settings["loss"], lr=schedule.get_last_lr()[-1], clips_per_s=rate, **numbers)
+                bar.set_postfix_str(f"loss {mean.item():.3f}, {rate:.0f} clips/s")
                 clock, seen = time.perf_counter(), 0
             told, before = stop.agreed(sum_over_processes), time.perf_counter()
             if told:

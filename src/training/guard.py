@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from tempohand.batch import ClipBatch, Term
@@ -21,8 +20,9 @@ class StepGuard:
     `begin`, then `loss` for every micro-step, then `gradient` with the norm before clipping. What is not finite raises ValueError on the main
     process, in one line, and SystemExit(2) on the others, after a dump was left in `folder`/step-<n>.
 
-    config: what a checkpoint's config.json holds; debug: what else the replay needs to know; describe: table rows to words; gather: the given
-    object of every process; scale: the loss scale of mixed precision (None: there is none); replay: the command that repeats a step.
+    settings: the run's (the replay reads seed, loss, mixed_precision, optim.dropout_start); config: what a checkpoint's config.json holds, when
+    asked; describe: table rows to words; gather: the given object of every process; scale: the loss scale of mixed precision (None: there is
+    none); replay: the command that `debug.replay=<dump>` is given to.
     """
 
     def __init__(
@@ -31,15 +31,15 @@ class StepGuard:
         weights: dict[str, float],
         folder: Path,
         *,
+        settings: dict,
         config: Callable[[], dict],
-        debug: dict,
         describe: Callable[[list[int]], list[str]],
         rank: int = 0,
         gather: Callable[[object], list] = lambda own: [own],
         scale: Callable[[], float | None] = lambda: None,
         replay: str = "",
     ):
-        self.network, self.weights, self.folder, self.config, self.debug = network, weights, folder, config, debug
+        self.network, self.weights, self.folder, self.settings, self.config = network, weights, folder, settings, config
         self.describe, self.rank, self.gather, self.scale, self.replay = describe, rank, gather, scale, replay
         self.order = ForwardOrder(network)
         self.step, self.batches = 0, []
@@ -57,7 +57,7 @@ class StepGuard:
         rows = bad_terms({name: term for name, term in terms.items() if name in names}, batch)
         self._stop({"loss": names}, sorted({row for of_term in rows.values() for row in of_term}))
 
-    def gradient(self, norm: Tensor) -> None:
+    def gradient(self, norm: float) -> None:
         """Refuses a gradient that is not finite, by its norm over all parameters.
 
         Under float16 that may be the loss scale's doing: the scaler then skips the step and halves its scale, until no scale is left to blame.
@@ -87,11 +87,10 @@ class StepGuard:
         if self.rank == 0:
             files = [list(names) for names in zip(*(own["files"] for own in everyone))]  # [micro-step][process]
             error = next((own["error"] for own in everyone if own["error"]), None)
+            debug = {"step": self.step, "verdict": verdict, "batches": files, "settings": self.settings}
             if error is None:
                 try:
-                    finish(
-                        part, folder, self.network, self.config(), {**self.debug, "step": self.step, "verdict": verdict, "batches": files}
-                    )
+                    finish(part, folder, self.network, self.config(), debug)
                 except OSError as reason:
                     error = str(reason)
             message = self._message(verdict, everyone)
@@ -123,8 +122,3 @@ class StepGuard:
         else:
             cause = "data and weights are finite"
         return f"{what}; {cause}"
-
-
-def gradient_norm(parameters: list[nn.Parameter]) -> Tensor:
-    """The norm of all gradients together, before clipping: torch.nn.utils.clip_grads_with_norm_ takes it."""
-    return torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])

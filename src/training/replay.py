@@ -13,6 +13,7 @@ from tempohand.batch import ClipBatch, HandPrediction, Term
 from tempohand.training.dump import Dump
 from tempohand.training.finite import ForwardOrder, bad_fields, bad_terms, bad_weights, label_masks, rows_where, some, tensors_of
 from tempohand.training.objective import combine, per_entry, weighted_sum
+from tempohand.training.processes import seed_step
 
 PRECISIONS = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Bounds of what a batch can hold, generous: in crop sizes, mm, radians, seconds.
@@ -44,17 +45,16 @@ class Outcome:
         return {"gradient": self.gradients} if self.gradients else {}
 
 
-def replay(
-    dump: Dump, network: nn.Module, predict: nn.Module, *, say: Callable[[str], None] = print, seed: Callable = lambda *_: None
-) -> bool:
+def replay(dump: Dump, network: nn.Module, predict: nn.Module, say: Callable[[str], None] = print) -> bool:
     """Forward, criterion and backward of every batch of a dump; returns whether something is not finite, as it was in the run.
 
-    `predict` is what batches go through (the network, or its part that starts from tokens); `seed(step, micro-step, process)` sets the random
-    generators as the run did. Processes' batches go through the network one by one and their terms are combined, so the loss is the run's.
+    `predict` is what batches go through: the network, or its part that starts from tokens. Processes' batches go through it one by one, with
+    the run's own random numbers, and their terms are combined, so the loss is the run's.
     """
-    debug = dump.debug
+    debug, settings = dump.debug, dump.debug["settings"]
+    precision, weights = settings["mixed_precision"], settings["loss"]
     network.train()
-    network.set_step(debug["step"], debug["dropout_start"])
+    network.set_step(debug["step"], settings["optim"]["dropout_start"])
     say(f"'{dump.folder}': optimizer step {debug['step'] + 1} of a run that found: {_words(debug['verdict'])}")
     for micro, batches in enumerate(dump.batches):
         for process, batch in enumerate(batches):
@@ -62,16 +62,13 @@ def replay(
                 say(f"  micro-step {micro}, process {process}: {line}")
     if bad := bad_weights(network):
         say(f"  weights that are not finite: {some(bad, 8)}")
-    outcome = _run(dump, network, predict, debug["precision"], seed, say)
-    verdict = outcome.verdict(debug["loss"])
+    outcome = _run(dump, network, predict, precision, say)
+    verdict = outcome.verdict(weights)
     if verdict.keys() == {"gradient"} or (verdict and outcome.module is None):
-        say(
-            "  backward with anomaly detection: "
-            + (_anomaly(dump, network, predict, debug["precision"], seed) or "no nan (infinite values only)")
-        )
-    if verdict and debug["precision"] != "no":
-        in_float32 = _run(dump, network, predict, "no", seed).verdict(debug["loss"])
-        say(f"  in float32 (mixed_precision=no): {_words(in_float32)}")
+        operation = _anomaly(dump, network, predict, precision)
+        say(f"  backward with anomaly detection: {operation or 'no nan (infinite values only)'}")
+    if verdict and precision != "no":
+        say(f"  in float32 (mixed_precision=no): {_words(_run(dump, network, predict, 'no').verdict(weights))}")
     same = "the same as in the run" if verdict == debug["verdict"] else "not as in the run"
     say(f"verdict, {same}: {_words(verdict)}")
     return bool(verdict)
@@ -92,15 +89,15 @@ def unusual(batch: ClipBatch) -> list[str]:
     return lines
 
 
-def _run(dump: Dump, network: nn.Module, predict: nn.Module, precision: str, seed: Callable, say: Callable | None = None) -> Outcome:
+def _run(dump: Dump, network: nn.Module, predict: nn.Module, precision: str, say: Callable | None = None) -> Outcome:
     """One optimizer step's forward and backward; with `say` it tells what it sees."""
-    debug, order, means = dump.debug, ForwardOrder(network), []
+    weights, order, means = dump.debug["settings"]["loss"], ForwardOrder(network), []
     network.zero_grad(set_to_none=True)
     with _first_module_not_finite(network) as found:
         for micro, batches in enumerate(dump.batches):
-            loss, raw, terms = _forward(dump, network, predict, micro, precision, seed)
+            loss, raw, terms = _forward(dump, network, predict, micro, precision)
             if say:
-                _say_terms(terms, raw, debug["loss"], dict(enumerate(batches)), say)
+                _say_terms(terms, raw, weights, batches, say)
             if loss.requires_grad:
                 (loss / len(dump.batches)).backward()
             means.append(raw)
@@ -116,17 +113,17 @@ def _run(dump: Dump, network: nn.Module, predict: nn.Module, precision: str, see
 
 
 def _forward(
-    dump: Dump, network: nn.Module, predict: nn.Module, micro: int, precision: str, seed: Callable
+    dump: Dump, network: nn.Module, predict: nn.Module, micro: int, precision: str
 ) -> tuple[Tensor, dict[str, Tensor], list[dict[str, Term]]]:
-    device = next(network.parameters()).device
+    device, settings = next(network.parameters()).device, dump.debug["settings"]
     terms: list[dict[str, Term]] = []
     for process, batch in enumerate(dump.batches[micro]):
         batch = batch.to(device)
-        seed(dump.debug["step"], micro, process)
+        seed_step(settings["seed"], dump.debug["step"], micro, process)
         with torch.autocast(device.type, dtype=PRECISIONS[precision], enabled=PRECISIONS[precision] is not None):
             prediction: HandPrediction = predict(batch)
             terms.append(network.criterion(prediction, batch))
-    loss, raw = combine(_together(terms), dump.debug["loss"])
+    loss, raw = combine(_together(terms), settings["loss"])
     return loss, raw, terms
 
 
@@ -139,7 +136,7 @@ def _together(terms: list[dict[str, Term]]) -> dict[str, Term]:
     return joined
 
 
-def _say_terms(terms: list[dict[str, Term]], raw: dict[str, Tensor], weights: dict, batches: dict[int, ClipBatch], say: Callable) -> None:
+def _say_terms(terms: list[dict[str, Term]], raw: dict[str, Tensor], weights: dict, batches: list[ClipBatch], say: Callable) -> None:
     for name, term in _together(terms).items():
         values = per_entry(term).detach()[term.mask]
         rows = [
@@ -151,13 +148,13 @@ def _say_terms(terms: list[dict[str, Term]], raw: dict[str, Tensor], weights: di
         say(line + (f", {(~values.isfinite()).sum()} not finite, of table rows {some(rows, 8)}" if rows else ""))
 
 
-def _anomaly(dump: Dump, network: nn.Module, predict: nn.Module, precision: str, seed: Callable) -> str | None:
+def _anomaly(dump: Dump, network: nn.Module, predict: nn.Module, precision: str) -> str | None:
     """The operation whose backward makes the first nan, and the line of code that it belongs to."""
     with warnings.catch_warnings(record=True) as caught, torch.autograd.set_detect_anomaly(True):
         warnings.simplefilter("always")
         try:
             for micro in range(len(dump.batches)):
-                _forward(dump, network, predict, micro, precision, seed)[0].backward()
+                _forward(dump, network, predict, micro, precision)[0].backward()
         except RuntimeError as error:
             lines = [line.strip() for entry in caught for line in str(entry.message).splitlines()]
             places = [f"{line} {code}" for line, code in zip(lines, lines[1:]) if line.startswith("File ") and "/torch/" not in line]

@@ -11,11 +11,16 @@ from tests_support import random_batch, small_network
 from tempohand.batch import ClipBatch, Term
 from tempohand.model.registry import build_network, load_network
 from tempohand.training.dump import Dump, load_batch, save_batch
-from tempohand.training.guard import StepGuard, gradient_norm
+from tempohand.training.guard import StepGuard
 from tempohand.training.objective import combine
 from tempohand.training.replay import replay
 
 WEIGHTS = {"orientation": 1.0, "pose": 5.0, "shape": 0.05, "joints": 0.02, "joints2d": 3.0, "heatmap": 0.5}
+SETTINGS = {"loss": WEIGHTS, "mixed_precision": "no", "seed": 0, "optim": {"dropout_start": 0}}
+
+
+def gradient_norm(network):
+    return torch.nn.utils.get_total_norm([parameter.grad for parameter in network.parameters()])
 
 
 class Linear(torch.nn.Module):
@@ -43,9 +48,13 @@ class Run:
         description = small_network(1)
         self.network = network or build_network(description)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-3)
-        debug = {"loss": WEIGHTS, "precision": "no", "dropout_start": 0}
         describe = lambda rows: [f"row {row}" for row in rows]  # noqa: E731
-        options = {"config": lambda: {"network": description}, "debug": debug, "describe": describe, "replay": "python train.py"} | guard
+        options = {
+            "config": lambda: {"network": description},
+            "settings": SETTINGS,
+            "describe": describe,
+            "replay": "python train.py",
+        } | guard
         self.guard = StepGuard(self.network, WEIGHTS, folder, **options)
 
     def step(self, number: int, *batches: ClipBatch, weights=WEIGHTS, sum_over_processes=None, processes: int = 1) -> None:
@@ -55,7 +64,7 @@ class Run:
             loss, raw = combine(terms, weights, sum_over_processes, processes)
             self.guard.loss(batch, terms, raw)
             (loss / len(batches)).backward()
-        self.guard.gradient(gradient_norm(list(self.network.parameters())))
+        self.guard.gradient(gradient_norm(self.network).item())
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -164,8 +173,7 @@ def test_processes_stop_together_and_both_leave_their_batch(tmp_path):
         return values
 
     def process(rank):
-        debug = {"loss": {"shape": 1.0}, "precision": "no", "dropout_start": 0}
-        run = Run(tmp_path, Linear(), debug=debug, rank=rank, gather=lambda own: exchange(rank, own))
+        run = Run(tmp_path, Linear(), settings=SETTINGS | {"loss": {"shape": 1.0}}, rank=rank, gather=lambda own: exchange(rank, own))
         batch = random_batch(3, 1, seed=rank)
         batch.row += 10 * rank
         batch.target.shape[2] *= 1 if rank == 0 else torch.nan
@@ -204,8 +212,8 @@ def test_the_loss_scale_of_float16_may_shrink_first(tmp_path):
             run.guard.loss(batch, terms, raw)
             scaler.scale(loss).backward()
             scaler.unscale_(run.optimizer)
-            norm = gradient_norm(list(run.network.parameters()))
-            run.guard.gradient(norm)
+            norm = gradient_norm(run.network)
+            run.guard.gradient(norm.item())
             torch.nn.utils.clip_grads_with_norm_(run.network.parameters(), 1.0, norm)
             scaler.step(run.optimizer)
             scaler.update()
@@ -215,7 +223,7 @@ def test_the_loss_scale_of_float16_may_shrink_first(tmp_path):
 
 
 def test_a_replay_says_when_the_precision_is_to_blame(tmp_path):
-    run = Run(tmp_path, debug={"loss": WEIGHTS, "precision": "fp16", "dropout_start": 0})
+    run = Run(tmp_path, settings=SETTINGS | {"mixed_precision": "fp16"})
     run.network.spatial.heads.shape.weight.data *= 1e6
     run.network.spatial.heads.pose.weight.data *= 1e6
     with torch.autocast("cpu", dtype=torch.float16), pytest.raises(ValueError, match="the loss is not finite"):
