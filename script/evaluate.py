@@ -3,10 +3,11 @@
     python script/evaluate.py stage1=outputs/stage1-tiny/checkpoint/best stage2=outputs/stage2-tiny/checkpoint/best data=data/demo
     torchrun --nproc_per_node 2 script/evaluate.py stage2=outputs/stage2-tiny/checkpoint/best data=data/demo
 
-Every row sees every frame of the split once: mean_pose (a constant hand that knows the box alone), stage1, stage1_one_euro and stage1_kalman
-(Stage 1 under causal filters tuned on the validation split) and stage2 (histories of 1 to num_frame frames from each sequence's start).
-Processes share the split out by whole sequences, and sums per sequence are added up, so the numbers do not depend on how many there are.
-Intervals and Stage 2's differences to the other rows come from a paired bootstrap over sequences.
+Every row sees every frame of the split that can be used once (bad data is counted and named): mean_pose (a constant hand that knows the box
+alone), stage1, stage1_one_euro and stage1_kalman (Stage 1 under causal filters tuned on the validation split) and stage2 (histories of 1 to
+num_frame frames from each sequence's start). Processes share the split out by groups of whole sequences, batches are cut within groups, and
+sums per sequence are added up, so the numbers do not depend on how many processes there are. Intervals and Stage 2's differences to the other
+rows come from a paired bootstrap over sequences.
 """
 
 import time
@@ -18,31 +19,39 @@ import hydra
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.console import run_clearly
 from tempohand.data.clips import clip_rows
-from tempohand.data.loader import ClipDataset, evaluation_batches
-from tempohand.data.table import FrameTable
+from tempohand.data.consistency import faults, measure
+from tempohand.data.ledger import Ledger, by_source, left_out_line
+from tempohand.data.loader import ClipDataset, cut, listed_batches
+from tempohand.data.table import FrameTable, fingerprint
 from tempohand.data.view import View
 from tempohand.evaluation.baselines import ConstantHand, CropLabels, fit_constant_hand
 from tempohand.evaluation.evaluator import PerFrame, Temporal, TruthKeeper, predict_sequences, score_sequences
-from tempohand.evaluation.results import METRICS_NAME, StripKeeper, choose_strips, format_tables, to_json, write_json
-from tempohand.evaluation.splits import ALL, share_of_sequences
+from tempohand.evaluation.provenance import code_version, file_hash
+from tempohand.evaluation.results import METRICS_NAME, StripKeeper, choose_strips, format_tables, to_json, without_sample, write_json
+from tempohand.evaluation.splits import ALL, share_of_groups, whole_groups
+from tempohand.evaluation.sums import Sums
 from tempohand.evaluation.tuning import KALMAN, KALMAN_GRID, ONE_EURO, ONE_EURO_GRID, FilterTuning, HandFilter
 from tempohand.geometry import mirror_points, mirror_pose
 from tempohand.inference.history import CLOCK_S, MAX_GAP_S
 from tempohand.model.registry import load_network
+from tempohand.model.weights import WEIGHTS_NAME
 
 # Filtered rows: the key of the filter in metrics.json, its grid and its default.
 FILTERS = {"stage1_one_euro": ("one_euro", ONE_EURO_GRID, ONE_EURO), "stage1_kalman": ("kalman", KALMAN_GRID, KALMAN)}
 
 
-def load_networks(config: DictConfig) -> tuple[torch.nn.Module, torch.nn.Module | None]:
-    """(Stage 1, Stage 2 or None). Where Stage 2 has Stage 1's very weights inside, Stage 1 is that part of it: one backbone pass serves both.
+def load_networks(config: DictConfig) -> tuple[torch.nn.Module, torch.nn.Module | None, dict[str, dict[str, float]]]:
+    """(Stage 1, Stage 2 or None, row -> the loss weights that it was trained with, where its checkpoint says so).
 
-    Raises ValueError when none is given, when one is of the other stage, or when the two take other crops.
+    Where Stage 2 has Stage 1's very weights inside, Stage 1 is that part of it: one backbone pass serves both. Raises ValueError when none is
+    given, when one is of the other stage, or when the two take other crops.
     """
     if not config.stage1 and not config.stage2:
         raise ValueError("nothing to evaluate: give stage1=<checkpoint directory>, stage2=<checkpoint directory> or both")
@@ -52,31 +61,44 @@ def load_networks(config: DictConfig) -> tuple[torch.nn.Module, torch.nn.Module 
             network = networks[name] = load_network(config[name])
             if (network.num_frame > 1) != temporal:
                 raise ValueError(f"{name}='{config[name]}' is a checkpoint of the other stage (num_frame={network.num_frame})")
+    weights = {name: network.config["loss"] for name, network in networks.items() if "loss" in network.config}
     if "stage2" not in networks:
-        return networks["stage1"], None
+        return networks["stage1"], None, weights
     stage2 = networks["stage2"]
     if "stage1" not in networks:
-        return stage2.spatial_only(), stage2
+        return stage2.spatial_only(), stage2, weights
     stage1 = networks["stage1"]
     crops = [(network.size, network.expansion) for network in (stage1, stage2)]
     if crops[0] != crops[1]:
         raise ValueError(f"stage1 and stage2 see different crops (size, expansion: {crops[0]} and {crops[1]}): evaluate them one at a time")
     own, other = stage1.state_dict(), stage2.spatial_only().state_dict()
     shared = own.keys() == other.keys() and all(own[name].shape == other[name].shape and own[name].equal(other[name]) for name in own)
-    return (stage2.spatial_only() if shared else stage1), stage2
+    return (stage2.spatial_only() if shared else stage1), stage2, weights
 
 
 def encode_once(network: torch.nn.Module, accelerator: Accelerator):
-    """network.encode that remembers its last batch."""
+    """network.encode_fully that remembers its last batch."""
     last = {}
 
     def encode(batch):
         if last.get("batch") is not batch:
             with accelerator.autocast():
-                last.update(batch=batch, tokens=network.encode(batch))
-        return last["tokens"]
+                last.update(batch=batch, encoded=network.encode_fully(batch))
+        return last["encoded"]
 
     return encode
+
+
+class LossOverFrames:
+    """The loss terms of a network over all frames, added up by `watch`."""
+
+    def __init__(self, network: torch.nn.Module):
+        self.network, self.sums = network, Sums()
+
+    def watch(self, prediction: HandPrediction, batch: ClipBatch) -> HandPrediction:
+        """Adds the terms of one batch, and hands the prediction on."""
+        self.sums.add_terms(self.network.criterion(prediction, batch))
+        return prediction
 
 
 def fit_baseline(config: DictConfig, network: torch.nn.Module) -> ConstantHand:
@@ -84,7 +106,8 @@ def fit_baseline(config: DictConfig, network: torch.nn.Module) -> ConstantHand:
     table = FrameTable(config.data, config.fit_split)
     view = View(network.size, network.expansion)
     labels = table.labels(np.linspace(0, len(table) - 1, min(len(table), config.fit_rows)).round().astype(int))
-    usable = labels["has_hand"] & labels["has_camera"] & labels["joints_mask"].all(axis=1)
+    consistent = np.array([not found for found in faults(measure(labels))])
+    usable = consistent & labels["has_hand"] & labels["has_camera"] & labels["joints_mask"].all(axis=1)
     parts = []
     for is_right, width in sorted({(bool(side), int(width)) for side, width in zip(labels["is_right"][usable], labels["width"][usable])}):
         chosen = usable & (labels["is_right"] == is_right) & (labels["width"] == width)
@@ -110,20 +133,21 @@ class Split:
         self.dataset = ClipDataset(self.table, View(network.size, network.expansion), 1)
         self.starts = self.table.sequence_starts()
         first, lengths = np.unique(self.starts, return_counts=True)
+        self.sequence, self.sequences = np.searchsorted(first, self.starts), len(first)
         if frames and lengths.sum() > frames:
             spread = np.linspace(0, len(first) - 1, max(1, round(len(first) * frames / lengths.sum()))).round().astype(int)
             first, lengths = first[spread], lengths[spread]
-        share = share_of_sequences(lengths, accelerator.process_index, accelerator.num_processes)
-        self.numbers, self.total = share, len(lengths)
-        self.lengths = [int(lengths[i]) for i in share]
-        self.rows = np.concatenate([np.arange(first[i], first[i] + lengths[i]) for i in share] or [np.empty(0, int)])
-        self.frame, self.time = self.table.column("frame"), self.table.column("time")
+        groups = whole_groups(lengths, config.batch_size)
+        share = share_of_groups([int(lengths[list(group)].sum()) for group in groups], accelerator.process_index, accelerator.num_processes)
+        rows = [np.concatenate([np.arange(first[i], first[i] + lengths[i]) for i in groups[number]]) for number in share]
+        self.rows_of_batches = [batch for group in rows for batch in cut(group, config.batch_size)]
+        self.ledger, self.frame, self.time = Ledger(), self.table.column("frame"), self.table.column("time")
 
-    def batches(self, title: str) -> Iterator:
-        """This process's frames, on its device."""
+    def batches(self, title: str) -> Iterator[ClipBatch]:
+        """This process's frames, on its device; those that cannot be used are left out, and noted in `ledger`."""
         hidden = not self.accelerator.is_main_process
-        with tqdm(total=len(self.rows), desc=title, unit="frame", disable=hidden, mininterval=1.0) as bar:
-            for batch in evaluation_batches(self.dataset, self.rows, self.config.batch_size, self.config.workers):
+        with tqdm(total=sum(map(len, self.rows_of_batches)), desc=title, unit="frame", disable=hidden, mininterval=1.0) as bar:
+            for batch in listed_batches(self.dataset, self.rows_of_batches, self.config.workers, self.ledger):
                 yield batch.to(self.accelerator.device)
                 bar.update(len(batch.row))
 
@@ -140,7 +164,7 @@ def tune_filters(
     tunings = {row: FilterTuning(grid, default) for row, (_, grid, default) in FILTERS.items()}
     batches = held_out.batches("tuning the filters")
     truth = TruthKeeper(network.hand)
-    for _, true, hands in predict_sequences(batches, held_out.lengths, {"raw": predictor}, truth, held_out.frame, held_out.time):
+    for _, true, hands in predict_sequences(batches, {"raw": predictor}, truth, held_out.sequence, held_out.frame, held_out.time):
         for tuning in tunings.values():
             tuning.add(hands["raw"].joints, true)
     for tuning in tunings.values():
@@ -160,18 +184,30 @@ def main(config: DictConfig) -> None:
             return x
         return accelerator.reduce(x.to(accelerator.device), "sum").cpu()
 
+    def gather(x: object) -> list:
+        return gather_object([x])
+
     # ----- what is compared --------------------------------------------------------------------------------------------------------------
-    stage1, stage2 = load_networks(config)
+    stage1, stage2, weights = load_networks(config)
     constant = fit_baseline(config, stage1) if config.fit_split else None
     for network in filter(None, (stage1, stage2)):
         network.to(accelerator.device).eval()
+    losses = {name: LossOverFrames(network) for name, network in (("stage1", stage1), ("stage2", stage2)) if network}
     encode2 = encode_once(stage2, accelerator) if stage2 else None
     encode1 = encode2 if stage2 and stage1.spatial is stage2.spatial else encode_once(stage1, accelerator)
+
+    def predict1(batch: ClipBatch) -> HandPrediction:
+        features, heatmaps = encode1(batch)
+        return stage1.decode(features, batch, heatmaps)
+
+    filters, best_filter = tune_filters(config, stage1, PerFrame(predict1), accelerator, total)
     predictors = {"mean_pose": PerFrame(constant)} if constant else {}
-    predictors["stage1"] = PerFrame(lambda batch: stage1.decode(encode1(batch), batch))
-    filters, best_filter = tune_filters(config, stage1, predictors["stage1"], accelerator, total)
+    predictors["stage1"] = PerFrame(lambda batch: losses["stage1"].watch(predict1(batch), batch))
     if stage2:
-        predictors["stage2"] = Temporal(encode2, stage2.decode, stage2.num_frame, clip_rows, MAX_GAP_S + CLOCK_S)
+        watch = losses["stage2"].watch
+        predictors["stage2"] = Temporal(
+            lambda batch: encode2(batch)[0], stage2.decode, stage2.num_frame, clip_rows, MAX_GAP_S + CLOCK_S, watch=watch
+        )
     rows = [row for row in ("mean_pose", "stage1", *FILTERS, "stage2") if row in predictors or row in filters]
 
     # ----- every frame of the split ------------------------------------------------------------------------------------------------------
@@ -183,22 +219,34 @@ def main(config: DictConfig) -> None:
     accelerator.wait_for_everyone()
     strips = StripKeeper(choices, out)
     batches = strips.watching(split.batches(f"evaluating {config.split}"))
-    sequences = predict_sequences(batches, split.lengths, predictors, TruthKeeper(stage1.hand), split.frame, split.time)
+    sequences = predict_sequences(batches, predictors, TruthKeeper(stage1.hand), split.sequence, split.frame, split.time)
     smoothed = {row: ("stage1", smooth) for row, smooth in filters.items()}
-    board = score_sequences(sequences, rows, smoothed, split.numbers, split.total, strips.watch)
+    board = score_sequences(sequences, rows, smoothed, split.sequence, split.sequences, strips.watch)
 
     # ----- the result --------------------------------------------------------------------------------------------------------------------
     board.reduce(total)
+    ledger = Ledger.total(gather(split.ledger))
+    totals = {name: loss.sums.totals(gather) for name, loss in losses.items()}
     accelerator.wait_for_everyone()
     count, processes = board.compute()[rows[0]][ALL]["n"], accelerator.num_processes
-    assert count == len(split.table), f"{count} samples were evaluated, the split has {len(split.table)}"
+    assert ledger.read == len(split.table), f"{ledger.read} rows were read, the split has {len(split.table)}"
+    assert count + ledger.left_out == ledger.read, f"{count} samples were evaluated and {ledger.left_out} left out, of {ledger.read}"
     accelerator.print(f"Evaluated on {count} samples from all {processes} processes")
     if accelerator.is_main_process:
+        if ledger.left_out:
+            print(left_out_line(ledger, split.table))
         about = {"processes": processes, "data": str(config.data), "split": config.split, "stage1": config.stage1, "stage2": config.stage2}
+        about |= {"weights": {name: file_hash(Path(config[name]) / WEIGHTS_NAME) for name in ("stage1", "stage2") if config[name]}}
+        about |= {"fingerprint": fingerprint(config.data), "version": code_version()}
+        about |= {"left_out": {"rows": ledger.left_out, "of": ledger.read, "by_source": by_source(ledger.bad, split.table)}}
+        about |= {"test_loss": {name: terms.loss(weights[name]) if name in weights else None for name, terms in totals.items()}}
+        about |= {"loss_terms": {name: terms.means() for name, terms in totals.items()}}
         about |= {FILTERS[row][0]: asdict(smooth) | {"tuned_on": config.tune_split} for row, smooth in filters.items()}
         content = to_json(board, **about, best_filter=best_filter, seconds=round(time.perf_counter() - started, 2))
         write_json(out / METRICS_NAME, content)
         print("\n" + format_tables(content))
+        if silent := without_sample(content):
+            print(f"\nno valid sample for: {', '.join(silent)}")
         print(f"\nwrote '{out / METRICS_NAME}' and {len(choices)} strips")
     accelerator.end_training()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import hydra
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
@@ -24,13 +24,14 @@ from tqdm import tqdm
 from tempohand.batch import ClipBatch
 from tempohand.console import run_clearly
 from tempohand.data.clips import ClipSampling
+from tempohand.data.ledger import BAD_ROWS_NAME, BadRowWatch, Ledger, left_out_line
 from tempohand.data.loader import ClipDataset, TrainingOrder, evaluation_batches, training_batches
 from tempohand.data.photometric import Photometric
 from tempohand.data.table import FrameTable, fingerprint
 from tempohand.data.token_store import TokenStore, key_hash
 from tempohand.data.tokens import TokenBatch, TokenDataset, cached, token_key
 from tempohand.data.view import Augmentation, View
-from tempohand.evaluation.validation import Validation, evenly_spread
+from tempohand.evaluation.validation import BATCH, Validation, evenly_spread
 from tempohand.model.batchnorm import sharing_effects
 from tempohand.model.registry import build_network, inherit_settings, load_network
 from tempohand.model.weights import load_config
@@ -120,6 +121,9 @@ def main(config: DictConfig) -> None:
     def sum_over_processes(x: torch.Tensor) -> torch.Tensor:
         return accelerator.reduce(x, "sum")
 
+    def gather(x: object) -> list:
+        return gather_object([x])
+
     resume = on_main_process(accelerator, lambda: resume_point(config.resume, run / "checkpoint", say))
     start = config.init_from or (resume if config.network.num_frame > 1 else None)  # where settings that belong to weights come from
     if config.network.num_frame > 1 and not start:
@@ -138,6 +142,10 @@ def main(config: DictConfig) -> None:
     training = ClipDataset(table, view, num_frame, sampling, config.seed, config.tokens.views)
     held_out = ClipDataset(held_out_table, view, num_frame)
     rows = training.clips.training_rows()
+    main, file = accelerator.is_main_process, run / BAD_ROWS_NAME
+    ledger, bad_rows = Ledger(), BadRowWatch(file, config.data.max_bad, gather=gather, say=say, main=main, resumed=bool(resume))
+    bad_rows.known(training.inconsistent, table, judged=True)
+    bad_rows.known(held_out.inconsistent, held_out_table, judged=False)
 
     # ----- network -----------------------------------------------------------------------------------------------------------------------
     torch.manual_seed(config.seed)  # the same first weights on every process
@@ -201,18 +209,22 @@ def main(config: DictConfig) -> None:
     def validate() -> dict[str, float]:
         evaluated = average.module if average else network
         evaluated.eval()
-        predict, results = learner(evaluated), Validation()
+        predict, results, left_out = learner(evaluated), Validation(), Ledger()
         with torch.no_grad():
-            for batch in evaluation_batches(held_out, validation_rows[rank::processes], clips, workers):
+            size = min(o.batch_size, BATCH)
+            for batch in evaluation_batches(held_out, validation_rows, size, workers, left_out, rank=rank, world=processes):
                 batch = batch.to(accelerator.device)
                 with accelerator.autocast():
                     prediction = predict(batch)
                     terms = evaluated.criterion(prediction, batch)
                 results.add(prediction, batch.target, terms)
         network.train()
-        scores = results.means(sum_over_processes, settings["loss"])
-        say(f"step {step}: evaluated on {scores['n']:.0f} samples from all {processes} processes: " + results.line(scores))
-        return scores
+        scores = results.means(gather, settings["loss"])
+        missing, total = bad_rows.total(left_out, held_out_table), bad_rows.total(ledger, table)
+        for line in (results.line(scores), left_out_line(missing, held_out_table), total.left_out and bad_rows.line(total, table)):
+            if line:
+                say(f"step {step}: {line}")
+        return scores | {"left_out": missing.left_out}
 
     def checkpoint_config(scores: dict) -> dict:
         view = {"size": network_settings["size"], "expansion": network_settings["expansion"]}
@@ -222,6 +234,7 @@ def main(config: DictConfig) -> None:
             "stage": 1 if num_frame == 1 else 2,
             "step": step,
             "name": config.name,
+            "loss": settings["loss"],
             "scores": scores,
         }
 
@@ -269,7 +282,7 @@ def main(config: DictConfig) -> None:
 
     # ----- the loop ------------------------------------------------------------------------------------------------------------------------
     order = TrainingOrder(rows, clips // sampling.consecutive, rank=rank, world=processes, seed=config.seed, start=step * o.accumulate)
-    batches = iter(training_batches(training, order, workers))
+    batches = training_batches(training, order, workers, ledger)
     network.train()
     bar = tqdm(initial=step, total=o.steps, desc=config.name, disable=not accelerator.is_main_process, mininterval=2.0)
     with StopRequest(accelerator.device) as stop:
@@ -301,6 +314,7 @@ def main(config: DictConfig) -> None:
                 average.update(network, step=step)
             bar.update()
             if logged:
+                bad_rows.check(ledger, table)
                 (mean, raw, numbers), rate = watch.numbers(), seen / (time.perf_counter() - clock)
                 log.train(step, mean, raw, settings["loss"], lr=schedule.get_last_lr()[-1], clips_per_s=rate, **numbers)
                 bar.set_postfix_str(f"loss {mean.item():.3f}, {rate:.0f} clips/s")
@@ -315,6 +329,7 @@ def main(config: DictConfig) -> None:
 
     # ----- the end -------------------------------------------------------------------------------------------------------------------------
     accelerator.wait_for_everyone()  # a launcher ends all processes when one has ended early, even while another writes
+    say(bad_rows.line(bad_rows.total(ledger, table), table))
     if told:
         saved = f"{unsaved}, a checkpoint before it is" if unsaved else "all of it is saved"
         say(f"stopped by {told.name} after step {step}: {saved}; the same command with resume=auto goes on from there")

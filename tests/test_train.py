@@ -68,7 +68,7 @@ def test_two_processes_see_what_one_sees(stage1, table_root, tmp_path):
     assert rates[0] == rates[1]
     for split in ("train", "val"):
         assert losses(run, split) == pytest.approx(losses(stage1, split), rel=1e-4)
-    assert "evaluated on 18 samples from all 2 processes" in result.stdout
+    assert "Evaluated on 18 samples from all 2 processes" in result.stdout
 
 
 def test_a_resumed_run_ends_as_the_uninterrupted_one(stage1, table_root, tmp_path):

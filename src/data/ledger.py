@@ -110,13 +110,18 @@ class BadRowWatch:
         if judged:
             self._judge(Ledger(len(table), len(bad), bad), table, "rows")
 
-    def training(self, ledger: Ledger, table: FrameTable) -> Ledger:
-        """Brings all processes' ledgers together: call it on all of them at once. Returns their sum.
-
-        Raises ValueError on the main process, and exits the others, when too much was left out.
-        """
+    def total(self, ledger: Ledger, table: FrameTable) -> Ledger:
+        """The sum of all processes' ledgers, its bad rows listed: call it on all of them at once."""
         total = Ledger.total(self.gather(ledger))
         self._enter(total.bad, table)
+        return total
+
+    def check(self, ledger: Ledger, table: FrameTable) -> None:
+        """Looks at what training left out so far, on all processes at once: says the first row, and stops the run where it is too much.
+
+        Raises ValueError on the main process then, and exits the others.
+        """
+        total = self.total(ledger, table)
         if total.left_out and not self.said:
             self.said = True
             first = listed(total.bad, table)[0]
@@ -124,11 +129,6 @@ class BadRowWatch:
                      f"frame {first['frame']}): {first['reason']}; others are counted, and listed in '{self.file}'")  # fmt: skip
         if total.read >= min(LEAST_READ, len(table)):
             self._judge(total, table, "frames read")
-        return total
-
-    def validation(self, total: Ledger, table: FrameTable) -> None:
-        """Enters the sum of all processes' ledgers of one validation."""
-        self._enter(total.bad, table)
 
     def line(self, total: Ledger, table: FrameTable) -> str:
         """How much training left out so far."""

@@ -4,16 +4,16 @@ Batches hold single frames in the order of their sequences and cross sequence bo
 in full batches too. A temporal network encodes each frame once and reads its histories from the kept tokens, as it does on live video.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tempohand.batch import ClipBatch, HandPrediction
+from tempohand.batch import ClipBatch, HandPrediction, HandTarget
 from tempohand.evaluation import metrics
 from tempohand.evaluation.scores import FrameErrors, Hands, ScoreBoard, TrueHands, frame_errors
 from tempohand.evaluation.splits import CURVE, SPLITS, curve_frames, split_frames
@@ -25,6 +25,8 @@ from tempohand.skeleton import NUM_JOINTS, WRIST
 OTHER_HAND_MODEL_MM = 5.0
 _TIPS = (4, 8, 12, 16, 20)  # whose place on the mesh differs between code bases by more
 _KNUCKLES = [joint for joint in range(NUM_JOINTS) if joint not in _TIPS]
+ROW = ("", "row")  # the key of the rows among what is kept of frames
+_LABELS = [field.name for field in fields(HandTarget)]
 
 
 @runtime_checkable
@@ -59,42 +61,68 @@ class PerFrame:
 class Temporal:
     """A network over clips: `encode` gives each frame's token once, `decode` the hand at the end of each history.
 
-    clip_rows(start, last, num_frame) -> (rows [T], real [T]) says which frames a clip has, as in training. A history begins anew after more
-    than max_gap seconds, as live.
+    clip_rows(start, last, num_frame) -> (rows [T], real [T]) says which frames a clip has, as in training; those that were left out of the
+    evaluation are missing. A history begins anew after more than max_gap seconds, as live. `watch` sees each prediction and its batch.
     """
 
-    def __init__(self, encode: Callable, decode: Callable, num_frame: int, clip_rows: Callable, max_gap: float, chunk: int = 256):
+    def __init__(
+        self,
+        encode: Callable,
+        decode: Callable,
+        num_frame: int,
+        clip_rows: Callable,
+        max_gap: float,
+        chunk: int = 256,
+        watch: Callable[[HandPrediction, ClipBatch], None] = lambda *_: None,
+    ):
         self.encode, self.decode, self.num_frame, self.clip_rows = encode, decode, num_frame, clip_rows
-        self.max_gap, self.chunk = max_gap, chunk
+        self.max_gap, self.chunk, self.watch = max_gap, chunk, watch
 
     def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """The frame's token and camera; the crop's size travels with them."""
+        """The frame's token, camera, row and labels; the crop's size travels with them."""
         size = torch.full((len(batch.row),), batch.size)
-        return {"tokens": self.encode(batch)[:, 0], "focal": batch.focal[:, 0], "princpt": batch.princpt[:, 0], "size": size}
+        kept = {
+            "tokens": self.encode(batch)[:, 0],
+            "focal": batch.focal[:, 0],
+            "princpt": batch.princpt[:, 0],
+            "size": size,
+            "row": batch.row.cpu(),
+        }
+        return kept | {name: getattr(batch.target, name) for name in _LABELS}
 
     def conclude(self, kept: dict[str, Tensor], time: Float[Tensor, "n"]) -> Hands:
         """The hand of each frame from the frames up to it."""
         place = torch.arange(len(time))
         follows = torch.cat([torch.zeros(1, dtype=torch.bool), time[1:] - time[:-1] <= self.max_gap])
-        starts = place.masked_fill(follows, 0).cummax(dim=0).values.tolist()
-        clips = [self.clip_rows(start, last, self.num_frame) for last, start in enumerate(starts)]
-        rows, real = (torch.from_numpy(np.stack(part)) for part in zip(*clips))
+        starts = place.masked_fill(follows, 0).cummax(dim=0).values
+        places, real = self._clips(kept["row"].numpy(), starts.numpy())
         size, device, hands = int(kept["size"][0]), kept["tokens"].device, []
-        for rows_, real_ in zip(rows.split(self.chunk), real.split(self.chunk)):
-            count = len(rows_)
+        for places_, real_ in zip(places.split(self.chunk), real.split(self.chunk)):
+            count, last = len(places_), places_[:, -1]
             batch = ClipBatch(
                 image=torch.zeros(1, dtype=torch.uint8, device=device).expand(count, self.num_frame, 3, size, size),
-                focal=kept["focal"][rows_],
-                princpt=kept["princpt"][rows_],
-                time=(time[rows_] - time[rows_[:, -1:]]).float().to(device),
+                focal=kept["focal"][places_],
+                princpt=kept["princpt"][places_],
+                time=(time[places_] - time[places_[:, -1:]]).float().to(device),
                 frame_mask=real_.to(device),
                 is_right=torch.ones(count, dtype=torch.bool, device=device),
-                row=torch.full((count,), -1, device=device),
+                row=kept["row"][last].to(device),
                 previous=torch.full((count,), -1, device=device),
+                target=HandTarget(**{name: kept[name][last] for name in _LABELS}),
             )
-            prediction = self.decode(kept["tokens"][rows_], batch)
+            prediction = self.decode(kept["tokens"][places_], batch)
+            self.watch(prediction, batch)
             hands.append((prediction.joints[:, 0].cpu(), prediction.vertices[:, 0].cpu()))
         return Hands(*(torch.cat(part) for part in zip(*hands)))
+
+    def _clips(self, rows: Int[np.ndarray, "n"], starts: Int[np.ndarray, "n"]) -> tuple[Int[Tensor, "n t"], Bool[Tensor, "n t"]]:
+        """Of each frame its clip's places among the kept frames `rows`, whose histories begin at the places `starts`, and which are real."""
+        clips = [self.clip_rows(start, row, self.num_frame) for start, row in zip(rows[starts].tolist(), rows.tolist())]
+        wanted, real = (np.stack(part) for part in zip(*clips))
+        places = np.searchsorted(rows, wanted)
+        real = real & (rows[places] == wanted)
+        earliest = np.take_along_axis(places, real.argmax(axis=1)[:, None], axis=1)
+        return torch.from_numpy(np.where(real, places, earliest)), torch.from_numpy(real)
 
 
 class TruthKeeper:
@@ -135,36 +163,45 @@ class SequenceResult:
     errors: dict[str, FrameErrors]
 
 
-def cut_into_sequences(pieces: Iterable[dict[str, Tensor]], lengths: list[int]) -> Iterator[dict[str, Tensor]]:
-    """Rearranges pieces (dicts of tensors with one leading axis) into one dict a sequence of the given lengths.
+def cut_into_sequences(
+    pieces: Iterable[dict[tuple[str, str], Tensor]], sequence: Int[np.ndarray, "rows"]
+) -> Iterator[dict[tuple[str, str], Tensor]]:
+    """Rearranges pieces (dicts of tensors with one leading axis, a frame each) into one dict a sequence.
 
-    Raises ValueError when the pieces hold another number of frames than the sequences.
+    The frames come sequence after sequence; `sequence` is the number of the sequence of each row of the table, and pieces[ROW] their rows.
     """
-    pieces, pending, available = iter(pieces), [], 0
-    for length in lengths:
-        while available < length:
-            piece = next(pieces, None)
-            if piece is None:
-                raise ValueError(f"a sequence of {length} frames ends after {available}: the table is shorter than its index says")
-            pending.append(piece)
-            available += len(next(iter(piece.values())))
-        whole = pending[0] if len(pending) == 1 else {name: torch.cat([piece[name] for piece in pending]) for name in pending[0]}
-        yield {name: value[:length] for name, value in whole.items()}
-        pending, available = [{name: value[length:] for name, value in whole.items()}], available - length
-    assert available == 0 and next(pieces, None) is None, "more frames than sequences"
+    pending, current = [], None
+
+    def whole() -> dict[tuple[str, str], Tensor]:
+        return pending[0] if len(pending) == 1 else {name: torch.cat([piece[name] for piece in pending]) for name in pending[0]}
+
+    for piece in pieces:
+        numbers = sequence[piece[ROW].numpy()]
+        borders = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+        for start, end in zip(borders[:-1], borders[1:]):
+            if pending and numbers[start] != current:
+                yield whole()
+                pending = []
+            current = numbers[start]
+            pending.append({name: value[start:end] for name, value in piece.items()})
+    if pending:
+        yield whole()
 
 
 def predict_sequences(
     batches: Iterable[ClipBatch],
-    lengths: list[int],
     predictors: dict[str, Predictor],
     truth: TruthKeeper,
+    sequence: Int[np.ndarray, "rows"],
     frame: np.ndarray,
     time: np.ndarray,
 ) -> Iterator[tuple[Tensor, TrueHands, dict[str, Hands]]]:
-    """(rows, truth, {predictor: hands}) of each sequence. frame, time: columns of the whole table (time in s, float64)."""
+    """(rows, truth, {predictor: hands}) of each sequence of which there are frames.
 
-    def observed() -> Iterator[dict[str, Tensor]]:
+    sequence (its number), frame, time: columns of the whole table (time in s, float64).
+    """
+
+    def observed() -> Iterator[dict[tuple[str, str], Tensor]]:
         for batch in batches:
             assert batch.image.shape[1] == 1, f"single frames are evaluated, got clips of {batch.image.shape[1]}"
             with torch.no_grad():
@@ -173,7 +210,7 @@ def predict_sequences(
                     kept |= {(row, name): value for name, value in predictor.observe(batch).items()}
             yield kept
 
-    for kept in cut_into_sequences(observed(), lengths):
+    for kept in cut_into_sequences(observed(), sequence):
         labels = {name: value for (row, name), value in kept.items() if row == ""}
         rows = labels.pop("row")
         when = torch.from_numpy(np.asarray(time)[rows.numpy()]).double()
@@ -201,21 +238,21 @@ def score_sequences(
     sequences: Iterable[tuple[Tensor, TrueHands, dict[str, Hands]]],
     rows: list[str],
     filters: dict[str, tuple[str, HandFilter]],
-    numbers: Sequence[int],
+    sequence: Int[np.ndarray, "rows"],
     total: int,
     watch: Callable[[SequenceResult], None] = lambda _: None,
 ) -> ScoreBoard:
     """Scores every sequence. rows: the result's rows in their order; filters: filtered row -> (its source, the filter).
 
-    numbers: which of the split's `total` sequences these are. `watch` sees each sequence's hands and errors. The sums are those of this
-    process: call `ScoreBoard.reduce` afterwards.
+    sequence: of each row of the table, which of the split's `total` sequences it is in. `watch` sees each sequence's hands and errors.
+    The sums are those of this process: call `ScoreBoard.reduce` afterwards.
     """
     board = ScoreBoard(rows, [*SPLITS, *CURVE], total)
-    for number, (indices, true, hands) in zip(numbers, sequences, strict=True):
+    for indices, true, hands in sequences:
         hands |= {row: smooth(hands[source], true.time) for row, (source, smooth) in filters.items()}
         splits = frames_of_splits(true)
         errors = {row: frame_errors(hands[row], true) for row in rows}
         for row in rows:
-            board.add(row, number, errors[row], splits)
+            board.add(row, int(sequence[indices[0]]), errors[row], splits)
         watch(SequenceResult(indices, true, hands, errors))
     return board

@@ -16,6 +16,7 @@ from tempohand.evaluation.bootstrap import LEVEL, Bootstrap
 from tempohand.evaluation.evaluator import SequenceResult
 from tempohand.evaluation.scores import METRICS, ScoreBoard, without_nan
 from tempohand.evaluation.splits import ALL, CURVE, HIDDEN_CURVE_EDGES, SPLITS
+from tempohand.evaluation.sums import RAW
 
 METRICS_NAME = "metrics.json"
 MAIN_SPLIT = "hidden_50"
@@ -42,8 +43,9 @@ STRIP_REACH = 24  # frames either side of the most hidden one
 def to_json(board: ScoreBoard, **about) -> dict:
     """The content of metrics.json.
 
-    `n`; `about`; `units`; `rows`: row -> metrics of all frames, `hidden_50`, `splits`; `hidden_curve`; `bootstrap`: how intervals were
-    made; `intervals`: row -> split -> metric -> [low, high]; `differences`: "stage2 - <row>" -> split -> metric -> value, low, high.
+    `n`; `about` (what was evaluated, what was left out, `test_loss`: row -> loss or None); `units`; `rows`: row -> metrics of all frames,
+    `hidden_50`, `splits`; `hidden_curve`; `bootstrap`: how intervals were made; `intervals`: row -> split -> metric -> [low, high];
+    `differences`: "stage2 - <row>" -> split -> metric -> value, low, high.
     A metric that nothing valid speaks for is None, and so is an interval of too few sequences: strict JSON has no nan.
     """
     result, drawn = board.compute(), Bootstrap(board)
@@ -69,6 +71,24 @@ def to_json(board: ScoreBoard, **about) -> dict:
     bootstrap = {"resamples": drawn.resamples, "seed": drawn.seed, "level": LEVEL, "drawn": "sequences", "sequences": board.sequences}
     content = {"n": first[ALL]["n"], **about, "units": UNITS, "rows": rows, "hidden_curve": curve, "bootstrap": bootstrap}
     return without_nan({**content, "intervals": intervals, "differences": differences})
+
+
+def without_sample(content: dict) -> list[str]:
+    """What metrics.json has no figure for, because nothing valid speaks for it: empty splits, metrics, metrics of single splits, losses."""
+    rows = content["rows"]
+    values = {row: {ALL: columns, MAIN_SPLIT: columns[MAIN_SPLIT], **columns["splits"]} for row, columns in rows.items()}
+    names = {}  # a dict, for their order
+    for row, splits in values.items():
+        for split, columns in splits.items():
+            if not columns["n"]:
+                names[split] = True
+                continue
+            for name in METRICS:
+                if columns[name] is None and (split == ALL or splits[ALL][name] is not None):
+                    names[f"{name} of {row}" if split == ALL else f"{name} of {split}"] = True
+    for row, terms in content.get("loss_terms", {}).items():
+        names |= {f"loss term {name.removeprefix(RAW)} of {row}": True for name, value in terms.items() if value is None}
+    return list(names)
 
 
 def difference_name(other: str) -> str:
@@ -149,6 +169,9 @@ def format_tables(content: dict) -> str:
     first = next(iter(rows.values()))["splits"]
     lines = [[split, f"{first[split]['n']}", *(number(rows[row]["splits"][split]["mpjpe_root"]) for row in rows)] for split in first]
     blocks.append(_grid("root-rel. MPJPE by split", ["", "frames", *rows], lines))
+    losses = content.get("test_loss", {}).items()
+    unknown = "unknown: its checkpoint does not say the weights that it was trained with"
+    blocks += [f"test loss of {row}: {unknown if value is None else number(value)}" for row, value in losses]
     compared = [other for other in ("stage1", content.get("best_filter")) if difference_name(str(other)) in content["differences"]]
     return "\n\n".join([*blocks, *(_difference_table(content, other) for other in compared)])
 
@@ -206,17 +229,18 @@ class StripKeeper:
         """Writes the stretches that lie in an evaluated sequence."""
         place = {int(row): index for index, row in enumerate(result.rows.tolist())}
         for number, choice in enumerate(self.choices):
-            if int(choice.rows[0]) in place:
-                self._write(number, choice, result, torch.tensor([place[int(row)] for row in choice.rows]))
+            rows = [int(row) for row in choice.rows if int(row) in place]  # others were left out, or lie in other sequences
+            if rows:
+                self._write(number, choice.sequence, rows, result, torch.tensor([place[row] for row in rows]))
 
-    def _write(self, number: int, choice: StripChoice, result: SequenceResult, chosen: Tensor) -> None:
-        crops = [self._crops.pop(int(row)) for row in choice.rows]
+    def _write(self, number: int, sequence: str, shown: list[int], result: SequenceResult, chosen: Tensor) -> None:
+        crops = [self._crops.pop(row) for row in shown]
         rows = list(result.hands)
         errors = torch.stack([result.errors[row].errors["mpjpe_root"].value[chosen] for row in rows])
         known = result.errors[rows[0]].errors["mpjpe_root"].valid[chosen]
         content = {name: np.stack([crop[name] for crop in crops]) for name in crops[0]}
         content |= {
-            "sequence": np.array(choice.sequence),
+            "sequence": np.array(sequence),
             "rows": np.array(rows),
             "joints": torch.stack([result.hands[row].joints[chosen] for row in rows]).float().numpy(),
             "mpjpe_root": errors.masked_fill(~known, float("nan")).float().numpy(),

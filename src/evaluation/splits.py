@@ -47,12 +47,27 @@ def curve_frames(hidden: Float[Tensor, "n"]) -> dict[str, Bool[Tensor, "n"]]:
     return {name: (place == i) & (hidden >= 0) for i, name in enumerate(CURVE)}
 
 
-def share_of_sequences(lengths: Int[ndarray, "n"] | list[int], rank: int, world: int) -> list[int]:
-    """The sequences that process `rank` of `world` evaluates whole: the longest first, each to the process with the least work so far."""
+def whole_groups(lengths: Int[ndarray, "n"] | list[int], least: int) -> list[range]:
+    """Neighbouring sequences in groups of at least `least` frames (the last one may have fewer): what is evaluated in common batches.
+
+    Batches are cut within groups, so that which frames share a batch, and with it the last bit of what a network says of them, does not
+    depend on the number of processes.
+    """
+    groups, first, frames = [], 0, 0
+    for sequence, length in enumerate(lengths):
+        frames += int(length)
+        if frames >= least or sequence == len(lengths) - 1:
+            groups.append(range(first, sequence + 1))
+            first, frames = sequence + 1, 0
+    return groups
+
+
+def share_of_groups(lengths: Int[ndarray, "n"] | list[int], rank: int, world: int) -> list[int]:
+    """The groups that process `rank` of `world` evaluates whole: the longest first, each to the process with the least work so far."""
     load, mine = [0] * world, []
-    for sequence in sorted(range(len(lengths)), key=lambda i: (-int(lengths[i]), i)):
+    for group in sorted(range(len(lengths)), key=lambda i: (-int(lengths[i]), i)):
         process = load.index(min(load))
-        load[process] += int(lengths[sequence])
+        load[process] += int(lengths[group])
         if process == rank:
-            mine.append(sequence)
+            mine.append(group)
     return sorted(mine)

@@ -1,16 +1,15 @@
 """The scores that training watches: sums and counts, so that any sharing out among processes gives the same means."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from jaxtyping import Int
-from torch import Tensor
 
 from tempohand.batch import HandPrediction, HandTarget, Term
 from tempohand.evaluation import metrics
+from tempohand.evaluation.sums import Gather, Sums
 
 SCORES = ("mpjpe", "mpjpe_root", "pa_mpjpe")
+BATCH = 64  # clips at most that are validated at once: a number that does not depend on the processes
 
 
 def evenly_spread(rows: int, wanted: int | None) -> Int[np.ndarray, "n"]:
@@ -22,36 +21,32 @@ class Validation:
     """Collects errors, mm, and loss terms."""
 
     def __init__(self):
-        self.sums: dict[str, Tensor] = {}
-
-    def _add(self, name: str, value: Tensor, mask: Tensor) -> None:
-        entry = torch.stack([torch.where(mask, value, 0.0).sum().double(), mask.sum().double()])
-        self.sums[name] = self.sums.get(name, 0) + entry
+        self.sums = Sums()
 
     def add(self, prediction: HandPrediction, target: HandTarget, terms: dict[str, Term]) -> None:
         """Adds one batch."""
         joints, mask = (prediction.joints[:, 0].float(), target.joints[:, 0]), target.joints_mask[:, 0]
-        self._add("mpjpe", *metrics.mpjpe(*joints, mask & target.camera_mask))
-        self._add("mpjpe_root", *metrics.mpjpe_root(*joints, mask))
-        self._add("pa_mpjpe", *metrics.pa_mpjpe(*joints, mask))
-        for name, term in terms.items():
-            value = term.value.float()
-            self._add(f"raw/{name}", value.flatten(term.mask.ndim).mean(dim=-1) if value.ndim > term.mask.ndim else value, term.mask)
+        self.sums.add("mpjpe", *metrics.mpjpe(*joints, mask & target.camera_mask))
+        self.sums.add("mpjpe_root", *metrics.mpjpe_root(*joints, mask))
+        self.sums.add("pa_mpjpe", *metrics.pa_mpjpe(*joints, mask))
+        self.sums.add_terms(terms)
         everything = torch.ones(len(mask), dtype=torch.bool, device=mask.device)
-        self._add("n", everything.float(), everything)
+        self.sums.add("n", everything.float(), everything)
 
-    def means(self, sum_over_processes: Callable[[Tensor], Tensor], weights: dict[str, float]) -> dict[str, float]:
-        """Mean of every score over all processes; nan where nothing is valid. `loss` is the weighted sum of the terms, `n` the samples."""
-        names = sorted(self.sums)
-        totals = sum_over_processes(torch.stack([self.sums[name] for name in names]))
-        scores = {name: (total / count).item() if count > 0 else float("nan") for name, (total, count) in zip(names, totals)}
-        scores["n"] = totals[names.index("n"), 1].item()
-        scores["loss"] = sum(
-            weights[name[4:]] * value for name, value in scores.items() if name.startswith("raw/") and weights.get(name[4:])
-        )
-        return scores
+    def means(self, gather: Gather, weights: dict[str, float]) -> dict[str, float]:
+        """Mean of every score over all processes, which `gather` brings together; nan where nothing is valid.
+
+        `loss` is the weighted sum of the terms (`weights` by name), `n` the number of samples, `processes` that of the processes.
+        """
+        processes = len(gather(None))
+        totals = self.sums.totals(gather)
+        scores = dict.fromkeys(SCORES, float("nan")) | totals.means()
+        return scores | {"n": totals.get("n", (0, 0))[1], "processes": processes, "loss": totals.loss(weights)}
 
     @staticmethod
     def line(scores: dict[str, float]) -> str:
-        """The scores in one line."""
-        return ", ".join(f"{name} {scores[name]:.2f} mm" for name in SCORES) + f", loss {scores['loss']:.4f}"
+        """The scores in one line, and for which of them there was no valid sample."""
+        line = ", ".join(f"{name} {scores[name]:.2f} mm" for name in SCORES) + f", loss {scores['loss']:.4f}"
+        counted = f"Evaluated on {scores['n']} samples from all {scores['processes']} processes: {line}"
+        silent = [name for name, value in scores.items() if value != value]
+        return counted + (f"; no valid sample for: {', '.join(silent)}" if silent else "")

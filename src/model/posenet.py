@@ -108,10 +108,10 @@ class PoseNet(nn.Module):
 
     def encode(self, batch: ClipBatch) -> Float[Tensor, "b t f"]:
         """Every frame's features: all that `decode` asks of its image."""
-        return self._encode(batch)[0]
+        return self.encode_fully(batch)[0]
 
-    def _encode(self, batch: ClipBatch) -> tuple[Float[Tensor, "b t f"], tuple[Tensor, Tensor] | None]:
-        """Features, and the last frames' heat maps.
+    def encode_fully(self, batch: ClipBatch) -> tuple[Float[Tensor, "b t f"], tuple[Tensor, Tensor] | None]:
+        """Features, and the last frames' heat maps, which some of Stage 1's loss terms ask for.
 
         The last frames go through the network by themselves: matrix kernels round differently for other batch sizes, and like this Stage 2
         starts bit for bit as Stage 1.
@@ -139,14 +139,12 @@ class PoseNet(nn.Module):
         frames = batch.image.shape[1]
         if self.temporal is None and frames != 1:
             raise ValueError(f"a Stage 1 network takes clips of 1 frame, got {frames}: use batch.last_frame()")
-        tokens, heatmaps = self._encode(batch)
-        prediction = self.decode(tokens, batch)
-        if heatmaps is not None and self.temporal is None:
-            prediction.terms |= {"heatmaps": heatmaps[0][:, None], "joint_depth_logits": heatmaps[1][:, None]}
-        return prediction
+        features, heatmaps = self.encode_fully(batch)
+        return self.decode(features, batch, heatmaps if self.temporal is None else None)
 
-    def decode(self, features: Float[Tensor, "b t f"], batch: ClipBatch) -> HandPrediction:
-        """From the frames' features to the last frame's hand; of the batch it takes the cameras, times, masks and the crop size."""
+    def decode(self, features: Float[Tensor, "b t f"], batch: ClipBatch, heatmaps: tuple[Tensor, Tensor] | None = None) -> HandPrediction:
+        """From the frames' features to the last frame's hand; of the batch it takes the cameras, times, masks and the crop size. Heat maps
+        are passed on to the criterion."""
         focal, princpt = batch.focal[:, -1:].float(), batch.princpt[:, -1:].float()
         token, correction = features[:, -1:, : self.spatial.token_dim], None
         if self.temporal is not None:
@@ -154,7 +152,10 @@ class PoseNet(nn.Module):
             token = token + change
         parameters = self.spatial.heads(token, correction)
         with torch.autocast(features.device.type, enabled=False):
-            return self._assemble(parameters, focal, princpt)
+            prediction = self._assemble(parameters, focal, princpt)
+        if heatmaps is not None:
+            prediction.terms |= {"heatmaps": heatmaps[0][:, None], "joint_depth_logits": heatmaps[1][:, None]}
+        return prediction
 
     def _readings(self, features: Tensor, batch: ClipBatch) -> Float[Tensor, "b t p"]:
         """What the frozen heads say of every frame, the wrist in the last frame's crop."""

@@ -221,9 +221,9 @@ def test_the_watch_says_lists_and_stops(root, tmp_path):
     watch = BadRowWatch(file, 0.1, say=lines.append)
     watch.known({20: REASONS[20]}, table, judged=True)
     assert lines == ["bad data: 1 of 60 rows of split 'train' are left out (studio: not_finite 1)"]
-    watch.training(Ledger(59, 50, {4: REASONS[4]}), table)  # too early to judge
+    watch.check(Ledger(59, 50, {4: REASONS[4]}), table)  # too early to judge
     assert lines[1].startswith("bad data: left out row 4 of split 'train' (studio, sequence train-0, frame 4): picture cut off")
-    watch.training(Ledger(60, 6, {4: REASONS[4], 59: REASONS[59]}), table)  # just as much as is allowed
+    watch.check(Ledger(60, 6, {4: REASONS[4], 59: REASONS[59]}), table)  # just as much as is allowed
     assert len(lines) == 2
     assert [(entry["row"], entry["source"], entry["sequence"], entry["frame"], entry["reason"]) for entry in listed(file)] == [
         (4, "studio", "train-0", 4, "picture cut off"),
@@ -234,10 +234,10 @@ def test_the_watch_says_lists_and_stops(root, tmp_path):
         ValueError,
         match=r"11.7% of the frames read of split 'train' \(7 of 60\).*max_bad=0.1 .*worst source 'studio': .*run/bad_rows.jsonl.*check-data",
     ):
-        watch.training(Ledger(60, 7, dict(REASONS)), table)
+        watch.check(Ledger(60, 7, dict(REASONS)), table)
     assert len(listed(file)) == len(PLANTED)
     resumed = BadRowWatch(file, 0.1, say=lines.append, resumed=True)
-    resumed.training(Ledger(5, 1, {4: REASONS[4]}), FrameTable(root, "val"))
+    assert resumed.total(Ledger(5, 1, {4: REASONS[4]}), FrameTable(root, "val")).left_out == 1
     assert len(listed(file)) == len(PLANTED) + 1
     BadRowWatch(file, 0.1)
     assert not file.exists()  # another run's list
@@ -258,9 +258,9 @@ def test_processes_are_judged_together_and_one_of_them_speaks(root, tmp_path):
     main = BadRowWatch(tmp_path / "list", 0.01, gather=lambda _: ledgers, say=lambda line: None)
     other = BadRowWatch(tmp_path / "other", 0.01, gather=lambda _: ledgers, say=lambda line: None, main=False)
     with pytest.raises(ValueError, match="5.0% of the frames read"):
-        main.training(ledgers[0], table)
+        main.check(ledgers[0], table)
     with pytest.raises(SystemExit):
-        other.training(ledgers[1], table)
+        other.check(ledgers[1], table)
     assert len(listed(tmp_path / "list")) == 2 and not (tmp_path / "other").exists()
 
 

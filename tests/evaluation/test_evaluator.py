@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tempohand.batch import ClipBatch, HandPrediction, HandTarget
-from tempohand.evaluation.evaluator import PerFrame, Temporal, TruthKeeper, cut_into_sequences, predict_sequences, score_sequences
+from tempohand.evaluation.evaluator import ROW, PerFrame, Temporal, TruthKeeper, cut_into_sequences, predict_sequences, score_sequences
 from tempohand.evaluation.filters import OneEuro
 from tempohand.evaluation.results import StripKeeper, choose_strips, format_tables, to_json, write_json
 from tempohand.evaluation.scores import METRICS, Hands
@@ -13,6 +13,7 @@ from tempohand.evaluation.tuning import KALMAN, ONE_EURO, HandFilter
 from tempohand.hand.layer import HandLayer
 
 LENGTHS = [5, 1, 12, 3]
+SEQUENCE = np.repeat(np.arange(4), LENGTHS)
 SIZE = 32
 
 
@@ -71,8 +72,8 @@ def noisy(batch):
 def run(hand, table, size, filters=None):
     batch, frame, time = table
     filters = filters or {}
-    sequences = predict_sequences(batches_of(batch, size), LENGTHS, {"noisy": PerFrame(noisy)}, TruthKeeper(hand), frame, time)
-    return score_sequences(sequences, ["noisy", *filters], filters, range(len(LENGTHS)), len(LENGTHS))
+    sequences = predict_sequences(batches_of(batch, size), {"noisy": PerFrame(noisy)}, TruthKeeper(hand), SEQUENCE, frame, time)
+    return score_sequences(sequences, ["noisy", *filters], filters, SEQUENCE, len(LENGTHS))
 
 
 @pytest.mark.parametrize("size", [1, 4, 7, 21])
@@ -83,11 +84,11 @@ def test_batches_may_cross_sequences_and_the_numbers_do_not_move(hand, table, si
         assert metrics == pytest.approx(expected[split], rel=1e-6, nan_ok=True)
 
 
-def test_cutting_keeps_order_and_refuses_a_short_table():
-    pieces = [{"x": torch.arange(0, 4)}, {"x": torch.arange(4, 9)}]
-    assert [cut["x"].tolist() for cut in cut_into_sequences(pieces, [1, 6, 2])] == [[0], [1, 2, 3, 4, 5, 6], [7, 8]]
-    with pytest.raises(ValueError, match="ends after"):
-        list(cut_into_sequences(pieces, [4, 6]))
+def test_cutting_keeps_order_and_skips_what_was_left_out():
+    sequence = np.array([0, 1, 1, 1, 1, 1, 1, 2, 2, 3])
+    pieces = [{ROW: torch.tensor(rows)} for rows in ([0, 1, 3], [4], [5, 6, 9])]
+    assert [cut[ROW].tolist() for cut in cut_into_sequences(pieces, sequence)] == [[0], [1, 3, 4, 5, 6], [9]]
+    assert list(cut_into_sequences([], sequence)) == []
 
 
 def clip_rows(start, last, num_frame):
@@ -121,6 +122,12 @@ def test_a_temporal_predictor_sees_the_history_of_its_own_sequence(table):
     torch.testing.assert_close(torch.cat([part.time for part in clips])[11], torch.arange(-3, 1) / 30, atol=1e-6, rtol=0)
     torch.testing.assert_close(torch.cat([part.focal for part in clips])[:, -1], batch.focal[6:18, 0])
     assert clips[0].size == SIZE
+    seen.clear()  # a frame that was left out is missing from the histories of those after it
+    left = torch.tensor([0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+    predictor.conclude({name: value[left] for name, value in kept.items()}, torch.from_numpy(time)[rows[left]])
+    tokens, mask = torch.cat([part for part, _ in seen]), torch.cat([part.frame_mask for _, part in seen])
+    assert tokens[2].tolist() == [6, 7, 6, 9] and mask[2].tolist() == [True, True, False, True]  # its place is taken by the earliest
+    assert tokens[5].tolist() == [9, 10, 11, 12] and mask[5].all()
     seen.clear()  # after a pause the history begins anew, as on live video
     predictor.conclude(kept, torch.from_numpy(time)[rows] + (torch.arange(12) >= 5) * 0.5)
     tokens = torch.cat([part for part, _ in seen])
@@ -190,8 +197,8 @@ def test_strips_hold_the_frames_and_what_was_said_of_them(hand, table, tmp_path)
     )
     keeper = StripKeeper(choices, tmp_path)
     batches = keeper.watching(batches_of(batch, 4))
-    sequences = predict_sequences(batches, LENGTHS, {"noisy": PerFrame(noisy)}, TruthKeeper(hand), frame, time)
-    score_sequences(sequences, ["noisy"], {}, range(len(LENGTHS)), len(LENGTHS), keeper.watch)
+    sequences = predict_sequences(batches, {"noisy": PerFrame(noisy)}, TruthKeeper(hand), SEQUENCE, frame, time)
+    score_sequences(sequences, ["noisy"], {}, SEQUENCE, len(LENGTHS), keeper.watch)
     for number, choice in enumerate(choices):
         with np.load(tmp_path / f"strip_{number}.npz") as strip:
             assert str(strip["sequence"]) == choice.sequence

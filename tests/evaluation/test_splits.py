@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from tempohand.evaluation.splits import (
@@ -7,8 +8,9 @@ from tempohand.evaluation.splits import (
     SPLITS,
     WRIST_SPEED,
     curve_frames,
-    share_of_sequences,
+    share_of_groups,
     split_frames,
+    whole_groups,
 )
 
 
@@ -61,11 +63,21 @@ def test_the_curve_takes_each_known_frame_once():
     assert frames["curve_0"][0] and frames["curve_9"][100] and frames["curve_9"].sum() == 11
 
 
-def test_sequences_are_shared_out_whole_each_once_and_evenly():
+@pytest.mark.parametrize("least", [1, 8, 64, 1000])
+def test_groups_are_whole_neighbours_and_large_enough(least):
+    lengths = [100, 1, 50, 50, 30, 90, 7, 7]
+    groups = whole_groups(lengths, least)
+    assert [sequence for group in groups for sequence in group] == list(range(8))
+    assert all(sum(lengths[i] for i in group) >= least for group in groups[:-1])
+    assert all(sum(lengths[i] for i in group[:-1]) < least for group in groups)  # and no larger than that needs
+    assert whole_groups([], least) == []
+
+
+def test_groups_are_shared_out_each_once_and_evenly():
     lengths = [100, 1, 50, 50, 30, 90, 7, 7]
     for world in (1, 2, 3, 12):
-        shares = [share_of_sequences(lengths, rank, world) for rank in range(world)]
+        shares = [share_of_groups(lengths, rank, world) for rank in range(world)]
         assert sorted(sum(shares, [])) == list(range(8))
         assert all(share == sorted(share) for share in shares)
-    loads = [sum(lengths[i] for i in share_of_sequences(lengths, rank, 3)) for rank in range(3)]
+    loads = [sum(lengths[i] for i in share_of_groups(lengths, rank, 3)) for rank in range(3)]
     assert max(loads) - min(loads) <= 30
