@@ -284,8 +284,8 @@ def main(config: DictConfig) -> None:
     order = TrainingOrder(rows, clips // sampling.consecutive, rank=rank, world=processes, seed=config.seed, start=step * o.accumulate)
     batches = training_batches(training, order, workers, ledger)
     network.train()
-    bar = tqdm(initial=step, total=o.steps, desc=config.name, disable=not accelerator.is_main_process, mininterval=2.0)
-    with StopRequest(accelerator.device) as stop:
+    progress = {"initial": step, "total": o.steps, "desc": config.name, "disable": not main, "mininterval": 2.0}
+    with tqdm(**progress) as bar, StopRequest(accelerator.device) as stop:
         told = None
         if not finished:  # the run was told to stop after this step
             finish_step()
@@ -325,7 +325,6 @@ def main(config: DictConfig) -> None:
             else:
                 finish_step()
             clock += time.perf_counter() - before
-        bar.close()
 
     # ----- the end -------------------------------------------------------------------------------------------------------------------------
     accelerator.wait_for_everyone()  # a launcher ends all processes when one has ended early, even while another writes
