@@ -5,12 +5,13 @@ STAMP := .venv/installed
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help setup demo test test-slow lint clean
+.PHONY: help setup demo test test-slow test-faults lint clean
 
 help:
 	@echo "make demo   set up, make data, train Stage 1 and Stage 2, evaluate, run on a video, write outputs/demo/report.html"
 	@echo "            (VIDEO=path BOXES=path: also run on a video of yours)"
 	@echo "make test   set up, run the tests"
+	@echo "make test-faults   kill, starve and damage training runs for minutes: they must end as if nothing had happened"
 	@echo "make test-slow, make lint, make clean"
 
 setup: $(STAMP)
@@ -31,6 +32,9 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest tests/faults -m "slow or not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -4,6 +4,9 @@ A training position p (0, 1, 2, ...) decides everything about its sample: the ro
 samples of optimizer step k are the same whatever the number of processes and workers, and a run resumes by its step alone.
 """
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -314,12 +317,25 @@ def _loader(dataset: Dataset, collate_fn: Callable, workers: int, **options) -> 
 
 
 def _quiet_worker(_: int) -> None:
-    """One thread a worker: the processes are the parallelism. A signal to stop is the training process's: workers read on until it ends them."""
-    import signal
-
+    """One thread a worker: the processes are the parallelism."""
     import cv2
 
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    _outlive_signals()
+
+
+def _outlive_signals() -> None:
+    """Signals to stop are for the training process, which still has a step to finish: a worker ends when that process says so, not before.
+
+    A terminal and many schedulers send them to workers, too.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def listen(parent: int) -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=listen, args=(os.getppid(),), daemon=True).start()
