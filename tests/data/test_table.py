@@ -1,9 +1,10 @@
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
+from pyarrow import ipc
 from tests_support import hand_rows, write_table
 
-from tempohand.data.table import COLUMNS, FrameTable, read_index, write_index, write_shard
+from tempohand.data.table import COLUMNS, END_OF_STREAM, SCHEMA, FrameTable, read_index, write_index, write_shard
 
 
 def test_rows_come_back_as_written(tmp_path):
@@ -49,6 +50,27 @@ def test_a_bad_table_is_told_of_in_one_line(tmp_path, spoil, message):
     root = write_table(tmp_path / "t", {"train": [hand_rows("a", 2, seed=1)]})
     spoil(root)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+        FrameTable(root, "train")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0, 7, 0.3, 0.9, -8, "a whole batch", "without its middle"])
+def test_a_truncated_shard_is_one_clear_line_at_start(tmp_path, kept):
+    """Also where it was cut between two batches, and would open as a shorter table."""
+    root = write_table(tmp_path / "t", {"train": [hand_rows("a", 300, seed=1)]})
+    shard = root / "train-00000.arrow"
+    data = shard.read_bytes()
+    if kept == "a whole batch":
+        with open(root / "first.arrow", "wb") as file, ipc.new_stream(file, SCHEMA) as stream, ipc.open_stream(data) as whole:
+            stream.write_batch(next(whole))
+        cut = (root / "first.arrow").read_bytes()[: -len(END_OF_STREAM)]
+        assert data.startswith(cut) and ipc.open_stream(cut).read_all().num_rows == 256  # it can be read
+    elif kept == "without its middle":
+        cut = data[: len(data) // 2] + data[-8:]
+    else:
+        cut = data[: int(kept * len(data)) if isinstance(kept, float) else kept]
+    shard.write_bytes(cut)
+    with pytest.raises(ValueError, match=r"train-00000.arrow' is damaged \(.*\): copy it again") as caught:
         FrameTable(root, "train")
     assert "\n" not in str(caught.value)
 
