@@ -110,7 +110,11 @@ def _subtitle(metrics: dict | None) -> str:
     if not metrics:
         return "Training only; nothing was evaluated."
     processes = metrics.get("processes", 1)
-    return f"Evaluated on {metrics['n']:,} frames of split '{metrics.get('split', '?')}' by {processes} process{'es' * (processes > 1)}."
+    left_out = metrics.get("left_out", {}).get("rows", 0)
+    evaluated = (
+        f"Evaluated on {metrics['n']:,} frames of split '{metrics.get('split', '?')}' by {processes} process{'es' * (processes > 1)}."
+    )
+    return evaluated + f" {left_out:,} of its rows are bad data and were left out." * bool(left_out)
 
 
 def _number(value: float | None, name: str) -> str:

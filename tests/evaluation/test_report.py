@@ -77,6 +77,7 @@ def metrics():
         ScoreBoard(["mean_pose", "stage1", "stage1_kalman", "stage2"], [*SPLITS, *CURVE], 9),
         processes=2,
         split="test",
+        left_out={"rows": 3, "of": 13, "by_source": {"street": {"depth": 3}}},
         best_filter="stage1_kalman",
     )
     for error, row in zip((40.0, 30.0, 35.0, 20.0), content["rows"].values(), strict=True):
@@ -114,7 +115,15 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(run, strip, metrics, tm
     parser.feed(page)
     assert parser.open == []
     assert base64.b64encode(b"film" * 100).decode() in page
-    for words in ("A &amp; B", "x&lt;1", "&lt;b&gt;bold", "test &lt;1&gt;", "3 min", "by 2 processes", "prefers-color-scheme: dark"):
+    for words in (
+        "A &amp; B",
+        "x&lt;1",
+        "&lt;b&gt;bold",
+        "test &lt;1&gt;",
+        "3 min",
+        "by 2 processes. 3 of its rows are bad data",
+        "prefers-color-scheme: dark",
+    ):
         assert words in page
     pictures = [
         cv2.imdecode(np.frombuffer(base64.b64decode(code), np.uint8), 1) for code in re.findall(r"image/jpeg;base64,([^\"]*)", page)
