@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from tempohand.data.consistency import BOUNDS, Hands, Labels, faults, measure, project, valid
+from tempohand.data.consistency import BOUNDS, Hands, Labels, measure, project, valid
 from tempohand.doctor.orders import ORDERS, gather_between
 from tempohand.geometry import mirror_pose, rotate_pose
 from tempohand.skeleton import JOINT_NAMES, POSE_DIM
@@ -29,11 +29,11 @@ class Repair:
 
 
 def recognise(labels: Labels, hands: Hands) -> dict[str, Repair]:
-    """For each measurement of consistency.BOUNDS that is out of bounds in these rows, the repair that puts it right, where there is one.
+    """For each measurement of consistency.BOUNDS that is out of bounds in some of these rows, the repair that puts those right, where there is one.
 
     Of several repairs the one that puts most measurements right counts, then the first in the list; none may spoil what was right.
     """
-    wrong = {name for found in faults(measure(labels, hands)) for name in found}
+    wrong = {name: ~BOUNDS[name].holds(values) for name, values in measure(labels, hands).items()}
     best: dict[str, tuple[int, Repair]] = {}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # of medians over nothing: labels that are wrong may be anything
@@ -42,13 +42,15 @@ def recognise(labels: Labels, hands: Hands) -> dict[str, Repair]:
         if changed is None:
             continue
         after = measure(labels | changed, hands)
-        right = {name for name, values in after.items() if BOUNDS[name].holds(values).mean() >= RECOGNISED}
-        known = {name for name in right if np.isfinite(after[name]).mean() >= RECOGNISED}
-        if after.keys() - wrong - right:
+        right = {name: BOUNDS[name].holds(values) for name, values in after.items()}
+        if any((~right[name] & ~rows).mean() > 1 - RECOGNISED for name, rows in wrong.items()):
             continue
-        for name in wrong & known:
-            if name not in best or len(wrong & known) > best[name][0]:
-                best[name] = len(wrong & known), repair
+        mended = [
+            name for name, rows in wrong.items() if rows.any() and (right[name] & np.isfinite(after[name]))[rows].mean() >= RECOGNISED
+        ]
+        for name in mended:
+            if name not in best or len(mended) > best[name][0]:
+                best[name] = len(mended), repair
     return {name: repair for name, (_, repair) in best.items()}
 
 

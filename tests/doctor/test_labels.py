@@ -131,6 +131,13 @@ def test_one_source_of_several_is_named(planted):
     assert "Source 'second': 100 %" in cause and "metres" in cause
 
 
+def test_a_mistake_is_named_where_only_some_rows_have_what_shows_it(planted):
+    """Half of the rows have no camera and a third no hand parameters."""
+    root = planted(lambda row: {**opengl(row), "has_camera": row["frame"] % 2 == 0, "has_hand": row["frame"] % 3 > 0})
+    results = examine(root)
+    assert "OpenGL axes" in results[BEFORE].cause and "OpenGL axes" in results[REPROJECTION].cause
+
+
 def test_single_bad_rows_are_a_warning(planted):
     root = planted(
         lambda row: (
