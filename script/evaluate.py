@@ -28,7 +28,7 @@ from tempohand.console import run_clearly
 from tempohand.data.clips import clip_rows
 from tempohand.data.consistency import faults, measure
 from tempohand.data.ledger import Ledger, by_source, left_out_line
-from tempohand.data.loader import ClipDataset, cut, listed_batches
+from tempohand.data.loader import ClipDataset, listed_batches
 from tempohand.data.table import FrameTable, fingerprint
 from tempohand.data.view import View
 from tempohand.evaluation.baselines import ConstantHand, CropLabels, fit_constant_hand
@@ -140,7 +140,7 @@ class Split:
         groups = whole_groups(lengths, config.batch_size)
         share = share_of_groups([int(lengths[list(group)].sum()) for group in groups], accelerator.process_index, accelerator.num_processes)
         rows = [np.concatenate([np.arange(first[i], first[i] + lengths[i]) for i in groups[number]]) for number in share]
-        self.rows_of_batches = [batch for group in rows for batch in cut(group, config.batch_size)]
+        self.rows_of_batches = [batch for group in rows for batch in np.array_split(group, -(-len(group) // config.batch_size))]
         self.ledger, self.frame, self.time = Ledger(), self.table.column("frame"), self.table.column("time")
 
     def batches(self, title: str) -> Iterator[ClipBatch]:
