@@ -39,7 +39,7 @@ from tempohand.evaluation.splits import ALL, share_of_groups, whole_groups
 from tempohand.evaluation.sums import Sums
 from tempohand.evaluation.tuning import KALMAN, KALMAN_GRID, ONE_EURO, ONE_EURO_GRID, FilterTuning, HandFilter
 from tempohand.geometry import mirror_points, mirror_pose
-from tempohand.inference.history import CLOCK_S, MAX_GAP_S
+from tempohand.inference.history import CLOCK_S, MAX_AGE_S, MAX_GAP_S
 from tempohand.model.registry import load_network
 from tempohand.model.weights import WEIGHTS_NAME
 
@@ -205,9 +205,8 @@ def main(config: DictConfig) -> None:
     predictors["stage1"] = PerFrame(lambda batch: losses["stage1"].watch(predict1(batch), batch))
     if stage2:
         watch = losses["stage2"].watch
-        predictors["stage2"] = Temporal(
-            lambda batch: encode2(batch)[0], stage2.decode, stage2.num_frame, clip_rows, MAX_GAP_S + CLOCK_S, watch=watch
-        )
+        bounds = {"max_gap": MAX_GAP_S + CLOCK_S, "max_age": MAX_AGE_S + CLOCK_S}
+        predictors["stage2"] = Temporal(lambda batch: encode2(batch)[0], stage2.decode, stage2.num_frame, clip_rows, **bounds, watch=watch)
     rows = [row for row in ("mean_pose", "stage1", *FILTERS, "stage2") if row in predictors or row in filters]
 
     # ----- every frame of the split ------------------------------------------------------------------------------------------------------

@@ -8,12 +8,27 @@ from jaxtyping import Bool, Int
 FRESH_VIEWS = 2**31  # numbers to draw from when every clip has a view of its own
 
 
-def clip_rows(start: int, last: int, num_frame: int, gap: int = 1) -> tuple[Int[np.ndarray, "t"], Bool[np.ndarray, "t"]]:
-    """Rows [T] of the clip that ends at row `last` of the sequence that starts at row `start`, every `gap`-th frame, and which are real.
+def lookback(num_frame: int) -> Int[np.ndarray, "t"]:
+    """How many frames before its last one each frame of a clip lies, oldest first: 0, 1, 2, 3, 5, 8, 13, ..., the Fibonacci numbers.
+
+    Dense where motion is read, sparse where a hand is remembered that something has covered since: 7 frames reach back 13.
+    """
+    back = [0, 1, 2]
+    while len(back) < num_frame:
+        back.append(back[-1] + back[-2])
+    return np.array(back[:num_frame][::-1])
+
+
+def clip_rows(start: int, last: int, num_frame: int) -> tuple[Int[np.ndarray, "t"], Bool[np.ndarray, "t"]]:
+    """Rows [T] of the clip that ends at row `last` of the sequence that starts at row `start`, and which of them are real.
 
     Where the sequence has no such frame yet, its earliest one in the clip is repeated and marked False.
     """
-    rows = last - gap * np.arange(num_frame - 1, -1, -1)
+    return _within(start, last - lookback(num_frame))
+
+
+def _within(start: int, rows: Int[np.ndarray, "n"]) -> tuple[Int[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
+    """Rows that lie before `start` replaced by the first that does not, and which did not have to be."""
     real = rows >= start
     return np.where(real, rows, rows[real][0]), real
 
@@ -66,8 +81,9 @@ class ClipPlan:
 
     @classmethod
     def of(cls, rows: Int[np.ndarray, "m"], shown: Bool[np.ndarray, "m"], num_frame: int, history: int, view: int = 0) -> "ClipPlan":
-        """Every clip of `num_frame` frames within `rows`, with the last `history` of them, as far as they are shown."""
-        windows = np.lib.stride_tricks.sliding_window_view(np.arange(len(rows)), num_frame)
+        """Every clip of `num_frame` frames within the stretch `rows`, with the last `history` of them, as far as they are shown."""
+        back = lookback(num_frame)
+        windows = np.arange(back[0], len(rows))[:, None] - back
         mask = shown[windows] & (np.arange(num_frame) >= num_frame - history)
         mask[:, -1] = True
         earliest = np.take_along_axis(windows, mask.argmax(axis=1)[:, None], axis=1)
@@ -104,14 +120,15 @@ class Clips:
         count, start = self.sampling.consecutive, int(self.starts[row])
         largest_gap = min(self.sampling.max_gap, (row - start) // (count - 1)) if count > 1 else self.sampling.max_gap
         gap = int(rng.integers(1, largest_gap + 1))
-        rows, real = clip_rows(start, row, self.num_frame + count - 1, gap)
+        rows, real = _within(start, row - gap * np.arange(lookback(self.num_frame)[0] + count)[::-1])
         history = int(rng.integers(min(self.sampling.min_history, self.num_frame), self.num_frame + 1))
         kept = rng.random(len(rows)) >= self.sampling.drop
         return ClipPlan.of(rows, real & kept, self.num_frame, history, int(rng.integers(self.views or FRESH_VIEWS)))
 
     def evaluation(self, row: int) -> ClipPlan:
         """The clip that ends at `row`, with its full history."""
-        return ClipPlan.of(*clip_rows(int(self.starts[row]), row, self.num_frame), self.num_frame, self.num_frame)
+        stretch = row - np.arange(lookback(self.num_frame)[0] + 1)[::-1]
+        return ClipPlan.of(*_within(int(self.starts[row]), stretch), self.num_frame, self.num_frame)
 
     def sequence(self, row: int) -> tuple[int, int]:
         """First row, and row after the last, of the sequence that a row is in."""

@@ -62,7 +62,8 @@ class Temporal:
     """A network over clips: `encode` gives each frame's token once, `decode` the hand at the end of each history.
 
     clip_rows(start, last, num_frame) -> (rows [T], real [T]) says which frames a clip has, as in training; those that were left out of the
-    evaluation are missing. A history begins anew after more than max_gap seconds, as live. `watch` sees each prediction and its batch.
+    evaluation are missing. A history begins anew after more than max_gap seconds and holds nothing older than max_age, as live. `watch` sees
+    each prediction and its batch.
     """
 
     def __init__(
@@ -72,11 +73,12 @@ class Temporal:
         num_frame: int,
         clip_rows: Callable,
         max_gap: float,
+        max_age: float,
         chunk: int = 256,
         watch: Callable[[HandPrediction, ClipBatch], None] = lambda *_: None,
     ):
         self.encode, self.decode, self.num_frame, self.clip_rows = encode, decode, num_frame, clip_rows
-        self.max_gap, self.chunk, self.watch = max_gap, chunk, watch
+        self.max_gap, self.max_age, self.chunk, self.watch = max_gap, max_age, chunk, watch
 
     def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
         """The frame's token, camera, row and labels; the crop's size travels with them."""
@@ -94,7 +96,7 @@ class Temporal:
         """The hand of each frame from the frames up to it."""
         place = torch.arange(len(time))
         follows = torch.cat([torch.zeros(1, dtype=torch.bool), time[1:] - time[:-1] <= self.max_gap])
-        starts = place.masked_fill(follows, 0).cummax(dim=0).values
+        starts = place.masked_fill(follows, 0).cummax(dim=0).values.maximum(torch.searchsorted(time, time - self.max_age))
         places, real = self._clips(kept["row"].numpy(), starts.numpy())
         size, device, hands = int(kept["size"][0]), kept["tokens"].device, []
         for places_, real_ in zip(places.split(self.chunk), real.split(self.chunk)):

@@ -6,8 +6,11 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-# Training clips are 7 frames up to 2 frames apart at 30 frames/s (config/stage/two.yaml): nothing older than 12 frames was ever context.
-MAX_GAP_S = 0.4
+from tempohand.data.clips import lookback
+
+# Training clips reach back 13 frames, up to 2 frames apart, at 30 frames/s (data/clips.py, config/stage/two.yaml): nothing older was context.
+MAX_AGE_S = 0.9
+MAX_GAP_S = 0.4  # longer without a look at a hand, and what was known of it has passed
 # A hand may cross a box side per step of the widest training clip, 2.25 m/s for a box of 150 mm; over less time, one side all the same.
 MAX_SPEED = 15.0  # box sides a second
 MIN_REACH = 1.0  # box sides
@@ -27,7 +30,7 @@ class Seen:
 
 
 def follow(history: tuple[Seen, ...], seen: Seen, num_frame: int, max_gap: float = MAX_GAP_S) -> tuple[Seen, ...]:
-    """The history with one more frame, oldest first, at most `num_frame` of them.
+    """The history with one more frame, oldest first: as many as clips of `num_frame` frames reach back, none older than MAX_AGE_S.
 
     It begins anew with `seen` after more than `max_gap` seconds, when the hand changes its side (crops of the other are mirrored), and when
     its box jumps: farther than `reach` of the time between, it is another hand. A frame with its predecessor's time stamp replaces it.
@@ -39,7 +42,13 @@ def follow(history: tuple[Seen, ...], seen: Seen, num_frame: int, max_gap: float
     assert elapsed >= 0, "time was checked before"
     if elapsed > max_gap + CLOCK_S or seen.is_right != last.is_right or displacement(last.box, seen.box) > reach(elapsed):
         return (seen,)
-    return (*(history[:-1] if elapsed == 0 else history), seen)[-num_frame:]
+    kept = tuple(one for one in (history[:-1] if elapsed == 0 else history) if seen.time - one.time <= MAX_AGE_S + CLOCK_S)
+    return (*kept, seen)[-1 - lookback(num_frame)[0] :]
+
+
+def clip_of(history: tuple[Seen, ...], num_frame: int) -> tuple[Seen, ...]:
+    """The frames of a history that are the clip at its end, oldest first, 1 to `num_frame` of them (data/clips.py's rule)."""
+    return tuple(history[-1 - back] for back in lookback(num_frame) if back < len(history))
 
 
 def displacement(before: Float[np.ndarray, "4"], after: Float[np.ndarray, "4"]) -> float:

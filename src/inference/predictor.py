@@ -14,7 +14,7 @@ from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.data.view import View
 from tempohand.inference.boxes import check_box
 from tempohand.inference.camera import CameraChoice
-from tempohand.inference.history import MAX_GAP_S, Seen, follow
+from tempohand.inference.history import MAX_GAP_S, Seen, clip_of, follow
 
 _VALUES = ("pose", "shape", "trans", "joints", "vertices", "joints2d")
 
@@ -72,8 +72,8 @@ class StreamingPredictor:
     """Runs `network` (model/registry.py's load_network) over hands that come in the order of time, live or from a file.
 
     Crops are those of evaluation: the network's own `config["view"]`. Every frame is encoded once; its features are then decoded together
-    with those of the same hand's previous frames (inference/history.py says which), up to `network.num_frame` in all, at their real times:
-    network(batch) of that clip. max_gap: seconds without a hand after which its history begins anew.
+    with those of the same hand's previous frames (data/clips.py's `lookback` and inference/history.py say which), up to `network.num_frame` in
+    all, at their real times: network(batch) of that clip. max_gap: seconds without a hand after which its history begins anew.
     """
 
     def __init__(self, network, *, device: str | torch.device = "cpu", batch_size: int = 32, max_gap: float | int = MAX_GAP_S):
@@ -129,8 +129,8 @@ class StreamingPredictor:
                 rays = (hand.box - np.tile(hand.princpt, 2)) / np.tile(hand.focal, 2)
                 seen = Seen(one, focal, princpt, float(hand.source.time), hand.source.is_right, rays)
                 before = () if hand.source.starts else histories.get(hand.source.hand, ())
-                windows.append(follow(before, seen, self.network.num_frame, self.max_gap))
-                histories[hand.source.hand] = windows[-1]
+                histories[hand.source.hand] = follow(before, seen, self.network.num_frame, self.max_gap)
+                windows.append(clip_of(histories[hand.source.hand], self.network.num_frame))
             estimates += self._estimate(part, windows, self.network.decode(*self._assemble(windows)))
             self._histories = histories
         return estimates

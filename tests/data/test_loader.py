@@ -3,7 +3,7 @@ import pytest
 import torch
 from tests_support import hand_rows, write_table
 
-from tempohand.data.clips import Clips, ClipSampling, clip_rows, eligible_rows
+from tempohand.data.clips import Clips, ClipSampling, clip_rows, eligible_rows, lookback
 from tempohand.data.loader import ClipDataset, TrainingOrder, collate, evaluation_batches, training_batches
 from tempohand.data.table import FrameTable
 from tempohand.data.view import Augmentation, View
@@ -16,10 +16,10 @@ def dataset(table_root):
 
 
 def test_clip_rows_end_at_the_row_and_stay_in_the_sequence():
-    rows, real = clip_rows(10, 13, 7)
-    assert rows.tolist() == [10, 10, 10, 10, 11, 12, 13] and real.tolist() == [False] * 3 + [True] * 4
-    rows, real = clip_rows(10, 15, 4, gap=2)
-    assert rows.tolist() == [11, 11, 13, 15] and real.tolist() == [False, True, True, True]
+    assert lookback(7).tolist() == [13, 8, 5, 3, 2, 1, 0] and lookback(1).tolist() == [0]
+    rows, real = clip_rows(10, 14, 7)
+    assert rows.tolist() == [11, 11, 11, 11, 12, 13, 14] and real.tolist() == [False] * 3 + [True] * 4
+    assert clip_rows(10, 23, 7)[0].tolist() == [10, 15, 18, 20, 21, 22, 23] and clip_rows(10, 23, 7)[1].all()
 
 
 def test_short_sequences_are_refused_with_the_longest_named(tmp_path):
@@ -35,17 +35,20 @@ def test_batches_hold_neighbouring_clips_in_one_view(dataset):
     assert batch.image.shape[1:] == (7, 3, 64, 64) and batch.image.dtype == torch.uint8
     assert batch.previous.tolist() == [k - 1 if k % 2 else -1 for k in range(len(batch.image))]
     assert batch.frame_mask[:, -1].all() and (batch.time[:, -1] == 0).all() and (batch.time <= 0).all()
-    both = batch.frame_mask[0, 1:] & batch.frame_mask[1, :-1]
-    assert both.any() and torch.equal(batch.image[0, 1:][both], batch.image[1, :-1][both])  # one frame apart, the same picture pixels
+    # One frame apart: the last frame of one is the one before the last of the other, and so on where the distances agree.
+    earlier, later = torch.tensor([4, 5, 6]), torch.tensor([3, 4, 5])
+    both = batch.frame_mask[0, earlier] & batch.frame_mask[1, later]
+    assert both.any() and torch.equal(batch.image[0, earlier][both], batch.image[1, later][both])  # the same picture pixels
 
 
 def test_history_length_varies_and_time_is_real(dataset):
     batch = collate([dataset[(p, 11)] for p in range(40)])
     lengths = batch.frame_mask.sum(dim=1)
-    assert lengths.min() >= 2 and lengths.max() == 7 and len(lengths.unique()) > 3
-    steps = batch.time.diff(dim=1)[batch.frame_mask[:, :-1] & (batch.time.diff(dim=1) > 0)]
-    gaps = (steps * 30).round().unique()
-    assert gaps.tolist() == [1, 2]
+    assert lengths.min() >= 2 and lengths.max() == 6 and len(lengths.unique()) > 3  # the 7th frame would lie 13 back, the row is the 12th
+    ages = (-batch.time * 30).round()[:, -4:]
+    for age, known in zip(ages, batch.frame_mask[:, -4:]):
+        assert any(age[known].tolist() == (gap * torch.tensor([3, 2, 1, 0])[known]).tolist() for gap in (1, 2))
+    assert {1.0, 2.0} <= set(ages[:, -2].tolist())
 
 
 @pytest.mark.parametrize("drop", [0.0, 0.3])
@@ -63,7 +66,7 @@ def test_clips_keep_gap_history_and_sequence_and_lose_frames_at_random(drop):
         assert 1 <= gap <= 3
         for clip, mask, last in zip(plan.clips, plan.mask, (row - gap, row)):
             rows = plan.rows[clip]
-            assert (rows[mask] == (last - gap * np.arange(6, -1, -1))[mask]).all()
+            assert (rows[mask] == (last - gap * lookback(7))[mask]).all()
             assert (rows[~mask] == rows[mask][0]).all()
             possible = min((last - starts[row]) // gap, 2)  # earlier frames that every history has
             lost += int((~mask[6 - possible : 6]).sum())
@@ -115,4 +118,4 @@ def test_evaluation_sees_every_row_once_in_order(dataset):
     batches = list(evaluation_batches(dataset, rows, 7))
     assert torch.cat([batch.row for batch in batches]).tolist() == rows.tolist()
     assert len(batches[-1].row) == len(rows) % 7
-    assert batches[0].frame_mask.sum(dim=1).tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert batches[0].frame_mask.sum(dim=1).tolist() == [1, 2, 3, 4, 4, 5, 5]

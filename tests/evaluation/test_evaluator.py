@@ -109,7 +109,7 @@ def test_a_temporal_predictor_sees_the_history_of_its_own_sequence(table):
         rest = (torch.zeros(len(tokens), 1, *shape) for shape in ((48,), (16, 3, 3), (10,), (3,)))
         return HandPrediction(*rest, joints, joints.repeat(1, 1, 38, 1)[:, :, :778], torch.zeros(len(tokens), 1, 21, 2))
 
-    predictor = Temporal(encode, decode, 4, clip_rows, 0.4, chunk=5)
+    predictor = Temporal(encode, decode, 4, clip_rows, 0.4, 0.9, chunk=5)
     rows = torch.arange(6, 18)
     kept = predictor.observe(batch[rows])
     hands = predictor.conclude(kept, torch.from_numpy(time)[rows])
@@ -132,6 +132,10 @@ def test_a_temporal_predictor_sees_the_history_of_its_own_sequence(table):
     predictor.conclude(kept, torch.from_numpy(time)[rows] + (torch.arange(12) >= 5) * 0.5)
     tokens = torch.cat([part for part, _ in seen])
     assert tokens[4].tolist() == [7, 8, 9, 10] and tokens[5].tolist() == [11, 11, 11, 11] and tokens[7].tolist() == [11, 11, 12, 13]
+    seen.clear()  # and it forgets what is too old
+    predictor.max_age = 0.08
+    predictor.conclude(kept, torch.from_numpy(time)[rows])
+    assert torch.cat([part for part, _ in seen])[11].tolist() == [15, 15, 16, 17]
 
 
 def test_filtered_rows_use_the_filter_within_sequences(hand, table):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tempohand.inference.history import MAX_GAP_S, Seen, displacement, follow, reach
+from tempohand.data.clips import clip_rows
+from tempohand.inference.history import MAX_AGE_S, MAX_GAP_S, Seen, clip_of, displacement, follow, reach
 
 
 def seen(time: float, *, x: float = 0.0, side: float = 1.0, is_right: bool = True) -> Seen:
@@ -20,10 +21,17 @@ def grown(frames: list[Seen], num_frame: int = 7) -> tuple[Seen, ...]:
 
 
 @pytest.mark.parametrize("num_frame", [1, 3, 7])
-def test_a_history_is_the_last_frames(num_frame):
-    frames = [seen(i / 30) for i in range(10)]
-    for count in range(1, 11):
-        assert grown(frames[:count], num_frame) == tuple(frames[:count][-num_frame:])
+def test_a_history_holds_the_clip_that_the_loader_would_make(num_frame):
+    frames = [seen(i / 30) for i in range(20)]
+    for count in range(1, 21):
+        history = grown(frames[:count], num_frame)
+        rows, real = clip_rows(0, count - 1, num_frame)
+        assert clip_of(history, num_frame) == tuple(frames[row] for row in rows[real]) and len(history) <= 14
+
+
+def test_a_history_forgets_what_is_old():
+    history = grown([seen(0.3 * i) for i in range(9)])
+    assert history[-1].time == 0.3 * 8 and history[-1].time - history[0].time == pytest.approx(MAX_AGE_S) and len(history) == 4
 
 
 @pytest.mark.parametrize("start", [0.0, 0.1, 0.7, 1234.567, 2.0**20])

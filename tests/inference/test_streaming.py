@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tests_support import small_network
+from tests_support import hand_rows, small_network, write_table
 
 from tempohand.data.clips import clip_rows
 from tempohand.data.loader import ClipDataset, collate
 from tempohand.data.table import FrameTable
 from tempohand.data.view import View
 from tempohand.geometry import mirror_points, mirror_pose
-from tempohand.inference.history import MAX_GAP_S
+from tempohand.inference.history import MAX_AGE_S, MAX_GAP_S
 from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
 from tempohand.model.registry import build_network
 
@@ -31,8 +31,10 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def table(table_root):
-    return FrameTable(table_root, "test")
+def table(tmp_path_factory):
+    """A right and a left hand, 18 frames each: more than a clip reaches back."""
+    sequences = [hand_rows(name, 18, seed, is_right=is_right) for seed, (name, is_right) in enumerate((("right", True), ("left", False)))]
+    return FrameTable(write_table(tmp_path_factory.mktemp("streaming"), {"test": sequences}), "test")
 
 
 @pytest.fixture
@@ -54,37 +56,40 @@ def same(a: HandEstimate, b: HandEstimate) -> None:
         np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-5, atol=1e-5 * np.abs(getattr(b, name)).max(), err_msg=name)
 
 
-def offline(network, table, row: int, length: int, times: np.ndarray) -> dict[str, np.ndarray]:
-    """The network on the loader's clip that ends at `row`, its last `length` frames being real, at the given times of the table's rows."""
+def offline(network, table, row: int, start: int, times: np.ndarray) -> tuple[int, dict[str, np.ndarray]]:
+    """The network on the loader's clip that ends at `row`, whose history begins at `start`, at the given times of the table's rows: how many
+    frames are real, and what it says."""
     dataset = ClipDataset(table, View(64, 2.0), 7)
     batch = collate([dataset.clip(row)])
     rows, _ = clip_rows(int(table.sequence_starts()[row]), row, 7)
     batch.time = torch.from_numpy(times[rows] - times[row]).float()[None]
-    batch.frame_mask = torch.arange(7)[None] >= 7 - length
+    batch.frame_mask = torch.from_numpy(clip_rows(start, row, 7)[1])[None]
     with torch.no_grad():
         prediction = network(batch)
     values = {name: getattr(prediction, name)[0, 0] for name in VALUES[:-1]}
     if not batch.is_right[0]:
         values |= {name: mirror_points(values[name]) for name in ("trans", "joints", "vertices")} | {"pose": mirror_pose(values["pose"])}
-    return {name: value.numpy() for name, value in values.items()}
+    return int(batch.frame_mask.sum()), {name: value.numpy() for name, value in values.items()}
 
 
 def test_every_frame_is_the_offline_window_across_gaps(network, table):
     """Two sequences (a right and a left hand) live, side by side; time stamps are late, frames are missed, one gap is too long."""
     labels, starts = table.labels(np.arange(len(table))), table.sequence_starts()
     rng = np.random.default_rng(0)
-    times = np.concatenate([100 + np.cumsum(rng.choice([1, 1, 2, 1.3], 10)) / 30, 200 + np.arange(10) / 30])
-    times[4:10] += MAX_GAP_S + 0.01
+    times = np.concatenate([100 + np.cumsum(rng.choice([1, 1, 2, 1.3], 18)) / 30, 200 + np.arange(18) / 30])
+    times[4:18] += MAX_GAP_S + 0.01
+    times[32:] += 0.35  # not a gap, but what lies before it gets older than anything a clip has in it
     predictor, lengths = StreamingPredictor(network), []
-    for row in np.argsort(np.concatenate([np.arange(10), np.arange(10) + 0.5]), kind="stable").tolist():
+    for row in np.argsort(np.concatenate([np.arange(18), np.arange(18) + 0.5]), kind="stable").tolist():
         estimate = predictor.push(
             table.image(row), labels["box"][row], times[row].item(), hand=int(starts[row]), is_right=bool(labels["is_right"][row]),
             focal=labels["focal"][row], princpt=labels["princpt"][row],
         )  # fmt: skip
-        place = row - int(starts[row])
-        expected_length = min(7, place + 1) if row >= 10 else min(7, place + 1 if place < 4 else place - 3)
-        assert estimate.history == expected_length
-        for name, value in offline(network, table, row, expected_length, times).items():
+        begins = int(starts[row]) + (4 if 4 <= row < 18 else 0)
+        begins = next(r for r in range(begins, row + 1) if times[row] - times[r] <= MAX_AGE_S + 1e-6)
+        length, expected = offline(network, table, row, begins, times)
+        assert estimate.history == length
+        for name, value in expected.items():
             np.testing.assert_allclose(
                 getattr(estimate, name), value, rtol=1e-5, atol=1e-5 * np.abs(value).max(), err_msg=f"{name} of row {row}"
             )
@@ -114,7 +119,7 @@ def test_reset_forgets_one_hand_or_all(network, hands):
     predictor.push_all([*hands[:4], *other[:4]])
     predictor.reset(1)
     a, b = predictor.push_all([hands[4], other[4]])
-    assert (a.history, b.history) == (5, 1)
+    assert (a.history, b.history) == (4, 1)
     same(b, StreamingPredictor(network).push_all(other[4:5])[0])
     predictor.reset()
     predictor.reset(7)  # a hand that was never seen
@@ -133,10 +138,10 @@ def test_what_is_another_hand_starts_anew(network, hands):
     late = dataclasses.replace(now, time=hands[4].time + 0.5)
     for changed in (far, other_side, late, dataclasses.replace(now, starts=True)):
         same(after(network, hands, changed), StreamingPredictor(network).push_all([changed])[0])
-    assert after(network, hands, now).history == 6
+    assert after(network, hands, now).history == 5
     # Back on the first side: no frame of before may come back.
     back = StreamingPredictor(network).push_all([*hands[:5], dataclasses.replace(hands[5], is_right=False), hands[6]])
-    assert [estimate.history for estimate in back] == [1, 2, 3, 4, 5, 1, 1]
+    assert [estimate.history for estimate in back] == [1, 2, 3, 4, 4, 1, 1]
 
 
 def test_the_same_time_stamp_replaces_the_frame(network, hands):
@@ -154,7 +159,7 @@ def test_a_picture_of_another_size_goes_on_with_its_own_camera(network, hands):
         princpt=hands[5].princpt * 2 + 0.5,
     )  # fmt: skip
     a, b = after(network, hands, big), after(network, hands, hands[5])
-    assert a.history == b.history == 6 and a.image_size == (192, 192)
+    assert a.history == b.history == 5 and a.image_size == (192, 192)
     np.testing.assert_allclose(a.joints, b.joints, atol=30)  # another picture by interpolation
     np.testing.assert_allclose(a.joints2d, a.joints[:, :2] / a.joints[:, 2:] * big.focal + big.princpt, atol=1e-2)
 
