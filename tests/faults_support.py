@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from tempohand.manifest import verify
 
+SCRIPT = Path(__file__).parents[1] / "script" / "train.py"
 SMALL = [
     "mixed_precision=no",
     "network.size=64",
@@ -19,7 +20,7 @@ SMALL = [
     "network.spatial.perspective={heads: 2, head_dim: 16}",
     "network.spatial.decoder={dim: 32, layers: 1, heads: 2, mlp: 32, dropout: 0.1}",
     "network.spatial.heatmap.upsample=2",
-    "optim={steps: 24, warmup: 2, batch_size: 4, ema: 0.9}",
+    "optim={steps: 18, warmup: 2, batch_size: 4, ema: 0.9}",
     "log={every: 1, validate_every: 4, checkpoint_every: 3}",
     "data.workers=1",
     "view.augmentation.photometric.noise=0",
@@ -31,7 +32,7 @@ class Run:
     """One process of script/train.py, started by the zygote, which ends it and reads what it left."""
 
     def __init__(self, zygote: subprocess.Popen, out: Path, arguments: list[str]):
-        self.zygote, self.out = zygote, out
+        self.zygote, self.out, self.arguments = zygote, out, arguments
         self.log = out.with_name(out.name + ".log")
         self.said_before = len(self.log.read_text()) if self.log.is_file() else 0
         self.pid = self._order({"arguments": arguments, "log": str(self.log)})
@@ -44,6 +45,10 @@ class Run:
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Sends a signal; a process that has ended takes it, too."""
         os.kill(self.pid, number)
+
+    def children(self) -> list[int]:
+        """Its decoding workers' process ids."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def wait(self) -> int:
         """The exit code, or minus the signal that ended it."""

@@ -82,6 +82,20 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(stage1, table_root, tmp_pat
     assert all(first[name].equal(second[name]) for name in first)
 
 
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ([], "holds a run with checkpoints: resume=auto continues it"),
+        (["resume=auto", "optim.lr=1"], "with other settings: optim.lr was 0.0012 and is 1"),
+    ],
+)
+def test_a_run_is_continued_as_itself_alone(stage1, table_root, more, message):
+    before = {path: path.read_bytes() for path in stage1.rglob("*") if path.is_file()}
+    result = train("stage1-tiny", *SMALL, f"data.root={table_root}", f"out={stage1}", *more, check=False)
+    assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr
+    assert {path: path.read_bytes() for path in stage1.rglob("*") if path.is_file()} == before
+
+
 STAGE2 = [s for s in SMALL if not s.startswith("network.spatial")] + [
     "network.temporal={width: 32, layers: 1, heads: 2}",
     "sampling={consecutive: 2, drop: 0.1}",
@@ -125,6 +139,9 @@ def test_stage_2_inherits_and_trains_on_two_processes(stage1, table_root, tmp_pa
         ("stage1-tiny", ["network.spatial.backbone.weights=nowhere.pt"], "no file 'nowhere.pt'"),
         ("stage1-tiny", ["tokens=cached"], "tokens.mode=cached: Stage 2 takes"),
         ("stage1-tiny", ["loss.joint=1"], "Could not override 'loss.joint'"),
+        ("stage1-tiny", ["optim.accumulate=5"], "optim.batch_size=48 cannot be shared evenly"),
+        ("stage1-tiny", ["log.keep=0"], "log.keep=0 must be at least 1"),
+        ("stage2-tiny", ["resume=auto"], "Stage 2 needs init_from="),
         ("stage1-tiny", ["optim.batch_sise=4"], "Could not override 'optim.batch_sise'"),
     ],
 )

@@ -15,7 +15,7 @@ def start(table_root):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as zygote:
 
         def go(out: Path, *overrides: str) -> Run:
-            return Run(zygote, out, ["--config-name=stage1-tiny", *SMALL, f"data.root={table_root}", f"out={out}", *overrides])
+            return Run(zygote, out, ["--config-name=stage1-tiny", *SMALL, f"data.root={table_root}", *overrides, f"out={out}"])
 
         yield go
         zygote.stdin.close()

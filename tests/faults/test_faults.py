@@ -3,14 +3,17 @@
 `make test` has the short form, `make test-faults` the long one.
 """
 
+import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from faults_support import assert_same_run, whole_checkpoints
+from faults_support import ENVIRONMENT, SCRIPT, assert_same_run, record, whole_checkpoints
 
 ROOM = 100_000  # bytes: enough for a line of the log, too little for a checkpoint
 SPAN = 2.5  # seconds after its start within which a run is killed: while it builds, trains, validates, saves
@@ -80,9 +83,51 @@ def test_the_disk_is_full_while_saving(start, uninterrupted, tmp_path):
     assert "was not saved: File too large" in said and "the run goes on" in said and "Traceback" not in said
     assert "the last checkpoint of the run is missing" in said.splitlines()[-1]
     steps = whole_checkpoints(out)
-    assert steps and steps[-1].name < "step-00000024" and not list((out / "checkpoint").glob("*.part"))
+    assert steps and steps[-1].name < "step-00000018" and not list((out / "checkpoint").glob("*.part"))
     assert f"resumed from '{steps[-1]}'" in finish(start, out)
     assert_same_run(out, uninterrupted)
+
+
+def test_a_signal_to_everybody_saves(start, tmp_path):
+    """Schedulers and terminals send signals to decoding workers, too."""
+    out = tmp_path / "run"
+    run = start(out)
+    run.until((out / "checkpoint" / "step-00000003").is_dir)
+    for pid in [*run.children(), run.pid]:
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGTERM)
+    assert run.wait() == 143 and "stopped by SIGTERM after step" in run.said(), run.said()[-3000:]
+    assert len(record(out)) >= int(whole_checkpoints(out)[-1].name.removeprefix("step-")) > 3
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_one_goes_on(start, tmp_path):
+    """A scheduler's SIGTERM to the launcher; the rest on another number of processes, with the same losses but for the rounding of sums."""
+    same = ["network.spatial.decoder.dropout=0", "optim.steps=30", "log.validate_every=15", "log.checkpoint_every=15", "data.workers=0"]
+    alone, out = start(tmp_path / "alone", *same), tmp_path / "run"
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", str(SCRIPT)]
+    with subprocess.Popen(
+        [sys.executable, *launcher, *alone.arguments[:-1], f"out={out}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    ) as both:
+        lines = out / "metrics.jsonl"
+        while both.poll() is None and not (lines.is_file() and lines.read_bytes().count(b"\n") >= 3):
+            time.sleep(0.01)
+        both.terminate()
+        said, errors = both.communicate(timeout=120)
+    assert "stopped by SIGTERM after step" in said, errors[-3000:]
+    (stopped,) = whole_checkpoints(out)
+    said = finish(start, out, *same)
+    assert f"resumed from '{stopped}'" in said and "on 1 processes, before on 2: samples and learning rate are the same" in said
+    assert alone.wait() == 0
+    first, second = record(out), record(tmp_path / "alone")
+    assert [(line["step"], line["split"], line.get("lr")) for line in first] == [
+        (line["step"], line["split"], line.get("lr")) for line in second
+    ]
+    assert [line["loss"] for line in first] == pytest.approx([line["loss"] for line in second], rel=1e-4)
 
 
 @pytest.mark.slow

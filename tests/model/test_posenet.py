@@ -191,6 +191,25 @@ def test_checkpoints_hold_no_hand_tables_and_come_back(tmp_path):
         assert torch.equal(loaded(batch).joints, net(batch).joints)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_damaged_weights_are_refused(tmp_path, name):
+    """One bit among the weights, or in what they are for: a number would be wrong and nothing would look so."""
+    save_weights(tmp_path / "best", network(1).state_dict(), {"network": small_network(1), "stage": 1})
+    file = tmp_path / "best" / name
+    content = bytearray(file.read_bytes())
+    content[-9] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}' is damaged, its content is not what was written"):
+        load_network(tmp_path / "best")
+    if name == "model.safetensors":
+        for path in (file, tmp_path / "best"):
+            with pytest.raises(ValueError, match="is damaged"):
+                network(2).load_pretrained(path)
+    (tmp_path / "best" / "checksums.json").unlink()
+    if name == "model.safetensors":
+        load_network(tmp_path / "best")
+
+
 @pytest.mark.parametrize("kind", ["directory", "safetensors", "torch", "training"])
 def test_pretrained_weights_come_in_any_form(tmp_path, kind):
     weights = nudge(network(1)).state_dict()
