@@ -27,7 +27,7 @@ def examine(root):
     [
         (recoded(lambda bgr: bgr[..., ::-1]), COLOUR, "BGR (OpenCV's order) stored as RGB"),
         (recoded(lambda bgr: bgr[..., ::-1], ".jpg"), COLOUR, "convert RGB pictures with [..., ::-1]"),
-        (recoded(lambda bgr: (bgr / 255).astype(np.uint8)), RANGE, "scaled to [0, 1]"),
+        (recoded(lambda bgr: (bgr / 255).round().astype(np.uint8)), RANGE, "scaled to [0, 1]"),
         (lambda row: {"width": row["height"], "height": row["width"]}, DECODE, "width and height are swapped"),
         (lambda row: {"image": row["image"][: len(row["image"]) // 2]}, DECODE, "picture cut off"),
         (lambda row: {"image": b""}, DECODE, "undecodable picture"),
