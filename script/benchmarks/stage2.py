@@ -15,8 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from benchmarks.networks import stage2_settings
 from benchmarks.report import Report
-from omegaconf import OmegaConf
 
 from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.data.clips import ClipSampling
@@ -31,7 +31,6 @@ from tempohand.training.objective import combine
 from tempohand.training.optim import parameter_groups
 
 SUMMARY = "Stage 2 training steps from cached tokens beside steps that run the backbone"
-CONFIG = Path(__file__).resolve().parents[2] / "config"
 SEQUENCES, FRAMES = 2, 12  # of the random table
 QUICK_STEPS = 5  # cached ones to one of each other way: a single one is over before the processor has settled
 
@@ -48,9 +47,10 @@ def run(arguments: argparse.Namespace) -> Report:
     """Clips per second of the three ways, measured in turns."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
-    network = build_network(_settings(arguments.network)).to(device)
+    settings = stage2_settings(arguments.network)
+    network = build_network(settings["network"]).to(device)
     with tempfile.TemporaryDirectory() as folder:
-        steps = _steps(Path(folder), network, arguments.batch, device)
+        steps = _steps(Path(folder), network, settings["loss"], arguments.batch, device)
         for step in steps.values():
             step()
         taken, end = {name: [] for name in steps}, time.perf_counter() + arguments.seconds
@@ -68,8 +68,10 @@ def run(arguments: argparse.Namespace) -> Report:
     return Report(["a step", "steps", "ms", "clips/s", "cached is faster by"], rows, ratios, details)
 
 
-def _steps(folder: Path, network: torch.nn.Module, batch_size: int, device: torch.device) -> dict[str, Callable[[], None]]:
-    """name -> one training step."""
+def _steps(
+    folder: Path, network: torch.nn.Module, weights: dict[str, float], batch_size: int, device: torch.device
+) -> dict[str, Callable[[], None]]:
+    """name -> one training step under the loss's weights."""
     table = FrameTable(_random_table(folder / "table", network.size), "train")
     clips = ClipDataset(table, View(network.size, network.expansion, Augmentation()), network.num_frame, ClipSampling(), views=1)
 
@@ -87,7 +89,6 @@ def _steps(folder: Path, network: torch.nn.Module, batch_size: int, device: torc
     every = torch.arange(pictures.frame.numel()).view_as(pictures.frame)  # 7 frames of every clip, shared or not
     pictures = replace(pictures, frame=every).to(device)
 
-    weights = OmegaConf.to_container(OmegaConf.load(CONFIG / "stage" / "two.yaml"))["loss"]
     optimizer = torch.optim.AdamW(parameter_groups(network, 1e-5, 1e-5, 1e-4), fused=True)
     single = network.spatial_only()
 
@@ -120,12 +121,6 @@ def _steps(folder: Path, network: torch.nn.Module, batch_size: int, device: torc
         "no_grad": lambda: step(network, pictures),
         "grad": lambda: step(in_graph, pictures),
     }
-
-
-def _settings(name: str) -> dict:
-    """Stage 2 of a network with the large temporal encoder, as config/stage2-<name>.yaml has it."""
-    network, temporal = (OmegaConf.to_container(OmegaConf.load(CONFIG / f)) for f in (f"network/{name}.yaml", "temporal/large.yaml"))
-    return {**network, "num_frame": 7, "temporal": temporal}
 
 
 def _random_table(root: Path, size: int) -> Path:

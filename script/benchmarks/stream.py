@@ -5,27 +5,25 @@ Random weights, one hand, the same frames for all; "push" is the whole way from 
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.networks import stage2_settings
 from benchmarks.report import Report, time_in_turns
-from omegaconf import OmegaConf
 
 from tempohand.batch import ClipBatch
 from tempohand.inference.predictor import HandInput, StreamingPredictor
 from tempohand.model.registry import build_network
 
 SUMMARY = "streaming Stage 2 beside Stage 1 alone and beside recomputing its window"
-CONFIG = Path(__file__).resolve().parents[2] / "config"
-NETWORKS = {"tiny": "tiny", "dino_small": "large"}  # network -> its temporal encoder
+NETWORKS = ("tiny", "dino_small")
 PICTURE = (720, 1280)
 BOX = (560.0, 250.0, 780.0, 470.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to measure and for how long."""
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS), help="default: all")
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS, help="default: all")
     parser.add_argument("--seconds", type=float, default=20.0, help="of measuring per network, device and kind (default %(default)g)")
     parser.add_argument("--threads", type=int, default=None, help="of torch on the CPU (default: its own choice)")
 
@@ -93,10 +91,8 @@ def _kinds(name: str, device: str) -> dict[str, dict]:
 def _network(name: str) -> torch.nn.Module:
     """Stage 2 with random weights, its temporal encoder no longer at its zero start."""
     torch.manual_seed(0)
-    network, temporal = (
-        OmegaConf.to_container(OmegaConf.load(CONFIG / path)) for path in (f"network/{name}.yaml", f"temporal/{NETWORKS[name]}.yaml")
-    )
-    stage2 = build_network({**network, "num_frame": 7, "temporal": temporal})
+    network = stage2_settings(name)["network"]
+    stage2 = build_network(network)
     stage2.config = {"view": {"size": network["size"], "expansion": network["expansion"]}}
     for parameter in stage2.temporal.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
