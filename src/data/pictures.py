@@ -1,4 +1,4 @@
-"""Encoded pictures: decoded, or refused with the reason. What a decoder fills up with grey is no picture."""
+"""Encoded pictures: decoded, or refused with the reason. A picture that is cut off is none, even where a decoder (OpenCV 4) fills it up with grey."""
 
 import cv2
 import numpy as np
