@@ -27,11 +27,12 @@ def test_exact_labels_have_no_fault_and_no_residual(labels, hands):
     assert measures["reprojection"].max() < 1e-5 and measures["pose"].max() < 0.01 and measures["wrist"].max() < 0.01
 
 
-def test_what_is_masked_may_hold_anything(labels, hands):
+@pytest.mark.parametrize("anything", [np.nan, np.inf, 1e6, 0.0])
+def test_what_is_masked_may_hold_anything(labels, hands, anything):
     for mask, names in (("joints_mask", ["joints"]), ("joints2d_mask", ["joints2d"]), ("has_hand", ["pose", "shape", "trans"])):
         labels[mask][...] = False
         for name in names:
-            labels[name][...] = np.nan
+            labels[name][...] = anything
     labels["has_camera"][...] = False
     labels["focal"][...] = 1e7  # a guess, but one to divide by
     measures = measure(labels, hands)
@@ -40,7 +41,7 @@ def test_what_is_masked_may_hold_anything(labels, hands):
 
 def test_some_unknown_joints_leave_the_others_to_be_measured(labels, hands):
     labels["joints_mask"][:, 5:9] = labels["joints2d_mask"][:, 7:12] = False
-    labels["joints"][:, 5:9] = np.nan
+    labels["joints"][:, 5:9], labels["joints2d"][:, 7:12] = np.nan, 1e4
     assert not any(faults(measure(labels, hands)))
     labels["joints"][2, 3] += 200
     assert [bool(row) for row in faults(measure(labels, hands))] == [number == 2 for number in range(len(labels["box"]))]
