@@ -13,6 +13,7 @@ from tempohand.model.registry import build_network, load_network
 from tempohand.training.dump import Dump, load_batch, save_batch
 from tempohand.training.guard import StepGuard
 from tempohand.training.objective import combine
+from tempohand.training.processes import seed_step
 from tempohand.training.replay import replay
 
 WEIGHTS = {"orientation": 1.0, "pose": 5.0, "shape": 0.05, "joints": 0.02, "joints2d": 3.0, "heatmap": 0.5}
@@ -59,9 +60,12 @@ class Run:
 
     def step(self, number: int, *batches: ClipBatch, weights=WEIGHTS, sum_over_processes=None, processes: int = 1) -> None:
         self.guard.begin(number)
-        for batch in batches:
+        self.raw = []
+        for micro_step, batch in enumerate(batches):
+            seed_step(SETTINGS["seed"], number, micro_step, 0)
             terms = self.network.criterion(self.network(batch), batch)
             loss, raw = combine(terms, weights, sum_over_processes, processes)
+            self.raw.append(raw)
             self.guard.loss(batch, terms, raw)
             (loss / len(batches)).backward()
         self.guard.gradient(gradient_norm(self.network).item())
@@ -71,6 +75,7 @@ class Run:
 
 def spoil_label(run: Run, batch: ClipBatch) -> None:
     batch.target.pose[2, 0, 7] = torch.nan
+    batch.target.hand_mask[3], batch.target.pose[3] = False, torch.nan  # which is nobody's fault
 
 
 def spoil_weights(run: Run, batch: ClipBatch) -> None:
@@ -231,6 +236,21 @@ def test_a_replay_says_when_the_precision_is_to_blame(tmp_path):
     lines, network = [], load_network(tmp_path / "step-00000001")
     assert replay(Dump.load(tmp_path / "step-00000001", ClipBatch), network, network, say=lines.append)
     assert "  in float32 (mixed_precision=no): everything is finite" in lines and "the same as in the run" in lines[-1], "\n".join(lines)
+
+
+def test_a_replay_drops_out_what_the_run_did(tmp_path):
+    """The random numbers are the run's: every term comes out the same, under dropout too."""
+    network = build_network(small_network(1))
+    network.spatial.heads.register_forward_pre_hook(lambda _, tokens: (torch.nn.functional.dropout(tokens[0], 0.5),))
+    run, batches = Run(tmp_path, network), [random_batch(2, 1, seed=seed) for seed in (1, 2)]
+    network.spatial.heads.pose.weight.register_hook(lambda gradient: gradient * torch.nan)
+    with pytest.raises(ValueError, match="the gradient is not finite"):
+        run.step(5, *batches)
+    torch.manual_seed(123)
+    lines = []
+    assert replay(Dump.load(tmp_path / "step-00000006", ClipBatch), network, network, say=lines.append)
+    said = [float(line.split("mean")[1].split()[0]) for line in lines if line.startswith("  pose ")]
+    assert said == pytest.approx([raw["pose"].item() for raw in run.raw], rel=1e-4) and said[0] != said[1]
 
 
 def test_a_step_that_is_finite_now_is_said_to_be(tmp_path):
