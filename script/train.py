@@ -39,11 +39,11 @@ from tempohand.training.average import WeightAverage
 from tempohand.training.checkpoint import NotSaved, go_back, load_state, save_best, save_step
 from tempohand.training.dump import Dump, read_debug
 from tempohand.training.features import FromFeatures
-from tempohand.training.log import RunLog
+from tempohand.training.log import RunLog, outlive_a_full_disk
 from tempohand.training.optim import parameter_groups, warmup_cosine
 from tempohand.training.processes import average_statistics, clips_per_process, on_main_process, seed_step
 from tempohand.training.replay import replay
-from tempohand.training.resume import binding_settings, refuse_other_frozen_weights, refuse_other_run, resume_point
+from tempohand.training.resume import binding_settings, refuse_other_frozen_weights, refuse_other_run, restore, resume_point
 from tempohand.training.stop import StopRequest
 from tempohand.training.watch import StepWatch
 
@@ -104,6 +104,7 @@ def main(config: DictConfig) -> None:
     if config.debug.replay:
         raise SystemExit(replay_dump(config.debug.replay))
     check(config)
+    outlive_a_full_disk()
     run = Path(config.out)
 
     # ----- processes ---------------------------------------------------------------------------------------------------------------------
@@ -180,16 +181,8 @@ def main(config: DictConfig) -> None:
         refuse_other_run(state["settings"], binding, str(resume))
         if config.init_from:
             refuse_other_frozen_weights(network, state["network"], config.init_from)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
+        restore(state, parts, str(resume), processes=processes, steps=o.steps, say=say)
         step, best, lines, finished = (state[name] for name in ("step", "best", "lines", "finished"))
-        say(f"resumed from '{resume}' at step {step}")
-        if state["processes"] != processes:
-            say(
-                f"on {processes} processes, before on {state['processes']}: samples and learning rate are the same, sums are rounded otherwise"
-            )
-        if state["steps"] != o.steps:
-            say(f"optim.steps is {o.steps}, before {state['steps']}: the learning rate goes on as that of a run of {o.steps} steps")
         if accelerator.is_main_process:
             go_back(run / "checkpoint", resume, step, say)
     elif config.resume:

@@ -21,7 +21,7 @@ SMALL = [
     "network.spatial.decoder={dim: 32, layers: 1, heads: 2, mlp: 32, dropout: 0.1}",
     "network.spatial.heatmap.upsample=2",
     "optim={steps: 18, warmup: 2, batch_size: 4, ema: 0.9}",
-    "log={every: 1, validate_every: 4, checkpoint_every: 3}",
+    "log={every: 1, validate_every: 2, checkpoint_every: 3}",
     "data.workers=1",
     "view.augmentation.photometric.noise=0",
 ]
@@ -56,7 +56,7 @@ class Run:
 
     def said(self) -> str:
         """What this process has printed."""
-        return self.log.read_text()[self.said_before :]
+        return self.log.read_text()[self.said_before :] if self.log.is_file() else ""
 
     def until(self, condition: Callable[[], bool], seconds: float = 120.0) -> None:
         """Waits for something that the run is to do."""

@@ -1,8 +1,13 @@
 """A run's record: metrics.jsonl (one JSON object a line), config.yaml, and an Accelerate tracker beside them."""
 
+import errno
+import io
 import json
 import math
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -83,6 +88,40 @@ class RunLog:
                 f"warning: the log cannot be written ({error.strerror}); the run goes on, lines wait in memory, the tracker ends",
                 flush=True,
             )
+
+
+class _PatientStream:
+    """A stream that loses what its disk has no room for; a closed pipe is still an error."""
+
+    def __init__(self, stream: io.TextIOBase):
+        self.stream = stream
+
+    def __getattr__(self, name: str):
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress_full_disk():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress_full_disk():
+            self.stream.flush()
+
+
+@contextmanager
+def suppress_full_disk() -> Iterator[None]:
+    """Passes over what a full disk, a quota or a limit makes fail, and nothing else."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+
+
+def outlive_a_full_disk() -> None:
+    """From here on what is printed may be lost, where it goes to a file on a full disk, and the run goes on."""
+    sys.stdout, sys.stderr = _PatientStream(sys.stdout), _PatientStream(sys.stderr)
 
 
 def whole_lines(path: Path) -> list[str]:

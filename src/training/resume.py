@@ -56,6 +56,17 @@ def refuse_other_frozen_weights(network: nn.Module, weights: dict[str, Tensor], 
         )
 
 
+def restore(state: dict, parts: dict, directory: str, *, processes: int, steps: int, say: Callable[[str], None]) -> None:
+    """Gives every part (by its name in the state; anything with load_state_dict) its state, and says what is other than before."""
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    say(f"resumed from '{directory}' at step {state['step']}")
+    if state["processes"] != processes:
+        say(f"on {processes} processes, before on {state['processes']}: samples and learning rate are the same, sums are rounded otherwise")
+    if state["steps"] != steps:
+        say(f"optim.steps is {steps}, before {state['steps']}: the learning rate goes on as that of a run of {steps} steps")
+
+
 def _flat(name: str, value: object) -> Iterator[tuple[str, object]]:
     if name in FREE:
         return

@@ -153,6 +153,16 @@ def test_room_comes_back(start, uninterrupted, tmp_path):
 
 
 @pytest.mark.slow
+def test_what_is_printed_cannot_be_written(start, uninterrupted, tmp_path):
+    """The output goes to a file on the full disk, too."""
+    out = tmp_path / "run"
+    (tmp_path / "run.log").symlink_to("/dev/full")
+    run = start(out)
+    assert run.wait() == 0
+    assert_same_run(out, uninterrupted)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["truncated", "flipped"])
 @pytest.mark.parametrize("name", ["training.pt", "model.safetensors", "config.json", "checksums.json"])
 def test_every_file_can_be_damaged(start, uninterrupted, tmp_path, name, how):

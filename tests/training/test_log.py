@@ -1,6 +1,8 @@
 import errno
+import io
 import json
 import os
+import sys
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tempohand.training import log as log_module
-from tempohand.training.log import RunLog
+from tempohand.training.log import RunLog, outlive_a_full_disk
 
 
 def start(run, step=0, lines=0, tracker=False):
@@ -70,6 +72,31 @@ def test_lines_that_a_full_disk_does_not_take_wait(tmp_path, monkeypatch, capsys
     write(log, 4)
     assert steps(tmp_path) == [1, 2, 3, 4]
     log.close()
+
+
+class Failing(io.StringIO):
+    """A stream to a full disk, or into a pipe that nobody reads."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+    def write(self, text: str) -> int:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+def test_printing_onto_a_full_disk_is_no_error(monkeypatch):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Failing(errno.ENOSPC))
+    outlive_a_full_disk()
+    print("lost", flush=True)
+    print("lost", file=sys.stderr)
+    assert not sys.stderr.isatty()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Failing(errno.EPIPE))
+    outlive_a_full_disk()
+    with pytest.raises(BrokenPipeError):
+        print("to nobody")
 
 
 def test_tensorboard_shows_every_step_once(tmp_path):
