@@ -2,15 +2,17 @@
 
 import json
 import threading
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from tests_support import random_batch, small_network
 
 from tempohand.batch import ClipBatch, Term
+from tempohand.data.tokens import TokenBatch
 from tempohand.model.registry import build_network, load_network
 from tempohand.training.dump import Dump, load_batch, save_batch
+from tempohand.training.features import FromFeatures
 from tempohand.training.guard import StepGuard
 from tempohand.training.objective import combine
 from tempohand.training.processes import seed_step
@@ -251,6 +253,26 @@ def test_a_replay_drops_out_what_the_run_did(tmp_path):
     assert replay(Dump.load(tmp_path / "step-00000006", ClipBatch), network, network, say=lines.append)
     said = [float(line.split("mean")[1].split()[0]) for line in lines if line.startswith("  pose ")]
     assert said == pytest.approx([raw["pose"].item() for raw in run.raw], rel=1e-4) and said[0] != said[1]
+
+
+def test_a_step_from_tokens_is_repeated(tmp_path):
+    """Stage 2 from cached tokens: the batch has features in place of pictures, and goes through the network's second half."""
+    torch.manual_seed(0)
+    network, clips = build_network(small_network(2)), random_batch(4, 7)
+    features = network.encode(clips).detach()
+    image = torch.zeros(1, dtype=torch.uint8).expand(clips.image.shape)
+    known = {field.name: getattr(clips, field.name) for field in fields(clips)}
+    batch = TokenBatch(**known | {"image": image, "features": features, "frame": torch.arange(28).view(4, 7)})
+    batch.features[1, 3, 5] = torch.inf
+    words = {"describe": lambda rows: [f"row {row}" for row in rows], "config": lambda: {"network": small_network(2)}}
+    guard = StepGuard(network, {"pose": 1.0}, tmp_path, settings=SETTINGS | {"loss": {"pose": 1.0}}, **words)
+    guard.begin(0)
+    terms = network.criterion(FromFeatures(network)(batch), batch)
+    with pytest.raises(ValueError, match=r"in pose; samples: row 1; not finite in the data: features of row 1;"):
+        guard.loss(batch, terms, combine(terms, {"pose": 1.0})[1])
+    lines, again = [], load_network(tmp_path / "step-00000001")
+    assert replay(Dump.load(tmp_path / "step-00000001", TokenBatch), again, FromFeatures(again), say=lines.append)
+    assert "  micro-step 0, process 0: features is not finite in table rows 1" in lines and "the same as in the run" in lines[-1]
 
 
 def test_a_step_that_is_finite_now_is_said_to_be(tmp_path):
