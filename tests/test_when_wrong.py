@@ -30,7 +30,7 @@ def stopped(table_root, tmp_path_factory):
         "mixed_precision=no",
         "tracker=null",
         "network.size=64",
-        "network.spatial.backbone.options={stem: 8, stages: [[16, 1], [32, 1]]}",
+        "network.spatial.backbone.options={stem: 16, stages: [[16, 1], [32, 1]]}",
         "network.spatial.perspective={heads: 2, head_dim: 16}",
         "network.spatial.decoder={dim: 32, layers: 1, heads: 2, mlp: 32, dropout: 0.0}",
         "network.spatial.heatmap.upsample=2",

@@ -102,7 +102,7 @@ def small_network(stage: int, **changes) -> dict:
         "norm_by_hand": False,
         "hand": None,
         "spatial": {
-            "backbone": {"name": "tempohand_tiny", "weights": None, "options": {"stem": 8, "stages": [[16, 1], [32, 1]]}},
+            "backbone": {"name": "tempohand_tiny", "weights": None, "options": {"stem": 16, "stages": [[16, 1], [32, 1]]}},
             "perspective": {"heads": 2, "head_dim": 16},
             "decoder": {"dim": 32, "layers": 1, "heads": 2, "mlp": 32},
             "heads": {"translation": "regression"},

@@ -136,7 +136,7 @@ def test_a_term_that_depends_on_the_batch_it_is_in_is_named(subject):
 
 
 def test_batch_statistics_of_a_process_are_a_warning(subject):
-    options = "network.spatial.backbone.options={stem: 8, stages: [[16, 1], [32, 1]], norm_group: 16}"
+    options = "network.spatial.backbone.options={stem: 16, stages: [[16, 1], [32, 1]], norm_group: 16}"
     result = processes(subject(1, options))
     assert result.verdict == "warning" and "batch normalisation" in result.cause
 

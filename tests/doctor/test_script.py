@@ -11,7 +11,7 @@ from tempohand import cli
 from tempohand.doctor import arguments
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-SMALL = ["optim.batch_size=4", "network.spatial.backbone.options={stem: 8, stages: [[16, 1], [32, 1]], norm_group: 2}", "network.size=64"]
+SMALL = ["optim.batch_size=4", "network.spatial.backbone.options={stem: 16, stages: [[16, 1], [32, 1]], norm_group: 2}", "network.size=64"]
 
 
 def test_the_command_prints_the_table_writes_json_and_leaves_with_1_when_a_check_failed(planted, tmp_path):

@@ -62,7 +62,7 @@ def test_it_is_batch_normalisation_in_evaluation_and_by_name():
 
 
 def test_the_tiny_backbone_uses_it():
-    net = Backbone("tempohand_tiny", 64, options={"stem": 8, "stages": [[16, 1], [32, 1]], "norm_group": 3})
+    net = Backbone("tempohand_tiny", 64, options={"stem": 16, "stages": [[16, 1], [32, 1]], "norm_group": 3})
     norms = [module for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert norms and all(isinstance(norm, GhostBatchNormAct2d) and norm.group == 3 for norm in norms)
     with pytest.raises(ValueError, match="norm_group=0 must be at least 1"):
