@@ -10,13 +10,14 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from tempohand.manifest import verify, write_manifest
+from tempohand.manifest import MANIFEST_NAME, verify, write_manifest
 
 STATE_NAME = "training.pt"
 STATE_FORMAT = 2  # of training.pt
@@ -47,7 +48,8 @@ def save_weights(directory: Path, weights: dict[str, Tensor], config: dict, stat
             os.replace(directory, old)  # whole, too: newest_whole finds it if the run ends before the next line
         os.replace(part, directory)
         _sync(directory.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        if old.exists():
+            _remove(old)
     except (OSError, RuntimeError) as error:
         raise NotSaved(f"'{directory}' was not saved: {_reason(error)}") from error
     finally:
@@ -60,7 +62,7 @@ def save_step(root: Path, step: int, weights: dict[str, Tensor], config: dict, s
     save_weights(directory, weights, config, {"format": STATE_FORMAT, **state})
     _point(root / "last", directory)
     for _, old in _steps(root)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
     return directory
 
 
@@ -73,7 +75,7 @@ def save_best(root: Path, step: int, weights: dict[str, Tensor], config: dict) -
     _point(root / "best", directory)
     for old in root.glob("best-*"):
         if old != directory:
-            shutil.rmtree(old, ignore_errors=True)
+            _remove(old)
 
 
 def begun(root: Path) -> bool:
@@ -89,6 +91,9 @@ def newest_whole(root: Path, say: Callable[[str], None]) -> Path | None:
     steps = _steps(root)
     for _, directory in steps:
         try:
+            for name in (MANIFEST_NAME, STATE_NAME):
+                if not (directory / name).is_file():
+                    raise ValueError(f"'{directory}' lacks its {name}")
             verify(directory)
             return directory
         except ValueError as error:
@@ -135,7 +140,7 @@ def load_state(directory: str | Path) -> dict:
 def _steps(root: Path) -> list[tuple[int, Path]]:
     """Step directories with their numbers, newest first."""
     found = [(STEP_DIRECTORY.fullmatch(path.name), path) for path in root.glob("step-*")]
-    return sorted(((int(match[1]), path) for match, path in found if match), key=lambda entry: (entry[0], len(entry[1].name)), reverse=True)
+    return sorted(((int(match[1]), path) for match, path in found if match), key=lambda entry: (-entry[0], len(entry[1].name)))
 
 
 def _point(link: Path, directory: Path) -> None:
@@ -150,6 +155,15 @@ def _point(link: Path, directory: Path) -> None:
         _sync(link.parent)
     except OSError as error:
         raise NotSaved(f"'{link}' was not set to '{directory.name}': {_reason(error)}") from error
+
+
+def _remove(directory: Path) -> None:
+    """Deletes a checkpoint that is no longer wanted; interrupted, it leaves nothing under a checkpoint's name."""
+    part = directory.with_name(directory.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    with suppress(OSError):
+        os.replace(directory, part)
+    shutil.rmtree(part, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

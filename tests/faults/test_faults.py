@@ -89,15 +89,19 @@ def test_the_disk_is_full_while_saving(start, uninterrupted, tmp_path):
 
 
 def test_a_signal_to_everybody_saves(start, tmp_path):
-    """Schedulers and terminals send signals to decoding workers, too."""
-    out = tmp_path / "run"
-    run = start(out)
+    """Schedulers and terminals send signals to decoding workers, too. The validation that was due is made up for."""
+    out, often = tmp_path / "run", "log.validate_every=1"
+    run = start(out, often)
     run.until((out / "checkpoint" / "step-00000003").is_dir)
     for pid in [*run.children(), run.pid]:
         os.kill(pid, signal.SIGINT)
         os.kill(pid, signal.SIGTERM)
     assert run.wait() == 143 and "stopped by SIGTERM after step" in run.said(), run.said()[-3000:]
-    assert len(record(out)) >= int(whole_checkpoints(out)[-1].name.removeprefix("step-")) > 3
+    stopped = int(whole_checkpoints(out)[-1].name.removeprefix("step-"))
+    assert 3 <= stopped < 18
+    finish(start, out, often)
+    for split in ("train", "val"):
+        assert [line["step"] for line in record(out) if line["split"] == split] == list(range(1, 19))
 
 
 @pytest.mark.slow

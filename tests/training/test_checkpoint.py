@@ -122,6 +122,31 @@ def test_one_that_is_written_again_can_be_found_between_two_renames(tmp_path):
     assert newest_whole(tmp_path, print).name == "step-00000001" and names(tmp_path) == ["last", "step-00000001"]
 
 
+def test_one_that_is_being_deleted_is_no_checkpoint(tmp_path, monkeypatch):
+    """A run that is killed while it deletes leaves nothing half under a checkpoint's name."""
+    save(tmp_path, 1)
+    save_best(tmp_path, 1, weights(1), {})
+    real = checkpoint.shutil.rmtree
+
+    def killed(path, **_):
+        if path.exists():
+            (path / "checksums.json").unlink()
+            raise KeyboardInterrupt
+
+    for again in (lambda: save(tmp_path, 2, keep=1), lambda: save_best(tmp_path, 2, weights(2), {})):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint.shutil, "rmtree", killed)
+            with pytest.raises(KeyboardInterrupt):
+                again()
+    for path in tmp_path.iterdir():
+        assert path.suffix == ".part" or (path / "checksums.json").is_file()
+    go_back(tmp_path, newest_whole(tmp_path, pytest.fail), 2, print)
+    assert names(tmp_path) == ["best", "best-00000002", "last", "step-00000002"] and checkpoint.shutil.rmtree is real
+    (tmp_path / "step-00000002" / "checksums.json").unlink()
+    with pytest.raises(ValueError, match="every checkpoint"):
+        newest_whole(tmp_path, print)
+
+
 def test_going_back_sets_newer_ones_aside(tmp_path):
     for step in (1, 2, 3):
         save(tmp_path, step)
