@@ -70,6 +70,11 @@ def test_two_processes_see_what_one_sees(stage1, table_root, tmp_path):
         assert losses(run, split) == pytest.approx(losses(stage1, split), rel=1e-4)
     assert "Evaluated on 18 samples from all 2 processes" in result.stdout
 
+    before = losses(run)  # and two processes go on as exactly as one does
+    shutil.rmtree(run / "checkpoint" / "step-00000006")
+    result = train("stage1-tiny", *SMALL, f"data.root={table_root}", f"out={run}", "resume=auto", processes=2)
+    assert "at step 3" in result.stdout and losses(run) == before
+
 
 def test_a_resumed_run_ends_as_the_uninterrupted_one(stage1, table_root, tmp_path):
     run = tmp_path / "resumed"
