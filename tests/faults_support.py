@@ -9,17 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from safetensors.torch import load_file
+from tests_support import SMALL_NETWORK
 
 from tempohand.manifest import verify
 
 SCRIPT = Path(__file__).parents[1] / "script" / "train.py"
 SMALL = [
-    "mixed_precision=no",
-    "network.size=64",
-    "network.spatial.backbone.options={stem: 16, stages: [[16, 1], [32, 1]], norm_group: 2}",
-    "network.spatial.perspective={heads: 2, head_dim: 16}",
-    "network.spatial.decoder={dim: 32, layers: 1, heads: 2, mlp: 32, dropout: 0.1}",
-    "network.spatial.heatmap.upsample=2",
+    *SMALL_NETWORK,
+    "network.spatial.decoder.dropout=0.1",
     "optim={steps: 18, warmup: 2, batch_size: 4, ema: 0.9}",
     "log={every: 1, validate_every: 2, checkpoint_every: 3}",
     "data.workers=1",

@@ -8,18 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests_support import hand_rows, write_table
+from tests_support import SMALL_NETWORK, hand_rows, write_table
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMALL = [
     "--config-name=stage1-tiny",
-    "mixed_precision=no",
+    *SMALL_NETWORK,
     "tracker=null",
-    "network.size=64",
-    "network.spatial.backbone.options={stem: 16, stages: [[16, 1], [32, 1]], norm_group: 2}",
-    "network.spatial.perspective={heads: 2, head_dim: 16}",
-    "network.spatial.decoder={dim: 32, layers: 1, heads: 2, mlp: 32, dropout: 0.0}",
-    "network.spatial.heatmap.upsample=2",
     "optim.warmup=2",
     "optim.batch_size=8",
     "optim.steps=11",  # an epoch is 10

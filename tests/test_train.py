@@ -9,16 +9,12 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from tests_support import SMALL_NETWORK
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
-    "mixed_precision=no",
+    *SMALL_NETWORK,
     "tracker=null",
-    "network.size=64",
-    "network.spatial.backbone.options={stem: 16, stages: [[16, 1], [32, 1]], norm_group: 2}",
-    "network.spatial.perspective={heads: 2, head_dim: 16}",
-    "network.spatial.decoder={dim: 32, layers: 1, heads: 2, mlp: 32, dropout: 0.0}",
-    "network.spatial.heatmap.upsample=2",
     "optim.steps=6",
     "optim.warmup=2",
     "optim.batch_size=4",

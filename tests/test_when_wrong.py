@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests_support import small_network
+from tests_support import SMALL_NETWORK, small_network
 
 from tempohand.model.registry import build_network
 
@@ -27,13 +27,8 @@ def stopped(table_root, tmp_path_factory):
     weights[name].view(-1)[3] = torch.nan
     save_file(weights, folder / "begin.safetensors")
     overrides = [
-        "mixed_precision=no",
+        *SMALL_NETWORK,
         "tracker=null",
-        "network.size=64",
-        "network.spatial.backbone.options={stem: 16, stages: [[16, 1], [32, 1]]}",
-        "network.spatial.perspective={heads: 2, head_dim: 16}",
-        "network.spatial.decoder={dim: 32, layers: 1, heads: 2, mlp: 32, dropout: 0.0}",
-        "network.spatial.heatmap.upsample=2",
         "optim.batch_size=4",
         "optim.accumulate=2",
         "data.workers=0",

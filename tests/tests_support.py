@@ -13,6 +13,17 @@ from tempohand.hand.files import OPEN_HAND
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.tables import SHAPES
 
+# Overrides of script/train.py's configurations: the smallest network that trains, in float32. 16 channels at the stem are oneDNN's: its kernel
+# for the gradient of a strided 1 x 1 convolution writes beyond 8 (torch 2.13, AVX-512, batches of 3, two threads).
+SMALL_NETWORK = [
+    "mixed_precision=no",
+    "network.size=64",
+    "network.spatial.backbone.options={stem: 16, stages: [[16, 1], [32, 1]], norm_group: 2}",
+    "network.spatial.perspective={heads: 2, head_dim: 16}",
+    "network.spatial.decoder={dim: 32, layers: 1, heads: 2, mlp: 32, dropout: 0.0}",
+    "network.spatial.heatmap.upsample=2",
+]
+
 
 def noise_hand() -> dict[str, np.ndarray]:
     """A hand model's tables made of noise: only the shapes, the tree and weights that sum to 1 are a hand's."""

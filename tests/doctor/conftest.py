@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
-from tests_support import compose_config, write_table
+from tests_support import SMALL_NETWORK, compose_config, write_table
 
 from tempohand.model.registry import build_network
 from tempohand.synthetic.make import SPLITS, SyntheticConfig, film_sequence
@@ -20,12 +20,8 @@ CONFIG = Path(__file__).parents[2] / "config"
 FILM = ("num_train=6", "num_val=2", "num_test=0", "frames_train=11", "frames_val=5", "frames_test=3", "camera.image_size=72", "seed=5")
 CUT = 12  # px that the filmed pictures lose at the bottom: they are not square
 SMALL = [
-    "mixed_precision=no",
-    "network.size=64",
-    "network.spatial.backbone.options={stem: 16, stages: [[16, 1], [32, 1]], norm_group: 4}",
-    "network.spatial.perspective={heads: 2, head_dim: 16}",
-    "network.spatial.decoder={dim: 32, layers: 1, heads: 2, mlp: 32, dropout: 0.0}",
-    "network.spatial.heatmap.upsample=2",
+    *SMALL_NETWORK,
+    "network.spatial.backbone.options.norm_group=4",
     "optim.batch_size=16",
     "data.workers=0",
 ]
