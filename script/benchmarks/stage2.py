@@ -25,6 +25,7 @@ from tempohand.data.table import COLUMNS, FrameTable, write_index, write_shard
 from tempohand.data.token_store import TokenStore
 from tempohand.data.tokens import cached
 from tempohand.data.view import Augmentation, View
+from tempohand.hand.layer import HandLayer
 from tempohand.model.registry import build_network
 from tempohand.training.features import FromFeatures
 from tempohand.training.objective import combine
@@ -124,25 +125,28 @@ def _steps(
 
 
 def _random_table(root: Path, size: int) -> Path:
-    """A table of noise with believable cameras and labels."""
-    rng = np.random.default_rng(0)
+    """A table of noise for pictures, with hands as labels."""
+    rng, layer = np.random.default_rng(0), HandLayer()
     root.mkdir(parents=True)
 
     def row(sequence: int, frame: int) -> dict:
         picture = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
-        joints = rng.normal(0, 40, (21, 3)) + [0, 0, 500]
+        pose, trans = rng.normal(0, 0.2, 48), np.array([0.0, 0.0, 500.0])
+        joints = layer(*(torch.from_numpy(value).float()[None] for value in (pose, np.zeros(10), trans))).joints[0].numpy()
+        focal, princpt = np.full(2, 1.5 * size), np.full(2, size / 2)
+        joints2d = joints[:, :2] / joints[:, 2:] * focal + princpt
         known = {
             "image": cv2.imencode(".jpg", picture)[1].tobytes(),
             "width": size,
             "height": size,
-            "focal": np.full(2, 1.5 * size),
-            "princpt": np.full(2, size / 2),
-            "box": np.array([0.25, 0.25, 0.75, 0.75]) * size,
+            "focal": focal,
+            "princpt": princpt,
+            "box": np.concatenate([joints2d.min(axis=0), joints2d.max(axis=0)]),
             "is_right": True,
-            "joints2d": rng.uniform(0.25, 0.75, (21, 2)) * size,
+            "joints2d": joints2d,
             "joints": joints,
             "trans": joints[0],
-            "pose": rng.normal(0, 0.3, 48),
+            "pose": pose,
             "source": "noise",
             "sequence": str(sequence),
             "frame": frame,
