@@ -143,8 +143,8 @@ def main(config: DictConfig) -> None:
     training = ClipDataset(table, view, num_frame, sampling, config.seed, config.tokens.views)
     held_out = ClipDataset(held_out_table, view, num_frame)
     rows = training.clips.training_rows()
-    main, file = accelerator.is_main_process, run / BAD_ROWS_NAME
-    ledger, bad_rows = Ledger(), BadRowWatch(file, config.data.max_bad, gather=gather, say=say, main=main, resumed=bool(resume))
+    on_main, file = accelerator.is_main_process, run / BAD_ROWS_NAME
+    ledger, bad_rows = Ledger(), BadRowWatch(file, config.data.max_bad, gather=gather, say=say, main=on_main, resumed=bool(resume))
     bad_rows.known(training.inconsistent, table, judged=True)
     bad_rows.known(held_out.inconsistent, held_out_table, judged=False)
 
@@ -277,7 +277,7 @@ def main(config: DictConfig) -> None:
     order = TrainingOrder(rows, clips // sampling.consecutive, rank=rank, world=processes, seed=config.seed, start=step * o.accumulate)
     batches = training_batches(training, order, workers, ledger)
     network.train()
-    progress = {"initial": step, "total": o.steps, "desc": config.name, "disable": not main, "mininterval": 2.0}
+    progress = {"initial": step, "total": o.steps, "desc": config.name, "disable": not on_main, "mininterval": 2.0}
     with tqdm(**progress) as bar, StopRequest(accelerator.device) as stop:
         told = None
         if not finished:  # the run was told to stop after this step

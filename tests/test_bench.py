@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tempohand.data.bad_rows import inconsistent_rows
+from tempohand.data.table import FrameTable
+
 SCRIPT = Path(__file__).parents[1] / "script" / "bench.py"
 
 
@@ -36,3 +39,12 @@ def test_fit(tmp_path):
 def test_an_unknown_name_is_one_line():
     done = bench("nothing")
     assert done.returncode == 2 and "invalid choice: 'nothing'" in done.stderr
+
+
+def test_the_table_of_the_stage_2_benchmark_is_one_to_train_on(tmp_path, monkeypatch):
+    """Its rows pass the checks that training makes: otherwise nothing of it would be read."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    from benchmarks.stage2 import _random_table
+
+    table = FrameTable(_random_table(tmp_path / "table", 64), "train")
+    assert len(table) and not inconsistent_rows(table)
