@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-PACKAGES = ["hand", "data", "synthetic", "model", "training", "evaluation", "inference", "doctor"]
+PACKAGES = ["hand", "data", "data.convert", "synthetic", "model", "training", "evaluation", "inference", "doctor"]
 
 setup(
     name="tempohand",
@@ -36,9 +36,11 @@ setup(
         "numba>=0.61",
         "jaxtyping>=0.3",
         "matplotlib>=3.9",
+        "scipy>=1.13",
+        "pyyaml>=6.0",
     ],
     extras_require={
-        "test": ["pytest", "ruff", "beartype", "scipy", "trimesh", "psutil", "onnx", "onnxscript", "onnxruntime"],
+        "test": ["pytest", "ruff", "beartype", "trimesh", "psutil", "onnx", "onnxscript", "onnxruntime"],
         "detect": ["mediapipe>=1.2"],
     },
     entry_points={"console_scripts": ["tempohand = tempohand.cli:main"]},

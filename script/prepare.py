@@ -1,16 +1,22 @@
-"""Makes a frame table of a dataset.
+"""Makes a frame table: of a public data set in its original folder, or of synthetic hands.
 
+    python script/prepare.py dataset=freihand root=path/to/FreiHAND_pub_v2 out=data/freihand
     python script/prepare.py --config-name=synthetic-demo out=data/demo
 
-A configuration's `dataset` says which preparation it is for; the rest of its keys are that preparation's settings.
+docs/data.md has the data sets, docs/synthetic.md the synthetic ones.
 """
 
+import os
 from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from tempohand.console import run_clearly
+from tempohand.data.convert.convert import Conversion, convert
+from tempohand.data.convert.registry import CONVERTERS, converter_class
+from tempohand.data.convert.rows import Storage
+from tempohand.data.table import root_variable
 from tempohand.synthetic.make import SPLITS, SyntheticConfig, make_table
 
 
@@ -21,17 +27,31 @@ def prepare_synthetic(settings: dict[str, Any]) -> None:
     make_table(SyntheticConfig.from_mapping(settings), out, processes=processes, overwrite=overwrite)
 
 
-DATASETS = {"synthetic": prepare_synthetic}
+def prepare_public(dataset: str, settings: dict[str, Any]) -> None:
+    kind = converter_class(dataset)
+    root = settings["root"] or os.environ.get(root_variable(dataset))
+    if not root:
+        raise ValueError(f"where is {kind.title}? Pass root=<its folder> or set {root_variable(dataset)} ({kind.url})")
+    storage = Storage(**{name: settings[name] for name in ("crop", "margin", "max_edge", "quality")})
+    conversion = Conversion(dataset, root, settings["hand"], storage, settings["options"], settings["max_units"])
+    convert(conversion, settings["out"], processes=settings["processes"], overwrite=settings["overwrite"])
 
 
-@hydra.main(version_base="1.3", config_path="../config", config_name="synthetic-demo")
+@hydra.main(version_base="1.3", config_path="../config", config_name="prepare")
 @run_clearly
 def main(config: DictConfig) -> None:
+    if OmegaConf.is_missing(config, "dataset"):
+        raise ValueError(
+            f"dataset= is missing, it is one of: {', '.join(sorted(CONVERTERS))}; synthetic data: --config-name=synthetic-demo"
+        )
+    if config.dataset != "synthetic":
+        converter_class(config.dataset)  # an unknown name is said before a missing out=
     settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     dataset = settings.pop("dataset")
-    if dataset not in DATASETS:
-        raise ValueError(f"dataset={dataset} is not known, there are: {', '.join(sorted(DATASETS))}")
-    DATASETS[dataset](settings)
+    if dataset == "synthetic":
+        prepare_synthetic(settings)
+    else:
+        prepare_public(dataset, settings)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 UNDECODABLE, CUT_OFF, OTHER_SIZE = REASONS = ("undecodable picture", "picture cut off", "picture of another size")
+REFERENCE = b"path:"  # what a table holds in place of a picture that stays where it is, before the file's name below the data set's folder
 TAIL = 1024  # bytes in which the end marker lies: some writers pad behind it
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from datasets import Dataset, concatenate_datasets
 from jaxtyping import Int, UInt8
 
-from tempohand.data.pictures import BadPicture, decode
+from tempohand.data.pictures import REFERENCE, BadPicture, decode
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM
 
 FORMAT = 1
@@ -31,7 +31,7 @@ def _floats(*shape: int) -> pa.DataType:
 
 # name -> (Arrow type, shape of one row's value). Pixels are those of the stored picture; lengths are mm in its OpenCV camera space.
 COLUMNS = {
-    "image": (pa.binary(), ()),  # an encoded picture (JPEG, PNG, WebP)
+    "image": (pa.binary(), ()),  # an encoded picture (JPEG, PNG, WebP), or "path:" and a file's name below the data set's folder
     "width": (pa.int32(), ()),
     "height": (pa.int32(), ()),
     "focal": (_floats(2), (2,)),
@@ -163,8 +163,8 @@ class FrameTable:
         return {name: column[rows] for name, column in self._labels.items()}
 
     def image_bytes(self, row: int) -> bytes:
-        """The encoded picture of a row."""
-        return self._images[int(row)].column("image")[0].as_py()
+        """The encoded picture of a row. Raises FileNotFoundError for one that is referred to and not there."""
+        return resolved(self._images[int(row)].column("image")[0].as_py(), self.about)
 
     def image(self, row: int) -> UInt8[np.ndarray, "h w 3"]:
         """The decoded picture of a row, RGB. Raises BadPicture, a ValueError naming table, row and sequence, when it does not decode, is cut
@@ -188,6 +188,28 @@ class FrameTable:
         codes = self._rows.data.column("sequence").combine_chunks().dictionary_encode().indices.to_numpy()
         new = np.flatnonzero(np.diff(codes, prepend=-1))
         return np.repeat(new, np.diff(np.append(new, len(codes))))
+
+
+def resolved(image: bytes, about: dict) -> bytes:
+    """An image column's value as an encoded picture: a reference is read below the folder that the table was made of.
+
+    about: the index's. The environment variable <DATASET>_ROOT (FREIHAND_ROOT, ...) says where that folder is now.
+    Raises FileNotFoundError naming both.
+    """
+    if not image.startswith(REFERENCE):
+        return image
+    variable = root_variable(about["dataset"])
+    path = Path(os.environ.get(variable, about["root"])) / image.removeprefix(REFERENCE).decode()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"'{path}' is missing, the table refers to it: set {variable} to where the data set is, or prepare with crop=true"
+        )
+    return path.read_bytes()
+
+
+def root_variable(dataset: str) -> str:
+    """The environment variable that says where a data set's folder is."""
+    return f"{dataset.upper()}_ROOT"
 
 
 def _open_shard(file: Path) -> Dataset:

@@ -1,0 +1,140 @@
+"""What a converter gives of a data set: units of work, their frames, and each frame's hands.
+
+Everything is in the project's own terms already: millimetres, OpenCV camera space, pixels of the picture with integers at pixel centres,
+joints in OpenPose order. What is not known is None, or nan within an array.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from tempohand.data.convert.mano import ManoHands
+
+
+class Unusable(ValueError):
+    """A frame, a hand or a whole recording that cannot become rows: a short `reason` to count by, and what exactly is wrong."""
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True)
+class HandParameters:
+    """A hand model's parameters: absolute axis-angle pose of the hand as it is (a left hand's own), shape coefficients, and the wrist, mm."""
+
+    pose: Float[np.ndarray, "48"]
+    shape: Float[np.ndarray, "10"]
+    wrist: Float[np.ndarray, "3"]
+
+
+@dataclass(frozen=True)
+class HandLabels:
+    """One hand in one picture."""
+
+    is_right: bool
+    joints: Float[np.ndarray, "21 3"] | None = None  # mm, camera space; nan where unknown
+    joints2d: Float[np.ndarray, "21 2"] | None = None  # px; nan where unknown. None: the projected 3D joints
+    parameters: HandParameters | None = None
+    box: Float[np.ndarray, "4"] | None = None  # xyxy px. None: the bounds of the known 2D joints
+    hidden: float = float("nan")  # fraction of the hand that something covers
+
+    @property
+    def side(self) -> str:
+        return "right" if self.is_right else "left"
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera, px of the picture that it comes with."""
+
+    focal: Float[np.ndarray, "2"]
+    princpt: Float[np.ndarray, "2"]
+
+    @classmethod
+    def of_matrix(cls, matrix) -> "Camera":
+        """From K [3, 3]. Raises Unusable when it is none (skew, a last row other than 0 0 1, focal lengths that are not positive)."""
+        k = np.asarray(matrix, float)
+        fine = k.shape == (3, 3) and np.isfinite(k).all() and k[0, 0] > 0 and k[1, 1] > 0
+        if not (fine and abs(k[0, 1]) < 1e-3 * k[0, 0] and np.allclose(k[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1], atol=1e-6)):
+            raise Unusable("no camera", f"K is {k.tolist()}")
+        return cls(np.array([k[0, 0], k[1, 1]]), k[:2, 2].copy())
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture with its hands. Sequences get the hand's side appended ("<sequence>/right"): each hand is a sequence of its own."""
+
+    picture: Path | bytes | UInt8[np.ndarray, "h w 3"]  # a file below the data set's root, an encoded picture, or a decoded one (RGB)
+    sequence: str
+    number: int
+    hands: Sequence[HandLabels]
+    camera: Camera | None
+    time: float = 0.0  # s; 0 for single pictures, which are sequences of one frame
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of work that stays together: whole sequences, or a stretch of single pictures.
+
+    `key` is unique in the data set; `size` is how many pictures it has, more or less; `splits` are all those that it belongs to; `payload`
+    is the converter's own and goes to the process that works on it.
+    """
+
+    key: str
+    size: int
+    splits: tuple[str, ...]
+    payload: Any = field(default=None, compare=False)
+
+
+class Recording(ABC):
+    """An opened unit: the numbers of its pictures, and each picture with its hands."""
+
+    numbers: Sequence[int]
+
+    @abstractmethod
+    def frame(self, number: int) -> Frame:
+        """One picture. Raises Unusable; the errors of damaged files (OSError, ValueError, KeyError ...) are counted as such, too."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What residuals to expect of a right conversion (docs/data.md): None where a data set has nothing to compare."""
+
+    reprojection_px: float | None  # mean distance of the stored 2D joints from the projected 3D ones
+    pose_mm: float | None  # mean distance of the hand parameters' joints from the stored ones, wrists together
+
+
+class Converter(ABC):
+    """A data set in its original folder. Made anew in every process from the same arguments: reading belongs into the methods.
+
+    root: the data set's folder. hands: the hand model that its annotations were made with, None: not given, then parameters that need it
+    are left out. Options (keyword arguments) are those of the class's own `__init__`.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    licence: ClassVar[str]
+    url: ClassVar[str]
+    left_shapedirs: ClassVar[str] = "fixed"  # the form of the left hand's shape directions that the annotations were made with
+    proof: ClassVar[Proof]
+
+    def __init__(self, root: Path, hands: ManoHands | None = None):
+        self.root, self.hands = root, hands
+
+    @abstractmethod
+    def units(self) -> list[Unit]:
+        """All work, in the official order. Raises FileNotFoundError or ValueError, one line, when the folder is not the data set's."""
+
+    @abstractmethod
+    def open(self, unit: Unit) -> Recording:
+        """What the pictures of a unit share. Raises Unusable when nothing of it can be used."""
+
+    def official_order(self) -> dict[str, list[tuple[str, int]]]:
+        """split -> (sequence with its side, frame number) of every sample in the order of the official evaluation, where there is one."""
+        return {}

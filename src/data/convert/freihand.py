@@ -1,0 +1,93 @@
+"""FreiHAND v2 (Zimmermann et al., ICCV 2019): single pictures of right hands, each training picture on four backgrounds.
+
+    training/rgb/%08d.jpg (id + k * 32,560 for background k), training_{K,mano,xyz,verts,scale}.json
+    evaluation/rgb/%08d.jpg, evaluation_{K,scale}.json, and, where the truth was downloaded, evaluation_{mano,xyz,verts}.json
+
+K [3, 3]; xyz [21, 3] metres, OpenCV, OpenPose order; mano [1][61]: 48 axis-angle counted from the mean pose, 10 betas, the root's place in the
+picture, a scale. The wrist is the stored joint.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, HandParameters, Proof, Recording, Unit, Unusable
+from tempohand.data.convert.mano import MM_PER_METRE
+from tempohand.data.convert.read import need, read_json
+from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
+
+BACKGROUNDS = {"training": 4, "evaluation": 1}
+PICTURE_EDGE = 224
+PER_UNIT = 500
+UNKNOWN_BOX = np.array([1, 1, 3, 3]) * PICTURE_EDGE / 4  # no box is published: hands fill the pictures, and a view is twice the box
+
+
+class FreiHand(Converter):
+    """Splits: training, evaluation."""
+
+    name = "freihand"
+    title = "FreiHAND v2"
+    licence = "research only, non-commercial"
+    url = "https://lmb.informatik.uni-freiburg.de/projects/freihand/"
+    proof = Proof(reprojection_px=None, pose_mm=5.0)
+
+    def units(self) -> list[Unit]:
+        units = [unit for split in BACKGROUNDS if (self.root / split / "rgb").is_dir() for unit in self._units(split)]
+        if not units:
+            raise FileNotFoundError(f"'{self.root}' has neither training/rgb nor evaluation/rgb: unpack FreiHAND_pub_v2.zip there")
+        return units
+
+    def _units(self, split: str) -> list[Unit]:
+        cameras, joints, parameters = (self._labels(split, kind) for kind in ("K", "xyz", "mano"))
+        joints, parameters = ([None] * len(cameras) if labels is None else labels for labels in (joints, parameters))
+        if not len(cameras) == len(joints) == len(parameters):
+            raise ValueError(
+                f"{split}_K.json, {split}_xyz.json and {split}_mano.json in '{self.root}' differ in length: download them again"
+            )
+        entries = list(zip(cameras, joints, parameters))
+        return [
+            Unit(f"{split}/{copy * len(entries) + first:08d}", len(part), (split,), (copy * len(entries) + first, part))
+            for copy in range(BACKGROUNDS[split])
+            for first in range(0, len(entries), PER_UNIT)
+            if (part := entries[first : first + PER_UNIT])
+        ]
+
+    def _labels(self, split: str, kind: str) -> list | None:
+        """A file's entries; None for the evaluation's truth where it was not downloaded."""
+        path = self.root / f"{split}_{kind}.json"
+        if split == "evaluation" and kind != "K" and not path.is_file():
+            return None
+        if split == "training" and not (self.root / "training_verts.json").is_file():
+            raise ValueError(f"'{self.root}' lacks training_verts.json: FreiHAND v1, made with an older MANO? Download FreiHAND_pub_v2.zip")
+        return read_json(need(path, "a part of FreiHAND_pub_v2.zip"))
+
+    def open(self, unit: Unit) -> Recording:
+        return _Pictures(self, unit)
+
+    def official_order(self) -> dict[str, list[tuple[str, int]]]:
+        path = self.root / "evaluation_K.json"
+        return {"evaluation": [(f"{number:08d}/right", number) for number in range(len(read_json(path)))]} if path.is_file() else {}
+
+
+class _Pictures(Recording):
+    def __init__(self, converter: FreiHand, unit: Unit):
+        self.converter, (self.split,) = converter, unit.splits
+        self.first, self.entries = unit.payload
+        self.numbers = range(self.first, self.first + len(self.entries))
+
+    def frame(self, number: int) -> Frame:
+        matrix, xyz, mano = self.entries[number - self.first]
+        joints = None if xyz is None else MM_PER_METRE * np.array(xyz, float).reshape(NUM_JOINTS, 3)
+        hand = HandLabels(True, joints, parameters=self._parameters(mano, joints), box=UNKNOWN_BOX if joints is None else None)
+        picture = self.converter.root / self.split / "rgb" / f"{number:08d}.jpg"
+        return Frame(picture, f"{number:08d}", number, [hand], Camera.of_matrix(matrix))
+
+    def _parameters(self, mano: Any, joints: np.ndarray | None) -> HandParameters | None:
+        hands = self.converter.hands
+        if hands is None or mano is None or joints is None:
+            return None
+        values = np.array(mano, float).reshape(-1)
+        if len(values) != POSE_DIM + NUM_BETAS + 3:
+            raise Unusable("damaged annotation", f"{len(values)} hand parameters, FreiHAND has {POSE_DIM + NUM_BETAS + 3}")
+        pose, shape = values[:POSE_DIM], values[POSE_DIM : POSE_DIM + NUM_BETAS]
+        return HandParameters(hands.absolute(pose, is_right=True), shape, joints[WRIST])

@@ -1,0 +1,57 @@
+"""The parameters of MANO as data sets store them, into absolute axis-angle poses and wrists. numpy, float64; data sets' metres become mm.
+
+MANO: Romero, Tzionas and Black, "Embodied Hands", 2017. Its `transl` is not the wrist: wrist = J0(betas) + transl.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from tempohand.hand.layer import MM_PER_METRE, HandLayer
+from tempohand.skeleton import MANO21_TO_OP
+
+__all__ = ["MANO21_TO_OP", "MM_PER_METRE", "ManoHands", "turned"]
+
+
+class ManoHands:
+    """The hand model of either side that annotations were made with. Raises what `read_hand_file` does."""
+
+    def __init__(self, path: str | Path, left_shapedirs: Literal["fixed", "unfixed"] = "fixed"):
+        self.layers = {
+            True: HandLayer(path, side="right").double(),
+            False: HandLayer(path, side="left", left_shapedirs=left_shapedirs).double(),
+        }
+
+    def absolute(self, pose: Float[np.ndarray, "48"], *, is_right: bool) -> Float[np.ndarray, "48"]:
+        """The absolute pose of one that counts from the mean pose (flat_hand_mean=False)."""
+        return self.layers[is_right].add_mean(_tensor(pose)).numpy()
+
+    def from_pca(
+        self, orient: Float[np.ndarray, "3"], coefficients: Float[np.ndarray, "n"], *, is_right: bool, flat_hand_mean: bool = False
+    ) -> Float[np.ndarray, "48"]:
+        """The absolute pose of PCA coefficients (1 to 45), which count from the mean pose unless flat_hand_mean."""
+        return self.layers[is_right].pca_to_pose(_tensor(orient), _tensor(coefficients), flat_hand_mean=flat_hand_mean).numpy()
+
+    def wrist(self, transl: Float[np.ndarray, "3"], betas: Float[np.ndarray, "10"], *, is_right: bool) -> Float[np.ndarray, "3"]:
+        """The wrist, mm, of MANO's transl, mm."""
+        return self.layers[is_right].transl_to_wrist(_tensor(transl), _tensor(betas)).numpy()
+
+    def joints(
+        self, pose: Float[np.ndarray, "48"], betas: Float[np.ndarray, "10"], wrist: Float[np.ndarray, "3"], *, is_right: bool
+    ) -> Float[np.ndarray, "21 3"]:
+        """The 21 joints, mm, of an absolute pose with its wrist (mm)."""
+        return self.layers[is_right].joints(_tensor(pose), _tensor(betas), _tensor(wrist)).numpy()
+
+
+def turned(pose: Float[np.ndarray, "48"], rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "48"]:
+    """The pose after the rigid change X' = R X: orient' = R orient, fingers as they are. The wrist changes as any point does."""
+    orient = (Rotation.from_matrix(rotation) * Rotation.from_rotvec(pose[:3])).as_rotvec()
+    return np.concatenate([orient, pose[3:]])
+
+
+def _tensor(values) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(values, np.float64).copy())

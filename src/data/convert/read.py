@@ -1,0 +1,96 @@
+"""The files that data sets come in, read without running anything in them; what is wrong is said in one line that names the file."""
+
+import json
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from tempohand.data.convert.frame import Unusable
+
+# What a damaged file, or one of another form than expected, makes a reader raise.
+DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    OverflowError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    yaml.YAMLError,
+)
+# What pickled annotations of numpy 1 and 2 name; everything else is refused.
+_ALLOWED = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+    ("builtins", "bytes"),
+    ("builtins", "bytearray"),
+    ("__builtin__", "bytes"),
+    *((module, name) for module in ("numpy.core.multiarray", "numpy._core.multiarray") for name in ("_reconstruct", "scalar")),
+    *((module, "_frombuffer") for module in ("numpy.core.numeric", "numpy._core.numeric")),
+}
+
+
+def need(path: Path, what: str) -> Path:
+    """The path, if it is there. Raises FileNotFoundError saying `what` it should be."""
+    if not path.exists():
+        raise FileNotFoundError(f"'{path}' is missing: {what}")
+    return path
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file. Raises FileNotFoundError, or ValueError for a damaged one."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"'{path}' is damaged: not JSON ({' '.join(str(error).split())[:100]}): download it again") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file of plain values. Raises FileNotFoundError, or ValueError for a damaged one."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"'{path}' is damaged: not YAML ({' '.join(str(error).split())[:100]}): download it again") from None
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file. Raises Unusable when it is damaged or holds something else than plain arrays."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged archive may break its reader anywhere
+        raise Unusable("damaged annotation", f"'{path}': {' '.join(str(error).split())[:100]}") from None
+
+
+class _Plain(pickle.Unpickler):
+    """Reads numbers, text, containers and numpy arrays; looks up nothing else."""
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which annotations do not need; it is refused")
+        return super().find_class(module, name)
+
+
+def read_pickle(source: Path | Any) -> Any:
+    """Plain values and numpy arrays of a pickle (a path, or an open binary file), Python 2's included.
+
+    Nothing but numpy's own constructors is ever called. Raises FileNotFoundError, or Unusable for a damaged pickle or one that names
+    anything else.
+    """
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return read_pickle(file)
+    try:
+        return _Plain(source, encoding="latin1").load()
+    except Exception as error:  # as above
+        raise Unusable("damaged annotation", f"'{getattr(source, 'name', 'pickle')}': {' '.join(str(error).split())[:120]}") from None

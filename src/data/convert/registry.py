@@ -1,0 +1,18 @@
+"""Every data set that can be converted, by name."""
+
+from importlib import import_module
+
+from tempohand.data.convert.frame import Converter
+
+# name -> (module below tempohand.data.convert, class); imported when asked for
+CONVERTERS = {
+    "freihand": ("freihand", "FreiHand"),
+}
+
+
+def converter_class(name: str) -> type[Converter]:
+    """The converter of a data set. Raises ValueError listing the names for an unknown one."""
+    if name not in CONVERTERS:
+        raise ValueError(f"there is no data set '{name}' to convert, there are: {', '.join(sorted(CONVERTERS))}")
+    module, kind = CONVERTERS[name]
+    return getattr(import_module(f"tempohand.data.convert.{module}"), kind)

@@ -1,0 +1,98 @@
+"""FreiHAND: a folder of its own format, made of the open hand, comes back as it was made."""
+
+import json
+
+import pytest
+from convert_support import assert_same_hand, camera_matrix, convert_here, picture, rows, true_hand, write_picture
+
+from tempohand.data.table import read_index
+
+IDS = 3
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three training ids on four backgrounds, two evaluation pictures without truth."""
+    hands = [true_hand(number, wrist=(0, 0, 600)) for number in range(IDS)]
+    cameras = [camera_matrix(224, 224, 480 + 10 * number) for number in range(IDS)]
+    for number, (hand, camera) in enumerate(zip(hands, cameras)):
+        for background in range(4):
+            image = picture([hand], camera, 224, 224) // (1 + (background > 0))
+            write_picture(tmp_path / f"training/rgb/{number + background * IDS:08d}.jpg", image)
+        if number < 2:
+            write_picture(tmp_path / f"evaluation/rgb/{number:08d}.jpg", picture([hand], camera, 224, 224))
+    write = {
+        "training_K": [camera.tolist() for camera in cameras],
+        "training_xyz": [(hand.joints / 1000).tolist() for hand in hands],
+        "training_mano": [[[*hand.relative_pose, *hand.shape, 0.0, 0.0, 1.0]] for hand in hands],
+        "training_verts": [(hand.vertices / 1000).tolist() for hand in hands],
+        "training_scale": [0.03] * IDS,
+        "evaluation_K": [camera.tolist() for camera in cameras[:2]],
+        "evaluation_scale": [0.03] * 2,
+    }
+    for name, values in write.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(values))
+    return tmp_path, hands
+
+
+def test_every_picture_comes_with_its_hand(folder, tmp_path):
+    root, hands = folder
+    table = convert_here("freihand", root, tmp_path / "table")
+    training = rows(table, "training")
+    assert sorted(training) == [(f"{number:08d}/right", number) for number in range(4 * IDS)]
+    for (_, number), row in training.items():
+        assert_same_hand(row, hands[number % IDS])
+    assert read_index(table)["about"]["rejected"] == {}
+
+
+def test_evaluation_pictures_without_truth_are_rows_without_labels_in_the_official_order(folder, tmp_path):
+    root, hands = folder
+    table = convert_here("freihand", root, tmp_path / "table")
+    evaluation = rows(table, "evaluation")
+    assert not any(row["joints_mask"].any() or row["joints2d_mask"].any() or row["has_hand"] for row in evaluation.values())
+    assert all(row["has_camera"] and row["box"].tolist() == [56, 56, 168, 168] for row in evaluation.values())
+    assert json.loads((table / "official_evaluation.json").read_text())["order"] == [["00000000/right", 0], ["00000001/right", 1]]
+    (root / "evaluation_xyz.json").write_text(json.dumps([(hand.joints / 1000).tolist() for hand in hands[:2]]))
+    with_truth = rows(convert_here("freihand", root, tmp_path / "again"), "evaluation")
+    for number in range(2):
+        assert_same_hand(with_truth[f"{number:08d}/right", number], hands[number], parameters=False)
+
+
+def test_without_the_hand_file_there_are_joints_alone(folder, tmp_path):
+    root, hands = folder
+    for (_, number), row in rows(convert_here("freihand", root, tmp_path / "table", hand=None), "training").items():
+        assert_same_hand(row, hands[number % IDS], parameters=False)
+
+
+def test_version_1_is_refused(folder, tmp_path):
+    root, _ = folder
+    (root / "training_verts.json").unlink()
+    with pytest.raises(ValueError, match="v1.*FreiHAND_pub_v2.zip"):
+        convert_here("freihand", root, tmp_path / "table")
+
+
+def test_damaged_pictures_and_labels_cost_their_rows_alone(folder, tmp_path):
+    root, _ = folder
+    whole = (root / "training/rgb/00000001.jpg").read_bytes()
+    (root / "training/rgb/00000001.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "training/rgb/00000005.jpg").unlink()
+    (root / "training/rgb/00000009.jpg").write_bytes(b"")
+    joints = json.loads((root / "training_xyz.json").read_text())
+    joints[0] = joints[0][:20]
+    joints[2][4][1] = 5.0
+    (root / "training_xyz.json").write_text(json.dumps(joints))
+    table = convert_here("freihand", root, tmp_path / "table")
+    assert sorted(number for _, number in rows(table, "training")) == [4, 7, 10]
+    reasons = {json.loads(line)["number"]: json.loads(line)["reason"] for line in (table / "rejected.jsonl").read_text().splitlines()}
+    assert reasons.pop(1) == "picture damaged" and reasons.pop(5) == "picture missing" and reasons.pop(9) == "damaged annotation"
+    assert [reasons[number] for number in (0, 3, 6)] == ["damaged annotation"] * 3 and all("inconsistent" in reasons[n] for n in (2, 8, 11))
+
+
+def test_a_damaged_file_of_all_labels_is_one_line(folder, tmp_path):
+    root, _ = folder
+    (root / "training_xyz.json").write_text("[[[0.1, 0.2")
+    with pytest.raises(ValueError, match="training_xyz.json' is damaged.*download it again"):
+        convert_here("freihand", root, tmp_path / "table")
+    (root / "training_xyz.json").write_text("[]")
+    with pytest.raises(ValueError, match="differ in length"):
+        convert_here("freihand", root, tmp_path / "table")
