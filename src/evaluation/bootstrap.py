@@ -5,15 +5,51 @@ hard for one row is hard for the other). Intervals are percentiles of the resamp
 Bootstrap, 1993, chapter 13). Sums per sequence make a resample a product of matrices.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from tempohand.evaluation.scores import METRICS, ScoreBoard, means
+from tempohand.evaluation.scores import MAX_CLUSTERS, METRICS, ScoreBoard, means
 
 RESAMPLES = 2000
 LEVEL = 0.95
 # With five sequences even a difference of one sign in all of them has p = 2 / 2^5 > 5 % in a sign test: no interval may exclude 0 there.
 MIN_SEQUENCES = 6
+
+
+@lru_cache(maxsize=2)
+def _draws(places: int, resamples: int, seed: int) -> Float[Tensor, "resamples places"]:
+    """How often each place is drawn in each resample."""
+    counts = np.random.default_rng(seed).multinomial(places, np.full(places, 1 / places), size=resamples)
+    return torch.from_numpy(counts).double()
+
+
+def mean_interval(
+    total: Float[Tensor, "n k"], count: Float[Tensor, "n k"], cluster: Int[np.ndarray, "n"], resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float] | None:
+    """Bounds of the mean over columns of sum(total) / sum(count), when whole clusters of samples are drawn.
+
+    cluster: a number a sample; those of one number are drawn together. None where fewer than MIN_SEQUENCES clusters have anything to say.
+    Beyond MAX_CLUSTERS, neighbours share a place. Columns without a count are left out.
+    """
+    if (count == count[:, :1]).all():  # equal denominators: the mean of the columns' means is the mean of their mean
+        total, count = total.mean(dim=1, keepdim=True), count[:, :1]
+    spoken = count.sum(dim=1) > 0
+    numbers, place = np.unique(cluster[spoken.numpy()], return_inverse=True)
+    if len(numbers) < MIN_SEQUENCES:
+        return None
+    places = min(len(numbers), MAX_CLUSTERS)
+    place = torch.from_numpy(place * places // len(numbers))
+    sums = torch.zeros(places, 2, total.shape[1], dtype=torch.float64)
+    sums.index_add_(0, place, torch.stack([total[spoken], count[spoken]], dim=1).double())
+    totals, counts = (_draws(places, resamples, seed) @ sums.flatten(1)).view(resamples, 2, -1).unbind(dim=1)
+    values = (totals / torch.where(counts > 0, counts, torch.nan)).nanmean(dim=1)
+    tail = (1 - LEVEL) / 2
+    low, high = np.nanquantile(values.numpy(), [tail, 1 - tail])
+    return float(low), float(high)
 
 
 class Bootstrap:
@@ -22,8 +58,7 @@ class Bootstrap:
     def __init__(self, board: ScoreBoard, resamples: int = RESAMPLES, seed: int = 0):
         self.rows, self.splits, self.resamples, self.seed = board.rows, board.splits, resamples, seed
         places = len(board.state)
-        counts = np.random.default_rng(seed).multinomial(places, np.full(places, 1 / places), size=resamples)
-        draws = torch.from_numpy(counts).double()
+        draws = _draws(places, resamples, seed)
         self._resampled, self._seen = [], []  # [resample, split, metric] and [cluster, split, metric] of each row
         for state in board.state.unbind(dim=1):
             self._resampled.append(means((draws @ state.flatten(1)).view(resamples, *state.shape[1:])))

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tempohand.evaluation.curves import curve_area
 from tempohand.geometry import procrustes_align
 from tempohand.skeleton import WRIST
 
@@ -177,8 +178,6 @@ def auc_area(distance: Float[Tensor, "n 21"]) -> Float[Tensor, "n 21"]:
     """Each joint's share of the area under the curve of correct joints over thresholds of 0 to 50 mm, between 0 and 1.
 
     FreiHAND's script takes the trapezoid rule of each joint's mean curve over AUC_THRESHOLDS_MM (correct: d <= threshold), then the mean over
-    joints. The rule is linear, so a joint's area is the mean of its frames' areas: those of a step at the first threshold not below d.
+    joints. The rule is linear, so a joint's area is the mean of its frames' areas.
     """
-    first = torch.bucketize(distance.double(), AUC_THRESHOLDS_MM)
-    steps = AUC_STEPS - 1 - first.double() + 0.5 * (first > 0)
-    return steps.masked_fill(first == AUC_STEPS, 0.0) / (AUC_STEPS - 1)
+    return curve_area(distance, AUC_THRESHOLDS_MM)

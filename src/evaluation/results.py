@@ -125,14 +125,15 @@ def number(value: float | None, signed: bool = False) -> str:
     return f"{value:{'+' if signed else ''}.{digits}f}"
 
 
-def _grid(title: str, head: list[str], lines: list[list[str]]) -> str:
+def grid(title: str, head: list[str], lines: list[list[str]]) -> str:
     """Columns as wide as what is in them, the first one to the left."""
     widths = [max(map(len, column)) for column in zip(head, *lines)]
     texts = [[f"{line[0]:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(line[1:], widths[1:]))] for line in [head, *lines]]
     return "\n".join([title, *("  ".join(cells).rstrip() for cells in texts)])
 
 
-def _interval(low: float | None, high: float | None, signed: bool = False) -> str:
+def bounds_text(low: float | None, high: float | None, signed: bool = False) -> str:
+    """An interval behind its figure; nothing where there is none."""
     return "" if low is None else f" [{number(low, signed)}, {number(high, signed)}]"
 
 
@@ -141,8 +142,8 @@ def _main_table(content: dict, title: str, split: str) -> str:
     for row, values in content["rows"].items():
         values = values if split == ALL else values[split]
         bounds = content["intervals"][row][split]
-        lines.append([row, *(number(values[name]) + _interval(*(bounds[name] or (None, None))) for name in MAIN_METRICS)])
-    return _grid(title, ["", *(LABELS[name] for name in MAIN_METRICS)], lines)
+        lines.append([row, *(number(values[name]) + bounds_text(*(bounds[name] or (None, None))) for name in MAIN_METRICS)])
+    return grid(title, ["", *(LABELS[name] for name in MAIN_METRICS)], lines)
 
 
 def _difference_table(content: dict, other: str) -> str:
@@ -151,11 +152,11 @@ def _difference_table(content: dict, other: str) -> str:
     for split, values in content["differences"][difference_name(other)].items():
         n = counts.get(split, content["rows"][other]["splits"].get(split, {}).get("n"))
         if n:
-            cells = [number(values[name]["value"], True) + _interval(values[name]["low"], values[name]["high"], True) for name in names]
+            cells = [number(values[name]["value"], True) + bounds_text(values[name]["low"], values[name]["high"], True) for name in names]
             marks = [" *" if excludes_zero(values[name]) else "  " for name in names]
             lines.append([split, f"{n}", *(cell + mark for cell, mark in zip(cells, marks))])
     title = f"{difference_name(other)}, negative: {COMPARED} is better (*: the interval excludes 0)"
-    return _grid(title, ["", "frames", *(LABELS[name] + "  " for name in names)], lines)
+    return grid(title, ["", "frames", *(LABELS[name] + "  " for name in names)], lines)
 
 
 def format_tables(content: dict) -> str:
@@ -168,7 +169,7 @@ def format_tables(content: dict) -> str:
     blocks.append(_main_table(content, half, MAIN_SPLIT) if n else "no frame is half hidden")
     first = next(iter(rows.values()))["splits"]
     lines = [[split, f"{first[split]['n']}", *(number(rows[row]["splits"][split]["mpjpe_root"]) for row in rows)] for split in first]
-    blocks.append(_grid("root-rel. MPJPE by split", ["", "frames", *rows], lines))
+    blocks.append(grid("root-rel. MPJPE by split", ["", "frames", *rows], lines))
     losses = content.get("test_loss", {}).items()
     unknown = "unknown: its checkpoint does not say the weights that it was trained with"
     blocks += [f"test loss of {row}: {unknown if value is None else number(value)}" for row, value in losses]
