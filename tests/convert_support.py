@@ -1,5 +1,9 @@
 """Small data sets of known truth: hands of the open hand, filmed by the project's renderer, that tests write in a data set's own format."""
 
+import io
+import json
+import pickle
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,3 +148,34 @@ def assert_shows(row: dict, truth: TrueHand) -> None:
     if 0 <= x < width and 0 <= y < height:
         red, _, blue = row["image"][y, x].astype(int)
         assert red - blue > 10, f"at {x, y} there is no skin: {row['image'][y, x]}"
+
+
+class _Python2Pickler(pickle._Pickler):
+    """Writes text and bytes alike, as Python 2 did."""
+
+    dispatch = dict(pickle._Pickler.dispatch)
+
+    def save_text(self, value: str | bytes) -> None:
+        data = value.encode("latin1") if isinstance(value, str) else value
+        self.write(b"T" + struct.pack("<i", len(data)) + data)
+        self.memoize(value)
+
+    dispatch[str] = dispatch[bytes] = save_text
+
+
+def python2_pickle(value) -> bytes:
+    """A pickle as Python 2 and numpy 1 wrote it."""
+    file = io.BytesIO()
+    _Python2Pickler(file, protocol=2).dump(value)
+    return file.getvalue().replace(b"cnumpy._core.", b"cnumpy.core.")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def reasons(table: Path) -> dict[tuple[str, int | None], str]:
+    """(sequence or unit, number) -> why it became no row."""
+    entries = [json.loads(line) for line in (table / "rejected.jsonl").read_text().splitlines()]
+    return {(entry["sequence"], entry["number"]): entry["reason"] for entry in entries}

@@ -6,7 +6,10 @@ from tempohand.data.convert.frame import Converter
 
 # name -> (module below tempohand.data.convert, class); imported when asked for
 CONVERTERS = {
+    "interhand": ("interhand", "InterHand"),
     "freihand": ("freihand", "FreiHand"),
+    "ho3d_v2": ("ho3d", "Ho3dV2"),
+    "ho3d_v3": ("ho3d", "Ho3dV3"),
 }
 
 

@@ -1,0 +1,141 @@
+"""HO-3D v2 and v3 (Hampali et al., "HOnnotate", CVPR 2020): sequences of right hands that hold objects, from one to five depth cameras.
+
+    {train,evaluation}/<sequence>/rgb/%04d.png (v2; .jpg in v3), {train,evaluation}/<sequence>/meta/%04d.pkl, train.txt, evaluation.txt
+    evaluation_xyz.json, where it was downloaded: the evaluation's joints, in the root or one folder above
+
+A line of the lists is "<sequence>/<%04d>". Meta: camMat [3, 3]; handPose [48] absolute axis-angle; handBeta [10]; handJoints3D [21, 3] metres in
+MANO's order, of the evaluation the wrist alone [3]; handBoundingBox xyxy (evaluation). Camera space is OpenGL's: y up, z backward. Frames that
+were not annotated hold None.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, HandParameters, Proof, Recording, Unit, Unusable
+from tempohand.data.convert.mano import MANO21_TO_OP, MM_PER_METRE, turned
+from tempohand.data.convert.read import need, read_json, read_pickle
+from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
+
+OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])
+FRAMES_PER_SECOND = 30  # what the cameras run at by default; the data set's documents state no rate
+# Subject and object of the training captures that "val" holds out; a name's digits are the capture and the camera.
+HELD_OUT = ("GSF", "SS")
+
+
+class Ho3d(Converter):
+    """Splits: train, evaluation (the official ones), and train once more as fit and val, which share no subject with an object."""
+
+    licence = "academic research only, non-commercial"
+    url = "https://github.com/shreyashampali/ho3d"
+    proof = Proof(reprojection_px=None, pose_mm=1.0)
+    suffix: ClassVar[str]
+
+    def units(self) -> list[Unit]:
+        units = [unit for split in ("train", "evaluation") if (self.root / split).is_dir() for unit in self._units(split)]
+        if not units:
+            raise FileNotFoundError(f"'{self.root}' has neither train/ nor evaluation/ with sequences: unpack {self.title} there")
+        return units
+
+    def _units(self, split: str) -> list[Unit]:
+        listed = self._listed(split)
+        truth = self._truth(len(listed)) if split == "evaluation" else [None] * len(listed)
+        sequences: dict[str, dict[int, Any]] = {}
+        for (sequence, number), joints in zip(listed, truth):
+            sequences.setdefault(sequence, {})[number] = joints
+        self._refuse_other_version(split, sequences)
+        return [Unit(f"{split}/{name}", len(frames), _splits(split, name), (split, name, frames)) for name, frames in sequences.items()]
+
+    def _listed(self, split: str) -> list[tuple[str, int]]:
+        path = need(self.root / f"{split}.txt", f"{self.title}'s list of frames")
+        lines = path.read_text(encoding="utf-8").split()
+        listed = [re.fullmatch(r"(\w+)/(\d+)", line) for line in lines]
+        if not lines or None in listed:
+            wrong = lines[listed.index(None)][:40] if lines else "no line"
+            raise ValueError(f"'{path}' is not a list of {self.title}: '{wrong}' where <sequence>/<frame> is expected: download it again")
+        return [(line[1], int(line[2])) for line in listed]
+
+    def _truth(self, count: int) -> list:
+        """The joints of the evaluation in the order of its list; None each where they were not downloaded."""
+        path = next((path for folder in (self.root, self.root.parent) if (path := folder / "evaluation_xyz.json").is_file()), None)
+        if path is None:
+            return [None] * count
+        truth = read_json(path)
+        if not isinstance(truth, list) or len(truth) != count:
+            found = len(truth) if isinstance(truth, list) else type(truth).__name__
+            raise ValueError(f"'{path}' has {found} samples, evaluation.txt {count}: is it another version's? Put it into its own folder")
+        return truth
+
+    def _refuse_other_version(self, split: str, sequences: Iterable[str]) -> None:
+        for name in sequences:
+            suffixes = {path.suffix for path in (self.root / split / name / "rgb").glob("*.*g")}
+            if suffixes and self.suffix not in suffixes:
+                raise ValueError(f"'{self.root}' holds {suffixes.pop()} pictures, {self.title} has {self.suffix}: HO-3D's other version?")
+            if suffixes:
+                return
+
+    def open(self, unit: Unit) -> Recording:
+        return _Sequence(self, unit)
+
+    def official_order(self) -> dict[str, list[tuple[str, int]]]:
+        if not (self.root / "evaluation").is_dir():
+            return {}
+        return {"evaluation": [(f"{sequence}/right", number) for sequence, number in self._listed("evaluation")]}
+
+
+class Ho3dV2(Ho3d):
+    name = "ho3d_v2"
+    title = "HO-3D v2"
+    suffix = ".png"
+
+
+class Ho3dV3(Ho3d):
+    name = "ho3d_v3"
+    title = "HO-3D v3"
+    suffix = ".jpg"
+
+
+def _splits(split: str, sequence: str) -> tuple[str, ...]:
+    if split == "evaluation":
+        return ("evaluation",)
+    return ("train", "val" if sequence.rstrip("0123456789") in HELD_OUT else "fit")
+
+
+class _Sequence(Recording):
+    def __init__(self, converter: Ho3d, unit: Unit):
+        split, self.name, self.truth = unit.payload
+        self.folder, self.suffix, self.numbers = converter.root / split / self.name, converter.suffix, list(self.truth)
+
+    def frame(self, number: int) -> Frame:
+        meta = read_pickle(self.folder / "meta" / f"{number:04d}.pkl")
+        joints = _joints(meta["handJoints3D"] if self.truth[number] is None else self.truth[number])
+        whole = np.isfinite(joints).all()
+        box = None if whole else np.array(meta["handBoundingBox"], float).reshape(4)
+        hand = HandLabels(True, joints, parameters=_parameters(meta, joints), box=box)
+        picture = self.folder / "rgb" / f"{number:04d}{self.suffix}"
+        return Frame(picture, self.name, number, [hand], Camera.of_matrix(meta["camMat"]), number / FRAMES_PER_SECOND)
+
+
+def _joints(stored: Any) -> np.ndarray:
+    """The joints, mm, OpenCV; nan but for the wrist where it is all that is stored."""
+    if stored is None:
+        raise Unusable("not annotated")
+    points = MM_PER_METRE * np.array(stored, float).reshape(-1, 3) @ OPENCV_FROM_OPENGL
+    if len(points) == NUM_JOINTS:
+        return points[list(MANO21_TO_OP)]
+    if len(points) != 1:
+        raise Unusable("damaged annotation", f"{len(points)} joints, HO-3D has {NUM_JOINTS}, or the wrist alone")
+    joints = np.full((NUM_JOINTS, 3), np.nan)
+    joints[WRIST] = points[0]
+    return joints
+
+
+def _parameters(meta: dict, joints: np.ndarray) -> HandParameters | None:
+    if meta.get("handPose") is None or meta.get("handBeta") is None:
+        return None
+    pose, shape = np.array(meta["handPose"], float).reshape(-1), np.array(meta["handBeta"], float).reshape(-1)
+    if pose.shape != (POSE_DIM,) or shape.shape != (NUM_BETAS,):
+        raise Unusable("damaged annotation", f"handPose has {len(pose)} values and handBeta {len(shape)}")
+    return HandParameters(turned(pose, OPENCV_FROM_OPENGL), shape, joints[WRIST])
