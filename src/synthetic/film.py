@@ -32,20 +32,20 @@ class FilmConfig:
 
 @njit(cache=True)
 @no_type_check
-def light_vertices(albedo, normals, view, directions, colours, wrap, sky, ground, up, shadow, gloss, out):
+def light_vertices(albedo, normals, view, directions, colours, wrap, sky, ground, up, shadow, openness, gloss, out):
     """Lit colours [V, 3] (linear): hemisphere light, wrapped Lambert per channel (light that enters skin leaves it redder), a highlight.
 
     albedo, normals, view (unit, toward the camera) [V, 3]; directions [K, 3] toward each light; colours [K, 3]; wrap [V, 3] (0: plain Lambert);
-    sky, ground, up [3]; shadow [V]: how much of light 0 arrives; gloss [V].
+    sky, ground, up [3]; shadow [V]: how much of light 0 arrives; openness [V]: how much of all other light arrives; gloss [V].
     """
     for i in range(albedo.shape[0]):
         height = 0.5 + 0.5 * (normals[i, 0] * up[0] + normals[i, 1] * up[1] + normals[i, 2] * up[2])
         for c in range(3):
-            out[i, c] = ground[c] + (sky[c] - ground[c]) * height
+            out[i, c] = (ground[c] + (sky[c] - ground[c]) * height) * openness[i]
         shine = 0.0
         for k in range(directions.shape[0]):
             facing = normals[i, 0] * directions[k, 0] + normals[i, 1] * directions[k, 1] + normals[i, 2] * directions[k, 2]
-            arrives = shadow[i] if k == 0 else 1.0
+            arrives = shadow[i] if k == 0 else openness[i]
             for c in range(3):
                 w = wrap[i, c]
                 out[i, c] += arrives * colours[k, c] * max(0.0, (facing + w) / (1.0 + w))

@@ -20,6 +20,8 @@ from tqdm import tqdm
 import tempohand.hand
 from tempohand.data.table import INDEX_NAME, FrameTable, write_index, write_shard
 from tempohand.synthetic.film import FilmConfig
+from tempohand.synthetic.finish import FinishConfig
+from tempohand.synthetic.materials import LookConfig
 from tempohand.synthetic.scene import HandKit, SceneConfig, compose
 from tempohand.synthetic.shoot import BackgroundConfig, Shot
 from tempohand.synthetic.texture import list_photos
@@ -40,6 +42,8 @@ class SyntheticConfig(SceneConfig):
     hand: str | None  # hand model file; None: the open hand
     backgrounds: str | None  # a folder of photos to put behind the hand; None: procedural ones only
     film: FilmConfig
+    look: LookConfig
+    finish: FinishConfig
     background: BackgroundConfig
 
     @classmethod
@@ -90,7 +94,17 @@ def film_sequence(config: SyntheticConfig, split: str, index: int):
     """The rows of one sequence, in order. The generator's seed is (seed, split, index): no other sequence has a say in it."""
     rng = np.random.default_rng([config.seed, SPLITS.index(split), index])
     scene = compose(rng, _kit(config.hand), config.frames[split], config)
-    shot = Shot(rng, scene, _kit(config.hand), config.camera.image_size, config.film, config.background, _photos(config.backgrounds))
+    shot = Shot(
+        rng,
+        scene,
+        _kit(config.hand),
+        config.camera.image_size,
+        config.film,
+        config.background,
+        config.look,
+        config.finish,
+        _photos(config.backgrounds),
+    )
     yield from shot.rows(f"synthetic-{split}-{index:06d}")
 
 

@@ -3,6 +3,7 @@
 World space is the OpenCV camera's at its resting place: x right, y down, z forward, mm. Angles come in degrees from `hand.anatomy`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,13 +23,14 @@ BACK_TO_CAMERA = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 HAND_CENTRE = np.array([-85.0, 0.0, 0.0])  # mm from the wrist, hand frame: about the middle of the open hand
 TREMOR_DEG = 1.0
 FINGER_LAG_S = 0.08
+FACING_SHARE = 0.5  # of the view "mixed": people show hands to cameras; all other orientations must be known too
 
 
 @dataclass(frozen=True)
 class MotionConfig:
     """How much moves. Ranges are (least, greatest)."""
 
-    view: str  # "facing": palm or back toward the camera, fingers up; "any": every orientation
+    view: str  # "facing": palm or back toward the camera, fingers up; "any": every orientation; "mixed": one or the other
     palm_probability: float  # of the palm, not the back, facing the camera, in the view "facing"
     yaw_pitch_roll: tuple[float, float, float]  # degrees by which the hand turns away from that, at most
     distance: tuple[float, float]  # mm from the camera to the hand
@@ -37,6 +39,7 @@ class MotionConfig:
     move_seconds: tuple[float, float]
     hold_seconds: tuple[float, float]
     wave_probability: float
+    free_probability: float  # of a key pose in which every finger goes its own way
     handheld_probability: float  # the camera moves; otherwise it stands still
 
 
@@ -117,11 +120,23 @@ def sample_key_pose(rng: np.random.Generator, *, holding: bool = False) -> Float
 
 
 def finger_motion(
-    rng: np.random.Generator, times: Float[ndarray, "t"], config: MotionConfig, *, holding: bool = False
+    rng: np.random.Generator,
+    times: Float[ndarray, "t"],
+    config: MotionConfig,
+    free_pose: Callable[[], Float[ndarray, "15 3"] | None] = lambda: None,
+    *,
+    holding: bool = False,
 ) -> Float[ndarray, "t 15 3"]:
-    """Joint angles over time, degrees: key poses, minimum-jerk moves between them with a lag for every finger, holds, and a small tremor."""
+    """Joint angles over time, degrees: key poses, minimum-jerk moves between them with a lag for every finger, holds, and a small tremor.
+
+    free_pose: asked once a key pose; takes its place unless it is None, or the hand is `holding` something.
+    """
     timeline = sample_timeline(rng, times[-1] + FINGER_LAG_S, config.move_seconds, config.hold_seconds)
     keys = np.stack([sample_key_pose(rng, holding=holding) for _ in range(timeline.num_keys)])
+    for k in range(len(keys)):
+        pose = free_pose()
+        if pose is not None and not holding:
+            keys[k] = _within_range(pose)
     if holding:  # an object in the hand leaves the fingers little freedom
         keys = keys[:1] + 0.15 * (keys - keys[:1])
     angles = np.empty((len(times), 15, 3))
@@ -134,13 +149,16 @@ def finger_motion(
 
 def wrist_rotation(rng: np.random.Generator, times: Float[ndarray, "t"], config: MotionConfig) -> Float[ndarray, "t 3 3"]:
     """The hand's orientation in the world over time: roll, pitch and yaw away from a base orientation, each within its limit."""
-    if config.view == "facing":
+    view = config.view
+    if view == "mixed":
+        view = "facing" if rng.random() < FACING_SHARE else "any"
+    if view == "facing":
         base = PALM_TO_CAMERA if rng.random() < config.palm_probability else BACK_TO_CAMERA
-    elif config.view == "any":
+    elif view == "any":
         quaternion = rng.normal(size=4)
         base = roma.unitquat_to_rotmat(torch.from_numpy(quaternion / np.linalg.norm(quaternion))).numpy()
     else:
-        raise ValueError(f"motion.view is '{config.view}', it can be facing or any")
+        raise ValueError(f"motion.view is '{config.view}', it can be facing, any or mixed")
     limit = np.array(config.yaw_pitch_roll)
     wave = np.zeros(3)
     if rng.random() < config.wave_probability:

@@ -39,6 +39,9 @@ class Track(NamedTuple):
     position: Float[ndarray, "t 3"]
     texture: Float[ndarray, "s s 3"]
     gloss: float
+    joints: Float[ndarray, "21 3"] | None = (
+        None  # about the mesh's origin, if this is the other hand of the person: its skin is that hand's
+    )
 
     def vertices(self) -> Float[ndarray, "t v 3"]:
         """Vertices in camera space over time."""

@@ -17,6 +17,7 @@ from tempohand.hand.layer import HandLayer
 from tempohand.hand.surface import wrist_loop
 from tempohand.render import vertex_normals
 from tempohand.skeleton import NUM_BETAS, NUM_VERTICES
+from tempohand.synthetic.atlas import HandAtlas
 from tempohand.synthetic.clock import Clock, ClockConfig, sample_clock
 from tempohand.synthetic.covers import CoverConfig, add_covers
 from tempohand.synthetic.curves import wobble
@@ -34,6 +35,8 @@ from tempohand.synthetic.motion import (
 )
 from tempohand.synthetic.objects import Mesh, forearm_topology, forearm_vertices
 from tempohand.synthetic.occluders import OccluderConfig, Track, held, passing
+from tempohand.synthetic.partner import other_hand_of
+from tempohand.synthetic.poses import sample_free_pose
 from tempohand.synthetic.skin import SkinMap
 
 MIRROR = np.diag([-1.0, 1.0, 1.0])
@@ -61,6 +64,7 @@ class PersonConfig:
     right_probability: float
     shape_sigma: float  # of the shape coefficients, which are cut at two sigma
     sleeve_probability: float
+    both_probability: float  # of the other hand being near
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class HandKit(NamedTuple):
     loop: Integer[ndarray, "16"]
     forearm_faces: Integer[ndarray, "f 3"]
     skin: SkinMap
+    atlas: HandAtlas
 
     @classmethod
     def load(cls, path: str | None = None) -> "HandKit":
@@ -91,7 +96,7 @@ class HandKit(NamedTuple):
         faces = layer.faces.numpy().astype(np.int32)
         loop = wrist_loop(faces)
         forearm = forearm_topology(loop, NUM_VERTICES, len(RINGS_MM) + 1).astype(np.int32)
-        return cls(layer, faces, loop, forearm, SkinMap.of(layer))
+        return cls(layer, faces, loop, forearm, SkinMap.of(layer), HandAtlas.of(layer))
 
 
 @dataclass
@@ -156,7 +161,7 @@ def window_track(
 def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: SceneConfig) -> Scene:
     """Draws a sequence: person, motion, camera, things, window."""
     # What a factor that is off would draw must not change the rest: these have generators of their own.
-    clock_rng, cover_rng = rng.spawn(2)
+    clock_rng, cover_rng, pose_rng, both_rng = rng.spawn(4)
     clock = sample_clock(clock_rng, num_frames, config.clock)
     times = clock.moments / config.camera.fps
     is_right = bool(rng.random() < config.person.right_probability)
@@ -165,7 +170,11 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
     rotation = wrist_rotation(rng, times, config.motion)
     camera = sample_camera(rng, times, config.motion, config.camera.focal_per_width)
     wrist = wrist_path(rng, times, config.motion, camera, rotation)
-    angles = torch.from_numpy(finger_motion(rng, times, config.motion, holding=holding))
+
+    def free_pose() -> Float[ndarray, "15 3"] | None:
+        return sample_free_pose(pose_rng, kit.layer) if pose_rng.random() < config.motion.free_probability else None
+
+    angles = torch.from_numpy(finger_motion(rng, times, config.motion, free_pose, holding=holding))
     pose = angles_to_pose(angles, torch.from_numpy(rotation_vectors(rotation))).float()
     output = kit.layer(pose, torch.from_numpy(betas).float().expand(len(times), -1), torch.from_numpy(wrist).float())
     joints, hand, pose = output.joints.double().numpy(), output.vertices.double().numpy(), pose.double()
@@ -182,6 +191,9 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
     pose = np.concatenate([rotation_vectors(rotation), pose.numpy()[:, 3:]], axis=1)
 
     things = [held(rng, rotation, joints[:, 0], 1.0 if is_right else -1.0)] if holding else []
+    if both_rng.random() < config.person.both_probability:
+        other_pose = sample_free_pose(both_rng, kit.layer) if both_rng.random() < 0.5 else sample_key_pose(both_rng)
+        things.append(other_hand_of(both_rng, times, kit, other_pose, betas, (rings, swell), rotation, joints, is_right))
     things += _passing_things(rng, clock.moments, kit, vertices[:, :NUM_VERTICES], config.occluder)
     things = add_covers(
         cover_rng, clock.moments, vertices[:, :NUM_VERTICES], kit.faces, things, config.cover, lambda rng: _other_hand(rng, kit)

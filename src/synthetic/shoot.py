@@ -13,10 +13,13 @@ from tempohand.render import Buffers, rasterise, supersampled_camera, vertex_nor
 from tempohand.skeleton import NUM_JOINTS, NUM_VERTICES
 from tempohand.synthetic.curves import parabola
 from tempohand.synthetic.film import Film, FilmConfig, cast_shadow, crevices, expose, light_vertices
-from tempohand.synthetic.occluders import TEXTURE_SIZE
+from tempohand.synthetic.finish import Finish, FinishConfig
+from tempohand.synthetic.materials import LookConfig, Materials
+from tempohand.synthetic.occlusion import openness
+from tempohand.synthetic.people import place
 from tempohand.synthetic.scene import HandKit, Scene
-from tempohand.synthetic.skin import skin_colours, to_linear
-from tempohand.synthetic.texture import background, noise, pattern, photo_background
+from tempohand.synthetic.skin import to_linear
+from tempohand.synthetic.texture import background, photo_background
 
 LINEAR = to_linear(np.arange(256) / 255).astype(np.float32)
 SUPERSAMPLES = 2  # per pixel edge, for a still frame; a moving one is sampled over time instead
@@ -30,6 +33,7 @@ class BackgroundConfig:
     things: int  # at most, in a procedural background
     blur: tuple[float, float]  # sigma over the picture's edge
     photo_probability: float  # where a folder of photos is given
+    place_probability: float  # of a place in perspective with people in it, where there is no photo; else one of flat shapes
     behind: tuple[float, float]  # mm from the hand to the background
     slant: float  # degrees that it leans away from facing the camera, at most
 
@@ -58,7 +62,15 @@ class Lights:
 class Wall:
     """A textured plane behind the hand, fixed in the world, large enough for every frame's window."""
 
-    def __init__(self, rng: np.random.Generator, scene: Scene, size: int, config: BackgroundConfig, photos: list[Path]):
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        place_rng: np.random.Generator,
+        scene: Scene,
+        size: int,
+        config: BackgroundConfig,
+        photos: list[Path],
+    ):
         camera = scene.camera
         distance = float(scene.vertices[:, :NUM_VERTICES, 2].max()) + rng.uniform(*config.behind)
         corners = np.array([[u, v] for u in (-1, size) for v in (-1, size)], float)
@@ -83,6 +95,8 @@ class Wall:
         edge = int(size * np.clip(per_window, 1.0, 2.5))
         if photos and rng.random() < config.photo_probability:
             picture = photo_background(rng, photos, edge)
+        elif place_rng.random() < config.place_probability:
+            picture = place(place_rng, edge, config.blur)
         else:
             picture = background(rng, edge, config.things, config.blur)
         self.texture = LINEAR[picture]
@@ -97,59 +111,28 @@ class Wall:
         return cv2.warpPerspective(self.texture, homography, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
-class Materials:
-    """Colour and surface of every vertex and face of a scene."""
-
-    def __init__(self, rng: np.random.Generator, scene: Scene, kit: HandKit):
-        hand, arm = skin_colours(rng, kit.skin)
-        count, arm_count = scene.vertices.shape[1], int(kit.forearm_faces.max()) + 1
-        edge = len(kit.loop)
-        ring = (np.arange(arm_count - NUM_VERTICES)) // edge
-        cloth = np.concatenate([np.zeros(NUM_VERTICES, bool), ring >= scene.cloth_from])
-        self.albedo = np.ones((count, 3), np.float32)
-        self.albedo[:NUM_VERTICES] = hand
-        # The wrist's own colours fade into the arm's.
-        self.albedo[NUM_VERTICES:arm_count] = arm
-        wrist = hand[kit.loop]
-        for k, share in enumerate((0.75, 0.5, 0.25)):
-            rows = slice(NUM_VERTICES + k * edge, NUM_VERTICES + (k + 1) * edge)
-            self.albedo[rows] = share * wrist + (1 - share) * arm
-        self.albedo[:arm_count][cloth] = 1.0
-        self.wrap, self.gloss = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
-        self.wrap[:arm_count] = np.where(cloth[:, None], 0.1, rng.uniform(0.5, 1.3) * np.array([0.35, 0.18, 0.12]))
-        self.gloss[:arm_count] = np.where(cloth, 0.0, rng.uniform(0.0, 0.12))
-        self.uv = np.zeros((count, 2), np.float32)
-        self.uv[:NUM_VERTICES] = kit.skin.uv
-        angle = np.arange(arm_count - NUM_VERTICES) % edge
-        self.uv[NUM_VERTICES:arm_count] = np.column_stack([np.abs(angle / edge * 2 - 1) * 2, ring * 0.35])
-        skin_texture = (
-            1 + rng.uniform(0.02, 0.07) * noise(rng, TEXTURE_SIZE, 1, 1.5) + rng.uniform(0.0, 0.04) * noise(rng, TEXTURE_SIZE, 0, 1.0)
-        )
-        textures = [np.repeat(skin_texture[..., None], 3, axis=-1), to_linear(np.clip(pattern(rng, TEXTURE_SIZE) / 255, 0, 1))]
-        faces, layers, start = [scene.arm_faces], [cloth[scene.arm_faces].any(1).astype(np.int32)], arm_count
-        for thing in scene.things:
-            stop = start + len(thing.mesh.vertices)
-            self.gloss[start:stop] = thing.gloss
-            self.uv[start:stop] = thing.mesh.uv
-            faces.append(thing.mesh.faces + start)
-            layers.append(np.full(len(thing.mesh.faces), len(textures), np.int32))
-            textures.append(thing.texture)
-            start = stop
-        self.faces = np.ascontiguousarray(np.concatenate(faces), np.int32)
-        self.layer = np.concatenate(layers).astype(np.int32)
-        self.textures = np.ascontiguousarray(np.stack(textures), np.float32)
-        self.arm_vertices, self.hand_faces, self.arm_faces = arm_count, len(kit.faces), len(scene.arm_faces)
-
-
 class Shot:
     """The camera running: renders the frames of one scene."""
 
     def __init__(
-        self, rng: np.random.Generator, scene: Scene, kit: HandKit, size: int, film: FilmConfig, wall: BackgroundConfig, photos: list[Path]
+        self,
+        rng: np.random.Generator,
+        scene: Scene,
+        kit: HandKit,
+        size: int,
+        film: FilmConfig,
+        wall: BackgroundConfig,
+        look: LookConfig,
+        finish: FinishConfig,
+        photos: list[Path],
     ):
         self.rng, self.scene, self.size = rng, scene, size
         self.film = Film(rng, film)
-        self.lights, self.wall, self.materials = Lights(rng), Wall(rng, scene, size, wall, photos), Materials(rng, scene, kit)
+        look_rng, contact_rng, finish_rng, place_rng = rng.spawn(4)  # generators of their own, so that what is off changes nothing else
+        self.lights, self.wall = Lights(rng), Wall(rng, place_rng, scene, size, wall, photos)
+        self.materials = Materials(rng, look_rng, scene, kit, look)
+        self.finish = Finish(finish_rng, finish)
+        self.contact = contact_rng.uniform(*look.contact)
         self.crevice = rng.uniform(0.008, 0.035)
         self.buffers = {factor: Buffers.empty((size * factor, size * factor)) for factor in (1, SUPERSAMPLES)}
 
@@ -211,7 +194,7 @@ class Shot:
                 background=wall,
                 out=linear,
             )
-        picture = self.film.develop(self.rng, linear)
+        picture = self.finish(self.film.develop(self.rng, linear))
         u, v = bounds
         picture[: v.start], picture[v.stop :], picture[:, : u.start], picture[:, u.stop :] = 0, 0, 0, 0
         return picture, hidden
@@ -264,9 +247,13 @@ class Shot:
         view = -vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
         shadow = np.ones(len(vertices), np.float32)
         shadow[: m.arm_vertices] = cast_shadow(vertices, m.faces, m.arm_vertices, lights.directions[0], lights.shadow)
+        hands = [scene.joints[frame]]
+        hands += [thing.joints @ thing.rotation[frame].T + thing.position[frame] for thing in scene.things if thing.joints is not None]
+        opened = openness(vertices, normals, np.stack(hands), self.contact)
         out = np.empty((len(vertices), 3), np.float32)
         light_vertices(
-            m.albedo, normals, view, lights.directions, lights.colours, m.wrap, lights.sky, lights.ground, lights.up, shadow, m.gloss, out
+            *(m.albedo, normals, view, lights.directions, lights.colours, m.wrap),
+            *(lights.sky, lights.ground, lights.up, shadow, opened, m.gloss, out),
         )
         return out
 

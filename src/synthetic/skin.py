@@ -15,6 +15,7 @@ TONES = (
 )
 FINGER_TIPS = (744, 320, 443, 671, 554)  # in the order of MANO's last joints below: thumb, index, middle, pinky, ring
 LAST_JOINTS = (15, 3, 6, 9, 12)
+THUMB_BACK = (0.25, 0.75, 0.60)  # about where the thumb's nail looks
 
 
 def to_linear(srgb):
@@ -63,7 +64,7 @@ class SkinMap:
 
 
 def _thumb_back(bone: Float[ndarray, "3"]) -> Float[ndarray, "3"]:
-    back = np.array([0.25, 0.75, 0.60])
+    back = np.array(THUMB_BACK)
     back = back - bone * (bone @ back)
     return back / np.linalg.norm(back)
 

@@ -176,6 +176,14 @@ def background(rng: np.random.Generator, size: int, things: int, blur: tuple[flo
     canvas = np.ascontiguousarray(canvas, np.float32)
     for _ in range(rng.integers(things + 1)):
         _furniture(rng, canvas)
+    return in_the_light(rng, canvas, blur)
+
+
+def in_the_light(
+    rng: np.random.Generator, canvas: Float[ndarray, "size size 3"], blur: tuple[float, float]
+) -> UInt8[ndarray, "size size 3"]:
+    """A drawn place (0..255) with defocus, roughness and uneven light; `blur` as for `background`."""
+    size = len(canvas)
     sigma = size * rng.uniform(*blur) * rng.random()
     if sigma > 0.3:
         # Blurring a smaller copy is the same to the eye and much faster.

@@ -63,7 +63,7 @@ def test_nothing_reaches_into_the_hand(settings, kit):
     for seed in range(8):
         rng = np.random.default_rng(seed)
         scene = compose(rng, kit, 24, config)
-        shot = Shot(rng, scene, kit, 48, config.film, config.background, [])
+        shot = Shot(rng, scene, kit, 48, config.film, config.background, config.look, config.finish, [])
         frames = [frame for frame in scene.clock.kept.tolist() if shot.picture(frame)[1] > HALF_HIDDEN]
         for thing in scene.things:
             deepest = thing.vertices()[frames][..., 2]

@@ -28,7 +28,8 @@ def lit(normals, wrap=0.0, gloss=0.0, shadow=1.0, albedo=(1.0, 0.5, 0.25)):
     light_vertices(
         *(np.tile(np.float32(albedo), (n, 1)), np.float32(normals), np.tile([0.0, 0.0, -1.0], (n, 1))),
         *(np.array([[0.0, 0.0, -1.0]]), np.array([[1.0, 1.0, 1.0]]), np.full((n, 3), wrap, np.float32)),
-        *(np.full(3, 0.2), np.full(3, 0.1), np.array([0.0, -1.0, 0.0]), np.full(n, shadow, np.float32), np.full(n, gloss, np.float32), out),
+        *(np.full(3, 0.2), np.full(3, 0.1), np.array([0.0, -1.0, 0.0]), np.full(n, shadow, np.float32), np.ones(n, np.float32)),
+        *(np.full(n, gloss, np.float32), out),
     )
     return out
 

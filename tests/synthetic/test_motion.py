@@ -75,9 +75,17 @@ def test_a_facing_hand_stays_within_its_view_limits(motion):
 
 
 def test_any_view_covers_the_sphere(settings):
-    motion, rng = settings("synthetic-wide").motion, np.random.default_rng(3)
+    motion, rng = settings("synthetic-wide", "motion.view=any").motion, np.random.default_rng(3)
     rotations = np.stack([wrist_rotation(rng, TIMES[:2], motion)[0] for _ in range(400)])
     assert np.abs(rotations.mean(0)).max() < 0.12, "no direction is preferred"
+
+
+def test_a_mixed_view_shows_palm_and_back_more_often_and_everything_else_as_well(settings):
+    motion, rng = settings("synthetic-wide", "motion.view=mixed").motion, np.random.default_rng(3)
+    rotations = np.stack([wrist_rotation(rng, TIMES[:2], motion)[0] for _ in range(400)])
+    facing, up = np.abs(rotations[:, 2, 1]), rotations[:, 1, 0]
+    # Of directions spread evenly over the sphere 40 % have a cosine above 0.6 along one axis, either way, and a half lies above it.
+    assert 0.5 < (facing > 0.6).mean() < 0.9 and 0.1 < (up < 0).mean() < 0.45
 
 
 def test_camera_space_is_a_rigid_change_of_the_world(motion):
@@ -115,5 +123,5 @@ def test_the_same_seed_moves_alike(motion):
 
 def test_an_unknown_view_is_refused(settings):
     motion = settings("synthetic-demo", "motion.view=sideways").motion
-    with pytest.raises(ValueError, match="motion.view is 'sideways', it can be facing or any"):
+    with pytest.raises(ValueError, match="motion.view is 'sideways', it can be facing, any or mixed"):
         wrist_rotation(np.random.default_rng(0), TIMES, motion)

@@ -22,7 +22,7 @@ def build(settings, kit):
             scene.things = things(scene)
             own = scene.vertices[:, : scene.arm_faces.max() + 1]
             scene.vertices = np.concatenate([own, *(thing.vertices().astype(np.float32) for thing in scene.things)], axis=1)
-        return Shot(rng, scene, kit, config.camera.image_size, config.film, config.background, [])
+        return Shot(rng, scene, kit, config.camera.image_size, config.film, config.background, config.look, config.finish, [])
 
     return make
 
