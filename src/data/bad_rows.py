@@ -85,5 +85,5 @@ def replacements(clips: Clips, position: int) -> Iterator[int]:
     rng = np.random.default_rng([clips.seed, position, 1])
     while True:
         row = int(rng.integers(len(clips.starts)))
-        if row - clips.starts[row] >= clips.sampling.consecutive - 1:
+        if clips.can_end(np.array([row]))[0]:
             yield row

@@ -3,9 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 FRESH_VIEWS = 2**31  # numbers to draw from when every clip has a view of its own
+# What a history is, in seconds: the same in training, evaluation and streams, whatever the frame rate. Clips reach back 13 frames, up to 2 frames
+# apart in training (config/stage/two.yaml), at some 30 frames/s.
+MAX_AGE_S = 0.9
+MAX_GAP_S = 0.4  # longer without a look at a hand, and what was known of it has passed
+MIN_STEP_S = 0.017  # between a clip's frames: of 60 frames/s every second one, of 50 and fewer every one
+CLOCK_S = 1e-6  # differences of time stamps below this are rounding
 
 
 def lookback(num_frame: int) -> Int[np.ndarray, "t"]:
@@ -19,18 +25,52 @@ def lookback(num_frame: int) -> Int[np.ndarray, "t"]:
     return np.array(back[:num_frame][::-1])
 
 
-def clip_rows(start: int, last: int, num_frame: int) -> tuple[Int[np.ndarray, "t"], Bool[np.ndarray, "t"]]:
-    """Rows [T] of the clip that ends at row `last` of the sequence that starts at row `start`, and which of them are real.
+def clip_rows(
+    start: int, last: int, num_frame: int, previous: Int[np.ndarray, "rows"] | None = None
+) -> tuple[Int[np.ndarray, "t"], Bool[np.ndarray, "t"]]:
+    """Rows [T] of the clip that ends at row `last` and reaches back to row `start` at most, and which of them are real.
 
-    Where the sequence has no such frame yet, its earliest one in the clip is repeated and marked False.
+    previous: the row one step before each (`previous_rows`); None: the one above it. Where there is no such frame, the clip's earliest one is
+    repeated and marked False.
     """
-    return _within(start, last - lookback(num_frame))
+    back = lookback(num_frame)
+    rows = steps_back(start, last, int(back[0]) + 1, previous)
+    real = back < len(rows)
+    return rows[np.where(real, back, back[real][0])], real
 
 
-def _within(start: int, rows: Int[np.ndarray, "n"]) -> tuple[Int[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
-    """Rows that lie before `start` replaced by the first that does not, and which did not have to be."""
-    real = rows >= start
-    return np.where(real, rows, rows[real][0]), real
+def steps_back(start: int, last: int, count: int, previous: Int[np.ndarray, "rows"] | None = None) -> Int[np.ndarray, "n"]:
+    """Row `last` and those one, two, ... steps before it, newest first: `count` of them, or as many as there are from row `start` on."""
+    if previous is None:
+        return np.arange(last, max(start, last - count + 1) - 1, -1)
+    rows = [last]
+    while len(rows) < count and previous[rows[-1]] >= start:
+        rows.append(int(previous[rows[-1]]))
+    return np.array(rows)
+
+
+def previous_frames(time: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+    """For each frame of one sequence, whose times (s) rise, the newest that is at least a step (MIN_STEP_S) older; -1 where there is none."""
+    return np.searchsorted(time, time - MIN_STEP_S, side="right") - 1
+
+
+def previous_rows(starts: Int[np.ndarray, "rows"], time: Float[np.ndarray, "rows"]) -> Int[np.ndarray, "rows"]:
+    """`previous_frames` of every sequence of a table, as rows; -1 where there is none."""
+    rows = np.arange(len(starts))
+    previous = np.where(rows > starts, rows - 1, -1)
+    close = (previous >= 0) & (time - time[previous] < MIN_STEP_S)
+    for start in np.unique(starts[close]):
+        end = np.searchsorted(starts, start, side="right")
+        places = previous_frames(time[start:end])
+        previous[start:end] = np.where(places >= 0, places + start, -1)
+    return previous
+
+
+def stretch_starts(starts: Int[np.ndarray, "rows"], time: Float[np.ndarray, "rows"]) -> Int[np.ndarray, "rows"]:
+    """The first row of each row's stretch: of its sequence, or since the last pause longer than MAX_GAP_S in it."""
+    rows = np.arange(len(starts))
+    begins = (rows == starts) | (np.diff(time, prepend=time[:1]) > MAX_GAP_S + CLOCK_S)
+    return np.maximum.accumulate(np.where(begins, rows, 0))
 
 
 def eligible_rows(starts: Int[np.ndarray, "rows"], length: int) -> Int[np.ndarray, "n"]:
@@ -80,11 +120,21 @@ class ClipPlan:
     view: int  # number of the drawn view
 
     @classmethod
-    def of(cls, rows: Int[np.ndarray, "m"], shown: Bool[np.ndarray, "m"], num_frame: int, history: int, view: int = 0) -> "ClipPlan":
-        """Every clip of `num_frame` frames within the stretch `rows`, with the last `history` of them, as far as they are shown."""
+    def of(
+        cls,
+        rows: Int[np.ndarray, "m"],
+        shown: Bool[np.ndarray, "m"],
+        time: Float[np.ndarray, "m"],
+        num_frame: int,
+        history: int,
+        view: int = 0,
+    ) -> "ClipPlan":
+        """Every clip of `num_frame` frames within the stretch `rows`, with the last `history` of them, as far as they are shown and not older than
+        MAX_AGE_S."""
         back = lookback(num_frame)
         windows = np.arange(back[0], len(rows))[:, None] - back
         mask = shown[windows] & (np.arange(num_frame) >= num_frame - history)
+        mask &= time[windows[:, -1:]] - time[windows] <= MAX_AGE_S + CLOCK_S
         mask[:, -1] = True
         earliest = np.take_along_axis(windows, mask.argmax(axis=1)[:, None], axis=1)
         used, clips = np.unique(rows[np.where(mask, windows, earliest)], return_inverse=True)
@@ -97,38 +147,59 @@ class ClipPlan:
 
 
 class Clips:
-    """The clips of a table whose row r lies in the sequence that starts at row `starts[r]`.
+    """The clips of a table whose row r lies in the sequence that starts at row `starts[r]` and was seen at `time[r]` seconds.
 
     A training position decides its clips: gap, history, missing frames, and one of `views` fixed views of the sequence (None: a new one).
+    A sequence ends where a pause is longer than MAX_GAP_S, and its steps last MIN_STEP_S at least.
     """
 
     def __init__(
-        self, starts: Int[np.ndarray, "rows"], num_frame: int, sampling: ClipSampling | None = None, seed: int = 0, views: int | None = None
+        self,
+        starts: Int[np.ndarray, "rows"],
+        time: Float[np.ndarray, "rows"],
+        num_frame: int,
+        sampling: ClipSampling | None = None,
+        seed: int = 0,
+        views: int | None = None,
     ):
         if views is not None and views < 1:
             raise ValueError(f"tokens.views={views} must be at least 1, or null for a new view of every sample")
-        self.starts, self.num_frame, self.sampling, self.seed, self.views = starts, num_frame, sampling or ClipSampling(), seed, views
+        self.starts, self.time = stretch_starts(starts, time), time
+        self.previous = previous_rows(self.starts, time)
+        self.num_frame, self.sampling, self.seed, self.views = num_frame, sampling or ClipSampling(), seed, views
 
     def training_rows(self) -> Int[np.ndarray, "n"]:
         """Rows on which a training clip can end. Raises ValueError where sequences are too short for this num_frame."""
         eligible_rows(self.starts, self.num_frame + self.sampling.consecutive - 1)  # somewhere a whole clip must exist
-        return eligible_rows(self.starts, self.sampling.consecutive)
+        return np.flatnonzero(self.can_end(np.arange(len(self.starts))))
+
+    def can_end(self, rows: Int[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
+        """Whether a training sample can end at each row: there are enough steps before it for its consecutive clips."""
+        for _ in range(self.sampling.consecutive - 1):
+            rows = np.where(rows >= 0, self.previous[rows], -1)
+        return rows >= 0
 
     def training(self, position: int, row: int) -> ClipPlan:
         """The clips of a training position whose last one ends at `row`."""
         rng = np.random.default_rng([self.seed, position])
-        count, start = self.sampling.consecutive, int(self.starts[row])
-        largest_gap = min(self.sampling.max_gap, (row - start) // (count - 1)) if count > 1 else self.sampling.max_gap
-        gap = int(rng.integers(1, largest_gap + 1))
-        rows, real = _within(start, row - gap * np.arange(lookback(self.num_frame)[0] + count)[::-1])
+        count, most = self.sampling.consecutive, self.sampling.max_gap
+        steps = np.arange(lookback(self.num_frame)[0] + count)[::-1]
+        back = steps_back(int(self.starts[row]), row, most * int(steps[0]) + 1, self.previous)
+        largest_gap = min(most, (len(back) - 1) // (count - 1)) if count > 1 else most
+        steps = int(rng.integers(1, largest_gap + 1)) * steps
+        real = steps < len(back)
+        rows = back[np.where(real, steps, steps[real][0])]
         history = int(rng.integers(min(self.sampling.min_history, self.num_frame), self.num_frame + 1))
         kept = rng.random(len(rows)) >= self.sampling.drop
-        return ClipPlan.of(rows, real & kept, self.num_frame, history, int(rng.integers(self.views or FRESH_VIEWS)))
+        return ClipPlan.of(rows, real & kept, self.time[rows], self.num_frame, history, int(rng.integers(self.views or FRESH_VIEWS)))
 
     def evaluation(self, row: int) -> ClipPlan:
         """The clip that ends at `row`, with its full history."""
-        stretch = row - np.arange(lookback(self.num_frame)[0] + 1)[::-1]
-        return ClipPlan.of(*_within(int(self.starts[row]), stretch), self.num_frame, self.num_frame)
+        steps = np.arange(lookback(self.num_frame)[0] + 1)[::-1]
+        back = steps_back(int(self.starts[row]), row, len(steps), self.previous)
+        real = steps < len(back)
+        rows = back[np.where(real, steps, len(back) - 1)]
+        return ClipPlan.of(rows, real, self.time[rows], self.num_frame, self.num_frame)
 
     def sequence(self, row: int) -> tuple[int, int]:
         """First row, and row after the last, of the sequence that a row is in."""

@@ -45,7 +45,7 @@ class ClipDataset(Dataset):
         views: int | None = None,
     ):
         self.table, self.view, self.plain = table, view, View(view.size, view.expansion)
-        self.clips = Clips(table.sequence_starts(), num_frame, sampling, seed, views)
+        self.clips = Clips(table.sequence_starts(), table.column("time"), num_frame, sampling, seed, views)
         self.inconsistent = inconsistent_rows(table)
         self.collate = collate
 

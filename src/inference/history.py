@@ -1,20 +1,16 @@
-"""A hand's history: the frames that an estimate rests on, and when it begins anew. All bounds are here."""
+"""A hand's history in a stream: the frames that an estimate rests on, and when it begins anew. Its bounds in time are data/clips.py's."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from tempohand.data.clips import lookback
+from tempohand.data.clips import CLOCK_S, MAX_AGE_S, MAX_GAP_S, clip_rows, lookback, previous_frames, steps_back
 
-# Training clips reach back 13 frames, up to 2 frames apart, at 30 frames/s (data/clips.py, config/stage/two.yaml): nothing older was context.
-MAX_AGE_S = 0.9
-MAX_GAP_S = 0.4  # longer without a look at a hand, and what was known of it has passed
 # A hand may cross a box side per step of the widest training clip, 2.25 m/s for a box of 150 mm; over less time, one side all the same.
 MAX_SPEED = 15.0  # box sides a second
 MIN_REACH = 1.0  # box sides
-CLOCK_S = 1e-6  # differences of time stamps below this are rounding
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,7 @@ class Seen:
 
 
 def follow(history: tuple[Seen, ...], seen: Seen, num_frame: int, max_gap: float = MAX_GAP_S) -> tuple[Seen, ...]:
-    """The history with one more frame, oldest first: as many as clips of `num_frame` frames reach back, none older than MAX_AGE_S.
+    """The history with one more frame, oldest first: as far as clips of `num_frame` frames reach back, none older than MAX_AGE_S.
 
     It begins anew with `seen` after more than `max_gap` seconds, when the hand changes its side (crops of the other are mirrored), and when
     its box jumps: farther than `reach` of the time between, it is another hand. A frame with its predecessor's time stamp replaces it.
@@ -42,13 +38,20 @@ def follow(history: tuple[Seen, ...], seen: Seen, num_frame: int, max_gap: float
     assert elapsed >= 0, "time was checked before"
     if elapsed > max_gap + CLOCK_S or seen.is_right != last.is_right or displacement(last.box, seen.box) > reach(elapsed):
         return (seen,)
-    kept = tuple(one for one in (history[:-1] if elapsed == 0 else history) if seen.time - one.time <= MAX_AGE_S + CLOCK_S)
-    return (*kept, seen)[-1 - lookback(num_frame)[0] :]
+    kept = (*(one for one in (history[:-1] if elapsed == 0 else history) if seen.time - one.time <= MAX_AGE_S + CLOCK_S), seen)
+    most = int(lookback(num_frame)[0]) + 1
+    steps = steps_back(0, len(kept) - 1, most, _previous(kept))
+    return kept[steps[-1] :] if len(steps) == most else kept  # no later clip reaches farther than this one
 
 
 def clip_of(history: tuple[Seen, ...], num_frame: int) -> tuple[Seen, ...]:
     """The frames of a history that are the clip at its end, oldest first, 1 to `num_frame` of them (data/clips.py's rule)."""
-    return tuple(history[-1 - back] for back in lookback(num_frame) if back < len(history))
+    places, real = clip_rows(0, len(history) - 1, num_frame, _previous(history))
+    return tuple(history[place] for place in places[real])
+
+
+def _previous(history: tuple[Seen, ...]) -> Int[np.ndarray, "n"]:
+    return previous_frames(np.array([one.time for one in history]))
 
 
 def displacement(before: Float[np.ndarray, "4"], after: Float[np.ndarray, "4"]) -> float:

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from tempohand import geometry
 from tempohand.batch import ClipBatch, HandPrediction
+from tempohand.data.clips import MAX_GAP_S
 from tempohand.data.view import View
 from tempohand.inference.boxes import check_box
 from tempohand.inference.camera import CameraChoice
-from tempohand.inference.history import MAX_GAP_S, Seen, clip_of, follow
+from tempohand.inference.history import Seen, clip_of, follow
 
 _VALUES = ("pose", "shape", "trans", "joints", "vertices", "joints2d")
 

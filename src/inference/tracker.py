@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from tempohand.inference.history import CLOCK_S, MAX_GAP_S, displacement, reach
+from tempohand.data.clips import CLOCK_S, MAX_GAP_S
+from tempohand.inference.history import displacement, reach
 
 SMOOTHING = 0.3  # of detector boxes: the weight of the box before
 _OTHER_SIDE = 0.5  # what a change of side costs, in box sides

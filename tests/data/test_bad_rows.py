@@ -118,14 +118,14 @@ def test_a_clip_never_shows_a_bad_frame(root):
 
 def test_without_bad_rows_is_the_plan_that_never_knew_them():
     """Against ClipPlan.of, which is told from the start which frames are shown."""
-    rng, rows = np.random.default_rng(0), np.arange(100, 116)
-    whole = ClipPlan.of(rows, np.ones(16, bool), 7, 7)
+    rng, rows, time = np.random.default_rng(0), np.arange(100, 116), np.arange(16) / 30
+    whole = ClipPlan.of(rows, np.ones(16, bool), time, 7, 7)
     last = whole.rows[whole.clips[:, -1]]
     for _ in range(300):
         shown, history = rng.random(16) > 0.2, int(rng.integers(1, 8))
         bad = {int(row): "bad" for row in rows[rng.random(16) > 0.7] if row not in last}
-        plan = without(ClipPlan.of(rows, shown, 7, history), bad)
-        expected = ClipPlan.of(rows, shown & np.array([row not in bad for row in rows]), 7, history)
+        plan = without(ClipPlan.of(rows, shown, time, 7, history), bad)
+        expected = ClipPlan.of(rows, shown & np.array([row not in bad for row in rows]), time, 7, history)
         for name in ("rows", "clips", "mask"):
             np.testing.assert_array_equal(getattr(plan, name), getattr(expected, name))
     fewer = without(whole, {int(last[1]): "bad"})
@@ -145,7 +145,7 @@ def test_workers_and_processes_change_nothing(root):
 
 
 def test_a_position_decides_what_takes_a_bad_row_s_place():
-    clips = Clips(np.repeat([0, 10], 10), 7, SAMPLING, seed=5)
+    clips = Clips(np.repeat([0, 10], 10), np.arange(20) / 30, 7, SAMPLING, seed=5)
     first, again, other = (
         [next(rows) for _ in range(200)] for rows in (replacements(clips, 3), replacements(clips, 3), replacements(clips, 4))
     )

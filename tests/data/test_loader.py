@@ -54,7 +54,7 @@ def test_history_length_varies_and_time_is_real(dataset):
 @pytest.mark.parametrize("drop", [0.0, 0.3])
 def test_clips_keep_gap_history_and_sequence_and_lose_frames_at_random(drop):
     starts = np.repeat([0, 40, 48], [40, 8, 30])
-    clips = Clips(starts, 7, ClipSampling(min_history=3, max_gap=3, consecutive=2, drop=drop), seed=1)
+    clips = Clips(starts, np.arange(len(starts)) / 30, 7, ClipSampling(min_history=3, max_gap=3, consecutive=2, drop=drop), seed=1)
     lost, known = 0, 0
     for position in range(600):
         row = int(np.random.default_rng(position).choice(clips.training_rows()))
@@ -78,7 +78,7 @@ def test_nonsense_sampling_is_refused():
     with pytest.raises(ValueError, match="drop lies in"):
         ClipSampling(drop=1.0)
     with pytest.raises(ValueError, match="tokens.views=0"):
-        Clips(np.zeros(9, int), 7, views=0)
+        Clips(np.zeros(9, int), np.arange(9) / 30, 7, views=0)
 
 
 def test_a_position_decides_its_sample(dataset):
@@ -119,3 +119,19 @@ def test_evaluation_sees_every_row_once_in_order(dataset):
     assert torch.cat([batch.row for batch in batches]).tolist() == rows.tolist()
     assert len(batches[-1].row) == len(rows) % 7
     assert batches[0].frame_mask.sum(dim=1).tolist() == [1, 2, 3, 4, 4, 5, 5]
+
+
+@pytest.mark.parametrize(("rate", "step"), [(5, 1 / 5), (30, 1 / 30), (60, 2 / 60), (120, 3 / 120)])
+def test_training_clips_keep_to_time_and_never_cross_a_pause(rate, step):
+    time = np.arange(120) / rate
+    time[70:] += 0.5
+    clips = Clips(np.repeat([0, 100], [100, 20]), time, 7, ClipSampling(min_history=7, max_gap=2, consecutive=3), seed=2)
+    for position, row in enumerate(clips.training_rows().tolist()):
+        plan = clips.training(position, row)
+        assert len(plan.clips) == 3 and plan.rows[plan.clips[-1, -1]] == row
+        assert len({(r >= 70) + (r >= 100) for r in plan.rows.tolist()}) == 1
+        for clip, mask in zip(plan.clips, plan.mask):
+            shown = time[plan.rows[clip[mask]]]
+            assert shown[-1] - shown[0] <= 0.9 + 1e-6 and (np.diff(shown) >= 0.0166).all()
+    begins = [0 if row < 70 else 70 if row < 100 else 100 for row in range(120)]
+    assert clips.training_rows().tolist() == [row for row in range(120) if time[row] - time[begins[row]] >= 2 * step - 1e-9]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tempohand.data.clips import clip_rows
-from tempohand.inference.history import MAX_AGE_S, MAX_GAP_S, Seen, clip_of, displacement, follow, reach
+from tempohand.data.clips import MAX_AGE_S, MAX_GAP_S, Clips, clip_rows
+from tempohand.inference.history import Seen, clip_of, displacement, follow, reach
 
 
 def seen(time: float, *, x: float = 0.0, side: float = 1.0, is_right: bool = True) -> Seen:
@@ -68,3 +68,24 @@ def test_the_same_moment_again_replaces_the_frame():
         history = grown(frames[:count])
         replaced = follow(history, dataclasses.replace(again, time=frames[count - 1].time), 7)
         assert len(replaced) == len(history) and replaced[:-1] == history[:-1] and replaced[-1] is not history[-1]
+
+
+@pytest.mark.parametrize("rate", [5, 12, 25, 30, 50, 60, 90, 120])
+def test_at_every_frame_rate_the_stream_has_the_tables_clips(rate):
+    time = np.arange(60) / rate + 0.001 * np.sin(np.arange(60))
+    time[40:] += 2 * MAX_GAP_S  # nobody looked
+    clips = Clips(np.zeros(60, int), time, 7)
+    history = ()
+    for row, moment in enumerate(time):
+        history = follow(history, seen(float(moment)), 7)
+        plan = clips.evaluation(row)
+        expected = time[plan.rows[plan.clips[0, plan.mask[0]]]]
+        assert [one.time for one in clip_of(history, 7)] == expected.tolist()
+
+
+@pytest.mark.parametrize(("rate", "reach"), [(30, 13 / 30), (60, 13 / 30), (120, 13 / 40), (5, 0.6)])
+def test_a_clip_reaches_back_in_time_not_in_frames(rate, reach):
+    time = np.arange(100) / rate
+    plan = Clips(np.zeros(100, int), time, 7).evaluation(99)
+    ages = time[99] - time[plan.rows[plan.clips[0, plan.mask[0]]]]
+    assert ages.max() == pytest.approx(reach) and np.diff(ages).max() <= -0.0166

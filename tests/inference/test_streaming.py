@@ -7,12 +7,11 @@ import pytest
 import torch
 from tests_support import hand_rows, small_network, write_table
 
-from tempohand.data.clips import clip_rows
+from tempohand.data.clips import MAX_AGE_S, MAX_GAP_S, clip_rows
 from tempohand.data.loader import ClipDataset, collate
 from tempohand.data.table import FrameTable
 from tempohand.data.view import View
 from tempohand.geometry import mirror_points, mirror_pose
-from tempohand.inference.history import MAX_AGE_S, MAX_GAP_S
 from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
 from tempohand.model.registry import build_network
 
