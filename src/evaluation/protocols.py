@@ -71,7 +71,7 @@ PROTOCOLS = {
     ),
     "ho3d_v2": _ho3d("v2"),
     "ho3d_v3": _ho3d("v3"),
-    "dexycb": Protocol("DexYCB, hand pose", ("dexycb",), "test", measures.dexycb, _leading(2), submission=dexycb_text),
+    "dexycb": Protocol("DexYCB, hand pose", ("dexycb",), "s0_test", measures.dexycb, _leading(2), submission=dexycb_text),
     "interhand": Protocol("InterHand2.6M, test", ("interhand", "interhand26m"), "test", measures.interhand, _leading(2)),
     "hot3d": Protocol("HOT3D-Clips, pose track", ("hot3d", "hot3dclips"), "test", measures.hot3d, _leading(1), vertices=True),
     "stb": Protocol("STB, B1", ("stb",), "test", measures.palm_relative, _leading(1)),
@@ -108,14 +108,18 @@ def check_files(protocol: Protocol, root: str | None, submission: str | None) ->
 
 
 def evaluate_protocol(protocol: Protocol, truth: Truth, predictions: dict[str, Prediction]) -> dict[str, list[Figure]]:
-    """row -> its figures. Raises ValueError when no sample has the truth that the protocol compares with."""
-    rows = {row: protocol.measure(truth, prediction) for row, prediction in predictions.items()}
-    if not any(figure.n for figures in rows.values() for figure in figures):
-        if not truth.has_camera.any():
-            raise ValueError("no sample has a real camera (has_camera), and the protocol compares in camera space")
-        remedy = "give protocol_root=<folder of the official truth>" if protocol.convention else "it needs another split or a fuller table"
-        raise ValueError(f"no sample has the truth that the protocol compares with ({protocol.title}): {remedy}")
-    return rows
+    """row -> its figures."""
+    return {row: protocol.measure(truth, prediction) for row, prediction in predictions.items()}
+
+
+def check_truth(protocol: Protocol, truth: Truth, rows: dict[str, list[Figure]]) -> None:
+    """Raises ValueError with the remedy when no figure has a sample: there was no truth to compare with."""
+    if any(figure.n for figures in rows.values() for figure in figures):
+        return
+    if not truth.has_camera.any():
+        raise ValueError("no sample has a real camera (has_camera), and the protocol compares in camera space")
+    remedy = "give protocol_root=<folder of the official truth>" if protocol.convention else "choose a split that has it"
+    raise ValueError(f"no sample has the truth that the protocol compares with ({protocol.title}): {remedy}")
 
 
 def protocol_json(rows: dict[str, list[Figure]], **about) -> dict:
@@ -149,5 +153,7 @@ def protocol_table(content: dict) -> str:
         intervals = intervals or figure["low"] is not None
     how = f"; {level:.0%} intervals: bootstrap over recordings" if intervals else ""
     table = grid(f"{content['title']}: truth is {content['truth']}{how}", ["", "unit", "n", *rows], lines)
-    missing = f"{content['missing']} samples of the official order have no prediction: the official script wants all"
+    missing = (
+        f"{content['missing']} samples of the official order have no prediction and are not in the figures: the official script wants all"
+    )
     return f"{table}\n{missing}" if content["missing"] else table
