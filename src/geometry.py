@@ -8,7 +8,7 @@ project(change(X)) = change(project(X)) holds by construction.
 import roma
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from tempohand.skeleton import HAND_SIZE_CHAIN
@@ -88,9 +88,12 @@ def crop_camera(
     return focal * diagonal, princpt * diagonal + crop[..., :2, 2]
 
 
-def mirror_homography(width: int | float) -> Float[Tensor, "3 3"]:
+def mirror_homography(width: Int[Tensor, "*batch"] | int) -> Float[Tensor, "*batch 3 3"]:
     """u -> W - 1 - u (float64, as the other homographies that are built once per picture)."""
-    return torch.tensor([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    width = torch.as_tensor(width, dtype=torch.float64)
+    matrix = torch.diag(width.new_tensor([-1.0, 1.0, 1.0])).repeat(*width.shape, 1, 1)
+    matrix[..., 0, 2] = width - 1
+    return matrix
 
 
 def mirror_points(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:

@@ -82,8 +82,8 @@ class ClipDataset(Dataset):
                 return LeftOut(bad)
         draw = view.draw(rng, end - first)[plan.rows - first]
         labels = {name: torch.from_numpy(value) for name, value in self.table.labels(plan.rows).items()}
-        width, is_right = int(labels["width"][-1]), bool(labels["is_right"][-1])
-        placement = view.place(draw, width, labels["focal"], labels["princpt"], labels["box"], is_right)
+        is_right = bool(labels["is_right"][-1])
+        placement = view.place(draw, labels["width"], labels["focal"], labels["princpt"], labels["box"], is_right)
         image = view.warp([pictures[row] for row in plan.rows.tolist()], placement, draw)
         return Sample(plan, labels, placement, image, view.size, bad)
 

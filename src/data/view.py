@@ -84,13 +84,13 @@ class View:
         shift = rng.uniform(-a.shift, a.shift, 2) + a.jitter_shift * _correlated(rng, num_frame, 2)
         return ViewDraw(rotation, torch.from_numpy(scale), torch.from_numpy(shift), a.photometric.draw(rng), frame)
 
-    def place(self, draw: ViewDraw, width: int, focal: Tensor, princpt: Tensor, box: Tensor, is_right: bool) -> Placement:
-        """The homographies and cameras of a clip: focal, princpt [T, 2] and box [T, 4] in px of stored pictures `width` px wide."""
+    def place(self, draw: ViewDraw, width: Tensor | int, focal: Tensor, princpt: Tensor, box: Tensor, is_right: bool) -> Placement:
+        """The homographies and cameras of a clip: focal, princpt [T, 2] and box [T, 4] in px of stored pictures `width` px wide (one, or [T])."""
         focal, princpt, box = focal.double(), princpt.double(), box.double()
         mirror = torch.eye(3, dtype=torch.float64) if is_right else geometry.mirror_homography(width)
         centre, side = geometry.box_to_square(box, self.expansion)
         if not is_right:
-            centre, princpt = (geometry.apply_homography(mirror, points) for points in (centre, princpt))
+            centre, princpt = (geometry.apply_homography(mirror, points[:, None])[:, 0] for points in (centre, princpt))
         turn = geometry.camera_rotation_homography(draw.rotation, focal, princpt)
         centre = geometry.apply_homography(turn, centre[:, None])[:, 0] + draw.shift * side[:, None]
         crop = geometry.crop_homography(centre, side * draw.scale, self.size)
@@ -109,7 +109,8 @@ class View:
     ) -> tuple[UInt8[Tensor, "t 3 s s"], Float[Tensor, "t 2"], Float[Tensor, "t 2"]]:
         """Plain crops of RGB pictures for inference: (image, focal, princpt). A left hand comes out mirrored, its camera space with it."""
         plain = View(self.size, self.expansion).draw(np.random.default_rng(0), len(images))
-        placement = self.place(plain, images[0].shape[1], focal, princpt, box, is_right)
+        width = torch.tensor([image.shape[1] for image in images])
+        placement = self.place(plain, width, focal, princpt, box, is_right)
         return self.warp(images, placement, plain), placement.focal, placement.princpt
 
 

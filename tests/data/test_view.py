@@ -106,3 +106,19 @@ def test_colour_is_the_same_for_the_frames_of_a_clip():
 def test_nonsense_is_refused():
     with pytest.raises(ValueError, match="expansion at least 1"):
         View(128, 0.5)
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_clip_may_have_pictures_of_several_sizes(is_right):
+    """Each frame lands where it lands alone: a left one is mirrored about its own picture's middle."""
+    rng, view = np.random.default_rng(2), View(64, 2.0, STRONG)
+    pictures = [rng.integers(0, 255, (80, width, 3), dtype=np.uint8) for width in (90, 120, 100)]
+    focal, princpt = torch.full((3, 2), 150.0), torch.tensor([[40.0, 41.0], [61.0, 38.0], [50.0, 40.0]])
+    box = torch.tensor([[30.0, 20, 60, 55], [50.0, 25, 85, 60], [40.0, 30, 80, 70]])
+    draw = view.draw(np.random.default_rng(3), 3)
+    together = view.place(draw, torch.tensor([90, 120, 100]), focal, princpt, box, is_right)
+    for one, picture in enumerate(pictures):
+        part = slice(one, one + 1)
+        alone = view.place(draw[np.array([one])], picture.shape[1], focal[part], princpt[part], box[part], is_right)
+        for name in ("homography", "focal", "princpt"):
+            torch.testing.assert_close(getattr(together, name)[part], getattr(alone, name))
