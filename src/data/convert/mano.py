@@ -12,19 +12,27 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from tempohand.hand.layer import MM_PER_METRE, HandLayer
-from tempohand.skeleton import MANO21_TO_OP
+from tempohand.skeleton import MANO21_TO_OP, NUM_BETAS, POSE_DIM
 
 __all__ = ["MANO21_TO_OP", "MM_PER_METRE", "ManoHands", "turned"]
 
+KEEP_BETAS = 0.3  # mm a vertex: directions that hardly move the hand stay as they were
+
 
 class ManoHands:
-    """The hand model of either side that annotations were made with. Raises what `read_hand_file` does."""
+    """The hand model of either side that annotations were made with. Raises what `read_hand_file` does.
+
+    left_shapedirs: the form of the left hand's shape directions that they were made with (`read_hand_file`). Tables hold "fixed" ones.
+    """
 
     def __init__(self, path: str | Path, left_shapedirs: Literal["fixed", "unfixed"] = "fixed"):
         self.layers = {
             True: HandLayer(path, side="right").double(),
             False: HandLayer(path, side="left", left_shapedirs=left_shapedirs).double(),
         }
+        theirs, ours = (_shape_directions(layer) for layer in (self.layers[False], HandLayer(path, side="left").double()))
+        kept = len(ours) / 3 * KEEP_BETAS**2 * torch.eye(NUM_BETAS, dtype=ours.dtype)
+        self._to_fixed = torch.linalg.solve(ours.mT @ ours + kept, ours.mT @ theirs + kept).numpy()
 
     def absolute(self, pose: Float[np.ndarray, "48"], *, is_right: bool) -> Float[np.ndarray, "48"]:
         """The absolute pose of one that counts from the mean pose (flat_hand_mean=False)."""
@@ -40,6 +48,11 @@ class ManoHands:
         """The wrist, mm, of MANO's transl, mm."""
         return self.layers[is_right].transl_to_wrist(_tensor(transl), _tensor(betas)).numpy()
 
+    def shape(self, betas: Float[np.ndarray, "10"], *, is_right: bool) -> Float[np.ndarray, "10"]:
+        """The betas that a table holds: of "unfixed" left hands those whose "fixed" hand at rest comes nearest (least squares over the vertices,
+        wrists together, a beta changed by one counting as KEEP_BETAS), so that betas mean the same in every table. Of others the same."""
+        return betas if is_right else self._to_fixed @ betas
+
     def joints(
         self, pose: Float[np.ndarray, "48"], betas: Float[np.ndarray, "10"], wrist: Float[np.ndarray, "3"], *, is_right: bool
     ) -> Float[np.ndarray, "21 3"]:
@@ -51,6 +64,13 @@ def turned(pose: Float[np.ndarray, "48"], rotation: Float[np.ndarray, "3 3"]) ->
     """The pose after the rigid change X' = R X: orient' = R orient, fingers as they are. The wrist changes as any point does."""
     orient = (Rotation.from_matrix(rotation) * Rotation.from_rotvec(pose[:3])).as_rotvec()
     return np.concatenate([orient, pose[3:]])
+
+
+def _shape_directions(layer: HandLayer) -> torch.Tensor:
+    """What each beta adds to the hand at rest, the wrist held: [778 * 3, 10], mm."""
+    betas = torch.cat([torch.zeros(1, NUM_BETAS), torch.eye(NUM_BETAS)]).double()
+    vertices = layer(betas.new_zeros(len(betas), POSE_DIM), betas).vertices
+    return (vertices[1:] - vertices[0]).flatten(1).mT
 
 
 def _tensor(values) -> torch.Tensor:

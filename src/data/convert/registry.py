@@ -7,6 +7,8 @@ from tempohand.data.convert.frame import Converter
 # name -> (module below tempohand.data.convert, class); imported when asked for
 CONVERTERS = {
     "interhand": ("interhand", "InterHand"),
+    "hot3d": ("hot3d", "Hot3d"),
+    "dexycb": ("dexycb", "DexYcb"),
     "freihand": ("freihand", "FreiHand"),
     "ho3d_v2": ("ho3d", "Ho3dV2"),
     "ho3d_v3": ("ho3d", "Ho3dV3"),

@@ -44,7 +44,7 @@ def _mirrored(labels: Labels) -> Labels:
 
 def residual_lines(root: str | Path, converter: Converter, hand: str | Path | None) -> list[str]:
     """The residuals of a sample of every split, with the range that a right conversion has."""
-    hands = Hands(hand, left_shapedirs=converter.left_shapedirs) if hand else None
+    hands = Hands(hand) if hand else None
     expected = {
         "reprojection_px": converter.proof.reprojection_px,
         "pose_mm": converter.proof.pose_mm,
