@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ DAMAGE = (
     EOFError,
     OverflowError,
     pickle.UnpicklingError,
+    tarfile.TarError,
     zipfile.BadZipFile,
     yaml.YAMLError,
 )

@@ -1,0 +1,231 @@
+"""HOT3D-Clips (Banerjee et al., CVPR 2025): hands and objects before the fisheye cameras of Project Aria glasses and Quest 3 headsets.
+
+    {train,test}_{aria,quest3}/clip-<id>.tar, each 150 frames at 30 a second
+        <frame>.image_<stream>.jpg, .cameras.json, .hands.json (train alone), .hand_crops.json; __hand_shapes.json__ (not in every test clip)
+    clip_splits.json     split -> device -> clip ids: train, test_ht_pose, test_ht_shape, test_bop
+    clip_definitions.json     clip id -> sequence_id, which begins with the participant
+
+hands: left and right, each absent, null or {mano_pose: {thetas [15] PCA counted from the mean pose, wrist_xform [6] axis-angle and MANO's
+transl, metres, of the world}, visibilities_modeled: {stream: share}}. Cameras: FISHEYE624 and T_world_from_camera (quaternion w x y z). Betas
+are the clip's. A hand_crops' field of view is in radians (facebookresearch/hand_tracking_toolkit, dataset.py), though documented as degrees.
+
+Pictures are turned upright (the cameras lie on their side, hot3d/clips/vis_clips.py) and undistorted around each hand: a table knows pinhole
+cameras alone, and one pinhole picture of a whole fisheye would be mostly its rim. The pinhole camera looks where the fisheye does, unless the
+hand gets farther than 60 degrees from its axis in the clip; then it is turned to the middle of where the hand is. Either way its orientation
+is one for the clip, so that motion in camera space stays motion. The focal length is such that the hand is as large as in the fisheye's picture.
+"""
+
+import json
+import re
+import tarfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from tempohand.data.convert.fisheye import Fisheye624, pinhole_picture
+from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, HandParameters, Proof, Recording, Unit, Unusable
+from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, turned
+from tempohand.data.convert.read import DAMAGE, read_json
+from tempohand.data.pictures import cut_off
+
+FOLDERS = ("train_aria", "train_quest3", "test_aria", "test_quest3")
+STREAMS = {"aria": ("214-1", "1201-1", "1201-2"), "quest3": ("1201-1", "1201-2")}
+RATE, FRAMES = 30, 150  # frames a second, and a clip
+HELD_OUT = 2  # participants of "val": the last of train's
+MIN_VISIBLE = 0.1  # share of a hand that a picture shows, as for the data set's own hand_crops
+FARTHEST = np.deg2rad(60)  # from the optical axis without turning the camera
+UPRIGHT = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # a quarter clockwise
+WINDOW, MAX_EDGE = 3.0, 640  # the picture's edge in hand boxes, and its most, px
+
+
+class Sight(NamedTuple):
+    """A hand before one camera in one frame, mm in the fisheye's own space. points: what the picture is cut around (joints, or the corners of
+    the data set's crop). parameters, joints: None for clips without hands."""
+
+    fisheye: Fisheye624
+    points: Float[np.ndarray, "n 3"]
+    parameters: HandParameters | None
+    joints: Float[np.ndarray, "21 3"] | None
+    hidden: float
+
+
+class Hot3d(Converter):
+    """Splits: the folders (train_aria ... test_quest3), those of clip_splits.json (train, test_ht_pose, test_ht_shape, test_bop), and fit and
+    val, which are train without and with its last two participants.
+
+    streams: the cameras to convert; Aria has 214-1 (colour), 1201-1 and 1201-2, Quest 3 the latter two (all grey). None: all.
+    """
+
+    name = "hot3d"
+    title = "HOT3D-Clips"
+    licence = "HOT3D licence (Project Aria data sets), see the page"
+    url = "https://huggingface.co/datasets/bop-benchmark/hot3d"
+    proof = Proof(reprojection_px=None, pose_mm=0.5)
+
+    def __init__(self, root: Path, hands: ManoHands | None = None, *, streams: list[str] | None = None):
+        super().__init__(root, hands)
+        self.streams = tuple(streams or STREAMS["aria"])
+        if unknown := sorted(set(self.streams) - set(STREAMS["aria"])):
+            raise ValueError(f"options.streams: '{unknown[0]}' is none of {', '.join(STREAMS['aria'])}")
+
+    def units(self) -> list[Unit]:
+        folders = [folder for folder in FOLDERS if (self.root / folder).is_dir()]
+        if not folders:
+            raise FileNotFoundError(f"'{self.root}' has none of {', '.join(FOLDERS)}: download HOT3D-Clips there")
+        if self.hands is None and any(folder.startswith("train") for folder in folders):
+            raise ValueError("HOT3D has no joints but those of its MANO parameters: pass hand=<folder of the MANO files>")
+        splits = self._clip_splits()
+        return [
+            Unit(
+                f"{path.stem}/{stream}/{'right' if is_right else 'left'}",
+                FRAMES,
+                (folder, *splits.get(path.stem, ())),
+                (path.relative_to(self.root), stream, is_right),
+            )
+            for folder in folders
+            for path in sorted((self.root / folder).glob("clip-*.tar"))
+            for stream in STREAMS[folder.split("_")[1]]
+            if stream in self.streams
+            for is_right in (True, False)
+        ]
+
+    def _clip_splits(self) -> dict[str, list[str]]:
+        """clip -> the splits of clip_splits.json that it is in, and fit or val where clip_definitions.json tells the participants."""
+        path, definitions = self.root / "clip_splits.json", self.root / "clip_definitions.json"
+        listed = read_json(path) if path.is_file() else {}
+        try:
+            ids = {split: {int(one) for device in devices.values() for one in device} for split, devices in listed.items()}
+        except DAMAGE:
+            raise ValueError(f"'{path}' is not split -> device -> clip ids: download it again") from None
+        if "train" in ids and definitions.is_file():
+            people = {int(clip): about["sequence_id"].split("_")[0] for clip, about in read_json(definitions).items()}
+            held_out = sorted({people[one] for one in ids["train"] if one in people})[-HELD_OUT:]
+            ids["val"] = {one for one in ids["train"] if people.get(one) in held_out}
+            ids["fit"] = {one for one in ids["train"] if one in people} - ids["val"]
+        splits: dict[str, list[str]] = {}
+        for split, clips in ids.items():
+            for clip in clips:
+                splits.setdefault(f"clip-{clip:06d}", []).append(split)
+        return splits
+
+    def open(self, unit: Unit) -> Recording:
+        return _Clip(self, unit)
+
+
+class _Clip(Recording):
+    """One hand before one camera. The frames in which it is not seen are none of it."""
+
+    def __init__(self, converter: Hot3d, unit: Unit):
+        path, self.stream, self.is_right = unit.payload
+        self.converter, self.side = converter, "right" if self.is_right else "left"
+        self.sequence = unit.key.rpartition("/")[0]
+        self.archive = tarfile.open(converter.root / path)  # noqa: SIM115 - read as long as the unit is converted
+        self.members = {member.name: member for member in self.archive}
+        numbers = sorted(int(found[1]) for name in self.members if (found := re.fullmatch(r"(\d+)\.cameras\.json", name)))
+        tried = {number: self._try(number) for number in numbers}
+        self.sights = {number: sight for number, sight in tried.items() if sight is not None}
+        self.numbers = list(self.sights)
+        self.turn = self._turn([sight for sight in self.sights.values() if isinstance(sight, Sight)])
+
+    def _read(self, name: str) -> bytes:
+        if name not in self.members:
+            raise FileNotFoundError(f"'{name}' is not in the clip")
+        return self.archive.extractfile(self.members[name]).read()
+
+    @cached_property
+    def betas(self) -> np.ndarray:
+        return np.array(json.loads(self._read("__hand_shapes.json__"))["mano"], float).reshape(-1)
+
+    def _try(self, number: int) -> Sight | Exception | None:
+        """A damaged frame is told when it is asked for: the others decide the camera's orientation without it."""
+        try:
+            return self._sight(f"{number:06d}")
+        except DAMAGE as error:
+            return error
+
+    def _sight(self, frame: str) -> Sight | None:
+        """The hand in a frame; None where it is not seen."""
+        about = json.loads(self._read(f"{frame}.cameras.json"))[self.stream]
+        fisheye = Fisheye624.of_parameters(about["calibration"]["projection_params"])
+        rotation, position = _rigid(about["T_world_from_camera"])
+        if f"{frame}.hands.json" in self.members:
+            hand = json.loads(self._read(f"{frame}.hands.json")).get(self.side)
+            visible = 0.0 if hand is None or hand.get("mano_pose") is None else hand["visibilities_modeled"].get(self.stream, 0.0)
+            return None if visible < MIN_VISIBLE else self._labelled(fisheye, rotation, position, hand["mano_pose"], 1 - visible)
+        crop = ((json.loads(self._read(f"{frame}.hand_crops.json")).get(self.side)) or {}).get(self.stream)
+        return None if crop is None else Sight(fisheye, _corners(crop) @ rotation, None, None, float("nan"))
+
+    def _labelled(self, fisheye: Fisheye624, rotation: np.ndarray, position: np.ndarray, mano: dict[str, Any], hidden: float) -> Sight:
+        hands, is_right = self.converter.hands, self.is_right
+        assert hands is not None, "units() asks for the hand model where there are hands"
+        xform = np.array(mano["wrist_xform"], float).reshape(6)
+        pose = turned(hands.from_pca(xform[:3], np.array(mano["thetas"], float), is_right=is_right), rotation.T)
+        wrist = (hands.wrist(MM_PER_METRE * xform[3:], self.betas, is_right=is_right) - position) @ rotation
+        joints = hands.joints(pose, self.betas, wrist, is_right=is_right)
+        return Sight(fisheye, joints, HandParameters(pose, self.betas, wrist), joints, hidden)
+
+    @staticmethod
+    def _turn(sights: list[Sight]) -> np.ndarray:
+        """X_pinhole = turn X_fisheye, the same for all frames."""
+        directions = [sight.points.mean(0) / np.linalg.norm(sight.points.mean(0)) for sight in sights]
+        if not directions or min(direction[2] for direction in directions) >= np.cos(FARTHEST):
+            return UPRIGHT
+        middle = np.mean(directions, axis=0)
+        axis = np.cross(middle, [0.0, 0.0, 1.0])
+        angle = np.arctan2(np.linalg.norm(axis), middle[2])
+        return UPRIGHT @ Rotation.from_rotvec(axis / max(np.linalg.norm(axis), 1e-12) * angle).as_matrix()
+
+    def frame(self, number: int) -> Frame:
+        sight = self.sights[number]
+        if isinstance(sight, Exception):
+            raise sight
+        camera, box, edge = self._window(sight)
+        picture = pinhole_picture(self._picture(number), sight.fisheye, camera, self.turn, edge)
+        known = sight.parameters
+        hand = HandLabels(
+            self.is_right,
+            None if sight.joints is None else sight.joints @ self.turn.T,
+            parameters=None if known is None else HandParameters(turned(known.pose, self.turn), known.shape, self.turn @ known.wrist),
+            box=box if sight.joints is None else None,
+            hidden=sight.hidden,
+        )
+        return Frame(picture, self.sequence, number, [hand], camera, number / RATE)
+
+    def _window(self, sight: Sight) -> tuple[Camera, np.ndarray, int]:
+        """The pinhole camera of the picture around the hand, the hand's box in it, and the picture's edge, px."""
+        points, distorted = sight.points @ self.turn.T, sight.fisheye.project(sight.points)
+        if (points[:, 2] <= 0).any() or np.isnan(distorted).any():
+            raise Unusable("too far from the optical axis", "the hand leaves the half space before the camera, or what the lens sees")
+        places = points[:, :2] / points[:, 2:]
+        low, high = places.min(0), places.max(0)
+        reach = (high - low).max()
+        edge = int(min(np.ceil(WINDOW * np.ptp(distorted, axis=0).max()), MAX_EDGE))
+        focal = edge / WINDOW / reach
+        princpt = (edge - 1) / 2 - focal * (low + high) / 2
+        return Camera(np.full(2, focal), princpt), np.concatenate([focal * low + princpt, focal * high + princpt]), edge
+
+    def _picture(self, number: int) -> np.ndarray:
+        name = f"{number:06d}.image_{self.stream}.jpg"
+        data = self._read(name)
+        picture = None if cut_off(data) or not data else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        if picture is None:
+            raise Unusable("picture damaged", f"{name}: {len(data):,} bytes do not decode, or the end is missing")
+        return picture
+
+
+def _rigid(transform: dict[str, Any]) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
+    """Rotation and translation (mm) of a transform {quaternion_wxyz, translation_xyz (metres)}."""
+    w, x, y, z = np.array(transform["quaternion_wxyz"], float)
+    return Rotation.from_quat([x, y, z, w]).as_matrix(), MM_PER_METRE * np.array(transform["translation_xyz"], float).reshape(3)
+
+
+def _corners(crop: dict[str, Any]) -> Float[np.ndarray, "4 3"]:
+    """Rays of the world through the corners of a crop's inner half: a hand's box is half a view, here as in training."""
+    rotation, _ = _rigid(crop["T_world_from_crop_camera"])
+    half = np.tan(float(crop["crop_camera_fov"]) / 2) / 2
+    return np.array([[x, y, 1.0] for x in (-half, half) for y in (-half, half)]) @ rotation.T
