@@ -2,17 +2,22 @@
 
     python script/evaluate.py stage1=outputs/stage1-tiny/checkpoint/best stage2=outputs/stage2-tiny/checkpoint/best data=data/demo
     torchrun --nproc_per_node 2 script/evaluate.py stage2=outputs/stage2-tiny/checkpoint/best data=data/demo
+    python script/evaluate.py protocol=freihand stage1=... data=data/freihand submission=pred.zip
 
 Every row sees every frame of the split that can be used once (bad data is counted and named): mean_pose (a constant hand that knows the box
 alone), stage1, stage1_one_euro and stage1_kalman (Stage 1 under causal filters tuned on the validation split) and stage2 (histories of 1 to
 num_frame frames from each sequence's start). Processes share the split out by groups of whole sequences, batches are cut within groups, and
 sums per sequence are added up, so the numbers do not depend on how many processes there are. Intervals and Stage 2's differences to the other
 rows come from a paired bootstrap over sequences.
+
+With `protocol` it prints instead what a data set's official script prints, writes protocol_<name>.json, and with `submission` the file that its
+server takes (docs/protocols.md).
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -25,21 +30,31 @@ from tqdm import tqdm
 
 from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.console import run_clearly
-from tempohand.data.clips import clip_rows
+from tempohand.data.clips import CLOCK_S, MAX_AGE_S, MAX_GAP_S, Clips, clip_rows
 from tempohand.data.consistency import faults, measure
 from tempohand.data.ledger import Ledger, by_source, left_out_line
 from tempohand.data.loader import ClipDataset, listed_batches
 from tempohand.data.table import FrameTable, fingerprint
 from tempohand.data.view import View
 from tempohand.evaluation.baselines import ConstantHand, CropLabels, fit_constant_hand
-from tempohand.evaluation.evaluator import PerFrame, Temporal, TruthKeeper, predict_sequences, score_sequences
+from tempohand.evaluation.evaluator import PerFrame, Predictor, Temporal, TruthKeeper, predict_sequences, score_sequences
+from tempohand.evaluation.official import read_order, read_truth, with_official_truth
+from tempohand.evaluation.protocols import (
+    check_files,
+    check_sources,
+    check_truth,
+    evaluate_protocol,
+    find_protocol,
+    protocol_json,
+    protocol_table,
+)
 from tempohand.evaluation.provenance import code_version, file_hash
 from tempohand.evaluation.results import METRICS_NAME, StripKeeper, choose_strips, format_tables, to_json, without_sample, write_json
+from tempohand.evaluation.samples import COLUMNS, Collector, Truth, merge, predictions
 from tempohand.evaluation.splits import ALL, share_of_groups, whole_groups
 from tempohand.evaluation.sums import Sums
 from tempohand.evaluation.tuning import KALMAN, KALMAN_GRID, ONE_EURO, ONE_EURO_GRID, FilterTuning, HandFilter
 from tempohand.geometry import mirror_points, mirror_pose
-from tempohand.inference.history import CLOCK_S, MAX_AGE_S, MAX_GAP_S
 from tempohand.model.registry import load_network
 from tempohand.model.weights import WEIGHTS_NAME
 
@@ -173,26 +188,10 @@ def tune_filters(
     return {row: chosen for row, (chosen, _) in best.items()}, min(best, key=lambda row: best[row][1])
 
 
-@hydra.main(version_base="1.3", config_path="../config", config_name="evaluate")
-@run_clearly
-def main(config: DictConfig) -> None:
-    accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.device == "cpu")
-    out, started = Path(config.out), time.perf_counter()
-
-    def total(x: torch.Tensor) -> torch.Tensor:
-        if accelerator.num_processes == 1:
-            return x
-        return accelerator.reduce(x.to(accelerator.device), "sum").cpu()
-
-    def gather(x: object) -> list:
-        return gather_object([x])
-
-    # ----- what is compared --------------------------------------------------------------------------------------------------------------
-    stage1, stage2, weights = load_networks(config)
-    constant = fit_baseline(config, stage1) if config.fit_split else None
-    for network in filter(None, (stage1, stage2)):
-        network.to(accelerator.device).eval()
-    losses = {name: LossOverFrames(network) for name, network in (("stage1", stage1), ("stage2", stage2)) if network}
+def build_predictors(
+    stage1: torch.nn.Module, stage2: torch.nn.Module | None, accelerator: Accelerator, clips: Clips, watch: dict[str, Callable]
+) -> tuple[dict[str, Predictor], PerFrame]:
+    """({stage: its predictor}, Stage 1 unwatched). `watch` sees each stage's predictions with their batches."""
     encode2 = encode_once(stage2, accelerator) if stage2 else None
     encode1 = encode2 if stage2 and stage1.spatial is stage2.spatial else encode_once(stage1, accelerator)
 
@@ -200,17 +199,120 @@ def main(config: DictConfig) -> None:
         features, heatmaps = encode1(batch)
         return stage1.decode(features, batch, heatmaps)
 
-    filters, best_filter = tune_filters(config, stage1, PerFrame(predict1), accelerator, total)
-    predictors = {"mean_pose": PerFrame(constant)} if constant else {}
-    predictors["stage1"] = PerFrame(lambda batch: losses["stage1"].watch(predict1(batch), batch))
+    found = {"stage1": PerFrame(lambda batch: watch["stage1"](predict1(batch), batch))}
     if stage2:
-        watch = losses["stage2"].watch
+        rows_of_clip = partial(clip_rows, previous=clips.previous)
         bounds = {"max_gap": MAX_GAP_S + CLOCK_S, "max_age": MAX_AGE_S + CLOCK_S}
-        predictors["stage2"] = Temporal(lambda batch: encode2(batch)[0], stage2.decode, stage2.num_frame, clip_rows, **bounds, watch=watch)
+        found["stage2"] = Temporal(
+            lambda batch: encode2(batch)[0], stage2.decode, stage2.num_frame, rows_of_clip, **bounds, watch=watch["stage2"]
+        )
+    return found, PerFrame(predict1)
+
+
+def provenance(config: DictConfig, ledger: Ledger, split: Split) -> dict:
+    """What was evaluated on what, and what was left out."""
+    stages = [name for name in ("stage1", "stage2") if config[name]]
+    return {
+        "processes": split.accelerator.num_processes,
+        "data": str(config.data),
+        "split": config.split,
+        "stage1": config.stage1,
+        "stage2": config.stage2,
+        "weights": {name: file_hash(Path(config[name]) / WEIGHTS_NAME) for name in stages},
+        "fingerprint": fingerprint(config.data),
+        "version": code_version(),
+        "left_out": {"rows": ledger.left_out, "of": ledger.read, "by_source": by_source(ledger.bad, split.table)},
+    }
+
+
+def gather(x: object) -> list:
+    """Every process's object."""
+    return gather_object([x])
+
+
+def run_protocol(config: DictConfig, accelerator: Accelerator, stage1: torch.nn.Module, stage2: torch.nn.Module | None) -> None:
+    """Prints and writes what a data set's official script says of each given network."""
+    protocol, out, started = find_protocol(config.protocol), Path(config.out), time.perf_counter()
+
+    # ----- what is compared with what ----------------------------------------------------------------------------------------------------
+    split = Split(config, config.split, stage1, accelerator)
+    table = split.table
+    check_sources(protocol, np.unique(table.column("source")), config.data)
+    check_files(protocol, config.protocol_root, config.submission)
+    order = read_order(config.data, config.split) if config.submission or config.protocol_root else None
+    official = read_truth(config.protocol_root, protocol.convention) if config.protocol_root and accelerator.is_main_process else None
+    given = [name for name in ("stage1", "stage2") if config[name]]
+    for network in filter(None, (stage1, stage2)):
+        network.to(accelerator.device)
+    built, _ = build_predictors(
+        stage1, stage2, accelerator, split.dataset.clips, dict.fromkeys(("stage1", "stage2"), lambda prediction, _: prediction)
+    )
+
+    # ----- every frame of the split ------------------------------------------------------------------------------------------------------
+    collector = Collector(given, table.column("is_right"), protocol.vertices)
+    batches = split.batches(f"predicting {config.split}")
+    predictors = {name: built[name] for name in given}
+    for found in predict_sequences(batches, predictors, TruthKeeper(stage1.hand), split.sequence, split.frame, split.time):
+        collector.add(*found)
+    parts, ledger = gather(collector.content()), Ledger.total(gather(split.ledger))
+    if not accelerator.is_main_process:
+        return
+
+    # ----- what the script would print ---------------------------------------------------------------------------------------------------
+    merged = merge(parts)
+    columns = {name: table.column(name)[merged["row"]] for name in COLUMNS}
+    meshes = {name: torch.from_numpy(merged[name]) for name in ("vertices", "vertices_mask") if name in merged}
+    truth = Truth.of_columns(columns, [protocol.recording(name) for name in columns["sequence"]], **meshes)
+    if official:
+        truth = with_official_truth(truth, order, *official)
+    hands = predictions(merged, given)
+    rows = evaluate_protocol(protocol, truth, hands)
+    about = {"protocol": config.protocol, "title": protocol.title, "n": len(truth), "truth": config.protocol_root or "the table's labels"}
+    about |= {"missing": len(set(order) - set(truth.keys())) if config.protocol_root else None}
+    print(f"Evaluated on {len(truth)} samples from all {accelerator.num_processes} processes")
+    if ledger.left_out:
+        print(left_out_line(ledger, table))
+    if config.submission:
+        in_table = set(zip(table.column("sequence").tolist(), table.column("frame").tolist()))
+        count = protocol.submission(config.submission, order, truth.keys(), in_table, hands[given[-1]])
+        print(f"wrote '{config.submission}': {count} samples of {given[-1]} in the official order")
+    else:
+        check_truth(protocol, truth, rows)
+    content = protocol_json(rows, **about, **provenance(config, ledger, split), seconds=round(time.perf_counter() - started, 2))
+    path = out / f"protocol_{config.protocol}.json"
+    write_json(path, content)
+    print("\n" + protocol_table(content) + f"\n\nwrote '{path}'")
+
+
+def run_comparison(
+    config: DictConfig,
+    accelerator: Accelerator,
+    stage1: torch.nn.Module,
+    stage2: torch.nn.Module | None,
+    weights: dict[str, dict[str, float]],
+) -> None:
+    """Scores every row of the comparison on the same frames."""
+    out, started = Path(config.out), time.perf_counter()
+
+    def total(x: torch.Tensor) -> torch.Tensor:
+        if accelerator.num_processes == 1:
+            return x
+        return accelerator.reduce(x.to(accelerator.device), "sum").cpu()
+
+    # ----- what is compared --------------------------------------------------------------------------------------------------------------
+    split = Split(config, config.split, stage1, accelerator)
+    constant = fit_baseline(config, stage1) if config.fit_split else None
+    for network in filter(None, (stage1, stage2)):
+        network.to(accelerator.device)
+    losses = {name: LossOverFrames(network) for name, network in (("stage1", stage1), ("stage2", stage2)) if network}
+    stages, unwatched = build_predictors(
+        stage1, stage2, accelerator, split.dataset.clips, {name: loss.watch for name, loss in losses.items()}
+    )
+    filters, best_filter = tune_filters(config, stage1, unwatched, accelerator, total)
+    predictors = ({"mean_pose": PerFrame(constant)} if constant else {}) | stages
     rows = [row for row in ("mean_pose", "stage1", *FILTERS, "stage2") if row in predictors or row in filters]
 
     # ----- every frame of the split ------------------------------------------------------------------------------------------------------
-    split = Split(config, config.split, stage1, accelerator)
     choices = choose_strips(split.table.column("hidden"), split.starts, split.table.column("sequence"), config.strips)
     if accelerator.is_main_process:
         for old in out.glob("strip_*.npz"):
@@ -234,10 +336,7 @@ def main(config: DictConfig) -> None:
     if accelerator.is_main_process:
         if ledger.left_out:
             print(left_out_line(ledger, split.table))
-        about = {"processes": processes, "data": str(config.data), "split": config.split, "stage1": config.stage1, "stage2": config.stage2}
-        about |= {"weights": {name: file_hash(Path(config[name]) / WEIGHTS_NAME) for name in ("stage1", "stage2") if config[name]}}
-        about |= {"fingerprint": fingerprint(config.data), "version": code_version()}
-        about |= {"left_out": {"rows": ledger.left_out, "of": ledger.read, "by_source": by_source(ledger.bad, split.table)}}
+        about = provenance(config, ledger, split)
         about |= {"test_loss": {name: terms.loss(weights[name]) if name in weights else None for name, terms in totals.items()}}
         about |= {"loss_terms": {name: terms.means() for name, terms in totals.items()}}
         about |= {FILTERS[row][0]: asdict(smooth) | {"tuned_on": config.tune_split} for row, smooth in filters.items()}
@@ -247,6 +346,22 @@ def main(config: DictConfig) -> None:
         if silent := without_sample(content):
             print(f"\nno valid sample for: {', '.join(silent)}")
         print(f"\nwrote '{out / METRICS_NAME}' and {len(choices)} strips")
+
+
+@hydra.main(version_base="1.3", config_path="../config", config_name="evaluate")
+@run_clearly
+def main(config: DictConfig) -> None:
+    if config.submission and not config.protocol or config.protocol_root and not config.protocol:
+        raise ValueError("submission and protocol_root belong to a protocol: give protocol=<name>")
+    config.split = config.split or (find_protocol(config.protocol).split if config.protocol else "test")
+    accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.device == "cpu")
+    stage1, stage2, weights = load_networks(config)
+    for network in filter(None, (stage1, stage2)):
+        network.eval()
+    if config.protocol:
+        run_protocol(config, accelerator, stage1, stage2)
+    else:
+        run_comparison(config, accelerator, stage1, stage2, weights)
     accelerator.end_training()
 
 
