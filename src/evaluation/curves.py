@@ -27,5 +27,7 @@ def pck_curve(distance: Float[Tensor, "n k"], mask: Bool[Tensor, "n k"], thresho
     Columns without a valid entry are left out (EvalUtil's get_measures). One column pools everything.
     """
     counted = mask.sum(dim=0).double()
-    shares = [((distance <= threshold) & mask).sum(dim=0) / torch.where(counted > 0, counted, torch.nan) for threshold in thresholds]
-    return torch.stack(shares).nanmean(dim=1)
+    first = torch.bucketize(distance.double(), thresholds.double())  # from which threshold on a point is correct
+    correct = torch.zeros(len(thresholds) + 1, distance.shape[1], dtype=torch.float64)
+    correct = correct.scatter_add_(0, first, mask.double()).cumsum(dim=0)[:-1]
+    return (correct / torch.where(counted > 0, counted, torch.nan)).nanmean(dim=1)

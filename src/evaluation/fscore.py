@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 from torch import Tensor
+from tqdm import tqdm
 
 
 def f_scores(
@@ -16,10 +17,12 @@ def f_scores(
     (2017). The mean over samples is the dataset's figure.
     """
     scores = torch.zeros(len(true), len(thresholds), dtype=torch.float64)
-    for sample, (ours, theirs) in enumerate(zip(predicted.double().numpy(), true.double().numpy())):
-        to_true, to_predicted = cKDTree(theirs).query(ours)[0], cKDTree(ours).query(theirs)[0]
-        for place, threshold in enumerate(thresholds):
-            precision, recall = (to_true < threshold).mean(), (to_predicted < threshold).mean()
-            if precision + recall > 0:
-                scores[sample, place] = 2 * precision * recall / (precision + recall)
+    far = max(thresholds)
+    with tqdm(zip(predicted.double().numpy(), true.double().numpy()), "F-scores", len(true), leave=False, delay=2, unit="mesh") as pairs:
+        for sample, (ours, theirs) in enumerate(pairs):
+            nearest = [cKDTree(one).query(other, distance_upper_bound=far)[0] for one, other in ((theirs, ours), (ours, theirs))]
+            for place, threshold in enumerate(thresholds):
+                precision, recall = ((distance < threshold).mean() for distance in nearest)
+                if precision + recall > 0:
+                    scores[sample, place] = 2 * precision * recall / (precision + recall)
     return scores

@@ -1,8 +1,6 @@
 """The scores that training watches: sums and counts, so that any sharing out among processes gives the same means."""
 
-import numpy as np
 import torch
-from jaxtyping import Int
 
 from tempohand.batch import HandPrediction, HandTarget, Term
 from tempohand.evaluation import metrics
@@ -10,11 +8,6 @@ from tempohand.evaluation.sums import Gather, Sums
 
 SCORES = ("mpjpe", "mpjpe_root", "pa_mpjpe")
 BATCH = 64  # clips at most that are validated at once: a number that does not depend on the processes
-
-
-def evenly_spread(rows: int, wanted: int | None) -> Int[np.ndarray, "n"]:
-    """`wanted` rows out of 0 .. rows - 1, evenly spread, always the same; None: all."""
-    return np.arange(rows) if wanted is None or wanted >= rows else np.linspace(0, rows - 1, wanted).round().astype(int)
 
 
 class Validation:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests_support import random_batch, small_network
 
-from tempohand.evaluation.validation import Validation, evenly_spread
+from tempohand.evaluation.validation import Validation
 from tempohand.model.registry import build_network
 
 WEIGHTS = {"joints": 0.5}
@@ -78,8 +78,3 @@ def test_a_diverged_term_is_not_taken_for_a_missing_one():
         batch.target.shape[0] = float("inf")
 
     assert not math.isfinite(scores(ALONE, spoil, {"joints": 0.5, "shape": 0.1})["loss"])
-
-
-def test_rows_are_evenly_spread_and_fixed():
-    assert evenly_spread(10, 4).tolist() == [0, 3, 6, 9]
-    assert evenly_spread(3, None).tolist() == evenly_spread(3, 9).tolist() == [0, 1, 2]
