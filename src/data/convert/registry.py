@@ -10,6 +10,7 @@ CONVERTERS = {
     "hot3d": ("hot3d", "Hot3d"),
     "dexycb": ("dexycb", "DexYcb"),
     "freihand": ("freihand", "FreiHand"),
+    "hamer_tars": ("hamer_tars", "HamerTars"),
     "ho3d_v2": ("ho3d", "Ho3dV2"),
     "ho3d_v3": ("ho3d", "Ho3dV3"),
 }

@@ -1,6 +1,7 @@
 """DexYCB: a folder of its own format, made of the open hand, comes back as it was made."""
 
 import json
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ from convert_support import (
     write_bytes,
 )
 
-from tempohand.data.convert.dexycb import CAMERAS
+from tempohand.data.convert.dexycb import CAMERAS, _splits
 from tempohand.data.convert.mano import ManoHands
 from tempohand.data.convert.rows import Storage
 from tempohand.data.table import read_index
@@ -142,6 +143,15 @@ def test_every_setup_splits_as_the_official_toolkit(table):
     for split, expected_cameras in cameras.items():
         assert {name.split("/")[2] for name, _ in rows(table, split)} == expected_cameras
     assert len(read_index(table)["splits"]) == 12
+
+
+def test_setups_have_the_official_sizes():
+    count = Counter(
+        split for subject in range(10) for sequence in range(100) for camera in range(8) for split in _splits(subject, sequence, camera)
+    )
+    parts = {"s0": (6400, 320, 1280), "s1": (5600, 800, 1600), "s2": (6000, 1000, 1000), "s3": (6000, 800, 1200)}
+    assert count == {f"{setup}_{part}": n for setup, sizes in parts.items() for part, n in zip(("train", "val", "test"), sizes)}
+    assert {subject for subject in range(10) if "s1_test" in _splits(subject, 0, 0)} == {7, 8}
 
 
 def test_the_official_order_is_subjects_sequences_cameras_frames(table):

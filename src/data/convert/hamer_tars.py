@@ -1,0 +1,117 @@
+"""The training archives of HaMeR (Pavlakos et al., CVPR 2024): hands of many data sets, pictured one by one, with one form of labels.
+
+    <set>/%06d.tar, <set> being freihand-train, interhand26m-train, cocow-train ...; in each <key>.jpg and <key>.data.pyd
+
+A .pyd is a pickled list with a dict a hand: keypoints_2d [21, 3] px and confidence; keypoints_3d [21, 4] metres and confidence; center [2] px and
+scale [2], box edges over 200; hand_pose [48] absolute axis-angle; betas [10]; right; has_hand_pose; has_betas. Left hands are stored as they are.
+No camera is stored, and of many sets the 3D joints are known but for their place: their depth means nothing.
+"""
+
+import tarfile
+from typing import Any
+
+import numpy as np
+
+from tempohand.data.convert.frame import Converter, Frame, HandLabels, HandParameters, Proof, Recording, Unit, Unusable
+from tempohand.data.convert.mano import MM_PER_METRE
+from tempohand.data.convert.read import read_pickle
+from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
+
+PICTURES = ("jpg", "jpeg", "png")
+LABELS = "data.pyd"
+BYTES_A_PICTURE = 150_000
+BOX_UNIT = 200  # px of `scale`
+MAX_BETA = 3.0  # fits beyond have failed: HaMeR's own training leaves their parameters out, too
+
+
+class HamerTars(Converter):
+    """Splits: train (all), and every set by its folder's name.
+
+    confidence: 2D joints of no greater confidence count as unknown (0.3 in HaMeR's training).
+    """
+
+    name = "hamer_tars"
+    title = "HaMeR's training archives"
+    licence = "those of the data sets in it; most are non-commercial"
+    url = "https://github.com/geopavlakos/hamer"
+    proof = Proof(reprojection_px=None, pose_mm=8.0)
+
+    def __init__(self, root, hands=None, confidence: float = 0.3):
+        super().__init__(root, hands)
+        self.confidence = confidence
+
+    def units(self) -> list[Unit]:
+        units = [
+            Unit(name, path.stat().st_size // BYTES_A_PICTURE + 1, ("train", path.parent.name), name)
+            for path in sorted(self.root.glob("*/*.tar"))
+            if (name := path.relative_to(self.root).as_posix())
+        ]
+        if not units:
+            raise FileNotFoundError(
+                f"'{self.root}' has no <set>/<number>.tar: unpack hamer_training_data_part*.tar.gz and pass its dataset_tars"
+            )
+        return units
+
+    def open(self, unit: Unit) -> Recording:
+        return _Archive(self, unit.payload)
+
+
+class _Archive(Recording):
+    """A tar; its numbers count hands. What cannot be read takes the place of a hand, to be counted as such."""
+
+    def __init__(self, converter: HamerTars, name: str):
+        self.confidence, self.name = converter.confidence, name.removesuffix(".tar")
+        self.archive = tarfile.open(converter.root / name)  # noqa: SIM115 - read as long as the unit is converted
+        members, broken = _members(self.archive)
+        self.hands = [hand for key, files in members.items() for hand in self._hands_of(key, files)] + broken
+        self.numbers = range(len(self.hands))
+
+    def _hands_of(self, key: str, files: dict[str, tarfile.TarInfo]) -> list:
+        picture = next((files[kind] for kind in PICTURES if kind in files), None)
+        if picture is None or LABELS not in files:
+            return [Unusable("incomplete sample", f"{key} has {sorted(files)}")]
+        try:
+            samples = list(read_pickle(self.archive.extractfile(files[LABELS])))
+        except (Unusable, TypeError) as error:
+            return [Unusable("damaged annotation", f"{key}: {error}")]
+        return [(key, index, picture, sample) for index, sample in enumerate(samples)]
+
+    def frame(self, number: int) -> Frame:
+        if isinstance(self.hands[number], Unusable):
+            raise self.hands[number]
+        key, index, picture, sample = self.hands[number]
+        hand = _hand(sample, self.confidence)
+        return Frame(self.archive.extractfile(picture).read(), f"{self.name}/{key}/{index}", number, [hand], None)
+
+
+def _members(archive: tarfile.TarFile) -> tuple[dict[str, dict[str, tarfile.TarInfo]], list[Unusable]]:
+    """key -> kind of file -> member, in the archive's order; and what is wrong with the archive's end, if anything."""
+    members: dict[str, dict[str, tarfile.TarInfo]] = {}
+    try:
+        for member in archive:
+            folder, _, name = member.name.rpartition("/")
+            key, _, kind = name.partition(".")
+            if member.isfile():
+                members.setdefault(f"{folder}/{key}".lstrip("./"), {})[kind] = member
+    except tarfile.TarError as error:
+        return members, [Unusable("damaged archive", f"after {len(members)} pictures: {error}")]
+    return members, []
+
+
+def _hand(sample: dict[str, Any], confidence: float) -> HandLabels:
+    flat = np.array(sample["keypoints_2d"], float).reshape(NUM_JOINTS, 3)
+    space = np.array(sample["keypoints_3d"], float).reshape(NUM_JOINTS, 4)
+    pixels = np.where(flat[:, 2:] > confidence, flat[:, :2], np.nan)
+    joints = np.where(space[:, 3:] > 0, MM_PER_METRE * space[:, :3], np.nan)
+    centre, edges = (np.array(sample[name], float).reshape(2) for name in ("center", "scale"))
+    box = None if np.isfinite(pixels).all() else np.concatenate([centre - edges * BOX_UNIT / 2, centre + edges * BOX_UNIT / 2])
+    return HandLabels(bool(np.array(sample["right"]).item()), joints, pixels, _parameters(sample, joints), box)
+
+
+def _parameters(sample: dict[str, Any], joints: np.ndarray) -> HandParameters | None:
+    if not (np.array(sample["has_hand_pose"]).item() and np.array(sample["has_betas"]).item()):
+        return None
+    pose, shape = np.array(sample["hand_pose"], float).reshape(POSE_DIM), np.array(sample["betas"], float).reshape(NUM_BETAS)
+    if np.abs(shape).max() > MAX_BETA:
+        return None
+    return HandParameters(pose, shape, np.nan_to_num(joints[WRIST]))
