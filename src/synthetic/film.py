@@ -95,12 +95,11 @@ def cast_shadow(
 
 @njit(cache=True)
 @no_type_check
-def _expose(face, weights, faces, lit, uv, layer, textures, dark, num_dark, factor, share, background, out):
+def _expose(face, weights, faces, lit, uv, layer, textures, sizes, dark, num_dark, factor, share, background, out):
     """Adds `share` times the mean of every pixel's samples to out; a sample that sees nothing shows the background."""
     height, width, _ = out.shape
     one = np.float32(1.0)
     part = share / np.float32(factor * factor)
-    size, wrap = np.float32(textures.shape[1]), textures.shape[1] - 1
     # The background everywhere, and its share taken back where a sample sees something: most pixels see nothing else.
     for v in range(height):
         for u in range(width):
@@ -116,9 +115,10 @@ def _expose(face, weights, faces, lit, uv, layer, textures, dark, num_dark, fact
             w1, w2 = weights[sv, su, 0], weights[sv, su, 1]
             w0 = one - w1 - w2
             i0, i1, i2 = faces[f, 0], faces[f, 1], faces[f, 2]
+            k = layer[f]
+            size, wrap = np.float32(sizes[k]), sizes[k] - 1
             column = int((w0 * uv[i0, 0] + w1 * uv[i1, 0] + w2 * uv[i2, 0]) * size) & wrap
             row = int((w0 * uv[i0, 1] + w1 * uv[i1, 1] + w2 * uv[i2, 1]) * size) & wrap
-            k = layer[f]
             light = dark[v, u] if f < num_dark else one
             r = (w0 * lit[i0, 0] + w1 * lit[i1, 0] + w2 * lit[i2, 0]) * textures[k, row, column, 0] * light
             g = (w0 * lit[i0, 1] + w1 * lit[i1, 1] + w2 * lit[i2, 1]) * textures[k, row, column, 1] * light
@@ -140,14 +140,18 @@ def crevices(buffers: Buffers, factor: int, radius: float, strength: float) -> F
     return np.exp(-strength * np.minimum(behind, 40.0)).astype(np.float32)
 
 
-def expose(buffers: Buffers, faces, lit, uv, layer, textures, *, dark, num_dark: int, factor: int, share: float, background, out) -> None:
+def expose(
+    buffers: Buffers, faces, lit, uv, layer, textures, sizes, *, dark, num_dark: int, factor: int, share: float, background, out
+) -> None:
     """Adds a picture of the rasterised scene to `out` [H, W, 3] (linear light), `share` of the whole exposure.
 
     buffers: factor x factor samples a pixel. faces [F, 3]; lit [V, 3]; uv [V, 2] (texture coordinates); layer [F]: the texture of each face;
-    textures [L, S, S, 3] (factors on the lit colour, S a power of two); dark [H, W] from `crevices`, for the first num_dark faces;
-    background [H, W, 3] linear.
+    textures [L, S, S, 3]: factors on the lit colour, of which each uses its first sizes [L] rows and columns, a power of two;
+    dark [H, W] from `crevices`, for the first num_dark faces; background [H, W, 3] linear.
     """
-    _expose(buffers.face, buffers.weights, faces, lit, uv, layer, textures, dark, num_dark, factor, np.float32(share), background, out)
+    _expose(
+        buffers.face, buffers.weights, faces, lit, uv, layer, textures, sizes, dark, num_dark, factor, np.float32(share), background, out
+    )
 
 
 @njit(cache=True)

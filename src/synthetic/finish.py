@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-CHROMA_SIGMA = (0.8, 2.5)  # px: colour noise is smoothed away first, and the eye does not miss it
+CHROMA_EDGES = (3, 5, 7)  # px, of a box: colour noise is smoothed away first, and the eye does not miss it
 SHARPEN = (0.25, 1.3), (0.7, 1.6)  # unsharp masking: amount, and sigma in px
 MEDIAN_PROBABILITY = 0.6  # of strong noise reduction: fine texture goes as well
-INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA)
+INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Finish:
 
     def __init__(self, rng: np.random.Generator, config: FinishConfig):
         smooth, sharpen, small = rng.random(3) < [config.smooth_probability, config.sharpen_probability, config.small_probability]
-        self.chroma = rng.uniform(*CHROMA_SIGMA) if smooth else 0.0
+        self.chroma = int(rng.choice(CHROMA_EDGES)) if smooth else 0
         self.median = bool(smooth and rng.random() < MEDIAN_PROBABILITY)
         self.amount, self.sigma = (rng.uniform(*span) for span in SHARPEN)
         self.amount = self.amount if sharpen else 0.0
@@ -40,7 +40,7 @@ class Finish:
         if self.chroma:
             luma, *chroma = cv2.split(cv2.cvtColor(picture, cv2.COLOR_RGB2YCrCb))
             luma = cv2.medianBlur(luma, 3) if self.median else luma
-            chroma = [cv2.GaussianBlur(plane, (0, 0), self.chroma) for plane in chroma]
+            chroma = [cv2.blur(plane, (self.chroma, self.chroma)) for plane in chroma]
             picture = cv2.cvtColor(cv2.merge([luma, *chroma]), cv2.COLOR_YCrCb2RGB)
         if self.amount:
             picture = cv2.addWeighted(picture, 1 + self.amount, cv2.GaussianBlur(picture, (0, 0), self.sigma), -self.amount, 0)

@@ -23,8 +23,9 @@ from tempohand.synthetic.film import FilmConfig
 from tempohand.synthetic.finish import FinishConfig
 from tempohand.synthetic.materials import LookConfig
 from tempohand.synthetic.scene import HandKit, SceneConfig, compose
-from tempohand.synthetic.shoot import BackgroundConfig, Shot
+from tempohand.synthetic.shoot import Shot
 from tempohand.synthetic.texture import list_photos
+from tempohand.synthetic.wall import BackgroundConfig
 
 VERSION = 1  # of the pictures: raised when the same configuration gives other ones
 SPLITS = ("train", "val", "test")

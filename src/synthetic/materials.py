@@ -33,6 +33,7 @@ class Materials:
     def __init__(self, rng: np.random.Generator, look_rng: np.random.Generator, scene: Scene, kit: HandKit, look: LookConfig):
         skin = replace(kit.skin, nail=np.zeros(NUM_VERTICES, bool), crease=0.4 * kit.skin.crease) if look.drawn_skin else kit.skin
         hand, arm = skin_colours(rng, skin)
+        self.tone = arm  # of the person's skin, linear
         count, arm_count = scene.vertices.shape[1], int(kit.forearm_faces.max()) + 1
         edge = len(kit.loop)
         ring = (np.arange(arm_count - NUM_VERTICES)) // edge
@@ -76,10 +77,11 @@ class Materials:
             start = stop
         self.faces = np.ascontiguousarray(np.concatenate(faces), np.int32)
         self.layer = np.concatenate(layers).astype(np.int32)
-        # One stack needs one size: smaller textures are repeated texel by texel.
-        size = max(len(texture) for texture in textures)
-        textures = [texture.repeat(size // len(texture), 0).repeat(size // len(texture), 1) for texture in textures]
-        self.textures = np.ascontiguousarray(np.stack(textures), np.float32)
+        # One stack: smaller textures fill a corner of their place.
+        self.sizes = np.array([len(texture) for texture in textures])
+        self.textures = np.zeros((len(textures), self.sizes.max(), self.sizes.max(), 3), np.float32)
+        for place, texture in zip(self.textures, textures):
+            place[: len(texture), : len(texture)] = texture
 
     def _dress(
         self, rng: np.random.Generator, scene: Scene, kit: HandKit, look: LookConfig, tone: ndarray, own: ndarray, textures: list[ndarray]

@@ -25,6 +25,7 @@ class OccluderConfig:
     probability: float  # of a sequence having something pass in front of the hand
     second_probability: float  # of a second thing, given a first
     held_probability: float  # of an object in the hand
+    held_fits: bool  # it is as thick as the fingers leave room; else of any size, laid before the palm
     size: tuple[float, float]  # half its extent over half the hand's, as the camera sees them
     depth: tuple[float, float]  # its distance over that of the hand's nearest point
     enter_frames: tuple[int, int]

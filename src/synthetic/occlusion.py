@@ -26,13 +26,12 @@ def _openness(vertices, normals, centres, radii, strength, out):
         left = 1.0
         for k in range(centres.shape[0]):
             x, y, z = centres[k, 0] - vertices[i, 0], centres[k, 1] - vertices[i, 1], centres[k, 2] - vertices[i, 2]
-            squared = x * x + y * y + z * z
-            radius = radii[k]
-            if squared > 36.0 * radius * radius:
+            ahead = normals[i, 0] * x + normals[i, 1] * y + normals[i, 2] * z
+            if ahead <= 0.0:
                 continue
-            facing = (normals[i, 0] * x + normals[i, 1] * y + normals[i, 2] * z) / np.sqrt(max(squared, 1.0))
-            if facing > 0.0:
-                left *= 1.0 - min(strength * facing * radius * radius / max(squared, radius * radius), 0.95)
+            squared, cover = x * x + y * y + z * z, radii[k] * radii[k]
+            if squared < 36.0 * cover:
+                left *= 1.0 - min(strength * ahead / np.sqrt(max(squared, 1.0)) * cover / max(squared, cover), 0.95)
         out[i] = left
 
 

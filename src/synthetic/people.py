@@ -11,6 +11,7 @@ from tempohand.synthetic.texture import colour, in_the_light, noise, pattern
 
 # What is behind hands in people's videos, and how often somebody is there as well: they film themselves, and each other.
 PLACES = {"room": 0.42, "desk": 0.26, "outdoors": 0.16, "wall": 0.1, "skin": 0.06}
+OWN_PROBABILITY = 0.65  # of that being the person whose hand it is: the same skin before itself
 PERSON_PROBABILITY = {"room": 0.45, "desk": 0.1, "outdoors": 0.4, "wall": 0.5, "skin": 0.0}
 
 HAIR = np.array([(25, 20, 18), (50, 35, 25), (95, 65, 40), (170, 135, 85), (150, 150, 150), (110, 50, 25)], float)
@@ -38,12 +39,9 @@ def _blend(canvas: UInt8[ndarray, "h w 3"], points: Float[ndarray, "n 2"], rgb, 
     part[:] = (part + mask * (np.asarray(rgb, np.float32) - part)).astype(np.uint8)
 
 
-def person(rng: np.random.Generator, canvas: UInt8[ndarray, "size size 3"]) -> UInt8[ndarray, "size size 3"]:
-    """Draws somebody onto a place, from a figure some way off to a face that fills the picture."""
+def person(rng: np.random.Generator, canvas: UInt8[ndarray, "size size 3"], skin: Float[ndarray, "3"]) -> UInt8[ndarray, "size size 3"]:
+    """Draws somebody with skin of that colour onto a place, from a figure some way off to a face that fills the picture."""
     size = len(canvas)
-    place = rng.random() * (len(TONES) - 1)
-    low = int(place)
-    skin = 255 * (TONES[low] + (place - low) * (TONES[low + 1] - TONES[low])) * rng.uniform(0.75, 1.05)
     head = size * np.exp(rng.uniform(np.log(0.09), np.log(0.75)))  # half a head's height
     x, y = rng.uniform(0.1, 0.9, 2) * size * [1.0, 0.8]
     lean = rng.normal(0, 0.15)
@@ -109,23 +107,27 @@ def person(rng: np.random.Generator, canvas: UInt8[ndarray, "size size 3"]) -> U
     return canvas
 
 
-def skin_close(rng: np.random.Generator, size: int) -> UInt8[ndarray, "size size 3"]:
-    """Nothing but skin: a forehead, a chest, a leg, out of focus."""
-    tone = 255 * TONES[rng.integers(len(TONES))] * rng.uniform(0.6, 1.05)
+def skin_close(rng: np.random.Generator, size: int, skin: Float[ndarray, "3"]) -> UInt8[ndarray, "size size 3"]:
+    """Nothing but skin: a forehead, a chest, a leg."""
     wave = noise(rng, size, 4, rng.uniform(1, 3)) * rng.uniform(0.05, 0.25) + noise(rng, size, 2, 1.0) * rng.uniform(0.0, 0.04)
-    return np.clip(tone * (1 + wave[..., None] * [0.8, 1.0, 1.1]), 0, 255).astype(np.uint8)
+    return np.clip(skin * (1 + wave[..., None] * [0.8, 1.0, 1.1]), 0, 255).astype(np.uint8)
 
 
-def place(rng: np.random.Generator, size: int, blur: tuple[float, float]) -> UInt8[ndarray, "size size 3"]:
-    """Somewhere that people film in, sRGB, perhaps with somebody in it. blur: range of the Gaussian's sigma in fractions of the edge."""
+def place(rng: np.random.Generator, size: int, blur: tuple[float, float], tone: Float[ndarray, "3"]) -> UInt8[ndarray, "size size 3"]:
+    """Somewhere that people film in, sRGB, perhaps with somebody in it: mostly the one whose hand it is.
+
+    blur: range of the Gaussian's sigma in fractions of the edge. tone: of the hand's skin, sRGB 0..1.
+    """
+    tone = tone if rng.random() < OWN_PROBABILITY else TONES[rng.integers(len(TONES))]
+    skin = np.clip(255 * tone * rng.uniform(0.75, 1.1) * np.exp(rng.normal(0, 0.03, 3)), 0, 255)
     kind = str(rng.choice(list(PLACES), p=list(PLACES.values())))
     if kind == "skin":
-        canvas = skin_close(rng, size)
+        canvas = skin_close(rng, size, skin)
     elif kind == "wall":
         canvas = np.ones((size, size, 3)) * wall_colour(rng) * np.linspace(*rng.uniform(0.5, 1.1, 2), size)[:, None, None]
         canvas = np.clip(canvas, 0, 255).astype(np.uint8)
     else:
         canvas = {"room": room, "desk": desk, "outdoors": outdoors}[kind](rng, size)
     if rng.random() < PERSON_PROBABILITY[kind]:
-        canvas = person(rng, canvas)
+        canvas = person(rng, canvas, skin)
     return in_the_light(rng, canvas.astype(np.float32), blur)

@@ -131,7 +131,7 @@ def _fingers(rng: np.random.Generator) -> Float[ndarray, "15 3"]:
         angles[row, TWIST] = rng.normal(0.0, 1.5)
     _, *ranges = THUMB_STATES[rng.choice(len(THUMB_STATES), p=[state[0] for state in THUMB_STATES])]
     _set_thumb(angles, np.array([rng.uniform(*span) for span in ranges]))
-    return angles
+    return np.clip(angles, RANGE_DEG[..., 0], RANGE_DEG[..., 1])
 
 
 def _set_thumb(angles: Float[ndarray, "*n 15 3"], thumb: Float[ndarray, "*n 5"]) -> None:
@@ -164,13 +164,15 @@ def _touching(rng: np.random.Generator, layer: HandLayer, angles: Float[ndarray,
 
 def sample_free_pose(rng: np.random.Generator, layer: HandLayer) -> Float[ndarray, "15 3"]:
     """A pose in which every finger goes its own way, joint angles in degrees inside the ranges of motion."""
-    hands = np.stack([_fingers(rng) for _ in range(CANDIDATES)])
-    touching = rng.random() < TOUCH_PROBABILITY
-    hands = np.clip(hands, RANGE_DEG[..., 0], RANGE_DEG[..., 1])
-    if touching:
-        hands[0] = np.clip(_touching(rng, layer, hands[0]), RANGE_DEG[..., 0], RANGE_DEG[..., 1])
-        return hands[0]
-    # The first that is clean, else the least bad one: to prefer the cleanest would prefer open hands.
-    passes = overlap(joints_of(layer, hands))
-    clean = np.flatnonzero(passes == 0.0)
-    return hands[clean[0] if len(clean) else int(passes.argmin())]
+    if rng.random() < TOUCH_PROBABILITY:
+        return _touching(rng, layer, _fingers(rng))
+    # The first that is clean, not the cleanest: that would be an open hand more often than not.
+    least, best = np.inf, None
+    for _ in range(CANDIDATES):
+        hand = _fingers(rng)
+        passes = float(overlap(joints_of(layer, hand[None]))[0])
+        if passes < least:
+            least, best = passes, hand
+        if least == 0.0:
+            break
+    return best

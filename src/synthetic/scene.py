@@ -3,6 +3,7 @@
 Everything about a sequence is drawn from one random generator, so a seed gives the same sequence whatever else is made beside it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from tempohand.synthetic.atlas import HandAtlas
 from tempohand.synthetic.clock import Clock, ClockConfig, sample_clock
 from tempohand.synthetic.covers import CoverConfig, add_covers
 from tempohand.synthetic.curves import wobble
+from tempohand.synthetic.grip import gripped
 from tempohand.synthetic.motion import (
     HAND_CENTRE,
     Camera,
@@ -41,7 +43,6 @@ from tempohand.synthetic.skin import SkinMap
 
 MIRROR = np.diag([-1.0, 1.0, 1.0])
 RINGS_MM = (5, 12, 22, 35, 50, 70, 95, 125, 160, 200, 250, 320)  # of the forearm, from the wrist loop
-SLEEVE_RINGS = (2, 9)  # a sleeve begins at one of these rings
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class PersonConfig:
     right_probability: float
     shape_sigma: float  # of the shape coefficients, which are cut at two sigma
     sleeve_probability: float
+    sleeve_rings: tuple[int, int]  # a sleeve begins at one of these of RINGS_MM, the second excluded
+    sleeve_width: tuple[float, float]  # its radius over the arm's
     both_probability: float  # of the other hand being near
 
 
@@ -161,7 +164,7 @@ def window_track(
 def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: SceneConfig) -> Scene:
     """Draws a sequence: person, motion, camera, things, window."""
     # What a factor that is off would draw must not change the rest: these have generators of their own.
-    clock_rng, cover_rng, pose_rng, both_rng = rng.spawn(4)
+    clock_rng, cover_rng, pose_rng, both_rng, grip_rng = rng.spawn(5)
     clock = sample_clock(clock_rng, num_frames, config.clock)
     times = clock.moments / config.camera.fps
     is_right = bool(rng.random() < config.person.right_probability)
@@ -179,8 +182,8 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
     output = kit.layer(pose, torch.from_numpy(betas).float().expand(len(times), -1), torch.from_numpy(wrist).float())
     joints, hand, pose = output.joints.double().numpy(), output.vertices.double().numpy(), pose.double()
 
-    cloth_from = int(rng.integers(*SLEEVE_RINGS)) if rng.random() < config.person.sleeve_probability else len(RINGS_MM) + 1
-    rings, swell = _forearm_profile(rng, cloth_from)
+    cloth_from = int(rng.integers(*config.person.sleeve_rings)) if rng.random() < config.person.sleeve_probability else len(RINGS_MM) + 1
+    rings, swell = _forearm_profile(rng, cloth_from, config.person)
     arm = forearm_vertices(hand[:, kit.loop], rotation, _arm_direction(rng, times, rotation), rings, swell)
     vertices = np.concatenate([hand, arm], axis=1)
 
@@ -190,14 +193,22 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
     rotation = camera.rotation.transpose(0, 2, 1) @ rotation
     pose = np.concatenate([rotation_vectors(rotation), pose.numpy()[:, 3:]], axis=1)
 
-    things = [held(rng, rotation, joints[:, 0], 1.0 if is_right else -1.0)] if holding else []
+    things, side = [], 1.0 if is_right else -1.0
+    if holding:
+        things.append(held(rng, rotation, joints[:, 0], side))
+        if config.occluder.held_fits:
+            middle = len(times) // 2
+            bent = (joints[middle] - joints[middle, 0]) @ rotation[middle] * [side, 1.0, 1.0]
+            things = [gripped(grip_rng, bent, rotation, joints[:, 0], side)]
     if both_rng.random() < config.person.both_probability:
         other_pose = sample_free_pose(both_rng, kit.layer) if both_rng.random() < 0.5 else sample_key_pose(both_rng)
         things.append(other_hand_of(both_rng, times, kit, other_pose, betas, (rings, swell), rotation, joints, is_right))
-    things += _passing_things(rng, clock.moments, kit, vertices[:, :NUM_VERTICES], config.occluder)
-    things = add_covers(
-        cover_rng, clock.moments, vertices[:, :NUM_VERTICES], kit.faces, things, config.cover, lambda rng: _other_hand(rng, kit)
-    )
+
+    def reaching(rng: np.random.Generator) -> Mesh:
+        return _other_hand(rng, kit, config.person)
+
+    things += _passing_things(rng, clock.moments, vertices[:, :NUM_VERTICES], config.occluder, reaching)
+    things = add_covers(cover_rng, clock.moments, vertices[:, :NUM_VERTICES], kit.faces, things, config.cover, reaching)
     everything = np.concatenate([vertices, *(thing.vertices() for thing in things)], axis=1)
     frame = np.broadcast_to(camera.focal, (len(times), 2)), np.broadcast_to(camera.princpt, (len(times), 2))
     focal, princpt = window_track(rng, project(joints, *frame), camera, config.camera)
@@ -221,13 +232,13 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
     )
 
 
-def _forearm_profile(rng: np.random.Generator, cloth_from: int) -> tuple[Float[ndarray, "n"], Float[ndarray, "n"]]:
+def _forearm_profile(rng: np.random.Generator, cloth_from: int, person: PersonConfig) -> tuple[Float[ndarray, "n"], Float[ndarray, "n"]]:
     """Ring distances and radii: one ring is doubled, so that a sleeve begins with a step."""
     double = min(cloth_from, len(RINGS_MM) - 1)
     rings = np.insert(np.array(RINGS_MM, float), double, RINGS_MM[double] - 1.0)
     swell = np.ones(len(rings))
     cloth = np.arange(len(rings)) >= cloth_from
-    swell[cloth] = rng.uniform(1.1, 1.45) * (1 + rng.uniform(0.0, 0.06) * rng.normal(0, 1, cloth.sum()))
+    swell[cloth] = rng.uniform(*person.sleeve_width) * (1 + rng.uniform(0.0, 0.06) * rng.normal(0, 1, cloth.sum()))
     return rings, swell
 
 
@@ -239,11 +250,11 @@ def _arm_direction(rng: np.random.Generator, times: Float[ndarray, "t"], rotatio
     return (rotation @ turn)[:, :, 0]
 
 
-def _other_hand(rng: np.random.Generator, kit: HandKit) -> Mesh:
+def _other_hand(rng: np.random.Generator, kit: HandKit, person: PersonConfig) -> Mesh:
     """A second hand in some pose, its middle about the origin and its arm along +y."""
     pose = angles_to_pose(torch.from_numpy(sample_key_pose(rng))).float()
     hand = kit.layer(pose, torch.zeros(NUM_BETAS)).vertices.double().numpy()[None]
-    rings, swell = _forearm_profile(rng, int(rng.integers(*SLEEVE_RINGS)))
+    rings, swell = _forearm_profile(rng, int(rng.integers(*person.sleeve_rings)), person)
     arm = forearm_vertices(hand[:, kit.loop], np.eye(3)[None], np.array([[1.0, 0.0, 0.0]]), rings, swell)
     side = rng.choice([-1.0, 1.0])
     # Hand axes to the mesh's: x (toward the arm) becomes y; `side` mirrors z.
@@ -255,7 +266,11 @@ def _other_hand(rng: np.random.Generator, kit: HandKit) -> Mesh:
 
 
 def _passing_things(
-    rng: np.random.Generator, moments: Float[ndarray, "t"], kit: HandKit, hand: Float[ndarray, "t 778 3"], config: OccluderConfig
+    rng: np.random.Generator,
+    moments: Float[ndarray, "t"],
+    hand: Float[ndarray, "t 778 3"],
+    config: OccluderConfig,
+    other_hand: Callable[[np.random.Generator], Mesh],
 ) -> list[Track]:
     count = 0
     if rng.random() < config.probability:
@@ -264,4 +279,4 @@ def _passing_things(
     low, high = rays.min(1), rays.max(1)
     near, half = float(hand[..., 2].min()), (high - low).max(1) / 2
     centre = (low + high) / 2
-    return [passing(rng, moments, centre, half, near, config, lambda rng: _other_hand(rng, kit)) for _ in range(count)]
+    return [passing(rng, moments, centre, half, near, config, other_hand) for _ in range(count)]

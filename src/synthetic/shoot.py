@@ -1,16 +1,14 @@
 """Films a scene: light, background, motion blur, the camera's traces; a stored picture and its labels for every frame."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
 from tempohand.render import Buffers, rasterise, supersampled_camera, vertex_normals
-from tempohand.skeleton import NUM_JOINTS, NUM_VERTICES
+from tempohand.skeleton import NUM_JOINTS
 from tempohand.synthetic.curves import parabola
 from tempohand.synthetic.film import Film, FilmConfig, cast_shadow, crevices, expose, light_vertices
 from tempohand.synthetic.finish import Finish, FinishConfig
@@ -18,24 +16,11 @@ from tempohand.synthetic.materials import LookConfig, Materials
 from tempohand.synthetic.occlusion import openness
 from tempohand.synthetic.people import place
 from tempohand.synthetic.scene import HandKit, Scene
-from tempohand.synthetic.skin import to_linear
-from tempohand.synthetic.texture import background, photo_background
+from tempohand.synthetic.skin import to_srgb
+from tempohand.synthetic.wall import BackgroundConfig, Wall
 
-LINEAR = to_linear(np.arange(256) / 255).astype(np.float32)
 SUPERSAMPLES = 2  # per pixel edge, for a still frame; a moving one is sampled over time instead
 SHARP_PX = 1.0  # a frame in which nothing of the hand moves further while the shutter is open counts as still
-
-
-@dataclass(frozen=True)
-class BackgroundConfig:
-    """What is behind the hand. Ranges are (least, greatest)."""
-
-    things: int  # at most, in a procedural background
-    blur: tuple[float, float]  # sigma over the picture's edge
-    photo_probability: float  # where a folder of photos is given
-    place_probability: float  # of a place in perspective with people in it, where there is no photo; else one of flat shapes
-    behind: tuple[float, float]  # mm from the hand to the background
-    slant: float  # degrees that it leans away from facing the camera, at most
 
 
 class Lights:
@@ -59,58 +44,6 @@ class Lights:
         self.shadow = rng.uniform(0.3, 0.95)
 
 
-class Wall:
-    """A textured plane behind the hand, fixed in the world, large enough for every frame's window."""
-
-    def __init__(
-        self,
-        rng: np.random.Generator,
-        place_rng: np.random.Generator,
-        scene: Scene,
-        size: int,
-        config: BackgroundConfig,
-        photos: list[Path],
-    ):
-        camera = scene.camera
-        distance = float(scene.vertices[:, :NUM_VERTICES, 2].max()) + rng.uniform(*config.behind)
-        corners = np.array([[u, v] for u in (-1, size) for v in (-1, size)], float)
-        rays = (corners - scene.princpt[:, None]) / scene.focal[:, None]
-        rays = np.concatenate([rays, np.ones((*rays.shape[:2], 1))], axis=-1) @ camera.rotation.transpose(0, 2, 1)
-        for slant in (config.slant, 0.0):
-            lean = np.radians(rng.uniform(-slant, slant, 2))
-            normal = np.array([np.sin(lean[0]), np.sin(lean[1]), 1.0])
-            normal /= np.linalg.norm(normal)
-            facing = rays @ normal
-            if facing.min() > 0.25:
-                break
-        x = np.cross([0.0, 1.0, 0.0], normal)
-        x /= np.linalg.norm(x)
-        self.axes = np.stack([x, np.cross(normal, x)])  # (2, 3): along the texture's columns and rows
-        self.anchor = np.array([0.0, 0.0, distance])
-        hits = camera.position[:, None] + rays * (((self.anchor - camera.position) @ normal)[:, None] / facing)[..., None]
-        places = (hits - self.anchor) @ self.axes.T
-        low, high = places.reshape(-1, 2).min(0), places.reshape(-1, 2).max(0)
-        extent = float((high - low).max())
-        per_window = extent / float(np.ptp(places, axis=1).max(-1).mean())
-        edge = int(size * np.clip(per_window, 1.0, 2.5))
-        if photos and rng.random() < config.photo_probability:
-            picture = photo_background(rng, photos, edge)
-        elif place_rng.random() < config.place_probability:
-            picture = place(place_rng, edge, config.blur)
-        else:
-            picture = background(rng, edge, config.things, config.blur)
-        self.texture = LINEAR[picture]
-        self.step = extent / (edge - 1)  # mm per texel
-        self.corner = self.anchor + low @ self.axes
-
-    def seen(self, focal, princpt, rotation, position, size: int) -> Float[ndarray, "h w 3"]:
-        """The wall in a window of a camera, linear light."""
-        matrix = np.array([[focal[0], 0, princpt[0]], [0, focal[1], princpt[1]], [0, 0, 1.0]])
-        plane = np.column_stack([self.axes[0] * self.step, self.axes[1] * self.step, self.corner - position])
-        homography = matrix @ rotation.T @ plane
-        return cv2.warpPerspective(self.texture, homography, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-
-
 class Shot:
     """The camera running: renders the frames of one scene."""
 
@@ -129,8 +62,11 @@ class Shot:
         self.rng, self.scene, self.size = rng, scene, size
         self.film = Film(rng, film)
         look_rng, contact_rng, finish_rng, place_rng = rng.spawn(4)  # generators of their own, so that what is off changes nothing else
-        self.lights, self.wall = Lights(rng), Wall(rng, place_rng, scene, size, wall, photos)
+        self.lights = Lights(rng)
+        self.wall = Wall(rng, scene, size, wall, photos, bare=place_rng.random() < wall.place_probability)
         self.materials = Materials(rng, look_rng, scene, kit, look)
+        if self.wall.texture is None:  # a place needs to know the person
+            self.wall.show(place(place_rng, self.wall.edge, wall.blur, to_srgb(self.materials.tone)))
         self.finish = Finish(finish_rng, finish)
         self.contact = contact_rng.uniform(*look.contact)
         self.crevice = rng.uniform(0.008, 0.035)
@@ -186,7 +122,7 @@ class Shot:
                 rotation, position = (self.between(x, frame, moment) for x in (scene.camera.rotation, scene.camera.position))
                 wall = self.wall.seen(scene.focal[frame], scene.princpt[frame], rotation, position, size)
             expose(
-                *(buffers, m.faces, lit, m.uv, m.layer, m.textures),
+                *(buffers, m.faces, lit, m.uv, m.layer, m.textures, m.sizes),
                 dark=dark,
                 num_dark=m.hand_faces,
                 factor=factor,

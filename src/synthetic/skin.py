@@ -24,6 +24,12 @@ def to_linear(srgb):
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
+def to_srgb(linear):
+    """sRGB values of linear light, both 0..1: the inverse of `to_linear`."""
+    linear = np.asarray(linear, float)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055)
+
+
 @dataclass(frozen=True)
 class SkinMap:
     """Where on the template hand what is: computed once."""

@@ -74,7 +74,7 @@ def test_exposing_without_light_or_texture_is_rendering():
     layer, textures = np.zeros(len(mesh.faces), np.int32), np.ones((1, 4, 4, 3), np.float32)
     for share in (0.25, 0.75):
         expose(
-            *(buffers, mesh.faces.astype(np.int32), colours, mesh.uv.astype(np.float32), layer, textures),
+            *(buffers, mesh.faces.astype(np.int32), colours, mesh.uv.astype(np.float32), layer, textures, np.array([4])),
             dark=np.ones((64, 64), np.float32),
             num_dark=len(mesh.faces),
             factor=2,
