@@ -26,12 +26,12 @@ from tempohand.console import run_clearly
 from tempohand.data.clips import ClipSampling
 from tempohand.data.ledger import BAD_ROWS_NAME, BadRowWatch, Ledger, left_out_line
 from tempohand.data.loader import ClipDataset, TrainingOrder, evaluation_batches, training_batches
+from tempohand.data.mixture import Balance, Mixture, RowFilter, spread_over_parts
 from tempohand.data.photometric import Photometric
-from tempohand.data.table import FrameTable, fingerprint
 from tempohand.data.token_store import TokenStore, key_hash
 from tempohand.data.tokens import TokenBatch, TokenDataset, cached, token_key
 from tempohand.data.view import Augmentation, View
-from tempohand.evaluation.validation import BATCH, Validation, evenly_spread
+from tempohand.evaluation.validation import BATCH, Validation
 from tempohand.model.batchnorm import sharing_effects
 from tempohand.model.registry import build_network, inherit_settings, load_network
 from tempohand.model.weights import load_config
@@ -64,12 +64,18 @@ def check(config: DictConfig) -> None:
 
 
 def through_tokens(
-    config: DictConfig, settings: dict, network: torch.nn.Module, training: ClipDataset, held_out: ClipDataset, accelerator: Accelerator
+    config: DictConfig,
+    settings: dict,
+    data: Mixture,
+    network: torch.nn.Module,
+    training: ClipDataset,
+    held_out: ClipDataset,
+    accelerator: Accelerator,
 ) -> tuple[TokenDataset, TokenDataset]:
     """The same clips by way of the frozen network's tokens, which are made where they are not yet."""
     tokens = config.tokens
     kind = {"precision": config.mixed_precision, "dtype": tokens.dtype}
-    key = token_key(settings, network.spatial.state_dict(), training.view, config.data.root, **kind)
+    key = token_key(settings, network.spatial.state_dict(), training.view, data.fingerprint(), **kind)
 
     @torch.no_grad()
     def encode(batch: ClipBatch) -> torch.Tensor:
@@ -77,7 +83,7 @@ def through_tokens(
             return network.encode(batch.to(accelerator.device)).cpu()
 
     return cached(
-        TokenStore(tokens.folder or Path(config.data.root) / "tokens" / key_hash(key), key),
+        TokenStore(tokens.folder or Path(data.home) / "tokens" / key_hash(key), key),
         training,
         held_out,
         encode,
@@ -139,10 +145,15 @@ def main(config: DictConfig) -> None:
     augmentation = Augmentation(photometric=colour, **settings["view"]["augmentation"])
     view = View(network_settings["size"], network_settings["expansion"], augmentation)
     num_frame, sampling = network_settings["num_frame"], ClipSampling(**settings["sampling"])
-    table, held_out_table = FrameTable(config.data.root, config.data.train), FrameTable(config.data.root, config.data.validation)
+    mixture = Mixture(settings["data"]["tables"], network_settings["hand"])
+    table, held_out_table = mixture.train, mixture.validation
     training = ClipDataset(table, view, num_frame, sampling, config.seed, config.tokens.views)
     held_out = ClipDataset(held_out_table, view, num_frame)
-    rows = training.clips.training_rows()
+    eligible = training.clips.training_rows()
+    rows = mixture.kept(eligible, RowFilter(**settings["data"]["filter"]))
+    frequency = mixture.frequencies(rows, Balance(**settings["data"]["balance"]) if config.data.balance else None)
+    for line in mixture.account(eligible, rows, frequency):
+        say(line)
     on_main, file = accelerator.is_main_process, run / BAD_ROWS_NAME
     ledger, bad_rows = Ledger(), BadRowWatch(file, config.data.max_bad, gather=gather, say=say, main=on_main, resumed=bool(resume))
     bad_rows.known(training.inconsistent, table, judged=True)
@@ -174,7 +185,7 @@ def main(config: DictConfig) -> None:
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
     parts |= {"average": average.module} if average else {}
     parts |= {"scaler": accelerator.scaler} if accelerator.scaler else {}
-    binding = binding_settings(OmegaConf.to_container(config, resolve=True) | {"network": network_settings}, fingerprint(config.data.root))
+    binding = binding_settings(OmegaConf.to_container(config, resolve=True) | {"network": network_settings}, mixture.fingerprint())
     step, best, lines, finished, scores, unsaved = 0, math.inf, 0, True, {}, None
     if resume:
         state, scores = load_state(resume), load_config(resume)["scores"]
@@ -193,11 +204,11 @@ def main(config: DictConfig) -> None:
     # ----- tokens -----------------------------------------------------------------------------------------------------------------------
     workers = config.data.workers
     if config.tokens.mode == "cached":
-        training, held_out = through_tokens(config, network_settings, network, training, held_out, accelerator)
+        training, held_out = through_tokens(config, network_settings, mixture, network, training, held_out, accelerator)
         workers = 0  # reading records is quicker than passing them between processes
 
     # ----- validation and checkpoints ------------------------------------------------------------------------------------------------------
-    validation_rows = evenly_spread(len(held_out), config.data.validation_rows)
+    validation_rows = spread_over_parts(held_out_table, config.data.validation_rows)
 
     def validate() -> dict[str, float]:
         evaluated = average.module if average else network
@@ -274,7 +285,8 @@ def main(config: DictConfig) -> None:
     watch = StepWatch(accelerator, network, settings, folder, config=what_it_is, describe=describe, command=command)
 
     # ----- the loop ------------------------------------------------------------------------------------------------------------------------
-    order = TrainingOrder(rows, clips // sampling.consecutive, rank=rank, world=processes, seed=config.seed, start=step * o.accumulate)
+    place = {"rank": rank, "world": processes, "seed": config.seed, "start": step * o.accumulate}
+    order = TrainingOrder(rows, clips // sampling.consecutive, frequency=frequency, **place)
     batches = training_batches(training, order, workers, ledger)
     network.train()
     progress = {"initial": step, "total": o.steps, "desc": config.name, "disable": not on_main, "mininterval": 2.0}

@@ -7,13 +7,13 @@ the order of time, and a sequence lies in one shard. `table.json` is written las
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, concatenate_datasets
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from tempohand.data.pictures import REFERENCE, BadPicture, decode
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM
@@ -129,7 +129,7 @@ def fingerprint(root: str | Path) -> str:
 
 
 class FrameTable:
-    """One split of a table, memory-mapped: labels by rows, pictures one at a time.
+    """One split of a table, memory-mapped: labels by rows, pictures one at a time. `joined` makes one of several tables.
 
     Raises FileNotFoundError where there is no table, ValueError for an unknown split, one without rows or a damaged shard.
     """
@@ -146,17 +146,41 @@ class FrameTable:
         if not sum(len(shard) for shard in shards):
             raise ValueError(f"split '{split}' of the table at '{root}' is empty: prepare it again with more data")
         self.root, self.split, self.about = Path(root), split, index["about"]
-        self._rows = concatenate_datasets(shards).with_format("arrow")
+        self._fill(concatenate_datasets(shards), [self])
+
+    def _fill(self, rows: Dataset, parts: list["FrameTable"]) -> None:
+        self._rows = rows.with_format("arrow")
+        self.parts, self.offsets = parts, np.cumsum([0] + [len(part._rows) for part in parts])
         # Labels are small (0.8 kB a row) and read for every sample: whole columns, shared by the worker processes that are forked later.
-        self._labels = {name: self.column(name) for name in LABELS}
+        self._labels = {name: to_numpy(self._rows.data.column(name), name) for name in LABELS}
         self._images = self._rows.select_columns(["image"])
+
+    @classmethod
+    def joined(cls, tables: Sequence["FrameTable"], split: str) -> "FrameTable":
+        """The rows of several tables, one table after the other, as a table named `split`. `parts` are the tables, `offsets` where their rows begin,
+        and where the last one's end."""
+        if len(tables) == 1:
+            return tables[0]
+        whole = cls.__new__(cls)
+        whole.root, whole.split, whole.about = Path(" + ".join(str(table.root) for table in tables)), split, {}
+        whole._fill(concatenate_datasets([table._rows.with_format(None) for table in tables]), list(tables))
+        return whole
+
+    def set_has_hand(self, has_hand: Bool[np.ndarray, "rows"]) -> None:
+        """From now on these rows have hand parameters and the others none: those of another hand model than the network's teach a wrong pose."""
+        self._labels["has_hand"] = has_hand
+
+    def part_of(self, row: int) -> tuple["FrameTable", int]:
+        """The table that a row comes from, and its row there."""
+        part = int(np.searchsorted(self.offsets, row, side="right")) - 1
+        return self.parts[part], int(row) - int(self.offsets[part])
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def column(self, name: str) -> np.ndarray:
         """A whole column [rows, ...] as one array (not for pictures)."""
-        return to_numpy(self._rows.data.column(name), name)
+        return self._labels[name] if name in self._labels else to_numpy(self._rows.data.column(name), name)
 
     def labels(self, rows: Int[np.ndarray, "n"]) -> dict[str, np.ndarray]:
         """Every numeric column of the given rows, [n, ...] each."""
@@ -164,7 +188,7 @@ class FrameTable:
 
     def image_bytes(self, row: int) -> bytes:
         """The encoded picture of a row. Raises FileNotFoundError for one that is referred to and not there."""
-        return resolved(self._images[int(row)].column("image")[0].as_py(), self.about)
+        return resolved(self._images[int(row)].column("image")[0].as_py(), self.part_of(row)[0].about)
 
     def image(self, row: int) -> UInt8[np.ndarray, "h w 3"]:
         """The decoded picture of a row, RGB. Raises BadPicture, a ValueError naming table, row and sequence, when it does not decode, is cut
@@ -172,7 +196,8 @@ class FrameTable:
         try:
             return decode(self.image_bytes(row), int(self._labels["width"][row]), int(self._labels["height"][row]))
         except BadPicture as error:
-            where = f"row {row} (sequence {self.about_row(row)['sequence']}) in split '{self.split}' of the table at '{self.root}'"
+            (part, place), sequence = self.part_of(row), self.about_row(row)["sequence"]
+            where = f"row {place} (sequence {sequence}) in split '{part.split}' of the table at '{part.root}'"
             raise BadPicture(error.reason, f"{error.reason} in {where}: {error}") from None
 
     def about_row(self, row: int) -> dict[str, str | int]:
@@ -186,7 +211,7 @@ class FrameTable:
     def sequence_starts(self) -> Int[np.ndarray, "rows"]:
         """For every row the first row of its sequence."""
         codes = self._rows.data.column("sequence").combine_chunks().dictionary_encode().indices.to_numpy()
-        new = np.flatnonzero(np.diff(codes, prepend=-1))
+        new = np.union1d(np.flatnonzero(np.diff(codes, prepend=-1)), self.offsets[:-1])
         return np.repeat(new, np.diff(np.append(new, len(codes))))
 
 

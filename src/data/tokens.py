@@ -9,7 +9,6 @@ by position the same.
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +23,6 @@ from tempohand.data.bad_rows import REASONS, BadRows, LeftOut, training_sample, 
 from tempohand.data.clips import ClipPlan, Clips
 from tempohand.data.consistency import BOUNDS
 from tempohand.data.loader import ClipDataset, clip_fields, frame_batches
-from tempohand.data.table import fingerprint
 from tempohand.data.token_store import TokenStore, weights_hash
 from tempohand.data.view import View
 
@@ -38,16 +36,16 @@ TARGET_FIELDS = tuple(field.name for field in fields(HandTarget))
 Encode = Callable[[ClipBatch], Tensor]  # clips of one frame -> features [n, 1, f], on the CPU
 
 
-def token_key(network: dict, weights: dict[str, Tensor], view: View, table: str | Path, *, precision: str, dtype: str) -> dict:
-    """All that tokens depend on: the frozen network's settings and weights, the view, the table, which of its rows are bad, the precision
-    they were computed in and the type that they are stored in."""
+def token_key(network: dict, weights: dict[str, Tensor], view: View, table: str, *, precision: str, dtype: str) -> dict:
+    """All that tokens depend on: the frozen network's settings and weights, the view, the table (its fingerprint), which of its rows are
+    bad, the precision they were computed in and the type that they are stored in."""
     temporal = ("num_frame", "temporal")
     return {
         "format": FORMAT,
         "network": {name: value for name, value in network.items() if name not in temporal},
         "weights": weights_hash(weights),
         "view": {"size": view.size, "expansion": view.expansion, "augmentation": view.augmentation and asdict(view.augmentation)},
-        "table": fingerprint(table),
+        "table": table,
         "reasons": list(REASONS),
         "bounds": {name: [bound.low, bound.high] for name, bound in BOUNDS.items()},
         "precision": precision,

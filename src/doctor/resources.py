@@ -49,7 +49,7 @@ def check_disk(subject: Subject) -> list[Result]:
         tokens, spatial = settings["tokens"], network.spatial
         record = (spatial.token_dim + spatial.detail_dim) * (4 if tokens["dtype"] == "fp32" else 2) + TARGET_BYTES
         frames = len(subject.train_table) * (tokens["views"] or 1) + len(subject.validation_table)
-        folder = Path(tokens["folder"] or Path(settings["data"]["root"]) / "tokens")
+        folder = Path(tokens["folder"] or Path(subject.mixture.home) / "tokens")
         results.append(_disk("disk for tokens", folder, frames * record, "tokens.folder=<another disk>, or fewer tokens.views"))
     return results
 

@@ -12,8 +12,8 @@ from torch import nn
 from tempohand.batch import ClipBatch
 from tempohand.data.clips import ClipSampling
 from tempohand.data.loader import ClipDataset, TrainingOrder, collate
+from tempohand.data.mixture import Mixture, RowFilter
 from tempohand.data.photometric import Photometric
-from tempohand.data.table import FrameTable
 from tempohand.data.view import Augmentation, View
 from tempohand.model.registry import build_network, inherit_settings
 
@@ -35,11 +35,12 @@ class Subject:
         if settings["init_from"]:
             inherit_settings(settings["network"], settings["init_from"], self.say)
         data, network, view = settings["data"], settings["network"], dict(settings["view"]["augmentation"])
-        self.train_table, self.validation_table = FrameTable(data["root"], data["train"]), FrameTable(data["root"], data["validation"])
+        self.mixture = Mixture(data["tables"], network["hand"])
+        self.train_table, self.validation_table = self.mixture.train, self.mixture.validation
         augmentation = Augmentation(photometric=Photometric(**view.pop("photometric")), **view)
         view, sampling = View(network["size"], network["expansion"], augmentation), ClipSampling(**settings["sampling"])
         self.training = ClipDataset(self.train_table, view, network["num_frame"], sampling, settings["seed"])
-        self.training_rows = self.training.clips.training_rows()
+        self.training_rows = self.mixture.kept(self.training.clips.training_rows(), RowFilter(**data["filter"]))
 
     @property
     def hand(self) -> str | None:

@@ -1,5 +1,6 @@
 """From where a run goes on, and what it must have in common with the one that it resumes."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from tempohand.training.checkpoint import begun, newest_whole
 # Keys that may change while a run is interrupted: where things are, what is written down and how often, and how long to train.
 FREE = frozenset(
     {"name", "out", "resume", "init_from", "tracker", "log", "debug", "optim.steps"}
-    | {"data.root", "data.workers", "data.max_bad", "tokens.folder", "network.spatial.backbone.weights"}
+    | {"data.root", "data.folder", "data.workers", "data.max_bad", "tokens.folder", "network.spatial.backbone.weights"}
 )
+
+
+FREE_ROOT = re.compile(r"data\.tables\.[^.]+\.root")
 
 
 def resume_point(resume: str | None, root: Path, say: Callable[[str], None]) -> Path | None:
@@ -68,7 +72,7 @@ def restore(state: dict, parts: dict, directory: str, *, processes: int, steps: 
 
 
 def _flat(name: str, value: object) -> Iterator[tuple[str, object]]:
-    if name in FREE:
+    if name in FREE or FREE_ROOT.fullmatch(name):
         return
     if isinstance(value, dict):
         for key, part in value.items():

@@ -16,7 +16,7 @@ from tests_support import hand_rows, small_network, write_table
 
 from tempohand.data.clips import ClipSampling
 from tempohand.data.loader import ClipDataset, collate, evaluation_batches
-from tempohand.data.table import FrameTable
+from tempohand.data.table import FrameTable, fingerprint
 from tempohand.data.token_store import TokenStore
 from tempohand.data.tokens import cached, shard_bounds, token_key
 from tempohand.data.view import Augmentation, View
@@ -99,7 +99,9 @@ def test_what_changes_tokens_changes_their_key_and_the_refusal_names_it(table_ro
     plain = View(64, 2.0, Augmentation())
 
     def key(network=network, view=plain, table=table_root, dtype="fp16", **settings):
-        return token_key(small_network(2, **settings), network.spatial.state_dict(), view, table, precision="bf16", dtype=dtype)
+        return token_key(
+            small_network(2, **settings), network.spatial.state_dict(), view, fingerprint(table), precision="bf16", dtype=dtype
+        )
 
     other_weights = build_network(small_network(2))
     other_weights.load_state_dict(network.state_dict())

@@ -16,14 +16,15 @@ from tempohand.data.convert.mano import MM_PER_METRE
 from tempohand.data.convert.read import need, read_json
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
 
-BACKGROUNDS = {"training": 4, "evaluation": 1}
+BACKGROUNDS = 4  # of each training picture
 PICTURE_EDGE = 224
 PER_UNIT = 500
+HELD_OUT = 1 / 20  # of the training ids, the last ones, with all their backgrounds: FreiHAND has no validation split of its own
 UNKNOWN_BOX = np.array([1, 1, 3, 3]) * PICTURE_EDGE / 4  # no box is published: hands fill the pictures, and a view is twice the box
 
 
 class FreiHand(Converter):
-    """Splits: training, evaluation."""
+    """Splits: training (all of it), fit and val (its first 95 % and last 5 % of ids), evaluation."""
 
     name = "freihand"
     title = "FreiHAND v2"
@@ -32,7 +33,7 @@ class FreiHand(Converter):
     proof = Proof(reprojection_px=None, pose_mm=5.0)
 
     def units(self) -> list[Unit]:
-        units = [unit for split in BACKGROUNDS if (self.root / split / "rgb").is_dir() for unit in self._units(split)]
+        units = [unit for split in ("training", "evaluation") if (self.root / split / "rgb").is_dir() for unit in self._units(split)]
         if not units:
             raise FileNotFoundError(f"'{self.root}' has neither training/rgb nor evaluation/rgb: unpack FreiHAND_pub_v2.zip there")
         return units
@@ -45,11 +46,21 @@ class FreiHand(Converter):
                 f"{split}_K.json, {split}_xyz.json and {split}_mano.json in '{self.root}' differ in length: download them again"
             )
         entries = list(zip(cameras, joints, parameters))
+        if split == "evaluation":
+            return self._stretches(split, (split,), entries, range(len(entries)), 0)
+        held_out = len(entries) - round(len(entries) * HELD_OUT)
         return [
-            Unit(f"{split}/{copy * len(entries) + first:08d}", len(part), (split,), (copy * len(entries) + first, part))
-            for copy in range(BACKGROUNDS[split])
-            for first in range(0, len(entries), PER_UNIT)
-            if (part := entries[first : first + PER_UNIT])
+            unit
+            for background in range(BACKGROUNDS)
+            for more, ids in (("fit", range(held_out)), ("val", range(held_out, len(entries))))
+            for unit in self._stretches(split, (split, more), entries, ids, background * len(entries))
+        ]
+
+    def _stretches(self, split: str, splits: tuple[str, ...], entries: list, ids: range, offset: int) -> list[Unit]:
+        parts = [ids[first : first + PER_UNIT] for first in range(0, len(ids), PER_UNIT)]
+        return [
+            Unit(f"{split}/{part[0] + offset:08d}", len(part), splits, (split, part[0] + offset, entries[part[0] : part[-1] + 1]))
+            for part in parts
         ]
 
     def _labels(self, split: str, kind: str) -> list | None:
@@ -71,8 +82,8 @@ class FreiHand(Converter):
 
 class _Pictures(Recording):
     def __init__(self, converter: FreiHand, unit: Unit):
-        self.converter, (self.split,) = converter, unit.splits
-        self.first, self.entries = unit.payload
+        self.converter = converter
+        self.split, self.first, self.entries = unit.payload
         self.numbers = range(self.first, self.first + len(self.entries))
 
     def frame(self, number: int) -> Frame:

@@ -5,6 +5,7 @@ import json
 import pytest
 from convert_support import assert_same_hand, camera_matrix, convert_here, picture, rows, true_hand, write_picture
 
+from tempohand.data.convert.registry import converter_class
 from tempohand.data.table import read_index
 
 IDS = 3
@@ -96,3 +97,16 @@ def test_a_damaged_file_of_all_labels_is_one_line(folder, tmp_path):
     (root / "training_xyz.json").write_text("[]")
     with pytest.raises(ValueError, match="differ in length"):
         convert_here("freihand", root, tmp_path / "table")
+
+
+def test_the_last_ids_are_held_out_with_all_their_backgrounds(tmp_path):
+    for name in ("K", "xyz", "mano", "verts"):
+        (tmp_path / f"training_{name}.json").write_text(json.dumps([None] * 40))
+    (tmp_path / "training/rgb").mkdir(parents=True)
+    ids = {}
+    for unit in converter_class("freihand")(tmp_path).units():
+        _, first, entries = unit.payload
+        for split in unit.splits:
+            ids.setdefault(split, []).extend(range(first, first + len(entries)))
+    assert sorted(ids["training"]) == list(range(160)) == sorted(ids["fit"] + ids["val"])
+    assert {number % 40 for number in ids["val"]} == {38, 39} and len(ids["val"]) == 8
