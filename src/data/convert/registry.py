@@ -6,8 +6,13 @@ from tempohand.data.convert.frame import Converter
 
 # name -> (module below tempohand.data.convert, class); imported when asked for
 CONVERTERS = {
+    "arctic": ("arctic", "Arctic"),
     "interhand": ("interhand", "InterHand"),
     "hot3d": ("hot3d", "Hot3d"),
+    "assemblyhands": ("assemblyhands", "AssemblyHands"),
+    "rhd": ("rhd", "Rhd"),
+    "stb": ("stb", "Stb"),
+    "coco_wholebody": ("coco_wholebody", "CocoWholeBody"),
     "dexycb": ("dexycb", "DexYcb"),
     "freihand": ("freihand", "FreiHand"),
     "hamer_tars": ("hamer_tars", "HamerTars"),

@@ -1,0 +1,69 @@
+"""RHD, the Rendered Hand Pose Dataset (Zimmermann and Brox, ICCV 2017): single rendered pictures of people, both hands of each labelled.
+
+    {training,evaluation}/color/%05d.png, 320 x 320, and {training,evaluation}/anno_{training,evaluation}.pickle
+
+The pickle: number -> {uv_vis [42, 3] (px and whether it is seen), xyz [42, 3] metres, K [3, 3]}; 21 joints of the left hand and then of the
+right, the wrist and then each finger from tip to base. A hand of which the picture shows nearly nothing is no row: what is hidden cannot be
+learnt, and nothing says where it is. Source: the data set's README and its own viewer (lmb-freiburg/hand3d).
+"""
+
+import numpy as np
+
+from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Proof, Recording, Unit
+from tempohand.data.convert.mano import MM_PER_METRE
+from tempohand.data.convert.orders import RHD_TO_OP
+from tempohand.data.convert.read import need, read_pickle
+from tempohand.skeleton import NUM_JOINTS
+
+SPLITS = ("training", "evaluation")
+SIDES = (False, True)  # is_right, as the joints come
+PER_UNIT = 500
+MIN_SEEN = 5  # joints
+
+
+class Rhd(Converter):
+    """Splits: training, evaluation. Both hands of a picture, as far as at least five joints are seen; all of such a hand's joints are labels.
+    There are no hand parameters."""
+
+    name = "rhd"
+    title = "Rendered Hand Pose Dataset"
+    licence = "research only, non-commercial"
+    url = "https://lmb.informatik.uni-freiburg.de/resources/datasets/RenderedHandposeDataset.en.html"
+    proof = Proof(reprojection_px=0.5, pose_mm=None)
+
+    def units(self) -> list[Unit]:
+        units = [unit for split in SPLITS if (self.root / split / "color").is_dir() for unit in self._units(split)]
+        if not units:
+            raise FileNotFoundError(f"'{self.root}' has neither training/color nor evaluation/color: unpack RHD_v1-1.zip there")
+        return units
+
+    def _units(self, split: str) -> list[Unit]:
+        path = need(self.root / split / f"anno_{split}.pickle", "a part of RHD_v1-1.zip")
+        entries = read_pickle(path)
+        if not isinstance(entries, dict):
+            raise ValueError(f"'{path}' is not what RHD has under this name: unpack RHD_v1-1.zip again")
+        numbers = sorted(entries)
+        return [
+            Unit(f"{split}/{part[0]:05d}", len(part), (split,), {number: entries[number] for number in part})
+            for first in range(0, len(numbers), PER_UNIT)
+            if (part := numbers[first : first + PER_UNIT])
+        ]
+
+    def open(self, unit: Unit) -> Recording:
+        return _Pictures(self, unit)
+
+
+class _Pictures(Recording):
+    def __init__(self, converter: Rhd, unit: Unit):
+        self.folder, (self.split,), self.entries = converter.root / unit.splits[0] / "color", unit.splits, unit.payload
+        self.numbers = list(self.entries)
+
+    def frame(self, number: int) -> Frame:
+        entry = self.entries[number]
+        places, joints = (np.array(entry[name], float).reshape(2, NUM_JOINTS, 3)[:, RHD_TO_OP] for name in ("uv_vis", "xyz"))
+        hands = [
+            HandLabels(is_right, MM_PER_METRE * xyz, uv_vis[:, :2])
+            for is_right, xyz, uv_vis in zip(SIDES, joints, places)
+            if (uv_vis[:, 2] > 0).sum() >= MIN_SEEN
+        ]
+        return Frame(self.folder / f"{number:05d}.png", f"{self.split}/{number:05d}", number, hands, Camera.of_matrix(entry["K"]))
