@@ -25,6 +25,7 @@ COMMANDS = {
         "make the model file of predict --detect from a mediapipe wheel", "tempohand.inference.detector", "tempohand.inference.detector"
     ),
     "check-data": Command("find bad pictures and labels in a frame table", "tempohand.data.check_arguments", "tempohand.data.check"),
+    "inspect": Command("a page of random rows of a frame table", "tempohand.doctor.inspect_arguments", "tempohand.doctor.inspect_table"),
     "doctor": Command("check data and network before a training run", "tempohand.doctor.arguments", "tempohand.doctor.arguments"),
     "hand": Command("check and convert hand model files, fit hands to joints", "tempohand.hand.arguments", "tempohand.hand.commands"),
 }

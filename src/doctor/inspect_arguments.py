@@ -1,0 +1,23 @@
+"""The command line of `tempohand inspect`. Imports nothing heavy, so that --help is instant."""
+
+import argparse
+
+DESCRIPTION = """Writes a page of random rows of a frame table: each picture with its box and 2D joints, with the 3D joints projected into it, and
+with the mesh that its hand parameters make. Labels that are wrong are seen at a glance; by how much they disagree is written beside each."""
+
+EXAMPLES = """examples:
+  tempohand inspect data/demo
+  tempohand inspect data/ho3d_v3 --split fit --rows 60 --hand models --out ho3d.html"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `tempohand inspect`."""
+    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
+    parser.add_argument("table", metavar="TABLE", help="a frame table: the folder with table.json")
+    parser.add_argument("--split", action="append", metavar="NAME", help="a split to show, may be given again (default: all)")
+    parser.add_argument("--rows", type=int, default=24, metavar="N", help="rows to draw from each split (default: 24)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="which rows are drawn (default: 0)")
+    parser.add_argument(
+        "--hand", metavar="FILE", help="file or folder of the hand model that the labels were made with (default: the open hand)"
+    )
+    parser.add_argument("--out", metavar="FILE", help="the page (default: inspect.html in the table's folder)")

@@ -1,0 +1,84 @@
+"""The page of random rows: what is drawn is what the row says, and what is missing is not drawn."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from tests_support import hand_rows, write_table
+
+from tempohand import cli
+from tempohand.data.consistency import Hands
+from tempohand.data.table import FrameTable
+from tempohand.doctor.inspect_table import LABELLED, PROJECTED, inspect_table, views
+
+
+def row_of(table, number=0):
+    return {name: column[0] for name, column in table.labels(np.array([number])).items()}
+
+
+def near(picture, colour, point):
+    """Whether a colour is drawn within 3 px of a point."""
+    x, y = np.round(point).astype(int)
+    part = picture[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4].astype(int)
+    return bool((np.abs(part - colour).sum(-1) < 60).any())
+
+
+def test_labels_are_drawn_where_they_are_and_projections_where_3d_is(tmp_path):
+    rows = hand_rows("one", 3, 1, is_right=False)
+    rows[0]["joints2d"] = rows[0]["joints2d"] + [12, -9]
+    table = FrameTable(write_table(tmp_path, {"train": [rows]}), "train")
+    row, scale = row_of(table), 300 / 96
+    labelled, projected, mesh = views(table.image(0), row, Hands())
+    for tip in (4, 8, 20):
+        stored = (row["joints2d"][tip] + 0.5) * scale - 0.5
+        true = (row["joints2d"][tip] - [12, -9] + 0.5) * scale - 0.5
+        assert near(labelled, LABELLED, stored) and near(projected, PROJECTED, true) and not near(projected, PROJECTED, stored)
+    wrist = ((row["joints2d"][[0, 5, 17]].mean(0) - [12, -9] + 0.5) * scale - 0.5).round().astype(int)
+    assert np.abs(mesh[wrist[1], wrist[0]].astype(int) - labelled[wrist[1], wrist[0]]).sum() > 30  # the hand's own colour
+
+
+def test_what_a_row_lacks_is_not_drawn(tmp_path):
+    rows = hand_rows("one", 3, 1)
+    rows[0]["has_hand"] = False
+    rows[1]["has_camera"] = False
+    table = FrameTable(write_table(tmp_path, {"train": [rows]}), "train")
+    assert [len(list(views(table.image(k), row_of(table, k), Hands()))) for k in range(3)] == [2, 1, 3]
+    assert len(list(views(table.image(2), row_of(table, 2), None))) == 2
+
+
+def test_the_page_has_every_split_its_rows_and_their_residuals(table_root, tmp_path, capsys):
+    out = tmp_path / "pages" / "page.html"
+    cli.main(["inspect", str(table_root), "--rows", "5", "--out", str(out)])
+    page = out.read_text()
+    assert str(out) in capsys.readouterr().out
+    assert page.count('class="views"') == 15 and page.count("<img") == 45 and "reprojection_px" in page
+    assert not re.search(r'(src|href)="(?!data:)', page)  # nothing from outside
+    one = inspect_table(table_root, ["val"], rows=99, out=tmp_path / "val.html").read_text()
+    assert one.count('class="views"') == len(FrameTable(table_root, "val"))
+
+
+def test_a_mano_table_without_the_file_has_no_meshes_and_says_so(tmp_path):
+    root = write_table(tmp_path, {"train": [hand_rows("one", 2, 1)]})
+    index = json.loads((root / "table.json").read_text())
+    index["about"] |= {"hand": "mano", "title": "A set", "rejected": {"no box": 3}}
+    (root / "table.json").write_text(json.dumps(index))
+    page = inspect_table(root).read_text()
+    assert page.count("<img") == 4 and "--hand=" in page and "no box 3" in page and "A set" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["--rows", "0"], "--rows 0"), (["--split", "x"], "no split 'x'"), (["--hand", "nowhere"], "nowhere")]
+)
+def test_nonsense_is_one_line(table_root, arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["inspect", str(table_root), *arguments])
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_damaged_picture_is_a_card_that_says_so(tmp_path):
+    rows = hand_rows("one", 2, 1)
+    rows[1]["image"] = rows[1]["image"][:200]
+    page = inspect_table(write_table(tmp_path, {"train": [rows]})).read_text()
+    assert page.count('class="views"') == 1 and "picture cut off" in page
