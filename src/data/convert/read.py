@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import yaml
+from jaxtyping import UInt8
 
 from tempohand.data.convert.frame import Unusable
+from tempohand.data.pictures import cut_off
 
 # What a damaged file, or one of another form than expected, makes a reader raise.
 DAMAGE = (
@@ -76,6 +79,35 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # a damaged archive may break its reader anywhere
         raise Unusable("damaged annotation", f"'{path}': {' '.join(str(error).split())[:100]}") from None
+
+
+def read_picture(source: Path | bytes, name: str) -> tuple[bytes, UInt8[np.ndarray, "h w 3"]]:
+    """An encoded picture, or its file: the bytes, and the picture, RGB. Raises Unusable, with `name` for it, when it is missing or damaged."""
+    try:
+        data = source.read_bytes() if isinstance(source, Path) else source
+    except FileNotFoundError:
+        raise Unusable("picture missing", name) from None
+    except OSError as error:
+        raise Unusable("picture unreadable", f"{name}: {error.strerror}") from None
+    picture = None if cut_off(data) or not data else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if picture is None:
+        raise Unusable("picture damaged", f"{name}: {len(data):,} bytes do not decode, or the end is missing")
+    return data, picture
+
+
+def read_npy_object(path: Path) -> Any:
+    """The one object (a dict, say) that numpy.save pickled into a .npy file, as `read_pickle` reads it."""
+    with path.open("rb") as file:
+        try:
+            header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
+                np.lib.format.read_magic(file)
+            ]
+            dtype = header(file)[2]
+        except (ValueError, KeyError, EOFError) as error:
+            raise Unusable("damaged annotation", f"'{path}': not a .npy file ({error})") from None
+        if not dtype.hasobject:
+            raise Unusable("damaged annotation", f"'{path}': an array of {dtype}, not a pickled object")
+        return read_pickle(file).item()
 
 
 class _Plain(pickle.Unpickler):

@@ -12,6 +12,8 @@ CONVERTERS = {
     "assemblyhands": ("assemblyhands", "AssemblyHands"),
     "rhd": ("rhd", "Rhd"),
     "stb": ("stb", "Stb"),
+    "dexter_object": ("dexter", "DexterObject"),
+    "egodexter": ("dexter", "EgoDexter"),
     "coco_wholebody": ("coco_wholebody", "CocoWholeBody"),
     "dexycb": ("dexycb", "DexYcb"),
     "freihand": ("freihand", "FreiHand"),

@@ -11,7 +11,8 @@ from jaxtyping import Float, UInt8
 
 from tempohand.data.consistency import describe, faults, measure
 from tempohand.data.convert.frame import Camera, Frame, HandLabels, Unusable
-from tempohand.data.pictures import REFERENCE, cut_off
+from tempohand.data.convert.read import read_picture
+from tempohand.data.pictures import REFERENCE
 from tempohand.data.table import COLUMNS, LABELS
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
 
@@ -70,16 +71,7 @@ def _picture(frame: Frame, root: Path) -> tuple[bytes | None, UInt8[np.ndarray, 
     if isinstance(frame.picture, np.ndarray):
         return None, frame.picture
     name = frame.picture.relative_to(root).as_posix() if isinstance(frame.picture, Path) else "in the archive"
-    try:
-        data = frame.picture.read_bytes() if isinstance(frame.picture, Path) else frame.picture
-    except FileNotFoundError:
-        raise Unusable("picture missing", name) from None
-    except OSError as error:
-        raise Unusable("picture unreadable", f"{name}: {error.strerror}") from None
-    picture = None if cut_off(data) or not data else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if picture is None:
-        raise Unusable("picture damaged", f"{name}: {len(data):,} bytes do not decode, or the end is missing")
-    return data, picture
+    return read_picture(frame.picture, name)
 
 
 def _labelled(frame: Frame, hand: HandLabels, size: tuple[int, int]) -> dict:

@@ -1,0 +1,187 @@
+"""ARCTIC (Fan et al., CVPR 2023): both hands on articulated objects, eight standing cameras (views 1-8) and one on the head (view 0).
+
+    raw_seqs/<subject>/<sequence>.mano.npy and .egocam.dist.npy, meta/misc.json, splits_json/protocol_{p1,p2}.json
+    images/<subject>/<sequence>/<view>/%05d.jpg; or cropped_images/, of the same names, with processed_seqs/<subject>/<sequence>.npy
+
+mano: {right, left}: rot [F, 3], pose [F, 45] counted from the mean pose, trans [F, 3] metres (MANO's transl), shape [10], in the world of the
+motion capture; the left hand was fitted with MANO_LEFT.pkl as it is. misc: world2cam [8, 4, 4] metres, intris_mat [8, 3, 3], image_size [9, 2],
+ioi_offset: annotation = picture's number - offset. egocam: R_k_cam_np [F, 3, 3], T_k_cam_np [F, 3, 1], intrinsics [3, 3] and dist8, OpenCV's
+rational lens: pictures of view 0 are distorted, and come out undistorted here. Joints are not stored, they are MANO's.
+
+Cropped pictures: those of view 0 are whole, shrunk to 0.3; others are squares of 300 x `scale` px around processed_seqs' bbox (cx, cy, scale),
+resized to 1000 px. Source: the official toolkit (scripts_data/crop_images.py, src/arctic/{processing,split}.py, common/transforms.py).
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+
+from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, HandParameters, Proof, Recording, Unit, Unusable
+from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, turned
+from tempohand.data.convert.read import need, read_json, read_npy_object, read_picture
+from tempohand.skeleton import NUM_BETAS, WRIST
+
+VIEWS = tuple(range(9))
+FRAMES_PER_SECOND = 30  # not in the files; what users of the motions found
+USUAL_FRAMES = 700
+DARK_FRAMES = 10  # pictures at either end of a sequence that may be black
+VALIDATION, TEST = ("s05",), ("s03",)
+CROP_EDGE = 1000  # px
+
+
+class Arctic(Converter):
+    """Splits: train, val (all views), p1_train, p1_val (views 1-8), p2_train, p2_val (view 0); the test subject's truth is not public.
+
+    views: which ones, all by default.
+    """
+
+    name = "arctic"
+    title = "ARCTIC"
+    licence = "non-commercial scientific research"
+    url = "https://arctic.is.tue.mpg.de"
+    left_shapedirs = "unfixed"
+    proof = Proof(reprojection_px=None, pose_mm=3.0)
+
+    def __init__(self, root, hands: ManoHands | None = None, views: Iterable[int] = VIEWS):
+        super().__init__(root, hands)
+        self.views = tuple(views)
+        if not self.views or not set(self.views) <= set(VIEWS):
+            raise ValueError(f"views: ARCTIC has 0 (the head's) to 8, got {list(self.views)}")
+
+    def units(self) -> list[Unit]:
+        if self.hands is None:
+            raise ValueError("ARCTIC stores hand parameters and no joints: pass hand=<folder of the MANO files>")
+        misc = read_json(need(self.root / "meta" / "misc.json", "ARCTIC's cameras; root= is the folder arctic_data/data"))
+        protocols = [self._protocol(name) for name in ("p1", "p2")]
+        units = []
+        for path in sorted(self.root.glob("raw_seqs/s*/*.mano.npy")):
+            subject, name = path.parent.name, path.name.removesuffix(".mano.npy")
+            if subject not in misc:
+                raise ValueError(f"'{self.root / 'meta' / 'misc.json'}' has no subject {subject}: download it again")
+            for view in self.views:
+                if (self._pictures() / subject / name / str(view)).is_dir():
+                    splits = _splits(protocols[view == 0], subject, name, view)
+                    units.append(
+                        Unit(f"{subject}/{name}/{view}", USUAL_FRAMES, splits, (subject, name, view, _of_view(misc[subject], view)))
+                    )
+        if not units:
+            raise FileNotFoundError(f"'{self.root}' has no raw_seqs/<subject>/*.mano.npy with images/ or cropped_images/ of theirs")
+        return sorted(units, key=lambda unit: unit.splits)
+
+    def _pictures(self):
+        folders = [self.root / name for name in ("images", "cropped_images")]
+        return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+    def _protocol(self, name: str) -> dict[str, str]:
+        """sequence -> split; empty where the official lists were not downloaded (then subjects decide, as they do in the lists)."""
+        path = self.root / "splits_json" / f"protocol_{name}.json"
+        if not path.is_file():
+            return {}
+        return {sequence: split for split, sequences in read_json(path).items() for sequence in sequences}
+
+    def open(self, unit: Unit) -> Recording:
+        subject, name, view, about = unit.payload
+        kind = _HeadView if view == 0 else _View if self._pictures().name == "images" else _CroppedView
+        return kind(self, subject, name, view, about)
+
+
+def _of_view(misc: dict[str, Any], view: int) -> dict[str, Any]:
+    """What misc.json says of a subject's view."""
+    about = {"offset": int(misc["ioi_offset"]), "size": tuple(misc["image_size"][view])}
+    return about | ({"world2cam": misc["world2cam"][view - 1], "K": misc["intris_mat"][view - 1]} if view else {})
+
+
+def _splits(protocol: dict[str, str], subject: str, name: str, view: int) -> tuple[str, ...]:
+    by_subject = "val" if subject in VALIDATION else "test" if subject in TEST else "train"
+    split = protocol.get(f"{subject}/{name}", by_subject)
+    return (split, f"{'p1' if view else 'p2'}_{split}")
+
+
+class _View(Recording):
+    """A sequence in a standing camera, pictures whole."""
+
+    def __init__(self, converter: Arctic, subject: str, name: str, view: int, about: dict[str, Any]):
+        self.root, self.hands, self.about = converter.root, converter.hands, about
+        self.name, self.sequence = f"{subject}/{name}", f"{subject}/{name}/{view}"
+        self.folder = converter._pictures() / subject / name / str(view)
+        self.mano = read_npy_object(self.root / "raw_seqs" / f"{self.name}.mano.npy")
+        count = len(self.mano["right"]["rot"])
+        self.numbers = range(max(DARK_FRAMES, about["offset"]), count - DARK_FRAMES)
+
+    def frame(self, number: int) -> Frame:
+        index = number - self.about["offset"]
+        rotation, translation = self.world_to_camera(index)
+        hands = [self._hand(side, index, rotation, translation) for side in ("right", "left")]
+        picture, matrix = self.picture(number, index)
+        return Frame(picture, self.sequence, number, hands, Camera.of_matrix(matrix), number / FRAMES_PER_SECOND)
+
+    def _hand(self, side: str, index: int, rotation: np.ndarray, translation: np.ndarray) -> HandLabels:
+        stored, is_right = self.mano[side], side == "right"
+        pose = self.hands.absolute(np.concatenate([stored["rot"][index], stored["pose"][index]]).astype(float), is_right=is_right)
+        betas = np.array(stored["shape"], float).reshape(NUM_BETAS)
+        wrist = self.hands.wrist(MM_PER_METRE * np.array(stored["trans"][index], float), betas, is_right=is_right)
+        pose, wrist = turned(pose, rotation), rotation @ wrist + translation
+        joints = self.hands.joints(pose, betas, wrist, is_right=is_right)
+        parameters = HandParameters(pose, self.hands.shape(betas, is_right=is_right), joints[WRIST])
+        return HandLabels(is_right, joints, parameters=parameters)
+
+    def world_to_camera(self, index: int) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
+        """R and t, mm, of x_camera = R X + t."""
+        matrix = np.array(self.about["world2cam"], float)
+        return matrix[:3, :3], MM_PER_METRE * matrix[:3, 3]
+
+    def picture(self, number: int, index: int) -> tuple[Any, Float[np.ndarray, "3 3"]]:
+        """The picture, and its K."""
+        return self.folder / f"{number:05d}.jpg", np.array(self.about["K"], float)
+
+
+class _CroppedView(_View):
+    """A sequence in a standing camera, each picture a square around the object."""
+
+    def __init__(self, converter: Arctic, subject: str, name: str, view: int, about: dict[str, Any]):
+        super().__init__(converter, subject, name, view, about)
+        path = self.root / "processed_seqs" / f"{self.name}.npy"
+        if not path.is_file():
+            raise Unusable(
+                "crop unknown", f"cropped_images are placed by '{path}', which scripts_data/process_seqs.py of ARCTIC's toolkit makes"
+            )
+        self.squares = read_npy_object(path)["bbox"][:, view]
+
+    def picture(self, number: int, index: int) -> tuple[Any, Float[np.ndarray, "3 3"]]:
+        picture, matrix = super().picture(number, index)
+        x, y, scale = np.float32(self.squares[index])
+        edge = scale * np.float32(1.5) * 200
+        x0, y0, x1, y1 = (int(round(float(at))) for at in (x - edge / 2, y - edge / 2, x + edge / 2, y + edge / 2))
+        return picture, _resized((x0, y0), (CROP_EDGE / (x1 - x0), CROP_EDGE / (y1 - y0))) @ matrix
+
+
+class _HeadView(_View):
+    """A sequence in the head's camera, undistorted; what the lens sees beyond its own pinhole picture is lost."""
+
+    def __init__(self, converter: Arctic, subject: str, name: str, view: int, about: dict[str, Any]):
+        super().__init__(converter, subject, name, view, about)
+        self.lens = read_npy_object(self.root / "raw_seqs" / f"{self.name}.egocam.dist.npy")
+        self.maps: dict[tuple[int, int], Any] = {}  # of the pictures' size, the same for all
+
+    def world_to_camera(self, index: int) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
+        rotation, translation = (np.array(self.lens[name][index], float) for name in ("R_k_cam_np", "T_k_cam_np"))
+        return rotation, MM_PER_METRE * translation.reshape(3)
+
+    def picture(self, number: int, index: int) -> tuple[Any, Float[np.ndarray, "3 3"]]:
+        path = self.folder / f"{number:05d}.jpg"
+        _, distorted = read_picture(path, path.relative_to(self.root).as_posix())
+        size = (distorted.shape[1], distorted.shape[0])
+        matrix = _resized((0, 0), np.array(size) / self.about["size"]) @ np.array(self.lens["intrinsics"], float)
+        if size not in self.maps:
+            coefficients = np.array(self.lens["dist8"], float).reshape(8)
+            self.maps[size] = cv2.initUndistortRectifyMap(matrix, coefficients, None, matrix, size, cv2.CV_16SC2)
+        return cv2.remap(distorted, *self.maps[size], cv2.INTER_LINEAR), matrix
+
+
+def _resized(corner: tuple[int, int], scale) -> Float[np.ndarray, "3 3"]:
+    """What takes pixels to those of a part that begins at `corner` and is resized; centres at integers: u' = (u - corner + 0.5) s - 0.5."""
+    offset = (0.5 - np.array(corner)) * scale - 0.5
+    return np.array([[scale[0], 0, offset[0]], [0, scale[1], offset[1]], [0, 0, 1]], float)
