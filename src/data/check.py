@@ -17,8 +17,9 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from tempohand.data.consistency import Hands, describe, faults, measure
+from tempohand.data.mixture import hand_of
 from tempohand.data.pictures import BadPicture, decode
-from tempohand.data.table import COLUMNS, END_OF_STREAM, LABELS, read_index, to_numpy
+from tempohand.data.table import COLUMNS, END_OF_STREAM, LABELS, read_index, resolved, to_numpy
 
 BATCHES_PER_TASK = 8  # record batches: some 2,000 rows, a second's work
 UNREADABLE = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowKeyError, OSError)
@@ -42,8 +43,14 @@ class BadRow:
 
 
 @cache
-def _hands(path: str | None) -> Hands:
-    return Hands(path)
+def _hands(root: Path, path: str | None) -> Hands | None:
+    """The hand model of a table's parameters; None where they belong to a MANO file that was not given: then poses are not judged."""
+    return None if path is None and hand_of(_about(root)) == "mano" else Hands(path)
+
+
+@cache
+def _about(root: Path) -> dict:
+    return read_index(root)["about"]
 
 
 def _start_process() -> None:
@@ -72,25 +79,25 @@ def check_part(part: Part, hand: str | None) -> list[BadRow]:
     found, row = [], part.first_row
     for number, batch in enumerate(_record_batches(part.file)):
         if number in part.batches:
-            found += _check_batch(batch, part.file.name, part.split, row, hand)
+            found += _check_batch(batch, part.file, part.split, row, hand)
         if number == part.batches[-1]:
             break
         row += batch.num_rows
     return found
 
 
-def _check_batch(batch: pa.RecordBatch, shard: str, split: str, first_row: int, hand: str | None) -> list[BadRow]:
+def _check_batch(batch: pa.RecordBatch, shard: Path, split: str, first_row: int, hand: str | None) -> list[BadRow]:
     try:
         batch.validate(full=True)  # a damaged one may not be looked into
     except UNREADABLE as error:
-        return [_damaged(split, shard, f"rows {first_row} to {first_row + batch.num_rows - 1}: {error}")]
+        return [_damaged(split, shard.name, f"rows {first_row} to {first_row + batch.num_rows - 1}: {error}")]
     labels = {name: to_numpy(pa.chunked_array([batch.column(name)]), name) for name in LABELS}
-    measures = measure(labels, _hands(hand))
+    measures = measure(labels, _hands(shard.parent, hand))
     found = []
     for place, (image, wrong) in enumerate(zip(batch.column("image"), faults(measures))):
         reasons = [(name, describe(name, measures[name][place])) for name in wrong]
         try:
-            decode(image.as_py(), int(labels["width"][place]), int(labels["height"][place]))
+            decode(resolved(image.as_py(), _about(shard.parent)), int(labels["width"][place]), int(labels["height"][place]))
         except BadPicture as error:
             reasons.insert(0, (error.reason, str(error)))
         sequence, frame, source = (batch.column(name)[place].as_py() for name in ("sequence", "frame", "source"))
@@ -116,7 +123,7 @@ def check_table(
     for split in splits or ():
         if split not in index["splits"]:
             raise ValueError(f"the table at '{root}' has no split '{split}', it has {sorted(index['splits'])}")
-    _hands(hand)  # a missing hand file is reported here, not by every process
+    _hands(root, hand)  # a missing hand file is reported here, not by every process
     wanted = list(dict.fromkeys(splits or index["splits"]))
     counts, parts, found = dict.fromkeys(wanted, 0), [], []
     for split in wanted:

@@ -1,12 +1,18 @@
 """FreiHAND: a folder of its own format, made of the open hand, comes back as it was made."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from convert_support import assert_same_hand, camera_matrix, convert_here, picture, rows, true_hand, write_picture
 
+from tempohand.data.check import check_table
 from tempohand.data.convert.registry import converter_class
-from tempohand.data.table import read_index
+from tempohand.data.convert.rows import Storage
+from tempohand.data.table import FrameTable, read_index
 
 IDS = 3
 
@@ -110,3 +116,61 @@ def test_the_last_ids_are_held_out_with_all_their_backgrounds(tmp_path):
             ids.setdefault(split, []).extend(range(first, first + len(entries)))
     assert sorted(ids["training"]) == list(range(160)) == sorted(ids["fit"] + ids["val"])
     assert {number % 40 for number in ids["val"]} == {38, 39} and len(ids["val"]) == 8
+
+
+def test_pictures_may_stay_where_they_are_and_move_with_their_folder(folder, tmp_path, monkeypatch):
+    root, hands = folder
+    table = convert_here("freihand", root, tmp_path / "table", storage=Storage(crop=False))
+    assert sum(path.stat().st_size for path in table.glob("*.arrow")) < 40_000
+    for (_, number), row in rows(table, "training").items():
+        assert_same_hand(row, hands[number % IDS])
+        assert row["image"].shape == (224, 224, 3)
+    assert check_table(table, workers=0) == ({"evaluation": 2, "fit": 12, "training": 12}, [])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (root / "training").rename(elsewhere / "training")
+    with pytest.raises(FileNotFoundError, match="FREIHAND_ROOT"):
+        FrameTable(table, "training").image(0)
+    monkeypatch.setenv("FREIHAND_ROOT", str(elsewhere))
+    assert FrameTable(table, "training").image(0).shape == (224, 224, 3)
+
+
+def test_an_interrupted_conversion_goes_on_and_a_finished_one_is_left_alone(folder, tmp_path, capsys):
+    root, _ = folder
+    whole = convert_here("freihand", root, tmp_path / "whole")
+    names = sorted(path.name for path in whole.glob("*.arrow"))
+    table = convert_here("freihand", root, tmp_path / "table")
+    (table / "table.json").unlink()  # as if it had been stopped after the first shard: its report is there, the others are not
+    for name in names[1:]:
+        (table / name).unlink()
+    (table / names[0]).with_suffix(".report.json").write_text(json.dumps({"rows": 12, "rejected": []}))
+    first = (table / names[0]).stat().st_mtime_ns
+    convert_here("freihand", root, table)
+    assert (table / names[0]).stat().st_mtime_ns == first
+    assert [(table / name).read_bytes() for name in names] == [(whole / name).read_bytes() for name in names]
+    capsys.readouterr()
+    convert_here("freihand", root, table)
+    assert "is complete: nothing to do" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"made with other settings \(hand\)"):
+        convert_here("freihand", root, table, hand=None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["dataset=freehand", "root=x", "out=y"], "no data set 'freehand'"),
+        (["dataset=freihand", "root=nowhere", "out=y"], "'nowhere' is no folder: root= is where FreiHAND v2 lies"),
+        (["dataset=freihand", "out=y"], "FREIHAND_ROOT"),
+        (["root=x", "out=y"], "dataset= is missing, it is one of"),
+        (["dataset=freihand", "root=.", "out=y", "options={fps: 3}"], "freihand has no option 'fps'"),
+        (["dataset=freihand", "root=.", "out=y"], "neither training/rgb nor evaluation/rgb"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, message, tmp_path):
+    script = Path(__file__).parents[3] / "script" / "prepare.py"
+    environment = {name: value for name, value in os.environ.items() if name != "FREIHAND_ROOT"}
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert list(tmp_path.iterdir()) == []
