@@ -348,7 +348,7 @@ def run_comparison(
         print(f"\nwrote '{out / METRICS_NAME}' and {len(choices)} strips")
 
 
-@hydra.main(version_base="1.3", config_path="../config", config_name="evaluate")
+@hydra.main(version_base="1.3", config_path="../config/evaluate", config_name="evaluate")
 @run_clearly
 def main(config: DictConfig) -> None:
     if config.submission and not config.protocol or config.protocol_root and not config.protocol:

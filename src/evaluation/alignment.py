@@ -46,5 +46,5 @@ def scale_translation_aligned(predicted: Float[Tensor, "n 21 3"], true: Float[Te
     align_sc_tr of HO3D's eval.py; a prediction without extent is only moved, as there.
     """
     sizes = [(joints[:, MIDDLE_MCP] - joints[:, WRIST]).norm(dim=-1) for joints in (predicted, true)]
-    scale = (sizes[1] / sizes[0].masked_fill(sizes[0] == 0, 1.0)).masked_fill(sizes[0] == 0, 1.0)
+    scale = (sizes[1] / sizes[0]).masked_fill(sizes[0] == 0, 1.0)
     return relative_to(predicted, predicted[:, WRIST]) * scale[:, None, None] + true[:, WRIST, None]

@@ -60,7 +60,7 @@ def script():
 
 def evaluate(script, *overrides):
     """The script in this process; what comes out as of a command."""
-    with initialize_config_dir(str(REPOSITORY / "config"), version_base="1.3"):
+    with initialize_config_dir(str(REPOSITORY / "config/evaluate"), version_base="1.3"):
         config = compose("evaluate", ["device=cpu", "workers=0", *overrides])
     out, err, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
