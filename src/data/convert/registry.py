@@ -20,6 +20,8 @@ CONVERTERS = {
     "hamer_tars": ("hamer_tars", "HamerTars"),
     "ho3d_v2": ("ho3d", "Ho3dV2"),
     "ho3d_v3": ("ho3d", "Ho3dV3"),
+    "mpii_nzsl": ("panoptic", "MpiiNzsl"),
+    "panoptic": ("panoptic", "Panoptic"),
 }
 
 

@@ -1,0 +1,114 @@
+"""The hand keypoints of CMU's Panoptic Studio and of MPII and NZSL pictures (Simon et al., CVPR 2017): single pictures with 2D joints.
+
+    hand_labels/manual_{train,test}/<name>.jpg and .json       people in MPII's photographs and in New Zealand Sign Language films, by hand
+    hand_labels_synth/synth{1,2,3,4}/<name>.jpg and .json      rendered hands
+    hand143_panopticdb/hands_v143_14817.json and imgs/*.jpg    the studio, by multiview bootstrapping
+
+A .json beside a picture: hand_pts [21, 3] px and whether known, OpenPose order; is_left. The studio's: root, a list of {img_paths, joint_self [21, 3]
+px and 1 where known}; it stores no side, and users of the set take all hands as right ones. There is no camera and nothing in 3D.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tempohand.data.convert.frame import Converter, Frame, HandLabels, Proof, Recording, Unit, Unusable
+from tempohand.data.convert.read import read_json
+from tempohand.skeleton import NUM_JOINTS
+
+PER_UNIT = 500
+STUDIO = "hand143_panopticdb"
+STUDIO_LIST = "hands_v143_14817.json"
+
+
+class KeypointPictures(Converter):
+    """Pictures with a .json beside each, in folders that are found with the archive's own top folder or without it."""
+
+    licence = "non-commercial research"
+    url = "http://domedb.perception.cs.cmu.edu/handdb.html"
+    proof = Proof(reprojection_px=None, pose_mm=None)
+    folders: ClassVar[dict[str, tuple[str, ...]]]  # pattern below the root -> splits
+
+    def units(self) -> list[Unit]:
+        units = list(self._parts())
+        if not units:
+            raise FileNotFoundError(f"'{self.root}' has none of {', '.join(self.folders)} with .json files: unpack {self.title} there")
+        return units
+
+    def _parts(self) -> Iterator[Unit]:
+        for pattern, splits in self.folders.items():
+            for folder in self._found(pattern):
+                yield from self._units(folder, splits)
+
+    def _found(self, pattern: str) -> list[Path]:
+        below = pattern.split("/", 1)[1]
+        return sorted(path for form in (pattern, below) for path in self.root.glob(form) if path.is_dir())
+
+    def _units(self, folder: Path, splits: tuple[str, ...]) -> Iterator[Unit]:
+        pictures = [path.with_suffix(".jpg").relative_to(self.root).as_posix() for path in sorted(folder.glob("*.json"))]
+        yield from _in_parts(folder.name, [(picture, None) for picture in pictures], splits)
+
+    def open(self, unit: Unit) -> Recording:
+        return _Pictures(self.root, *unit.payload)
+
+
+class MpiiNzsl(KeypointPictures):
+    """Splits: manual_train, manual_test."""
+
+    name = "mpii_nzsl"
+    title = "MPII+NZSL hands (hand_labels.zip)"
+    folders = {f"hand_labels/{name}": (name,) for name in ("manual_train", "manual_test")}
+
+
+class Panoptic(KeypointPictures):
+    """Splits: train, test (all of it, manual_test being the test), and the parts: manual_train, manual_test, synth, panoptic143."""
+
+    name = "panoptic"
+    title = "CMU Panoptic hands"
+    folders = {
+        "hand_labels/manual_train": ("train", "manual_train"),
+        "hand_labels_synth/synth*": ("train", "synth"),
+        "hand_labels/manual_test": ("test", "manual_test"),
+    }
+
+    def _parts(self) -> Iterator[Unit]:
+        yield from super()._parts()
+        path = self.root / STUDIO / STUDIO_LIST
+        if not path.is_file():
+            return
+        listed = read_json(path)
+        entries = listed.get("root") if isinstance(listed, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) and "img_paths" in entry for entry in entries):
+            raise ValueError(f"'{path}' has no list 'root' of pictures: download it again")
+        labelled = [(f"{STUDIO}/{entry['img_paths']}", {"hand_pts": entry.get("joint_self"), "is_left": 0}) for entry in entries]
+        yield from _in_parts(STUDIO, labelled, ("train", "panoptic143"))
+
+
+def _in_parts(name: str, entries: list[tuple[str, dict | None]], splits: tuple[str, ...]) -> Iterator[Unit]:
+    for first in range(0, len(entries), PER_UNIT):
+        part = entries[first : first + PER_UNIT]
+        yield Unit(f"{name}/{first:06d}", len(part), splits, (name, first, part))
+
+
+class _Pictures(Recording):
+    """Some pictures of a folder, numbered in the order of their names; labels None: those of the .json beside it."""
+
+    def __init__(self, root: Path, name: str, first: int, entries: list[tuple[str, dict | None]]):
+        self.root, self.name, self.first, self.entries = root, name, first, entries
+        self.numbers = range(first, first + len(entries))
+
+    def frame(self, number: int) -> Frame:
+        name, labels = self.entries[number - self.first]
+        picture = self.root / name
+        hand = _hand(read_json(picture.with_suffix(".json")) if labels is None else labels)
+        return Frame(picture, f"{self.name}/{picture.stem}", number, [hand], None)
+
+
+def _hand(labels: dict[str, Any]) -> HandLabels:
+    points = np.array(labels["hand_pts"], float)
+    if points.shape != (NUM_JOINTS, 3):
+        raise Unusable("not 21 joints", f"hand_pts is {points.shape}")
+    known = points[:, 2] == 1
+    return HandLabels(is_right=not labels["is_left"], joints2d=np.where(known[:, None], points[:, :2], np.nan))
