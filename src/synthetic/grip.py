@@ -20,7 +20,7 @@ def _room(joints: Float[ndarray, "21 3"]) -> tuple[Float[ndarray, "2"], float]:
     bones = [(0, first) for first in (5, 9, 13)] + [(first + k, first + k + 1) for first in (5, 9, 13) for k in range(3)]
     a, b = (flat[[bone[k] for bone in bones]] for k in (0, 1))
     thick = np.array([PALM_MM] * 3 + [FLESH_MM] * 9)
-    x, y = np.meshgrid(np.linspace(-150, -40, 23), np.linspace(-75, 0, 16))
+    x, y = np.meshgrid(np.linspace(-150, -40, 23), np.linspace(-75, -PALM_MM, 16))
     centres = np.column_stack([x.ravel(), y.ravel()])[:, None]
     share = np.clip(((centres - a) * (b - a)).sum(-1) / np.maximum(((b - a) ** 2).sum(-1), 1e-6), 0, 1)
     room = (np.linalg.norm(centres - a - share[..., None] * (b - a), axis=-1) - thick).min(1)
