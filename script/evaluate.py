@@ -259,6 +259,8 @@ def run_protocol(config: DictConfig, accelerator: Accelerator, stage1: torch.nn.
         return
 
     # ----- what the script would print ---------------------------------------------------------------------------------------------------
+    if ledger.left_out:
+        print(left_out_line(ledger, table))
     merged = merge(parts)
     columns = {name: table.column(name)[merged["row"]] for name in COLUMNS}
     meshes = {name: torch.from_numpy(merged[name]) for name in ("vertices", "vertices_mask") if name in merged}
@@ -270,8 +272,6 @@ def run_protocol(config: DictConfig, accelerator: Accelerator, stage1: torch.nn.
     about = {"protocol": config.protocol, "title": protocol.title, "n": len(truth), "truth": config.protocol_root or "the table's labels"}
     about |= {"missing": len(set(order) - set(truth.keys())) if config.protocol_root else None}
     print(f"Evaluated on {len(truth)} samples from all {accelerator.num_processes} processes")
-    if ledger.left_out:
-        print(left_out_line(ledger, table))
     if config.submission:
         in_table = set(zip(table.column("sequence").tolist(), table.column("frame").tolist()))
         count = protocol.submission(config.submission, order, truth.keys(), in_table, hands[given[-1]])
