@@ -162,7 +162,7 @@ def test_pictures_of_the_head_are_undistorted(made, table):
         without = np.abs(distorted(expected.astype(np.uint8)) - expected)
         without[:20], without[-20:], without[:, :30], without[:, -30:] = 0, 0, 0, 0  # what the lens does not see
         where = without > 25
-        assert where.sum() > 100
+        assert where.sum() > 50
         assert np.abs(row["image"] - expected)[where].mean() < 0.5 * without[where].mean()
 
 
