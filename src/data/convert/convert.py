@@ -179,6 +179,9 @@ def _complete(converter: Converter, conversion: Conversion, jobs: Iterable[tuple
         rejected.update(one["reason"] for one in report["rejected"])
         lines += [json.dumps(one) + "\n" for one in report["rejected"]]
     if not splits:
+        for _, shard, _ in reports:  # the next run looks again: what was wrong with the folder may be mended then
+            shard.unlink(missing_ok=True)
+            _report(shard).unlink()
         first = json.loads(lines[0]) if lines else {"sequence": "-", "reason": "no frames", "detail": "no unit has any"}
         raise ValueError(
             f"nothing of {converter.title} could be used; the first: {first['sequence']}: {first['reason']} ({first['detail']}): "
