@@ -16,9 +16,15 @@ from tempohand.evaluation.scores import without_nan
 from tempohand.evaluation.submission import Submission, dexycb_text, pred_zip
 
 
-def _leading(parts: int) -> Callable[[str], str]:
-    """The recording of a sequence is the first parts of its name: cameras and hands of one recording are not independent."""
-    return lambda sequence: "/".join(sequence.split("/")[:parts])
+def _recording(cameras: int = 0) -> Callable[[str], str]:
+    """The recording of a sequence: its name without the hand's side and its last `cameras` parts, which say the camera. Hands and cameras of one
+    recording are not independent."""
+
+    def recording(sequence: str) -> str:
+        parts = sequence.removesuffix("/right").removesuffix("/left").split("/")
+        return "/".join(parts[: max(len(parts) - cameras, 1)])
+
+    return recording
 
 
 def _ho3d_recording(sequence: str) -> str:
@@ -64,22 +70,22 @@ PROTOCOLS = {
         sources=("freihand",),
         split="evaluation",
         measure=measures.freihand,
-        recording=_leading(1),
+        recording=_recording(),
         vertices=True,
         convention=official.FREIHAND,
         submission=pred_zip(official.FREIHAND),
     ),
     "ho3d_v2": _ho3d("v2"),
     "ho3d_v3": _ho3d("v3"),
-    "dexycb": Protocol("DexYCB, hand pose", ("dexycb",), "s0_test", measures.dexycb, _leading(2), submission=dexycb_text),
-    "interhand": Protocol("InterHand2.6M, test", ("interhand", "interhand26m"), "test", measures.interhand, _leading(2)),
-    "hot3d": Protocol("HOT3D-Clips, pose track", ("hot3d", "hot3dclips"), "test", measures.hot3d, _leading(1), vertices=True),
-    "stb": Protocol("STB, B1", ("stb",), "test", measures.palm_relative, _leading(1)),
-    "rhd": Protocol("RHD, evaluation", ("rhd",), "evaluation", measures.palm_relative, _leading(1)),
-    "dexter_object": Protocol("Dexter+Object", ("dexterobject",), "test", measures.fingertips, _leading(1)),
-    "egodexter": Protocol("EgoDexter", ("egodexter",), "test", measures.fingertips, _leading(1)),
-    "hint": Protocol("HInt, test", ("hint",), "test", measures.hint, _leading(1)),
-    "temporal": Protocol("acceleration and stretches", (), "test", temporal, _leading(1), vertices=True),
+    "dexycb": Protocol("DexYCB, hand pose", ("dexycb",), "s0_test", measures.dexycb, _recording(cameras=1), submission=dexycb_text),
+    "interhand": Protocol("InterHand2.6M, test", ("interhand", "interhand26m"), "test", measures.interhand, _recording(cameras=1)),
+    "hot3d": Protocol("HOT3D-Clips, pose track", ("hot3d", "hot3dclips"), "val", measures.hot3d, _recording(cameras=1), vertices=True),
+    "stb": Protocol("STB, B1", ("stb",), "test", measures.palm_relative, _recording(cameras=1)),
+    "rhd": Protocol("RHD, evaluation", ("rhd",), "evaluation", measures.palm_relative, _recording()),
+    "dexter_object": Protocol("Dexter+Object", ("dexterobject",), "test", measures.fingertips, _recording()),
+    "egodexter": Protocol("EgoDexter", ("egodexter",), "test", measures.fingertips, _recording()),
+    "hint": Protocol("HInt, test", ("hint",), "test", measures.hint, _recording()),
+    "temporal": Protocol("acceleration and stretches", (), "test", temporal, _recording(), vertices=True),
 }
 
 
