@@ -14,6 +14,7 @@ from tempohand.synthetic.occluders import Track
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 ALIKE = 0.45  # of the hands being mirror images of each other, more or less: most of what two hands do together is symmetric
+BEFORE = 0.35  # of the other hand then being the one in front: it hides the first for a whole sequence
 TOUCHING = 0.45  # of the hands being in one place, one just before the other; else side by side
 
 
@@ -53,7 +54,7 @@ def other_hand_of(
     centre = joints[:, [0, 5, 9, 13, 17]].mean(1)
     around = rng.uniform(0, 2 * np.pi)
     if rng.random() < TOUCHING:
-        apart, depth = rng.uniform(0.0, 60.0), rng.choice([-1.0, 1.0]) * rng.uniform(25.0, 60.0)
+        apart, depth = rng.uniform(0.0, 60.0), rng.choice([-1.0, 1.0], p=[BEFORE, 1 - BEFORE]) * rng.uniform(25.0, 60.0)
     else:
         apart, depth = rng.uniform(70.0, 190.0), rng.normal(0.0, 50.0)
     offset = np.array([np.cos(around) * apart, np.sin(around) * apart, depth])
