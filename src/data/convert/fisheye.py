@@ -70,7 +70,23 @@ def pinhole_picture(
     picture: UInt8[np.ndarray, "h w 3"], fisheye: Fisheye624, camera: Camera, turn: Float[np.ndarray, "3 3"], edge: int
 ) -> UInt8[np.ndarray, "edge edge 3"]:
     """What a pinhole camera at the fisheye's place shows. turn: X_pinhole = turn X_fisheye. Black where the fisheye sees nothing."""
-    u, v = np.meshgrid(np.arange(edge), np.arange(edge))
-    rays = np.stack([(u - camera.princpt[0]) / camera.focal[0], (v - camera.princpt[1]) / camera.focal[1], np.ones_like(u)], axis=-1)
-    places = np.nan_to_num(fisheye.project(rays @ turn), nan=-10.0).astype(np.float32)
+    places = np.nan_to_num(pinhole_places(fisheye, camera, turn, edge), nan=-10.0).astype(np.float32)
     return cv2.remap(picture, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def pinhole_places(
+    fisheye: Fisheye624, camera: Camera, turn: Float[np.ndarray, "3 3"], edge: int, step: int = 4
+) -> Float[np.ndarray, "edge edge 2"]:
+    """Where in the fisheye's picture each pixel of a pinhole camera's is. The model is computed at every `step`-th pixel and linear between
+    them, which is off by step^2 / (8 focal) px, some hundredth, at a quarter of the time."""
+    nodes = step * np.arange(-(-edge // step) + 1)
+    u, v = np.meshgrid((nodes - camera.princpt[0]) / camera.focal[0], (nodes - camera.princpt[1]) / camera.focal[1])
+    places = fisheye.project(np.stack([u, v, np.ones_like(u)], axis=-1) @ turn)
+    lines = _between(places, step)[:edge]
+    return _between(lines.transpose(1, 0, 2), step)[:edge].transpose(1, 0, 2)
+
+
+def _between(nodes: Float[np.ndarray, "n m 2"], step: int) -> Float[np.ndarray, "k m 2"]:
+    """Nodes along the first axis with step - 1 linear values after each; the last one is left out."""
+    weight = (np.arange(step) / step)[:, None, None]
+    return (nodes[:-1, None] + weight * (nodes[1:, None] - nodes[:-1, None])).reshape(-1, *nodes.shape[1:])

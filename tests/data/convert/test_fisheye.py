@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tempohand.data.convert.fisheye import Fisheye624, pinhole_picture
+from tempohand.data.convert.fisheye import Fisheye624, pinhole_picture, pinhole_places
 from tempohand.data.convert.frame import Camera, Unusable
 
 PARAMETERS = [300.0, 351.5, 347.2, 0.04, -0.02, 0.005, -0.002, 3e-4, -2e-5, 1e-3, -2e-3, 2e-3, -5e-4, -1.5e-3, 3e-4]
@@ -67,3 +67,14 @@ def test_a_pinhole_picture_shows_each_direction_where_it_is():
     for u, v in ((0, 0), (60, 40), (100, 20), (33, 90)):
         ray = turn.T @ ((u - 60) / 200, (v - 40) / 210, 1)
         np.testing.assert_allclose(view[v, u, :2], np.array(project(PARAMETERS, ray)) * 255 / 699, atol=1)
+
+
+@pytest.mark.parametrize("edge", [90, 91, 92, 93])
+def test_places_between_the_computed_ones_are_right_to_a_hundredth_of_a_pixel(edge):
+    """A hand near the camera and far from its axis: the shortest focal length, the strongest bend."""
+    fisheye = Fisheye624.of_parameters(PARAMETERS)
+    camera, turn = Camera(np.array([180.0, 180.0]), np.array([-200.0, 45.0])), np.eye(3)
+    places = pinhole_places(fisheye, camera, turn, edge)
+    assert places.shape == (edge, edge, 2)
+    np.testing.assert_allclose(places, pinhole_places(fisheye, camera, turn, edge, step=1), atol=0.02)
+    np.testing.assert_allclose(places[33, edge - 1], project(PARAMETERS, ((edge + 199) / 180, (33 - 45) / 180, 1)), atol=0.02)
