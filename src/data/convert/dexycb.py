@@ -112,7 +112,7 @@ class _View(Recording):
         self.camera = Camera.of_matrix([[lens["fx"], 0, lens["ppx"]], [0, lens["fy"], lens["ppy"]], [0, 0, 1]])
 
     def frame(self, number: int) -> Frame:
-        labels = read_npz(self.folder / f"labels_{number:06d}.npz")
+        labels = read_npz(self.folder / f"labels_{number:06d}.npz", ("joint_3d", "joint_2d", "pose_m"))
         metres, pixels = labels["joint_3d"].reshape(NUM_JOINTS, 3).astype(float), labels["joint_2d"].reshape(NUM_JOINTS, 2).astype(float)
         if (metres == -1).all():
             raise Unusable("no hand annotated")

@@ -42,7 +42,7 @@ class HamerTars(Converter):
 
     def units(self) -> list[Unit]:
         units = [
-            Unit(name, path.stat().st_size // BYTES_A_PICTURE + 1, ("train", path.parent.name), name)
+            Unit(name, path.stat().st_size // BYTES_A_PICTURE + 1, tuple(dict.fromkeys(("train", path.parent.name))), name)
             for path in sorted(self.root.glob("*/*.tar"))
             if (name := path.relative_to(self.root).as_posix())
         ]

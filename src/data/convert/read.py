@@ -4,7 +4,7 @@ import json
 import pickle
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +70,11 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(f"'{path}' is damaged: not YAML ({' '.join(str(error).split())[:100]}): download it again") from None
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a .npz file. Raises Unusable when it is damaged or holds something else than plain arrays."""
+def read_npz(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Arrays of a .npz file; others are not unpacked. Raises Unusable when it is damaged, lacks one, or one is no plain array."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
+            return {name: archive[name] for name in names}
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged archive may break its reader anywhere

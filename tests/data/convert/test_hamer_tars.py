@@ -50,7 +50,7 @@ def folder(tmp_path):
     right, left, other = true_hand(1), true_hand(2, is_right=False), true_hand(3, wrist=(40, 20, 500))
     write_tar(root / "freihand-train/000000.tar", {"0001.data.pyd": pickle.dumps([sample_of(right)]), "0001.jpg": jpeg([right])})
     both = [sample_of(left), sample_of(other, keypoints_3d=np.zeros((21, 4))), sample_of(right, has_betas=np.array(0.0))]
-    members = {"a/0002.jpg": jpeg([left, other, right]), "a/0002.data.pyd": pickle.dumps(both, protocol=4), "a/0002.detection.npz": b"x"}
+    members = {"a/0002.jpg": jpeg([left, other, right]), "a/0002.data.pyd": pickle.dumps(both, protocol=5), "a/0002.detection.npz": b"x"}
     write_tar(root / "cocow-train/000000.tar", members)
     return root, right, left, other
 
