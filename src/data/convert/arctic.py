@@ -1,18 +1,20 @@
 """ARCTIC (Fan et al., CVPR 2023): both hands on articulated objects, eight standing cameras (views 1-8) and one on the head (view 0).
 
     raw_seqs/<subject>/<sequence>.mano.npy and .egocam.dist.npy, meta/misc.json, splits_json/protocol_{p1,p2}.json
-    images/<subject>/<sequence>/<view>/%05d.jpg; or cropped_images/, of the same names, with processed_seqs/<subject>/<sequence>.npy
+    images/<subject>/<sequence>/<view>/%05d.jpg; or cropped_images/, of the same names, and splits/p1_*.npy or processed_seqs/
 
 mano: {right, left}: rot [F, 3], pose [F, 45] counted from the mean pose, trans [F, 3] metres (MANO's transl), shape [10], in the world of the
 motion capture; the left hand was fitted with MANO_LEFT.pkl as it is. misc: world2cam [8, 4, 4] metres, intris_mat [8, 3, 3], image_size [9, 2],
 ioi_offset: annotation = picture's number - offset. egocam: R_k_cam_np [F, 3, 3], T_k_cam_np [F, 3, 1], intrinsics [3, 3] and dist8, OpenCV's
 rational lens: pictures of view 0 are distorted, and come out undistorted here. Joints are not stored, they are MANO's.
 
-Cropped pictures: those of view 0 are whole, shrunk to 0.3; others are squares of 300 x `scale` px around processed_seqs' bbox (cx, cy, scale),
-resized to 1000 px. Source: the official toolkit (scripts_data/crop_images.py, src/arctic/{processing,split}.py, common/transforms.py).
+Cropped pictures: those of view 0 are whole, shrunk to 0.3; others are squares of 300 x `scale` px around bbox [F, 9, 3] (cx, cy, scale), resized to
+1000 px. bbox is in splits/p1_{train,val}.npy, data_dict[<subject>/<sequence>], and in processed_seqs/<subject>/<sequence>.npy. Source: the official
+toolkit (scripts_data/crop_images.py, src/arctic/{processing,split}.py, common/transforms.py).
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -56,22 +58,22 @@ class Arctic(Converter):
             raise ValueError("ARCTIC stores hand parameters and no joints: pass hand=<folder of the MANO files>")
         misc = read_json(need(self.root / "meta" / "misc.json", "ARCTIC's cameras; root= is the folder arctic_data/data"))
         protocols = [self._protocol(name) for name in ("p1", "p2")]
+        squares = self._squares() if self.pictures().name == "cropped_images" and any(self.views) else {}
         units = []
         for path in sorted(self.root.glob("raw_seqs/s*/*.mano.npy")):
             subject, name = path.parent.name, path.name.removesuffix(".mano.npy")
-            if subject not in misc:
-                raise ValueError(f"'{self.root / 'meta' / 'misc.json'}' has no subject {subject}: download it again")
+            sequence = f"{subject}/{name}"
             for view in self.views:
-                if (self._pictures() / subject / name / str(view)).is_dir():
+                if (self.pictures() / subject / name / str(view)).is_dir():
                     splits = _splits(protocols[view == 0], subject, name, view)
-                    units.append(
-                        Unit(f"{subject}/{name}/{view}", USUAL_FRAMES, splits, (subject, name, view, _of_view(misc[subject], view)))
-                    )
+                    about = _of_view(misc, subject, view) | ({"squares": squares[sequence][:, view]} if sequence in squares else {})
+                    units.append(Unit(f"{sequence}/{view}", USUAL_FRAMES, splits, (subject, name, view, about)))
         if not units:
             raise FileNotFoundError(f"'{self.root}' has no raw_seqs/<subject>/*.mano.npy with images/ or cropped_images/ of theirs")
         return sorted(units, key=lambda unit: unit.splits)
 
-    def _pictures(self):
+    def pictures(self) -> Path:
+        """The folder of pictures: whole ones where both are there."""
         folders = [self.root / name for name in ("images", "cropped_images")]
         return next((folder for folder in folders if folder.is_dir()), folders[0])
 
@@ -82,16 +84,29 @@ class Arctic(Converter):
             return {}
         return {sequence: split for split, sequences in read_json(path).items() for sequence in sequences}
 
+    def _squares(self) -> dict[str, np.ndarray]:
+        """sequence -> bbox, of the official splits: files of gigabytes, read here once for all processes."""
+        found = {}
+        for path in sorted(self.root.glob("splits/p1_*.npy")):
+            try:
+                found |= {sequence: np.array(parts["bbox"]) for sequence, parts in read_npy_object(path)["data_dict"].items()}
+            except (KeyError, TypeError, AttributeError):
+                raise ValueError(f"'{path}' is no split of ARCTIC (data_dict, bbox): download it again") from None
+        return found
+
     def open(self, unit: Unit) -> Recording:
         subject, name, view, about = unit.payload
-        kind = _HeadView if view == 0 else _View if self._pictures().name == "images" else _CroppedView
+        kind = _HeadView if view == 0 else _View if self.pictures().name == "images" else _CroppedView
         return kind(self, subject, name, view, about)
 
 
-def _of_view(misc: dict[str, Any], view: int) -> dict[str, Any]:
-    """What misc.json says of a subject's view."""
-    about = {"offset": int(misc["ioi_offset"]), "size": tuple(misc["image_size"][view])}
-    return about | ({"world2cam": misc["world2cam"][view - 1], "K": misc["intris_mat"][view - 1]} if view else {})
+def _of_view(misc: dict[str, Any], subject: str, view: int) -> dict[str, Any]:
+    """What misc.json says of a subject's view. Raises ValueError when it says nothing."""
+    try:
+        about = {"offset": int(misc[subject]["ioi_offset"]), "size": tuple(misc[subject]["image_size"][view])}
+        return about | ({"world2cam": misc[subject]["world2cam"][view - 1], "K": misc[subject]["intris_mat"][view - 1]} if view else {})
+    except (KeyError, IndexError, TypeError):
+        raise ValueError(f"ARCTIC's meta/misc.json has no camera {view} of subject {subject}: download it again") from None
 
 
 def _splits(protocol: dict[str, str], subject: str, name: str, view: int) -> tuple[str, ...]:
@@ -106,7 +121,7 @@ class _View(Recording):
     def __init__(self, converter: Arctic, subject: str, name: str, view: int, about: dict[str, Any]):
         self.root, self.hands, self.about = converter.root, converter.hands, about
         self.name, self.sequence = f"{subject}/{name}", f"{subject}/{name}/{view}"
-        self.folder = converter._pictures() / subject / name / str(view)
+        self.folder = converter.pictures() / subject / name / str(view)
         self.mano = read_npy_object(self.root / "raw_seqs" / f"{self.name}.mano.npy")
         count = len(self.mano["right"]["rot"])
         self.numbers = range(max(DARK_FRAMES, about["offset"]), count - DARK_FRAMES)
@@ -144,11 +159,12 @@ class _CroppedView(_View):
     def __init__(self, converter: Arctic, subject: str, name: str, view: int, about: dict[str, Any]):
         super().__init__(converter, subject, name, view, about)
         path = self.root / "processed_seqs" / f"{self.name}.npy"
-        if not path.is_file():
-            raise Unusable(
-                "crop unknown", f"cropped_images are placed by '{path}', which scripts_data/process_seqs.py of ARCTIC's toolkit makes"
-            )
-        self.squares = read_npy_object(path)["bbox"][:, view]
+        if path.is_file():
+            self.squares = read_npy_object(path)["bbox"][:, view]
+        elif "squares" in about:
+            self.squares = about["squares"]
+        else:
+            raise Unusable("crop unknown", f"neither '{path}' nor splits/p1_*.npy says what of the picture is in cropped_images")
 
     def picture(self, number: int, index: int) -> tuple[Any, Float[np.ndarray, "3 3"]]:
         picture, matrix = super().picture(number, index)

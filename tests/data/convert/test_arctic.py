@@ -199,7 +199,9 @@ def test_the_official_lists_decide_where_they_are(made, tmp_path):
         assert_both(found, made[1])
 
 
-def test_cropped_pictures_come_with_their_own_cameras(made, tmp_path):
+@pytest.mark.parametrize("published", [False, True])
+def test_cropped_pictures_come_with_their_own_cameras(made, tmp_path, published):
+    """Placed by the toolkit's processed sequences, or by the published splits."""
     root = copied(made, tmp_path, "cropped_images", "[06]/*.jpg")
     for path in root.glob("cropped_images/*/*/0/*.jpg"):
         write_picture(path, cv2.resize(cv2.imread(str(path))[..., ::-1], (84, 60), interpolation=cv2.INTER_AREA))
@@ -207,8 +209,11 @@ def test_cropped_pictures_come_with_their_own_cameras(made, tmp_path):
     for path in root.glob("cropped_images/*/*/6/*.jpg"):
         whole = cv2.copyMakeBorder(cv2.imread(str(path))[..., ::-1], 100, 100, 100, 100, cv2.BORDER_CONSTANT)
         write_picture(path, cv2.resize(whole[100 - 40 : 100 + 230, 100 + 5 : 100 + 275], (1000, 1000), interpolation=cv2.INTER_CUBIC))
-    for name in SEQUENCES[:2]:
-        save_object(root / f"processed_seqs/{name}.npy", {"bbox": squares, "params": {"query_names": ["box"]}})
+    if published:
+        save_object(root / "splits/p1_train.npy", {"data_dict": {name: {"bbox": squares} for name in SEQUENCES[:2]}, "imgnames": ["a.jpg"]})
+    else:
+        for name in SEQUENCES[:2]:
+            save_object(root / f"processed_seqs/{name}.npy", {"bbox": squares, "params": {"query_names": ["box"]}})
     table = convert_here("arctic", root, tmp_path / "table", storage=WHOLE)
     cropped, head = rows(table, "p1_train"), rows(table, "p2_train")
     assert len(cropped) == len(head) == 2 * 2 * len(NUMBERS)
@@ -272,6 +277,11 @@ def test_other_folders_and_settings_are_refused_in_one_line(made, tmp_path):
         convert_here("arctic", root, tmp_path / "table", hand=None)
     with pytest.raises(ValueError, match="ARCTIC has 0 .the head's. to 8, got .9."):
         convert_here("arctic", root, tmp_path / "table", views=[9])
+    save_object(tmp_path / "cropped/splits/p1_val.npy", {"imgnames": []})
+    write_bytes(tmp_path / "cropped/meta/misc.json", b"{}")
+    (tmp_path / "cropped/cropped_images").mkdir()
+    with pytest.raises(ValueError, match="p1_val.npy' is no split of ARCTIC"):
+        convert_here("arctic", tmp_path / "cropped", tmp_path / "table")
     with pytest.raises(FileNotFoundError, match="misc.json' is missing"):
         convert_here("arctic", root / "images", tmp_path / "table")
     (tmp_path / "root/meta").mkdir(parents=True)
@@ -279,5 +289,6 @@ def test_other_folders_and_settings_are_refused_in_one_line(made, tmp_path):
     with pytest.raises(FileNotFoundError, match="has no raw_seqs"):
         convert_here("arctic", tmp_path / "root", tmp_path / "table")
     save_object(tmp_path / "root/raw_seqs/s01/box_use_01.mano.npy", {})
-    with pytest.raises(ValueError, match="has no subject s01"):
+    (tmp_path / "root/images/s01/box_use_01/3").mkdir(parents=True)
+    with pytest.raises(ValueError, match="misc.json has no camera 3 of subject s01"):
         convert_here("arctic", tmp_path / "root", tmp_path / "table")
