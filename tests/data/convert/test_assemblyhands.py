@@ -99,7 +99,7 @@ def test_hands_without_a_box_or_ten_joints_are_no_rows_and_missing_joints_leave_
             if image["frame_idx"] == 522:
                 one["joint_valid"][21:33] = [0] * 12  # the left thumb, index and middle: nine joints stay
             if image["frame_idx"] == 526:
-                one["joint_valid"] = [[valid] for valid in [1] * 17 + [0] * 3 + [1] * 22]  # right pinky, three joints
+                one["joint_valid"] = [[valid] for valid in [1] * 16 + [0, 1, 1, 0] + [1] * 22]  # of the right pinky tip and base
 
     change(root, "ego_data", edit)
     found = rows(convert_here("assemblyhands", root, tmp_path / "table", storage=Storage(crop=False)), "val")
@@ -111,7 +111,7 @@ def test_hands_without_a_box_or_ten_joints_are_no_rows_and_missing_joints_leave_
         (name(camera, False), 526),
     }
     row, view = found[name(camera, True), 526], seen(truth[526][0], camera, 526)
-    assert np.flatnonzero(~row["joints_mask"]).tolist() == [17, 18, 19]  # FROM_OP's 19, 18, 17
+    assert np.flatnonzero(~row["joints_mask"]).tolist() == [17, 20]  # FROM_OP[19], FROM_OP[16]
     assert_same_hand(row, view, parameters=False, joints=False)
     pixels = view.project(MATRIX)
     np.testing.assert_allclose(row["box"], [*pixels.min(0) - 3, *pixels.max(0) + 3], atol=0.01)
