@@ -80,7 +80,9 @@ class InterHand(Converter):
         super().__init__(root, hands)
         self.fps = fps or next((rate for rate in RATES[::-1] if f"{rate}fps" in root.resolve().name), None)
         if self.fps not in RATES:
-            raise ValueError(f"which release of InterHand2.6M is '{root}', 5 or 30 frames a second? Pass options='{{fps: 5}}' or options='{{fps: 30}}'")
+            raise ValueError(
+                f"which release of InterHand2.6M is '{root}', 5 or 30 frames a second? Pass options='{{fps: 5}}' or options='{{fps: 30}}'"
+            )
 
     def units(self) -> list[Unit]:
         units = [unit for split in SPLITS if (self.root / "annotations" / split).is_dir() for unit in self._units(split)]
