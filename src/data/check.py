@@ -2,20 +2,17 @@
 
 import argparse
 import json
-import multiprocessing
 import os
-import signal
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-import cv2
 import pyarrow as pa
 from tqdm import tqdm
 
+from tempohand.data.building import in_parallel
 from tempohand.data.consistency import Hands, describe, faults, measure
 from tempohand.data.mixture import hand_of
 from tempohand.data.pictures import BadPicture, decode
@@ -51,11 +48,6 @@ def _hands(root: Path, path: str | None) -> Hands | None:
 @cache
 def _about(root: Path) -> dict:
     return read_index(root)["about"]
-
-
-def _start_process() -> None:
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
 
 
 @dataclass(frozen=True)
@@ -148,14 +140,7 @@ def _checked(parts: list[Part], hand: str | None, workers: int) -> Iterator[tupl
     if not workers:
         yield from ((part, check_part(part, hand)) for part in parts)
         return
-    context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
-    with ProcessPoolExecutor(min(workers, max(len(parts), 1)), mp_context=context, initializer=_start_process) as pool:
-        futures = {pool.submit(check_part, part, hand): part for part in parts}
-        try:
-            yield from ((futures[future], future.result()) for future in as_completed(futures))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    yield from ((part, found) for (part, _), found in in_parallel(check_part, [(part, hand) for part in parts], workers, __name__))
 
 
 def _batch_sizes(file: Path) -> tuple[list[int], str | None]:

@@ -2,22 +2,18 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 from tqdm import tqdm
 
 import tempohand.hand
+from tempohand.data.building import claim, in_parallel
 from tempohand.data.table import INDEX_NAME, FrameTable, write_index, write_shard
 from tempohand.synthetic.film import FilmConfig
 from tempohand.synthetic.finish import FinishConfig
@@ -29,7 +25,6 @@ from tempohand.synthetic.wall import BackgroundConfig
 
 VERSION = 1  # of the pictures: raised when the same configuration gives other ones
 SPLITS = ("train", "val", "test")
-RECIPE_NAME = "recipe.json"
 SEQUENCES_PER_SHARD = 32
 
 
@@ -109,23 +104,6 @@ def film_sequence(config: SyntheticConfig, split: str, index: int):
     yield from shot.rows(f"synthetic-{split}-{index:06d}")
 
 
-def _process_context() -> multiprocessing.context.BaseContext:
-    """Processes that are forked from a clean server, not from this process: a fork of threads' owner (torch's, say) waits for them forever."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
-def _start_process() -> None:
-    # One thread a process: the processes are the parallelism, and sums do not depend on the number of cores.
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    # An interrupt is the parent's to handle; the shard in work is finished, and kept.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _write(config: SyntheticConfig, split: str, indices: range, path: Path) -> int:
     return write_shard(path, (row for index in indices for row in film_sequence(config, split, index)))
 
@@ -149,7 +127,7 @@ def make_table(config: SyntheticConfig, out: str | Path, *, processes: int | Non
         raise ValueError("there is nothing to make: the number of sequences is 0 in every split")
     _kit(config.hand)  # a missing hand file is reported here, not by every process
     recipe = config.recipe()
-    if _claim(out, recipe, overwrite):
+    if claim(out, recipe, overwrite=overwrite):
         print(f"'{out}' is complete: nothing to do (overwrite=true makes it again)")
         return False
     shards = {
@@ -161,43 +139,15 @@ def make_table(config: SyntheticConfig, out: str | Path, *, processes: int | Non
     todo = [job for job in jobs if not job[2].exists()]
     started, made = time.perf_counter(), 0
     total = sum(len(part) * config.frames[split] for split, part, _ in todo)
-    workers = min(processes, max(len(todo), 1))
-    with ProcessPoolExecutor(workers, mp_context=_process_context(), initializer=_start_process) as pool:
-        futures = [pool.submit(_write, config, *job) for job in todo]
-        try:
-            with tqdm(total=total, unit="frame", desc="filming", disable=not todo) as progress:
-                for future in as_completed(futures):
-                    made += future.result()
-                    progress.update(future.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with tqdm(total=total, unit="frame", desc="filming", disable=not todo) as progress:
+        for _, count in in_parallel(_write, [(config, *job) for job in todo], processes, __name__):
+            made += count
+            progress.update(count)
     seconds = time.perf_counter() - started
     write_index(out, names, {"dataset": "synthetic", "recipe": recipe})
     print(summary(out, [split for split in SPLITS if config.sequences[split]]))
     print(f"{made} frames in {seconds:.1f} s with {processes} processes: {made / max(seconds, 1e-9):.0f} frames/s")
     return True
-
-
-def _claim(out: Path, recipe: dict[str, Any], overwrite: bool) -> bool:
-    """Makes `out` this recipe's folder; True when its table is complete already."""
-    path = out / RECIPE_NAME
-    if overwrite and (path.is_file() or (out / INDEX_NAME).is_file()):
-        for old in (*out.glob("*.arrow"), *out.glob("*.part"), out / INDEX_NAME, path):
-            old.unlink(missing_ok=True)
-    elif path.is_file():
-        old = json.loads(path.read_text(encoding="utf-8"))
-        if old != recipe:
-            differs = ", ".join(sorted(key for key in {*old, *recipe} if old.get(key) != recipe.get(key)))
-            raise ValueError(f"'{out}' holds a table made with other settings ({differs}): choose another out= or pass overwrite=true")
-        return (out / INDEX_NAME).is_file()
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"'{out}' is not a table of synthetic data and not empty: choose another out=")
-    out.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(recipe, indent=1), encoding="utf-8")
-    os.replace(part, path)
-    return False
 
 
 def summary(root: str | Path, splits: list[str]) -> str:

@@ -3,9 +3,10 @@ import json
 import numpy as np
 import pytest
 
+from tempohand.data.building import RECIPE_NAME
 from tempohand.data.table import FrameTable
 from tempohand.synthetic import make
-from tempohand.synthetic.make import RECIPE_NAME, SyntheticConfig, film_sequence, make_table
+from tempohand.synthetic.make import SyntheticConfig, film_sequence, make_table
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +66,7 @@ def test_other_settings_are_refused_unless_overwritten(settings, tmp_path):
 def test_a_folder_with_other_files_is_left_alone(settings, tmp_path):
     (tmp_path / "thesis.arrow").write_text("precious")
     for overwrite in (False, True):
-        with pytest.raises(ValueError, match="is not a table of synthetic data and not empty"):
+        with pytest.raises(ValueError, match="is not a table made by script/prepare.py and not empty"):
             make_table(settings(), tmp_path, processes=1, overwrite=overwrite)
     assert (tmp_path / "thesis.arrow").read_text() == "precious"
 
