@@ -7,6 +7,7 @@ import torch
 from tests_support import compose_config
 
 from tempohand.data.loader import ClipSampling
+from tempohand.data.mixture import Balance, RowFilter, TableChoice
 from tempohand.data.photometric import Photometric
 from tempohand.data.view import Augmentation
 from tempohand.model.registry import build_network
@@ -60,3 +61,20 @@ def test_dino_large_is_the_network_of_its_name():
     with torch.device("meta"):
         net = timm.create_model(compose_config("stage1-dino_large")["network"]["spatial"]["backbone"]["name"], num_classes=0, img_size=224)
     assert net.embed_dim == 1024 and sum(p.numel() for p in net.parameters()) > 300e6
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONFIG / "data").glob("*.yaml") if path.stem != "common"))
+def test_every_choice_of_data_composes_with_both_stages(name, monkeypatch):
+    for stage in (1, 2):
+        data = compose_config(f"stage{stage}-dino_large", f"data={name}", "data.folder=tables")["data"]
+        for settings in data["tables"].values():
+            TableChoice(**settings)
+        RowFilter(**data["filter"])
+        assert not data["balance"] or Balance(**data["balance"])
+        assert any(settings["validation"] for settings in data["tables"].values())
+        if name != "table":
+            assert all(settings["root"] == f"tables/{table}" for table, settings in data["tables"].items())
+    for table in data["tables"]:
+        monkeypatch.setenv(f"TEMPOHAND_{table.upper()}", "elsewhere")
+    roots = {settings["root"] for settings in compose_config("stage1-tiny", f"data={name}")["data"]["tables"].values()}
+    assert roots == ({"elsewhere"} if name != "table" else {"data/demo"})

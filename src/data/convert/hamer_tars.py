@@ -21,13 +21,13 @@ PICTURES = ("jpg", "jpeg", "png")
 LABELS = "data.pyd"
 BYTES_A_PICTURE = 150_000
 BOX_UNIT = 200  # px of `scale`
-MAX_BETA = 3.0  # fits beyond have failed: HaMeR's own training leaves their parameters out, too
+MAX_BETA = 3.0  # fits beyond have failed: HaMeR's settings, as third parties quote them, leave their parameters out, too
 
 
 class HamerTars(Converter):
     """Splits: train (all), and every set by its folder's name.
 
-    confidence: 2D joints of no greater confidence count as unknown (0.3 in HaMeR's training).
+    confidence: 2D joints of no greater confidence count as unknown (0.3 in HaMeR's settings, as third parties quote them).
     """
 
     name = "hamer_tars"
