@@ -170,6 +170,7 @@ def reprojection(labels: Labels) -> Float[np.ndarray, "n"]:
         joints2d = valid(labels, "joints2d")
         distance = np.linalg.norm(project(labels) - joints2d, axis=2)
         extent = (_nanmax(joints2d) + _nanmax(-joints2d)).max(1)
+        extent = np.where(extent > 0, extent, np.nan)  # of one joint alone: there is no hand to compare with
         return np.where(labels["has_camera"], _nanmean(distance) / extent, np.nan)
 
 

@@ -4,7 +4,7 @@ Everything is decided from the tables' columns; no picture is read.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ class Balance:
     """Evens out distances within each table: rows fall into cells by the wrist's depth (bin edges in mm; unknown depth is a cell of its own), and
     cells come equally often. A cell with fewer than `floor` rows comes as much less often, so that rare rows are not repeated absurdly."""
 
-    distance_mm: tuple[float, ...]
+    distance_mm: Sequence[float | int]
     floor: int
 
     def __post_init__(self):

@@ -104,3 +104,10 @@ def test_unreadable_rows_do_not_disturb_others(tmp_path, hands):
     table = FrameTable(write_table(tmp_path / "t", {"train": [rows]}), "train")
     found = faults(measure(table.labels(np.arange(3)), hands))
     assert found[1] and not found[0] and not found[2]
+
+
+def test_one_joint_alone_has_no_extent_to_be_measured_against(labels, hands):
+    """HO-3D's evaluation rows: the wrist is all that is known, and its stored 2D is rounded."""
+    alone = labels | {name: np.arange(21) == np.zeros((len(labels["box"]), 1)) for name in ("joints_mask", "joints2d_mask")}
+    alone["joints2d"] = alone["joints2d"] + np.float32(1e-4)
+    assert np.isnan(measure(alone, hands)["reprojection"]).all() and not any(faults(measure(alone, hands)))
