@@ -21,6 +21,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "predict": Command("3D hands in a video, a picture or a folder", "tempohand.inference.arguments", "tempohand.inference.predict"),
+    "compare": Command(
+        "compare predictions with another run's or another tool's", "tempohand.inference.compare_arguments", "tempohand.inference.compare"
+    ),
     "detector-model": Command(
         "make the model file of predict --detect from a mediapipe wheel", "tempohand.inference.detector", "tempohand.inference.detector"
     ),
