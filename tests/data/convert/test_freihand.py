@@ -1,13 +1,15 @@
 """FreiHAND: a folder of its own format, made of the open hand, comes back as it was made."""
 
+import importlib.util
 import json
-import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from convert_support import assert_same_hand, camera_matrix, convert_here, picture, rows, true_hand, write_picture
+from tests_support import compose_config
 
 from tempohand.data.check import check_table
 from tempohand.data.convert.registry import converter_class
@@ -15,6 +17,7 @@ from tempohand.data.convert.rows import Storage
 from tempohand.data.table import FrameTable, read_index
 
 IDS = 3
+SCRIPT = Path(__file__).parents[3] / "script" / "prepare.py"
 
 
 @pytest.fixture
@@ -155,22 +158,36 @@ def test_an_interrupted_conversion_goes_on_and_a_finished_one_is_left_alone(fold
         convert_here("freihand", root, table, hand=None)
 
 
+def prepare(*overrides: str) -> None:
+    """script/prepare.py's own function, with its configuration."""
+    spec = importlib.util.spec_from_file_location("prepare", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    settings = compose_config("prepare", *overrides)
+    module.prepare_public(settings.pop("dataset"), settings)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("overrides", "message"),
     [
-        (["dataset=freehand", "root=x", "out=y"], "no data set 'freehand'"),
-        (["dataset=freihand", "root=nowhere", "out=y"], "'nowhere' is no folder: root= is where FreiHAND v2 lies"),
-        (["dataset=freihand", "out=y"], "FREIHAND_ROOT"),
-        (["root=x", "out=y"], "dataset= is missing, it is one of"),
-        (["dataset=freihand", "root=.", "out=y", "options={fps: 3}"], "freihand has no option 'fps'"),
-        (["dataset=freihand", "root=.", "out=y"], "neither training/rgb nor evaluation/rgb"),
+        (["root=x"], "'x' is no folder: root= is where FreiHAND v2 lies"),
+        ([], "Pass root=<its folder> or set FREIHAND_ROOT"),
+        (["root=.", "options={fps: 3}"], "freihand has no option 'fps', it has: none"),
+        (["root=."], "neither training/rgb nor evaluation/rgb"),
+        (["root=.", "hand=nowhere.pkl"], "nowhere.pkl: no such hand model"),
+        (["root=.", "quality=0"], "quality 1 to 100"),
     ],
 )
-def test_a_mistake_is_one_line(arguments, message, tmp_path):
-    script = Path(__file__).parents[3] / "script" / "prepare.py"
-    environment = {name: value for name, value in os.environ.items() if name != "FREIHAND_ROOT"}
-    done = subprocess.run(
-        [sys.executable, str(script), *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
-    assert list(tmp_path.iterdir()) == []
+def test_a_mistake_is_said_before_anything_is_made(overrides, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FREIHAND_ROOT", raising=False)
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)) as error:
+        prepare("dataset=freihand", "out=y", *overrides)
+    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
+
+
+def test_without_a_name_the_names_are_listed_in_one_line(tmp_path):
+    done = subprocess.run([sys.executable, str(SCRIPT), "out=y"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2 and "freihand, hamer_tars" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    with pytest.raises(ValueError, match="no data set 'freehand'"):
+        converter_class("freehand")
