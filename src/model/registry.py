@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from tempohand.model.posenet import PoseNet
-from tempohand.model.weights import CONFIG_NAME, load_config, load_weights
+from tempohand.model.weights import CONFIG_NAME, load_config, load_weights, locate
 
 NETWORKS = {"posenet": PoseNet}
 
@@ -48,7 +48,7 @@ def inherit_settings(network: dict, path: str | Path, say: Callable[[str], None]
 
     A bare weights file carries no settings and changes nothing.
     """
-    if not (Path(path) / CONFIG_NAME).is_file():
+    if not (locate(path) / CONFIG_NAME).is_file():
         load_weights(path)  # a missing or unreadable file is told of here, before anything is built
         return
     source = load_config(path)["network"]
