@@ -1,6 +1,5 @@
 """From folders of every public data set to a training step: script/prepare.py's way for each, then both stages on a mixture of all."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -8,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests_support import SMALL_NETWORK, compose_config
+from tests_support import SMALL_NETWORK, compose_config, load_file
 
 from tempohand.data.convert.registry import CONVERTERS
 from tempohand.hand.files import OPEN_HAND
@@ -32,17 +31,10 @@ MORE = ("ho3d_v2", "hamer_tars")  # beside those of config/data/mix_images.yaml
 TRAINABLE = (*MIXED, *MORE)
 
 
-def load(path: Path):
-    spec = importlib.util.spec_from_file_location(f"made_by_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def folder_of(name: str, tmp: Path, tmp_path_factory) -> Path:
     """The data set's folder in its own format, as its converter's test makes it."""
     file = {"ho3d_v2": "ho3d", "ho3d_v3": "ho3d", "mpii_nzsl": "panoptic"}.get(name, name)
-    tests = load(ROOT / f"tests/data/convert/test_{file}.py")
+    tests = load_file(ROOT / f"tests/data/convert/test_{file}.py")
     if file == "ho3d":
         tests.write(tmp, {"ho3d_v2": ".png", "ho3d_v3": ".jpg"}[name])
         return tmp
@@ -62,7 +54,7 @@ def folder_of(name: str, tmp: Path, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
     """Each data set's table below one folder, made by script/prepare.py's own function; {name: its largest split}."""
-    prepare, out, splits = load(ROOT / "script/prepare.py"), tmp_path_factory.mktemp("tables"), {}
+    prepare, out, splits = load_file(ROOT / "script/prepare.py"), tmp_path_factory.mktemp("tables"), {}
     for name in TRAINABLE:
         root = folder_of(name, tmp_path_factory.mktemp(name), tmp_path_factory)
         settings = compose_config("prepare", f"dataset={name}", f"root={root}", f"out={out / name}", f"hand={OPEN_HAND}", "processes=1")

@@ -1,10 +1,17 @@
-"""A hand of noise, small tables of moving hands with exact labels, small networks, and batches to feed them."""
+"""Scripts as modules, a hand of noise, small tables of moving hands with exact labels, small networks, and batches to feed them."""
 
+import contextlib
+import importlib.util
+import io
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from tempohand.batch import ClipBatch, HandTarget
 from tempohand.data.table import write_index, write_shard
@@ -23,6 +30,34 @@ SMALL_NETWORK = [
     "network.spatial.decoder={dim: 32, layers: 1, heads: 2, mlp: 32, dropout: 0.0}",
     "network.spatial.heatmap.upsample=2",
 ]
+
+
+class Done(NamedTuple):
+    """What a command leaves."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def load_file(path: Path) -> ModuleType:
+    """A Python file that is no part of a package (a script, a test file), as a module."""
+    spec = importlib.util.spec_from_file_location(f"loaded_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def evaluate(script: ModuleType, *overrides: str) -> Done:
+    """script/evaluate.py, loaded, with overrides of its configuration, in this process; what comes out as of a command."""
+    config = compose_config("evaluate", "device=cpu", "workers=0", *overrides, folder="config/evaluate")
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            script.main(OmegaConf.create(config))
+        except SystemExit as leave:
+            code = leave.code
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 def noise_hand() -> dict[str, np.ndarray]:
@@ -94,12 +129,9 @@ def write_table(root, splits: dict[str, list[list[dict]]]):
     return root
 
 
-def compose_config(name: str, *overrides: str) -> dict:
-    """A runnable configuration as train.py sees it."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    with initialize_config_dir(str(Path(__file__).parents[1] / "config"), version_base="1.3"):
+def compose_config(name: str, *overrides: str, folder: str = "config") -> dict:
+    """A runnable configuration as its script sees it."""
+    with initialize_config_dir(str(Path(__file__).parents[1] / folder), version_base="1.3"):
         return OmegaConf.to_container(compose(name, overrides=list(overrides)), resolve=True)
 
 

@@ -1,19 +1,14 @@
 """script/evaluate.py with a protocol, as a user runs it: synthetic hands that are named as a data set's."""
 
-import contextlib
-import importlib.util
-import io
 import json
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from tests_support import hand_rows, write_table
+from tests_support import evaluate, hand_rows, load_file, write_table
 
 from tempohand.data.loader import ClipDataset, evaluation_batches
 from tempohand.data.table import FrameTable
@@ -76,31 +71,9 @@ def freihand(tmp_path_factory):
     return root
 
 
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("evaluate_script_of_protocols", REPOSITORY / "script/evaluate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def evaluate(script, *overrides):
-    """The script in this process; what comes out as of a command."""
-    with initialize_config_dir(str(REPOSITORY / "config/evaluate"), version_base="1.3"):
-        config = compose("evaluate", ["device=cpu", "workers=0", "batch_size=4", *overrides])
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            script.main(config)
-        except SystemExit as exit_:
-            code = exit_.code
-    return Done(code, out.getvalue(), err.getvalue())
+    return load_file(REPOSITORY / "script/evaluate.py")
 
 
 def predicted(checkpoint, root, split):

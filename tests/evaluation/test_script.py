@@ -1,20 +1,16 @@
 """script/evaluate.py as a user runs it, on a small table with small random networks."""
 
-import contextlib
-import importlib.util
-import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from tests_support import Done, evaluate, load_file
 
 from tempohand.data.loader import ClipDataset, evaluation_batches
 from tempohand.data.table import FrameTable
@@ -44,31 +40,9 @@ def checkpoints(tmp_path_factory):
     return root
 
 
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("evaluate_script", REPOSITORY / "script/evaluate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def evaluate(script, *overrides):
-    """The script in this process; what comes out as of a command."""
-    with initialize_config_dir(str(REPOSITORY / "config/evaluate"), version_base="1.3"):
-        config = compose("evaluate", ["device=cpu", "workers=0", *overrides])
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            script.main(config)
-        except SystemExit as exit_:
-            code = exit_.code
-    return Done(code, out.getvalue(), err.getvalue())
+    return load_file(REPOSITORY / "script/evaluate.py")
 
 
 def evaluate_by(processes, *overrides):

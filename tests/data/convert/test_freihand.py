@@ -1,6 +1,5 @@
 """FreiHAND: a folder of its own format, made of the open hand, comes back as it was made."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from convert_support import assert_same_hand, camera_matrix, convert_here, picture, rows, true_hand, write_picture
-from tests_support import compose_config
+from tests_support import compose_config, load_file
 
 from tempohand.data.check import check_table
 from tempohand.data.convert.registry import converter_class
@@ -160,11 +159,8 @@ def test_an_interrupted_conversion_goes_on_and_a_finished_one_is_left_alone(fold
 
 def prepare(*overrides: str) -> None:
     """script/prepare.py's own function, with its configuration."""
-    spec = importlib.util.spec_from_file_location("prepare", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     settings = compose_config("prepare", *overrides)
-    module.prepare_public(settings.pop("dataset"), settings)
+    load_file(SCRIPT).prepare_public(settings.pop("dataset"), settings)
 
 
 @pytest.mark.parametrize(
