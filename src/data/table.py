@@ -164,6 +164,8 @@ class FrameTable:
         whole = cls.__new__(cls)
         whole.root, whole.split, whole.about = Path(" + ".join(str(table.root) for table in tables)), split, {}
         whole._fill(concatenate_datasets([table._rows.with_format(None) for table in tables]), list(tables))
+        for part, first, end in zip(tables, whole.offsets, whole.offsets[1:]):  # millions of rows: their labels are held once
+            part._labels = {name: column[first:end] for name, column in whole._labels.items()}
         return whole
 
     def set_has_hand(self, has_hand: Bool[np.ndarray, "rows"]) -> None:

@@ -152,3 +152,9 @@ def test_nonsense_is_refused_in_one_line(roots):
     settings["a"]["validation"] = settings["b"]["validation"] = None
     with pytest.raises(ValueError, match="no table has a validation split"):
         Mixture(settings, None)
+
+
+def test_labels_of_a_joined_table_are_held_once(roots):
+    a, b = FrameTable(roots[0], "train"), FrameTable(roots[1], "training")
+    both = FrameTable.joined([a, b], "train")
+    assert all(np.shares_memory(part.column(name), both.column(name)) for part in (a, b) for name in ("joints", "box", "time"))
