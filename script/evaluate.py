@@ -73,7 +73,7 @@ def load_networks(config: DictConfig) -> tuple[torch.nn.Module, torch.nn.Module 
     networks = {}
     for name, temporal in (("stage1", False), ("stage2", True)):
         if config[name]:
-            network = networks[name] = load_network(config[name])
+            network = networks[name] = load_network(config[name], "posenet")
             if (network.num_frame > 1) != temporal:
                 raise ValueError(f"{name}='{config[name]}' is a checkpoint of the other stage (num_frame={network.num_frame})")
     weights = {name: network.config["loss"] for name, network in networks.items() if "loss" in network.config}

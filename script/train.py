@@ -1,6 +1,7 @@
-"""Trains either stage of any network: the only training loop there is.
+"""Trains either stage of any network, and the hand finder: the only training loop there is.
 
     python script/train.py --config-name=stage1-tiny
+    python script/train.py --config-name=find-tiny data.root=data/find
     accelerate launch script/train.py --config-name=stage2-tiny init_from=outputs/stage1-tiny/checkpoint/best
 
 It knows a network by network(batch), network.criterion(prediction, batch) and network.load_pretrained(path). Samples, learning rate and
@@ -31,7 +32,7 @@ from tempohand.data.photometric import Photometric
 from tempohand.data.token_store import TokenStore, key_hash
 from tempohand.data.tokens import TokenBatch, TokenDataset, cached, token_key
 from tempohand.data.view import Augmentation, View
-from tempohand.evaluation.validation import BATCH, Validation
+from tempohand.evaluation.validation import BATCH, VALIDATIONS
 from tempohand.model.batchnorm import sharing_effects
 from tempohand.model.registry import build_network, inherit_settings, load_network
 from tempohand.model.weights import load_config
@@ -145,7 +146,7 @@ def main(config: DictConfig) -> None:
     augmentation = Augmentation(photometric=colour, **settings["view"]["augmentation"])
     view = View(network_settings["size"], network_settings["expansion"], augmentation)
     num_frame, sampling = network_settings["num_frame"], ClipSampling(**settings["sampling"])
-    mixture = Mixture(settings["data"]["tables"], network_settings["hand"])
+    mixture = Mixture(settings["data"]["tables"], network_settings.get("hand"))
     table, held_out_table = mixture.train, mixture.validation
     training = ClipDataset(table, view, num_frame, sampling, config.seed, config.tokens.views)
     held_out = ClipDataset(held_out_table, view, num_frame)
@@ -208,12 +209,13 @@ def main(config: DictConfig) -> None:
         workers = 0  # reading records is quicker than passing them between processes
 
     # ----- validation and checkpoints ------------------------------------------------------------------------------------------------------
+    validation = VALIDATIONS[network_settings["name"]]
     validation_rows = spread_over_parts(held_out_table, config.data.validation_rows)
 
     def validate() -> dict[str, float]:
         evaluated = average.module if average else network
         evaluated.eval()
-        predict, results, left_out = learner(evaluated), Validation(), Ledger()
+        predict, results, left_out = learner(evaluated), validation(), Ledger()
         with torch.no_grad():
             size = min(o.batch_size, BATCH)
             for batch in evaluation_batches(held_out, validation_rows, size, workers, left_out, rank=rank, world=processes):
@@ -269,10 +271,10 @@ def main(config: DictConfig) -> None:
         if step % config.log.validate_every == 0 or step == o.steps:
             scores = validate()
             log.validation(step, scores)
-            if scores["mpjpe_root"] < best and accelerator.is_main_process:  # nan is never best
+            if scores[validation.BEST] < best and accelerator.is_main_process:  # nan is never best
                 weights = (average.module if average else network).state_dict()
                 if save(lambda: save_best(run / "checkpoint", step, weights, checkpoint_config(scores))):
-                    best = scores["mpjpe_root"]
+                    best = scores[validation.BEST]
         if step % config.log.checkpoint_every == 0 or step == o.steps:
             save_state(finished=True)
 
@@ -338,7 +340,7 @@ def main(config: DictConfig) -> None:
         saved = f"{unsaved}, a checkpoint before it is" if unsaved else "all of it is saved"
         say(f"stopped by {told.name} after step {step}: {saved}; the same command with resume=auto goes on from there")
     else:
-        say(f"best wrist-relative MPJPE on validation: {best:.2f} mm; checkpoints in '{run / 'checkpoint'}'")
+        say(f"{validation.best_line(best)}; checkpoints in '{run / 'checkpoint'}'")
     # The wrapped model holds the process group. Let go of after the group's end, it would drop the last reference in a destructor that may
     # wait forever.
     model, optimizer = accelerator.free_memory(model, optimizer)

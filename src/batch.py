@@ -6,6 +6,7 @@ against. Everything is in the space of the crops: right hands (left ones come mi
 
 from dataclasses import dataclass, fields
 
+import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
@@ -44,6 +45,12 @@ class HandTarget(_Tensors):
     hand_mask: Bool[Tensor, "b 1"]  # pose, shape and trans are known
     camera_mask: Bool[Tensor, "b 1"]  # the intrinsics are real: depth means something
     hidden: Float[Tensor, "b 1"]  # fraction of the hand that something covers; nan where unknown
+
+    def box(self) -> tuple[Float[Tensor, "b 1 4"], Bool[Tensor, "b 1"]]:
+        """Bounds of the joints in the crop (xyxy, [-0.5, 0.5] inside it), and where they are known: where every joint is. 0 elsewhere."""
+        known = self.joints2d_mask.all(dim=-1)
+        joints2d = self.joints2d.where(known[..., None, None], 0.0)
+        return torch.cat([joints2d.amin(dim=-2), joints2d.amax(dim=-2)], dim=-1), known
 
 
 @dataclass
@@ -91,6 +98,15 @@ class HandPrediction(_Tensors):
         """Without graph and without the criterion's terms."""
         kept = {field.name: getattr(self, field.name).detach() for field in fields(self) if field.name != "terms"}
         return HandPrediction(**kept)
+
+
+@dataclass
+class BoxPrediction(_Tensors):
+    """What a hand finder says of each cell of a G x G raster over a picture: whether a hand's centre lies in it, and that hand's box."""
+
+    logits: Float[Tensor, "b 1 2 g g"]  # of a right hand and of a left one, each by itself
+    box: Float[Tensor, "b 1 4 g g"]  # xyxy, bounds of the 21 joints; [-0.5, 0.5] inside the picture
+    terms: dict[str, Tensor] | None = None  # what the network's own criterion needs besides
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ GOOD_BOX = ["--box", "10,10,40,40"]
         ([], "required: COMMAND"),
         (["prdict"], "invalid choice: 'prdict'"),
         (["predict", "hand.png", *GOOD_BOX], "required: --checkpoint"),
-        (["predict", "hand.png", "--checkpoint", "empty_checkpoint"], "one of the arguments --boxes --box --detect is required"),
+        (["predict", "hand.png", "--checkpoint", "empty_checkpoint"], "one of the arguments --boxes --box --detect --finder is required"),
         (["predict", "absent.mp4", *GOOD_BOX, "--checkpoint", "empty_checkpoint"], "no file or folder 'absent.mp4'"),
         (["predict", "text.mp4", *GOOD_BOX, "--checkpoint", "empty_checkpoint"], "neither a video nor a picture"),
         (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "absent"], "absent"),
@@ -102,7 +102,7 @@ def test_bad_input_is_one_line_and_leaves_no_file(place, capsys, monkeypatch, fa
 def fake_checkpoints(monkeypatch, network_for):
     """Checkpoints `good` and `diverged` are fake networks; others go the ordinary way."""
     ordinary = registry.load_network
-    monkeypatch.setattr(registry, "load_network", lambda path: network_for[path]() if path in network_for else ordinary(path))
+    monkeypatch.setattr(registry, "load_network", lambda path, *kind: network_for[path]() if path in network_for else ordinary(path, *kind))
 
 
 @pytest.fixture

@@ -1,29 +1,36 @@
 """The scores that training watches: sums and counts, so that any sharing out among processes gives the same means."""
 
+from abc import ABC, abstractmethod
+
 import torch
 
-from tempohand.batch import HandPrediction, HandTarget, Term
+from tempohand.batch import BoxPrediction, HandPrediction, HandTarget, Term
 from tempohand.evaluation import metrics
+from tempohand.evaluation.detections import find_peaks, overlap
 from tempohand.evaluation.sums import Gather, Sums
 
-SCORES = ("mpjpe", "mpjpe_root", "pa_mpjpe")
 BATCH = 64  # clips at most that are validated at once: a number that does not depend on the processes
+FOUND = 0.5  # overlap (intersection over union) with the true box from which on a hand is found
+SHOWN = 0.3  # score from which on a box is shown
 
 
-class Validation:
-    """Collects errors, mm, and loss terms."""
+class Scores(ABC):
+    """Collects the scores of one kind of network, and loss terms."""
+
+    SCORES: tuple[str, ...]
+    BEST: str  # the score by which the best checkpoint is chosen: the least
+    UNIT = ""
 
     def __init__(self):
         self.sums = Sums()
 
-    def add(self, prediction: HandPrediction, target: HandTarget, terms: dict[str, Term]) -> None:
+    @abstractmethod
+    def add(self, prediction: object, target: HandTarget, terms: dict[str, Term]) -> None:
         """Adds one batch."""
-        joints, mask = (prediction.joints[:, 0].float(), target.joints[:, 0]), target.joints_mask[:, 0]
-        self.sums.add("mpjpe", *metrics.mpjpe(*joints, mask & target.camera_mask))
-        self.sums.add("mpjpe_root", *metrics.mpjpe_root(*joints, mask))
-        self.sums.add("pa_mpjpe", *metrics.pa_mpjpe(*joints, mask))
+
+    def _add_terms(self, target: HandTarget, terms: dict[str, Term]) -> None:
         self.sums.add_terms(terms)
-        everything = torch.ones(len(mask), dtype=torch.bool, device=mask.device)
+        everything = torch.ones_like(target.hand_mask[:, 0])
         self.sums.add("n", everything.float(), everything)
 
     def means(self, gather: Gather, weights: dict[str, float]) -> dict[str, float]:
@@ -33,13 +40,75 @@ class Validation:
         """
         processes = len(gather(None))
         totals = self.sums.totals(gather)
-        scores = dict.fromkeys(SCORES, float("nan")) | totals.means()
+        scores = dict.fromkeys(self.SCORES, float("nan")) | totals.means()
         return scores | {"n": totals.get("n", (0, 0))[1], "processes": processes, "loss": totals.loss(weights)}
 
-    @staticmethod
-    def line(scores: dict[str, float]) -> str:
+    @classmethod
+    def line(cls, scores: dict[str, float]) -> str:
         """The scores in one line, and for which of them there was no valid sample."""
-        line = ", ".join(f"{name} {scores[name]:.2f} mm" for name in SCORES) + f", loss {scores['loss']:.4f}"
+        line = ", ".join(f"{name} {scores[name]:.2f}{cls.UNIT}" for name in cls.SCORES) + f", loss {scores['loss']:.4f}"
         counted = f"Evaluated on {scores['n']} samples from all {scores['processes']} processes: {line}"
         silent = [name for name, value in scores.items() if value != value]
         return counted + (f"; no valid sample for: {', '.join(silent)}" if silent else "")
+
+    @staticmethod
+    @abstractmethod
+    def best_line(best: float) -> str:
+        """The best score in words."""
+
+
+class Validation(Scores):
+    """Of networks that give hands: joint errors, mm."""
+
+    SCORES = ("mpjpe", "mpjpe_root", "pa_mpjpe")
+    BEST, UNIT = "mpjpe_root", " mm"
+
+    def add(self, prediction: HandPrediction, target: HandTarget, terms: dict[str, Term]) -> None:
+        """Adds one batch."""
+        joints, mask = (prediction.joints[:, 0].float(), target.joints[:, 0]), target.joints_mask[:, 0]
+        self.sums.add("mpjpe", *metrics.mpjpe(*joints, mask & target.camera_mask))
+        self.sums.add("mpjpe_root", *metrics.mpjpe_root(*joints, mask))
+        self.sums.add("pa_mpjpe", *metrics.pa_mpjpe(*joints, mask))
+        self._add_terms(target, terms)
+
+    @staticmethod
+    def best_line(best: float) -> str:
+        """The best score in words."""
+        return f"best wrist-relative MPJPE on validation: {best:.2f} mm"
+
+
+class FinderValidation(Scores):
+    """Of the hand finder, over pictures with one labelled hand, a right one, whose centre is in them.
+
+    Only cells of which it is known whether a hand's centre is in them count: those that the loss term `centre` is over. The best box is that
+    of the best of them. iou: its overlap with the labelled one; missed: the share of hands that it overlaps by less than FOUND or whose side
+    it has wrong; wrong_side: the share of wrong sides among those that it overlaps by more. false_positives: peaks above SHOWN a picture,
+    those without a hand included, that do so overlap no hand.
+    """
+
+    SCORES = ("iou", "missed", "wrong_side", "false_positives")
+    BEST = "missed"
+
+    def add(self, prediction: BoxPrediction, target: HandTarget, terms: dict[str, Term]) -> None:
+        """Adds one batch."""
+        known, here, (true, labelled) = terms["centre"].mask, terms["size"].mask[:, 0], (part[:, 0] for part in target.box())
+        best = prediction.logits.masked_fill(~known, -torch.inf).flatten(1).argmax(dim=-1)
+        side, cell = best.div(known[0, 0, 0].numel(), rounding_mode="floor"), best % known[0, 0, 0].numel()
+        box = prediction.box[:, 0].flatten(2)[torch.arange(len(cell), device=cell.device), :, cell]
+        iou = overlap(box, true)
+        self.sums.add("iou", iou, here)
+        self.sums.add("missed", ((iou < FOUND) | (side == 1)).float(), here)
+        self.sums.add("wrong_side", (side == 1).float(), here & (iou >= FOUND))
+        peaks = find_peaks(prediction, SHOWN, known)
+        wrong = overlap(peaks.box, true[peaks.picture]) < FOUND
+        count = torch.zeros(len(true), device=true.device).index_add(0, peaks.picture, wrong.float())
+        self.sums.add("false_positives", count, labelled)
+        self._add_terms(target, terms)
+
+    @staticmethod
+    def best_line(best: float) -> str:
+        """The best score in words."""
+        return f"best share of hands missed on validation: {best:.1%}"
+
+
+VALIDATIONS: dict[str, type[Scores]] = {"posenet": Validation, "finder": FinderValidation}  # by the network's name

@@ -13,6 +13,8 @@ EXAMPLES = """examples:
     tempohand predict clip.mp4 --checkpoint outputs/run/checkpoint/best --boxes boxes.npz --focal 1050
   a video, hands found by MediaPipe (pip install 'tempohand[detect]'; tempohand detector-model makes its model file, once):
     tempohand predict clip.mp4 --checkpoint outputs/run/checkpoint/best --detect
+  a video, hands found by the project's own hand finder:
+    tempohand predict clip.mp4 --checkpoint outputs/run/checkpoint/best --finder outputs/find-tiny/checkpoint/best
   a folder of frames of one sequence:
     tempohand predict frames/ --checkpoint outputs/run/checkpoint/best --boxes boxes.csv --fps 30"""
 
@@ -38,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one box in pixels, around the hand's 21 joints without a margin, for every frame (--box=... if X0 is negative)",
     )
     boxes.add_argument("--detect", action="store_true", help="find hands with MediaPipe (optional dependency)")
+    boxes.add_argument(
+        "--finder", metavar="DIR", help="find hands with a hand finder: checkpoint directory of script/train.py's find-* runs"
+    )
 
     hands = parser.add_argument_group("hands over time")
     hands.add_argument(
@@ -51,9 +56,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time without a hand after which its history begins anew (default 0.4, as far as training looks back)",
     )
     hands.add_argument(
-        "--smooth", type=float, default=None, metavar="W", help="weight of the box before, 0 to below 1 (default 0.3 with --detect, else 0)"
+        "--smooth",
+        type=float,
+        default=None,
+        metavar="W",
+        help="weight of the box before, 0 to below 1 (default 0.3 with --detect, --finder; else 0)",
     )
-    hands.add_argument("--max-hands", type=int, default=None, metavar="N", help="most hands that --detect looks for in a frame (default 4)")
+    hands.add_argument(
+        "--max-hands", type=int, default=None, metavar="N", help="most hands that --detect or --finder gives of a frame (default 4)"
+    )
+    hands.add_argument(
+        "--finder-tiles",
+        type=int,
+        default=1,
+        metavar="N",
+        help="2 or more: --finder also looks at squares of 1/N of the picture's longer edge, for hands below a seventh of it (default %(default)s)",
+    )
     hands.add_argument("--detector-model", metavar="FILE.task", help="MediaPipe's hand model (default hand_landmarker.task)")
     hands.add_argument("--fps", type=float, metavar="RATE", help="makes a folder's pictures the frames of one sequence")
 

@@ -15,6 +15,7 @@ from tempohand.inference import export
 from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
 from tempohand.inference.detector import DEFAULT_MODEL, MAX_HANDS, HandDetector
+from tempohand.inference.finder import HandFinder
 from tempohand.inference.overlay import MESH_OPACITY, PictureOverlay, VideoOverlay, draw_hands, side_faces
 from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
 from tempohand.inference.source import Frame, Source, open_source
@@ -22,7 +23,7 @@ from tempohand.inference.tracker import SMOOTHING, Tracker
 
 BUFFER_BYTES = 256 * 2**20  # decoded frames kept until a network pass is full
 BUFFER_FRAMES = 256
-BoxSource = ConstantBox | FileBoxes | HandDetector
+BoxSource = ConstantBox | FileBoxes | HandDetector | HandFinder
 
 
 def predict_frames(
@@ -112,7 +113,7 @@ def _camera(arguments: argparse.Namespace) -> CameraChoice:
 
 
 def _tracker(arguments: argparse.Namespace) -> Tracker:
-    smoothing = arguments.smooth if arguments.smooth is not None else SMOOTHING if arguments.detect else 0.0
+    smoothing = arguments.smooth if arguments.smooth is not None else SMOOTHING if arguments.detect or arguments.finder else 0.0
     max_gap = {} if arguments.max_gap is None else {"max_gap": arguments.max_gap}
     return Tracker(**max_gap, smoothing=smoothing, side=None if arguments.side is None else arguments.side == "right")
 
@@ -126,17 +127,21 @@ def _opacity(arguments: argparse.Namespace) -> float:
 
 def _boxes(arguments: argparse.Namespace, source: Source):
     """The source of boxes, as a context manager."""
+    max_hands = MAX_HANDS if arguments.max_hands is None else arguments.max_hands
+    if max_hands < 1:
+        raise ValueError(f"--max-hands is at least 1, not {max_hands}")
+    if arguments.finder:
+        return HandFinder.load(arguments.finder, device=_device(arguments.device), tiles=arguments.finder_tiles, max_hands=max_hands)
     if arguments.detect:
-        max_hands = MAX_HANDS if arguments.max_hands is None else arguments.max_hands
-        if max_hands < 1:
-            raise ValueError(f"--max-hands is at least 1, not {max_hands}")
         return HandDetector(arguments.detector_model or DEFAULT_MODEL, video=not source.independent, max_hands=max_hands)
     return nullcontext(FileBoxes.read(arguments.boxes) if arguments.boxes else ConstantBox.parse(arguments.box))
 
 
 def _load(checkpoint: str, load: Callable | None):
     if load is None:
-        from tempohand.model.registry import load_network as load
+        from tempohand.model.registry import load_network
+
+        return load_network(checkpoint, "posenet")
     return load(checkpoint)
 
 

@@ -1,6 +1,7 @@
 """The image backbone: any timm network, as a map from RGB crops to a grid of tokens."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import timm
@@ -55,10 +56,27 @@ class Backbone(nn.Module):
 
     def forward(self, image: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n l c"]:
         """Tokens of a grid x grid raster, row by row."""
-        x = (image.float() / 255 - self.mean) / self.std
-        if self.convolutional:
-            x = x.contiguous(memory_format=torch.channels_last)
-        features = self.net.forward_features(x)
+        features = self.net.forward_features(self._normalised(image))
         if features.ndim == 4:
             return rearrange(features, "n c h w -> n (h w) c")
         return features[:, self.prefix :]
+
+    def channels(self, strides: Sequence[int]) -> list[int]:
+        """Of the feature maps at these strides. Raises ValueError for a network that has none at one of them."""
+        return [self.net.feature_info[level]["num_chs"] for level in self._levels(strides)]
+
+    def pyramid(self, image: UInt8[Tensor, "n 3 h w"], strides: Sequence[int]) -> list[Float[Tensor, "n _ _ _"]]:
+        """The feature maps at these strides, in rising order: [n, c, h / stride, w / stride] each."""
+        return self.net.forward_intermediates(self._normalised(image), indices=self._levels(strides), intermediates_only=True)
+
+    def _levels(self, strides: Sequence[int]) -> list[int]:
+        last = {level["reduction"]: place for place, level in enumerate(self.net.feature_info)}
+        if missing := sorted(set(strides) - last.keys()):
+            raise ValueError(
+                f"backbone.name: this network has no features at stride {missing[0]}, only at {sorted(last)}: take a convolutional one"
+            )
+        return [last[stride] for stride in strides]
+
+    def _normalised(self, image: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+        x = (image.float() / 255 - self.mean) / self.std
+        return x.contiguous(memory_format=torch.channels_last) if self.convolutional else x

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from torch import nn
 
+from tempohand.model.finder import FinderNet
 from tempohand.model.posenet import PoseNet
 from tempohand.model.weights import CONFIG_NAME, load_config, load_weights, locate
 
-NETWORKS = {"posenet": PoseNet}
+NETWORKS = {"posenet": PoseNet, "finder": FinderNet}
 
 
 def build_network(network: dict) -> nn.Module:
@@ -20,17 +21,16 @@ def build_network(network: dict) -> nn.Module:
     return NETWORKS[name](**arguments)
 
 
-def load_network(path: str | Path) -> nn.Module:
+def load_network(path: str | Path, name: str | None = None) -> nn.Module:
     """The network of a checkpoint directory, with its weights, in evaluation mode; `.config` is the checkpoint's config.json.
 
-    Raises FileNotFoundError or ValueError in one clear line.
+    name: of the kind of network that it has to be, of NETWORKS. Raises FileNotFoundError or ValueError in one clear line.
     """
     config = load_config(path)
-    description = config["network"]
-    if description.get("name") == "posenet":  # every weight comes from the checkpoint: none is to be fetched first
-        spatial = description["spatial"]
-        description = {**description, "spatial": {**spatial, "backbone": {**spatial["backbone"], "weights": None}}}
-    network = build_network(description)
+    kind = config["network"].get("name")
+    if name and kind != name:
+        raise ValueError(f"'{path}' holds a network of the kind '{kind}', here one of the kind '{name}' is needed: give another checkpoint")
+    network = build_network(_without_pretrained(config["network"]))  # every weight comes from the checkpoint: none is to be fetched first
     weights, own = load_weights(path), network.state_dict()
     wrong = sorted((own.keys() ^ weights.keys()) | {name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape})
     if wrong:
@@ -40,26 +40,32 @@ def load_network(path: str | Path) -> nn.Module:
     return network.eval()
 
 
-INHERITED = ("name", "size", "expansion", "norm_by_hand", "hand", "spatial")
+def _without_pretrained(settings: dict) -> dict:
+    """The same settings with every `backbone.weights` null."""
+    changed = {key: _without_pretrained(value) if isinstance(value, dict) else value for key, value in settings.items()}
+    return changed | {"weights": None} if "weights" in changed else changed
+
+
+INHERITED = ("size", "expansion", "norm_by_hand", "hand", "spatial", "backbone", "width")
 
 
 def inherit_settings(network: dict, path: str | Path, say: Callable[[str], None]) -> None:
     """Settings that belong to the weights come from the checkpoint that they are in: they replace those of `network`, which says so.
 
-    A bare weights file carries no settings and changes nothing.
+    A bare weights file carries no settings and changes nothing. Raises ValueError where the checkpoint is of another kind of network.
     """
     if not (locate(path) / CONFIG_NAME).is_file():
         load_weights(path)  # a missing or unreadable file is told of here, before anything is built
         return
     source = load_config(path)["network"]
+    if (kind := source.get("name", network["name"])) != network["name"]:
+        raise ValueError(f"init_from: '{path}' holds a network of the kind '{kind}', this run trains one of the kind '{network['name']}'")
     for key in INHERITED:
         if key in source and key in network:
             for name, before, after in _differences(key, network[key], source[key]):
                 say(f"inherited network.{name} = {after} (the config says {before})")
             network[key] = source[key]
-    backbone = network.get("spatial", {}).get("backbone", {})
-    if "weights" in backbone:
-        backbone["weights"] = None
+    network.update(_without_pretrained(network))
 
 
 def _differences(name: str, before, after) -> Iterator[tuple[str, object, object]]:

@@ -15,7 +15,7 @@ def parameter_groups(network: nn.Module, lr: float, backbone_lr: float, weight_d
     groups = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((".backbone." in name, parameter.ndim >= 2), []).append(parameter)
+            groups.setdefault((".backbone." in f".{name}", parameter.ndim >= 2), []).append(parameter)
     if not groups:
         raise ValueError("the network has no trainable parameter")
     return [

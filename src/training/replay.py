@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tempohand.batch import ClipBatch, HandPrediction, Term
+from tempohand.batch import BoxPrediction, ClipBatch, HandPrediction, Term
 from tempohand.training.dump import Dump
 from tempohand.training.finite import ForwardOrder, bad_fields, bad_terms, bad_weights, label_masks, rows_where, some, tensors_of
 from tempohand.training.objective import combine, per_entry, weighted_sum
@@ -121,7 +121,7 @@ def _forward(
         batch = batch.to(device)
         seed_step(settings["seed"], dump.debug["step"], micro, process)
         with torch.autocast(device.type, dtype=PRECISIONS[precision], enabled=PRECISIONS[precision] is not None):
-            prediction: HandPrediction = predict(batch)
+            prediction: HandPrediction | BoxPrediction = predict(batch)
             terms.append(network.criterion(prediction, batch))
     loss, raw = combine(_together(terms), settings["loss"])
     return loss, raw, terms
@@ -189,6 +189,8 @@ def _first_module_not_finite(network: nn.Module) -> Iterator[list[str]]:
 def _finite(value) -> bool:
     if isinstance(value, Tensor):
         return not value.is_floating_point() or bool(value.isfinite().all())
+    if isinstance(value, BoxPrediction):
+        return _finite((value.logits, value.box))
     if isinstance(value, HandPrediction):
         return all(_finite(x) for x in (value.joints, value.joints2d, value.rotation, value.shape))
     if isinstance(value, tuple | list):

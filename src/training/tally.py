@@ -17,6 +17,9 @@ LABELS = {
     "joint_depth": "joints_mask, of the wrist too",
     "velocity": "joints_mask of neighbouring frames, of the wrist too",
     "wrist_velocity": "has_hand and has_camera of neighbouring frames",
+    "centre": "joints2d_mask of all joints",
+    "offset": "joints2d_mask of all joints, of hands whose centre is in the crop,",
+    "size": "joints2d_mask of all joints, of hands whose centre is in the crop,",
 }
 OUT_OF_RANGE = 0.25  # share of a term's labels, in a log interval, from which on it is warned of
 

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from tempohand.batch import ClipBatch, HandPrediction, Term
+from tempohand.batch import BoxPrediction, ClipBatch, HandPrediction, Term
 from tempohand.training.diagnostics import describe_batch, describe_terms
 from tempohand.training.guard import StepGuard
 from tempohand.training.objective import combine, weighted_sum
@@ -66,7 +66,7 @@ class StepWatch:
         self.step, self.logged, self.means = step, logged, []
         self.guard.begin(step)
 
-    def loss(self, batch: ClipBatch, prediction: HandPrediction, terms: dict[str, Term]) -> Tensor:
+    def loss(self, batch: ClipBatch, prediction: HandPrediction | BoxPrediction, terms: dict[str, Term]) -> Tensor:
         """The loss to differentiate on this process (objective.combine). Raises ValueError when it is not finite."""
         processes = self.accelerator.num_processes
         sums = (lambda x: self.accelerator.reduce(x, "sum")) if processes > 1 else None

@@ -1,0 +1,50 @@
+"""From what a hand finder says of cells to boxes: peaks, overlap, and who gives way to whom."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tempohand.batch import BoxPrediction
+
+OVERLAP = 0.5  # two boxes that overlap by more are of one hand
+
+
+class Peaks(NamedTuple):
+    """N boxes (xyxy, [-0.5, 0.5] inside the picture), each with the place of its picture in the batch."""
+
+    picture: Int[Tensor, "n"]
+    box: Float[Tensor, "n 4"]
+    score: Float[Tensor, "n"]
+    is_right: Bool[Tensor, "n"]
+
+
+def find_peaks(prediction: BoxPrediction, threshold: float, known: Bool[Tensor, "b 1 2 g g"] | None = None) -> Peaks:
+    """The cells whose score is above `threshold` and the highest among their 3 x 3 neighbours of the same side ("Objects as Points", Zhou et
+    al. 2019). `known`: other cells do not count."""
+    score = prediction.logits[:, 0].sigmoid()
+    score = score if known is None else score.masked_fill(~known[:, 0], 0.0)
+    highest = (score == F.max_pool2d(score, 3, stride=1, padding=1)) & (score > threshold)
+    picture, side, row, column = highest.nonzero().unbind(-1)
+    return Peaks(picture, prediction.box[picture, 0, :, row, column], score[picture, side, row, column], side == 0)
+
+
+def overlap(first: Float[Tensor, "*#batch 4"], second: Float[Tensor, "*#batch 4"]) -> Float[Tensor, "*batch"]:
+    """Intersection over union of boxes xyxy."""
+    low, high = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
+    area = [(box[..., 2:] - box[..., :2]).prod(dim=-1) for box in (first, second)]
+    common = (high - low).clamp_min(0).prod(dim=-1)
+    return common / (area[0] + area[1] - common)
+
+
+def suppress(box: Float[Tensor, "n 4"], score: Float[Tensor, "n"]) -> list[int]:
+    """Places of the boxes that no better one overlaps by more than OVERLAP, the best first: non-maximum suppression, whatever the side."""
+    kept: list[int] = []
+    between = overlap(rearrange(box, "n c -> n 1 c"), rearrange(box, "n c -> 1 n c"))
+    for place in score.argsort(descending=True, stable=True).tolist():
+        if not kept or between[place, kept].max() <= OVERLAP:
+            kept.append(place)
+    return kept

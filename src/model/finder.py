@@ -1,0 +1,106 @@
+"""FinderNet: where in a picture hands are, and which side each is."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from tempohand.batch import BoxPrediction, ClipBatch, Term
+from tempohand.model.backbone import Backbone
+from tempohand.model.finder_losses import finder_terms
+from tempohand.model.weights import load_weights
+
+STRIDES = (8, 16, 32)  # of the feature maps that are joined; boxes are read at the finest
+RIGHT, LEFT = 0, 1  # channels of the logits
+PRIOR_LOGIT = -4.6  # hands are rare: a cell holds a centre with probability 0.01 at first
+PRIOR_LOG_SIZE = -1.2  # of a box's edge over the picture's: 0.3
+LOG_SIZE_RANGE = (-5.0, 2.0)
+
+
+class FinderNet(nn.Module):
+    """Hands as points (X. Zhou et al., "Objects as Points", 2019): for every cell of a raster the probability that a right or a left hand's
+    centre lies in it, and that hand's box.
+
+    size: edge of its pictures, px, a multiple of 32. expansion: of the crops that it is trained on (data/view.py). backbone: as in the
+    configuration. width: channels of the top-down path (T.-Y. Lin et al., "Feature Pyramid Networks", 2017) that joins its feature maps.
+
+    Batches are Stage 1's, where every labelled hand is a right one, since the crops of left hands are mirrored. Here sides matter: in
+    training half of the pictures, at random, are looked at in the mirror, in evaluation those that were mirrored are mirrored back. What is
+    said is said of the batch's own pictures: a prediction for a mirrored picture is mirrored, and so are its sides.
+    """
+
+    def __init__(self, num_frame: int, size: int, expansion: float, backbone: dict, width: int):
+        super().__init__()
+        if num_frame != 1:
+            raise ValueError(f"network.num_frame={num_frame}: the hand finder looks at single frames, num_frame=1")
+        if size % STRIDES[-1]:
+            raise ValueError(f"network.size={size}: the hand finder takes pictures whose edge is a multiple of {STRIDES[-1]} px")
+        self.num_frame, self.size, self.expansion = num_frame, size, expansion
+        self.backbone = Backbone(size=size, **backbone)
+        self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.backbone.channels(STRIDES))
+        self.head = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.GroupNorm(8, width), nn.ReLU(), nn.Conv2d(width, 6, 1)
+        )
+        with torch.no_grad():
+            self.head[-1].weight.mul_(0.1)
+            self.head[-1].bias.copy_(torch.tensor([PRIOR_LOGIT, PRIOR_LOGIT, 0.0, 0.0, PRIOR_LOG_SIZE, PRIOR_LOG_SIZE]))
+
+    def set_step(self, step: int, dropout_start: int) -> None:
+        """Nothing here depends on the step: there is no dropout."""
+
+    def forward(self, batch: ClipBatch) -> BoxPrediction:
+        """What there is in every picture. Raises ValueError for clips of more than one frame."""
+        frames = batch.image.shape[1]
+        if frames != 1:
+            raise ValueError(f"the hand finder takes clips of 1 frame, got {frames}: use batch.last_frame()")
+        assert batch.size == self.size, f"the network takes {self.size} px pictures, the batch has {batch.size}"
+        mirrored = torch.rand(len(batch.image), device=batch.image.device) < 0.5 if self.training else ~batch.is_right
+        return self.look(batch.image[:, 0], mirrored)
+
+    def look(self, image: Tensor, mirrored: Bool[Tensor, "n"]) -> BoxPrediction:
+        """What there is in pictures [N, 3, S, S] (uint8 RGB), of which some are looked at in the mirror."""
+        choice = rearrange(mirrored, "n -> n 1 1 1")
+        maps = self.backbone.pyramid(torch.where(choice, image.flip(-1), image), STRIDES)
+        laterals = [lateral(features) for lateral, features in zip(self.lateral, maps)]
+        joined = laterals.pop()
+        while laterals:
+            joined = laterals.pop() + F.interpolate(joined, scale_factor=2)
+        said = self.head(joined).float()
+        said = rearrange(torch.where(choice, mirror_image(said), said), "n c h w -> n 1 c h w")
+        logits, offset, log_size = said.split(2, dim=2)
+        return BoxPrediction(logits, decode_boxes(offset, log_size, self.size), {"offset": offset, "log_size": log_size})
+
+    def criterion(self, prediction: BoxPrediction, batch: ClipBatch) -> dict[str, Term]:
+        """The unreduced loss terms, by name (`model.finder_losses.finder_terms`)."""
+        return finder_terms(prediction, batch)
+
+    def load_pretrained(self, path: str | Path) -> list[str]:
+        """Loads the weights of another finder (a checkpoint directory, a .safetensors or a torch file); returns a line saying so.
+
+        Raises ValueError naming what differs when a weight is missing, unknown or of another shape, FileNotFoundError without such a file.
+        """
+        weights, own = load_weights(path), self.state_dict()
+        wrong = sorted(own.keys() ^ weights.keys()) or [name for name in own if own[name].shape != weights[name].shape]
+        if wrong:
+            raise ValueError(f"'{path}' does not fit this hand finder: {len(wrong)} of {len(own)} weights differ, first {wrong[:3]}")
+        self.load_state_dict(weights)
+        return [f"inherited {len(own)} of {len(own)} tensors from '{path}'"]
+
+
+def mirror_image(said: Float[Tensor, "n 6 g g"]) -> Float[Tensor, "n 6 g g"]:
+    """What the head says of a picture, for its mirror image: sides change, and offsets along x turn round."""
+    logits, offset, log_size = said.split(2, dim=1)
+    return torch.cat([logits.flip(1), offset * offset.new_tensor([-1.0, 1.0]).view(2, 1, 1), log_size], dim=1).flip(-1)
+
+
+def decode_boxes(offset: Float[Tensor, "b 1 2 g g"], log_size: Float[Tensor, "b 1 2 g g"], size: int) -> Float[Tensor, "b 1 4 g g"]:
+    """Boxes (xyxy, [-0.5, 0.5] in a picture of `size` px) from their centres' offsets from the cells' (in cells) and the log of their edges
+    over the picture's; `finder_target` has the inverse."""
+    grid = offset.shape[-1]
+    cells = (torch.arange(grid, device=offset.device) + 0.5) / grid - 0.5 - 0.5 / size
+    centre = torch.stack(torch.meshgrid(cells, cells, indexing="xy")) + offset / grid
+    half = log_size.clamp(*LOG_SIZE_RANGE).exp() / 2
+    return torch.cat([centre - half, centre + half], dim=2)

@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from tempohand.batch import BoxPrediction
+from tempohand.evaluation.detections import OVERLAP, find_peaks, overlap, suppress
+
+
+def random_boxes(count, seed=0):
+    centre, half = torch.rand(count, 2, generator=torch.Generator().manual_seed(seed)), 0.15
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def test_overlap_is_that_of_counted_points():
+    first, second = random_boxes(40), random_boxes(40, 1)
+    points = torch.stack(torch.meshgrid(*[torch.linspace(-0.5, 1.5, 401)] * 2, indexing="ij"), -1).reshape(-1, 1, 2)
+    inside = [((points >= box[:, :2]) & (points <= box[:, 2:])).all(-1) for box in (first, second)]
+    counted = (inside[0] & inside[1]).sum(0) / (inside[0] | inside[1]).sum(0)
+    torch.testing.assert_close(overlap(first, second), counted, atol=0.02, rtol=0)
+    assert (overlap(first, first) == 1).all()
+
+
+def test_suppression_leaves_the_better_of_two_boxes_that_overlap():
+    box, score = random_boxes(60), torch.rand(60, generator=torch.Generator().manual_seed(2))
+    kept = suppress(box, score)
+    assert score[kept].tolist() == sorted(score[kept].tolist(), reverse=True) and 1 < len(kept) < 60
+    for place in range(60):
+        near = overlap(box[place], box[kept])
+        if place in kept:
+            assert (near > OVERLAP).sum() == 1  # itself
+        else:
+            assert score[kept][near > OVERLAP].max() > score[place]
+    assert suppress(box[:0], score[:0]) == []
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_peaks_are_the_highest_cells_of_their_neighbourhood(known):
+    torch.manual_seed(0)
+    logits, box = torch.randn(3, 1, 2, 9, 9), torch.randn(3, 1, 4, 9, 9)
+    mask = torch.rand(3, 1, 2, 9, 9) < 0.7 if known else torch.ones(3, 1, 2, 9, 9, dtype=torch.bool)
+    peaks = find_peaks(BoxPrediction(logits, box), 0.5, mask if known else None)
+    found = {(k, int(side), tuple(b)) for k, side, b in zip(peaks.picture.tolist(), ~peaks.is_right, peaks.box.tolist())}
+    expected = set()
+    for k, side, v, u in torch.cartesian_prod(*map(torch.arange, (3, 2, 9, 9))).tolist():
+        near = [(k, 0, side, y, x) for y in range(max(v - 1, 0), min(v + 2, 9)) for x in range(max(u - 1, 0), min(u + 2, 9))]
+        value = logits[k, 0, side, v, u]
+        if mask[k, 0, side, v, u] and value > 0 and all(logits[place] <= value for place in near if mask[place]):
+            expected.add((k, side, tuple(box[k, 0, :, v, u].tolist())))
+    assert found == expected and len(found) == len(peaks.score)

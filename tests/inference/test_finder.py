@@ -1,0 +1,143 @@
+"""The hand finder as a source of boxes, with a network that sees white squares: right hands, and black ones: left hands."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tempohand.batch import BoxPrediction
+from tempohand.inference.finder import HandFinder, regions, to_crop, to_picture
+from tempohand.inference.source import Frame
+from tempohand.model.registry import build_network
+from tempohand.training.checkpoint import save_weights
+
+SIZE, GRID = 64, 16
+GREY = 120
+
+
+class SquareFinder(nn.Module):
+    """Sees squares of pure white and pure black, exactly, where all of one lies in the picture; nothing below 5 px is seen."""
+
+    size = SIZE
+
+    def look(self, image, mirrored):
+        logits, boxes = torch.full((len(image), 1, 2, GRID, GRID), -9.0), torch.zeros(len(image), 1, 4, GRID, GRID)
+        for place, picture in enumerate(image.permute(0, 2, 3, 1).numpy()):
+            for side, mask in enumerate(((picture > 250).all(-1), (picture < 5).all(-1))):
+                _, _, stats, centres = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+                for (x, y, width, height, _), (u, v) in zip(stats[1:], centres[1:]):
+                    if min(width, height) >= 5:
+                        row, column = int((v + 0.5) / SIZE * GRID), int((u + 0.5) / SIZE * GRID)
+                        logits[place, 0, side, row, column] = 2 + width / SIZE
+                        corners = torch.tensor([x, y, x + width - 1, y + height - 1], dtype=torch.float32)
+                        boxes[place, 0, :, row, column] = corners / SIZE - 0.5
+        return BoxPrediction(logits, boxes)
+
+
+def picture(width, height, squares):
+    image = np.full((height, width, 3), GREY, np.uint8)
+    for x0, y0, side, colour in squares:
+        image[y0 : y0 + side, x0 : x0 + side] = colour
+    return Frame(0, 0.0, image, "")
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (300, 500), (64, 64), (31, 977)])
+@pytest.mark.parametrize("tiles", [1, 2, 5])
+def test_into_a_region_and_back(size, tiles):
+    region = regions(size, tiles)
+    rng = np.random.default_rng(0)
+    boxes = torch.from_numpy(rng.uniform(-100, 1400, (len(region), 4)))
+    torch.testing.assert_close(to_picture(to_crop(boxes, region, SIZE), region, SIZE), boxes, atol=1e-4, rtol=0)
+    outer = to_crop(region[:1], region[:1], SIZE)[0] + 0.5 / SIZE  # the longer edge fills the crop, the other is in its middle
+    assert outer.abs().max() == pytest.approx(0.5) and outer[:2].tolist() == pytest.approx((-outer[2:]).tolist())
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (300, 500), (64, 64)])
+@pytest.mark.parametrize("tiles", [2, 3, 4])
+def test_a_small_box_lies_in_a_tile(size, tiles):
+    region, edge = regions(size, tiles)[1:].numpy(), max(size) / tiles
+    assert (region[:, 2:] - region[:, :2]).max() == pytest.approx(edge) == (region[:, 2:] - region[:, :2]).min()
+    rng, small = np.random.default_rng(0), edge / 3
+    for _ in range(200):
+        low = rng.uniform(0, np.array(size) - 1 - small)
+        inside = (region[:, :2] <= low) & (region[:, 2:] >= low + small)
+        assert inside.all(1).any()
+
+
+@pytest.mark.parametrize("size", [(320, 180), (180, 320), (200, 200)])
+def test_boxes_come_back_in_the_pictures_pixels_with_their_sides(size):
+    with HandFinder(SquareFinder(), max_hands=4) as finder:
+        found = finder.detect(picture(*size, [(20, 30, 40, 255), (100, 90, 60, 0)]))
+    assert [one.is_right for one in found] == [False, True]  # the surest first
+    step = max(size) / SIZE
+    np.testing.assert_allclose(found[0].box, [100, 90, 159, 149], atol=2 * step)
+    np.testing.assert_allclose(found[1].box, [20, 30, 59, 69], atol=2 * step)
+
+
+def test_tiles_find_small_hands_once():
+    frame = picture(640, 360, [(300, 160, 40, 255), (70, 300, 40, 0), (400, 60, 240, 255)])
+    alone = HandFinder(SquareFinder(), max_hands=9).detect(frame)
+    tiled = HandFinder(SquareFinder(), max_hands=9, tiles=3).detect(frame)
+    assert len(alone) == 1, "the small ones have 4 px in the whole picture"
+    centres = [(np.asarray(one.box[:2]) + one.box[2:]) / 2 for one in tiled]
+    for square in ((319.5, 179.5), (89.5, 319.5)):
+        assert sum(np.abs(centre - square).max() < 5 for centre in centres) == 1
+    assert len(HandFinder(SquareFinder(), max_hands=2, tiles=3).detect(frame)) == 2
+
+
+def test_nothing_there_is_no_hand_and_a_hand_is_right_or_left(monkeypatch):
+    finder = HandFinder(SquareFinder(), max_hands=4)
+    assert finder.detect(picture(100, 80, [])) == []
+    look = finder.network.look
+
+    def both(image, mirrored):
+        said = look(image, mirrored)
+        said.logits[:, :, 1] = said.logits[:, :, 0] - 0.5
+        return said
+
+    monkeypatch.setattr(finder.network, "look", both)
+    found = finder.detect(picture(100, 80, [(20, 30, 30, 255)]))
+    assert [one.is_right for one in found] == [True]
+
+
+def test_a_box_whose_centre_is_not_in_the_picture_is_left_out(monkeypatch):
+    finder = HandFinder(SquareFinder(), max_hands=4)
+    look = finder.network.look
+
+    def lower(image, mirrored):
+        said = look(image, mirrored)
+        said.box[:, :, [1, 3]] += 0.5
+        return said
+
+    monkeypatch.setattr(finder.network, "look", lower)
+    assert finder.detect(picture(100, 40, [(20, 10, 20, 255)])) == []  # in the padding below
+
+
+def finder_checkpoint(folder):
+    options = {"stem": 16, "stages": [[16, 1], [32, 1], [32, 1], [32, 1]]}
+    settings = {"name": "finder", "num_frame": 1, "size": SIZE, "expansion": 4.0, "width": 32}
+    settings["backbone"] = {"name": "tempohand_tiny", "weights": None, "options": options}
+    net = build_network(settings)
+    with torch.no_grad():
+        net.head[-1].bias[0] = 5.0  # sees right hands everywhere
+    save_weights(folder, net.state_dict(), {"network": settings})
+    return folder
+
+
+def test_predict_finds_hands_with_a_checkpoint(tmp_path, video_tools, predict):
+    moving_pictures, write_video = video_tools
+    clip = write_video(tmp_path / "clip.mkv", moving_pictures(4))
+    folder = finder_checkpoint(tmp_path / "finder")
+    with np.load(predict(clip, "--finder", folder, "--max-hands", 2, "--finder-tiles", 2, "--no-overlay") / "predictions.npz") as result:
+        assert len(result["frame"]) == 8 and result["is_right"].all() and len(np.unique(result["hand_id"])) >= 2
+
+
+@pytest.mark.parametrize(
+    "more, message", [(["--max-hands", 0], "--max-hands is at least 1, not 0"), (["--finder-tiles", 0], "--finder-tiles is at least 1")]
+)
+def test_numbers_below_one_are_refused(tmp_path, video_tools, predict, more, message):
+    moving_pictures, write_video = video_tools
+    clip = write_video(tmp_path / "clip.mkv", moving_pictures(2))
+    with pytest.raises(ValueError, match=message):
+        predict(clip, "--finder", finder_checkpoint(tmp_path / "finder"), *more)
