@@ -52,7 +52,9 @@ class CameraConfig:
     fps: float
     focal_per_width: tuple[float, float]  # focal length over the frame's width
     image_size: int  # edge of the stored square picture, px
-    window: float  # edge of the stored window over that of the hand's box
+    window: float  # edge of the stored window over that of the hand's box ...
+    window_factor: tuple[float, float]  # ... times a factor of this range, log-uniform, constant over a sequence
+    window_place: float  # share of the window's free room, from its middle, over which the hand's place in it is drawn for a sequence
     still: bool  # whether the window stays where it is for a whole sequence, as a filmed picture does; else it follows the hand
     window_jitter: float  # the window's edge and place vary by this fraction of the box, constant over a sequence
     border_probability: float  # of the picture ending at the camera's frame, black beyond; else the frame is as large as need be
@@ -68,6 +70,7 @@ class PersonConfig:
     sleeve_rings: tuple[int, int]  # a sleeve begins at one of these of RINGS_MM, the second excluded
     sleeve_width: tuple[float, float]  # its radius over the arm's
     both_probability: float  # of the other hand being near
+    arm: float  # where the arm ends, mm from the wrist
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def smooth(values: Float[ndarray, "t d"], sigma: float) -> Float[ndarray, "t d"]
 
 
 def window_track(
-    rng: np.random.Generator, joints2d: Float[ndarray, "t 21 2"], camera: Camera, config: CameraConfig
+    rng: np.random.Generator, window_rng: np.random.Generator, joints2d: Float[ndarray, "t 21 2"], camera: Camera, config: CameraConfig
 ) -> tuple[Float[ndarray, "t 2"], Float[ndarray, "t 2"]]:
     """Focal length and principal point (px) of the stored picture over time: a square that follows the hand smoothly.
 
@@ -155,8 +158,12 @@ def window_track(
         low[:], high[:] = low.min(0), high.max(0)
     edge = (high - low).max(1, keepdims=True)
     jitter = rng.uniform(-1.0, 1.0, 3) * config.window_jitter
-    centre = smooth((low + high) / 2, 3.0) + smooth(edge, 3.0) * jitter[:2]
-    side = np.exp(smooth(np.log(edge), 3.0)) * config.window * (1 + jitter[2] / 2)
+    # A near hand in a window many times its size would take a field of view that no lens has.
+    widest = max(float(np.min(camera.focal) / (config.focal_per_width[0] * config.window * edge.max())), 1.0)
+    wide = config.window * min(np.exp(window_rng.uniform(*np.log(config.window_factor))), widest)
+    place = window_rng.uniform(-1.0, 1.0, 2) * config.window_place * (wide - 1) / 2  # in hand boxes
+    centre = smooth((low + high) / 2, 3.0) + smooth(edge, 3.0) * (jitter[:2] + place)
+    side = np.exp(smooth(np.log(edge), 3.0)) * wide * (1 + jitter[2] / 2)
     scale = config.image_size / side
     return camera.focal * scale, (camera.princpt - centre) * scale + (config.image_size - 1) / 2
 
@@ -165,6 +172,7 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
     """Draws a sequence: person, motion, camera, things, window."""
     # What a factor that is off would draw must not change the rest: these have generators of their own.
     clock_rng, cover_rng, pose_rng, both_rng, grip_rng = rng.spawn(5)
+    (window_rng,) = grip_rng.spawn(1)  # not a sixth: the shot's own generators are numbered after these
     clock = sample_clock(clock_rng, num_frames, config.clock)
     times = clock.moments / config.camera.fps
     is_right = bool(rng.random() < config.person.right_probability)
@@ -211,7 +219,7 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
     things = add_covers(cover_rng, clock.moments, vertices[:, :NUM_VERTICES], kit.faces, things, config.cover, reaching)
     everything = np.concatenate([vertices, *(thing.vertices() for thing in things)], axis=1)
     frame = np.broadcast_to(camera.focal, (len(times), 2)), np.broadcast_to(camera.princpt, (len(times), 2))
-    focal, princpt = window_track(rng, project(joints, *frame), camera, config.camera)
+    focal, princpt = window_track(rng, window_rng, project(joints, *frame), camera, config.camera)
     faces = np.concatenate([kit.faces, kit.forearm_faces])
     faces = faces if is_right else faces[:, ::-1]
     return Scene(
@@ -236,6 +244,7 @@ def _forearm_profile(rng: np.random.Generator, cloth_from: int, person: PersonCo
     """Ring distances and radii: one ring is doubled, so that a sleeve begins with a step."""
     double = min(cloth_from, len(RINGS_MM) - 1)
     rings = np.insert(np.array(RINGS_MM, float), double, RINGS_MM[double] - 1.0)
+    rings[-1] = person.arm
     swell = np.ones(len(rings))
     cloth = np.arange(len(rings)) >= cloth_from
     swell[cloth] = rng.uniform(*person.sleeve_width) * (1 + rng.uniform(0.0, 0.06) * rng.normal(0, 1, cloth.sum()))

@@ -71,7 +71,7 @@ def test_the_window_moves_smoothly_and_only_the_intrinsics_with_it(scenes, setti
         np.testing.assert_allclose(scale[:, 0], scale[:, 1])
         assert np.abs(np.diff(np.log(scale[:, 0]), 2)).max() < 0.05
     joints2d = np.tile(scenes[0].joints2d()[:1], (9, 1, 1))
-    focal, princpt = window_track(np.random.default_rng(0), joints2d, scenes[0].camera, config)
+    focal, princpt = window_track(np.random.default_rng(0), np.random.default_rng(1), joints2d, scenes[0].camera, config)
     assert np.ptp(focal, axis=0).max() < 1e-9 and np.ptp(princpt, axis=0).max() < 1e-9
 
 
