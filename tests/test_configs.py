@@ -55,6 +55,15 @@ def test_a_configuration_builds(name):
     assert settings["loss"].keys() <= TERMS
 
 
+def test_the_hand_finders_configuration_builds():
+    settings = compose_config("find-tiny")
+    network, augmentation = build_network(settings["network"]), settings["view"]["augmentation"]
+    assert sum(parameter.numel() for parameter in network.parameters()) < 1e6
+    assert settings["loss"].keys() == {"centre", "offset", "size"} and settings["tokens"]["mode"] == "online"
+    largest, smallest = (1 / (settings["network"]["expansion"] * (1 + sign * augmentation["scale"])) for sign in (-1, 1))
+    assert smallest < 1 / 6.5 and largest > 1 / 1.3, "the hand box's edge over the picture's"
+
+
 def test_dino_large_is_the_network_of_its_name():
     import timm
 

@@ -83,6 +83,35 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(stage1, table_root, tmp_pat
     assert all(first[name].equal(second[name]) for name in first)
 
 
+FIND = [entry for entry in SMALL if "network.spatial" not in entry] + [
+    "network.backbone.options={stem: 16, stages: [[16, 1], [32, 1], [32, 1], [32, 1]], norm_group: 2}"
+]
+
+
+def test_the_hand_finder_goes_through_the_same_loop(table_root, tmp_path):
+    """With every table that can be asked for."""
+    run = tmp_path / "find"
+    result = train("find-tiny", *FIND, f"data.root={table_root}", f"out={run}", "debug.first_batches=1", "debug.loss=true")
+    assert "score of a left hand" in result.stdout and "Evaluated on 18 samples from all 1 processes: iou" in result.stdout
+    assert "best share of hands missed on validation" in result.stdout and len(losses(run)) == 6
+    line = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+    assert {"raw/centre", "raw/offset", "loss/size", "grad_norm"} <= line.keys()
+
+
+@pytest.mark.slow
+def test_the_hand_finder_is_resumed_and_replayed(table_root, tmp_path):
+    run, small = tmp_path / "find", [*FIND, f"data.root={table_root}"]
+    train("find-tiny", *small, f"out={run}", "log.keep=9")
+    before = losses(run)
+    shutil.rmtree(run / "checkpoint" / "step-00000006")
+    train("find-tiny", *small, f"out={run}", "resume=auto", "log.keep=9")
+    assert len(before) == 6 and losses(run) == before
+    bad = train("find-tiny", *small, f"out={tmp_path / 'bad'}", "optim.lr=1e38", "optim.warmup=0", check=False)
+    assert bad.returncode and "not finite" in bad.stderr
+    again = train("find-tiny", f"debug.replay={next((tmp_path / 'bad' / 'debug').iterdir())}", check=False)
+    assert again.returncode == 1 and "verdict, the same as in the run" in again.stdout, again.stdout + again.stderr
+
+
 @pytest.mark.parametrize(
     "more, message",
     [
