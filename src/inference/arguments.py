@@ -72,6 +72,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="2 or more: --finder also looks at squares of 1/N of the picture's longer edge, for hands below a seventh of it (default %(default)s)",
     )
+    hands.add_argument(
+        "--look-every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="frames from one look of --finder to the next; between them the network's own predictions are followed (default %(default)s: none)",
+    )
     hands.add_argument("--detector-model", metavar="FILE.task", help="MediaPipe's hand model (default hand_landmarker.task)")
     hands.add_argument("--fps", type=float, metavar="RATE", help="makes a folder's pictures the frames of one sequence")
 

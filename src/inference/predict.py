@@ -16,6 +16,7 @@ from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
 from tempohand.inference.detector import DEFAULT_MODEL, MAX_HANDS, HandDetector
 from tempohand.inference.finder import HandFinder
+from tempohand.inference.following import FollowedHands
 from tempohand.inference.overlay import MESH_OPACITY, PictureOverlay, VideoOverlay, draw_hands, side_faces
 from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
 from tempohand.inference.source import Frame, Source, open_source
@@ -23,7 +24,7 @@ from tempohand.inference.tracker import SMOOTHING, Tracker
 
 BUFFER_BYTES = 256 * 2**20  # decoded frames kept until a network pass is full
 BUFFER_FRAMES = 256
-BoxSource = ConstantBox | FileBoxes | HandDetector | HandFinder
+BoxSource = ConstantBox | FileBoxes | HandDetector | HandFinder | FollowedHands
 
 
 def predict_frames(
@@ -31,8 +32,10 @@ def predict_frames(
 ) -> Iterator[tuple[Frame, list[HandEstimate]]]:
     """Every frame of the input with its hands, in order; frames without a box come with none.
 
-    Hands of several frames share a network pass; frames wait for it in a buffer of limited size.
+    Hands of several frames share a network pass; frames wait for it in a buffer of limited size. Where hands are followed each frame has its
+    own, since the next one's boxes come of it.
     """
+    follows = isinstance(boxes, FollowedHands)
     frames: list[Frame] = []
     hands: list[HandInput] = []
     counts: list[int] = []
@@ -40,7 +43,10 @@ def predict_frames(
     def flush() -> Iterator[tuple[Frame, list[HandEstimate]]]:
         estimates, first = predictor.push_all(hands), 0
         for frame, count in zip(frames, counts):
-            yield frame, estimates[first : first + count]
+            found = estimates[first : first + count]
+            if follows:
+                boxes.follow(found)
+            yield frame, found
             first += count
 
     for frame in source:
@@ -52,7 +58,7 @@ def predict_frames(
         hands += [HandInput(box=hand.box, hand=hand.hand, is_right=hand.is_right, starts=hand.starts, **shared) for hand in tracked]
         frames.append(frame)
         counts.append(len(tracked))
-        full = len(hands) >= predictor.batch_size or len(frames) >= BUFFER_FRAMES
+        full = follows or len(hands) >= predictor.batch_size or len(frames) >= BUFFER_FRAMES
         if full or sum(frame.image.nbytes for frame in frames) >= BUFFER_BYTES:
             yield from flush()
             frames, hands, counts = [], [], []
@@ -131,7 +137,9 @@ def _boxes(arguments: argparse.Namespace, source: Source):
     if max_hands < 1:
         raise ValueError(f"--max-hands is at least 1, not {max_hands}")
     if arguments.finder:
-        return HandFinder.load(arguments.finder, device=_device(arguments.device), tiles=arguments.finder_tiles, max_hands=max_hands)
+        finder = HandFinder.load(arguments.finder, device=_device(arguments.device), tiles=arguments.finder_tiles, max_hands=max_hands)
+        every = arguments.look_every  # pictures of their own have nobody to follow
+        return finder if every == 1 or source.independent else FollowedHands(finder, every)
     if arguments.detect:
         return HandDetector(arguments.detector_model or DEFAULT_MODEL, video=not source.independent, max_hands=max_hands)
     return nullcontext(FileBoxes.read(arguments.boxes) if arguments.boxes else ConstantBox.parse(arguments.box))
