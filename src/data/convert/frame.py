@@ -104,7 +104,8 @@ class Recording(ABC):
 
 @dataclass(frozen=True)
 class Proof:
-    """What residuals to expect of a right conversion (docs/data.md): None where a data set has nothing to compare."""
+    """What residuals to expect of a right conversion (docs/data.md): None where a data set has nothing of its own to compare, as where the 2D
+    joints are the projected 3D ones."""
 
     reprojection_px: float | None  # mean distance of the stored 2D joints from the projected 3D ones
     pose_mm: float | None  # mean distance of the hand parameters' joints from the stored ones, wrists together
