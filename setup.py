@@ -16,7 +16,7 @@ setup(
     python_requires=">=3.11",
     package_dir={"tempohand": "src"},
     packages=["tempohand", *(f"tempohand.{name}" for name in PACKAGES)],
-    package_data={"tempohand.hand": ["*.npz"]},
+    package_data={"tempohand.hand": ["*.npz"], "tempohand.model": ["released/*/*"]},
     install_requires=[
         "torch>=2.11",
         "torchvision",

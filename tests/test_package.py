@@ -23,7 +23,11 @@ def test_the_wheel_holds_every_module_and_data_file(tmp_path):
     assert result.returncode == 0, result.stderr[-2000:]
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         packed = set(wheel.namelist())
-    kept = {f"tempohand/{path.relative_to(ROOT / 'src').as_posix()}" for kind in ("*.py", "*.npz") for path in (ROOT / "src").rglob(kind)}
+    kept = {
+        f"tempohand/{path.relative_to(ROOT / 'src').as_posix()}"
+        for kind in ("*.py", "*.npz", "released/*/*")
+        for path in (ROOT / "src").rglob(kind)
+    }
     assert kept <= packed, sorted(kept - packed)
 
 

@@ -78,16 +78,25 @@ class FinderNet(nn.Module):
         return finder_terms(prediction, batch)
 
     def load_pretrained(self, path: str | Path) -> list[str]:
-        """Loads the weights of another finder (a checkpoint directory, a .safetensors or a torch file); returns a line saying so.
+        """Loads the weights of another finder, or what fits of a PoseNet's backbone, which knows hands already, though from nearer (a checkpoint
+        directory, a .safetensors or a torch file); returns a line saying so.
 
-        Raises ValueError naming what differs when a weight is missing, unknown or of another shape, FileNotFoundError without such a file.
+        Raises ValueError naming what differs when a finder's weight is missing, unknown or of another shape, or nothing of a backbone fits;
+        FileNotFoundError without such a file.
         """
         weights, own = load_weights(path), self.state_dict()
-        wrong = sorted(own.keys() ^ weights.keys()) or [name for name in own if own[name].shape != weights[name].shape]
-        if wrong:
-            raise ValueError(f"'{path}' does not fit this hand finder: {len(wrong)} of {len(own)} weights differ, first {wrong[:3]}")
-        self.load_state_dict(weights)
-        return [f"inherited {len(own)} of {len(own)} tensors from '{path}'"]
+        backbone = {name.removeprefix("spatial."): value for name, value in weights.items() if name.startswith("spatial.backbone.")}
+        if not backbone:
+            wrong = sorted(own.keys() ^ weights.keys()) or [name for name in own if own[name].shape != weights[name].shape]
+            if wrong:
+                raise ValueError(f"'{path}' does not fit this hand finder: {len(wrong)} of {len(own)} weights differ, first {wrong[:3]}")
+            self.load_state_dict(weights)
+            return [f"inherited {len(own)} of {len(own)} tensors from '{path}'"]
+        fitting = {name: value for name, value in backbone.items() if name in own and own[name].shape == value.shape}
+        if not any(value.ndim for value in fitting.values()):  # counters fit everything
+            raise ValueError(f"nothing of the backbone in '{path}' fits this hand finder's: give one with the same stem and first stages")
+        self.load_state_dict(own | fitting)
+        return [f"inherited {len(fitting)} of {len(own)} tensors from the backbone in '{path}'"]
 
 
 def mirror_image(said: Float[Tensor, "n 6 g g"]) -> Float[Tensor, "n 6 g g"]:

@@ -52,14 +52,15 @@ INHERITED = ("size", "expansion", "norm_by_hand", "hand", "spatial", "backbone",
 def inherit_settings(network: dict, path: str | Path, say: Callable[[str], None]) -> None:
     """Settings that belong to the weights come from the checkpoint that they are in: they replace those of `network`, which says so.
 
-    A bare weights file carries no settings and changes nothing. Raises ValueError where the checkpoint is of another kind of network.
+    A bare weights file carries no settings, and another kind of network has none that belong here: neither changes anything (a network says
+    itself what it takes of another kind's weights, `load_pretrained`).
     """
     if not (locate(path) / CONFIG_NAME).is_file():
         load_weights(path)  # a missing or unreadable file is told of here, before anything is built
         return
     source = load_config(path)["network"]
-    if (kind := source.get("name", network["name"])) != network["name"]:
-        raise ValueError(f"init_from: '{path}' holds a network of the kind '{kind}', this run trains one of the kind '{network['name']}'")
+    if source.get("name", network["name"]) != network["name"]:
+        return
     for key in INHERITED:
         if key in source and key in network:
             for name, before, after in _differences(key, network[key], source[key]):

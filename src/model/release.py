@@ -1,4 +1,4 @@
-"""Networks that come with the package: a Stage 2 checkpoint in half precision, with Stage 1 inside."""
+"""Networks that come with the package, in half precision: a Stage 2 checkpoint, with Stage 1 inside, and the hand finder."""
 
 import json
 import os
@@ -24,20 +24,21 @@ def load(name: str | Path = "tempohand-tiny", *, stage: int = 2) -> nn.Module:
     `inference.predictor.StreamingPredictor(network)` takes pictures. Raises FileNotFoundError for an unknown name, ValueError for another
     stage or a checkpoint that has none.
     """
-    network = load_network(name)
+    network = load_network(name, "posenet")
     if stage not in (1, 2) or network.num_frame == 1:
         raise ValueError(f"load('{name}', stage={stage}): stage is 1 or 2, and '{name}' has to be a Stage 2 network")
     return network if stage == 2 else network.spatial_only().eval()
 
 
 def make_release(checkpoint: str | Path, folder: str | Path, name: str, training: dict) -> int:
-    """Writes a Stage 2 checkpoint as the release `name` into `folder`, appearing when whole; returns its weights' size in bytes.
+    """Writes a checkpoint of Stage 2 or of a hand finder as the release `name` into `folder`, appearing when whole; returns its weights' size in
+    bytes.
 
     Floating point tensors become half precision. training: what is to be said of how it was made (JSON values). Raises ValueError for
-    another stage, for values that half precision cannot hold, and above MOST_BYTES.
+    Stage 1, for values that half precision cannot hold, and above MOST_BYTES.
     """
     config, weights = load_config(checkpoint), load_weights(checkpoint)
-    if config["stage"] != 2:
+    if config["network"]["name"] == "posenet" and config["stage"] != 2:
         raise ValueError(f"'{checkpoint}' is of Stage {config['stage']}: a release is a Stage 2 checkpoint, Stage 1 is inside it")
     half = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
     if lost := [key for key, value in half.items() if value.is_floating_point() and not torch.isfinite(value).all()]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from tests_support import compose_config, random_batch
+from tests_support import compose_config, random_batch, small_network
 
 from tempohand.batch import BoxPrediction
 from tempohand.model.finder import FinderNet, decode_boxes, mirror_image
@@ -174,12 +174,35 @@ def test_a_checkpoint_comes_back_and_other_networks_are_refused(tmp_path):
     assert net.load_pretrained(tmp_path / "finder")[0].startswith("inherited")
     with pytest.raises(ValueError, match="of the kind 'finder', here one of the kind 'posenet' is needed"):
         load_network(tmp_path / "finder", "posenet")
-    with pytest.raises(ValueError, match="of the kind 'finder', this run trains one of the kind 'posenet'"):
-        inherit_settings(compose_config("stage1-tiny")["network"], tmp_path / "finder", print)
+    posenet = small_network(1)
+    inherit_settings(posenet, tmp_path / "finder", print)
+    assert posenet == small_network(1)
+    with pytest.raises(ValueError, match="does not fit this network's spatial part"):
+        build_network(posenet).load_pretrained(tmp_path / "finder")
     with pytest.raises(ValueError, match="does not fit this hand finder: 10 of"):
         FinderNet(**{key: value for key, value in small_finder().items() if key != "name"} | {"width": 40}).load_pretrained(
             tmp_path / "finder"
         )
+
+
+def test_it_may_begin_with_the_backbone_of_a_network_that_knows_hands(tmp_path):
+    torch.manual_seed(3)
+    source = build_network(small_network(1))
+    save_weights(tmp_path / "posenet", source.state_dict(), {"network": small_network(1)})
+    net = build_network(small_finder())
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    settings = small_finder()
+    inherit_settings(settings, tmp_path / "posenet", print)
+    assert settings == small_finder()
+    said = net.load_pretrained(tmp_path / "posenet")
+    shared = source.spatial.backbone.state_dict().keys()
+    assert len(said) == 1 and said[0].startswith(f"inherited {len(shared)} of {len(before)} tensors")
+    for name, value in net.state_dict().items():
+        inherited = source.state_dict().get(f"spatial.{name}")
+        assert torch.equal(value, before[name] if inherited is None else inherited), name
+    other = {"name": "tempohand_tiny", "weights": None, "options": {"stem": 24, "stages": [[24, 1], [48, 1], [48, 1], [48, 1]]}}
+    with pytest.raises(ValueError, match="nothing of the backbone in"):
+        build_network(small_finder() | {"backbone": other}).load_pretrained(tmp_path / "posenet")
 
 
 @pytest.mark.parametrize("change, message", [({"num_frame": 7}, "num_frame=1"), ({"size": 80}, "multiple of 32")])
