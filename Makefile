@@ -5,12 +5,13 @@ STAMP := .venv/installed
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help setup demo test test-slow test-faults lint clean
+.PHONY: help setup demo weights test test-slow test-faults lint clean
 
 help:
 	@echo "make demo   set up, make data, train Stage 1 and Stage 2, evaluate, run on a video, write outputs/demo/report.html"
-	@echo "            (VIDEO=path BOXES=path: also run on a video of yours)"
+	@echo "            (VIDEO=path BOXES=path: also run on a video of yours; FROM_SCRATCH=1: Stage 1 from random weights, not the package's)"
 	@echo "make test   set up, run the tests"
+	@echo "make weights   train what comes with the package, hours (FROM_SCRATCH=1: from random weights)"
 	@echo "make test-faults   kill, starve and damage training runs for minutes: they must end as if nothing had happened"
 	@echo "make test-slow, make lint, make clean"
 
@@ -25,7 +26,10 @@ $(STAMP): setup.py constraints.txt src/compat.py
 	touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python script/demo.py $(if $(VIDEO),--video $(VIDEO)) $(if $(BOXES),--boxes $(BOXES))
+	$(BIN)/python script/demo.py $(if $(VIDEO),--video $(VIDEO)) $(if $(BOXES),--boxes $(BOXES)) $(if $(FROM_SCRATCH),--from-scratch)
+
+weights: $(STAMP)
+	$(BIN)/python script/weights.py $(if $(FROM_SCRATCH),--from-scratch)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -6,16 +6,12 @@ one starts anew, on the data it has.
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
-import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import torch
+from steps import Steps, training
 
 from tempohand.console import run_clearly
 from tempohand.data.table import FrameTable
@@ -27,46 +23,6 @@ from tempohand.inference.source import Frame
 ROOT = Path("outputs/demo")
 DATA, FILM = Path("data/demo"), Path("data/film")
 STAGE1, STAGE2 = ROOT / "stage1", ROOT / "stage2"
-# One process per core, one thread each: faster on few cores than one process with several threads.
-PROCESSES = 1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1)
-
-
-class Steps:
-    """Runs commands, prints them, times them, and remembers which are done."""
-
-    def __init__(self, record: Path):
-        self.record = record
-        self.done: dict[str, float] = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-        self.commands: list[str] = []
-        # Decoding workers share the cores with the network's threads: threads that wait must not spin.
-        self.environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "HF_HUB_OFFLINE": "1"}
-        if not torch.cuda.is_available():
-            self.environment["ACCELERATE_USE_CPU"] = "true"
-
-    def run(self, name: str, *arguments: str) -> None:
-        """One step; stops the demo where it fails, with the step's own message above."""
-        shown = "python " + " ".join(arguments)
-        self.commands.append(shown)
-        if name in self.done:
-            print(f"[{name}] done before, {self.done[name]:.0f} s")
-            return
-        print(f"\n[{name}] {shown}", flush=True)
-        start = time.perf_counter()
-        code = subprocess.run([sys.executable, *arguments], env=self.environment, check=False).returncode
-        if code:
-            sys.exit(f"the demo stopped in step '{name}' (exit code {code}); run the same command to go on from there")
-        self.done[name] = time.perf_counter() - start
-        self.record.write_text(json.dumps(self.done), encoding="utf-8")
-        print(f"[{name}] {self.done[name]:.0f} s", flush=True)
-
-
-def training(stage: int, *more: str) -> list[str]:
-    """The command that trains a stage."""
-    launch = ["-m", "accelerate.commands.launch", f"--num_processes={PROCESSES}", "--num_machines=1", "--mixed_precision=bf16"]
-    launch += ["--dynamo_backend=no", "--num_cpu_threads_per_process=1", *(["--multi_gpu"] if PROCESSES > 1 else [])]
-    out = STAGE1 if stage == 1 else STAGE2
-    settings = [f"data.root={DATA}", f"out={out}", "resume=auto", "data.workers=1"]
-    return [*launch, "script/train.py", f"--config-name=stage{stage}-tiny", *settings, *more]
 
 
 def cut_film(folder: Path) -> list[str]:
@@ -88,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--video", help="also predict on this video or picture")
     parser.add_argument("--boxes", help="its hand boxes (.npz, .json or .csv; see docs/predict.md); without: MediaPipe finds them")
+    parser.add_argument("--from-scratch", action="store_true", help="train Stage 1 from random weights, not from the package's network")
     options = parser.parse_args()
     for path in (options.video, options.boxes):
         if path and not Path(path).is_file():
@@ -95,11 +52,13 @@ def main() -> None:
     if (ROOT / "report.html").is_file():
         shutil.rmtree(ROOT)
     ROOT.mkdir(parents=True, exist_ok=True)
-    steps = Steps(ROOT / "steps.json")
+    steps = Steps(ROOT / "steps.json", "the demo")
 
     steps.run("data", "script/prepare.py", "--config-name=synthetic-demo", f"out={DATA}")
-    steps.run("stage 1", *training(1))
-    steps.run("stage 2", *training(2, f"init_from={STAGE1}/checkpoint/best"))
+    data = [f"data.root={DATA}", "data.workers=1"]
+    first = "stage1-tiny" if options.from_scratch else "stage1-tiny-finetune"
+    steps.run("stage 1", *training(first, *data, f"out={STAGE1}"))
+    steps.run("stage 2", *training("stage2-tiny", *data, f"out={STAGE2}", f"init_from={STAGE1}/checkpoint/best"))
     networks = [f"stage1={STAGE1}/checkpoint/best", f"stage2={STAGE2}/checkpoint/best"]
     steps.run("evaluation", "script/evaluate.py", *networks, f"data={DATA}", f"out={ROOT}")
     steps.run("film", "script/prepare.py", "--config-name=synthetic-film", f"out={FILM}")

@@ -63,8 +63,10 @@ GOOD_BOX = ["--box", "10,10,40,40"]
     [
         ([], "required: COMMAND"),
         (["prdict"], "invalid choice: 'prdict'"),
-        (["predict", "hand.png", *GOOD_BOX], "required: --checkpoint"),
-        (["predict", "hand.png", "--checkpoint", "empty_checkpoint"], "one of the arguments --boxes --box --detect --finder is required"),
+        (["predict"], "required: INPUT"),
+        (["predict", "hand.png", "--box", "1,2,3,4", "--detect"], "not allowed with argument"),
+        (["predict", "hand.png"], "one of the arguments --boxes --box --detect --finder is required"),
+        (["predict", "hand.png", "--finder", "absent"], "no checkpoint at 'absent'"),
         (["predict", "absent.mp4", *GOOD_BOX, "--checkpoint", "empty_checkpoint"], "no file or folder 'absent.mp4'"),
         (["predict", "text.mp4", *GOOD_BOX, "--checkpoint", "empty_checkpoint"], "neither a video nor a picture"),
         (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "absent"], "absent"),

@@ -2,21 +2,23 @@
 
 import argparse
 
-DESCRIPTION = """Predicts 3D hands in a video, a picture or a folder of pictures with a trained network.
+NETWORK = "tempohand-tiny"  # comes with the package, and is taken where no other is asked for
+
+DESCRIPTION = """Predicts 3D hands in a video, a picture or a folder of pictures, with the network that comes with the package or your own.
 
 Writes into --out: predictions.npz (everything), predictions.json (without vertices) and the overlay. docs/predict.md has all formats."""
 
 EXAMPLES = """examples:
   one hand in a picture, a left one:
-    tempohand predict hand.jpg --checkpoint outputs/run/checkpoint/best --box 310,120,520,400 --side left
+    tempohand predict hand.jpg --box 310,120,520,400 --side left
   a video with one box a frame, from a camera of known focal length:
-    tempohand predict clip.mp4 --checkpoint outputs/run/checkpoint/best --boxes boxes.npz --focal 1050
+    tempohand predict clip.mp4 --boxes boxes.npz --focal 1050
   a video, hands found by MediaPipe (pip install 'tempohand[detect]'; tempohand detector-model makes its model file, once):
-    tempohand predict clip.mp4 --checkpoint outputs/run/checkpoint/best --detect
-  a video, hands found by the project's own hand finder:
+    tempohand predict clip.mp4 --detect
+  networks of your own:
     tempohand predict clip.mp4 --checkpoint outputs/run/checkpoint/best --finder outputs/find-tiny/checkpoint/best
   a folder of frames of one sequence:
-    tempohand predict frames/ --checkpoint outputs/run/checkpoint/best --boxes boxes.csv --fps 30"""
+    tempohand predict frames/ --boxes boxes.csv --fps 30"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "input", metavar="INPUT", help="a video, a picture, or a folder of pictures (sorted by name; independent unless --fps is given)"
     )
     parser.add_argument(
-        "--checkpoint", required=True, metavar="DIR", help="checkpoint directory of a trained network (model.safetensors and config.json)"
+        "--checkpoint",
+        default=NETWORK,
+        metavar="DIR",
+        help="checkpoint directory of a trained network (model.safetensors and config.json), or the name of one that comes with the package "
+        "(default %(default)s)",
     )
     parser.add_argument("--out", metavar="DIR", help="folder for the results (default: INPUT's name with -hands, in the working directory)")
 
@@ -62,22 +68,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help="weight of the box before, 0 to below 1 (default 0.3 with --detect, --finder; else 0)",
     )
-    hands.add_argument(
-        "--max-hands", type=int, default=None, metavar="N", help="most hands that --detect or --finder gives of a frame (default 4)"
-    )
+    hands.add_argument("--max-hands", type=int, default=None, metavar="N", help="most hands to find in a frame (default 4)")
     hands.add_argument(
         "--finder-tiles",
         type=int,
         default=1,
         metavar="N",
-        help="2 or more: --finder also looks at squares of 1/N of the picture's longer edge, for hands below a seventh of it (default %(default)s)",
+        help="2 or more: also look for hands in squares of 1/N of the picture's longer edge, for those below a seventh of it (default %(default)s)",
     )
     hands.add_argument(
         "--look-every",
         type=int,
         default=1,
         metavar="N",
-        help="frames from one look of --finder to the next; between them the network's own predictions are followed (default %(default)s: none)",
+        help="frames from one look for hands to the next; between them the network's own predictions are followed (default %(default)s: none)",
     )
     hands.add_argument("--detector-model", metavar="FILE.task", help="MediaPipe's hand model (default hand_landmarker.task)")
     hands.add_argument("--fps", type=float, metavar="RATE", help="makes a folder's pictures the frames of one sequence")

@@ -1,0 +1,90 @@
+"""The networks that come with the package are the ones that were measured, and are what `tempohand predict` uses when nothing is said."""
+
+import json
+import runpy
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import tempohand
+from tempohand import cli
+from tempohand.inference.arguments import NETWORK
+from tempohand.model.release import MOST_BYTES
+from tempohand.model.weights import RELEASED, WEIGHTS_NAME, load_weights, released
+
+stored = runpy.run_path(str(Path(__file__).with_name("regenerate.py")))
+EXPECTED = json.loads(stored["EXPECTED"].read_text(encoding="utf-8"))
+
+
+def test_the_files_are_the_ones_that_were_measured():
+    assert released() == [NETWORK]
+    assert stored["digests"]() == EXPECTED["sha256"], "a new release? tests/released/regenerate.py, and docs/model_card.md's figures"
+    assert sum((RELEASED / name / WEIGHTS_NAME).stat().st_size for name in released()) <= MOST_BYTES
+
+
+def test_they_say_of_three_rendered_frames_what_they_said():
+    said = stored["hands"]()
+    for name, most in (("joints", 1.0), ("joints2d", 0.5)):  # mm, px: kernels round differently from machine to machine
+        np.testing.assert_allclose(said[name], EXPECTED[name], atol=most, err_msg=name)
+
+
+def test_the_frames_are_seen_as_they_are():
+    """Against the truth: far from exact, but no other hand."""
+    table = stored["FrameTable"](stored["TABLE"], "test")
+    labels = table.labels(np.arange(len(table)))
+    edge = (labels["box"][:, 2:] - labels["box"][:, :2]).max(1)
+    truth = labels["joints2d"][:, list(stored["SHOWN"])]
+    off = np.linalg.norm(np.array(EXPECTED["joints2d"]) - truth, axis=-1).mean(1) / edge
+    assert off.max() < 0.2, off
+
+
+def test_load_gives_both_stages():
+    both, alone = tempohand.load(), tempohand.load(stage=1)
+    assert both.num_frame == 7 and alone.num_frame == 1
+    weights = load_weights(NETWORK)
+    assert both.state_dict().keys() == weights.keys() and alone.temporal is None
+
+
+def test_predict_takes_it_where_no_other_is_asked_for(tmp_path, monkeypatch, capsys):
+    """One of the three frames as a picture file: the overlay is written, and the hand is that of the network."""
+    table = stored["FrameTable"](stored["TABLE"], "test")
+    labels = table.labels(np.arange(1))
+    cv2.imwrite(str(tmp_path / "photo.png"), table.image(0)[..., ::-1])
+    monkeypatch.chdir(tmp_path)
+    box = ",".join(f"{value:.6f}" for value in labels["box"][0])
+    side, camera = "right" if labels["is_right"][0] else "left", labels["princpt"][0]
+    cli.main(
+        [
+            "predict",
+            "photo.png",
+            f"--box={box}",
+            "--side",
+            side,
+            f"--focal={labels['focal'][0, 0]:.4f}",
+            f"--princpt={camera[0]},{camera[1]}",
+        ]
+    )
+    with np.load("photo-hands/predictions.npz") as file:
+        assert file["vertices"].shape == (1, 778, 3)
+        np.testing.assert_allclose(file["joints2d"][0, list(stored["SHOWN"])], EXPECTED["joints2d"][0], atol=0.5)
+    assert (tmp_path / "photo-hands/overlay.png").is_file() and "1 with a hand" in capsys.readouterr().out
+
+
+def test_the_real_video_is_followed(tmp_path):
+    """Every 60th frame of a filmed hand: its joints are near another tool's opinion of them."""
+    samples = Path(__file__).resolve().parents[3] / "shared" / "samples"
+    if not samples.is_dir():
+        pytest.skip("no samples beside the repository")
+    with np.load(samples / "human_hand_video.mediapipe.npz") as file:
+        other = {name: file[name] for name in file.files}
+    kept = other["detected"] & (np.arange(len(other["detected"])) % 60 == 30)
+    np.savez(tmp_path / "boxes.npz", box_xyxy=other["box_xyxy"], detected=kept)
+    video = str(samples / "human_hand_video.mp4")
+    cli.main(["predict", video, "--boxes", str(tmp_path / "boxes.npz"), "--out", str(tmp_path / "out"), "--no-overlay"])
+    with np.load(tmp_path / "out/predictions.npz") as file:
+        seen, joints2d = file["frame"], file["joints2d"]
+    edge = (other["box_xyxy"][seen, 2:] - other["box_xyxy"][seen, :2]).max(1)
+    off = np.linalg.norm(joints2d - other["joints_2d"][seen], axis=-1).mean(1) / edge
+    assert seen.tolist() == np.flatnonzero(kept).tolist() and np.median(off) < 0.12, off
