@@ -56,7 +56,7 @@ from tempohand.evaluation.sums import Sums
 from tempohand.evaluation.tuning import KALMAN, KALMAN_GRID, ONE_EURO, ONE_EURO_GRID, FilterTuning, HandFilter
 from tempohand.geometry import mirror_points, mirror_pose
 from tempohand.model.registry import load_network
-from tempohand.model.weights import WEIGHTS_NAME
+from tempohand.model.weights import WEIGHTS_NAME, locate
 
 # Filtered rows: the key of the filter in metrics.json, its grid and its default.
 FILTERS = {"stage1_one_euro": ("one_euro", ONE_EURO_GRID, ONE_EURO), "stage1_kalman": ("kalman", KALMAN_GRID, KALMAN)}
@@ -218,7 +218,7 @@ def provenance(config: DictConfig, ledger: Ledger, split: Split) -> dict:
         "split": config.split,
         "stage1": config.stage1,
         "stage2": config.stage2,
-        "weights": {name: file_hash(Path(config[name]) / WEIGHTS_NAME) for name in stages},
+        "weights": {name: file_hash(locate(config[name]) / WEIGHTS_NAME) for name in stages},
         "fingerprint": fingerprint(config.data),
         "version": code_version(),
         "left_out": {"rows": ledger.left_out, "of": ledger.read, "by_source": by_source(ledger.bad, split.table)},

@@ -3,15 +3,15 @@
     python script/release.py tempohand-tiny outputs/stage2-tiny-wide/checkpoint/best --note "synthetic-wide, 576,000 samples"
     python script/release.py tempohand-finder outputs/find-tiny/checkpoint/best --note "synthetic-find, 300,000 samples"
 
-Prints the file's SHA-256, which tests/model/test_released.py pins.
+Prints the file's SHA-256, which tests/released pins (regenerate.py there writes it anew).
 """
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 
 from tempohand.console import run_clearly
+from tempohand.evaluation.provenance import file_hash
 from tempohand.model.release import make_release
 from tempohand.model.weights import RELEASED, WEIGHTS_NAME, load_config
 
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     config = load_config(arguments.checkpoint)
     training = {"data": arguments.note, "run": config["name"], "step": config["step"], "scores": config["scores"]}
     size = make_release(arguments.checkpoint, arguments.folder, arguments.name, training)
-    digest = hashlib.sha256((Path(arguments.folder) / arguments.name / WEIGHTS_NAME).read_bytes()).hexdigest()
+    digest = file_hash(Path(arguments.folder) / arguments.name / WEIGHTS_NAME)
     print(json.dumps({"name": arguments.name, "bytes": size, "sha256": digest}, indent=1))
 
 

@@ -5,7 +5,6 @@ python tests/released/regenerate.py --table    films the three frames anew, too
 """
 
 import argparse
-import hashlib
 import json
 import subprocess
 import sys
@@ -14,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from tempohand.data.table import FrameTable
+from tempohand.evaluation.provenance import file_hash
 from tempohand.inference.arguments import NETWORK
 from tempohand.inference.predictor import HandInput, StreamingPredictor
 from tempohand.model.registry import load_network
-from tempohand.model.weights import RELEASED, WEIGHTS_NAME
+from tempohand.model.weights import RELEASED, WEIGHTS_NAME, released
 
 HERE = Path(__file__).parent
 TABLE, EXPECTED = HERE / "table", HERE / "expected.json"
@@ -26,7 +26,7 @@ SHOWN = (0, 4, 8, 12, 16, 20)  # joints that are written down: wrist and fingert
 
 def digests() -> dict[str, str]:
     """The SHA-256 of each network's weights file."""
-    return {name: hashlib.sha256((RELEASED / name / WEIGHTS_NAME).read_bytes()).hexdigest() for name in (NETWORK,)}
+    return {name: file_hash(RELEASED / name / WEIGHTS_NAME) for name in released()}
 
 
 def hands() -> dict[str, list]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tests_support import evaluate, hand_rows, load_file, write_table
 
 import tempohand
 from tempohand import cli
@@ -24,20 +25,32 @@ def test_the_files_are_the_ones_that_were_measured():
     assert sum((RELEASED / name / WEIGHTS_NAME).stat().st_size for name in released()) <= MOST_BYTES
 
 
-def test_they_say_of_three_rendered_frames_what_they_said():
-    said = stored["hands"]()
+@pytest.fixture(scope="module")
+def said():
+    return stored["hands"]()
+
+
+def test_they_say_of_three_rendered_frames_what_they_said(said):
     for name, most in (("joints", 1.0), ("joints2d", 0.5)):  # mm, px: kernels round differently from machine to machine
         np.testing.assert_allclose(said[name], EXPECTED[name], atol=most, err_msg=name)
 
 
-def test_the_frames_are_seen_as_they_are():
-    """Against the truth: far from exact, but no other hand."""
+def test_the_frames_are_seen_as_they_are(said):
+    """Against the truth: wrist and fingertips are .15 of the box's longer edge off. Seen as left hands .44, with random weights 1.6."""
     table = stored["FrameTable"](stored["TABLE"], "test")
     labels = table.labels(np.arange(len(table)))
     edge = (labels["box"][:, 2:] - labels["box"][:, :2]).max(1)
     truth = labels["joints2d"][:, list(stored["SHOWN"])]
-    off = np.linalg.norm(np.array(EXPECTED["joints2d"]) - truth, axis=-1).mean(1) / edge
+    off = np.linalg.norm(np.array(said["joints2d"]) - truth, axis=-1).mean(1) / edge
     assert off.max() < 0.2, off
+
+
+def test_its_name_is_a_checkpoint_for_evaluation_too(tmp_path):
+    script = load_file(Path(__file__).parents[2] / "script/evaluate.py")
+    data = write_table(tmp_path / "data", {split: [hand_rows(split, 4, seed)] for seed, split in enumerate(("train", "val", "test"))})
+    done = evaluate(script, f"stage2={NETWORK}", f"data={data}", f"out={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["weights"] == {"stage2": EXPECTED["sha256"][NETWORK]}
 
 
 def test_load_gives_both_stages():
@@ -87,4 +100,4 @@ def test_the_real_video_is_followed(tmp_path):
         seen, joints2d = file["frame"], file["joints2d"]
     edge = (other["box_xyxy"][seen, 2:] - other["box_xyxy"][seen, :2]).max(1)
     off = np.linalg.norm(joints2d - other["joints_2d"][seen], axis=-1).mean(1) / edge
-    assert seen.tolist() == np.flatnonzero(kept).tolist() and np.median(off) < 0.12, off
+    assert seen.tolist() == np.flatnonzero(kept).tolist() and np.median(off) < 0.12, off  # .07 when it was released
