@@ -1,4 +1,4 @@
-"""The network that comes with the package: data, training, figures, release. `make weights` runs it; hours on two CPU cores.
+"""The networks that come with the package: data, training, figures, release. `make weights` runs it; hours on two CPU cores.
 
 Each step is a command that anyone can run by hand; it is printed before it runs, and interrupted work goes on where it stopped. Training goes on
 from what the package has already, unless --from-scratch is given.
@@ -10,11 +10,11 @@ from pathlib import Path
 from steps import Steps, training
 
 from tempohand.console import run_clearly
-from tempohand.inference.arguments import NETWORK
+from tempohand.inference.arguments import FINDER, NETWORK
 from tempohand.model.weights import WEIGHTS_NAME
 
 ROOT = Path("outputs/weights")
-PALMS, WIDE, LONG = (Path("data") / name for name in ("palms", "wide", "wide-long"))
+PALMS, WIDE, LONG, FIND = (Path("data") / name for name in ("palms", "wide", "wide-long", "find"))
 
 
 @run_clearly
@@ -43,8 +43,11 @@ def main() -> None:
         start = str(train("stage1-tiny-palms") / WEIGHTS_NAME)
     one = train("stage1-tiny-wide", f"init_from={start}")
     two = train("stage2-tiny-wide", f"init_from={one}")
-    note = f"synthetic-wide, {'from scratch' if options.from_scratch else 'going on from the release before'}"
-    steps.run("release", "script/release.py", NETWORK, str(two), "--note", note)
+    how = "from scratch" if options.from_scratch else "going on from the release before"
+    steps.run("release", "script/release.py", NETWORK, str(two), "--note", f"synthetic-wide, {how}")
+    prepare("synthetic-find", FIND)
+    finder = train("find-tiny", f"init_from={one}")  # it begins with PoseNet's eyes
+    steps.run("release of the finder", "script/release.py", FINDER, str(finder), "--note", "synthetic-find")
     steps.run("figures", "script/evaluate.py", f"stage2={NETWORK}", f"data={WIDE}", f"out={ROOT}")  # of what ships, in half precision
 
 

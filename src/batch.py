@@ -67,6 +67,7 @@ class ClipBatch(_Tensors):
     previous: Int[Tensor, "b"]  # place in this batch of the clip that ends one frame earlier in the same view; -1: not here
     target: HandTarget | None = None
     frame: Int[Tensor, "b t"] | None = None  # frames with one number are one crop, which clips share; None: nothing is shared
+    shows_right: Bool[Tensor, "b"] | None = None  # False: training sees the other side's hand, of which nothing is labelled; None: all do
 
     @property
     def size(self) -> int:
@@ -78,7 +79,8 @@ class ClipBatch(_Tensors):
     def last_frame(self) -> "ClipBatch":
         """The same clips without history: T = 1, what Stage 1 sees."""
         cut = {name: getattr(self, name)[:, -1:] for name in ("image", "focal", "princpt", "time", "frame_mask")}
-        return ClipBatch(**cut, is_right=self.is_right, row=self.row, previous=self.previous, target=self.target)
+        kept = {name: getattr(self, name) for name in ("is_right", "row", "previous", "target", "shows_right")}
+        return ClipBatch(**cut, **kept)
 
 
 @dataclass

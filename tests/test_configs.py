@@ -24,6 +24,7 @@ TERMS = {
     "heatmap",
     "joint_depth",
     "translation",
+    "side",
     "velocity",
     "wrist_velocity",
 }

@@ -150,6 +150,7 @@ def small_network(stage: int, **changes) -> dict:
             "decoder": {"dim": 32, "layers": 1, "heads": 2, "mlp": 32},
             "heads": {"translation": "regression"},
             "heatmap": {"upsample": 2},
+            "side": True,
         },
         "temporal": None if stage == 1 else {"width": 32, "layers": 1, "heads": 2},
     }

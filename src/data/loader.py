@@ -118,19 +118,21 @@ def collate(samples: list[Sample]) -> ClipBatch:
     counts = [len(sample.plan.rows) for sample in samples]
     labels = {name: torch.cat([sample.labels[name] for sample in samples]) for name in LABELS}
     placements = [sample.placement for sample in samples]
+    mirrored = torch.cat([torch.tensor(placement.mirrored).expand(count) for placement, count in zip(placements, counts)])
+    shows_right = labels["is_right"] != mirrored
     moved = place_labels(
         labels,
         homography=torch.cat([placement.homography for placement in placements]),
         rotation=torch.cat([placement.rotation.expand(count, 3, 3) for placement, count in zip(placements, counts)]),
-        mirrored=~labels["is_right"],
+        mirrored=mirrored,
         size=samples[0].size,
     )
     target = HandTarget(
         **{name: value[:, None] for name, value in moved.items()},
         shape=labels["shape"][:, None],
-        joints2d_mask=labels["joints2d_mask"][:, None],
-        joints_mask=labels["joints_mask"][:, None],
-        hand_mask=labels["has_hand"][:, None],
+        joints2d_mask=(labels["joints2d_mask"] & shows_right[:, None])[:, None],
+        joints_mask=(labels["joints_mask"] & shows_right[:, None])[:, None],
+        hand_mask=(labels["has_hand"] & shows_right)[:, None],
         camera_mask=labels["has_camera"][:, None],
         hidden=labels["hidden"][:, None],
     )
@@ -140,7 +142,8 @@ def collate(samples: list[Sample]) -> ClipBatch:
         "princpt": torch.cat([placement.princpt for placement in placements]),
     }
     plans = [sample.plan for sample in samples]
-    return ClipBatch(**clip_fields(plans, labels["time"], frames, labels["is_right"], target))
+    clips = clip_fields(plans, labels["time"], frames, labels["is_right"], target)
+    return ClipBatch(**clips, shows_right=shows_right[clips["frame"][:, -1]])
 
 
 def clip_fields(

@@ -32,6 +32,7 @@ class Augmentation:
     shift: float = 0.06  # half-width of the crop centre's shift, of its side
     jitter_scale: float = 0.02  # standard deviation of the box's error in size ...
     jitter_shift: float = 0.015  # ... and in place, of the crop's side
+    mirror: float = 0.0  # probability of the other side's hand, which teaches sides and has no other label
     photometric: Photometric = field(default_factory=Photometric)
 
 
@@ -46,6 +47,7 @@ class ViewDraw:
     scale: Float[Tensor, "t"]
     shift: Float[Tensor, "t 2"]
     photometric: PhotometricDraw | None
+    mirror: bool
     frame: Int[np.ndarray, "t"]  # place in the stretch: each has noise of its own
 
     def __getitem__(self, places: Int[np.ndarray, "n"]) -> "ViewDraw":
@@ -76,26 +78,31 @@ class View:
         a, frame = self.augmentation, np.arange(num_frame)
         if a is None:
             still = torch.ones(num_frame).double(), torch.zeros(num_frame, 2).double()
-            return ViewDraw(torch.eye(3, dtype=torch.float64), *still, None, frame)
+            return ViewDraw(torch.eye(3, dtype=torch.float64), *still, None, False, frame)
         roll, tilt, tilt_axis = rng.uniform(-a.roll, a.roll), rng.uniform(0, a.tilt), rng.uniform(0, 2 * np.pi)
         in_plane = np.radians(tilt) * np.array([np.cos(tilt_axis), np.sin(tilt_axis), 0.0])
         rotation = torch.from_numpy(cv2.Rodrigues(in_plane)[0] @ cv2.Rodrigues(np.array([0.0, 0.0, np.radians(roll)]))[0])
         scale = (1 + rng.uniform(-a.scale, a.scale)) * np.exp(a.jitter_scale * _correlated(rng, num_frame, 1)[:, 0])
         shift = rng.uniform(-a.shift, a.shift, 2) + a.jitter_shift * _correlated(rng, num_frame, 2)
-        return ViewDraw(rotation, torch.from_numpy(scale), torch.from_numpy(shift), a.photometric.draw(rng), frame)
+        colour, mirror = a.photometric.draw(rng), bool(rng.random() < a.mirror)
+        return ViewDraw(rotation, torch.from_numpy(scale), torch.from_numpy(shift), colour, mirror, frame)
 
     def place(self, draw: ViewDraw, width: Tensor | int, focal: Tensor, princpt: Tensor, box: Tensor, is_right: bool) -> Placement:
-        """The homographies and cameras of a clip: focal, princpt [T, 2] and box [T, 4] in px of stored pictures `width` px wide (one, or [T])."""
+        """The homographies and cameras of a clip: focal, princpt [T, 2] and box [T, 4] in px of stored pictures `width` px wide (one, or [T]).
+
+        Crops show right hands: left ones are mirrored, unless the draw says the opposite.
+        """
+        mirrored = is_right == draw.mirror
         focal, princpt, box = focal.double(), princpt.double(), box.double()
-        mirror = torch.eye(3, dtype=torch.float64) if is_right else geometry.mirror_homography(width)
+        mirror = geometry.mirror_homography(width) if mirrored else torch.eye(3, dtype=torch.float64)
         centre, side = geometry.box_to_square(box, self.expansion)
-        if not is_right:
+        if mirrored:
             centre, princpt = (geometry.apply_homography(mirror, points[:, None])[:, 0] for points in (centre, princpt))
         turn = geometry.camera_rotation_homography(draw.rotation, focal, princpt)
         centre = geometry.apply_homography(turn, centre[:, None])[:, 0] + draw.shift * side[:, None]
         crop = geometry.crop_homography(centre, side * draw.scale, self.size)
         new_focal, new_princpt = geometry.crop_camera(crop, focal, princpt)
-        return Placement(crop @ turn @ mirror, new_focal.float(), new_princpt.float(), draw.rotation, not is_right)
+        return Placement(crop @ turn @ mirror, new_focal.float(), new_princpt.float(), draw.rotation, mirrored)
 
     def warp(self, pictures: list[UInt8[np.ndarray, "h w 3"]], placement: Placement, draw: ViewDraw) -> UInt8[Tensor, "t 3 s s"]:
         """The clip's crops."""

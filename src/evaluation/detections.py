@@ -23,13 +23,23 @@ class Peaks(NamedTuple):
 
 
 def find_peaks(prediction: BoxPrediction, threshold: float, known: Bool[Tensor, "b 1 2 g g"] | None = None) -> Peaks:
-    """The cells whose score is above `threshold` and the highest among their 3 x 3 neighbours of the same side ("Objects as Points", Zhou et
-    al. 2019). `known`: other cells do not count."""
-    score = prediction.logits[:, 0].sigmoid()
-    score = score if known is None else score.masked_fill(~known[:, 0], 0.0)
+    """The cells whose score is above `threshold` and the highest among their 3 x 3 neighbours ("Objects as Points", Zhou et al. 2019).
+    `known`: as for `hand_scores`."""
+    score, is_right = hand_scores(prediction, known)
     highest = (score == F.max_pool2d(score, 3, stride=1, padding=1)) & (score > threshold)
-    picture, side, row, column = highest.nonzero().unbind(-1)
-    return Peaks(picture, prediction.box[picture, 0, :, row, column], score[picture, side, row, column], side == 0)
+    picture, row, column = highest.nonzero().unbind(-1)
+    place = (picture, row, column)
+    return Peaks(picture, prediction.box[picture, 0, :, row, column], score[place], is_right[place])
+
+
+def hand_scores(
+    prediction: BoxPrediction, known: Bool[Tensor, "b 1 2 g g"] | None = None
+) -> tuple[Float[Tensor, "b g g"], Bool[Tensor, "b g g"]]:
+    """The probability of each cell to hold the centre of a hand of either side, which are predicted each by itself, and whether of a right one
+    rather: a small picture may show that there is a hand and not which. `known`: other cells and sides count as empty."""
+    sides = prediction.logits[:, 0].sigmoid()
+    sides = sides if known is None else sides.masked_fill(~known[:, 0], 0.0)
+    return 1 - (1 - sides).prod(dim=1), sides[:, 0] >= sides[:, 1]
 
 
 def overlap(first: Float[Tensor, "*#batch 4"], second: Float[Tensor, "*#batch 4"]) -> Float[Tensor, "*batch"]:

@@ -6,7 +6,7 @@ import torch
 
 from tempohand.batch import BoxPrediction, HandPrediction, HandTarget, Term
 from tempohand.evaluation import metrics
-from tempohand.evaluation.detections import find_peaks, overlap
+from tempohand.evaluation.detections import find_peaks, hand_scores, overlap
 from tempohand.evaluation.sums import Gather, Sums
 
 BATCH = 64  # clips at most that are validated at once: a number that does not depend on the processes
@@ -81,9 +81,9 @@ class FinderValidation(Scores):
     """Of the hand finder, over pictures with one labelled hand, a right one, whose centre is in them.
 
     Only cells of which it is known whether a hand's centre is in them count: those that the loss term `centre` is over. The best box is that
-    of the best of them. iou: its overlap with the labelled one; missed: the share of hands that it overlaps by less than FOUND or whose side
-    it has wrong; wrong_side: the share of wrong sides among those that it overlaps by more. false_positives: peaks above SHOWN a picture,
-    those without a hand included, that do so overlap no hand.
+    of the best of them, whatever the side. iou: its overlap with the labelled one; missed: the share of hands that it overlaps by less than
+    FOUND; wrong_side: the share of wrong sides among those that it overlaps by more. false_positives: peaks above SHOWN a picture, those
+    without a hand included, that do so overlap no hand.
     """
 
     SCORES = ("iou", "missed", "wrong_side", "false_positives")
@@ -92,13 +92,13 @@ class FinderValidation(Scores):
     def add(self, prediction: BoxPrediction, target: HandTarget, terms: dict[str, Term]) -> None:
         """Adds one batch."""
         known, here, (true, labelled) = terms["centre"].mask, terms["size"].mask[:, 0], (part[:, 0] for part in target.box())
-        best = prediction.logits.masked_fill(~known, -torch.inf).flatten(1).argmax(dim=-1)
-        side, cell = best.div(known[0, 0, 0].numel(), rounding_mode="floor"), best % known[0, 0, 0].numel()
-        box = prediction.box[:, 0].flatten(2)[torch.arange(len(cell), device=cell.device), :, cell]
+        score, is_right = (part.flatten(1) for part in hand_scores(prediction, known))
+        cell, clip = score.argmax(dim=-1), torch.arange(len(true), device=true.device)
+        box, wrong_side = prediction.box[:, 0].flatten(2)[clip, :, cell], ~is_right[clip, cell]
         iou = overlap(box, true)
         self.sums.add("iou", iou, here)
-        self.sums.add("missed", ((iou < FOUND) | (side == 1)).float(), here)
-        self.sums.add("wrong_side", (side == 1).float(), here & (iou >= FOUND))
+        self.sums.add("missed", (iou < FOUND).float(), here)
+        self.sums.add("wrong_side", wrong_side.float(), here & (iou >= FOUND))
         peaks = find_peaks(prediction, SHOWN, known)
         wrong = overlap(peaks.box, true[peaks.picture]) < FOUND
         count = torch.zeros(len(true), device=true.device).index_add(0, peaks.picture, wrong.float())

@@ -2,13 +2,15 @@
 
 import argparse
 
-NETWORK = "tempohand-tiny"  # comes with the package, and is taken where no other is asked for
+NETWORK, FINDER = "tempohand-tiny", "tempohand-finder"  # come with the package, and are taken where no others are asked for
 
 DESCRIPTION = """Predicts 3D hands in a video, a picture or a folder of pictures, with the network that comes with the package or your own.
 
 Writes into --out: predictions.npz (everything), predictions.json (without vertices) and the overlay. docs/predict.md has all formats."""
 
 EXAMPLES = """examples:
+  a video, with everything that comes with the package:
+    tempohand predict clip.mp4
   one hand in a picture, a left one:
     tempohand predict hand.jpg --box 310,120,520,400 --side left
   a video with one box a frame, from a camera of known focal length:
@@ -36,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="folder for the results (default: INPUT's name with -hands, in the working directory)")
 
-    boxes = parser.add_argument_group("where the hands are (one of these)").add_mutually_exclusive_group(required=True)
+    boxes = parser.add_argument_group("where the hands are (one of these; default: they are found)").add_mutually_exclusive_group()
     boxes.add_argument(
         "--boxes", metavar="FILE", help="boxes per frame: .npz (box_xyxy, detected), .json or .csv (frame,x0,y0,x1,y1[,side[,hand]])"
     )
@@ -47,12 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     boxes.add_argument("--detect", action="store_true", help="find hands with MediaPipe (optional dependency)")
     boxes.add_argument(
-        "--finder", metavar="DIR", help="find hands with a hand finder: checkpoint directory of script/train.py's find-* runs"
+        "--finder",
+        default=FINDER,
+        metavar="DIR",
+        help="find hands with a hand finder: checkpoint directory of script/train.py's find-* runs (default %(default)s, which comes with the "
+        "package)",
     )
 
     hands = parser.add_argument_group("hands over time")
     hands.add_argument(
-        "--side", choices=("right", "left"), help="side of every hand, whatever boxes or detector say (default: theirs, else right)"
+        "--side", choices=("right", "left"), help="side of every hand, whatever boxes or detector say (default: theirs, else what the network sees)"
     )
     hands.add_argument(
         "--max-gap",
@@ -66,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=None,
         metavar="W",
-        help="weight of the box before, 0 to below 1 (default 0.3 with --detect, --finder; else 0)",
+        help="weight of the box before, 0 to below 1 (default 0.3 where hands are found, 0 with --boxes and --box)",
     )
     hands.add_argument("--max-hands", type=int, default=None, metavar="N", help="most hands to find in a frame (default 4)")
     hands.add_argument(

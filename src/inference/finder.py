@@ -19,7 +19,8 @@ SHARED = 1 / 3  # of a tile's edge that it shares at least with its neighbour: s
 
 
 class HandFinder:
-    """A trained FinderNet as a source of boxes: bounds of 21 joints with the side, in every frame by itself.
+    """A trained FinderNet as a source of boxes: bounds of 21 joints, in every frame by itself. Sides are left to who sees the hand from near
+    (inference/sides.py): among a whole picture's pixels they are a guess.
 
     network: `model.registry.load_network(..., "finder")`'s. tiles: 1 for the whole picture alone, n for squares of 1/n of its longer edge
     besides, in which smaller hands are found. max_hands: the best so many of a frame. Use as a context manager. Raises ValueError for numbers
@@ -62,8 +63,8 @@ class HandFinder:
         boxes = to_picture(peaks.box.cpu().double(), looked_at[peaks.picture.cpu()], self.view.size)
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
         inside = ((centre >= 0) & (centre <= torch.tensor(frame.size) - 1)).all(dim=-1)
-        boxes, score, is_right = boxes[inside], peaks.score.cpu()[inside], peaks.is_right.cpu()[inside]
-        return [Detection(boxes[k].numpy(), bool(is_right[k])) for k in suppress(boxes, score)[: self.max_hands]]
+        boxes, score = boxes[inside], peaks.score.cpu()[inside]
+        return [Detection(boxes[k].numpy()) for k in suppress(boxes, score)[: self.max_hands]]
 
 
 def regions(size: tuple[int, int], tiles: int) -> Float[Tensor, "n 4"]:

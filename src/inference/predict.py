@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tempohand.inference.finder import HandFinder
 from tempohand.inference.following import FollowedHands
 from tempohand.inference.overlay import MESH_OPACITY, PictureOverlay, VideoOverlay, draw_hands, side_faces
 from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
+from tempohand.inference.sides import SideReader
 from tempohand.inference.source import Frame, Source, open_source
 from tempohand.inference.tracker import SMOOTHING, Tracker
 
@@ -36,6 +38,7 @@ def predict_frames(
     own, since the next one's boxes come of it.
     """
     follows = isinstance(boxes, FollowedHands)
+    sides = SideReader(predictor.right_logit) if predictor.tells_sides else None
     frames: list[Frame] = []
     hands: list[HandInput] = []
     counts: list[int] = []
@@ -55,7 +58,9 @@ def predict_frames(
         focal, princpt = camera.camera(frame.size)
         tracked = tracker.update(frame.time, boxes.detect(frame))
         shared = {"image": frame.image, "time": frame.time, "frame": frame.index, "focal": focal, "princpt": princpt}
-        hands += [HandInput(box=hand.box, hand=hand.hand, is_right=hand.is_right, starts=hand.starts, **shared) for hand in tracked]
+        for one in tracked:
+            hand = HandInput(box=one.box, hand=one.hand, is_right=one.is_right, starts=one.starts, **shared)
+            hands.append(hand if one.told or sides is None else replace(hand, is_right=sides.is_right(hand)))
         frames.append(frame)
         counts.append(len(tracked))
         full = follows or len(hands) >= predictor.batch_size or len(frames) >= BUFFER_FRAMES
@@ -119,7 +124,7 @@ def _camera(arguments: argparse.Namespace) -> CameraChoice:
 
 
 def _tracker(arguments: argparse.Namespace) -> Tracker:
-    smoothing = arguments.smooth if arguments.smooth is not None else SMOOTHING if arguments.detect or arguments.finder else 0.0
+    smoothing = arguments.smooth if arguments.smooth is not None else SMOOTHING if arguments.boxes is arguments.box is None else 0.0
     max_gap = {} if arguments.max_gap is None else {"max_gap": arguments.max_gap}
     return Tracker(**max_gap, smoothing=smoothing, side=None if arguments.side is None else arguments.side == "right")
 
@@ -136,13 +141,15 @@ def _boxes(arguments: argparse.Namespace, source: Source):
     max_hands = MAX_HANDS if arguments.max_hands is None else arguments.max_hands
     if max_hands < 1:
         raise ValueError(f"--max-hands is at least 1, not {max_hands}")
-    if arguments.finder:
-        finder = HandFinder.load(arguments.finder, device=_device(arguments.device), tiles=arguments.finder_tiles, max_hands=max_hands)
-        every = arguments.look_every  # pictures of their own have nobody to follow
-        return finder if every == 1 or source.independent else FollowedHands(finder, every)
+    if arguments.boxes is not None:
+        return nullcontext(FileBoxes.read(arguments.boxes))
+    if arguments.box is not None:
+        return nullcontext(ConstantBox.parse(arguments.box))
     if arguments.detect:
         return HandDetector(arguments.detector_model or DEFAULT_MODEL, video=not source.independent, max_hands=max_hands)
-    return nullcontext(FileBoxes.read(arguments.boxes) if arguments.boxes else ConstantBox.parse(arguments.box))
+    finder = HandFinder.load(arguments.finder, device=_device(arguments.device), tiles=arguments.finder_tiles, max_hands=max_hands)
+    every = arguments.look_every  # pictures of their own have nobody to follow
+    return finder if every == 1 or source.independent else FollowedHands(finder, every)
 
 
 def _load(checkpoint: str, load: Callable | None):

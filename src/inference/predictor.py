@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -135,6 +135,20 @@ class StreamingPredictor:
             estimates += self._estimate(part, windows, self.network.decode(*self._assemble(windows)))
             self._histories = histories
         return estimates
+
+    @property
+    def tells_sides(self) -> bool:
+        """Whether the network can tell a right hand from a left one (`right_logit`)."""
+        return self.network.tells_sides
+
+    @torch.inference_mode()
+    def right_logit(self, hand: HandInput) -> float:
+        """The log odds that a hand is a right one, whatever its `is_right`; no history has a part in it, or is changed.
+
+        Raises what `push_all` raises, and ValueError for a network without a side head.
+        """
+        as_right = replace(hand, is_right=True, starts=True)
+        return float(self.network.right_logit(self._crop(self._check([as_right])).to(self.device)))
 
     def _check(self, hands: Sequence[HandInput]) -> list[_Checked]:
         """The hands with their cameras. Raises ValueError in one line that says which hand and frame."""

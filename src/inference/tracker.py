@@ -23,12 +23,13 @@ class Detection:
 
 @dataclass(frozen=True)
 class TrackedHand:
-    """A detection with its identity: `starts` says that nothing earlier belongs to it, whatever the number."""
+    """A detection with its identity: `starts` says that nothing earlier belongs to it, whatever the number, `told` that somebody said its side."""
 
     hand: int
     is_right: bool
     box: Float[np.ndarray, "4"]
     starts: bool
+    told: bool
 
 
 @dataclass
@@ -117,4 +118,4 @@ class Tracker:
         box = self.smoothing * track.box + (1 - self.smoothing) * box
         track.time, track.box, track.is_right = time, box, is_right
         self._tracks[hand] = track
-        return TrackedHand(hand, is_right, box, starts)
+        return TrackedHand(hand, is_right, box, starts, told=self.side is not None or any(track.votes.values()))

@@ -37,7 +37,7 @@ def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float
     the mean of what a finger may be doing); shape: L1 of betas;
     uv, depth: the wrist in the crop and log depth around the prior (under norm_by_hand in true hand sizes); joints: wrist-relative L1, mm;
     joints2d: reprojection; heatmap, joint_depth: cross-entropy of the joints' heat maps and of their depths relative to the wrist;
-    translation: that of the heat-map translation head;
+    translation: that of the heat-map translation head; side: binary cross-entropy of whether the crop shows a right hand;
     velocity, wrist_velocity: L1 of the motion since the previous frame, between clips of the batch that follow each other, mm.
     """
     target = without_unknown(batch.target)
@@ -66,6 +66,10 @@ def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float
         depth = (relative[1][..., 2] / JOINT_DEPTH_RANGE_MM).detach()
         value, within = bins_cross_entropy(prediction.terms["joint_depth_logits"], depth)
         terms["joint_depth"] = Term(value, within & joints_mask, joints_mask)
+    if "side_logit" in prediction.terms:
+        logit = prediction.terms["side_logit"]
+        is_right = torch.ones_like(logit) if batch.shows_right is None else batch.shows_right[:, None].to(logit)
+        terms["side"] = Term(F.binary_cross_entropy_with_logits(logit, is_right, reduction="none"), torch.ones_like(logit, dtype=torch.bool))
     follows = batch.previous >= 0
     if follows.any():
         before = batch.previous.clamp_min(0)

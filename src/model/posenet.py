@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tempohand.batch import ClipBatch, HandPrediction, Term
-from tempohand.geometry import hand_size, normalise_pixels, project
+from tempohand.geometry import apply_homography, hand_size, mirror_homography, normalise_pixels, project
 from tempohand.hand.layer import HandLayer
 from tempohand.model.backbone import Backbone
 from tempohand.model.decoder import Decoder
@@ -24,10 +24,12 @@ class SpatialNet(nn.Module):
     """One frame: backbone -> perspective embedding -> decoder -> token; heads read hand parameters from a token.
 
     A frame's features are its token (`token_dim` wide) and, with heat maps, what they read of each joint (`detail_dim`: place, certainty,
-    features there), which has its part in the token, too.
+    features there), which has its part in the token, too. side: whether the features tell a right hand from a left one.
     """
 
-    def __init__(self, size: int, backbone: dict, perspective: dict, decoder: dict, heads: dict, heatmap: dict | None = None):
+    def __init__(
+        self, size: int, backbone: dict, perspective: dict, decoder: dict, heads: dict, heatmap: dict | None = None, side: bool = False
+    ):
         super().__init__()
         self.backbone = Backbone(size=size, **backbone)
         self.perspective = PerspectiveEmbedding(self.backbone.dim, **perspective)
@@ -38,6 +40,7 @@ class SpatialNet(nn.Module):
         if heatmap:
             dim = self.token_dim
             self.from_joints = nn.Sequential(nn.Linear(JOINT_READING_DIM, dim), nn.GELU(), nn.Linear(dim, dim))
+        self.side = nn.Linear(self.token_dim + self.detail_dim, 1) if side else None
 
     def forward(
         self, image: Tensor, focal: Float[Tensor, "n 2"], princpt: Float[Tensor, "n 2"]
@@ -140,7 +143,28 @@ class PoseNet(nn.Module):
         if self.temporal is None and frames != 1:
             raise ValueError(f"a Stage 1 network takes clips of 1 frame, got {frames}: use batch.last_frame()")
         features, heatmaps = self.encode_fully(batch)
-        return self.decode(features, batch, heatmaps if self.temporal is None else None)
+        prediction = self.decode(features, batch, heatmaps if self.temporal is None else None)
+        if self.spatial.side is not None and self.temporal is None:
+            prediction.terms["side_logit"] = self.spatial.side(features[:, -1]).float()
+        return prediction
+
+    def right_logit(self, batch: ClipBatch) -> Float[Tensor, "b"]:
+        """The log odds that each clip's last crop shows a right hand: half of what the side head says of it less what it says of its mirror
+        image, since in that a right hand is a left one.
+
+        Raises ValueError for a network that was trained without sides (`tells_sides`).
+        """
+        if not self.tells_sides:
+            raise ValueError("this network has no side head (network.spatial.side)")
+        image, focal, princpt = batch.image[:, -1], batch.focal[:, -1], batch.princpt[:, -1]
+        mirrored = apply_homography(mirror_homography(self.size).to(princpt), princpt[:, None])[:, 0]
+        said, otherwise = (self.spatial.side(self.spatial(*crop)[0])[:, 0] for crop in ((image, focal, princpt), (image.flip(-1), focal, mirrored)))
+        return (said - otherwise).float() / 2
+
+    @property
+    def tells_sides(self) -> bool:
+        """Whether the network has a side head."""
+        return self.spatial.side is not None
 
     def decode(self, features: Float[Tensor, "b t f"], batch: ClipBatch, heatmaps: tuple[Tensor, Tensor] | None = None) -> HandPrediction:
         """From the frames' features to the last frame's hand; of the batch it takes the cameras, times, masks and the crop size. Heat maps

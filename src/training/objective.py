@@ -9,7 +9,7 @@ from tempohand.batch import Term
 from tempohand.training.tally import Count, Tally
 
 # Terms that exist only under some settings (heat maps by config, motion when a batch holds neighbouring clips).
-OPTIONAL = frozenset({"heatmap", "joint_depth", "translation", "velocity", "wrist_velocity"})
+OPTIONAL = frozenset({"heatmap", "joint_depth", "translation", "side", "velocity", "wrist_velocity"})
 
 
 def combine(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tempohand.data.loader import ClipDataset, collate
+from tempohand.data.photometric import Photometric
 from tempohand.data.table import FrameTable
 from tempohand.data.view import Augmentation, View
 from tempohand.geometry import denormalise_pixels, project
@@ -86,6 +87,28 @@ def test_shrinking_keeps_pixel_centres():
     image, focal, princpt = View(64, 1.0).crop([ramp], *camera, torch.tensor([[-0.5, -0.5, 255.5, 255.5]]), True)
     columns = (torch.arange(64) - princpt[0, 0]) / focal[0, 0] * 300 + 128
     assert (image[0, 0].float() - columns)[2:-2, 2:-2].abs().max() < 1.1
+
+
+def test_the_other_sides_hand_is_the_mirror_image_and_has_no_other_label(table_root):
+    still = {"roll": 0, "scale": 0, "shift": 0, "jitter_scale": 0, "jitter_shift": 0, "photometric": Photometric(probability=0)}
+    rows = list(enumerate(range(0, 48, 2)))
+    right, left = (
+        collate([dataset[key] for key in rows])
+        for dataset in (
+            ClipDataset(FrameTable(table_root, "train"), View(64, 2.0, Augmentation(mirror=share, **still)), 1, seed=5) for share in (0.0, 1.0)
+        )
+    )
+    assert right.shows_right.all() and not left.shows_right.any() and torch.equal(right.is_right, left.is_right)
+    assert (left.image.flip(-1).int() - right.image).abs().float().mean() < 0.5
+    for name in ("joints2d_mask", "joints_mask", "hand_mask"):
+        assert getattr(right.target, name).any() and not getattr(left.target, name).any()
+    torch.testing.assert_close(left.princpt[..., 0], 63 - right.princpt[..., 0])
+
+
+def test_some_of_the_samples_show_the_other_side(table_root):
+    dataset = ClipDataset(FrameTable(table_root, "train"), View(64, 2.0, Augmentation(mirror=0.25)), 1, seed=5)
+    shows_right = collate([dataset[(position, 0)] for position in range(400)]).shows_right
+    assert 0.68 < shows_right.float().mean() < 0.82
 
 
 def test_a_draw_is_constant_along_the_clip_but_for_its_jitter():

@@ -42,12 +42,12 @@ def test_all_right():
     assert FinderValidation.line(scores).startswith("Evaluated on 4 samples from all 1 processes: iou 1.00, missed 0.00, wrong_side")
 
 
-def test_a_wrong_side_is_missed_and_counted():
+def test_a_wrong_side_is_counted_and_not_missed():
     def change(logits, box):
         logits[0, 0, 1, 3, 4] = 4.0
 
     scores = scored(change)
-    assert scores["missed"] == 0.25 and scores["wrong_side"] == 0.25 and scores["iou"] == pytest.approx(1)
+    assert scores["missed"] == 0 and scores["wrong_side"] == 0.25 and scores["iou"] == pytest.approx(1)
     assert scores["false_positives"] == 0  # the box is the hand's
 
 

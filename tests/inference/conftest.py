@@ -23,6 +23,8 @@ PATCHES = 4
 class FakeNetwork(nn.Module):
     """Deterministic, without weights: the crop's patches decide the hand, the history is averaged with weights by time."""
 
+    tells_sides = False
+
     def __init__(self, num_frame: int = 7, poison: bool = False):
         super().__init__()
         self.num_frame, self.poison = num_frame, poison

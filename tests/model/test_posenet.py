@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from tests_support import random_batch, small_network
@@ -53,6 +55,39 @@ def test_clips_do_not_mix(stage):
     with torch.no_grad():
         together, alone = net(batch).joints, net(batch[3:4]).joints
     torch.testing.assert_close(together[3:4], alone, atol=1e-3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_mirror_image_has_the_other_side(stage):
+    net, batch = nudge(network(stage)).eval(), random_batch(5, 1)
+    mirrored = replace(batch, image=batch.image.flip(-1), princpt=batch.princpt * torch.tensor([-1, 1]) + torch.tensor([batch.size - 1, 0]))
+    with torch.no_grad():
+        logit = net.right_logit(batch)
+        torch.testing.assert_close(net.right_logit(mirrored), -logit, atol=1e-4, rtol=1e-4)
+    assert logit.std() > 1e-3
+
+
+def test_the_side_head_learns_from_both_sides_and_the_rest_from_right_hands():
+    net, batch = nudge(network(1)), random_batch(6, 1)
+    terms = net.criterion(net(batch), batch)
+    assert set(terms) - {"side"} == set(net.criterion(net(replace(batch, shows_right=None)), batch)) - {"side"}
+    shows_right = torch.tensor([True, False] * 3)
+    prediction = net(batch)
+    logit = prediction.terms["side_logit"]
+    value = net.criterion(prediction, replace(batch, shows_right=shows_right))["side"].value
+    torch.testing.assert_close(value[:, 0], torch.where(shows_right, -logit[:, 0], logit[:, 0]).exp().log1p())
+    loss, _ = combine(net.criterion(prediction, replace(batch, shows_right=shows_right)), {"side": 1.0})
+    loss.backward()
+    assert net.spatial.side.weight.grad.abs().sum() > 0 and net.spatial.heads.pose.weight.grad is None
+
+
+def test_a_network_without_a_side_head_tells_no_side():
+    settings = small_network(1)
+    settings["spatial"].pop("side", None)
+    net = build_network(settings).eval()
+    assert not net.tells_sides and "side_logit" not in net(random_batch(2, 1)).terms
+    with pytest.raises(ValueError, match="no side head"):
+        net.right_logit(random_batch(2, 1))
 
 
 def test_stage_2_starts_exactly_as_stage_1(tmp_path):
