@@ -1,0 +1,83 @@
+"""Finding hands: how many of a table's hands are found, how well their boxes fit, whether their sides are told, and how long it takes.
+
+The table has one labelled hand a picture: film it with person.both_probability=0, or the other hand counts as found where nothing is. Every frame
+is looked at by itself; a sequence's side is what its frames' log odds add up to. Boxes of the finder, and those that the network makes of them: the
+bounds of the joints that it sees there, which is what following a hand goes on with.
+"""
+
+import argparse
+import time
+
+import numpy as np
+import torch
+from benchmarks.report import Report
+from jaxtyping import Float
+from tqdm import tqdm
+
+from tempohand.data.table import FrameTable
+from tempohand.evaluation.detections import overlap
+from tempohand.inference.arguments import FINDER, NETWORK
+from tempohand.inference.finder import HandFinder
+from tempohand.inference.predictor import HandInput, StreamingPredictor
+from tempohand.inference.source import Frame
+from tempohand.model.registry import load_network
+
+SUMMARY = "hands found in a table's pictures, and their sides"
+FOUND = 0.5  # overlap (intersection over union) with the true box from which on a hand is found
+MAX_HANDS = 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which networks, and on what."""
+    parser.add_argument("--data", required=True, help="frame table, as of script/prepare.py --config-name=synthetic-find")
+    parser.add_argument("--split", default="test", help="default %(default)s")
+    parser.add_argument("--finder", default=FINDER, help="checkpoint or release (default %(default)s)")
+    parser.add_argument("--network", default=NETWORK, help="checkpoint or release that tells sides (default %(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> Report:
+    """Shares of the labelled hands whose centre is in the picture; milliseconds a picture."""
+    table = FrameTable(arguments.data, arguments.split)
+    finder = HandFinder.load(arguments.finder, max_hands=MAX_HANDS)
+    predictor = StreamingPredictor(load_network(arguments.network, "posenet"))
+    labels, starts = table.labels(np.arange(len(table))), table.sequence_starts()
+    overlaps, refined, false_positives, told, taken = [], [], 0, [], []
+    for row in tqdm(range(len(table)), unit="picture"):
+        image, true, is_right = table.image(row), labels["box"][row], bool(labels["is_right"][row])
+        camera = {"focal": labels["focal"][row], "princpt": labels["princpt"][row]}
+        start = time.perf_counter()
+        boxes = [found.box for found in finder.detect(Frame(row, 0.0, image, ""))]
+        taken.append(time.perf_counter() - start)
+        fits = [_overlap(box, true) for box in boxes]
+        false_positives += sum(fit < FOUND for fit in fits)
+        middle = (true[:2] + true[2:]) / 2
+        if (middle < 0).any() or (middle > np.array([image.shape[1], image.shape[0]]) - 1).any():
+            continue
+        overlaps.append(max(fits, default=0.0))
+        if overlaps[-1] < FOUND:
+            continue
+        hand = HandInput(image=image, box=boxes[int(np.argmax(fits))], time=0.0, hand=row, **camera)
+        told.append((starts[row], predictor.right_logit(hand) * (1 if is_right else -1)))
+        seen = predictor.push(image, hand.box, 0.0, hand=row, is_right=is_right, **camera).joints2d
+        predictor.reset(row)
+        refined.append(_overlap(np.concatenate([seen.min(0), seen.max(0)]), true))
+    found = np.array(overlaps) >= FOUND
+    logits = np.array([logit for _, logit in told])
+    sequence = np.array([start for start, _ in told])
+    together = np.array([logits[sequence == start].sum() for start in np.unique(sequence)])
+    numbers = {
+        "hands": len(overlaps),
+        "found": float(found.mean()),
+        "overlap_of_found": float(np.array(overlaps)[found].mean()),
+        "overlap_seen_by_network": float(np.mean(refined)),
+        "false_positives_a_picture": false_positives / len(table),
+        "wrong_side_of_found": float((logits < 0).mean()),
+        "wrong_side_of_sequences": float((together < 0).mean()),
+        "finder_ms": 1e3 * float(np.median(taken)),
+    }
+    rows = [[name.replace("_", " "), f"{value:.3f}" if isinstance(value, float) else str(value)] for name, value in numbers.items()]
+    return Report(["what", "measured"], rows, {}, {"find": numbers})
+
+
+def _overlap(first: Float[np.ndarray, "4"], second: Float[np.ndarray, "4"]) -> float:
+    return float(overlap(*(torch.from_numpy(np.asarray(box, np.float64)) for box in (first, second))))
