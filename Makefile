@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM = false
 
 help:
 	@echo "make demo   set up, make data, train Stage 1 and Stage 2, evaluate, run on a video, write outputs/demo/report.html"
-	@echo "            (VIDEO=path BOXES=path: also run on a video of yours; FROM_SCRATCH=1: Stage 1 from random weights, not the package's)"
+	@echo "            (VIDEO=path: also run on a video of yours, BOXES=path with its hand boxes; FROM_SCRATCH=1: Stage 1 from random weights, not the package's)"
 	@echo "make test   set up, run the tests"
 	@echo "make weights   train the network that comes with the package, hours (FROM_SCRATCH=1: from random weights)"
 	@echo "make test-faults   kill, starve and damage training runs for minutes: they must end as if nothing had happened"

@@ -43,7 +43,7 @@ def cut_film(folder: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--video", help="also predict on this video or picture")
-    parser.add_argument("--boxes", help="its hand boxes (.npz, .json or .csv; see docs/predict.md); without: MediaPipe finds them")
+    parser.add_argument("--boxes", help="its hand boxes (.npz, .json or .csv; see docs/predict.md); without: the hand finder finds them")
     parser.add_argument("--from-scratch", action="store_true", help="train Stage 1 from random weights, not from the package's network")
     options = parser.parse_args()
     for path in (options.video, options.boxes):
@@ -64,7 +64,7 @@ def main() -> None:
     steps.run("film", "script/prepare.py", "--config-name=synthetic-film", f"out={FILM}")
     inputs = {"film": cut_film(ROOT / "film")}
     if options.video:
-        inputs["video"] = [options.video, *(["--boxes", options.boxes] if options.boxes else ["--detect"])]
+        inputs["video"] = [options.video, *(["--boxes", options.boxes] if options.boxes else [])]
     for name, arguments in inputs.items():
         checkpoint = ["--checkpoint", f"{STAGE2}/checkpoint/best", "--out", f"{ROOT}/predict_{name}"]
         steps.run(f"predict {name}", "-m", "tempohand.cli", "predict", *arguments, *checkpoint)

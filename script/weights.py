@@ -36,7 +36,7 @@ def main() -> None:
         return ROOT / config / "checkpoint" / "best"
 
     prepare("synthetic-wide", WIDE)
-    prepare("synthetic-wide", LONG, "seed=1", "num_train=3000", "frames_train=24", "num_test=0")
+    prepare("synthetic-wide", LONG, "seed=1", "num_train=1500", "frames_train=24", "num_test=0")
     start = NETWORK
     if options.from_scratch:
         prepare("synthetic-palms", PALMS)
@@ -45,7 +45,7 @@ def main() -> None:
     two = train("stage2-tiny-wide", f"init_from={one}")
     how = "from scratch" if options.from_scratch else "going on from the release before"
     steps.run("release", "script/release.py", NETWORK, str(two), "--note", f"synthetic-wide, {how}")
-    prepare("synthetic-find", FIND)
+    prepare("synthetic-find", FIND, "num_train=12000", "frames_train=2")
     finder = train("find-tiny", f"init_from={one}")  # it begins with PoseNet's eyes
     steps.run("release of the finder", "script/release.py", FINDER, str(finder), "--note", "synthetic-find")
     steps.run("figures", "script/evaluate.py", f"stage2={NETWORK}", f"data={WIDE}", f"out={ROOT}")  # of what ships, in half precision

@@ -36,6 +36,15 @@ def test_fit(tmp_path):
     assert exact["converged"] == 20 and exact["residual_worst_mm"] < 0.5
 
 
+def test_find(tmp_path):
+    """On the three rendered frames: one hand, seen three times."""
+    done = bench("find", "--data", str(Path(__file__).parent / "released/table"), "--json", str(tmp_path / "find.json"))
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "find.json").read_text())["find"]
+    assert numbers["hands"] == 3 and numbers["found"] == 1 and numbers["overlap_of_found"] > 0.5 and numbers["finder_ms"] > 0
+    assert numbers["wrong_side_of_sequences"] in (0, 1) and "| false positives a picture" in done.stdout
+
+
 def test_an_unknown_name_is_one_line():
     done = bench("nothing")
     assert done.returncode == 2 and "invalid choice: 'nothing'" in done.stderr

@@ -65,7 +65,6 @@ GOOD_BOX = ["--box", "10,10,40,40"]
         (["prdict"], "invalid choice: 'prdict'"),
         (["predict"], "required: INPUT"),
         (["predict", "hand.png", "--box", "1,2,3,4", "--detect"], "not allowed with argument"),
-        (["predict", "hand.png"], "one of the arguments --boxes --box --detect --finder is required"),
         (["predict", "hand.png", "--finder", "absent"], "no checkpoint at 'absent'"),
         (["predict", "absent.mp4", *GOOD_BOX, "--checkpoint", "empty_checkpoint"], "no file or folder 'absent.mp4'"),
         (["predict", "text.mp4", *GOOD_BOX, "--checkpoint", "empty_checkpoint"], "neither a video nor a picture"),
@@ -118,7 +117,7 @@ def network_for():
     class Still(nn.Module):
         """One hand whatever it sees."""
 
-        num_frame, config = 1, {"view": {"size": 32, "expansion": 2.0}}
+        num_frame, config, tells_sides = 1, {"view": {"size": 32, "expansion": 2.0}}, False
 
         def __init__(self, depth: float):
             super().__init__()

@@ -61,7 +61,8 @@ class TokenBatch(ClipBatch):
 
     def to(self, *args, **kwargs) -> "TokenBatch":
         """A copy with every tensor moved by Tensor.to; the image stays without memory."""
-        moved = {field.name: getattr(self, field.name).to(*args, **kwargs) for field in fields(self) if field.name != "image"}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "image"}
+        moved = {name: value if value is None else value.to(*args, **kwargs) for name, value in values.items()}
         pixel = self.image[:1, :1, :1, :1, :1].to(*args, **kwargs)
         return TokenBatch(image=pixel.expand(self.image.shape), **moved)
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from tests_support import evaluate, hand_rows, load_file, write_table
 
 import tempohand
 from tempohand import cli
-from tempohand.inference.arguments import NETWORK
+from tempohand.evaluation.detections import overlap
+from tempohand.inference.arguments import FINDER, NETWORK
 from tempohand.model.release import MOST_BYTES
 from tempohand.model.weights import RELEASED, WEIGHTS_NAME, load_weights, released
 
@@ -20,7 +22,7 @@ EXPECTED = json.loads(stored["EXPECTED"].read_text(encoding="utf-8"))
 
 
 def test_the_files_are_the_ones_that_were_measured():
-    assert released() == [NETWORK]
+    assert released() == sorted([NETWORK, FINDER])
     assert stored["digests"]() == EXPECTED["sha256"], "a new release? tests/released/regenerate.py, and docs/model_card.md's figures"
     assert sum((RELEASED / name / WEIGHTS_NAME).stat().st_size for name in released()) <= MOST_BYTES
 
@@ -58,6 +60,22 @@ def test_load_gives_both_stages():
     assert both.num_frame == 7 and alone.num_frame == 1
     weights = load_weights(NETWORK)
     assert both.state_dict().keys() == weights.keys() and alone.temporal is None
+
+
+def test_predict_finds_the_hand_and_its_side_without_arguments(tmp_path, monkeypatch):
+    """A film of one of the three frames, still: the box that is looked at is the hand's."""
+    table = stored["FrameTable"](stored["TABLE"], "test")
+    labels = table.labels(np.arange(1))
+    (tmp_path / "frames").mkdir()
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / f"frames/{number}.png"), table.image(0)[..., ::-1])
+    monkeypatch.chdir(tmp_path)
+    cli.main(["predict", "frames", "--fps", "30"])
+    with np.load("frames-hands/predictions.npz") as file:
+        surest = file["hand_id"] == 0
+        assert file["frame"][surest].tolist() == [0, 1, 2, 3] and set(file["is_right"][surest]) == {bool(labels["is_right"][0])}
+        overlaps = overlap(torch.from_numpy(file["box"][surest]), torch.from_numpy(labels["box"]))
+        assert overlaps.min() > 0.5
 
 
 def test_predict_takes_it_where_no_other_is_asked_for(tmp_path, monkeypatch, capsys):
