@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> Report:
         if overlaps[-1] < FOUND:
             continue
         hand = HandInput(image=image, box=boxes[int(np.argmax(fits))], time=0.0, hand=row, **camera)
-        told.append((starts[row], predictor.right_logit(hand) * (1 if is_right else -1)))
+        told.append((starts[row], predictor.look(hand).right_logit * (1 if is_right else -1)))
         seen = predictor.push(image, hand.box, 0.0, hand=row, is_right=is_right, **camera).joints2d
         predictor.reset(row)
         refined.append(_overlap(np.concatenate([seen.min(0), seen.max(0)]), true))

@@ -6,12 +6,11 @@ import torch
 
 from tempohand.batch import BoxPrediction, HandPrediction, HandTarget, Term
 from tempohand.evaluation import metrics
-from tempohand.evaluation.detections import find_peaks, hand_scores, overlap
+from tempohand.evaluation.detections import SHOWN, find_peaks, hand_scores, overlap
 from tempohand.evaluation.sums import Gather, Sums
 
 BATCH = 64  # clips at most that are validated at once: a number that does not depend on the processes
 FOUND = 0.5  # overlap (intersection over union) with the true box from which on a hand is found
-SHOWN = 0.3  # score from which on a box is shown
 
 
 class Scores(ABC):

@@ -10,24 +10,23 @@ from torch import Tensor, nn
 
 from tempohand import geometry
 from tempohand.data.view import View
-from tempohand.evaluation.detections import find_peaks, suppress
+from tempohand.evaluation.detections import SHOWN, find_peaks, suppress
 from tempohand.inference.source import Frame, Source
 from tempohand.inference.tracker import Detection
 
-THRESHOLD = 0.3  # score from which on a cell is taken for a hand's centre
 SHARED = 1 / 3  # of a tile's edge that it shares at least with its neighbour: smaller hands lie wholly in one
 
 
 class HandFinder:
     """A trained FinderNet as a source of boxes: bounds of 21 joints, in every frame by itself. Sides are left to who sees the hand from near
-    (inference/sides.py): among a whole picture's pixels they are a guess.
+    (inference/closer.py): among a whole picture's pixels they are a guess.
 
     network: `model.registry.load_network(..., "finder")`'s. tiles: 1 for the whole picture alone, n for squares of 1/n of its longer edge
     besides, in which smaller hands are found. max_hands: the best so many of a frame. Use as a context manager. Raises ValueError for numbers
     below 1.
     """
 
-    def __init__(self, network: nn.Module, *, device: str = "cpu", tiles: int = 1, max_hands: int, threshold: float = THRESHOLD):
+    def __init__(self, network: nn.Module, *, device: str = "cpu", tiles: int = 1, max_hands: int, threshold: float = SHOWN):
         if tiles < 1:
             raise ValueError(f"--finder-tiles is at least 1 (the whole picture), not {tiles}")
         if max_hands < 1:

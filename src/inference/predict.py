@@ -15,12 +15,12 @@ from tqdm import tqdm
 from tempohand.inference import export
 from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
+from tempohand.inference.closer import CloserLook
 from tempohand.inference.detector import DEFAULT_MODEL, MAX_HANDS, HandDetector
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.following import FollowedHands
 from tempohand.inference.overlay import MESH_OPACITY, PictureOverlay, VideoOverlay, draw_hands, side_faces
 from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
-from tempohand.inference.sides import SideReader
 from tempohand.inference.source import Frame, Source, open_source
 from tempohand.inference.tracker import SMOOTHING, Tracker
 
@@ -38,7 +38,8 @@ def predict_frames(
     own, since the next one's boxes come of it.
     """
     follows = isinstance(boxes, FollowedHands)
-    sides = SideReader(predictor.right_logit) if predictor.tells_sides else None
+    finds = isinstance(boxes, HandFinder | FollowedHands)
+    closer = CloserLook(predictor.look) if predictor.tells_sides else None
     frames: list[Frame] = []
     hands: list[HandInput] = []
     counts: list[int] = []
@@ -58,11 +59,18 @@ def predict_frames(
         focal, princpt = camera.camera(frame.size)
         tracked = tracker.update(frame.time, boxes.detect(frame))
         shared = {"image": frame.image, "time": frame.time, "frame": frame.index, "focal": focal, "princpt": princpt}
+        frames.append(frame)
+        counts.append(0)
         for one in tracked:
             hand = HandInput(box=one.box, hand=one.hand, is_right=one.is_right, starts=one.starts, **shared)
-            hands.append(hand if one.told or sides is None else replace(hand, is_right=sides.is_right(hand)))
-        frames.append(frame)
-        counts.append(len(tracked))
+            if closer is not None and (finds or not one.told):
+                is_right = closer.is_right(hand, finds)
+                if is_right is None:
+                    tracker.forget(one.hand)
+                    continue
+                hand = hand if one.told else replace(hand, is_right=is_right)
+            hands.append(hand)
+            counts[-1] += 1
         full = follows or len(hands) >= predictor.batch_size or len(frames) >= BUFFER_FRAMES
         if full or sum(frame.image.nbytes for frame in frames) >= BUFFER_BYTES:
             yield from flush()

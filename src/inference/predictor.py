@@ -60,6 +60,14 @@ class HandEstimate:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What a network sees in a box at once, without a history: model/posenet.py's `look`."""
+
+    right_logit: float  # the log odds that it is a right hand
+    certainty: float  # that it is a hand, 0 to 1
+
+
+@dataclass(frozen=True)
 class _Checked:
     """A HandInput whose values are known to make sense, with its camera."""
 
@@ -138,17 +146,17 @@ class StreamingPredictor:
 
     @property
     def tells_sides(self) -> bool:
-        """Whether the network can tell a right hand from a left one (`right_logit`)."""
+        """Whether the network can tell a right hand from a left one (`look`)."""
         return self.network.tells_sides
 
     @torch.inference_mode()
-    def right_logit(self, hand: HandInput) -> float:
-        """The log odds that a hand is a right one, whatever its `is_right`; no history has a part in it, or is changed.
+    def look(self, hand: HandInput) -> Look:
+        """What is in a hand's box, whatever its `is_right`; no history has a part in it, or is changed.
 
         Raises what `push_all` raises, and ValueError for a network without a side head.
         """
         as_right = replace(hand, is_right=True, starts=True)
-        return float(self.network.right_logit(self._crop(self._check([as_right])).to(self.device)))
+        return Look(*map(float, self.network.look(self._crop(self._check([as_right])).to(self.device))))
 
     def _check(self, hands: Sequence[HandInput]) -> list[_Checked]:
         """The hands with their cameras. Raises ValueError in one line that says which hand and frame."""

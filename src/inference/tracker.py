@@ -67,6 +67,10 @@ class Tracker:
         self._tracks: dict[int, _Track] = {}
         self._next = 0
 
+    def forget(self, hand: int) -> None:
+        """Takes a hand for one that never was: what is found in its place next is new."""
+        self._tracks.pop(hand, None)
+
     def update(self, time: float | int, detections: list[Detection]) -> list[TrackedHand]:
         """The hands of the frame at `time` (s, rising), in the order of its detections. Frames without a box may be left out."""
         alive = {hand: track for hand, track in self._tracks.items() if time - track.time <= self.max_gap + CLOCK_S}

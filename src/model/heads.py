@@ -148,3 +148,4 @@ class JointHeatmaps(nn.Module):
 
 
 JOINT_READING_DIM = NUM_JOINTS * (4 + JointHeatmaps.FEATURES)
+CERTAINTY = 3  # its place in a joint's reading

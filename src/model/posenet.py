@@ -13,11 +13,12 @@ from tempohand.geometry import apply_homography, hand_size, mirror_homography, n
 from tempohand.hand.layer import HandLayer
 from tempohand.model.backbone import Backbone
 from tempohand.model.decoder import Decoder
-from tempohand.model.heads import JOINT_READING_DIM, HandParameters, Heads, JointHeatmaps, depth_prior, wrist_position
+from tempohand.model.heads import CERTAINTY, JOINT_READING_DIM, HandParameters, Heads, JointHeatmaps, depth_prior, wrist_position
 from tempohand.model.losses import posenet_terms
 from tempohand.model.perspective import PerspectiveEmbedding
 from tempohand.model.temporal import TemporalEncoder, parameter_vector
 from tempohand.model.weights import load_weights
+from tempohand.skeleton import NUM_JOINTS
 
 
 class SpatialNet(nn.Module):
@@ -41,6 +42,12 @@ class SpatialNet(nn.Module):
             dim = self.token_dim
             self.from_joints = nn.Sequential(nn.Linear(JOINT_READING_DIM, dim), nn.GELU(), nn.Linear(dim, dim))
         self.side = nn.Linear(self.token_dim + self.detail_dim, 1) if side else None
+
+    def certainty(self, features: Float[Tensor, "*batch f"]) -> Float[Tensor, "*batch"]:
+        """The joints' mean certainty of place in `forward`'s features, 0 to 1; 1 without heat maps."""
+        if self.heatmaps is None:
+            return torch.ones_like(features[..., 0])
+        return rearrange(features[..., self.token_dim :], "... (joint f) -> ... joint f", joint=NUM_JOINTS)[..., CERTAINTY].mean(dim=-1)
 
     def forward(
         self, image: Tensor, focal: Float[Tensor, "n 2"], princpt: Float[Tensor, "n 2"]
@@ -148,9 +155,11 @@ class PoseNet(nn.Module):
             prediction.terms["side_logit"] = self.spatial.side(features[:, -1]).float()
         return prediction
 
-    def right_logit(self, batch: ClipBatch) -> Float[Tensor, "b"]:
-        """The log odds that each clip's last crop shows a right hand: half of what the side head says of it less what it says of its mirror
-        image, since in that a right hand is a left one.
+    def look(self, batch: ClipBatch) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+        """What each clip's last crop shows: the log odds that it is a right hand, and how surely it is a hand.
+
+        The first is half of what the side head says of the crop less what it says of its mirror image, since in that a right hand is a left one.
+        The second is the joints' mean certainty of place (JointHeatmaps), 0 to 1, in the surer of the two; 1 without heat maps.
 
         Raises ValueError for a network that was trained without sides (`tells_sides`).
         """
@@ -158,8 +167,10 @@ class PoseNet(nn.Module):
             raise ValueError("this network has no side head (network.spatial.side)")
         image, focal, princpt = batch.image[:, -1], batch.focal[:, -1], batch.princpt[:, -1]
         mirrored = apply_homography(mirror_homography(self.size).to(princpt), princpt[:, None])[:, 0]
-        said, otherwise = (self.spatial.side(self.spatial(*crop)[0])[:, 0] for crop in ((image, focal, princpt), (image.flip(-1), focal, mirrored)))
-        return (said - otherwise).float() / 2
+        crops = ((image, focal, princpt), (image.flip(-1), focal, mirrored))
+        features = torch.stack([self.spatial(*crop)[0].float() for crop in crops])
+        said, otherwise = self.spatial.side(features)[..., 0]
+        return (said - otherwise) / 2, self.spatial.certainty(features).amax(dim=0)
 
     @property
     def tells_sides(self) -> bool:

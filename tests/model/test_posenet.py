@@ -62,9 +62,10 @@ def test_a_mirror_image_has_the_other_side(stage):
     net, batch = nudge(network(stage)).eval(), random_batch(5, 1)
     mirrored = replace(batch, image=batch.image.flip(-1), princpt=batch.princpt * torch.tensor([-1, 1]) + torch.tensor([batch.size - 1, 0]))
     with torch.no_grad():
-        logit = net.right_logit(batch)
-        torch.testing.assert_close(net.right_logit(mirrored), -logit, atol=1e-4, rtol=1e-4)
-    assert logit.std() > 1e-3
+        (logit, certainty), (opposite, same) = net.look(batch), net.look(mirrored)
+        torch.testing.assert_close(opposite, -logit, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(same, certainty, atol=1e-4, rtol=1e-4)
+    assert logit.std() > 1e-3 and (certainty > 0).all() and (certainty < 1).all()
 
 
 def test_the_side_head_learns_from_both_sides_and_the_rest_from_right_hands():
@@ -87,7 +88,7 @@ def test_a_network_without_a_side_head_tells_no_side():
     net = build_network(settings).eval()
     assert not net.tells_sides and "side_logit" not in net(random_batch(2, 1)).terms
     with pytest.raises(ValueError, match="no side head"):
-        net.right_logit(random_batch(2, 1))
+        net.look(random_batch(2, 1))
 
 
 def test_stage_2_starts_exactly_as_stage_1(tmp_path):
