@@ -62,7 +62,9 @@ def check(config: DictConfig) -> None:
         )
     mirror, has_side = config.view.augmentation.mirror, bool(config.network.get("spatial", {}).get("side"))
     if mirror and (stage2 or not has_side):
-        raise ValueError(f"view.augmentation.mirror={mirror}: the other side's hands are for Stage 1 with network.spatial.side=true, set it to 0")
+        raise ValueError(
+            f"view.augmentation.mirror={mirror}: the other side's hands are for Stage 1 with network.spatial.side=true, set it to 0"
+        )
     if config.log.keep < 1:
         raise ValueError(f"log.keep={config.log.keep} must be at least 1 checkpoint")
 

@@ -41,7 +41,9 @@ def test_find(tmp_path):
     done = bench("find", "--data", str(Path(__file__).parent / "released/table"), "--json", str(tmp_path / "find.json"))
     assert done.returncode == 0, done.stderr
     numbers = json.loads((tmp_path / "find.json").read_text())["find"]
-    assert numbers["hands"] == 3 and numbers["found"] == 1 and numbers["overlap_of_found"] > 0.5 and numbers["finder_ms"] > 0
+    assert (
+        numbers["hands"] == 3 and numbers["found_and_confirmed"] == 1 and numbers["overlap_of_confirmed"] > 0.5 and numbers["finder_ms"] > 0
+    )
     assert numbers["wrong_side_of_sequences"] in (0, 1) and "| false positives a picture" in done.stdout
 
 

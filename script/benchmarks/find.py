@@ -3,6 +3,7 @@
 The table has one labelled hand a picture: film it with person.both_probability=0, or the other hand counts as found where nothing is. Every frame
 is looked at by itself; a sequence's side is what its frames' log odds add up to. Boxes of the finder, and those that the network makes of them: the
 bounds of the joints that it sees there, which is what following a hand goes on with.
+"Confirmed" boxes are those that predict takes: where the network sees joints, too.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from tempohand.data.table import FrameTable
 from tempohand.evaluation.detections import overlap
 from tempohand.inference.arguments import FINDER, NETWORK
+from tempohand.inference.closer import LEAST_CERTAINTY
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.predictor import HandInput, StreamingPredictor
 from tempohand.inference.source import Frame
@@ -41,24 +43,28 @@ def run(arguments: argparse.Namespace) -> Report:
     finder = HandFinder.load(arguments.finder, max_hands=MAX_HANDS)
     predictor = StreamingPredictor(load_network(arguments.network, "posenet"))
     labels, starts = table.labels(np.arange(len(table))), table.sequence_starts()
-    overlaps, refined, false_positives, told, taken = [], [], 0, [], []
+    overlaps, found_at_all, refined, told, taken, false_positives, wrong = [], [], [], [], [], 0, 0
     for row in tqdm(range(len(table)), unit="picture"):
         image, true, is_right = table.image(row), labels["box"][row], bool(labels["is_right"][row])
         camera = {"focal": labels["focal"][row], "princpt": labels["princpt"][row]}
         start = time.perf_counter()
         boxes = [found.box for found in finder.detect(Frame(row, 0.0, image, ""))]
         taken.append(time.perf_counter() - start)
-        fits = [_overlap(box, true) for box in boxes]
-        false_positives += sum(fit < FOUND for fit in fits)
+        false_positives += sum(_overlap(box, true) < FOUND for box in boxes)
+        looks = {tuple(box): predictor.look(HandInput(image=image, box=box, time=0.0, **camera)) for box in boxes}
+        confirmed = [box for box in boxes if looks[tuple(box)].certainty >= LEAST_CERTAINTY]
+        fits = [_overlap(box, true) for box in confirmed]
+        wrong += sum(fit < FOUND for fit in fits)
         middle = (true[:2] + true[2:]) / 2
         if (middle < 0).any() or (middle > np.array([image.shape[1], image.shape[0]]) - 1).any():
             continue
+        found_at_all.append(max((_overlap(box, true) for box in boxes), default=0.0))
         overlaps.append(max(fits, default=0.0))
         if overlaps[-1] < FOUND:
             continue
-        hand = HandInput(image=image, box=boxes[int(np.argmax(fits))], time=0.0, hand=row, **camera)
-        told.append((starts[row], predictor.look(hand).right_logit * (1 if is_right else -1)))
-        seen = predictor.push(image, hand.box, 0.0, hand=row, is_right=is_right, **camera).joints2d
+        box = confirmed[int(np.argmax(fits))]
+        told.append((starts[row], looks[tuple(box)].right_logit * (1 if is_right else -1)))
+        seen = predictor.push(image, box, 0.0, hand=row, is_right=is_right, **camera).joints2d
         predictor.reset(row)
         refined.append(_overlap(np.concatenate([seen.min(0), seen.max(0)]), true))
     found = np.array(overlaps) >= FOUND
@@ -67,11 +73,13 @@ def run(arguments: argparse.Namespace) -> Report:
     together = np.array([logits[sequence == start].sum() for start in np.unique(sequence)])
     numbers = {
         "hands": len(overlaps),
-        "found": float(found.mean()),
-        "overlap_of_found": float(np.array(overlaps)[found].mean()),
-        "overlap_seen_by_network": float(np.mean(refined)),
+        "found": float((np.array(found_at_all) >= FOUND).mean()),
         "false_positives_a_picture": false_positives / len(table),
-        "wrong_side_of_found": float((logits < 0).mean()),
+        "found_and_confirmed": float(found.mean()),
+        "false_positives_confirmed": wrong / len(table),
+        "overlap_of_confirmed": float(np.array(overlaps)[found].mean()),
+        "overlap_seen_by_network": float(np.mean(refined)),
+        "wrong_side_of_frames": float((logits < 0).mean()),
         "wrong_side_of_sequences": float((together < 0).mean()),
         "finder_ms": 1e3 * float(np.median(taken)),
     }

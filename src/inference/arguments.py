@@ -58,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     hands = parser.add_argument_group("hands over time")
     hands.add_argument(
-        "--side", choices=("right", "left"), help="side of every hand, whatever boxes or detector say (default: theirs, else what the network sees)"
+        "--side",
+        choices=("right", "left"),
+        help="side of every hand, whatever boxes or detector say (default: theirs, else what the network sees)",
     )
     hands.add_argument(
         "--max-gap",

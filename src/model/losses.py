@@ -69,7 +69,9 @@ def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float
     if "side_logit" in prediction.terms:
         logit = prediction.terms["side_logit"]
         is_right = torch.ones_like(logit) if batch.shows_right is None else batch.shows_right[:, None].to(logit)
-        terms["side"] = Term(F.binary_cross_entropy_with_logits(logit, is_right, reduction="none"), torch.ones_like(logit, dtype=torch.bool))
+        terms["side"] = Term(
+            F.binary_cross_entropy_with_logits(logit, is_right, reduction="none"), torch.ones_like(logit, dtype=torch.bool)
+        )
     follows = batch.previous >= 0
     if follows.any():
         before = batch.previous.clamp_min(0)

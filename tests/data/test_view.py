@@ -95,7 +95,8 @@ def test_the_other_sides_hand_is_the_mirror_image_and_has_no_other_label(table_r
     right, left = (
         collate([dataset[key] for key in rows])
         for dataset in (
-            ClipDataset(FrameTable(table_root, "train"), View(64, 2.0, Augmentation(mirror=share, **still)), 1, seed=5) for share in (0.0, 1.0)
+            ClipDataset(FrameTable(table_root, "train"), View(64, 2.0, Augmentation(mirror=share, **still)), 1, seed=5)
+            for share in (0.0, 1.0)
         )
     )
     assert right.shows_right.all() and not left.shows_right.any() and torch.equal(right.is_right, left.is_right)
