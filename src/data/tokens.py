@@ -118,7 +118,7 @@ class TokenDataset(Dataset):
         frames = {"features": features, "focal": column["focal"], "princpt": column["princpt"]}
         values = clip_fields(plans, column["time"], frames, column["is_right"], target)
         image = torch.zeros(1, dtype=torch.uint8).expand(*values["frame"].shape, 3, self.size, self.size)
-        return TokenBatch(image=image, **values)
+        return TokenBatch(image=image, shows_right=torch.ones(len(image), dtype=torch.bool), **values)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ def test_a_result_that_is_detached_is_named(subject):
     forward = network.spatial.decoder.forward
     network.spatial.decoder.forward = lambda features: forward(features.detach())
     network.spatial.heatmaps = None
-    s.settings["loss"] |= {"heatmap": 0, "joint_depth": 0}
+    network.spatial.side = None
+    s.settings["loss"] |= {"heatmap": 0, "joint_depth": 0, "side": 0}
     network.spatial.forward = lambda image, focal, princpt: (network.spatial.decoder(network.spatial.backbone(image)), None)
     cause = gradients(s, network)["gradients reach what is trained"].cause
     assert "spatial.backbone" in cause

@@ -18,7 +18,7 @@ from tempohand.training.objective import combine
 from tempohand.training.processes import seed_step
 from tempohand.training.replay import replay
 
-WEIGHTS = {"orientation": 1.0, "pose": 5.0, "shape": 0.05, "joints": 0.02, "joints2d": 3.0, "heatmap": 0.5}
+WEIGHTS = {"orientation": 1.0, "pose": 5.0, "shape": 0.05, "joints": 0.02, "joints2d": 3.0, "heatmap": 0.5, "side": 0.2}
 SETTINGS = {"loss": WEIGHTS, "mixed_precision": "no", "seed": 0, "optim": {"dropout_start": 0}}
 
 
