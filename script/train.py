@@ -60,11 +60,8 @@ def check(config: DictConfig) -> None:
         raise ValueError(
             f"tokens.mode={config.tokens.mode}: Stage 2 takes tokens=cached or tokens=online; Stage 1, which trains what makes tokens, online"
         )
-    mirror, has_side = config.view.augmentation.mirror, bool(config.network.get("spatial", {}).get("side"))
-    if mirror and (stage2 or not has_side):
-        raise ValueError(
-            f"view.augmentation.mirror={mirror}: the other side's hands are for Stage 1 with network.spatial.side=true, set it to 0"
-        )
+    if stage2 and config.view.augmentation.mirror:
+        raise ValueError(f"view.augmentation.mirror={config.view.augmentation.mirror}: Stage 1 learns sides, Stage 2 does not; set it to 0")
     if config.log.keep < 1:
         raise ValueError(f"log.keep={config.log.keep} must be at least 1 checkpoint")
 
@@ -147,6 +144,11 @@ def main(config: DictConfig) -> None:
     network_settings = settings["network"]
     if start:
         inherit_settings(network_settings, start, say)
+    mirror = config.view.augmentation.mirror
+    if mirror and not network_settings.get("spatial", {}).get("side"):
+        raise ValueError(
+            f"view.augmentation.mirror={mirror} shows the other side's hands, which only network.spatial.side=true learns from: set it to 0"
+        )
     colour = Photometric(**settings["view"]["augmentation"].pop("photometric"))
     augmentation = Augmentation(photometric=colour, **settings["view"]["augmentation"])
     view = View(network_settings["size"], network_settings["expansion"], augmentation)

@@ -162,6 +162,8 @@ def test_stage_2_inherits_and_trains_on_two_processes(stage1, table_root, tmp_pa
     [
         ("stage1-tiny", ["network.num_frame=7"], "network.num_frame=7 contradicts Stage 1"),
         ("stage2-tiny", ["network.num_frame=1", "init_from=x"], "network.num_frame=1 contradicts Stage 2"),
+        ("stage2-tiny", ["view.augmentation.mirror=0.1", "init_from=x"], "view.augmentation.mirror=0.1: Stage 1 learns sides"),
+        ("stage1-tiny", ["network.spatial.side=false"], "view.augmentation.mirror=0.125 shows the other side's hands"),
         ("stage2-tiny", [], "Stage 2 needs init_from="),
         ("stage2-tiny", ["init_from=nowhere"], "there is no checkpoint at 'nowhere'"),
         ("stage1-tiny", ["data.root=nowhere"], "no frame table at 'nowhere'"),
