@@ -80,9 +80,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hands.add_argument(
         "--finder-tiles",
         type=int,
-        default=1,
+        default=None,
         metavar="N",
-        help="2 or more: also look for hands in squares of 1/N of the picture's longer edge, for those below a seventh of it (default %(default)s)",
+        help="2 or more: also look for hands in squares of 1/N of the picture's longer edge, for smaller ones and those before other skin; 1: only "
+        "in the whole (default: 2 for pictures of their own, 1 for videos and sequences)",
     )
     hands.add_argument(
         "--look-every",

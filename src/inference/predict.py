@@ -155,7 +155,10 @@ def _boxes(arguments: argparse.Namespace, source: Source):
         return nullcontext(ConstantBox.parse(arguments.box))
     if arguments.detect:
         return HandDetector(arguments.detector_model or DEFAULT_MODEL, video=not source.independent, max_hands=max_hands)
-    finder = HandFinder.load(arguments.finder, device=_device(arguments.device), tiles=arguments.finder_tiles, max_hands=max_hands)
+    tiles = arguments.finder_tiles
+    if tiles is None:  # a picture is worth the time, and a video has other frames in which a hand may be found
+        tiles = 2 if source.independent else 1
+    finder = HandFinder.load(arguments.finder, device=_device(arguments.device), tiles=tiles, max_hands=max_hands)
     every = arguments.look_every  # pictures of their own have nobody to follow
     return finder if every == 1 or source.independent else FollowedHands(finder, every)
 

@@ -140,3 +140,19 @@ def test_numbers_below_one_are_refused(tmp_path, video_tools, predict, more, mes
     clip = write_video(tmp_path / "clip.mkv", moving_pictures(2))
     with pytest.raises(ValueError, match=message):
         predict(clip, "--finder", finder_checkpoint(tmp_path / "finder"), *more)
+
+
+def test_pictures_of_their_own_are_looked_at_in_tiles_and_videos_are_not(tmp_path, video_tools, predict, monkeypatch):
+    moving_pictures, write_video = video_tools
+    clip, folder = write_video(tmp_path / "clip.mkv", moving_pictures(2)), finder_checkpoint(tmp_path / "finder")
+    cv2.imwrite(str(tmp_path / "one.png"), moving_pictures(1)[0])
+    asked, init = [], HandFinder.__init__
+    monkeypatch.setattr(HandFinder, "__init__", lambda self, *a, tiles, **more: asked.append(tiles) or init(self, *a, tiles=tiles, **more))
+    for path, words in (
+        (tmp_path / "one.png", []),
+        (clip, []),
+        (tmp_path / "one.png", ["--finder-tiles", 1]),
+        (clip, ["--finder-tiles", 3]),
+    ):
+        predict(path, "--finder", folder, "--no-overlay", *words)
+    assert asked == [2, 1, 1, 3]
