@@ -17,16 +17,16 @@ from tqdm import tqdm
 
 from tempohand.data.table import FrameTable
 from tempohand.evaluation.detections import overlap
+from tempohand.evaluation.validation import FOUND
 from tempohand.inference.arguments import FINDER, NETWORK
 from tempohand.inference.closer import LEAST_CERTAINTY
+from tempohand.inference.detector import MAX_HANDS
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.predictor import HandInput, StreamingPredictor
 from tempohand.inference.source import Frame
 from tempohand.model.registry import load_network
 
 SUMMARY = "hands found in a table's pictures, and their sides"
-FOUND = 0.5  # overlap (intersection over union) with the true box from which on a hand is found
-MAX_HANDS = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from tempohand.inference.predictor import HandInput, Look
 
-LEAST_CERTAINTY = (
-    0.22  # below it a found box is not taken for a hand: faces are found too, and the network sees no joints in them (docs/log.md)
-)
+LEAST_CERTAINTY = 0.22  # below it a found box is no hand: faces are found, too, and the network sees no joints there (docs/log.md)
 MOST_A_LOOK = 3.0  # log odds that one look adds at most: neighbouring frames repeat each other's mistakes
 MOST = 15.0  # log odds in all, so that later looks can turn an early mistake round; and frames from one look to the next at most
 
