@@ -46,7 +46,7 @@ def main() -> None:
     how = "from scratch" if options.from_scratch else "going on from the release before"
     steps.run("release", "script/release.py", NETWORK, str(two), "--note", f"synthetic-wide, {how}")
     prepare("synthetic-find", FIND, "num_train=12000", "frames_train=2")
-    finder = train("find-tiny", f"init_from={one}")  # it begins with PoseNet's eyes
+    finder = train("find-tiny", f"init_from={one if options.from_scratch else FINDER}")  # at first with PoseNet's eyes
     steps.run("release of the finder", "script/release.py", FINDER, str(finder), "--note", "synthetic-find")
     steps.run("figures", "script/evaluate.py", f"stage2={NETWORK}", f"data={WIDE}", f"out={ROOT}")  # of what ships, in half precision
 

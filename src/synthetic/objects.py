@@ -131,11 +131,13 @@ def forearm_vertices(
     direction: Float[ndarray, "t 3"],
     rings: Float[ndarray, "n"],
     swell: Float[ndarray, "n"],
+    beyond: Float[ndarray, "t 3"] | None = None,
 ) -> Float[ndarray, "t m 3"]:
     """Vertices of a forearm, mm, in the space of the hand: n rings of e vertices, and the point that closes the end.
 
     loop: the posed wrist loop. rotation: the hand's (its x axis leads to the arm). direction: unit vector from the wrist along the arm.
     rings: distance of each ring from the loop along the arm, mm. swell: radius of each ring over the bare arm's.
+    beyond: unit vector from the elbow, the last ring but one, along the upper arm; None: the arm is straight.
     The arm leaves in the hand's own direction, bends to `direction` within some 50 mm, and widens from the wrist to the elbow.
     """
     centre = loop.mean(1, keepdims=True)  # (t, 1, 3)
@@ -145,7 +147,11 @@ def forearm_vertices(
     bend = np.clip(rings / 50.0, 0.0, 1.0)
     tangent = (1 - bend)[:, None] * axis[:, None] + bend[:, None] * direction[:, None]
     tangent /= np.linalg.norm(tangent, axis=-1, keepdims=True)
+    if beyond is not None:
+        tangent[:, -1] = beyond
     middle = centre + np.cumsum(tangent * steps[:, None], axis=1)  # (t, n, 3)
+    if beyond is not None:  # the elbow's own section halves the angle
+        tangent[:, -2] = (tangent[:, -2] + beyond) / np.linalg.norm(tangent[:, -2] + beyond, axis=-1, keepdims=True)
     # Cross-sections: the hand's y and z axes, made perpendicular to the arm's own direction; the loop's own form fades into an ellipse.
     y = rotation[:, None, :, 1] - tangent * (rotation[:, None, :, 1] * tangent).sum(-1, keepdims=True)
     y /= np.linalg.norm(y, axis=-1, keepdims=True)

@@ -39,11 +39,20 @@ def _blend(canvas: UInt8[ndarray, "h w 3"], points: Float[ndarray, "n 2"], rgb, 
     part[:] = (part + mask * (np.asarray(rgb, np.float32) - part)).astype(np.uint8)
 
 
-def person(rng: np.random.Generator, canvas: UInt8[ndarray, "size size 3"], skin: Float[ndarray, "3"]) -> UInt8[ndarray, "size size 3"]:
-    """Draws somebody with skin of that colour onto a place, from a figure some way off to a face that fills the picture."""
+def person(
+    rng: np.random.Generator,
+    canvas: UInt8[ndarray, "size size 3"],
+    skin: Float[ndarray, "3"],
+    face: tuple[float, float, float] | None = None,
+) -> UInt8[ndarray, "size size 3"]:
+    """Draws somebody with skin of that colour onto a place, from a figure some way off to a face that fills the picture.
+
+    face: its middle (column, row) and half its height, px; None: anywhere."""
     size = len(canvas)
     head = size * np.exp(rng.uniform(np.log(0.09), np.log(0.75)))  # half a head's height
     x, y = rng.uniform(0.1, 0.9, 2) * size * [1.0, 0.8]
+    if face is not None:
+        x, y, head = face
     lean = rng.normal(0, 0.15)
     light = rng.choice([-1.0, 1.0])
 
@@ -113,10 +122,17 @@ def skin_close(rng: np.random.Generator, size: int, skin: Float[ndarray, "3"]) -
     return np.clip(skin * (1 + wave[..., None] * [0.8, 1.0, 1.1]), 0, 255).astype(np.uint8)
 
 
-def place(rng: np.random.Generator, size: int, blur: tuple[float, float], tone: Float[ndarray, "3"]) -> UInt8[ndarray, "size size 3"]:
+def place(
+    rng: np.random.Generator,
+    size: int,
+    blur: tuple[float, float],
+    tone: Float[ndarray, "3"],
+    face: tuple[float, float, float] | None = None,
+) -> UInt8[ndarray, "size size 3"]:
     """Somewhere that people film in, sRGB, perhaps with somebody in it: mostly the one whose hand it is.
 
-    blur: range of the Gaussian's sigma in fractions of the edge. tone: of the hand's skin, sRGB 0..1.
+    blur: range of the Gaussian's sigma in fractions of the edge. tone: of the hand's skin, sRGB 0..1. face: somebody is there
+    for sure, and that is where their face is (`person`).
     """
     tone = tone if rng.random() < OWN_PROBABILITY else TONES[rng.integers(len(TONES))]
     skin = np.clip(255 * tone * rng.uniform(0.75, 1.1) * np.exp(rng.normal(0, 0.03, 3)), 0, 255)
@@ -128,6 +144,6 @@ def place(rng: np.random.Generator, size: int, blur: tuple[float, float], tone: 
         canvas = np.clip(canvas, 0, 255).astype(np.uint8)
     else:
         canvas = {"room": room, "desk": desk, "outdoors": outdoors}[kind](rng, size)
-    if rng.random() < PERSON_PROBABILITY[kind]:
-        canvas = person(rng, canvas, skin)
+    if rng.random() < PERSON_PROBABILITY[kind] or face is not None:
+        canvas = person(rng, canvas, skin, face)
     return in_the_light(rng, canvas.astype(np.float32), blur)

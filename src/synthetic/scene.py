@@ -71,6 +71,7 @@ class PersonConfig:
     sleeve_width: tuple[float, float]  # its radius over the arm's
     both_probability: float  # of the other hand being near
     arm: float  # where the arm ends, mm from the wrist
+    elbow: tuple[float, float]  # degrees that it bends at the last of RINGS_MM but one, constant over a sequence
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
     """Draws a sequence: person, motion, camera, things, window."""
     # What a factor that is off would draw must not change the rest: these have generators of their own.
     clock_rng, cover_rng, pose_rng, both_rng, grip_rng = rng.spawn(5)
-    (window_rng,) = grip_rng.spawn(1)  # not a sixth: the shot's own generators are numbered after these
+    window_rng, elbow_rng = grip_rng.spawn(2)  # not a sixth: the shot's own generators are numbered after these
     clock = sample_clock(clock_rng, num_frames, config.clock)
     times = clock.moments / config.camera.fps
     is_right = bool(rng.random() < config.person.right_probability)
@@ -192,7 +193,8 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
 
     cloth_from = int(rng.integers(*config.person.sleeve_rings)) if rng.random() < config.person.sleeve_probability else len(RINGS_MM) + 1
     rings, swell = _forearm_profile(rng, cloth_from, config.person)
-    arm = forearm_vertices(hand[:, kit.loop], rotation, _arm_direction(rng, times, rotation), rings, swell)
+    direction = _arm_direction(rng, times, rotation)
+    arm = forearm_vertices(hand[:, kit.loop], rotation, direction, rings, swell, _upper_arm(elbow_rng, direction, rotation, config.person))
     vertices = np.concatenate([hand, arm], axis=1)
 
     if not is_right:  # a left hand is the mirror image of a right one; the world and its camera are not mirrored
@@ -257,6 +259,19 @@ def _arm_direction(rng: np.random.Generator, times: Float[ndarray, "t"], rotatio
     deviate = np.radians(rng.uniform(-12, 12) + 5 * wobble(rng, times, 1, (0.2, 1.2))[:, 0])
     turn = rotations_of(bend[:, None] * [0.0, 0.0, 1.0]) @ rotations_of(deviate[:, None] * [0.0, 1.0, 0.0])
     return (rotation @ turn)[:, :, 0]
+
+
+def _upper_arm(
+    rng: np.random.Generator, forearm: Float[ndarray, "t 3"], rotation: Float[ndarray, "t 3 3"], person: PersonConfig
+) -> Float[ndarray, "t 3"] | None:
+    """Unit vectors from the elbow to the shoulder, world space: bent to any side of the forearm, which turns about itself; None: straight."""
+    angle, around = np.radians(rng.uniform(*person.elbow)), rng.uniform(0, 2 * np.pi)
+    if angle == 0.0:
+        return None
+    side = np.cross(forearm, rotation[:, :, 1])
+    side /= np.linalg.norm(side, axis=1, keepdims=True)
+    away = np.cos(around) * side + np.sin(around) * np.cross(side, forearm)
+    return np.cos(angle) * forearm + np.sin(angle) * away
 
 
 def _other_hand(rng: np.random.Generator, kit: HandKit, person: PersonConfig) -> Mesh:

@@ -17,6 +17,7 @@ from tempohand.synthetic.occlusion import openness
 from tempohand.synthetic.people import place
 from tempohand.synthetic.scene import HandKit, Scene
 from tempohand.synthetic.skin import to_srgb
+from tempohand.synthetic.touch import BLUR, Touch
 from tempohand.synthetic.wall import BackgroundConfig, Wall
 
 SUPERSAMPLES = 2  # per pixel edge, for a still frame; a moving one is sampled over time instead
@@ -63,10 +64,16 @@ class Shot:
         self.film = Film(rng, film)
         look_rng, contact_rng, finish_rng, place_rng = rng.spawn(4)  # generators of their own, so that what is off changes nothing else
         self.lights = Lights(rng)
-        self.wall = Wall(rng, scene, size, wall, photos, bare=place_rng.random() < wall.place_probability)
+        (face_rng,) = place_rng.spawn(1)
+        bare = place_rng.random() < wall.place_probability
+        self.touch = Touch(face_rng) if bare and face_rng.random() < wall.face_probability else None
+        self.wall = Wall(rng, scene, size, wall, photos, bare=bare, near=self.touch and self.touch.distance)
         self.materials = Materials(rng, look_rng, scene, kit, look)
-        if self.wall.texture is None:  # a place needs to know the person
-            self.wall.show(place(place_rng, self.wall.edge, wall.blur, to_srgb(self.materials.tone)))
+        if self.wall.texture is not None:  # a photo, or what needs to know nobody
+            self.touch = None
+        else:
+            face, blur = (self.touch.face(scene, self.wall), BLUR) if self.touch else (None, wall.blur)
+            self.wall.show(place(place_rng, self.wall.edge, blur, to_srgb(self.materials.tone), face))
         self.finish = Finish(finish_rng, finish)
         self.contact = contact_rng.uniform(*look.contact)
         self.crevice = rng.uniform(0.008, 0.035)
@@ -121,6 +128,9 @@ class Shot:
             if wall is None or self.camera_moves(frame):
                 rotation, position = (self.between(x, frame, moment) for x in (scene.camera.rotation, scene.camera.position))
                 wall = self.wall.seen(scene.focal[frame], scene.princpt[frame], rotation, position, size)
+                if self.touch is not None:
+                    per_mm = scene.focal[frame, 0] / scene.joints[frame, :, 2].mean()
+                    wall = self.touch.shade(wall, buffers.face >= 0, per_mm, self.lights.directions[0])
             expose(
                 *(buffers, m.faces, lit, m.uv, m.layer, m.textures, m.sizes),
                 dark=dark,

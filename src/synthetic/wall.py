@@ -24,6 +24,7 @@ class BackgroundConfig:
     blur: tuple[float, float]  # sigma over the picture's edge
     photo_probability: float  # where a folder of photos is given
     place_probability: float  # of a place in perspective with people in it, where there is no photo; else one of flat shapes
+    face_probability: float  # of that place's being a face that the hand is laid before
     behind: tuple[float, float]  # mm from the hand to the background
     slant: float  # degrees that it leans away from facing the camera, at most
 
@@ -32,6 +33,7 @@ class Wall:
     """A textured plane behind the hand, fixed in the world, large enough for every frame's window.
 
     bare: unless there is a photo on it, it stays without a picture (texture None) until `show` brings one of `edge` x `edge` texels.
+    near: mm from the hand's farthest point to it, which then faces the camera; None: as the configuration says.
     """
 
     def __init__(
@@ -43,13 +45,14 @@ class Wall:
         photos: list[Path],
         *,
         bare: bool,
+        near: float | None = None,
     ):
-        camera = scene.camera
-        distance = float(scene.vertices[:, :NUM_VERTICES, 2].max()) + rng.uniform(*config.behind)
+        camera, drawn = scene.camera, rng.uniform(*config.behind)
+        distance = float(scene.vertices[:, :NUM_VERTICES, 2].max()) + (drawn if near is None else near)
         corners = np.array([[u, v] for u in (-1, size) for v in (-1, size)], float)
         rays = (corners - scene.princpt[:, None]) / scene.focal[:, None]
         rays = np.concatenate([rays, np.ones((*rays.shape[:2], 1))], axis=-1) @ camera.rotation.transpose(0, 2, 1)
-        for slant in (config.slant, 0.0):
+        for slant in (config.slant, 0.0) if near is None else (0.0,):
             lean = np.radians(rng.uniform(-slant, slant, 2))
             normal = np.array([np.sin(lean[0]), np.sin(lean[1]), 1.0])
             normal /= np.linalg.norm(normal)
@@ -59,7 +62,7 @@ class Wall:
         x = np.cross([0.0, 1.0, 0.0], normal)
         x /= np.linalg.norm(x)
         self.axes = np.stack([x, np.cross(normal, x)])  # (2, 3): along the texture's columns and rows
-        self.anchor = np.array([0.0, 0.0, distance])
+        self.anchor, self.normal = np.array([0.0, 0.0, distance]), normal
         hits = camera.position[:, None] + rays * (((self.anchor - camera.position) @ normal)[:, None] / facing)[..., None]
         places = (hits - self.anchor) @ self.axes.T
         low, high = places.reshape(-1, 2).min(0), places.reshape(-1, 2).max(0)
@@ -77,6 +80,12 @@ class Wall:
     def show(self, picture: UInt8[ndarray, "e e 3"]) -> None:
         """Puts an sRGB picture on it."""
         self.texture = LINEAR[picture]
+
+    def behind(self, point: Float[ndarray, "3"], position: Float[ndarray, "3"]) -> Float[ndarray, "2"]:
+        """The texel (column, row) that a camera at `position` sees behind a point, both in world space, mm."""
+        ray = point - position
+        hit = position + ray * ((self.anchor - position) @ self.normal) / (ray @ self.normal)
+        return self.axes @ (hit - self.corner) / self.step
 
     def seen(self, focal, princpt, rotation, position, size: int) -> Float[ndarray, "h w 3"]:
         """The wall in a window of a camera, linear light."""

@@ -61,3 +61,10 @@ def test_the_forearm_leads_where_it_should(kit):
     np.testing.assert_allclose(turned, arm @ turn.T, atol=1e-9)
     radius = np.linalg.norm(arm[:-1].reshape(len(rings), -1, 3) - middles[:, None], axis=-1).mean(1)
     assert radius[-3] > 1.3 * radius[1]
+    # Only what is beyond the elbow leads elsewhere, as far.
+    beyond = np.array([[0.0, 0.6, 0.8]])
+    bent = forearm_vertices(loop, np.eye(3)[None], direction, rings, swell, beyond)[0]
+    joints = bent[:-1].reshape(len(rings), -1, 3).mean(1)
+    np.testing.assert_array_equal(joints[:-2], middles[:-2])
+    np.testing.assert_allclose(joints[-1] - joints[-2], beyond[0] * (rings[-1] - rings[-2]), atol=4)  # rings are not quite round
+    np.testing.assert_allclose(joints[-2], middles[-2], atol=4)

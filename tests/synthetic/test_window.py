@@ -66,7 +66,18 @@ def test_the_pictures_beside_it_do_not_change_with_the_windows_draw(settings):
 
 def test_the_arm_reaches_as_far_as_it_is_said(settings, kit):
     for length in (320.0, 900.0):
-        scene = composed(settings, kit, 1, f"person.arm={length}")[0]
+        scene = composed(settings, kit, 1, f"person.arm={length}", "person.elbow=[0,0]")[0]
         end, wrist = scene.vertices[2, scene.arm_faces.max()], scene.joints[2, 0]
         assert scene.arm_faces.max() == NUM_VERTICES + (len(RINGS_MM) + 1) * 16
         assert np.linalg.norm(end - wrist) == pytest.approx(length, rel=0.15)
+
+
+def test_elbows_bend_as_far_as_they_are_said(settings, kit):
+    straight, bent = (composed(settings, kit, 4, f"person.elbow=[{angle},{angle}]") for angle in (0, 100))
+    for a, b in zip(straight, bent):
+        np.testing.assert_array_equal(a.joints, b.joints)
+        rings = [scene.vertices[2, NUM_VERTICES : scene.arm_faces.max()].reshape(-1, 16, 3).mean(1) for scene in (a, b)]
+        np.testing.assert_allclose(rings[0][:-2], rings[1][:-2], atol=1e-3)
+        forearm, upper = rings[0][-2] - rings[0][-3], rings[1][-1] - rings[1][-2]
+        cosine = forearm @ upper / np.linalg.norm(forearm) / np.linalg.norm(upper)
+        assert np.degrees(np.arccos(cosine)) == pytest.approx(100, abs=3)
