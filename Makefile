@@ -32,7 +32,7 @@ weights: $(STAMP)
 	$(BIN)/python script/weights.py $(if $(FROM_SCRATCH),--from-scratch)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

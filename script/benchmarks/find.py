@@ -19,7 +19,7 @@ from tempohand.data.table import FrameTable
 from tempohand.evaluation.detections import overlap
 from tempohand.evaluation.validation import FOUND
 from tempohand.inference.arguments import FINDER, NETWORK
-from tempohand.inference.closer import LEAST_CERTAINTY
+from tempohand.inference.closer import LEAST_CERTAINTY, CloserLook
 from tempohand.inference.detector import MAX_HANDS
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.predictor import HandInput, StreamingPredictor
@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> Report:
     table = FrameTable(arguments.data, arguments.split)
     finder = HandFinder.load(arguments.finder, max_hands=MAX_HANDS)
     predictor = StreamingPredictor(load_network(arguments.network, "posenet"))
+    closer = CloserLook.of(predictor)
     labels, starts = table.labels(np.arange(len(table))), table.sequence_starts()
     overlaps, found_at_all, refined, told, taken, false_positives, wrong = [], [], [], [], [], 0, 0
     for row in tqdm(range(len(table)), unit="picture"):
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> Report:
         boxes = [found.box for found in finder.detect(Frame(row, 0.0, image, ""))]
         taken.append(time.perf_counter() - start)
         false_positives += sum(_overlap(box, true) < FOUND for box in boxes)
-        looks = {tuple(box): predictor.look(HandInput(image=image, box=box, time=0.0, **camera)) for box in boxes}
+        looks = {tuple(box): closer.twice(HandInput(image=image, box=box, time=0.0, **camera)) for box in boxes}
         confirmed = [box for box in boxes if looks[tuple(box)].certainty >= LEAST_CERTAINTY]
         fits = [_overlap(box, true) for box in confirmed]
         wrong += sum(fit < FOUND for fit in fits)

@@ -11,7 +11,7 @@ from torch import Tensor
 from tempohand.batch import BoxPrediction
 
 OVERLAP = 0.5  # two boxes that overlap by more are of one hand
-SHOWN = 0.33  # score from which on a box is shown: docs/log.md has what lower and higher ones find, and imagine
+SHOWN = 0.3  # score from which on a box is shown: docs/log.md has what lower and higher ones find, and imagine
 
 
 class Peaks(NamedTuple):

@@ -2,11 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tempohand.inference.predictor import HandInput, Look
+import numpy as np
+from jaxtyping import Float
 
-LEAST_CERTAINTY = 0.22  # below it a found box is no hand: faces are found, too, and the network sees no joints there (docs/log.md)
+from tempohand.inference.predictor import HandInput, Look, StreamingPredictor
+
+LEAST_CERTAINTY = 0.21  # of two looks: below it a found box is no hand (docs/log.md)
 MOST_A_LOOK = 3.0  # log odds that one look adds at most: neighbouring frames repeat each other's mistakes
 MOST = 15.0  # log odds in all, so that later looks can turn an early mistake round; and frames from one look to the next at most
 
@@ -20,12 +23,32 @@ class _Hand:
 class CloserLook:
     """Adds up what the network says of a hand's side, frame by frame; the surer it is, the more frames pass until it looks again.
 
-    look: StreamingPredictor's, two passes of the spatial network. Causal: a frame's answer never depends on later ones.
+    look: StreamingPredictor's, two passes of the spatial network. see: the joints that it sees in a box, px of the picture, whatever was
+    before. Causal: a frame's answer never depends on later ones.
     """
 
-    def __init__(self, look: Callable[[HandInput], Look]):
-        self.look = look
+    def __init__(self, look: Callable[[HandInput], Look], see: Callable[[HandInput], Float[np.ndarray, "21 2"]]):
+        self.look, self.see = look, see
         self._hands: dict[int, _Hand] = defaultdict(_Hand)
+
+    @classmethod
+    def of(cls, predictor: StreamingPredictor) -> "CloserLook":
+        """With a predictor's network; its histories have no part in it."""
+        alone = StreamingPredictor(predictor.network, device=predictor.device)
+        return cls(predictor.look, lambda hand: alone.push_all([replace(hand, starts=True)])[0].joints2d)
+
+    def twice(self, hand: HandInput) -> Look:
+        """The side that a look at the box says, and the mean certainty of that look and a second one at the bounds of what is seen there.
+
+        A hand is in these bounds again. In a face or an elbow the network sees a hand somewhere, and where it saw it there is none.
+        """
+        said = self.look(hand)
+        joints = self.see(replace(hand, is_right=said.right_logit >= 0))
+        box = np.concatenate([joints.min(axis=0), joints.max(axis=0)])
+        middle, size = (box[:2] + box[2:]) / 2, hand.image.shape[1::-1]
+        inside = (middle >= 0).all() and (middle <= np.array(size) - 1).all()
+        again = self.look(replace(hand, box=box)).certainty if inside else 0.0
+        return Look(said.right_logit, (said.certainty + again) / 2)
 
     def is_right(self, hand: HandInput, found: bool = False) -> bool | None:
         """Whether the hand is a right one; `hand.starts` forgets what was known of its number. None for a found one that starts and is none:
@@ -36,8 +59,9 @@ class CloserLook:
         if known.rest > 0:
             known.rest -= 1
         else:
-            said = self.look(hand)
-            if found and hand.starts and said.certainty < LEAST_CERTAINTY:
+            new = found and hand.starts
+            said = self.twice(hand) if new else self.look(hand)
+            if new and said.certainty < LEAST_CERTAINTY:
                 return None
             known.odds = _within(known.odds + _within(said.right_logit, MOST_A_LOOK), MOST)
             known.rest = int(abs(known.odds))

@@ -39,7 +39,7 @@ def predict_frames(
     """
     follows = isinstance(boxes, FollowedHands)
     finds = isinstance(boxes, HandFinder | FollowedHands)
-    closer = CloserLook(predictor.look) if predictor.tells_sides else None
+    closer = CloserLook.of(predictor) if predictor.tells_sides else None
     frames: list[Frame] = []
     hands: list[HandInput] = []
     counts: list[int] = []

@@ -23,18 +23,23 @@ class Says:
         return Look(self.answers[min(self.looks, len(self.answers)) - 1], self.certainty)
 
 
+def closer_look(says, joints=((1, 1), (2, 3))):
+    """A closer look that sees those joints, px, in every box."""
+    return CloserLook(says, lambda hand: np.array(joints, float))
+
+
 def hand(number=0, starts=False):
     return HandInput(image=np.zeros((4, 4, 3), np.uint8), box=(0, 0, 3, 3), time=0.0, hand=number, starts=starts)
 
 
 def test_what_is_said_adds_up():
-    reader = CloserLook(Says(-0.5, 0.3, 0.4))
+    reader = closer_look(Says(-0.5, 0.3, 0.4))
     assert [reader.is_right(hand()) for _ in range(3)] == [False, False, True]
 
 
 def test_the_surer_the_rarer_it_looks():
     says = Says(50.0)
-    reader = CloserLook(says)
+    reader = closer_look(says)
     looked = []
     for _ in range(100):
         before = says.looks
@@ -46,23 +51,38 @@ def test_the_surer_the_rarer_it_looks():
 
 def test_an_early_mistake_is_turned_round():
     says = Says(*[-9.0] * 20, 9.0)
-    reader = CloserLook(says)
+    reader = closer_look(says)
     said = [reader.is_right(hand()) for _ in range(600)]
     assert not said[0] and said[-1] and 0 < sum(said) < 600
 
 
 def test_hands_are_apart_and_a_new_one_is_unknown():
-    reader = CloserLook(Says(-2.0, 2.0, 1.0))
+    reader = closer_look(Says(-2.0, 2.0, 1.0))
     assert not reader.is_right(hand(0)) and reader.is_right(hand(1)) and not reader.is_right(hand(0))
     assert reader.is_right(hand(0, starts=True))
 
 
 def test_a_found_box_in_which_no_hand_is_seen_is_none_while_it_starts():
-    unsure = CloserLook(Says(2.0, certainty=LEAST_CERTAINTY - 0.01))
+    unsure = closer_look(Says(2.0, certainty=LEAST_CERTAINTY - 0.01))
     assert unsure.is_right(hand(starts=True), found=True) is None
     assert unsure.is_right(hand(starts=True), found=False) is True, "a given box is taken at its word"
     assert unsure.is_right(hand(1), found=True) is True, "a hand that is followed may be hidden"
-    assert CloserLook(Says(2.0, certainty=LEAST_CERTAINTY)).is_right(hand(starts=True), found=True) is True
+    assert closer_look(Says(2.0, certainty=LEAST_CERTAINTY)).is_right(hand(starts=True), found=True) is True
+
+
+def test_what_starts_is_looked_at_again_in_the_bounds_of_what_is_seen():
+    boxes = []
+
+    def look(hand):
+        boxes.append(tuple(float(value) for value in hand.box))
+        return Look(-2.0 if len(boxes) == 1 else 5.0, {(0, 0, 3, 3): 0.3, (1, 1, 2, 3): 0.1}[boxes[-1]])
+
+    seen = []
+    said = CloserLook(look, lambda hand: seen.append(hand.is_right) or np.array([[2.0, 1.0], [1.0, 3.0]])).twice(hand(starts=True))
+    assert boxes == [(0, 0, 3, 3), (1, 1, 2, 3)] and seen == [False], "a left hand is seen as one"
+    assert said.right_logit == -2.0 and said.certainty == pytest.approx(0.2)
+    outside = closer_look(Says(1.0), joints=((90, 1), (95, 2)))  # the picture ends at 4
+    assert outside.twice(hand(starts=True)) == Look(1.0, 0.5) and outside.look.looks == 1
 
 
 def test_what_is_not_a_hand_is_forgotten_and_asked_about_again(tmp_path, video_tools, fake_network):
@@ -82,7 +102,7 @@ def test_what_is_not_a_hand_is_forgotten_and_asked_about_again(tmp_path, video_t
 
         def look(self, batch):
             Doubts.looks += 1
-            return batch.time.new_tensor([[3.0], [0.0 if Doubts.looks in (1, 3) else 1.0]])
+            return batch.time.new_tensor([[3.0], [0.0 if Doubts.looks in (1, 2, 5, 6) else 1.0]])  # a new box is looked at twice
 
     frames = list(predict_frames(source, Finder(), Tracker(), CameraChoice(), StreamingPredictor(Doubts())))
     assert [len(found) for _, found in frames] == [1, 1, 2, 2, 2]
