@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> Report:
         boxes = [found.box for found in finder.detect(Frame(row, 0.0, image, ""))]
         taken.append(time.perf_counter() - start)
         false_positives += sum(_overlap(box, true) < FOUND for box in boxes)
-        looks = {tuple(box): closer.twice(HandInput(image=image, box=box, time=0.0, **camera)) for box in boxes}
+        looks = {tuple(box): closer.twice(HandInput(image=image, box=box, time=0.0, **camera))[0] for box in boxes}
         confirmed = [box for box in boxes if looks[tuple(box)].certainty >= LEAST_CERTAINTY]
         fits = [_overlap(box, true) for box in confirmed]
         wrong += sum(fit < FOUND for fit in fits)

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
+from tempohand.evaluation.detections import OVERLAP, overlap
 from tempohand.inference.predictor import HandInput, Look, StreamingPredictor
 
 LEAST_CERTAINTY = 0.21  # of two looks: below it a found box is no hand (docs/log.md)
@@ -18,6 +20,8 @@ MOST = 15.0  # log odds in all, so that later looks can turn an early mistake ro
 class _Hand:
     odds: float = 0.0
     rest: int = 0  # frames until the next look
+    begins: int | None = None  # frame in which it was found ...
+    bounds: Float[np.ndarray, "4"] | None = None  # ... and where it was seen there
 
 
 class CloserLook:
@@ -37,8 +41,9 @@ class CloserLook:
         alone = StreamingPredictor(predictor.network, device=predictor.device)
         return cls(predictor.look, lambda hand: alone.push_all([replace(hand, starts=True)])[0].joints2d)
 
-    def twice(self, hand: HandInput) -> Look:
-        """The side that a look at the box says, and the mean certainty of that look and a second one at the bounds of what is seen there.
+    def twice(self, hand: HandInput) -> tuple[Look, Float[np.ndarray, "4"]]:
+        """The side that a look at the box says, and the mean certainty of that look and a second one at the bounds of what is seen there; the
+        bounds, xyxy px.
 
         A hand is in these bounds again. In a face or an elbow the network sees a hand somewhere, and where it saw it there is none.
         """
@@ -48,24 +53,33 @@ class CloserLook:
         middle, size = (box[:2] + box[2:]) / 2, hand.image.shape[1::-1]
         inside = (middle >= 0).all() and (middle <= np.array(size) - 1).all()
         again = self.look(replace(hand, box=box)).certainty if inside else 0.0
-        return Look(said.right_logit, (said.certainty + again) / 2)
+        return Look(said.right_logit, (said.certainty + again) / 2), box
 
     def is_right(self, hand: HandInput, found: bool = False) -> bool | None:
-        """Whether the hand is a right one; `hand.starts` forgets what was known of its number. None for a found one that starts and is none:
-        later frames are not asked, since a hand that is followed stays one while it is hidden. Raises what `look` raises."""
+        """Whether the hand is a right one; `hand.starts` forgets what was known of its number. None for a found one that starts and is none, or
+        one that another box of its frame was found to hold: later frames are not asked, since a hand that is followed stays one while it is
+        hidden. Raises what `look` raises."""
         if hand.starts:
             self._hands.pop(hand.hand, None)
         known = self._hands[hand.hand]
         if known.rest > 0:
             known.rest -= 1
         else:
-            new = found and hand.starts
-            said = self.twice(hand) if new else self.look(hand)
-            if new and said.certainty < LEAST_CERTAINTY:
-                return None
+            if found and hand.starts:
+                said, bounds = self.twice(hand)
+                if said.certainty < LEAST_CERTAINTY or self._taken(bounds, hand.frame):
+                    return None
+                known.begins, known.bounds = hand.frame, bounds
+            else:
+                said = self.look(hand)
             known.odds = _within(known.odds + _within(said.right_logit, MOST_A_LOOK), MOST)
             known.rest = int(abs(known.odds))
         return known.odds >= 0
+
+    def _taken(self, bounds: Float[np.ndarray, "4"], frame: int) -> bool:
+        """Whether a hand that was found in this frame is the one that is seen there."""
+        others = [other.bounds for other in self._hands.values() if other.begins == frame]
+        return any(overlap(torch.from_numpy(bounds), torch.from_numpy(other)) > OVERLAP for other in others)
 
 
 def _within(value: float, most: float) -> float:

@@ -1,5 +1,7 @@
 """What a closer look says of boxes, with a network whose answers the test decides."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -78,11 +80,19 @@ def test_what_starts_is_looked_at_again_in_the_bounds_of_what_is_seen():
         return Look(-2.0 if len(boxes) == 1 else 5.0, {(0, 0, 3, 3): 0.3, (1, 1, 2, 3): 0.1}[boxes[-1]])
 
     seen = []
-    said = CloserLook(look, lambda hand: seen.append(hand.is_right) or np.array([[2.0, 1.0], [1.0, 3.0]])).twice(hand(starts=True))
+    said, bounds = CloserLook(look, lambda hand: seen.append(hand.is_right) or np.array([[2.0, 1.0], [1.0, 3.0]])).twice(hand(starts=True))
+    np.testing.assert_array_equal(bounds, [1, 1, 2, 3])
     assert boxes == [(0, 0, 3, 3), (1, 1, 2, 3)] and seen == [False], "a left hand is seen as one"
     assert said.right_logit == -2.0 and said.certainty == pytest.approx(0.2)
     outside = closer_look(Says(1.0), joints=((90, 1), (95, 2)))  # the picture ends at 4
-    assert outside.twice(hand(starts=True)) == Look(1.0, 0.5) and outside.look.looks == 1
+    assert outside.twice(hand(starts=True))[0] == Look(1.0, 0.5) and outside.look.looks == 1
+
+
+def test_two_boxes_in_which_one_hand_is_seen_are_one_hand():
+    places = iter([(0, 0, 2, 3), (0, 0, 2, 2), (2, 2, 3, 3), (0, 0, 2, 3)])  # the second overlaps the first by two thirds
+    reader = CloserLook(Says(1.0), lambda hand: np.array(next(places), float).reshape(2, 2))
+    assert [reader.is_right(hand(number, starts=True), found=True) for number in range(3)] == [True, None, True]
+    assert reader.is_right(replace(hand(3, starts=True), frame=1), found=True) is True, "in another frame it may be there again"
 
 
 def test_what_is_not_a_hand_is_forgotten_and_asked_about_again(tmp_path, video_tools, fake_network):
