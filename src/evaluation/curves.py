@@ -11,7 +11,7 @@ def curve_area(distance: Float[Tensor, "*shape"], thresholds: Float[Tensor, "t"]
     The trapezoid rule over the given thresholds, divided by their range, as EvalUtil does it in the scripts of RHD and FreiHAND (Zimmermann et
     al.). The rule is linear: the area under a mean curve is the mean of its points' areas.
     """
-    thresholds = thresholds.double()
+    thresholds = thresholds.double().to(distance.device)
     weight = torch.zeros_like(thresholds)
     step = thresholds.diff() / (thresholds[-1] - thresholds[0])
     weight[:-1] += step / 2

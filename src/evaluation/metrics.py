@@ -2,7 +2,7 @@
 
 Joints [N, 21, 3] in OP order and vertices [N, 778, 3], mm, camera space (OpenCV). Every error is float64 and comes as values [N] with a
 mask of the frames on which it is defined. A frame's error is the mean over its valid joints (all 21 where all are known, the wrist
-included, as in DexYCB's and FreiHAND's scripts). What is invalid may hold anything, nan too.
+included, as in DexYCB's and FreiHAND's scripts). What is invalid may hold anything, nan too. Everything stays on the device of its input.
 """
 
 from typing import NamedTuple
@@ -29,14 +29,19 @@ class Errors(NamedTuple):
     valid: Bool[Tensor, "n"]
 
 
+def refuse_not_finite(predicted: Float[Tensor, "n p d"]) -> None:
+    """Raises ValueError when a prediction is not finite."""
+    if not torch.isfinite(predicted).all():
+        bad = int((~torch.isfinite(predicted).all(dim=-1).all(dim=-1)).sum())
+        raise ValueError(f"{bad} of {len(predicted)} predictions are not finite: the network diverged, or its checkpoint is damaged")
+
+
 def _distance(
     predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"]
 ) -> tuple[Float[Tensor, "n p"], Bool[Tensor, "n p"]]:
     """Distances in float64, 0 where invalid. Raises ValueError when a prediction is not finite."""
     assert predicted.shape == true.shape and mask.shape == true.shape[:2], f"{predicted.shape}, {true.shape}, {mask.shape}"
-    if not torch.isfinite(predicted).all():
-        bad = int((~torch.isfinite(predicted).all(dim=-1).all(dim=-1)).sum())
-        raise ValueError(f"{bad} of {len(predicted)} predictions are not finite: the network diverged, or its checkpoint is damaged")
+    refuse_not_finite(predicted)
     difference = predicted.double() - true.double().masked_fill(~mask[..., None], 0.0)
     return difference.norm(dim=-1).masked_fill(~mask, 0.0), mask
 
@@ -77,14 +82,17 @@ def pa_mpjpe(
     The alignment uses the valid joints, at least three. `allow_reflection` is the form of FreiHAND's and HO3D's scripts, which puts no
     det(R) = +1 on the rotation (reported as pa_mpjpe_reflect).
     """
-    value = torch.zeros(len(true), dtype=torch.float64)
-    valid = mask.sum(dim=-1) >= MIN_PROCRUSTES_JOINTS
-    for pattern in torch.unique(mask[valid], dim=0):
-        frames = (valid & (mask == pattern).all(dim=-1)).nonzero()[:, 0]
-        source, target = predicted[frames][:, pattern].double(), true[frames][:, pattern].double()
-        aligned = procrustes_align(source, target, allow_reflection=allow_reflection)
-        value[frames] = _distance(aligned, target, torch.ones_like(target[..., 0], dtype=torch.bool))[0].mean(dim=-1)
-    return Errors(value, valid)
+    refuse_not_finite(predicted)
+    # In place of an unknown joint stands the mean of the known ones, which changes neither the mean nor the covariances.
+    source, target = (_unknown_at_mean(points.double(), mask) for points in (predicted, true))
+    aligned = procrustes_align(source, target, allow_reflection=allow_reflection)
+    return Errors(_frame_mean(*_distance(aligned, target, mask)).value, mask.sum(dim=-1) >= MIN_PROCRUSTES_JOINTS)
+
+
+def _unknown_at_mean(points: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"]) -> Float[Tensor, "n p 3"]:
+    known = points.masked_fill(~mask[..., None], 0.0)
+    mean = known.sum(dim=1, keepdim=True) / mask.sum(dim=1)[:, None, None].clamp_min(1)
+    return torch.where(mask[..., None], known, mean)
 
 
 def mpvpe_root(
@@ -106,6 +114,17 @@ def root_error(predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], 
     return _frame_mean(*_distance(predicted[:, wrist], true[:, wrist], mask[:, wrist]))
 
 
+def refuse_falling_time(time: Float[Tensor, "n"]) -> None:
+    """Raises ValueError when time does not rise."""
+    if not (time[1:] > time[:-1]).all():
+        raise ValueError("the time stamps of a sequence must rise from frame to frame")
+
+
+def median_step(time: Float[Tensor, "n"]) -> float:
+    """Seconds that one frame takes, the median over the sequence; 0 where there is but one."""
+    return float((time[1:] - time[:-1]).median()) if len(time) > 1 else 0.0
+
+
 def derivative(points: Float[Tensor, "n p 3"], time: Float[Tensor, "n"], order: int) -> Float[Tensor, "m p 3"]:
     """The `order`-th time derivative over every order + 1 frames of ONE sequence, mm/s^order, float64; m = n - order, at least 0.
 
@@ -113,8 +132,7 @@ def derivative(points: Float[Tensor, "n p 3"], time: Float[Tensor, "n"], order: 
     late frame makes no motion. Raises ValueError when time does not rise.
     """
     time, result = time.double(), points.double()
-    if not (time[1:] > time[:-1]).all():
-        raise ValueError("the time stamps of a sequence must rise from frame to frame")
+    refuse_falling_time(time)
     for k in range(1, order + 1):
         result = k * (result[1:] - result[:-1]) / (time[k:] - time[:-k])[: len(result[1:]), None, None]
     return result
@@ -136,13 +154,12 @@ def accel_error(
     (Kocabas et al., CVPR 2020). The value of a triple stands at its middle frame; a triple counts where no pause is in it, and in it the
     joints that are valid in all three frames.
     """
-    triple, step = torch.zeros_like(mask), 0.0
+    triple, step = torch.zeros_like(mask), median_step(time)
     if len(time) >= 3:
         triple[1:-1] = mask[:-2] & mask[1:-1] & mask[2:] & unbroken(time, 2)[:, None]
-        step = float((time[1:] - time[:-1]).median())
     difference = []
     for points in (predicted, true.masked_fill(~mask[..., None], 0.0)):
-        whole = torch.zeros(points.shape, dtype=torch.float64)
+        whole = torch.zeros_like(points, dtype=torch.float64)
         whole[1:-1] = step**2 * derivative(points, time, 2)
         difference.append(whole)
     return _frame_mean(*_distance(*difference, triple))
@@ -154,7 +171,7 @@ def jitter(predicted: Float[Tensor, "n p 3"], valid: Bool[Tensor, "n"], time: Fl
     As in TransPose (Yi et al., SIGGRAPH 2021), after Flash and Hogan (1985). Over every four frames of ONE sequence without a pause between
     them, all `valid`; the value stands at the last of the four. Real motion has jerk too: compare with the true hands' own.
     """
-    value, counted = torch.zeros(len(time), dtype=torch.float64), torch.zeros(len(time), dtype=torch.bool)
+    value, counted = torch.zeros_like(time, dtype=torch.float64), torch.zeros_like(valid)
     jerk = derivative(predicted, time, 3).norm(dim=-1).mean(dim=-1) / 1000
     value[3:], counted[3:] = jerk, unbroken(time, 3)
     for late in range(min(4, len(time))):
@@ -164,7 +181,7 @@ def jitter(predicted: Float[Tensor, "n p 3"], valid: Bool[Tensor, "n"], time: Fl
 
 def speed(points: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"], time: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
     """How fast the points of ONE sequence move, mm/s: the mean over its known points and the steps before and after; nan where unknown."""
-    total, count = torch.zeros(len(time), dtype=torch.float64), torch.zeros(len(time), dtype=torch.float64)
+    total, count = torch.zeros_like(time, dtype=torch.float64), torch.zeros_like(time, dtype=torch.float64)
     if len(time) >= 2:
         known = mask[1:] & mask[:-1] & unbroken(time, 1)[:, None]
         step = derivative(points.masked_fill(~mask[..., None], 0.0), time, 1).norm(dim=-1).masked_fill(~known, 0.0).sum(dim=-1)

@@ -70,7 +70,7 @@ class FrameErrors:
     def channels(self) -> tuple[Float[Tensor, "n c"], Bool[Tensor, "n c"]]:
         """Values, 0 where invalid, and validity, in the order in which they are summed."""
         means = [self.errors[name] for name in MEAN_METRICS]
-        everything = torch.ones(len(self.joint_mask), 1, dtype=torch.bool)
+        everything = torch.ones_like(self.joint_mask[:, :1])
         valid = torch.cat([everything, torch.stack([errors.valid for errors in means], dim=1), self.joint_mask], dim=1)
         value = torch.cat([everything.double(), torch.stack([errors.value for errors in means], dim=1), self.joint_area], dim=1)
         return value.masked_fill(~valid, 0.0), valid

@@ -225,3 +225,35 @@ def test_a_diverged_prediction_is_an_error_and_never_dropped(pair):
     predicted[3, 2, 1] = float("nan")
     with pytest.raises(ValueError, match="1 of 9 predictions are not finite"):
         metrics.mpjpe(predicted, true, torch.zeros(9, 21, dtype=torch.bool))
+
+
+TIMES = torch.arange(9.0, dtype=torch.float64)
+ERRORS_OF_JOINTS = {
+    "mpjpe": metrics.mpjpe,
+    "mpjpe_root": metrics.mpjpe_root,
+    "pa_mpjpe": metrics.pa_mpjpe,
+    "root_error": metrics.root_error,
+    "accel_error": lambda joints, true, mask: metrics.accel_error(joints, true, mask, TIMES.to(joints.device)),
+    "jitter": lambda joints, _, mask: metrics.jitter(joints, mask[:, 0], TIMES.to(joints.device)),
+    "speed": lambda joints, _, mask: metrics.Errors(metrics.speed(joints, mask, TIMES.to(joints.device)), mask[:, 0]),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS_OF_JOINTS)
+def test_errors_are_computed_where_their_joints_are(name, monkeypatch):
+    """On the device "meta", which knows shapes alone: values of another device written into it, or the reverse, raise."""
+    monkeypatch.setattr(metrics, "refuse_not_finite", lambda _: None)  # asks for a value, which is not there
+    monkeypatch.setattr(metrics, "refuse_falling_time", lambda _: None)
+    monkeypatch.setattr(metrics, "median_step", lambda _: 1.0)
+    joints, mask = torch.empty(9, 21, 3, device="meta"), torch.empty(9, 21, dtype=torch.bool, device="meta")
+    errors = ERRORS_OF_JOINTS[name](joints, joints, mask)
+    assert errors.value.device.type == errors.valid.device.type == "meta"
+    assert errors.value.shape == errors.valid.shape == (9,)
+
+
+def test_a_prediction_that_is_not_finite_is_counted_and_refused(pair):
+    predicted, true = pair
+    predicted[3, 5, 0] = float("nan")
+    for error in (metrics.mpjpe, metrics.pa_mpjpe):
+        with pytest.raises(ValueError, match="1 of 9 predictions are not finite"):
+            error(predicted, true, torch.ones(9, 21, dtype=torch.bool))
