@@ -20,7 +20,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "predict": Command("3D hands in a video, a picture or a folder", "tempohand.inference.arguments", "tempohand.inference.predict"),
+    "predict": Command("3D hands in a video, a picture or a folder", "tempohand.inference.arguments", "tempohand.inference.command"),
     "compare": Command(
         "compare predictions with another run's or another tool's", "tempohand.inference.compare_arguments", "tempohand.inference.compare"
     ),
