@@ -66,6 +66,12 @@ def check(config: DictConfig) -> None:
         raise ValueError(f"log.keep={config.log.keep} must be at least 1 checkpoint")
 
 
+def key_of_tokens(config: DictConfig, settings: dict, data: Mixture, network: torch.nn.Module, view: View) -> dict:
+    """What the tokens of a run depend on; `settings`: the network's."""
+    kind = {"precision": config.mixed_precision, "dtype": config.tokens.dtype}
+    return token_key(settings, network.spatial.state_dict(), view, data.contents(), **kind)
+
+
 def through_tokens(
     config: DictConfig,
     settings: dict,
@@ -76,9 +82,7 @@ def through_tokens(
     accelerator: Accelerator,
 ) -> tuple[TokenDataset, TokenDataset]:
     """The same clips by way of the frozen network's tokens, which are made where they are not yet."""
-    tokens = config.tokens
-    kind = {"precision": config.mixed_precision, "dtype": tokens.dtype}
-    key = token_key(settings, network.spatial.state_dict(), training.view, data.fingerprint(), **kind)
+    tokens, key = config.tokens, key_of_tokens(config, settings, data, network, training.view)
 
     @torch.no_grad()
     def encode(batch: ClipBatch) -> torch.Tensor:

@@ -4,7 +4,7 @@ Everything is decided from the tables' columns; no picture is read.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,13 @@ class Mixture:
         """A hash of the tables' content and order; of one table its own."""
         each = [fingerprint(choice.root) for choice in self.choices.values()]
         return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()
+
+    def contents(self) -> dict[str, str]:
+        """For `train` and `validation` a hash of their rows: of every table's content and of which of its splits it gives, in their order."""
+        tables = {"train": self.train, "validation": self.validation}
+        return {
+            name: _hash(part for table in whole.parts for part in (fingerprint(table.root), table.split)) for name, whole in tables.items()
+        }
 
     def kept(self, eligible: Int[np.ndarray, "m"], filter: RowFilter) -> Int[np.ndarray, "n"]:
         """Those of the rows on which training clips can end that the filter keeps. Raises ValueError when none is left."""
@@ -190,6 +197,10 @@ def _hide_other_hands(table: FrameTable, hand: str | None) -> None:
     labels = table.column("has_hand")
     if any(others):
         table.set_has_hand(labels & ~np.repeat(others, np.diff(table.offsets)))
+
+
+def _hash(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _spread(depth: Float[np.ndarray, "n"], often: Float[np.ndarray, "n"]) -> str:

@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 from tempohand.batch import ClipBatch, HandTarget
 from tempohand.data.bad_rows import REASONS, BadRows, LeftOut, training_sample, without
-from tempohand.data.clips import ClipPlan, Clips
+from tempohand.data.clips import MAX_GAP_S, ClipPlan, Clips
 from tempohand.data.consistency import BOUNDS
 from tempohand.data.loader import ClipDataset, clip_fields, frame_batches
 from tempohand.data.token_store import TokenStore, weights_hash
 from tempohand.data.view import View
 
-FORMAT = 2
+FORMAT = 3
 CHUNK = 64  # frames the network sees at once; shards are the same whoever makes them because their chunks are
 SHARD_FRAMES = 4096  # at least, in whole sequences: a few seconds' work, which an interruption may cost
 MOST_SHARDS = 64  # a view: each is an open file
@@ -36,18 +36,19 @@ TARGET_FIELDS = tuple(field.name for field in fields(HandTarget))
 Encode = Callable[[ClipBatch], Tensor]  # clips of one frame -> features [n, 1, f], on the CPU
 
 
-def token_key(network: dict, weights: dict[str, Tensor], view: View, table: str, *, precision: str, dtype: str) -> dict:
-    """All that tokens depend on: the frozen network's settings and weights, the view, the table (its fingerprint), which of its rows are
-    bad, the precision they were computed in and the type that they are stored in."""
+def token_key(network: dict, weights: dict[str, Tensor], view: View, data: dict[str, str], *, precision: str, dtype: str) -> dict:
+    """All that tokens depend on: the frozen network's settings and weights, the view, the rows of both splits (`Mixture.contents`), which
+    rows are bad and where a sequence is cut, the precision they were computed in and the type that they are stored in."""
     temporal = ("num_frame", "temporal")
     return {
         "format": FORMAT,
         "network": {name: value for name, value in network.items() if name not in temporal},
         "weights": weights_hash(weights),
         "view": {"size": view.size, "expansion": view.expansion, "augmentation": view.augmentation and asdict(view.augmentation)},
-        "table": table,
+        "data": data,
         "reasons": list(REASONS),
         "bounds": {name: [bound.low, bound.high] for name, bound in BOUNDS.items()},
+        "pause": MAX_GAP_S,
         "precision": precision,
         "dtype": dtype,
     }

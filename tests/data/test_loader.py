@@ -51,6 +51,22 @@ def test_history_length_varies_and_time_is_real(dataset):
     assert {1.0, 2.0} <= set(ages[:, -2].tolist())
 
 
+@pytest.mark.parametrize("origin", [-1e6, 3e8, 1.7e9])
+def test_the_origin_of_time_changes_no_clip(table_root, dataset, tmp_path, origin):
+    """Seconds since 1970 have no digits left for a frame in float32: differences are taken before the cast."""
+    rows = [{**row, "time": row["time"] + origin} for k in range(4) for row in hand_rows(f"train-{k}", 12, k, is_right=k != 3)]
+    later = ClipDataset(
+        FrameTable(write_table(tmp_path / "later", {"train": [rows]}), "train"), dataset.view, 7, dataset.clips.sampling, seed=3
+    )
+    keys = [(position, int(row)) for position, row in enumerate(dataset.clips.training_rows()[::3])]
+    for here, there in (
+        (collate([dataset[key] for key in keys]), collate([later[key] for key in keys])),
+        (collate([dataset.clip(row) for row in (11, 30)]), collate([later.clip(row) for row in (11, 30)])),
+    ):
+        torch.testing.assert_close(there.time, here.time, rtol=0, atol=1e-6)
+        assert torch.equal(there.frame_mask, here.frame_mask) and torch.equal(there.image, here.image)
+
+
 @pytest.mark.parametrize("drop", [0.0, 0.3])
 def test_clips_keep_gap_history_and_sequence_and_lose_frames_at_random(drop):
     starts = np.repeat([0, 40, 48], [40, 8, 30])

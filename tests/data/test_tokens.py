@@ -6,18 +6,20 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tests_support import hand_rows, small_network, write_table
+from omegaconf import OmegaConf
+from tests_support import compose_config, hand_rows, load_file, small_network, write_table
 
 from tempohand.data.clips import ClipSampling
 from tempohand.data.loader import ClipDataset, collate, evaluation_batches
-from tempohand.data.table import FrameTable, fingerprint
-from tempohand.data.token_store import TokenStore
+from tempohand.data.mixture import Mixture
+from tempohand.data.table import FrameTable
+from tempohand.data.token_store import TokenStore, key_hash
 from tempohand.data.tokens import cached, shard_bounds, token_key
 from tempohand.data.view import Augmentation, View
 from tempohand.model.registry import build_network
@@ -95,39 +97,147 @@ def test_a_fixed_view_is_one_along_the_sequence_and_differs_from_others(table_ro
     assert 1 < len({image.numpy().tobytes() for row, image in zip(two.row, two.image[:, -1]) if row == 20}) <= 2
 
 
-def test_what_changes_tokens_changes_their_key_and_the_refusal_names_it(table_root, tmp_path, network):
-    plain = View(64, 2.0, Augmentation())
+PLAIN = View(64, 2.0, Augmentation())
 
-    def key(network=network, view=plain, table=table_root, dtype="fp16", **settings):
-        return token_key(
-            small_network(2, **settings), network.spatial.state_dict(), view, fingerprint(table), precision="bf16", dtype=dtype
-        )
 
+def key(network, view=PLAIN, data=None, precision="bf16", dtype="fp16", **settings):
+    data = data or {"train": "a", "validation": "b"}
+    return token_key(small_network(2, **settings), network.spatial.state_dict(), view, data, precision=precision, dtype=dtype)
+
+
+def steps(value):
+    """One step away from each setting: of every leaf of nested dicts, or of every field of a dataclass, a copy with another value."""
+    if isinstance(value, dict):
+        yield from (value | {name: other} for name, part in value.items() for other in steps(part))
+    elif is_dataclass(value):
+        yield from (replace(value, **{field.name: other}) for field in fields(value) for other in steps(getattr(value, field.name)))
+    elif isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int | float):
+        yield value + 1
+    else:
+        yield "another"
+
+
+VIEWS = [View(65, 2.0, PLAIN.augmentation), View(64, 2.1, PLAIN.augmentation), View(64, 2.0)]
+VIEWS += [View(64, 2.0, other) for other in steps(PLAIN.augmentation)]
+SPATIAL = {name: value for name, value in small_network(2).items() if name not in ("num_frame", "temporal")}
+CHANGES = (
+    [{"view": view} for view in VIEWS]
+    + [{name: other} for name, value in SPATIAL.items() for other in steps(value)]
+    + [{"data": other} for other in steps({"train": "a", "validation": "b"})]
+    + [{"precision": "no"}, {"precision": "fp16"}, {"dtype": "bf16"}, {"dtype": "fp32"}]
+)
+
+
+def test_every_setting_that_tokens_depend_on_is_in_their_key(network):
+    """Settings of the view, the network, the rows and the precision, changed one by one: no two keys are the same."""
+    keys = [key_hash(key(network, **change)) for change in [{}, *CHANGES]]
+    assert len(CHANGES) > 30 and len(set(keys)) == len(keys)
+    for temporal in steps(small_network(2)["temporal"]):  # Stage 2's own part does not matter
+        assert key_hash(key(network, temporal=temporal)) == keys[0]
+
+
+def test_a_run_keeps_its_tokens_under_other_settings_of_training(two_tables, network):
+    """What script/train.py makes of a configuration: how long, how fast and from how many views is learned is no matter of a token's."""
+    script, mixture = load_file(Path(__file__).parents[2] / "script" / "train.py"), a_mixture(two_tables, *BOTH)
+
+    def of(*overrides):
+        config = OmegaConf.create(compose_config("stage2-tiny", *overrides))
+        return key_hash(script.key_of_tokens(config, small_network(2), mixture, network, PLAIN))
+
+    kept = (
+        "optim.lr=1",
+        "optim.batch_size=8",
+        "optim.steps=9",
+        "seed=5",
+        "tokens.views=3",
+        "sampling.consecutive=2",
+        "loss.joints=7",
+        "out=x",
+    )
+    assert {of(override) for override in kept} == {of()}
+    assert len({of(), *(of(override) for override in ("mixed_precision=no", "mixed_precision=fp16", "tokens.dtype=bf16"))}) == 4
+
+
+def test_the_refusal_of_stale_tokens_names_what_differs(tmp_path, network):
     other_weights = build_network(small_network(2))
     other_weights.load_state_dict(network.state_dict())
     with torch.no_grad():
         other_weights.spatial.heads.pose.weight[0, 0] += 1e-3
-    rows = hand_rows("train-0", 12, 0), hand_rows("val-0", 9, 100)
-    tables = [write_table(tmp_path / name, {"train": [rows[0]], "val": [rows[1]]}) for name in ("a", "b")]
-    rows[0][5]["joints"] = rows[0][5]["joints"] + 1
-    changed = write_table(tmp_path / "changed", {"train": [rows[0]], "val": [rows[1]]})
-    assert key(table=tables[0]) == key(table=tables[1])  # a copy
-    with TokenStore(tmp_path / "tokens", key()).making():
+    with TokenStore(tmp_path / "tokens", key(network)).making():
         pass
-    TokenStore(tmp_path / "tokens", key(temporal={"width": 64, "layers": 2, "heads": 2}))  # Stage 2's own part does not matter
     for other, message in (
-        (key(network=other_weights), "weights is"),
-        (key(view=View(64, 2.0, replace(Augmentation(), roll=10.0))), "view.augmentation.roll is 180.0 there and 10.0 here"),
-        (key(view=View(64, 2.0)), "view.augmentation is"),
-        (key(table=changed), "table is"),
-        (key(dtype="bf16"), "dtype is fp16 there and bf16 here"),
-        (key(norm_by_hand=True), "network.norm_by_hand is False there and True here"),
+        (key(other_weights), "weights is"),
+        (key(network, View(64, 2.0, replace(Augmentation(), roll=10.0))), "view.augmentation.roll is 180.0 there and 10.0 here"),
+        (key(network, View(64, 2.0)), "view.augmentation is"),
+        (key(network, data={"train": "c", "validation": "b"}), "data.train is a there and c here"),
+        (key(network, precision="no"), "precision is bf16 there and no here"),
+        (key(network, dtype="bf16"), "dtype is fp16 there and bf16 here"),
+        (key(network, norm_by_hand=True), "network.norm_by_hand is False there and True here"),
     ):
         with pytest.raises(ValueError, match=f"stale.*{message}"):
             TokenStore(tmp_path / "tokens", other)
-    assert key(table=changed)["table"] != key(table=tables[0])["table"]
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "table.json").touch()
     with pytest.raises(ValueError, match="is no folder of tokens"):
-        TokenStore(tables[0], key())
+        TokenStore(tmp_path / "table", key(network))
+
+
+@pytest.fixture(scope="module")
+def two_tables(tmp_path_factory):
+    """Two tables whose splits have the same names and lengths, and other hands; the first once more with one label changed."""
+    folder = tmp_path_factory.mktemp("two")
+
+    def table(name, seed, change=0.0):
+        rows = {split: hand_rows(f"{split}-{name}", 6, seed + place) for place, split in enumerate(("train", "other", "val"))}
+        rows["train"][5]["joints"] = rows["train"][5]["joints"] + change
+        for row in (row for sequence in rows.values() for row in sequence):
+            row["time"] += 1.7e9  # seconds since 1970
+        return str(write_table(folder / name, {split: [sequence] for split, sequence in rows.items()}))
+
+    return {"a": table("a", 0), "b": table("b", 10), "a, changed": table("changed", 0, 1.0)}
+
+
+def a_mixture(roots, *choices):
+    """Of (table, training split, validation split or None)."""
+    names = ("root", "train", "validation")
+    return Mixture({f"{k}": dict(zip(names, (roots[choice[0]], *choice[1:]))) for k, choice in enumerate(choices)}, None)
+
+
+BOTH = ("a", "train", "val"), ("b", "train", "val")
+MIXTURES = {
+    "both": BOTH,
+    "the first one's validation": (BOTH[0], ("b", "train", None)),
+    "the second one's validation": (("a", "train", None), BOTH[1]),
+    "another split of the first": (("a", "other", "val"), BOTH[1]),
+    "another split of the second": (BOTH[0], ("b", "other", "val")),
+    "another validation split": (BOTH[0], ("b", "train", "other")),
+    "the other order": BOTH[::-1],
+    "the first alone": BOTH[:1],
+    "a label changed": (("a, changed", "train", "val"), BOTH[1]),
+}
+
+
+def test_which_split_each_table_gives_is_in_the_key(two_tables, network):
+    keys = {name: key_hash(key(network, data=a_mixture(two_tables, *choices).contents())) for name, choices in MIXTURES.items()}
+    assert len(set(keys.values())) == len(MIXTURES)
+    copied = dict(two_tables, a=shutil.copytree(two_tables["a"], f"{two_tables['a']}-copied", dirs_exist_ok=True))
+    assert key_hash(key(network, data=a_mixture(copied, *BOTH).contents())) == keys["both"]
+
+
+def test_validation_never_has_the_tokens_of_another_table(two_tables, tmp_path, network):
+    """Both tables are trained on, so that shards have equal names and bounds whichever of them is validated on."""
+    view = View(64, 2.0)
+    for name in ("the first one's validation", "the second one's validation"):
+        mixture = a_mixture(two_tables, *MIXTURES[name])
+        kept = key(network, view, mixture.contents())
+        training, held_out = ClipDataset(mixture.train, view, 7, views=1), ClipDataset(mixture.validation, view, 7)
+        _, tokens = cached(TokenStore(tmp_path / key_hash(kept), kept), training, held_out, mean_colour, dtype="fp32", say=lambda _: None)
+        rows = np.arange(6)
+        for seen, read in zip(evaluation_batches(held_out, rows, 6), evaluation_batches(tokens, rows, 6)):
+            assert torch.equal(mean_colour(seen), read.features) and torch.equal(seen.target.joints, read.target.joints)
+            assert torch.equal(seen.time, read.time) and len(read.time.unique()) >= 6
 
 
 def test_processes_share_the_work_and_a_second_run_does_none(table_root, tmp_path):
