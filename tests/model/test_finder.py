@@ -62,6 +62,20 @@ def test_a_target_decodes_to_its_box_and_costs_nothing():
     assert combine(finder_terms(wrong, batch), WEIGHTS)[0] > 1  # the other side is an error
 
 
+def test_the_centre_term_is_the_published_focal_loss():
+    """A loop over Zhou et al.'s formula: -(1 - p)^2 log p in the centre's cell, -(1 - y)^4 p^2 log(1 - p) elsewhere."""
+    batch = batch_with_boxes(some_boxes(4))
+    target = finder_target(batch.target, GRID, SIZE)
+    said = perfect(target)
+    logits = torch.randn(said.logits.shape, generator=torch.Generator().manual_seed(2))
+    term = finder_terms(BoxPrediction(logits, said.box, said.terms), batch)["centre"].value
+    probability = logits.double().sigmoid()
+    for place in np.ndindex(*logits.shape):
+        p, y = float(probability[place]), float(target.nearness[place])
+        wanted = -((1 - p) ** 2) * np.log(p) if y == 1 else -((1 - y) ** 4) * p**2 * np.log(1 - p)
+        assert float(term[place]) == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+
+
 def test_targets_of_a_mirrored_picture_are_the_mirrored_targets():
     boxes = some_boxes(20)
     plain, other = (finder_target(batch_with_boxes(b).target, GRID, SIZE) for b in (boxes, mirrored_boxes(boxes)))

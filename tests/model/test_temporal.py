@@ -2,7 +2,8 @@
 
 import torch
 
-from tempohand.model.temporal import GROUPS, PARAMETER_DIM, Mixture, TemporalEncoder
+from tempohand.model.heads import HandParameters
+from tempohand.model.temporal import GROUPS, PARAMETER_DIM, Mixture, TemporalEncoder, parameter_vector
 
 
 def inputs(clips=3, frames=7, width=32):
@@ -36,6 +37,17 @@ def test_groups_are_mixed_apart():
         mix.gate.bias[3] = 1.0
         mixed = mix(x, context, difference, mask, position)[:, 0]
     assert (mixed[:, 18:24] != 0).all() and (mixed[:, :18] == 0).all() and (mixed[:, 24:] == 0).all()
+
+
+def test_place_and_depth_of_the_wrist_are_trusted_apart():
+    """uv is one group of two numbers, log depth, the last number, a group of its own: as `parameter_vector` lays them out."""
+    rotation = torch.eye(3).expand(1, 7, 16, 3, 3)
+    uv, log_depth = torch.ones(1, 7, 2), torch.full((1, 7), 2.0)
+    parameters = HandParameters(rotation, torch.zeros(1, 7, 96), torch.zeros(1, 7, 10), uv, log_depth, {})
+    vector = parameter_vector(parameters, uv, log_depth)
+    group = Mixture(32).group
+    assert vector[0, 0, -3:].tolist() == [1.0, 1.0, 2.0]
+    assert group[-3] == group[-2] != group[-1] and (group.diff() >= 0).all()
 
 
 def test_a_mixture_lies_between_the_frames_predictions():

@@ -1,0 +1,48 @@
+"""Rotary positions, and what is added to image tokens: places of the raster, rays of the camera."""
+
+import pytest
+import torch
+
+from tempohand.model.attention import rotary
+from tempohand.model.decoder import sincos_positions
+from tempohand.model.perspective import PerspectiveEmbedding
+
+
+def test_rotary_turns_and_leaves_lengths():
+    x = torch.randn(2, 3, 5, 16, generator=torch.Generator().manual_seed(0))
+    position = torch.randn(2, 5, generator=torch.Generator().manual_seed(1)) * 20
+    torch.testing.assert_close(rotary(x, position).norm(dim=-1), x.norm(dim=-1), atol=1e-5, rtol=0)
+    assert torch.equal(rotary(x, torch.zeros(2, 5)), x)
+
+
+def test_rotary_products_depend_on_the_distance_alone():
+    query, key = torch.randn(2, 1, 1, 1, 16, generator=torch.Generator().manual_seed(0))
+
+    def product(of_query, of_key):
+        places = (torch.tensor([[float(place)]]) for place in (of_query, of_key))
+        return (rotary(query, next(places)) * rotary(key, next(places))).sum()
+
+    torch.testing.assert_close(product(7.5, 4.0), product(3.5, 0.0), atol=1e-4, rtol=0)
+    assert abs(product(7.5, 4.0) - product(4.0, 7.5)) > 1e-2  # before is not after
+
+
+@pytest.mark.parametrize(("grid", "dim"), [(7, 64), (16, 384), (5, 30)])
+def test_every_cell_of_the_raster_has_a_position_of_its_own(grid, dim):
+    positions = sincos_positions(grid, dim)
+    assert positions.shape == (grid * grid, dim)
+    distance = torch.cdist(positions, positions) + 10 * torch.eye(grid * grid)
+    assert distance.min() > 0.1
+    # Rows and columns are two halves of one thing: the transposed raster's positions are the same with the halves exchanged.
+    half = dim // 4 * 2
+    transposed = positions.view(grid, grid, dim).transpose(0, 1).flatten(0, 1)
+    torch.testing.assert_close(transposed[:, :half], positions[:, half : 2 * half])
+
+
+def test_rays_change_nothing_before_training():
+    embedding = PerspectiveEmbedding(32, heads=2)
+    tokens = torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(0))
+    camera = torch.full((2, 2), 100.0), torch.full((2, 2), 31.5)
+    assert torch.equal(embedding(tokens, *camera, 64), tokens)
+    torch.nn.init.normal_(embedding.out.weight)
+    other = torch.full((2, 2), 200.0)
+    assert not torch.equal(embedding(tokens, *camera, 64), embedding(tokens, other, camera[1], 64))
