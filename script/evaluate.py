@@ -178,7 +178,7 @@ def tune_filters(
     held_out = Split(config, config.tune_split, network, accelerator, config.tune_frames)
     tunings = {row: FilterTuning(grid, default) for row, (_, grid, default) in FILTERS.items()}
     batches = held_out.batches("tuning the filters")
-    truth = TruthKeeper(network.hand)
+    truth = TruthKeeper(network.hand, network.expansion)
     for _, true, hands in predict_sequences(batches, {"raw": predictor}, truth, held_out.sequence, held_out.frame, held_out.time):
         for tuning in tunings.values():
             tuning.add(hands["raw"].joints, true)
@@ -252,7 +252,7 @@ def run_protocol(config: DictConfig, accelerator: Accelerator, stage1: torch.nn.
     collector = Collector(given, table.column("is_right"), protocol.vertices)
     batches = split.batches(f"predicting {config.split}")
     predictors = {name: built[name] for name in given}
-    for found in predict_sequences(batches, predictors, TruthKeeper(stage1.hand), split.sequence, split.frame, split.time):
+    for found in predict_sequences(batches, predictors, TruthKeeper(stage1.hand, stage1.expansion), split.sequence, split.frame, split.time):
         collector.add(*found)
     parts, ledger = gather(collector.content()), Ledger.total(gather(split.ledger))
     if not accelerator.is_main_process:
@@ -320,7 +320,7 @@ def run_comparison(
     accelerator.wait_for_everyone()
     strips = StripKeeper(choices, out)
     batches = strips.watching(split.batches(f"evaluating {config.split}"))
-    sequences = predict_sequences(batches, predictors, TruthKeeper(stage1.hand), split.sequence, split.frame, split.time)
+    sequences = predict_sequences(batches, predictors, TruthKeeper(stage1.hand, stage1.expansion), split.sequence, split.frame, split.time)
     smoothed = {row: ("stage1", smooth) for row, smooth in filters.items()}
     board = score_sequences(sequences, rows, smoothed, split.sequence, split.sequences, strips.watch)
 

@@ -18,6 +18,7 @@ from tempohand.evaluation import metrics
 from tempohand.evaluation.scores import FrameErrors, Hands, ScoreBoard, TrueHands, frame_errors
 from tempohand.evaluation.splits import CURVE, SPLITS, curve_frames, split_frames
 from tempohand.evaluation.tuning import HandFilter
+from tempohand.geometry import normalise_pixels
 from tempohand.hand.layer import HandLayer
 from tempohand.skeleton import NUM_JOINTS, WRIST
 
@@ -130,10 +131,11 @@ class Temporal:
 class TruthKeeper:
     """The labels of batches, kept like a predictor's output; the true vertices are made by the hand layer."""
 
-    FIELDS = ("joints", "joints_mask", "hand_mask", "camera_mask", "hidden")
+    FIELDS = ("joints", "joints_mask", "hand_mask", "camera_mask", "hidden", "joints2d_mask")
 
-    def __init__(self, hand: HandLayer):
-        self.hand = hand
+    def __init__(self, hand: HandLayer, expansion: float):
+        """expansion: edge of the crops over that of the hands' boxes."""
+        self.hand, self.expansion = hand, expansion
 
     def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Labels, and vertices relative to the wrist where the hand's parameters are known and belong to this hand model."""
@@ -144,6 +146,11 @@ class TruthKeeper:
         pose, shape = target.pose[:, 0].masked_fill(~usable[:, None], 0.0), target.shape[:, 0].masked_fill(~usable[:, None], 0.0)
         output = self.hand(pose, shape)
         kept |= {"vertices": output.vertices.cpu(), "vertices_joints": output.joints.cpu(), "row": batch.row.cpu()}
+        kept |= {
+            "joints2d": target.joints2d[:, 0].cpu() * self.expansion,
+            "focal": batch.focal[:, 0].cpu() / batch.size * self.expansion,
+            "princpt": normalise_pixels(batch.princpt[:, 0].cpu(), (batch.size, batch.size)) * self.expansion,
+        }
         kept["hand_mask"] = kept["hand_mask"] & ~self._of_another_model(kept)
         return kept
 

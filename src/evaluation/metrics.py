@@ -37,7 +37,7 @@ def refuse_not_finite(predicted: Float[Tensor, "n p d"]) -> None:
 
 
 def _distance(
-    predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"]
+    predicted: Float[Tensor, "n p d"], true: Float[Tensor, "n p d"], mask: Bool[Tensor, "n p"]
 ) -> tuple[Float[Tensor, "n p"], Bool[Tensor, "n p"]]:
     """Distances in float64, 0 where invalid. Raises ValueError when a prediction is not finite."""
     assert predicted.shape == true.shape and mask.shape == true.shape[:2], f"{predicted.shape}, {true.shape}, {mask.shape}"
@@ -123,6 +123,11 @@ def refuse_falling_time(time: Float[Tensor, "n"]) -> None:
 def median_step(time: Float[Tensor, "n"]) -> float:
     """Seconds that one frame takes, the median over the sequence; 0 where there is but one."""
     return float((time[1:] - time[:-1]).median()) if len(time) > 1 else 0.0
+
+
+def error_2d(predicted: Float[Tensor, "n p 2"], true: Float[Tensor, "n p 2"], mask: Bool[Tensor, "n p"]) -> Errors:
+    """Mean distance of projected joints in the picture, in the unit of the points (reported in per cent of the edge of the hand's box)."""
+    return _frame_mean(*_distance(predicted, true, mask))
 
 
 def derivative(points: Float[Tensor, "n p 3"], time: Float[Tensor, "n"], order: int) -> Float[Tensor, "m p 3"]:

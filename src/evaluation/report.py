@@ -17,13 +17,14 @@ from numpy import ndarray
 from tempohand.evaluation import charts
 from tempohand.evaluation.page import card, document, section, table
 from tempohand.evaluation.results import LABELS, MAIN_SPLIT, difference_name, excludes_zero, number
-from tempohand.evaluation.splits import ALL
+from tempohand.evaluation.splits import ALL, FINGER_SPEED, WRIST_SPEED
 from tempohand.evaluation.strips import PICTURE_PX, SHOWN_ROWS, TRUTH, Strip
 
 MAX_VIDEO_BYTES = 8_000_000
 FRAMES_PER_STRIP = 8
 MUCH_HIDDEN = 0.5
-COLUMNS = ("mpjpe_root", "pa_mpjpe", "mpvpe_root", "mpjpe", "root_error", "accel_error", "jitter", "auc_50")
+COLUMNS = ("mpjpe_root", "pa_mpjpe", "mpvpe_root", "mpjpe", "root_error", "error_2d", "accel_error", "jitter", "lag_2d", "auc_50")
+SPEEDS = (*WRIST_SPEED, *FINGER_SPEED)
 HIGHER_IS_BETTER = ("auc_50",)
 BEST, SURE = ' class="best"', ' class="sure"'
 SPLIT_NAMES = {
@@ -132,7 +133,7 @@ def _cells(rows: dict[str, dict], names: Sequence[str], intervals: dict[str, dic
     best = {}
     for name in names:
         shown = [float(_number(values[name], name)) for values in rows.values() if values[name] is not None]
-        best[name] = (max if name in HIGHER_IS_BETTER else min)(shown) if len(shown) > 1 else None
+        best[name] = (max(shown) if name in HIGHER_IS_BETTER else min(shown, key=abs)) if len(shown) > 1 else None
     cells = {}
     for row, values in rows.items():
         texts = [_number(values[name], name) for name in names]
@@ -181,8 +182,9 @@ def _accuracy(metrics: dict) -> str:
     tuned = {(metrics.get(key) or {}).get("tuned_on") for key in ("one_euro", "kalman")} - {None}
     filters = f" The filters are causal, their parameters {'chosen on split ' + repr(tuned.pop()) if tuned else 'the defaults'}."
     note = (
-        "Millimetres, acceleration error in mm/frame², jitter (jerk of the prediction itself) in m/s³; AUC between 0 and 1. Root-relative: "
-        "minus the wrist; PA: after the best similarity. The constant hand knows the box alone and never sees the picture."
+        "Millimetres, 2D error in per cent of the edge of the hand's box, acceleration error in mm/frame², jitter (jerk of the prediction "
+        "itself) in m/s³, lag (of the joints in the picture; positive: late) in frames; AUC between 0 and 1. Root-relative: minus the wrist; "
+        "PA: after the best similarity. The constant hand knows the box alone and never sees the picture."
         + filters
         * any(row not in ("mean_pose", "stage1", "stage2") for row in rows)
         + f" Small figures: {metrics['bootstrap']['level']:.0%} intervals, {metrics['bootstrap']['resamples']:,} resamples of "
@@ -194,14 +196,23 @@ def _accuracy(metrics: dict) -> str:
     return section("Accuracy", note, *parts)
 
 
-def _splits(metrics: dict) -> str:
-    rows = metrics["rows"]
-    lines = []
-    for split, words, count in _known_splits(metrics):
-        values = {row: {"mpjpe_root": rows[row]["splits"][split]["mpjpe_root"]} for row in rows}
-        cells = _cells(values, ["mpjpe_root"], {row: metrics["intervals"][row][split] for row in rows})
+def _by_split(metrics: dict, name: str, splits: list[tuple[str, str, int]]) -> str:
+    rows, lines = metrics["rows"], []
+    for split, words, count in splits:
+        values = {row: {name: rows[row]["splits"][split][name]} for row in rows}
+        cells = _cells(values, [name], {row: metrics["intervals"][row][split] for row in rows})
         lines.append((words, [f"<td>{count:,}</td>", *(cells[row][0] for row in rows)]))
-    parts = [card(table(["", "frames", *(charts.row_name(row) for row in rows)], lines))] if lines else []
+    return card(table(["", "frames", *(charts.row_name(row) for row in rows)], lines))
+
+
+def _splits(metrics: dict) -> str:
+    rows, known = metrics["rows"], _known_splits(metrics)
+    parts = [_by_split(metrics, "mpjpe_root", known)] if known else []
+    speeds = [
+        split for split in known if split[0] in SPEEDS and any(row["splits"][split[0]]["lag_2d"] is not None for row in rows.values())
+    ]
+    if speeds:
+        parts += ["<h3>Lag in the picture, frames</h3>", _by_split(metrics, "lag_2d", speeds)]
     if sum(metrics["hidden_curve"]["n"]):
         parts.append(card(charts.hidden_chart(metrics["hidden_curve"]), "narrow"))
     note = "Root-relative MPJPE in mm by how much of the hand something covers, by distance, and by how fast wrist and fingers truly move."

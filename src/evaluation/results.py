@@ -14,8 +14,8 @@ from torch import Tensor
 from tempohand.batch import ClipBatch
 from tempohand.evaluation.bootstrap import LEVEL, Bootstrap
 from tempohand.evaluation.evaluator import SequenceResult
-from tempohand.evaluation.scores import METRICS, ScoreBoard, without_nan
-from tempohand.evaluation.splits import ALL, CURVE, HIDDEN_CURVE_EDGES, SPLITS
+from tempohand.evaluation.scores import LAGS, METRICS, ScoreBoard, without_nan
+from tempohand.evaluation.splits import ALL, CURVE, FINGER_SPEED, HIDDEN_CURVE_EDGES, SPLITS, WRIST_SPEED
 from tempohand.evaluation.sums import RAW
 
 METRICS_NAME = "metrics.json"
@@ -27,15 +27,18 @@ LABELS = {
     "pa_mpjpe_reflect": "PA-MPJPE (refl.)",
     "mpvpe_root": "root-rel. MPVPE",
     "root_error": "root error",
+    "error_2d": "2D error",
     "accel_error": "accel. error",
     "accel_error_root": "root-rel. accel.",
     "jitter": "jitter",
     "jitter_root": "root-rel. jitter",
     "auc_50": "AUC 0-50 mm",
+    "lag_2d": "lag",
+    "lag_wrist": "wrist's lag",
 }
 UNITS = dict.fromkeys(METRICS, "mm") | {"auc_50": "1"} | dict.fromkeys(("accel_error", "accel_error_root"), "mm/frame^2")
-UNITS |= dict.fromkeys(("jitter", "jitter_root"), "m/s^3")
-MAIN_METRICS = ("mpjpe_root", "pa_mpjpe", "mpjpe", "root_error", "accel_error", "jitter")
+UNITS |= dict.fromkeys(("jitter", "jitter_root"), "m/s^3") | {"error_2d": "% of the box's edge"} | dict.fromkeys(LAGS, "frames")
+MAIN_METRICS = ("mpjpe_root", "pa_mpjpe", "mpjpe", "root_error", "error_2d", "accel_error", "jitter", "lag_2d")
 COMPARED = "stage2"  # whose differences to the other rows are of interest
 STRIP_REACH = 24  # frames either side of the most hidden one
 
@@ -146,6 +149,12 @@ def _main_table(content: dict, title: str, split: str) -> str:
     return grid(title, ["", *(LABELS[name] for name in MAIN_METRICS)], lines)
 
 
+def _by_split(content: dict, title: str, metric: str, splits: Iterable[str]) -> str:
+    rows = [values["splits"] for values in content["rows"].values()]
+    lines = [[split, f"{rows[0][split]['n']}", *(number(row[split][metric]) for row in rows)] for split in splits]
+    return grid(title, ["", "frames", *content["rows"]], lines)
+
+
 def _difference_table(content: dict, other: str) -> str:
     names, counts = MAIN_METRICS, {ALL: content["n"], MAIN_SPLIT: content["rows"][other][MAIN_SPLIT]["n"]}
     lines = []
@@ -163,13 +172,19 @@ def format_tables(content: dict) -> str:
     """metrics.json for a terminal: all frames, the half-hidden ones, one metric over all splits, and the differences that count."""
     rows, level = content["rows"], content["bootstrap"]["level"]
     how = f"{level:.0%} intervals: paired bootstrap over {content['bootstrap']['sequences']} sequences"
-    blocks = [_main_table(content, f"all {content['n']} frames (mm; acceleration mm/frame^2, jitter m/s^3; {how})", ALL)]
+    blocks = [
+        _main_table(
+            content,
+            f"all {content['n']} frames (mm; 2D % of the box's edge, acceleration mm/frame^2, jitter m/s^3, lag frames; {how})",
+            ALL,
+        )
+    ]
     n = next(iter(rows.values()))[MAIN_SPLIT]["n"]
     half = f"the {n} frames in which half of the hand or more is hidden"
     blocks.append(_main_table(content, half, MAIN_SPLIT) if n else "no frame is half hidden")
-    first = next(iter(rows.values()))["splits"]
-    lines = [[split, f"{first[split]['n']}", *(number(rows[row]["splits"][split]["mpjpe_root"]) for row in rows)] for split in first]
-    blocks.append(grid("root-rel. MPJPE by split", ["", "frames", *rows], lines))
+    splits = next(iter(rows.values()))["splits"]
+    blocks.append(_by_split(content, "root-rel. MPJPE by split", "mpjpe_root", splits))
+    blocks.append(_by_split(content, "lag in the picture by speed, frames", "lag_2d", (*WRIST_SPEED, *FINGER_SPEED)))
     losses = content.get("test_loss", {}).items()
     unknown = "unknown: its checkpoint does not say the weights that it was trained with"
     blocks += [f"test loss of {row}: {unknown if value is None else number(value)}" for row, value in losses]

@@ -12,9 +12,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tempohand.evaluation import metrics
-from tempohand.skeleton import NUM_JOINTS
+from tempohand.evaluation.lag import SHIFTS, lag, lag_curves
+from tempohand.geometry import project
+from tempohand.skeleton import NUM_JOINTS, WRIST
 
-# Means over frames, mm (accel_*: mm/frame^2, jitter*: m/s^3); auc_50 comes on top, between 0 and 1.
+# Means over frames, mm (error_2d: per cent of the box's edge, accel_*: mm/frame^2, jitter*: m/s^3); on top come auc_50, between 0 and 1, and
+# lags in frames.
 MEAN_METRICS = (
     "mpjpe",
     "mpjpe_root",
@@ -22,15 +25,18 @@ MEAN_METRICS = (
     "pa_mpjpe_reflect",
     "mpvpe_root",
     "root_error",
+    "error_2d",
     "accel_error",
     "accel_error_root",
     "jitter",
     "jitter_root",
 )
-METRICS = (*MEAN_METRICS, "auc_50")
-# What is summed: the frames themselves, the means, and each joint's area under the curve.
-CHANNELS = 1 + len(MEAN_METRICS) + NUM_JOINTS
-MAX_CLUSTERS = 2048  # beyond so many sequences, neighbours share a place: 130 MB for 5 rows and 32 splits
+# Of the joints' paths in the picture (per cent of the box's edge), and of the wrist's path in camera space (mm): how far the truth must move.
+LAGS = {"lag_2d": 5.0, "lag_wrist": 5.0}
+METRICS = (*MEAN_METRICS, "auc_50", *LAGS)
+# What is summed: the frames themselves, the means, each joint's area under the curve, and the curves of the lags.
+CHANNELS = 1 + len(MEAN_METRICS) + NUM_JOINTS + SHIFTS * len(LAGS)
+MAX_CLUSTERS = 2048  # beyond so many sequences, neighbours share a place: 400 MB for 7 rows and 32 splits
 
 
 @dataclass
@@ -54,9 +60,23 @@ class TrueHands:
     hidden: Float[Tensor, "n"]  # nan: unknown
     frame: Int[Tensor, "n"]
     time: Float[Tensor, "n"]  # s, float64
+    # In the picture, from the middle of the crop; 1 is the edge of the box that the crop was made of (its longer one).
+    joints2d: Float[Tensor, "n 21 2"]
+    joints2d_mask: Bool[Tensor, "n 21"]
+    focal: Float[Tensor, "n 2"]
+    princpt: Float[Tensor, "n 2"]
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def in_picture(self, joints: Float[Tensor, "n 21 3"]) -> Float[Tensor, "n 21 2"]:
+        """Joints of the frames as their cameras see them, where `joints2d` are."""
+        return project(joints.double(), self.focal.double(), self.princpt.double())
+
+    def along_picture(self, joints2d: Float[Tensor, "n 21 2"]) -> Float[Tensor, "n 21 2"]:
+        """Such places from one frame to the next: from the camera's axis, not from crops, which follow the hand; per cent of the middle box."""
+        focal = self.focal.double()
+        return 100 * (joints2d.double() - self.princpt.double()[:, None]) / focal[:, None] * focal.median(dim=0).values
 
 
 @dataclass
@@ -66,13 +86,17 @@ class FrameErrors:
     errors: dict[str, metrics.Errors]
     joint_area: Float[Tensor, "n 21"]  # wrist-relative, of auc_50
     joint_mask: Bool[Tensor, "n 21"]
+    curves: dict[str, tuple[Float[Tensor, "n shifts"], Bool[Tensor, "n"]]]  # of LAGS
 
     def channels(self) -> tuple[Float[Tensor, "n c"], Bool[Tensor, "n c"]]:
         """Values, 0 where invalid, and validity, in the order in which they are summed."""
         means = [self.errors[name] for name in MEAN_METRICS]
         everything = torch.ones_like(self.joint_mask[:, :1])
-        valid = torch.cat([everything, torch.stack([errors.valid for errors in means], dim=1), self.joint_mask], dim=1)
-        value = torch.cat([everything.double(), torch.stack([errors.value for errors in means], dim=1), self.joint_area], dim=1)
+        curves = [self.curves[name] for name in LAGS]
+        shifts = [valid[:, None].expand_as(value) for value, valid in curves]
+        valid = torch.cat([everything, torch.stack([errors.valid for errors in means], dim=1), self.joint_mask, *shifts], dim=1)
+        value = torch.stack([errors.value for errors in means], dim=1)
+        value = torch.cat([everything.double(), value, self.joint_area, *(value for value, _ in curves)], dim=1)
         return value.masked_fill(~valid, 0.0), valid
 
 
@@ -83,6 +107,11 @@ def frame_errors(predicted: Hands, true: TrueHands) -> FrameErrors:
     relative = tuple(metrics.relative_to_wrist(j) for j in joints)
     rooted = known & known[:, :1]
     distance, mask = metrics.joint_errors_root(*joints, known)
+    places, wrist = (true.in_picture(predicted.joints), true.joints2d), slice(WRIST, WRIST + 1)
+    paths = {
+        "lag_2d": (*map(true.along_picture, places), true.joints2d_mask),
+        "lag_wrist": (*(points[:, wrist] for points in joints), placed[:, wrist]),
+    }
     return FrameErrors(
         {
             "mpjpe": metrics.mpjpe(*joints, placed),
@@ -91,6 +120,7 @@ def frame_errors(predicted: Hands, true: TrueHands) -> FrameErrors:
             "pa_mpjpe_reflect": metrics.pa_mpjpe(*joints, known, allow_reflection=True),
             "mpvpe_root": metrics.mpvpe_root(predicted.joints, predicted.vertices, true.vertices_joints, true.vertices, true.hand_mask),
             "root_error": metrics.root_error(*joints, placed),
+            "error_2d": metrics.error_2d(*(100 * points for points in places), true.joints2d_mask),
             "accel_error": metrics.accel_error(*joints, placed, true.time),
             "accel_error_root": metrics.accel_error(*relative, rooted, true.time),
             "jitter": metrics.jitter(joints[0], true.camera_mask, true.time),
@@ -98,6 +128,7 @@ def frame_errors(predicted: Hands, true: TrueHands) -> FrameErrors:
         },
         metrics.auc_area(distance),
         mask,
+        {name: lag_curves(*path, true.time, LAGS[name]) for name, path in paths.items()},
     )
 
 
@@ -135,8 +166,9 @@ def means(state: Float[Tensor, "*batch channels 2"]) -> Float[Tensor, "*batch me
     """The metrics of METRICS behind sums and counts; nan where nothing was valid. auc_50 is the mean over the joints that were seen."""
     total, count = state.unbind(dim=-1)
     mean = total / torch.where(count > 0, count, torch.nan)
-    first = 1 + len(MEAN_METRICS)
-    return torch.cat([mean[..., 1:first], mean[..., first:].nanmean(dim=-1, keepdim=True)], dim=-1)
+    _, averages, areas, *curves = mean.split([1, len(MEAN_METRICS), NUM_JOINTS, *[SHIFTS] * len(LAGS)], dim=-1)
+    lags = [lag(curve)[..., None] for curve in curves]
+    return torch.cat([averages, areas.nanmean(dim=-1, keepdim=True), *lags], dim=-1)
 
 
 def without_nan(value):

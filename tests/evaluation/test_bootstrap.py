@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tempohand.evaluation.bootstrap import MIN_SEQUENCES, Bootstrap
-from tempohand.evaluation.scores import CHANNELS, METRICS, ScoreBoard
+from tempohand.evaluation.scores import CHANNELS, LAGS, METRICS, ScoreBoard
 
 ERROR = 1 + METRICS.index("mpjpe_root")  # its channel
 ROWS = ("stage1", "stage2", "constant", "unrelated")
@@ -95,4 +95,4 @@ def test_every_metric_has_its_interval():
     drawn, result = Bootstrap(scored), scored.compute()
     for name in METRICS:
         low, high = drawn.interval("stage2", "rare", name)
-        assert low < result["stage2"]["rare"][name] < high
+        assert low <= result["stage2"]["rare"][name] <= high and (low < high or name in LAGS)  # random curves have theirs at an end

@@ -72,7 +72,7 @@ def noisy(batch):
 def run(hand, table, size, filters=None):
     batch, frame, time = table
     filters = filters or {}
-    sequences = predict_sequences(batches_of(batch, size), {"noisy": PerFrame(noisy)}, TruthKeeper(hand), SEQUENCE, frame, time)
+    sequences = predict_sequences(batches_of(batch, size), {"noisy": PerFrame(noisy)}, TruthKeeper(hand, 2.0), SEQUENCE, frame, time)
     return score_sequences(sequences, ["noisy", *filters], filters, SEQUENCE, len(LENGTHS))
 
 
@@ -147,13 +147,13 @@ def test_filtered_rows_use_the_filter_within_sequences(hand, table):
 
 def test_vertices_of_another_hand_model_are_no_truth(hand, table):
     batch, frame, time = table
-    kept = TruthKeeper(hand).observe(batch)
+    kept = TruthKeeper(hand, 2.0).observe(batch)
     assert kept["hand_mask"].all()
     moved = batch[torch.arange(21)]
     moved.target.joints[3, 0, 1:] += 10
     moved.target.hand_mask[5] = False
     moved.target.pose[5] = float("nan")
-    kept = TruthKeeper(hand).observe(moved)
+    kept = TruthKeeper(hand, 2.0).observe(moved)
     assert kept["hand_mask"].tolist() == [row not in (3, 5) for row in range(21)]
     assert torch.isfinite(kept["vertices"]).all()
 
@@ -201,7 +201,7 @@ def test_strips_hold_the_frames_and_what_was_said_of_them(hand, table, tmp_path)
     )
     keeper = StripKeeper(choices, tmp_path)
     batches = keeper.watching(batches_of(batch, 4))
-    sequences = predict_sequences(batches, {"noisy": PerFrame(noisy)}, TruthKeeper(hand), SEQUENCE, frame, time)
+    sequences = predict_sequences(batches, {"noisy": PerFrame(noisy)}, TruthKeeper(hand, 2.0), SEQUENCE, frame, time)
     score_sequences(sequences, ["noisy"], {}, SEQUENCE, len(LENGTHS), keeper.watch)
     for number, choice in enumerate(choices):
         with np.load(tmp_path / f"strip_{number}.npz") as strip:

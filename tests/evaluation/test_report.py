@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tempohand.evaluation.charts import read_log, smoothed
-from tempohand.evaluation.report import MAX_VIDEO_BYTES, write_report
+from tempohand.evaluation.report import COLUMNS, MAX_VIDEO_BYTES, write_report
 from tempohand.evaluation.results import to_json
 from tempohand.evaluation.scores import METRICS, ScoreBoard
 from tempohand.evaluation.splits import CURVE, SPLITS
@@ -133,15 +133,30 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(run, strip, metrics, tm
 
 
 def test_the_best_of_each_column_is_marked_and_nothing_is_shown_as_a_dash(run, metrics, tmp_path):
+    metrics["rows"]["stage1"]["lag_2d"], metrics["rows"]["stage2"]["lag_2d"] = 0.25, -1.5
     write_report(tmp_path / "report.html", title="t", runs={}, metrics=metrics)
     page = (tmp_path / "report.html").read_text()
     table = page[page.index("All frames") : page.index("The 10 frames")]
     rows = {name: re.findall(r"<td[^>]*>[^<]*</td>", line) for name, line in re.findall(r"</span>([^<]*)</th>(.*?)</tr>", table)}
-    assert [row.count("best") for row in map(str, rows["Stage 2"])].count(1) == 6
+    assert [row.count("best") for row in map(str, rows["Stage 2"])].count(1) == 7
     assert "best" in rows["Stage 1"][3] and "best" in rows["Stage 2"][3]  # MPJPE: a tie as it reads
     assert "best" in rows["constant hand"][-1]  # AUC: more is better
-    assert rows["Stage 2"][5] == "<td>–</td>" and "best" in rows["Stage 1"][5]
+    lag, acceleration = COLUMNS.index("lag_2d"), COLUMNS.index("accel_error")
+    assert "best" in rows["Stage 1"][lag] and "best" not in rows["Stage 2"][lag]  # the smallest, late or early
+    assert rows["Stage 2"][acceleration] == "<td>–</td>" and "best" in rows["Stage 1"][acceleration]
     assert "far, 700 mm" not in page  # a split without frames
+
+
+def test_lag_is_shown_by_speed_where_it_is_known(metrics, tmp_path):
+    def page():
+        write_report(tmp_path / "report.html", title="t", runs={}, metrics=metrics)
+        return (tmp_path / "report.html").read_text()
+
+    assert "Lag in the picture" not in page()
+    for error, row in enumerate(metrics["rows"].values()):
+        row["splits"]["wrist_300mm_s_up"].update(n=7, lag_2d=None if error == 0 else error / 4)
+    table = page()[page().index("Lag in the picture") :]
+    assert "wrist 300 mm/s and more" in table and "0.75" in table[: table.index("</table>")]
 
 
 def test_intervals_stand_below_figures_and_sure_differences_are_bold(metrics, tmp_path):

@@ -26,6 +26,10 @@ def sequence(count, seed):
         hidden=hidden,
         frame=torch.arange(count),
         time=torch.arange(count).double() / 30,
+        joints2d=torch.randn(count, 21, 2, generator=generator),
+        joints2d_mask=mask,
+        focal=torch.full((count, 2), 3.0),
+        princpt=torch.zeros(count, 2),
     )
     noise = torch.randn(count, 21, 3, generator=generator) * 15
     return Hands(joints + noise, vertices + 3), true
@@ -100,7 +104,7 @@ def test_missing_labels_silence_the_metrics_that_need_them_only():
     board.add("a", 0, frame_errors(hands, true), {"all": torch.ones(12, dtype=torch.bool)})
     result = board.compute()["a"]["all"]
     silent = {name for name in METRICS if math.isnan(result[name])}
-    assert silent == {"mpjpe", "root_error", "accel_error", "mpvpe_root", "jitter"}
+    assert silent == {"mpjpe", "root_error", "accel_error", "mpvpe_root", "jitter", "lag_2d", "lag_wrist"}  # too short for a lag
 
 
 def test_rows_and_splits_keep_apart(sequences):

@@ -17,9 +17,9 @@ def noisy_sequence(wrist_noise, joint_noise, count=150):
     noise[:, 0] = 0
     joints = true + noise + torch.randn(count, 1, 3, generator=generator).double() * wrist_noise
     everything = torch.ones(count, 21, dtype=torch.bool)
-    return joints, TrueHands(
-        true, everything, true.repeat(1, 38, 1)[:, :778], true, everything[:, 0], everything[:, 0], 0 * time, torch.arange(count), time
-    )
+    hand = (true, everything, true.repeat(1, 38, 1)[:, :778], true, everything[:, 0], everything[:, 0], 0 * time, torch.arange(count), time)
+    picture = (true[..., :2], everything, torch.ones(count, 2), torch.zeros(count, 2))
+    return joints, TrueHands(*hand, *picture)
 
 
 def test_a_hand_filter_filters_wrist_and_articulation_apart():
