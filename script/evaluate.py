@@ -251,8 +251,8 @@ def run_protocol(config: DictConfig, accelerator: Accelerator, stage1: torch.nn.
     # ----- every frame of the split ------------------------------------------------------------------------------------------------------
     collector = Collector(given, table.column("is_right"), protocol.vertices)
     batches = split.batches(f"predicting {config.split}")
-    predictors = {name: built[name] for name in given}
-    for found in predict_sequences(batches, predictors, TruthKeeper(stage1.hand, stage1.expansion), split.sequence, split.frame, split.time):
+    predictors, truth_keeper = {name: built[name] for name in given}, TruthKeeper(stage1.hand, stage1.expansion)
+    for found in predict_sequences(batches, predictors, truth_keeper, split.sequence, split.frame, split.time):
         collector.add(*found)
     parts, ledger = gather(collector.content()), Ledger.total(gather(split.ledger))
     if not accelerator.is_main_process:
