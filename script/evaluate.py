@@ -7,8 +7,8 @@
 Every row sees every frame of the split that can be used once (bad data is counted and named): mean_pose (a constant hand that knows the box
 alone), stage1, stage1_one_euro and stage1_kalman (Stage 1 under causal filters tuned on the validation split) and stage2 (histories of 1 to
 num_frame frames from each sequence's start). Processes share the split out by groups of whole sequences, batches are cut within groups, and
-sums per sequence are added up, so the numbers do not depend on how many processes there are. Intervals and Stage 2's differences to the other
-rows come from a paired bootstrap over sequences.
+sums per recording are added up, so the numbers do not depend on how many processes there are. Intervals and Stage 2's differences to the other
+rows come from a paired bootstrap over recordings.
 
 With `protocol` it prints instead what a data set's official script prints, writes protocol_<name>.json, and with `submission` the file that its
 server takes (docs/protocols.md).
@@ -148,7 +148,8 @@ class Split:
         self.dataset = ClipDataset(self.table, View(network.size, network.expansion), 1)
         self.starts = self.table.sequence_starts()
         first, lengths = np.unique(self.starts, return_counts=True)
-        self.sequence, self.sequences = np.searchsorted(first, self.starts), len(first)
+        self.sequence = np.searchsorted(first, self.starts)
+        self.recording = self.table.recordings()
         if frames and lengths.sum() > frames:
             spread = np.linspace(0, len(first) - 1, max(1, round(len(first) * frames / lengths.sum()))).round().astype(int)
             first, lengths = first[spread], lengths[spread]
@@ -225,6 +226,17 @@ def provenance(config: DictConfig, ledger: Ledger, split: Split) -> dict:
     }
 
 
+def drawn_by(table: FrameTable) -> str:
+    """What the bootstrap draws of a table. Says what to do where that is sequences."""
+    if table.knows_recordings:
+        return "recordings"
+    print(
+        f"'{table.root}' was prepared before tables knew recordings: cameras and hands of one recording count as independent sequences, and "
+        "intervals may be too narrow; prepare it again"
+    )
+    return "sequences"
+
+
 def gather(x: object) -> list:
     """Every process's object."""
     return gather_object([x])
@@ -264,7 +276,7 @@ def run_protocol(config: DictConfig, accelerator: Accelerator, stage1: torch.nn.
     merged = merge(parts)
     columns = {name: table.column(name)[merged["row"]] for name in COLUMNS}
     meshes = {name: torch.from_numpy(merged[name]) for name in ("vertices", "vertices_mask") if name in merged}
-    truth = Truth.of_columns(columns, [protocol.recording(name) for name in columns["sequence"]], **meshes)
+    truth = Truth.of_columns(columns, **meshes)
     if official:
         truth = with_official_truth(truth, order, *official)
     hands = predictions(merged, given)
@@ -278,7 +290,9 @@ def run_protocol(config: DictConfig, accelerator: Accelerator, stage1: torch.nn.
         print(f"wrote '{config.submission}': {count} samples of {given[-1]} in the official order")
     else:
         check_truth(protocol, truth, rows)
-    content = protocol_json(rows, **about, **provenance(config, ledger, split), seconds=round(time.perf_counter() - started, 2))
+    content = protocol_json(
+        rows, drawn_by(table), **about, **provenance(config, ledger, split), seconds=round(time.perf_counter() - started, 2)
+    )
     path = out / f"protocol_{config.protocol}.json"
     write_json(path, content)
     print("\n" + protocol_table(content) + f"\n\nwrote '{path}'")
@@ -322,7 +336,7 @@ def run_comparison(
     batches = strips.watching(split.batches(f"evaluating {config.split}"))
     sequences = predict_sequences(batches, predictors, TruthKeeper(stage1.hand, stage1.expansion), split.sequence, split.frame, split.time)
     smoothed = {row: ("stage1", smooth) for row, smooth in filters.items()}
-    board = score_sequences(sequences, rows, smoothed, split.sequence, split.sequences, strips.watch)
+    board = score_sequences(sequences, rows, smoothed, split.recording, int(split.recording.max()) + 1, strips.watch)
 
     # ----- the result --------------------------------------------------------------------------------------------------------------------
     board.reduce(total)
@@ -340,7 +354,7 @@ def run_comparison(
         about |= {"test_loss": {name: terms.loss(weights[name]) if name in weights else None for name, terms in totals.items()}}
         about |= {"loss_terms": {name: terms.means() for name, terms in totals.items()}}
         about |= {FILTERS[row][0]: asdict(smooth) | {"tuned_on": config.tune_split} for row, smooth in filters.items()}
-        content = to_json(board, **about, best_filter=best_filter, seconds=round(time.perf_counter() - started, 2))
+        content = to_json(board, drawn_by(split.table), **about, best_filter=best_filter, seconds=round(time.perf_counter() - started, 2))
         write_json(out / METRICS_NAME, content)
         print("\n" + format_tables(content))
         if silent := without_sample(content):

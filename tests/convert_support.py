@@ -122,6 +122,17 @@ def rows(table: Path, split: str) -> dict[tuple[str, int], dict]:
     }
 
 
+def recordings(table: Path, *splits: str) -> dict[str, set[str]]:
+    """recording -> its sequences."""
+    found: dict[str, set[str]] = {}
+    for split in splits:
+        frames = FrameTable(table, split)
+        assert frames.knows_recordings
+        for recording, sequence in zip(frames.column("recording"), frames.column("sequence")):
+            found.setdefault(recording, set()).add(sequence)
+    return found
+
+
 def assert_same_hand(row: dict, truth: TrueHand, *, parameters: bool = True, joints: bool = True) -> None:
     """A row is the true hand: joints and wrist to 0.1 mm, 2D to 0.1 px of the stored picture, the hand parameters' joints to 0.1 mm, its side;
     and the picture shows it: skin where the hand is."""

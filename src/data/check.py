@@ -16,7 +16,7 @@ from tempohand.data.building import in_parallel
 from tempohand.data.consistency import Hands, describe, faults, measure
 from tempohand.data.mixture import hand_of
 from tempohand.data.pictures import BadPicture, decode
-from tempohand.data.table import COLUMNS, END_OF_STREAM, LABELS, read_index, resolved, to_numpy
+from tempohand.data.table import COLUMNS, END_OF_STREAM, LABELS, LATER, read_index, resolved, to_numpy
 
 BATCHES_PER_TASK = 8  # record batches: some 2,000 rows, a second's work
 UNREADABLE = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowKeyError, OSError)
@@ -148,7 +148,7 @@ def _batch_sizes(file: Path) -> tuple[list[int], str | None]:
     sizes: list[int] = []
     try:
         for batch in _record_batches(file):
-            if lacking := sorted(set(COLUMNS) - set(batch.schema.names)):
+            if lacking := sorted(set(COLUMNS) - set(LATER) - set(batch.schema.names)):
                 return [], f"it lacks the column '{lacking[0]}'"
             sizes.append(batch.num_rows)
     except UNREADABLE as error:

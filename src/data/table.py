@@ -1,7 +1,8 @@
 """The frame table: one row per hand per frame, in Arrow, read through Hugging Face `datasets`.
 
 A table is a folder: `table.json` (format, splits and their shards, what made it) and Arrow stream files. Rows of a sequence lie together in
-the order of time, and a sequence lies in one shard. `table.json` is written last, so a folder without it is not a table.
+the order of time, and a sequence lies in one shard. Sequences that are not independent of each other (synchronous cameras, both hands) belong
+to one recording. `table.json` is written last, so a folder without it is not a table.
 """
 
 import hashlib
@@ -50,15 +51,18 @@ COLUMNS = {
     "hidden": (pa.float32(), ()),  # fraction of the hand that something covers; nan: unknown
     "source": (pa.string(), ()),
     "sequence": (pa.string(), ()),  # unique in the table
+    "recording": (pa.string(), ()),  # what was filmed at once, by whichever cameras, of whichever hands; tables from before it lack it
     "frame": (pa.int32(), ()),
     "time": (pa.float64(), ()),  # s
 }
 SCHEMA = pa.schema([(name, kind) for name, (kind, _) in COLUMNS.items()])
-LABELS = tuple(name for name in COLUMNS if name not in ("image", "source", "sequence"))
+LABELS = tuple(name for name in COLUMNS if name not in ("image", "source", "sequence", "recording"))
+LATER = ("recording",)  # columns that older tables lack
 
 
 def write_shard(path: str | Path, rows: Iterable[dict]) -> int:
-    """Writes rows (a dict with every column; arrays of the column's shape) as one shard, atomically; returns how many.
+    """Writes rows (a dict with every column; arrays of the column's shape) as one shard, atomically; returns how many. A row without a
+    `recording` is of a sequence that is a recording of its own.
 
     Raises ValueError naming the column when a row lacks one or a value has another shape.
     """
@@ -66,7 +70,7 @@ def write_shard(path: str | Path, rows: Iterable[dict]) -> int:
     count, pending = 0, []
     with pa.OSFile(str(part), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as stream:
         for row in rows:
-            pending.append({name: _checked(row, name) for name in COLUMNS})
+            pending.append({name: _checked({"recording": row.get("sequence"), **row}, name) for name in COLUMNS})
             count += 1
             if len(pending) == ROWS_PER_BATCH:
                 stream.write_batch(pa.RecordBatch.from_pylist(pending, SCHEMA))
@@ -146,7 +150,8 @@ class FrameTable:
         if not sum(len(shard) for shard in shards):
             raise ValueError(f"split '{split}' of the table at '{root}' is empty: prepare it again with more data")
         self.root, self.split, self.about = Path(root), split, index["about"]
-        self._fill(concatenate_datasets(shards), [self])
+        self.knows_recordings = all("recording" in shard.column_names for shard in shards)
+        self._fill(concatenate_datasets([_with_recordings(shard) for shard in shards]), [self])
 
     def _fill(self, rows: Dataset, parts: list["FrameTable"]) -> None:
         self._rows = rows.with_format("arrow")
@@ -163,6 +168,7 @@ class FrameTable:
             return tables[0]
         whole = cls.__new__(cls)
         whole.root, whole.split, whole.about = Path(" + ".join(str(table.root) for table in tables)), split, {}
+        whole.knows_recordings = all(table.knows_recordings for table in tables)
         whole._fill(concatenate_datasets([table._rows.with_format(None) for table in tables]), list(tables))
         for part, first, end in zip(tables, whole.offsets, whole.offsets[1:]):  # millions of rows: their labels are held once
             part._labels = {name: column[first:end] for name, column in whole._labels.items()}
@@ -216,6 +222,15 @@ class FrameTable:
         new = np.union1d(np.flatnonzero(np.diff(codes, prepend=-1)), self.offsets[:-1])
         return np.repeat(new, np.diff(np.append(new, len(codes))))
 
+    def recordings(self) -> Int[np.ndarray, "rows"]:
+        """For every row the number of its recording, from 0 on in the order of their first rows. Those of different tables are different.
+        Where `knows_recordings` is False (a table from before there were recordings) each sequence counts as one."""
+        names, numbers = self._rows.data.column("recording"), []
+        for first, end in zip(self.offsets[:-1], self.offsets[1:]):
+            codes = names.slice(first, end - first).combine_chunks().dictionary_encode().indices.to_numpy()
+            numbers.append(codes + (numbers[-1].max() + 1 if numbers else 0))
+        return np.concatenate(numbers)
+
 
 def resolved(image: bytes, about: dict) -> bytes:
     """An image column's value as an encoded picture: a reference is read below the folder that the table was made of.
@@ -251,6 +266,11 @@ def _open_shard(file: Path) -> Dataset:
         except (pa.ArrowException, OSError, ValueError) as error:
             damage = " ".join(str(error).split()) or type(error).__name__
     raise ValueError(f"the shard '{file}' is damaged ({damage}): copy it again, or prepare the table again")
+
+
+def _with_recordings(shard: Dataset) -> Dataset:
+    """A shard from before there were recordings, with each sequence as one."""
+    return shard if "recording" in shard.column_names else shard.add_column("recording", shard.data.column("sequence"))
 
 
 def to_numpy(column: pa.ChunkedArray, name: str) -> np.ndarray:

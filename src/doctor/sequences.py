@@ -52,14 +52,22 @@ def check_time(step: np.ndarray, num_frame: int) -> list[Result]:
 
 
 def check_disjoint(train: FrameTable, validation: FrameTable) -> Result:
-    """Whether no sequence, and no single frame's joints, are in both splits."""
-    shared = np.intersect1d(*(table.column("sequence")[np.unique(table.sequence_starts())].astype(str) for table in (train, validation)))
+    """Whether no sequence, no recording, and no single frame's joints, are in both splits."""
+    shared, filmed = (
+        np.intersect1d(*(table.column(name)[np.unique(table.sequence_starts())].astype(str) for table in (train, validation)))
+        for name in ("sequence", "recording")
+    )
     frames = [
         np.ascontiguousarray(table.column("joints2d")[table.column("joints2d_mask").all(1)].reshape(-1, 42))
         for table in (train, validation)
     ]
     twice = len(np.intersect1d(*(np.unique(rows.view(f"V{rows.itemsize * 42}")) for rows in frames))) if all(map(len, frames)) else 0
     text = f"{len(shared)} sequences and {twice} frames in both"
+    if not len(shared) and not twice and len(filmed):
+        text = f"{len(filmed)} recordings in both, of other cameras or hands ({', '.join(filmed[:3])}{', ...' if len(filmed) > 3 else ''})"
+        cause = "Validation sees the hands that training saw, at the same moments, from elsewhere: its scores say nothing of other people."
+        cause += " Remedy: split by recording or person, unless other cameras are what is asked about (DexYCB's s2)."
+        return Result("splits are disjoint", text, "none", "warning", cause, float(len(filmed)))
     if not len(shared) and not twice:
         return Result("splits are disjoint", text, "none", number=0.0)
     which = f" ({', '.join(shared[:3])}{', ...' if len(shared) > 3 else ''})" if len(shared) else ""

@@ -1,8 +1,8 @@
-"""How far a figure may be chance: the paired bootstrap over sequences.
+"""How far a figure may be chance: the paired bootstrap over recordings.
 
-Frames of one sequence resemble each other, so whole sequences are drawn, with replacement and for all rows alike (paired: a sequence that is
-hard for one row is hard for the other). Intervals are percentiles of the resampled metric (Efron and Tibshirani, An Introduction to the
-Bootstrap, 1993, chapter 13). Sums per sequence make a resample a product of matrices.
+Frames of one recording resemble each other, whichever camera or hand they are of, so whole recordings are drawn, with replacement and for all
+rows alike (paired: a recording that is hard for one row is hard for the other). Intervals are percentiles of the resampled metric (Efron and
+Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Sums per recording make a resample a product of matrices.
 """
 
 from functools import lru_cache
@@ -16,8 +16,8 @@ from tempohand.evaluation.scores import MAX_CLUSTERS, METRICS, ScoreBoard, means
 
 RESAMPLES = 2000
 LEVEL = 0.95
-# With five sequences even a difference of one sign in all of them has p = 2 / 2^5 > 5 % in a sign test: no interval may exclude 0 there.
-MIN_SEQUENCES = 6
+# With five recordings even a difference of one sign in all of them has p = 2 / 2^5 > 5 % in a sign test: no interval may exclude 0 there.
+MIN_RECORDINGS = 6
 
 
 @lru_cache(maxsize=2)
@@ -32,14 +32,14 @@ def mean_interval(
 ) -> tuple[float, float] | None:
     """Bounds of the mean over columns of sum(total) / sum(count), when whole clusters of samples are drawn.
 
-    cluster: a number a sample; those of one number are drawn together. None where fewer than MIN_SEQUENCES clusters have anything to say.
+    cluster: a number a sample; those of one number are drawn together. None where fewer than MIN_RECORDINGS clusters have anything to say.
     Beyond MAX_CLUSTERS, neighbours share a place. Columns without a count are left out.
     """
     if (count == count[:, :1]).all():  # equal denominators: the mean of the columns' means is the mean of their mean
         total, count = total.mean(dim=1, keepdim=True), count[:, :1]
     spoken = count.sum(dim=1) > 0
     numbers, place = np.unique(cluster[spoken.numpy()], return_inverse=True)
-    if len(numbers) < MIN_SEQUENCES:
+    if len(numbers) < MIN_RECORDINGS:
         return None
     places = min(len(numbers), MAX_CLUSTERS)
     place = torch.from_numpy(place * places // len(numbers))
@@ -53,7 +53,7 @@ def mean_interval(
 
 
 class Bootstrap:
-    """Metrics of every row and split of a board in `resamples` draws of its sequences, the same draws for all; `seed` fixes them."""
+    """Metrics of every row and split of a board in `resamples` draws of its recordings, the same draws for all; `seed` fixes them."""
 
     def __init__(self, board: ScoreBoard, resamples: int = RESAMPLES, seed: int = 0):
         self.rows, self.splits, self.resamples, self.seed = board.rows, board.splits, resamples, seed
@@ -65,15 +65,15 @@ class Bootstrap:
             self._seen.append(means(state).isfinite())
 
     def interval(self, row: str, split: str, metric: str, than: str | None = None) -> tuple[float, float] | None:
-        """Bounds of the row's metric on a split, or of its difference to row `than`; None where fewer than MIN_SEQUENCES speak."""
+        """Bounds of the row's metric on a split, or of its difference to row `than`; None where fewer than MIN_RECORDINGS speak."""
         place = (slice(None), self.splits.index(split), METRICS.index(metric))
         first = self.rows.index(row)
         values, seen = self._resampled[first][place], self._seen[first][place]
         if than is not None:
             other = self.rows.index(than)
             values, seen = values - self._resampled[other][place], seen & self._seen[other][place]
-        if seen.sum() < MIN_SEQUENCES:
+        if seen.sum() < MIN_RECORDINGS:
             return None
         tail = (1 - LEVEL) / 2
-        low, high = np.nanquantile(values.numpy(), [tail, 1 - tail])  # nan: a draw without any sequence of the split
+        low, high = np.nanquantile(values.numpy(), [tail, 1 - tail])  # nan: a draw without any recording of the split
         return float(low), float(high)

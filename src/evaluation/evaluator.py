@@ -247,13 +247,13 @@ def score_sequences(
     sequences: Iterable[tuple[Tensor, TrueHands, dict[str, Hands]]],
     rows: list[str],
     filters: dict[str, tuple[str, HandFilter]],
-    sequence: Int[np.ndarray, "rows"],
+    recording: Int[np.ndarray, "rows"],
     total: int,
     watch: Callable[[SequenceResult], None] = lambda _: None,
 ) -> ScoreBoard:
     """Scores every sequence. rows: the result's rows in their order; filters: filtered row -> (its source, the filter).
 
-    sequence: of each row of the table, which of the split's `total` sequences it is in. `watch` sees each sequence's hands and errors.
+    recording: of each row of the table, which of the split's `total` recordings it is in. `watch` sees each sequence's hands and errors.
     The sums are those of this process: call `ScoreBoard.reduce` afterwards.
     """
     board = ScoreBoard(rows, [*SPLITS, *CURVE], total)
@@ -262,6 +262,6 @@ def score_sequences(
         splits = frames_of_splits(true)
         errors = {row: frame_errors(hands[row], true) for row in rows}
         for row in rows:
-            board.add(row, int(sequence[indices[0]]), errors[row], splits)
+            board.add(row, int(recording[indices[0]]), errors[row], splits)
         watch(SequenceResult(indices, true, hands, errors))
     return board

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tempohand.evaluation import measures, official
-from tempohand.evaluation.bootstrap import LEVEL, MIN_SEQUENCES, RESAMPLES
+from tempohand.evaluation.bootstrap import LEVEL, MIN_RECORDINGS, RESAMPLES
 from tempohand.evaluation.figures import Figure
 from tempohand.evaluation.measures_of_motion import temporal
 from tempohand.evaluation.official import Convention
@@ -16,36 +16,19 @@ from tempohand.evaluation.scores import without_nan
 from tempohand.evaluation.submission import Submission, dexycb_text, pred_zip
 
 
-def _recording(cameras: int = 0) -> Callable[[str], str]:
-    """The recording of a sequence: its name without the hand's side and its last `cameras` parts, which say the camera. Hands and cameras of one
-    recording are not independent."""
-
-    def recording(sequence: str) -> str:
-        parts = sequence.removesuffix("/right").removesuffix("/left").split("/")
-        return "/".join(parts[: max(len(parts) - cameras, 1)])
-
-    return recording
-
-
-def _ho3d_recording(sequence: str) -> str:
-    """HO3D's last digit is the camera: AP10 to AP14 are one recording."""
-    return re.sub(r"\d$", "", sequence.split("/")[0])
-
-
 @dataclass(frozen=True)
 class Protocol:
     """How one data set is evaluated.
 
-    sources: what the `source` column of its tables says, letters and digits alone; none: any. split: the official one. measure: (truth,
-    prediction) -> the figures it prints. vertices: whether they need meshes. recording: sequence -> what the bootstrap draws whole.
-    convention: that of the official truth files; None: there are none to read. submission: writes the official file; None: there is none.
+    sources: what the `source` column of its tables says, letters and digits alone; none: any. split: the official one.
+    measure: (truth, prediction) -> the figures it prints. vertices: whether they need meshes. convention: that of the official truth
+    files; None: there are none to read. submission: writes the official file; None: there is none.
     """
 
     title: str
     sources: tuple[str, ...]
     split: str
     measure: Callable[[Truth, Prediction], list[Figure]]
-    recording: Callable[[str], str]
     vertices: bool = False
     convention: Convention | None = None
     submission: Submission | None = None
@@ -57,7 +40,6 @@ def _ho3d(version: str) -> Protocol:
         sources=("ho3d", f"ho3d{version}"),
         split="evaluation",
         measure=measures.ho3d,
-        recording=_ho3d_recording,
         vertices=True,
         convention=official.HO3D,
         submission=pred_zip(official.HO3D),
@@ -70,22 +52,21 @@ PROTOCOLS = {
         sources=("freihand",),
         split="evaluation",
         measure=measures.freihand,
-        recording=_recording(),
         vertices=True,
         convention=official.FREIHAND,
         submission=pred_zip(official.FREIHAND),
     ),
     "ho3d_v2": _ho3d("v2"),
     "ho3d_v3": _ho3d("v3"),
-    "dexycb": Protocol("DexYCB, hand pose", ("dexycb",), "s0_test", measures.dexycb, _recording(cameras=1), submission=dexycb_text),
-    "interhand": Protocol("InterHand2.6M, test", ("interhand", "interhand26m"), "test", measures.interhand, _recording(cameras=1)),
-    "hot3d": Protocol("HOT3D-Clips, pose track", ("hot3d", "hot3dclips"), "val", measures.hot3d, _recording(cameras=1), vertices=True),
-    "stb": Protocol("STB, B1", ("stb",), "test", measures.palm_relative, _recording(cameras=1)),
-    "rhd": Protocol("RHD, evaluation", ("rhd",), "evaluation", measures.palm_relative, _recording()),
-    "dexter_object": Protocol("Dexter+Object", ("dexterobject",), "test", measures.fingertips, _recording()),
-    "egodexter": Protocol("EgoDexter", ("egodexter",), "test", measures.fingertips, _recording()),
-    "hint": Protocol("HInt, test", ("hint",), "test", measures.hint, _recording()),
-    "temporal": Protocol("acceleration and stretches", (), "test", temporal, _recording(), vertices=True),
+    "dexycb": Protocol("DexYCB, hand pose", ("dexycb",), "s0_test", measures.dexycb, submission=dexycb_text),
+    "interhand": Protocol("InterHand2.6M, test", ("interhand", "interhand26m"), "test", measures.interhand),
+    "hot3d": Protocol("HOT3D-Clips, pose track", ("hot3d", "hot3dclips"), "val", measures.hot3d, vertices=True),
+    "stb": Protocol("STB, B1", ("stb",), "test", measures.palm_relative),
+    "rhd": Protocol("RHD, evaluation", ("rhd",), "evaluation", measures.palm_relative),
+    "dexter_object": Protocol("Dexter+Object", ("dexterobject",), "test", measures.fingertips),
+    "egodexter": Protocol("EgoDexter", ("egodexter",), "test", measures.fingertips),
+    "hint": Protocol("HInt, test", ("hint",), "test", measures.hint),
+    "temporal": Protocol("acceleration and stretches", (), "test", temporal, vertices=True),
 }
 
 
@@ -128,9 +109,9 @@ def check_truth(protocol: Protocol, truth: Truth, rows: dict[str, list[Figure]])
     raise ValueError(f"no sample has the truth that the protocol compares with ({protocol.title}): {remedy}")
 
 
-def protocol_json(rows: dict[str, list[Figure]], **about) -> dict:
+def protocol_json(rows: dict[str, list[Figure]], drawn_by: str = "recordings", **about) -> dict:
     """The content of protocol_<name>.json: `about`, `bootstrap`, and `rows`: row -> figure -> value, unit, n, low, high (None where unknown) and,
-    of areas, the `curve`."""
+    of areas, the `curve`. drawn_by: what the bootstrap drew, "sequences" where the table knows no recordings."""
     tables = {
         row: {
             figure.name: {
@@ -145,7 +126,7 @@ def protocol_json(rows: dict[str, list[Figure]], **about) -> dict:
         }
         for row, figures in rows.items()
     }
-    bootstrap = {"resamples": RESAMPLES, "seed": 0, "level": LEVEL, "drawn": "recordings", "least": MIN_SEQUENCES}
+    bootstrap = {"resamples": RESAMPLES, "seed": 0, "level": LEVEL, "drawn": drawn_by, "least": MIN_RECORDINGS}
     return without_nan({**about, "bootstrap": bootstrap, "rows": tables})
 
 
@@ -157,7 +138,7 @@ def protocol_table(content: dict) -> str:
         cells = [number(row[name]["value"]) + bounds_text(row[name]["low"], row[name]["high"]) for row in rows.values()]
         lines.append([name, figure["unit"], f"{figure['n']}", *cells])
         intervals = intervals or figure["low"] is not None
-    how = f"; {level:.0%} intervals: bootstrap over recordings" if intervals else ""
+    how = f"; {level:.0%} intervals: bootstrap over {content['bootstrap']['drawn']}" if intervals else ""
     table = grid(f"{content['title']}: truth is {content['truth']}{how}", ["", "unit", "n", *rows], lines)
     missing = (
         f"{content['missing']} samples of the official order have no prediction and are not in the figures: the official script wants all"

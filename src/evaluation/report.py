@@ -188,7 +188,7 @@ def _accuracy(metrics: dict) -> str:
         + filters
         * any(row not in ("mean_pose", "stage1", "stage2") for row in rows)
         + f" Small figures: {metrics['bootstrap']['level']:.0%} intervals, {metrics['bootstrap']['resamples']:,} resamples of "
-        f"{metrics['bootstrap']['sequences']:,} whole sequences."
+        f"{metrics['bootstrap']['number']:,} whole {metrics['bootstrap']['drawn']}."
     )
     parts = ["<h3>All frames</h3>", block(rows, ALL)]
     if count:

@@ -43,13 +43,13 @@ COMPARED = "stage2"  # whose differences to the other rows are of interest
 STRIP_REACH = 24  # frames either side of the most hidden one
 
 
-def to_json(board: ScoreBoard, **about) -> dict:
-    """The content of metrics.json.
+def to_json(board: ScoreBoard, drawn_by: str = "recordings", **about) -> dict:
+    """The content of metrics.json. drawn_by: what the board's recordings are, "sequences" where the table knows no others.
 
     `n`; `about` (what was evaluated, what was left out, `test_loss`: row -> loss or None); `units`; `rows`: row -> metrics of all frames,
     `hidden_50`, `splits`; `hidden_curve`; `bootstrap`: how intervals were made; `intervals`: row -> split -> metric -> [low, high];
     `differences`: "stage2 - <row>" -> split -> metric -> value, low, high.
-    A metric that nothing valid speaks for is None, and so is an interval of too few sequences: strict JSON has no nan.
+    A metric that nothing valid speaks for is None, and so is an interval of too few recordings: strict JSON has no nan.
     """
     result, drawn = board.compute(), Bootstrap(board)
     rows = {}
@@ -71,7 +71,7 @@ def to_json(board: ScoreBoard, **about) -> dict:
     for other in board.rows if COMPARED in board.rows else ():
         if other != COMPARED:
             differences[difference_name(other)] = {split: _differences(result, drawn, other, split) for split in SPLITS}
-    bootstrap = {"resamples": drawn.resamples, "seed": drawn.seed, "level": LEVEL, "drawn": "sequences", "sequences": board.sequences}
+    bootstrap = {"resamples": drawn.resamples, "seed": drawn.seed, "level": LEVEL, "drawn": drawn_by, "number": board.recordings}
     content = {"n": first[ALL]["n"], **about, "units": UNITS, "rows": rows, "hidden_curve": curve, "bootstrap": bootstrap}
     return without_nan({**content, "intervals": intervals, "differences": differences})
 
@@ -171,7 +171,7 @@ def _difference_table(content: dict, other: str) -> str:
 def format_tables(content: dict) -> str:
     """metrics.json for a terminal: all frames, the half-hidden ones, one metric over all splits, and the differences that count."""
     rows, level = content["rows"], content["bootstrap"]["level"]
-    how = f"{level:.0%} intervals: paired bootstrap over {content['bootstrap']['sequences']} sequences"
+    how = f"{level:.0%} intervals: paired bootstrap over {content['bootstrap']['number']} {content['bootstrap']['drawn']}"
     blocks = [
         _main_table(
             content,

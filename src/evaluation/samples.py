@@ -17,6 +17,7 @@ from tempohand.skeleton import NUM_JOINTS, NUM_VERTICES, WRIST
 
 COLUMNS = (
     "sequence",
+    "recording",
     "frame",
     "time",
     "is_right",
@@ -67,12 +68,13 @@ class Truth:
         return list(zip(self.sequence.tolist(), self.frame.tolist()))
 
     @classmethod
-    def of_columns(cls, columns: Mapping[str, np.ndarray], recordings: list[str], **vertices: Tensor) -> "Truth":
-        """From columns of a frame table (COLUMNS) cut to the samples, and the name of each one's recording."""
+    def of_columns(cls, columns: Mapping[str, np.ndarray], **vertices: Tensor) -> "Truth":
+        """From columns of a frame table (COLUMNS) cut to the samples."""
         fields = {name: columns[name] for name in COLUMNS}
-        tensors = {name: torch.from_numpy(np.array(value)) for name, value in fields.items() if name not in ("sequence", "frame")}
+        others = ("sequence", "recording", "frame")
+        tensors = {name: torch.from_numpy(np.array(value)) for name, value in fields.items() if name not in others}
         tensors |= {name: value.double() for name, value in tensors.items() if value.is_floating_point()}
-        cluster = np.unique(recordings, return_inverse=True)[1]
+        cluster = np.unique(fields["recording"].astype(str), return_inverse=True)[1]
         return cls(sequence=np.asarray(fields["sequence"]), frame=np.asarray(fields["frame"]), cluster=cluster, **tensors, **vertices)
 
 

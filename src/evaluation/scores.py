@@ -1,7 +1,7 @@
-"""Sums of errors per sequence, split and predictor, exact however the sequences are shared out between processes.
+"""Sums of errors per recording, split and predictor, however the sequences are shared out between processes.
 
-Only sums and counts in float64 are kept, each sequence in its own place: shares of any size, none included, add up to the same bits, and
-the bootstrap (bootstrap.py) draws sequences from them. A metric with nothing to say is nan, never 0 and never inf; in JSON it is null.
+Only sums and counts in float64 are kept, each recording in its own place: shares of any size, none included, add up to the same, and the
+bootstrap (bootstrap.py) draws recordings from them. A metric with nothing to say is nan, never 0 and never inf; in JSON it is null.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ LAGS = {"lag_2d": 5.0, "lag_wrist": 5.0}
 METRICS = (*MEAN_METRICS, "auc_50", *LAGS)
 # What is summed: the frames themselves, the means, each joint's area under the curve, and the curves of the lags.
 CHANNELS = 1 + len(MEAN_METRICS) + NUM_JOINTS + SHIFTS * len(LAGS)
-MAX_CLUSTERS = 2048  # beyond so many sequences, neighbours share a place: 400 MB for 7 rows and 32 splits
+MAX_CLUSTERS = 2048  # beyond so many recordings, neighbours share a place: 400 MB for 7 rows and 32 splits
 
 
 @dataclass
@@ -133,19 +133,20 @@ def frame_errors(predicted: Hands, true: TrueHands) -> FrameErrors:
 
 
 class ScoreBoard:
-    """Scores of several rows (predictors) over several splits, for each of `sequences` sequences by itself."""
+    """Scores of several rows (predictors) over several splits, for each of `recordings` recordings by itself."""
 
-    def __init__(self, rows: list[str], splits: list[str], sequences: int):
-        self.rows, self.splits, self.sequences = list(rows), list(splits), sequences
-        # [cluster of sequences, row, split, channel; sum, count]
-        self.state = torch.zeros(min(sequences, MAX_CLUSTERS), len(rows), len(splits), CHANNELS, 2, dtype=torch.float64)
+    def __init__(self, rows: list[str], splits: list[str], recordings: int):
+        self.rows, self.splits, self.recordings = list(rows), list(splits), recordings
+        # [cluster of recordings, row, split, channel; sum, count]
+        self.state = torch.zeros(min(recordings, MAX_CLUSTERS), len(rows), len(splits), CHANNELS, 2, dtype=torch.float64)
 
-    def add(self, row: str, sequence: int, errors: FrameErrors, splits: dict[str, Bool[Tensor, "n"]]) -> None:
-        """Adds one sequence's errors on each split's chosen frames; for accelerations, the triples whose middle frame is chosen."""
+    def add(self, row: str, recording: int, errors: FrameErrors, splits: dict[str, Bool[Tensor, "n"]]) -> None:
+        """Adds the errors of one sequence of a recording on each split's chosen frames; of accelerations those of the triples whose middle
+        frame is chosen."""
         assert list(splits) == self.splits, f"{list(splits)} for {self.splits}"
         value, valid = errors.channels()
         chosen = torch.stack(list(splits.values())).double()
-        place = sequence * len(self.state) // self.sequences
+        place = recording * len(self.state) // self.recordings
         self.state[place, self.rows.index(row)] += torch.stack([chosen @ value, chosen @ valid.double()], dim=-1)
 
     def reduce(self, total: Callable[[Tensor], Tensor]) -> None:

@@ -105,6 +105,7 @@ class Shot:
                 "hidden": hidden,
                 "source": "synthetic",
                 "sequence": name,
+                "recording": name,
                 "frame": frame - 1,
                 "time": float(scene.clock.moments[frame] - 1) / scene.fps,
             }

@@ -4,6 +4,7 @@ import pytest
 from pyarrow import ipc
 from tests_support import hand_rows, write_table
 
+from tempohand.data.check import check_table
 from tempohand.data.table import COLUMNS, END_OF_STREAM, SCHEMA, FrameTable, read_index, write_index, write_shard
 
 
@@ -20,6 +21,31 @@ def test_rows_come_back_as_written(tmp_path):
     assert table.image(3).shape == (96, 96, 3)
     assert table.image_bytes(3) == rows[3]["image"]
     assert table.sequence_starts().tolist() == [0, 0, 0, 0, 0, 5, 5, 5]
+
+
+def test_sequences_of_one_recording_are_known_and_other_tables_recordings_are_others(tmp_path):
+    def film(*names):
+        return [[{**row, "recording": name.split("/")[0]} for row in hand_rows(name, 2, seed=1)] for name in names]
+
+    two = [write_table(tmp_path / name, {"train": film("b/left", "a/left", "b/right")}) for name in "xy"]
+    one, other = (FrameTable(root, "train") for root in two)
+    assert one.knows_recordings and one.recordings().tolist() == [0, 0, 1, 1, 0, 0]
+    assert FrameTable.joined([one, other], "both").recordings().tolist() == [0, 0, 1, 1, 0, 0, 2, 2, 3, 3, 2, 2]
+
+
+def test_a_table_from_before_recordings_is_read_with_each_sequence_as_one(tmp_path):
+    root = write_table(tmp_path / "old", {"train": [hand_rows("a", 2, seed=1), hand_rows("b", 1, seed=2)]})
+    shard = root / "train-00000.arrow"
+    with ipc.open_stream(shard.read_bytes()) as stream:
+        rows = stream.read_all().drop_columns(["recording"])
+    with open(shard, "wb") as file, ipc.new_stream(file, rows.schema) as stream:
+        stream.write_table(rows)
+    old, new = FrameTable(root, "train"), FrameTable(write_table(tmp_path / "new", {"train": [hand_rows("c", 2, seed=1)]}), "train")
+    assert not old.knows_recordings and old.column("recording").tolist() == ["a", "a", "b"] and old.recordings().tolist() == [0, 0, 1]
+    assert old.about_row(2) == {"source": "test", "sequence": "b", "frame": 0} and old.image(2).shape == (96, 96, 3)
+    both = FrameTable.joined([old, new], "both")
+    assert not both.knows_recordings and both.recordings().tolist() == [0, 0, 1, 2, 2]
+    assert check_table(root)[1] == []
 
 
 def test_pictures_are_rgb(tmp_path):

@@ -42,9 +42,19 @@ def test_a_sequence_in_both_splits_is_named(film, tmp_path):
 
 
 def test_frames_in_both_splits_are_found_under_another_name(film, tmp_path):
-    renamed = [{**row, "sequence": "renamed"} for row in film["train"][2][3:8]]
+    renamed = [{**row, "sequence": "renamed", "recording": "renamed"} for row in film["train"][2][3:8]]
     result = examine(write_table(tmp_path / "t", {"train": film["train"], "val": [renamed]}))[DISJOINT]
     assert result.verdict == "FAILED" and "0 sequences and 5 frames" in result.value
+
+
+def test_cameras_of_one_recording_on_both_sides_are_a_warning(film, tmp_path):
+    def camera(rows, name, shift):
+        return [{**row, "sequence": f"r/{name}", "recording": "r", "joints2d": row["joints2d"] + shift} for row in rows]
+
+    splits = {"train": [*film["train"][:2], camera(film["train"][2], "a", 0)], "val": [camera(film["train"][2], "b", 1)]}
+    result = examine(write_table(tmp_path / "t", splits))[DISJOINT]
+    assert result.verdict == "warning" and "1 recordings in both" in result.value and "split by recording" in result.cause
+    assert examine(write_table(tmp_path / "u", {"train": film["train"][:2], "val": film["val"]}))[DISJOINT].verdict == "ok"
 
 
 def test_what_is_not_known_of_hiding_is_said(planted):

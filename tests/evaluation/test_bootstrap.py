@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tempohand.evaluation.bootstrap import MIN_SEQUENCES, Bootstrap
+from tempohand.evaluation.bootstrap import MIN_RECORDINGS, Bootstrap
 from tempohand.evaluation.scores import CHANNELS, LAGS, METRICS, ScoreBoard
 
 ERROR = 1 + METRICS.index("mpjpe_root")  # its channel
@@ -20,7 +20,7 @@ def board(sequences: int = 60, seed: int = 0) -> ScoreBoard:
         rows = {"stage1": first, "stage2": first - 1 + rng.normal(0, 1, frames), "constant": first + 3, "unrelated": other + 0 * first}
         for place, row in enumerate(ROWS):
             result.state[number, place, 0, ERROR] = torch.tensor([rows[row].sum(), frames])
-            if number < MIN_SEQUENCES - 1:
+            if number < MIN_RECORDINGS - 1:
                 result.state[number, place, 1, ERROR] = result.state[number, place, 0, ERROR]
     return result
 

@@ -175,7 +175,7 @@ def test_metrics_json_is_strict_whole_and_has_stable_keys(hand, table, tmp_path)
         assert {*METRICS, "n"} == set(row["hidden_50"])
         assert row["splits"]["far_700mm_up"]["mpjpe"] is None and row["splits"]["far_700mm_up"]["n"] == 0
     assert sum(read["hidden_curve"]["n"]) == 21
-    assert read["intervals"]["noisy"]["all"]["mpjpe"] is None and read["bootstrap"]["sequences"] == 4  # too few
+    assert read["intervals"]["noisy"]["all"]["mpjpe"] is None and read["bootstrap"]["number"] == 4  # too few
     difference = read["differences"]["stage2 - noisy"]["hidden_50"]["mpjpe"]
     assert difference["value"] == pytest.approx(read["rows"]["stage2"]["hidden_50"]["mpjpe"] - read["rows"]["noisy"]["hidden_50"]["mpjpe"])
     assert set(read["differences"]) == {"stage2 - noisy", "stage2 - smooth"} and difference["low"] is difference["high"] is None

@@ -48,23 +48,6 @@ def test_no_truth_and_no_camera_are_said():
         protocols.check_truth(freihand, truth, rows)
 
 
-@pytest.mark.parametrize(
-    ("name", "sequences", "recordings"),
-    [
-        ("freihand", ["00000012/right", "00000013/right"], 2),
-        ("ho3d_v2", ["AP10/right", "AP14/right", "SM1/right", "SB11/right", "SB13/right"], 3),
-        ("dexycb", ["20200709-subject-01/20200709_141754/836212060125/right", "20200709-subject-01/20200709_141754/8/left"], 1),
-        ("interhand", ["test/Capture0/ROM04/cam400262/right", "test/Capture0/ROM04/cam400263/left", "test/Capture0/ROM05/cam1/right"], 2),
-        ("hot3d", ["clip-000001/214-1/right", "clip-000001/214-1/left", "clip-000001/1201-1/right", "clip-000002/214-1/right"], 2),
-        ("rhd", ["evaluation/00001/right", "evaluation/00001/left", "evaluation/00002/right"], 2),
-        ("stb", ["B1Counting/BB_left/left", "B1Counting/BB_right/left", "B1Random/BB_left/left"], 2),
-        ("temporal", ["val-0", "val-1"], 2),
-    ],
-)
-def test_cameras_and_hands_of_one_recording_are_drawn_together(name, sequences, recordings):
-    assert len({PROTOCOLS[name].recording(sequence) for sequence in sequences}) == recordings
-
-
 def test_json_and_table_hold_every_figure_of_every_network():
     truth, prediction = samples(8)
     better = Prediction(*(0.9 * t + 0.1 * p for t, p in zip((truth.joints, truth.vertices), vars(prediction).values())))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from tests_support import Done, evaluate, load_file
+from tests_support import Done, evaluate, hand_rows, load_file, write_table
 
 from tempohand.data.loader import ClipDataset, evaluation_batches
 from tempohand.data.table import FrameTable
@@ -73,6 +73,46 @@ def test_every_row_sees_every_frame(both):
         assert row["hidden_50"]["n"] == 4
     assert "Evaluated on 20 samples from all 1 processes" in printed
     assert len(list(out.glob("strip_*.npz"))) == 2
+
+
+def filmed(root, cameras):
+    """Seven recordings of a right and a left hand, each in so many cameras that see the very same."""
+    test = []
+    for number in range(7):
+        for side in ("right", "left"):
+            rows = hand_rows("", 3, 20 + number, size=64, is_right=side == "right")
+            for camera in range(cameras):
+                names = {"recording": f"r{number}", "sequence": f"r{number}/cam{camera}/{side}"}
+                test.append([row | names for row in rows])
+    return write_table(root, {"test": test})
+
+
+@pytest.mark.parametrize("protocol", [[], ["protocol=temporal"]], ids=["comparison", "temporal"])
+def test_eight_identical_cameras_say_no_more_than_one(script, checkpoints, tmp_path, protocol):
+    found = {}
+    for cameras in (1, 8):
+        out = tmp_path / f"out{cameras}"
+        overrides = [f"stage1={checkpoints}/stage1", f"data={filmed(tmp_path / str(cameras), cameras)}", f"out={out}", *protocol]
+        done = evaluate(script, *overrides, "split=test", "tune_split=null", "fit_split=null", "strips=0")
+        assert done.returncode == 0, done.stderr
+        content = json.loads((out / ("protocol_temporal.json" if protocol else "metrics.json")).read_text())
+        assert content["n"] == 42 * cameras and content["bootstrap"]["drawn"] == "recordings" and "recordings" in done.stdout
+        if protocol:
+            found[cameras] = {name: [one["low"], one["high"]] for name, one in content["rows"]["stage1"].items()}
+        else:
+            found[cameras] = {name: content["intervals"]["stage1"]["all"][name] for name in METRICS}
+            assert content["bootstrap"]["number"] == 7
+    known = {name: bounds for name, bounds in found[1].items() if bounds and bounds[0] is not None}
+    assert len(known) >= (2 if protocol else 8) and all(low < high for low, high in known.values())
+    for name, bounds in known.items():
+        assert found[8][name] == pytest.approx(bounds, rel=1e-4), name
+
+
+def test_a_table_that_knows_no_recordings_is_said_to(script, checkpoints, table_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(FrameTable, "knows_recordings", property(lambda table: False, lambda table, value: None), raising=False)
+    done = evaluate(script, f"stage1={checkpoints}/stage1", f"data={table_root}", f"out={tmp_path}", "tune_split=null", "fit_split=null")
+    assert done.returncode == 0 and "was prepared before tables knew recordings" in done.stdout
+    assert json.loads((tmp_path / "metrics.json").read_text())["bootstrap"]["drawn"] == "sequences"
 
 
 def test_stage2_is_the_network_on_its_clips(both, checkpoints, table_root):

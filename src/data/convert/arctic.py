@@ -131,7 +131,7 @@ class _View(Recording):
         rotation, translation = self.world_to_camera(index)
         hands = [self._hand(side, index, rotation, translation) for side in ("right", "left")]
         picture, matrix = self.picture(number, index)
-        return Frame(picture, self.sequence, number, hands, Camera.of_matrix(matrix), number / FRAMES_PER_SECOND)
+        return Frame(picture, self.sequence, self.name, number, hands, Camera.of_matrix(matrix), number / FRAMES_PER_SECOND)
 
     def _hand(self, side: str, index: int, rotation: np.ndarray, translation: np.ndarray) -> HandLabels:
         stored, is_right = self.mano[side], side == "right"

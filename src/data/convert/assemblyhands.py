@@ -140,7 +140,8 @@ class _Sequence(Recording):
             for is_right, *labels in zip(SIDES, joints, valid, annotation.boxes)
             if labels[2] is not None and labels[1].sum() >= MIN_JOINTS
         ]
-        return Frame(self.converter.root / "images" / file, self.key, number, hands, self.camera, number / RATE)
+        picture, recording = self.converter.root / "images" / file, self.key.rpartition("/")[0]
+        return Frame(picture, self.key, recording, number, hands, self.camera, number / RATE)
 
 
 def _hand(is_right: bool, joints: Float[np.ndarray, "21 3"], valid: Bool[np.ndarray, "21"], box: list) -> HandLabels:

@@ -90,7 +90,8 @@ class _People(Recording):
         if name is None:
             raise Unusable("no annotation", f"picture {person.picture} is not among the file's")
         hands = [_hand(SIDES[side], box, joints) for side, (box, joints) in person.hands.items()]
-        return Frame(self.folder / name, f"{self.split}/{person.picture:012d}/{number}", number, hands, None)
+        picture = f"{self.split}/{person.picture:012d}"
+        return Frame(self.folder / name, f"{picture}/{number}", picture, number, hands, None)
 
 
 def _hand(is_right: bool, box: Any, joints: Any) -> HandLabels:

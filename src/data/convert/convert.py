@@ -23,7 +23,7 @@ from tempohand.data.convert.rows import Rejected, Storage, rows_of
 from tempohand.data.convert.summary import summary_lines
 from tempohand.data.table import write_index, write_shard
 
-VERSION = 1  # of the rows: raised when the same folder and settings give other ones
+VERSION = 2  # of the rows: raised when the same folder and settings give other ones
 SHARD_FRAMES = 2000
 REJECTED_NAME = "rejected.jsonl"
 

@@ -131,7 +131,7 @@ class _Sequence(Recording):
         centre, half = (places.min(0) + places.max(0)) / 2, colour.focal.mean() * HAND_MM / 2 / known[:, 2].mean()
         half = max(half, np.ptp(places, axis=0).max() / 2)
         hand = HandLabels(False, joints, box=np.concatenate([centre - half, centre + half]))
-        return Frame(self.pictures[number], self.key, number, [hand], colour, number / RATE)
+        return Frame(self.pictures[number], self.key, self.key, number, [hand], colour, number / RATE)
 
 
 def _project(points: Float[np.ndarray, "*n 3"], camera: Camera) -> Float[np.ndarray, "*n 2"]:

@@ -102,7 +102,7 @@ class _View(Recording):
 
     def __init__(self, converter: DexYcb, sequence: str, camera: str):
         root, self.hands = converter.root, converter.hands
-        self.name, self.folder = f"{sequence}/{camera}", root / sequence / camera
+        self.name, self.recording, self.folder = f"{sequence}/{camera}", sequence, root / sequence / camera
         meta = read_yaml(root / sequence / "meta.yml")
         self.numbers, self.is_right = range(meta["num_frames"]), {"right": True, "left": False}[meta["mano_sides"][0]]
         self.betas = np.array(read_yaml(root / "calibration" / f"mano_{meta['mano_calib'][0]}" / "mano.yml")["betas"], float)
@@ -118,7 +118,8 @@ class _View(Recording):
             raise Unusable("no hand annotated")
         joints = MM_PER_METRE * metres
         hand = HandLabels(self.is_right, joints, pixels, self._parameters(labels["pose_m"].reshape(51), joints))
-        return Frame(self.folder / f"color_{number:06d}.jpg", self.name, number, [hand], self.camera, number / FRAMES_PER_SECOND)
+        picture = self.folder / f"color_{number:06d}.jpg"
+        return Frame(picture, self.name, self.recording, number, [hand], self.camera, number / FRAMES_PER_SECOND)
 
     def _parameters(self, stored: np.ndarray, joints: np.ndarray) -> HandParameters | None:
         if self.hands is None or not stored.any():

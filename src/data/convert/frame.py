@@ -68,10 +68,15 @@ class Camera:
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture with its hands. Sequences get the hand's side appended ("<sequence>/right"): each hand is a sequence of its own."""
+    """One picture with its hands. Sequences get the hand's side appended ("<sequence>/right"): each hand is a sequence of its own.
+
+    recording: what was filmed at once. Hands of one picture, synchronous cameras and pictures that were made of one belong to one recording,
+    since their errors are not independent of each other: evaluation draws recordings.
+    """
 
     picture: Path | bytes | UInt8[np.ndarray, "h w 3"]  # a file below the data set's root, an encoded picture, or a decoded one (RGB)
     sequence: str
+    recording: str
     number: int
     hands: Sequence[HandLabels]
     camera: Camera | None

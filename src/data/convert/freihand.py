@@ -59,7 +59,12 @@ class FreiHand(Converter):
     def _stretches(self, split: str, splits: tuple[str, ...], entries: list, ids: range, offset: int) -> list[Unit]:
         parts = [ids[first : first + PER_UNIT] for first in range(0, len(ids), PER_UNIT)]
         return [
-            Unit(f"{split}/{part[0] + offset:08d}", len(part), splits, (split, part[0] + offset, entries[part[0] : part[-1] + 1]))
+            Unit(
+                f"{split}/{part[0] + offset:08d}",
+                len(part),
+                splits,
+                (split, part[0] + offset, entries[part[0] : part[-1] + 1], len(entries)),
+            )
             for part in parts
         ]
 
@@ -83,7 +88,7 @@ class FreiHand(Converter):
 class _Pictures(Recording):
     def __init__(self, converter: FreiHand, unit: Unit):
         self.converter = converter
-        self.split, self.first, self.entries = unit.payload
+        self.split, self.first, self.entries, self.ids = unit.payload
         self.numbers = range(self.first, self.first + len(self.entries))
 
     def frame(self, number: int) -> Frame:
@@ -91,7 +96,7 @@ class _Pictures(Recording):
         joints = None if xyz is None else MM_PER_METRE * np.array(xyz, float).reshape(NUM_JOINTS, 3)
         hand = HandLabels(True, joints, parameters=self._parameters(mano, joints), box=UNKNOWN_BOX if joints is None else None)
         picture = self.converter.root / self.split / "rgb" / f"{number:08d}.jpg"
-        return Frame(picture, f"{number:08d}", number, [hand], Camera.of_matrix(matrix))
+        return Frame(picture, f"{number:08d}", f"{self.split}/{number % self.ids:08d}", number, [hand], Camera.of_matrix(matrix))
 
     def _parameters(self, mano: Any, joints: np.ndarray | None) -> HandParameters | None:
         hands = self.converter.hands

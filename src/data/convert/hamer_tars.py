@@ -81,7 +81,8 @@ class _Archive(Recording):
             raise self.hands[number]
         key, index, picture, sample = self.hands[number]
         hand = _hand(sample, self.confidence)
-        return Frame(self.archive.extractfile(picture).read(), f"{self.name}/{key}/{index}", number, [hand], None)
+        recording = f"{self.name}/{key}"  # keys say which hands are of one picture, not which pictures are of one recording
+        return Frame(self.archive.extractfile(picture).read(), f"{recording}/{index}", recording, number, [hand], None)
 
 
 def _members(archive: tarfile.TarFile) -> tuple[dict[str, dict[str, tarfile.TarInfo]], list[Unusable]]:

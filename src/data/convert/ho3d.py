@@ -103,6 +103,14 @@ def _splits(split: str, sequence: str) -> tuple[str, ...]:
     return ("train", "val" if sequence.rstrip("0123456789") in HELD_OUT else "fit")
 
 
+def capture(sequence: str) -> str:
+    """The recording of a sequence: AP10 to AP14 are the five cameras of capture AP1, MC1 is a capture by one camera.
+
+    Captures by several cameras end with a digit, to which the camera's is added (multiCamSeqs in the official vis_pcl_all_cameras.py).
+    """
+    return sequence[:-1] if re.fullmatch(r".*\d\d", sequence) else sequence
+
+
 class _Sequence(Recording):
     def __init__(self, converter: Ho3d, unit: Unit):
         split, self.name, self.truth = unit.payload
@@ -115,7 +123,8 @@ class _Sequence(Recording):
         box = None if whole else np.array(meta["handBoundingBox"], float).reshape(4)
         hand = HandLabels(True, joints, parameters=_parameters(meta, joints), box=box)
         picture = self.folder / "rgb" / f"{number:04d}{self.suffix}"
-        return Frame(picture, self.name, number, [hand], Camera.of_matrix(meta["camMat"]), number / FRAMES_PER_SECOND)
+        camera, time = Camera.of_matrix(meta["camMat"]), number / FRAMES_PER_SECOND
+        return Frame(picture, self.name, capture(self.name), number, [hand], camera, time)
 
 
 def _joints(stored: Any) -> np.ndarray:

@@ -3,7 +3,7 @@
     {train,test}_{aria,quest3}/clip-<id>.tar, each 150 frames at 30 a second
         <frame>.image_<stream>.jpg, .cameras.json, .hands.json (train alone), .hand_crops.json; __hand_shapes.json__ (not in every test clip)
     clip_splits.json     split -> device -> clip ids: train, test_ht_pose, test_ht_shape, test_bop
-    clip_definitions.json     clip id -> sequence_id, which begins with the participant
+    clip_definitions.json     clip id -> sequence_id, the recording that the clip was cut from, which begins with the participant
 
 hands: left and right, each absent, null or {mano_pose: {thetas [15] PCA counted from the mean pose, wrist_xform [6] axis-angle and MANO's
 transl, metres, of the world}, visibilities_modeled: {stream: share}}. Cameras: FISHEYE624 and T_world_from_camera (quaternion w x y z). Betas
@@ -79,13 +79,14 @@ class Hot3d(Converter):
             raise FileNotFoundError(f"'{self.root}' has none of {', '.join(FOLDERS)}: download HOT3D-Clips there")
         if self.hands is None and any(folder.startswith("train") for folder in folders):
             raise ValueError("HOT3D has no joints but those of its MANO parameters: pass hand=<folder of the MANO files>")
-        splits = self._clip_splits()
+        recordings = self._recordings()
+        splits = self._clip_splits(recordings)
         return [
             Unit(
                 f"{path.stem}/{stream}/{'right' if is_right else 'left'}",
                 FRAMES,
                 (folder, *splits.get(path.stem, ())),
-                (path.relative_to(self.root), stream, is_right),
+                (path.relative_to(self.root), stream, is_right, recordings.get(path.stem, path.stem)),
             )
             for folder in folders
             for path in sorted((self.root / folder).glob("clip-*.tar"))
@@ -94,34 +95,49 @@ class Hot3d(Converter):
             for is_right in (True, False)
         ]
 
-    def _clip_splits(self) -> dict[str, list[str]]:
+    def _recordings(self) -> dict[str, str]:
+        """clip -> the recording that it was cut from; nothing where clip_definitions.json was not downloaded."""
+        path = self.root / "clip_definitions.json"
+        if not path.is_file():
+            return {}
+        try:
+            return {_name(clip): str(about["sequence_id"]) for clip, about in read_json(path).items()}
+        except DAMAGE:
+            raise ValueError(f"'{path}' is not clip id -> sequence_id: download it again") from None
+
+    def _clip_splits(self, recordings: dict[str, str]) -> dict[str, list[str]]:
         """clip -> the splits of clip_splits.json that it is in, and fit or val where clip_definitions.json tells the participants."""
-        path, definitions = self.root / "clip_splits.json", self.root / "clip_definitions.json"
+        path = self.root / "clip_splits.json"
         listed = read_json(path) if path.is_file() else {}
         try:
-            ids = {split: {int(one) for device in devices.values() for one in device} for split, devices in listed.items()}
+            ids = {split: {_name(one) for device in devices.values() for one in device} for split, devices in listed.items()}
         except DAMAGE:
             raise ValueError(f"'{path}' is not split -> device -> clip ids: download it again") from None
-        if "train" in ids and definitions.is_file():
-            people = {int(clip): about["sequence_id"].split("_")[0] for clip, about in read_json(definitions).items()}
+        if "train" in ids and recordings:
+            people = {clip: recording.split("_")[0] for clip, recording in recordings.items()}
             held_out = sorted({people[one] for one in ids["train"] if one in people})[-HELD_OUT:]
             ids["val"] = {one for one in ids["train"] if people.get(one) in held_out}
             ids["fit"] = {one for one in ids["train"] if one in people} - ids["val"]
         splits: dict[str, list[str]] = {}
         for split, clips in ids.items():
             for clip in clips:
-                splits.setdefault(f"clip-{clip:06d}", []).append(split)
+                splits.setdefault(clip, []).append(split)
         return splits
 
     def open(self, unit: Unit) -> Recording:
         return _Clip(self, unit)
 
 
+def _name(clip: int | str) -> str:
+    """The name of a clip's file, without its suffix."""
+    return f"clip-{int(clip):06d}"
+
+
 class _Clip(Recording):
     """One hand before one camera. The frames in which it is not seen are none of it."""
 
     def __init__(self, converter: Hot3d, unit: Unit):
-        path, self.stream, self.is_right = unit.payload
+        path, self.stream, self.is_right, self.recording = unit.payload
         self.converter, self.side = converter, "right" if self.is_right else "left"
         self.sequence = unit.key.rpartition("/")[0]
         self.archive = tarfile.open(converter.root / path)  # noqa: SIM115 - read as long as the unit is converted
@@ -194,7 +210,7 @@ class _Clip(Recording):
             box=box if sight.joints is None else None,
             hidden=sight.hidden,
         )
-        return Frame(picture, self.sequence, number, [hand], camera, number / RATE)
+        return Frame(picture, self.sequence, self.recording, number, [hand], camera, number / RATE)
 
     def _window(self, sight: Sight) -> tuple[Camera, np.ndarray, int]:
         """The pinhole camera of the picture around the hand, the hand's box in it, and the picture's edge, px."""

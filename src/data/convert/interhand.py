@@ -157,6 +157,7 @@ def frame_step(numbers: set[int]) -> int:
 class _Sequence(Recording):
     def __init__(self, converter: InterHand, unit: Unit):
         self.converter, self.key, (self.split,), self.view = converter, unit.key, unit.splits, unit.payload
+        self.recording = self.key.rpartition("/")[0]  # all cameras
         self.numbers = sorted(self.view.pictures)
         if missing := [name for name, value in self.view.camera.items() if value is None]:
             raise Unusable("no camera", f"the camera file lacks {', '.join(missing)}")
@@ -174,7 +175,7 @@ class _Sequence(Recording):
         joints = self._to_camera(np.array(world["world_coord"], float).reshape(2, NUM_JOINTS, 3)[:, INTERHAND_TO_OP])
         hands = [self._hand(number, is_right, joints[1 - is_right], valid[1 - is_right]) for is_right in SHOWN[annotation.hand_type]]
         picture = self.converter.root / "images" / self.split / file
-        return Frame(picture, self.key, number, hands, self.camera, number / self.view.rate)
+        return Frame(picture, self.key, self.recording, number, hands, self.camera, number / self.view.rate)
 
     def _to_camera(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         return (points - self.position) @ self.rotation.T

@@ -8,6 +8,7 @@ A .json beside a picture: hand_pts [21, 3] px and whether known, OpenPose order;
 px and 1 where known}; it stores no side, and users of the set take all hands as right ones. There is no camera and nothing in 3D.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -103,7 +104,14 @@ class _Pictures(Recording):
         name, labels = self.entries[number - self.first]
         picture = self.root / name
         hand = _hand(read_json(picture.with_suffix(".json")) if labels is None else labels)
-        return Frame(picture, f"{self.name}/{picture.stem}", number, [hand], None)
+        name = f"{self.name}/{picture.stem}"
+        return Frame(picture, name, _recording(name), number, [hand], None)
+
+
+def _recording(name: str) -> str:
+    """<picture>_<person>_<side> are hands of one picture of MPII's, <film>_<frame>_<side> are frames of one film of NZSL's."""
+    found = re.fullmatch(r"(.+)_\d+_[lr]", name)
+    return found[1] if found else name
 
 
 def _hand(labels: dict[str, Any]) -> HandLabels:

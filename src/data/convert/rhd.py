@@ -66,4 +66,5 @@ class _Pictures(Recording):
             for is_right, xyz, uv_vis in zip(SIDES, joints, places)
             if (uv_vis[:, 2] > 0).sum() >= MIN_SEEN
         ]
-        return Frame(self.folder / f"{number:05d}.png", f"{self.split}/{number:05d}", number, hands, Camera.of_matrix(entry["K"]))
+        name = f"{self.split}/{number:05d}"
+        return Frame(self.folder / f"{number:05d}.png", name, name, number, hands, Camera.of_matrix(entry["K"]))

@@ -58,7 +58,8 @@ def rows_of(frame: Frame, root: Path, source: str, storage: Storage) -> Iterator
                 row |= _cropped(picture, data, row, storage)
             else:
                 row["image"] = _whole(frame, root, data, picture, storage)
-            row |= {"source": source, "sequence": sequence, "frame": frame.number, "time": frame.time}
+            row |= {"source": source, "sequence": sequence, "recording": frame.recording}
+            row |= {"frame": frame.number, "time": frame.time}
             _refuse_inconsistent(row)
         except Unusable as error:
             yield Rejected(sequence, frame.number, error.reason, error.detail)

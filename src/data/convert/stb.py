@@ -86,17 +86,18 @@ class Stb(Converter):
 
 class _Sequence(Recording):
     def __init__(self, converter: Stb, unit: Unit):
-        sequence, self.camera = unit.payload
+        self.recording, self.camera = unit.payload
         self.key, self.view, self.wrist = unit.key, VIEWS[self.camera], converter.wrist
-        self.folder = converter.root / "images" / sequence
-        self.joints = _labels(converter.root / "labels" / f"{sequence}_{self.view.labels}.mat")
+        self.folder = converter.root / "images" / self.recording
+        self.joints = _labels(converter.root / "labels" / f"{self.recording}_{self.view.labels}.mat")
         self.numbers = range(len(self.joints))
 
     def frame(self, number: int) -> Frame:
         joints = self.joints[number, STB_TO_OP]
         joints[WRIST] = 2 * joints[WRIST] - joints[MIDDLE_BASE] if self.wrist else np.nan
         hand = HandLabels(False, joints @ self.view.rotation.T + self.view.translation)
-        return Frame(self.folder / f"{self.camera}_{number}.png", self.key, number, [hand], self.view.camera, number / RATE)
+        picture = self.folder / f"{self.camera}_{number}.png"
+        return Frame(picture, self.key, self.recording, number, [hand], self.view.camera, number / RATE)
 
 
 def _labels(path: Path) -> Float[np.ndarray, "n 21 3"]:

@@ -14,6 +14,7 @@ from convert_support import (
     convert_here,
     picture,
     reasons,
+    recordings,
     rows,
     write_bytes,
     write_picture,
@@ -153,6 +154,15 @@ def test_both_hands_come_back_from_every_camera(made, table):
     for (_, number), row in found.items():
         assert row["time"] == pytest.approx(number / 30)
         np.testing.assert_allclose([*row["focal"], *row["princpt"]], [K[0, 0], K[1, 1], K[0, 2], K[1, 2]], rtol=1e-5)
+
+
+def test_a_sequence_is_one_recording_in_all_its_views_and_of_both_hands(made, table):
+    found = recordings(table, "train", "val")
+    assert found == {
+        recording: {sequence for sequence, _ in made[1] if sequence.rsplit("/", 2)[0] == recording}
+        for recording in {sequence.rsplit("/", 2)[0] for sequence, _ in made[1]}
+    }
+    assert all(len(sequences) >= 4 for sequences in found.values())
 
 
 def test_pictures_of_the_head_are_undistorted(made, table):

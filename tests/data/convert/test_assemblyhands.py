@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from convert_support import assert_same_hand, camera_matrix, convert_here, moved, picture, rows, true_hand, write_picture
+from convert_support import assert_same_hand, camera_matrix, convert_here, moved, picture, recordings, rows, true_hand, write_picture
 from scipy.spatial.transform import Rotation
 
 from tempohand.data.convert.rows import Storage
@@ -87,6 +87,8 @@ def test_both_hands_of_every_camera_and_split_come_with_their_world_moved_to_the
             row = found[name(camera, not side, split), frame]
             assert_same_hand(row, seen(hands[frame][side], camera, frame), parameters=False)
             assert row["time"] == pytest.approx(frame / 60)
+        (filmed,) = recordings(table, split).values()
+        assert filmed == {sequence for sequence, _ in found} and len(filmed) == 4
 
 
 def test_hands_without_a_box_or_ten_joints_are_no_rows_and_missing_joints_leave_the_published_box(val, tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from convert_support import assert_shows, camera_matrix, convert_here, picture, rows, true_hand, write_picture
+from convert_support import assert_shows, camera_matrix, convert_here, picture, recordings, rows, true_hand, write_picture
 
 from tempohand.data.convert.rows import Storage
 from tempohand.data.table import read_index
@@ -66,6 +66,10 @@ def test_every_valid_hand_of_every_person_comes_with_its_2d_joints(folder, tmp_p
     table = convert_here("coco_wholebody", root, tmp_path / "table", storage=storage)
     found = rows(table, "val")
     assert found.keys() == truth.keys() and read_index(table)["about"]["rejected"] == {}
+    assert {recording: len(hands) for recording, hands in recordings(table, "val").items()} == {
+        "val/000000000139": 3,
+        "val/000000000285": 1,
+    }
     for key, hand in truth.items():
         row = found[key]
         assert row["is_right"] == hand.is_right and row["joints2d_mask"].all()

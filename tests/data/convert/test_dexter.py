@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from convert_support import assert_shows, convert_here, picture, rows, true_hand, write_picture
+from convert_support import assert_shows, convert_here, picture, recordings, rows, true_hand, write_picture
 
 from tempohand.data.convert.rows import Storage
 from tempohand.data.table import read_index
@@ -63,6 +63,7 @@ def test_fingertips_come_in_the_colour_cameras_space(folder, tmp_path):
     table = convert_here(name, root, tmp_path / "table", storage=Storage(crop=False))
     found = rows(table, "test")
     assert sorted(found) == [(f"{sequence}/left", 0), (f"{sequence}/left", 1)]
+    assert recordings(table, "test") == {sequence: {f"{sequence}/left"}}
     for (_, frame), row in found.items():
         known = TIPS if frame == 0 else [4, 8, 12, 20]
         assert not row["is_right"] and not row["has_hand"] and row["has_camera"] and row["time"] == pytest.approx(frame / 30)

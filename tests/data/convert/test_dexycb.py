@@ -17,6 +17,7 @@ from convert_support import (
     picture,
     posed,
     reasons,
+    recordings,
     rows,
     write_bytes,
 )
@@ -109,6 +110,11 @@ def test_hands_of_both_sides_come_back(made, table):
             np.testing.assert_allclose(row["pose"], hands[key].pose, atol=1e-4)
             assert row["has_hand"] and not row["is_right"]
             assert_shows(row, hands[key])
+
+
+def test_a_sequence_in_all_its_cameras_is_one_recording(made, table):
+    found = recordings(table, "s2_train", "s2_val", "s2_test")
+    assert found == {name_of(*key): {f"{name_of(*key)}/{camera}/{side}" for camera in CAMERAS} for key, side in FILLED.items()}
 
 
 def test_betas_of_left_hands_are_those_of_the_nearest_mirrored_hand(made, table):

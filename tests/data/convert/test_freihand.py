@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from convert_support import assert_same_hand, camera_matrix, convert_here, picture, rows, true_hand, write_picture
+from convert_support import assert_same_hand, camera_matrix, convert_here, picture, recordings, rows, true_hand, write_picture
 from tests_support import compose_config, load_file
 
 from tempohand.data.check import check_table
@@ -51,6 +51,9 @@ def test_every_picture_comes_with_its_hand(folder, tmp_path):
     assert sorted(training) == [(f"{number:08d}/right", number) for number in range(4 * IDS)]
     for (_, number), row in training.items():
         assert_same_hand(row, hands[number % IDS])
+    four = recordings(table, "training")
+    assert four == {f"training/{i:08d}": {f"{i + k * IDS:08d}/right" for k in range(4)} for i in range(IDS)}
+    assert set(recordings(table, "evaluation")) == {"evaluation/00000000", "evaluation/00000001"}
     assert read_index(table)["about"]["rejected"] == {}
 
 
@@ -113,7 +116,7 @@ def test_the_last_ids_are_held_out_with_all_their_backgrounds(tmp_path):
     (tmp_path / "training/rgb").mkdir(parents=True)
     ids = {}
     for unit in converter_class("freihand")(tmp_path).units():
-        _, first, entries = unit.payload
+        _, first, entries, _ = unit.payload
         for split in unit.splits:
             ids.setdefault(split, []).extend(range(first, first + len(entries)))
     assert sorted(ids["training"]) == list(range(160)) == sorted(ids["fit"] + ids["val"])

@@ -7,7 +7,7 @@ import tarfile
 import cv2
 import numpy as np
 import pytest
-from convert_support import assert_same_hand, camera_matrix, convert_here, picture, reasons, rows, true_hand
+from convert_support import assert_same_hand, camera_matrix, convert_here, picture, reasons, recordings, rows, true_hand
 
 from tempohand.data.convert.rows import Storage
 
@@ -66,6 +66,10 @@ def test_every_hand_comes_back_in_its_set_and_in_all(folder, tmp_path):
     assert not flat["joints_mask"].any() and flat["joints2d_mask"].all() and flat["has_hand"] and not flat["trans"].any()
     assert_same_hand(everything["cocow-train/000000/a/0002/2/right", 2], right, parameters=False)
     assert not any(row["has_camera"] for row in everything.values())
+    assert {recording: len(hands) for recording, hands in recordings(table, "train").items()} == {
+        "freihand-train/000000/0001": 1,
+        "cocow-train/000000/a/0002": 3,
+    }
 
 
 def test_joints_are_as_sure_as_the_option_says_and_the_box_steps_in(folder, tmp_path):

@@ -14,6 +14,7 @@ from convert_support import (
     picture,
     python2_pickle,
     reasons,
+    recordings,
     rows,
     true_hand,
     write_bytes,
@@ -24,7 +25,7 @@ from tempohand.data.convert.rows import Storage
 
 K = camera_matrix(160, 120, 150)
 FLIP = np.diag([1.0, -1.0, -1.0])  # OpenCV's camera in OpenGL's
-TRAIN = {"ABF10": [0, 1, 5], "SS2": [3]}
+TRAIN = {"ABF10": [0, 1, 5], "ABF12": [0], "SS2": [3], "SS3": [4]}
 EVALUATION = {"SM1": [0, 7], "AP10": [2]}
 
 
@@ -63,12 +64,19 @@ def test_training_frames_come_with_their_hands_in_two_parts(tmp_path, name, suff
     hands = write(tmp_path / "root", suffix)
     table = convert_here(name, tmp_path / "root", tmp_path / "table", hand=None)
     training = rows(table, "train")
-    assert sorted(training) == [("ABF10/right", 0), ("ABF10/right", 1), ("ABF10/right", 5), ("SS2/right", 3)]
+    assert sorted(training) == [(f"{sequence}/right", number) for sequence, numbers in TRAIN.items() for number in numbers]
     for (sequence, number), row in training.items():
         assert_same_hand(row, hands[sequence.split("/")[0], number])
         assert row["time"] == pytest.approx(number / 30)
-    assert sorted(rows(table, "val")) == [("SS2/right", 3)]
+    assert sorted(rows(table, "val")) == [("SS2/right", 3), ("SS3/right", 4)]
     assert sorted({**rows(table, "fit"), **rows(table, "val")}) == sorted(training)
+
+
+def test_cameras_of_one_capture_are_one_recording(folder, tmp_path):
+    """The official list of captures by several cameras: ABF1, ... SMu4, the camera's digit behind. SS2 and SS3 are captures by one camera."""
+    table = convert_here("ho3d_v3", folder[0], tmp_path / "table", hand=None)
+    assert recordings(table, "train") == {"ABF1": {"ABF10/right", "ABF12/right"}, "SS2": {"SS2/right"}, "SS3": {"SS3/right"}}
+    assert recordings(table, "evaluation") == {"SM1": {"SM1/right"}, "AP1": {"AP10/right"}}
 
 
 def test_evaluation_frames_have_the_wrist_alone_and_the_published_box(folder, tmp_path):

@@ -8,7 +8,7 @@ import tarfile
 import cv2
 import numpy as np
 import pytest
-from convert_support import assert_same_hand, convert_here, moved, rows, true_hand
+from convert_support import assert_same_hand, convert_here, moved, recordings, rows, true_hand
 from scipy.spatial.transform import Rotation
 
 from tempohand.data.convert.rows import Storage
@@ -149,6 +149,7 @@ def test_both_hands_of_every_stream_stand_upright_in_pinhole_pictures(hands, tmp
         assert_same_hand(found[key], moved(hand, UPRIGHT, np.zeros(3)))
         assert_dot(found[key])
         assert found[key]["time"] == pytest.approx(key[1] / 30) and found[key]["hidden"] == pytest.approx(0.2)
+    assert recordings(table, "train_quest3") == {"clip-001849": {sequence for sequence, _ in wanted}}
     assert read_index(table)["about"]["rejected"] == {}
 
 
@@ -221,7 +222,7 @@ def test_clips_belong_to_their_folder_and_to_the_splits_that_list_them(hands, tm
         for clip in clips:
             write_clip(root / folder / f"clip-{clip:06d}.tar", ["214-1"], {0: hands[2]}, labelled=folder != "test_aria")
     splits = {"train": {"Aria": [1, 2, 3], "Quest3": [4]}, "test_ht_pose": {"Aria": [9]}, "test_bop": {"Aria": [9]}}
-    people = {1: "P0001_a", 2: "P0002_b", 3: "P0003_c", 4: "P0009_d", 9: "P0004_e"}
+    people = {1: "P0001_a", 2: "P0001_a", 3: "P0003_c", 4: "P0009_d", 9: "P0004_e"}
     (root / "clip_splits.json").write_text(json.dumps(splits))
     (root / "clip_definitions.json").write_text(json.dumps({str(clip): {"sequence_id": name} for clip, name in people.items()}))
     table = convert_here("hot3d", root, tmp_path / "table", streams=["214-1"])
@@ -233,6 +234,8 @@ def test_clips_belong_to_their_folder_and_to_the_splits_that_list_them(hands, tm
         "val": {3},  # and clip 4, which is not here
         **dict.fromkeys(("test_aria", "test_ht_pose", "test_bop"), {9}),
     }
+    cut_from = {recording: {int(name[5:11]) for name in names} for recording, names in recordings(table, "train", "test_aria").items()}
+    assert cut_from == {"P0001_a": {1, 2}, "P0003_c": {3}, "P0004_e": {9}}
 
 
 def test_damage_costs_its_frames_or_its_clip(hands, tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from convert_support import assert_same_hand, camera_matrix, convert_here, moved, picture, rows, true_hand, write_picture
+from convert_support import assert_same_hand, camera_matrix, convert_here, moved, picture, recordings, rows, true_hand, write_picture
 from scipy.spatial.transform import Rotation
 
 from tempohand.data.convert.interhand import frame_step
@@ -112,6 +112,9 @@ def test_both_hands_of_every_camera_and_split_come_with_their_world_turned_to_th
         assert found.keys() == wanted.keys()
         for key, hand in wanted.items():
             assert_same_hand(found[key], hand)
+        filmed = recordings(table, split)
+        assert set(filmed) == {f"{split}/Capture0/{sequence}" for sequence, _ in truth[split]}
+        assert all(filmed[name] == {sequence for sequence, _ in wanted if sequence.startswith(f"{name}/")} for name in filmed)
     assert read_index(table)["about"]["rejected"] == {}
 
 

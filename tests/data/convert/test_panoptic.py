@@ -4,7 +4,18 @@ import json
 
 import numpy as np
 import pytest
-from convert_support import assert_shows, camera_matrix, convert_here, picture, reasons, rows, true_hand, write_bytes, write_picture
+from convert_support import (
+    assert_shows,
+    camera_matrix,
+    convert_here,
+    picture,
+    reasons,
+    recordings,
+    rows,
+    true_hand,
+    write_bytes,
+    write_picture,
+)
 
 from tempohand.data.convert.rows import Storage
 
@@ -66,6 +77,9 @@ def test_every_part_comes_back(folder, tmp_path):
         assert sequence.rsplit("/", 1)[1] == ("right" if hands[name].is_right else "left")
         assert_flat(row, hands[name], unknown.get(name, []))
         assert_shows(row, hands[name])
+    filmed = recordings(table, "train", "test")
+    assert {"manual_train/000015774", "manual_train/Berry_roof_story.flv", "manual_test/000023121"} < set(filmed)
+    assert len(filmed) == len(hands)
     parts = {split: {name.split("/")[0] for name, _ in rows(table, split)} for split in ("manual_train", "synth", "panoptic143", "test")}
     assert parts["manual_train"] == {"manual_train"} and parts["synth"] == {"synth1", "synth3"}
     assert parts["panoptic143"] == {"hand143_panopticdb"} and parts["test"] == {"manual_test"}

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from convert_support import assert_same_hand, camera_matrix, convert_here, picture, rows, true_hand, write_picture
+from convert_support import assert_same_hand, camera_matrix, convert_here, picture, recordings, rows, true_hand, write_picture
 
 from tempohand.data.convert.rows import Storage
 from tempohand.data.table import read_index
@@ -49,6 +49,7 @@ def test_both_hands_of_every_picture_come_as_they_are(folder, tmp_path):
         for number, hands in enumerate(pictures):
             for hand, side in zip(hands, ("left", "right")):
                 assert_same_hand(found[f"{split}/{number:05d}/{side}", number], hand, parameters=False)
+            assert recordings(table, split)[f"{split}/{number:05d}"] == {f"{split}/{number:05d}/{side}" for side in ("left", "right")}
     assert read_index(table)["about"]["rejected"] == {}
 
 

@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from convert_support import assert_same_hand, convert_here, moved, picture, rows, true_hand, write_picture
+from convert_support import assert_same_hand, convert_here, moved, picture, recordings, rows, true_hand, write_picture
 from scipy.io import savemat
 
 from tempohand.data.convert.rows import Storage
@@ -53,6 +53,7 @@ def test_every_camera_comes_with_its_hand_and_an_extrapolated_wrist(folder, tmp_
                 row = found[f"{sequence}/{camera}/left", frame]
                 assert_same_hand(row, view, parameters=False)
                 assert row["time"] == pytest.approx(frame / 30)
+        assert recordings(table, split) == {sequence: {f"{sequence}/{camera}/left" for camera in ("BB_left", "BB_right", "SK_color")}}
     assert read_index(table)["about"]["rejected"] == {}
 
 
