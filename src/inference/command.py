@@ -21,6 +21,7 @@ from tempohand.inference.overlay import MESH_OPACITY, PictureOverlay, VideoOverl
 from tempohand.inference.predict import predict_frames
 from tempohand.inference.predictor import HandEstimate, StreamingPredictor
 from tempohand.inference.source import Source, open_source
+from tempohand.inference.staging import staged, staged_files
 from tempohand.inference.tracker import SMOOTHING, Tracker
 
 
@@ -39,30 +40,33 @@ def run(arguments: argparse.Namespace, load: Callable | None = None) -> Path:
         network, device = _load(arguments.checkpoint, load), _device(arguments.device)
         predictor = StreamingPredictor(network, device=device, batch_size=arguments.batch_size, max_gap=tracker.max_gap)
         faces = predictor.network.hand.faces.cpu().numpy()
-        stage = stack.enter_context(export.staged(out))
-        estimates, num_frames, frames_with_hand = [], 0, 0
-        with nullcontext() if arguments.no_overlay else _overlay(source, stage) as overlay:
-            progress = tqdm(predict_frames(source, boxes, tracker, camera, predictor), total=source.expected_count, unit="frame")
-            for frame, found in progress:
-                if not num_frames:
-                    progress.write(camera.describe(frame.size))
-                if overlay is not None:
-                    overlay.write(frame, draw_hands(frame.image, found, faces, opacity=opacity))
-                if arguments.obj:
-                    _write_meshes(stage / "meshes", found, faces)
-                estimates += found
-                num_frames += 1
-                frames_with_hand += bool(found)
-        if isinstance(boxes, FileBoxes):
-            boxes.check_count(source.count())
-        if not estimates:
-            raise ValueError(f"no hand in any of the {num_frames} frames of '{source.path}'")
-        about = export.describe(source.path.name, source.names, source.count(), source.fps)
-        columns = export.tabulate(estimates)
-        export.write_npz(stage / "predictions.npz", columns, faces, about)
-        export.write_json(stage / "predictions.json", columns, about)
-        written = [out / file.relative_to(stage) for file in export.staged_files(stage)]
-    _summarise(source, estimates, num_frames, frames_with_hand, time.perf_counter() - started, written)
+        stage = stack.enter_context(staged(out))
+        with export.Rows(stage) as rows:
+            num_frames, frames_with_hand = 0, 0
+            with nullcontext() if arguments.no_overlay else _overlay(source, stage) as overlay:
+                progress = tqdm(predict_frames(source, boxes, tracker, camera, predictor), total=source.expected_count, unit="frame")
+                for frame, found in progress:
+                    if not num_frames:
+                        progress.write(camera.describe(frame.size))
+                    if overlay is not None:
+                        overlay.write(frame, draw_hands(frame.image, found, faces, opacity=opacity))
+                    if arguments.obj:
+                        _write_meshes(stage / "meshes", found, faces)
+                    rows.append(found)
+                    num_frames += 1
+                    frames_with_hand += bool(found)
+            if isinstance(boxes, FileBoxes):
+                boxes.check_count(source.count())
+            if not len(rows):
+                raise ValueError(f"no hand in any of the {num_frames} frames of '{source.path}'")
+            about = export.describe(source.path.name, source.names, source.count(), source.fps)
+            columns = rows.columns()
+            export.write_npz(stage / export.PREDICTIONS, columns, faces, about)
+            export.write_json(stage / "predictions.json", columns, about)
+            num_hands = len(np.unique(columns["hand_id"]))
+        written = [out / file.relative_to(stage) for file in staged_files(stage)]
+    counts = {"frames": num_frames, "with_hand": frames_with_hand, "predictions": len(rows), "hands": num_hands}
+    _summarise(source, counts, time.perf_counter() - started, written)
     return out
 
 
@@ -136,11 +140,11 @@ def _write_meshes(folder: Path, estimates: list[HandEstimate], faces: np.ndarray
         export.write_obj(folder / name, estimate.vertices, side_faces(faces, estimate.is_right))
 
 
-def _summarise(source: Source, estimates: list, num_frames: int, frames_with_hand: int, seconds: float, written: list[Path]) -> None:
-    hands = "" if source.independent else f" of {_counted(len({estimate.hand for estimate in estimates}), 'hand')}"
+def _summarise(source: Source, counts: dict[str, int], seconds: float, written: list[Path]) -> None:
+    hands = "" if source.independent else f" of {_counted(counts['hands'], 'hand')}"
     print(
-        f"{_counted(num_frames, 'frame')}, {frames_with_hand} with a hand, {_counted(len(estimates), 'prediction')}{hands}; "
-        f"{num_frames / seconds:.1f} frames/s with loading and writing"
+        f"{_counted(counts['frames'], 'frame')}, {counts['with_hand']} with a hand, {_counted(counts['predictions'], 'prediction')}{hands}; "
+        f"{counts['frames'] / seconds:.1f} frames/s with loading and writing"
     )
     if source.kind == "folder" and source.unreadable:
         print(f"skipped, since they do not decode: {_counted(len(source.unreadable), 'picture')}")

@@ -1,14 +1,12 @@
 """Predictions as files: .npz with everything, strict .json without vertices, and meshes as .obj.
 
-Files are written into a staging folder and moved to their place once everything has succeeded: a failed run leaves nothing that looks good.
+Memory holds a part of the rows at a time, however many there are: they are kept in files of raw values until the run is over.
 """
 
 import json
-import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from jaxtyping import Int
 from tempohand.inference.predictor import HandEstimate
 from tempohand.skeleton import JOINT_NAMES
 
+PREDICTIONS = "predictions.npz"
 FORMAT = "tempohand-predictions-1"
 CONVENTIONS = (
     "One row per hand and frame, ordered by frame. Camera space is OpenCV's (x right, y down, z forward) of the upright picture, in mm; "
@@ -28,6 +27,7 @@ CONVENTIONS = (
     "faces are wound to look outward for right hands; reverse each for left ones. "
     "hand_id stays while a hand is followed; history counts the frames that an estimate rests on."
 )
+_ROWS_AT_ONCE = 64  # on their way into a file
 # name in the files -> attribute of HandEstimate
 _COLUMNS = {
     "frame": "frame",
@@ -48,50 +48,81 @@ _COLUMNS = {
 }
 
 
-@contextmanager
-def staged(out: str | Path) -> Iterator[Path]:
-    """A temporary folder beside `out`; what lies in it is moved into `out` (made if needed) when the block ends well, and removed otherwise.
+class Rows:
+    """Estimates as columns, appended as they come and kept in files: one of raw values per column, in a temporary folder inside `folder`.
 
-    Raises NotADirectoryError when `out` is something else than a folder.
+    Use as a context manager; the files are gone when it ends.
     """
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"--out '{out}' is not a folder")
-    parent = out.absolute().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=parent))
-    try:
-        yield stage
-        for file in staged_files(stage):
-            target = out / file.relative_to(stage)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, target)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
+
+    def __init__(self, folder: str | Path):
+        self._place = tempfile.TemporaryDirectory(prefix=".rows-", dir=folder)
+        self._files = {name: (Path(self._place.name) / name).open("wb") for name in _COLUMNS}
+        self._kinds: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}  # dtype and shape of a row
+        self._count = 0
+
+    def __enter__(self) -> "Rows":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        for file in self._files.values():
+            file.close()
+        self._place.cleanup()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, estimates: Sequence[HandEstimate]) -> None:
+        """One row for every estimate. Raises OSError when the disk is full."""
+        for estimate in estimates:
+            for name, attribute in _COLUMNS.items():
+                value = np.asarray(getattr(estimate, attribute))
+                assert self._kinds.setdefault(name, (value.dtype, value.shape)) == (value.dtype, value.shape), name
+                self._files[name].write(value.tobytes())
+            self._count += 1
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns [rows, ...] so far, named as in the files; they are read from the disk where they are looked at."""
+        assert self._count, "a run without a hand has nothing to export"
+        for file in self._files.values():
+            file.flush()
+        return {
+            name: np.memmap(self._files[name].name, dtype, mode="r", shape=(self._count, *shape))
+            for name, (dtype, shape) in self._kinds.items()
+        }
 
 
-def staged_files(stage: Path) -> list[Path]:
-    """Every file under a folder, sorted."""
-    return sorted(path for path in stage.rglob("*") if path.is_file())
+def write_npz(path: Path, columns: Mapping[str, np.ndarray], faces: Int[np.ndarray, "f 3"], about: dict) -> None:
+    """Every column, `faces`, and what `about` (see `describe`) says; strings and numbers as 0-d arrays, an unknown fps as nan.
 
-
-def tabulate(estimates: Sequence[HandEstimate]) -> dict[str, np.ndarray]:
-    """Estimates as columns [rows, ...], named as in the files."""
-    assert estimates, "a run without a hand has nothing to export"
-    return {name: np.stack([np.asarray(getattr(estimate, attribute)) for estimate in estimates]) for name, attribute in _COLUMNS.items()}
-
-
-def write_npz(path: Path, columns: dict[str, np.ndarray], faces: Int[np.ndarray, "f 3"], about: dict) -> None:
-    """Every column, `faces`, and what `about` (see `describe`) says; strings and numbers as 0-d arrays, an unknown fps as nan."""
+    What `np.savez_compressed` would write, but columns that lie on the disk are copied part by part.
+    """
     scalars = {name: np.array(np.nan if value is None else value) for name, value in about.items() if name != "names"}
-    np.savez_compressed(path, **columns, faces=np.asarray(faces, np.int32), names=np.array(about["names"], dtype=np.str_), **scalars)
+    arrays = {**columns, "faces": np.asarray(faces, np.int32), "names": np.array(about["names"], dtype=np.str_), **scalars}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, values in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
+                parts = np.atleast_1d(values)
+                for first in range(0, len(parts), _ROWS_AT_ONCE):
+                    file.write(parts[first : first + _ROWS_AT_ONCE].tobytes())
 
 
-def write_json(path: Path, columns: dict[str, np.ndarray], about: dict) -> None:
+def write_json(path: Path, columns: Mapping[str, np.ndarray], about: dict) -> None:
     """`about` and a list `hands` with one object per row, without vertices. Strict JSON: no NaN, numbers that give the same float32 back."""
-    lists = {name: _plain(values) for name, values in columns.items() if name != "vertices"}
-    hands = [dict(zip(lists, row)) for row in zip(*lists.values())]
-    path.write_text(json.dumps({**about, "hands": hands}, allow_nan=False), encoding="utf-8")
+    head = json.dumps({**about, "hands": []}, allow_nan=False)
+    with path.open("w", encoding="utf-8") as file:
+        file.write(head.removesuffix("]}"))
+        for number, hand in enumerate(_hands(columns)):
+            file.write(", " * (number > 0) + json.dumps(hand, allow_nan=False))
+        file.write("]}")
+
+
+def _hands(columns: Mapping[str, np.ndarray]) -> Iterator[dict]:
+    """Each row as an object of plain values."""
+    kept = {name: values for name, values in columns.items() if name != "vertices"}
+    for first in range(0, len(kept["frame"]), _ROWS_AT_ONCE):
+        lists = [_plain(values[first : first + _ROWS_AT_ONCE]) for values in kept.values()]
+        yield from (dict(zip(kept, row)) for row in zip(*lists))
 
 
 def write_obj(path: Path, vertices: np.ndarray, faces: Int[np.ndarray, "f 3"]) -> None:

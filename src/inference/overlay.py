@@ -114,8 +114,17 @@ class VideoOverlay:
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
 
 
+def overlay_name(name: str) -> str:
+    """The file name of a drawn-over picture: its own, with .png added unless it is JPEG or PNG."""
+    return name if _is_jpeg(name) or Path(name).suffix.lower() == ".png" else f"{name}.png"
+
+
+def _is_jpeg(name: str) -> bool:
+    return Path(name).suffix.lower() in (".jpg", ".jpeg")
+
+
 class PictureOverlay:
-    """Frames to pictures in `folder`: `fixed_stem` names the only one; without it each keeps its own name (.png added unless JPEG or PNG)."""
+    """Frames to pictures in `folder`: `fixed_stem` names the only one; without it each has its `overlay_name`."""
 
     def __init__(self, folder: Path, fixed_stem: str | None = None):
         self.folder, self.fixed_stem = folder, fixed_stem
@@ -128,12 +137,10 @@ class PictureOverlay:
 
     def write(self, frame: Frame, picture: UInt8[np.ndarray, "h w 3"]) -> None:
         """Writes a frame's picture."""
-        suffix = Path(frame.name).suffix.lower()
-        jpeg = suffix in (".jpg", ".jpeg")
+        name = overlay_name(frame.name)
         if self.fixed_stem is not None:
-            name = self.fixed_stem + (".jpg" if jpeg else ".png")
-        else:
-            name = frame.name if jpeg or suffix == ".png" else f"{frame.name}.png"
+            name = self.fixed_stem + (".jpg" if _is_jpeg(name) else ".png")
+        jpeg = _is_jpeg(name)
         options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if jpeg else []
         good, data = cv2.imencode(".jpg" if jpeg else ".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
         assert good, f"encoding {name} failed"

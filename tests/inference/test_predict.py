@@ -46,6 +46,19 @@ def test_a_video_gives_all_files(clip, predict, capsys):
     assert f"wrote {out / 'predictions.npz'}\n" in printed and f"wrote {out / 'meshes'} (12 files)" in printed
 
 
+def test_a_shorter_run_into_the_same_folder_leaves_nothing_of_the_longer_one(clip, tmp_path, video_tools, predict, fake_network):
+    moving_pictures, write_video = video_tools
+    out = predict(clip, "--box", BOX, "--obj")
+    (out / "notes.txt").write_text("mine")
+    short = write_video(tmp_path / "short.mkv", moving_pictures(3))
+    predict(short, "--box", BOX, "--obj", "--no-overlay")
+    assert sorted(path.name for path in (out / "meshes").iterdir()) == [f"{frame:06d}-hand0.obj" for frame in range(3)]
+    assert sorted(path.name for path in out.iterdir()) == ["meshes", "notes.txt", "predictions.json", "predictions.npz"]
+    with pytest.raises(ValueError, match="is not finite"):
+        predict(short, "--box", BOX, network=fake_network(poison=True))
+    assert len(load(out)["frame"]) == 3 and len(list((out / "meshes").iterdir())) == 3 and not (out / "overlay.mp4").exists()
+
+
 def test_joints2d_are_the_projected_joints(clip, predict):
     for side in ("right", "left"):
         result = load(predict(clip, "--box", BOX, "--side", side, "--focal", 150, "--princpt", "50,40", "--no-overlay"))
