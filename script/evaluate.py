@@ -53,6 +53,7 @@ from tempohand.evaluation.results import METRICS_NAME, StripKeeper, choose_strip
 from tempohand.evaluation.samples import COLUMNS, Collector, Truth, merge, predictions
 from tempohand.evaluation.splits import ALL, share_of_groups, whole_groups
 from tempohand.evaluation.sums import Sums
+from tempohand.evaluation.true_shape import with_true_shape
 from tempohand.evaluation.tuning import KALMAN, KALMAN_GRID, ONE_EURO, ONE_EURO_GRID, FilterTuning, HandFilter
 from tempohand.geometry import mirror_points, mirror_pose
 from tempohand.model.registry import load_network
@@ -190,22 +191,31 @@ def tune_filters(
 
 
 def build_predictors(
-    stage1: torch.nn.Module, stage2: torch.nn.Module | None, accelerator: Accelerator, clips: Clips, watch: dict[str, Callable]
+    stage1: torch.nn.Module,
+    stage2: torch.nn.Module | None,
+    accelerator: Accelerator,
+    clips: Clips,
+    watch: dict[str, Callable],
+    shaped: Callable[[HandPrediction, ClipBatch], HandPrediction] = lambda prediction, _: prediction,
 ) -> tuple[dict[str, Predictor], PerFrame]:
-    """({stage: its predictor}, Stage 1 unwatched). `watch` sees each stage's predictions with their batches."""
+    """({stage: its predictor}, Stage 1 unwatched). `watch` sees each stage's predictions with their batches, after `shaped` changed them."""
     encode2 = encode_once(stage2, accelerator) if stage2 else None
     encode1 = encode2 if stage2 and stage1.spatial is stage2.spatial else encode_once(stage1, accelerator)
 
     def predict1(batch: ClipBatch) -> HandPrediction:
         features, heatmaps = encode1(batch)
-        return stage1.decode(features, batch, heatmaps)
+        return shaped(stage1.decode(features, batch, heatmaps), batch)
 
     found = {"stage1": PerFrame(lambda batch: watch["stage1"](predict1(batch), batch))}
     if stage2:
         rows_of_clip = partial(clip_rows, previous=clips.previous)
         bounds = {"max_gap": MAX_GAP_S + CLOCK_S, "max_age": MAX_AGE_S + CLOCK_S}
+
+        def decode2(features: torch.Tensor, batch: ClipBatch) -> HandPrediction:
+            return shaped(stage2.decode(features, batch), batch)
+
         found["stage2"] = Temporal(
-            lambda batch: encode2(batch)[0], stage2.decode, stage2.num_frame, rows_of_clip, **bounds, watch=watch["stage2"]
+            lambda batch: encode2(batch)[0], decode2, stage2.num_frame, rows_of_clip, **bounds, watch=watch["stage2"]
         )
     return found, PerFrame(predict1)
 
@@ -256,9 +266,9 @@ def run_protocol(config: DictConfig, accelerator: Accelerator, stage1: torch.nn.
     given = [name for name in ("stage1", "stage2") if config[name]]
     for network in filter(None, (stage1, stage2)):
         network.to(accelerator.device)
-    built, _ = build_predictors(
-        stage1, stage2, accelerator, split.dataset.clips, dict.fromkeys(("stage1", "stage2"), lambda prediction, _: prediction)
-    )
+    unwatched = dict.fromkeys(("stage1", "stage2"), lambda prediction, _: prediction)
+    shaped = {"shaped": with_true_shape(stage1.hand)} if protocol.true_shape else {}
+    built, _ = build_predictors(stage1, stage2, accelerator, split.dataset.clips, unwatched, **shaped)
 
     # ----- every frame of the split ------------------------------------------------------------------------------------------------------
     collector = Collector(given, table.column("is_right"), protocol.vertices)

@@ -17,14 +17,18 @@ from tempohand.evaluation.fscore import f_scores
 from tempohand.evaluation.metrics import AUC_THRESHOLDS_MM
 from tempohand.evaluation.samples import Prediction, Truth
 from tempohand.geometry import procrustes_align, project
-from tempohand.skeleton import WRIST
+from tempohand.skeleton import JOINT_NAMES, NUM_JOINTS, WRIST
 
 MM_PER_CM = 10.0
 F_THRESHOLDS_MM = (5.0, 15.0)
 FINGERTIPS = [4, 8, 12, 16, 20]
 WHOLE_MM = torch.arange(0, 51, dtype=torch.float64)  # 3dhand's curves (Boukhayma et al., CVPR 2019)
 FROM_20_MM = torch.arange(20, 51, dtype=torch.float64)  # and the range of their areas
+HAND3D_MM = torch.linspace(0, 50, 20, dtype=torch.float64)  # of Zimmermann and Brox's eval_full.py,
+HAND3D_UPPER_MM = HAND3D_MM[8:]  # whose "20 to 50 mm" begins at its ninth threshold, 21.05
 HOT3D_MM = torch.linspace(0, 50, 101, dtype=torch.float64)
+# LANDMARKS_TO_EVAL of hand_tracking_toolkit: no wrist, which is elsewhere in UmeTrack's hand, and no first point of the thumb, which it lacks.
+HOT3D_JOINTS = [joint for joint in range(NUM_JOINTS) if JOINT_NAMES[joint] not in ("wrist", "thumb_1")]
 HINT_SHARES = (0.05, 0.1, 0.15)  # of the box
 
 
@@ -158,19 +162,15 @@ def interhand(truth: Truth, prediction: Prediction) -> list[Figure]:
 
 
 def hot3d(truth: Truth, prediction: Prediction) -> list[Figure]:
-    """The pose track of the Hand Tracking Challenge (hand_tracking_toolkit's compute_pose_metrics): unaligned, pooled over joints; areas in %.
-
-    Its server gives the true shape to the hand model; here the network's own is used.
-    """
+    """The pose track of the Hand Tracking Challenge (hand_tracking_toolkit's compute_pose_metrics): its 19 points, unaligned, pooled over points;
+    areas in %. The prediction has the true shape, as its server gives it to the hand model (true_shape.py)."""
     some, ours = _whole(truth, prediction, camera=True)
     distance = _distance(ours.joints, some.joints, some.joints_mask)
-    meshes, theirs = _chosen(truth, prediction, truth.vertices_mask & truth.has_camera)
-    whole = torch.ones(meshes.vertices.shape[:2], dtype=torch.bool)
+    points = distance[:, HOT3D_JOINTS], some.joints_mask[:, HOT3D_JOINTS]
     tips = distance[:, FINGERTIPS], some.joints_mask[:, FINGERTIPS]
     return [
-        mean_figure("mpjpe", "mm", distance, some.joints_mask, some.cluster),
-        mean_figure("mpvpe", "mm", _distance(theirs.vertices, meshes.vertices, whole), whole, meshes.cluster),
-        area_figure("pck_auc", "%", distance, some.joints_mask, some.cluster, HOT3D_MM, pooled=True),
+        mean_figure("mpjpe", "mm", *points, some.cluster, pooled=True),
+        area_figure("pck_auc", "%", *points, some.cluster, HOT3D_MM, pooled=True),
         area_figure("fingertip_pck_auc", "%", *tips, some.cluster, HOT3D_MM, pooled=True),
     ]
 
@@ -178,8 +178,9 @@ def hot3d(truth: Truth, prediction: Prediction) -> list[Figure]:
 def palm_relative(truth: Truth, prediction: Prediction) -> list[Figure]:
     """RHD and STB as Zimmermann and Brox (ICCV 2017) evaluate: 21 points, the palm's centre for the wrist, relative to that centre.
 
-    epe_mean, epe_median (mm); auc over whole mm of 0 to 50 and of 20 to 50. `scaled_`: at the true length of the middle finger's first bone,
-    as their network needs it. All joints must be known.
+    epe_mean, epe_median (mm); auc over their 20 thresholds of 0 to 50 mm, and over those from the ninth on; `_whole_mm`: over whole mm of 0 to 50
+    and of 20 to 50, as later works have it. `scaled_`: at the true length of the middle finger's first bone, as their network needs it. All joints
+    must be known.
     """
     some, ours = _whole(truth, prediction, camera=False)
     points, true = with_palm(ours.joints), with_palm(some.joints)
@@ -189,8 +190,10 @@ def palm_relative(truth: Truth, prediction: Prediction) -> list[Figure]:
         figures += [
             mean_figure(f"{prefix}epe_mean", "mm", distance, mask, some.cluster),
             median_figure(f"{prefix}epe_median", "mm", distance, mask),
-            area_figure(f"{prefix}auc_0_50", "1", distance, mask, some.cluster, WHOLE_MM),
-            area_figure(f"{prefix}auc_20_50", "1", distance, mask, some.cluster, FROM_20_MM),
+            area_figure(f"{prefix}auc_0_50", "1", distance, mask, some.cluster, HAND3D_MM),
+            area_figure(f"{prefix}auc_20_50", "1", distance, mask, some.cluster, HAND3D_UPPER_MM),
+            area_figure(f"{prefix}auc_0_50_whole_mm", "1", distance, mask, some.cluster, WHOLE_MM),
+            area_figure(f"{prefix}auc_20_50_whole_mm", "1", distance, mask, some.cluster, FROM_20_MM),
         ]
     return figures
 

@@ -21,7 +21,8 @@ class Protocol:
     """How one data set is evaluated.
 
     sources: what the `source` column of its tables says, letters and digits alone; none: any. split: the official one.
-    measure: (truth, prediction) -> the figures it prints. vertices: whether they need meshes. convention: that of the official truth
+    measure: (truth, prediction) -> the figures it prints. vertices: whether they need meshes. true_shape: whether the server
+    gives the true shape to the predicted pose. convention: that of the official truth
     files; None: there are none to read. submission: writes the official file; None: there is none.
     """
 
@@ -30,6 +31,7 @@ class Protocol:
     split: str
     measure: Callable[[Truth, Prediction], list[Figure]]
     vertices: bool = False
+    true_shape: bool = False
     convention: Convention | None = None
     submission: Submission | None = None
 
@@ -60,7 +62,7 @@ PROTOCOLS = {
     "ho3d_v3": _ho3d("v3"),
     "dexycb": Protocol("DexYCB, hand pose", ("dexycb",), "s0_test", measures.dexycb, submission=dexycb_text),
     "interhand": Protocol("InterHand2.6M, test", ("interhand", "interhand26m"), "test", measures.interhand),
-    "hot3d": Protocol("HOT3D-Clips, pose track", ("hot3d", "hot3dclips"), "val", measures.hot3d, vertices=True),
+    "hot3d": Protocol("HOT3D-Clips, pose track", ("hot3d", "hot3dclips"), "val", measures.hot3d, true_shape=True),
     "stb": Protocol("STB, B1", ("stb",), "test", measures.palm_relative),
     "rhd": Protocol("RHD, evaluation", ("rhd",), "evaluation", measures.palm_relative),
     "dexter_object": Protocol("Dexter+Object", ("dexterobject",), "test", measures.fingertips),

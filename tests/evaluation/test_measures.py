@@ -12,6 +12,7 @@ from tempohand.evaluation import measures
 from tempohand.evaluation.measures_of_motion import temporal
 from tempohand.evaluation.protocols import PROTOCOLS
 from tempohand.evaluation.samples import Prediction
+from tempohand.skeleton import MANO21_TO_OP
 
 ZERO = Prediction(torch.zeros(8, 21, 3, dtype=torch.float64), torch.zeros(8, 778, 3, dtype=torch.float64))
 
@@ -148,27 +149,34 @@ def test_interhand_is_its_script():
     same(measures.interhand(truth, moved), expected)  # both hands together may be anywhere
 
 
-def test_hot3d_is_unaligned_and_in_per_cent():
+# The 19 points that hand_tracking_toolkit scores (LANDMARKS_TO_EVAL through MANO_TO_CANONICAL_LANDMARK_MAPPING), in MANO's order: tips, the
+# thumb's second and third joint, and all joints of index, middle, pinky and ring.
+SCORED_BY_HOT3D = [16, 17, 18, 19, 20, 14, 15, 1, 2, 3, 4, 5, 6, 10, 11, 12, 7, 8, 9]
+
+
+def test_hot3d_is_unaligned_in_per_cent_and_of_19_points():
     truth, prediction = samples(8)
-    table, mesh = ((a - b).norm(dim=-1).numpy() for a, b in zip(vars(prediction).values(), (truth.joints, truth.vertices)))
+    table = (prediction.joints - truth.joints).norm(dim=-1).numpy()
+    points = table[:, np.argsort(MANO21_TO_OP)][:, SCORED_BY_HOT3D]
     thresholds = np.linspace(0, 50, 101)
 
     def area(distances):
         return 100 * np.trapezoid([(distances <= t).mean() for t in thresholds], thresholds) / 50
 
     expected = {
-        "mpjpe": table.mean(),
-        "mpvpe": mesh.mean(),
-        "pck_auc": area(table),
-        "fingertip_pck_auc": area(table[:, [4, 8, 12, 16, 20]]),
+        "mpjpe": points.mean(),
+        "pck_auc": area(points),
+        "fingertip_pck_auc": area(points[:, :5]),
     }
+    same(measures.hot3d(truth, prediction), expected)
+    prediction.joints[:, :2] += 300  # wrist and the thumb's first joint
     same(measures.hot3d(truth, prediction), expected)
 
 
 def test_palm_relative_is_zimmermanns():
     truth, prediction = samples(8)
     plain, scaled = PlainEvaluator(), PlainEvaluator()
-    whole, upper = np.arange(0, 51), np.arange(20, 51)
+    script = np.linspace(0, 50, 20)
     for true, ours in zip(truth.joints.numpy(), prediction.joints.numpy()):
         moved = []
         for joints in (true, ours):
@@ -179,9 +187,11 @@ def test_palm_relative_is_zimmermanns():
         scaled.feed(moved[0], moved[1] * bone[0] / bone[1])
     expected = {}
     for prefix, evaluator in (("", plain), ("scaled_", scaled)):
-        mean, median, area = evaluator.measures(0, 50, len(whole))
+        mean, median, area = evaluator.measures(0, 50, 20)
         expected |= {f"{prefix}epe_mean": mean, f"{prefix}epe_median": median, f"{prefix}auc_0_50": area}
-        expected[f"{prefix}auc_20_50"] = evaluator.measures(20, 50, len(upper))[2]
+        expected[f"{prefix}auc_20_50"] = evaluator.measures(script[8], 50, 12)[2]
+        expected[f"{prefix}auc_0_50_whole_mm"] = evaluator.measures(0, 50, 51)[2]
+        expected[f"{prefix}auc_20_50_whole_mm"] = evaluator.measures(20, 50, 31)[2]
     same(measures.palm_relative(truth, prediction), expected)
 
 

@@ -172,6 +172,27 @@ def test_interhand_compares_left_hands_as_they_are(script, checkpoints, tmp_path
     assert found["mpjpe_single"]["value"] is None and found["mrrpe"]["n"] == COUNT
 
 
+def test_hot3d_gives_the_true_shape_to_the_hand_model(script, checkpoints, tmp_path):
+    """Its server poses the true hand, and does not score the wrist and the first joint of the thumb (docs/protocols.md)."""
+    rows = picture_rows("hot3d")
+    root = write_table(tmp_path / "table", {"val": rows})
+    done = evaluate(script, "protocol=hot3d", f"stage2={checkpoints}/stage2", f"data={root}", f"out={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "protocol_hot3d.json").read_text())["rows"]["stage2"]
+    network, table = load_network(checkpoints / "stage2"), FrameTable(root, "val")
+    clips = ClipDataset(table, View(network.size, network.expansion), network.num_frame)
+    distances = {}
+    with torch.no_grad():
+        (batch,) = evaluation_batches(clips, np.arange(COUNT), COUNT)
+        prediction = network(batch)
+        for name, shape in (("own", prediction.shape), ("true", batch.target.shape)):
+            joints = network.hand(prediction.pose, shape, prediction.trans).joints
+            distances[name] = float((joints - batch.target.joints)[:, 0, 2:].norm(dim=-1).mean())
+    assert found["mpjpe"]["value"] == pytest.approx(distances["true"], rel=1e-4)
+    assert found["mpjpe"]["value"] != pytest.approx(distances["own"], rel=1e-4)
+    assert set(found) == {"mpjpe", "pck_auc", "fingertip_pck_auc"}
+
+
 def test_temporal_takes_any_table(script, checkpoints, tmp_path):
     root = write_table(tmp_path / "table", {"test": [hand_rows("film/left", 20, 5, is_right=False)]})
     done = evaluate(script, "protocol=temporal", f"stage2={checkpoints}/stage2", f"data={root}", f"out={tmp_path}")
