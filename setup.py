@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-PACKAGES = ["hand", "data", "data.convert", "synthetic", "model", "training", "evaluation", "inference", "doctor"]
+PACKAGES = ["media", "hand", "data", "data.convert", "synthetic", "model", "training", "evaluation", "inference", "doctor"]
 
 setup(
     name="tempohand",
@@ -32,7 +32,7 @@ setup(
         "tensorboard",
         "roma>=1.5",
         "opencv-python-headless>=4.10",
-        "av>=14",
+        "av>=17",
         "numba>=0.61",
         "jaxtyping>=0.3",
         "matplotlib>=3.9",

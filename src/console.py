@@ -10,6 +10,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 TRACEBACK_VARIABLE = "TEMPOHAND_TRACEBACK"
+EXIT_INCOMPLETE = 3  # results are written, but part of the input could not be read
 # What a user's input causes. Anything else is this program's fault and keeps its traceback.
 USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 

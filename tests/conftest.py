@@ -12,6 +12,7 @@ install_import_hook("tempohand", "typecheck.check")
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from tests_support import hand_rows, write_table  # noqa: E402
+from video_support import moving_pictures, write_video  # noqa: E402
 
 torch.set_num_threads(2)
 
@@ -23,3 +24,9 @@ def table_root(tmp_path_factory):
     for number, (split, count, frames) in enumerate((("train", 4, 12), ("val", 2, 9), ("test", 2, 10))):
         splits[split] = [hand_rows(f"{split}-{k}", frames, 100 * number + k, is_right=k != count - 1) for k in range(count)]
     return write_table(tmp_path_factory.mktemp("table"), splits)
+
+
+@pytest.fixture(scope="session")
+def video_tools():
+    """(moving_pictures, write_video)"""
+    return moving_pictures, write_video

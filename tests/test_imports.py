@@ -9,7 +9,7 @@ SRC = Path(__file__).parents[1] / "src"
 FLOORS = [
     {"compat", "skeleton", "console", "manifest"},
     {"geometry"},
-    {"render", "draw"},
+    {"render", "draw", "media"},
     {"batch"},
     {"hand"},
     {"model", "data", "training", "evaluation"},

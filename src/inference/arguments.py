@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tempohand predict`."""
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
     parser.add_argument(
-        "input", metavar="INPUT", help="a video, a picture, or a folder of pictures (sorted by name; independent unless --fps is given)"
+        "input",
+        metavar="INPUT",
+        help="a video, a picture, or a folder of pictures (in natural order of their names; independent unless --fps is given)",
     )
     parser.add_argument(
         "--checkpoint",

@@ -91,7 +91,7 @@ class FileBoxes:
             if frame not in names:
                 raise ValueError(f"the boxes file '{self.path}' speaks of '{frame}', which is not a picture of '{source.path}'")
             self.rows.setdefault(names[frame], []).extend(self.rows.pop(frame))
-        self.check_count(source.count() if self._in_doubt(source) else source.expected_count)
+        self.check_count(source.count() if self._in_doubt(source) else source.expected_count, source.incomplete is not None)
         if source.size is not None:
             for frame, detections in self.rows.items():
                 for detection in detections:
@@ -102,8 +102,10 @@ class FileBoxes:
         expected = source.expected_count
         return expected is None or (expected != self.length if self.length is not None else max(self.rows) >= expected)
 
-    def check_count(self, count: int) -> None:
-        """Raises ValueError where the file does not fit an input of `count` frames."""
+    def check_count(self, count: int, incomplete: bool = False) -> None:
+        """Raises ValueError where the file does not fit an input of `count` frames; more rows than frames fit an `incomplete` one."""
+        if incomplete and (self.length is None or self.length > count):
+            return
         if self.length is not None and self.length != count:
             raise ValueError(f"the boxes file '{self.path}' has {self.length} rows for {count} frames: it needs one row a frame")
         if max(self.rows) >= count:

@@ -43,11 +43,19 @@ class CameraChoice:
         princpt = self.princpt if self.princpt is not None else ((width - 1) / 2, (height - 1) / 2)
         return np.array([focal, focal], np.float64), np.array(princpt, np.float64)
 
-    def describe(self, size: tuple[int, int]) -> str:
-        """One line for the user: the focal length and what hangs on it."""
-        (focal, _), _ = self.camera(size)
-        fov = math.degrees(2 * math.atan(max(size) / 2 / focal))
-        what = f"focal length {focal:.1f} px (field of view {fov:.1f} degrees across {max(size)} px)"
-        if self.focal_px is None and self.fov_deg is None:
+    def describe(self, size: tuple[int, int] | None) -> str:
+        """One line for the user: the focal length and what hangs on it. size: (W, H) of all pictures; None where they may differ."""
+        assumed = self.focal_px is None and self.fov_deg is None
+        if size is not None:
+            (focal, _), _ = self.camera(size)
+            fov = math.degrees(2 * math.atan(max(size) / 2 / focal))
+            what = f"focal length {focal:.1f} px (field of view {fov:.1f} degrees across {max(size)} px)"
+        elif self.focal_px is not None:
+            what = f"focal length {self.focal_px:.1f} px for every picture, whatever its size"
+        elif self.fov_deg is not None:
+            what = f"field of view {self.fov_deg:.1f} degrees across each picture's longer side"
+        else:
+            what = "focal length picture by picture"
+        if assumed:
             return f"camera: {what}, ASSUMED from the picture's diagonal: depth scales with it, give --focal or --fov for true distances"
         return f"camera: {what}; depth scales with it"

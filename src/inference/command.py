@@ -1,6 +1,7 @@
 """`tempohand predict`: a trained network on a video, a picture or a folder of pictures, from input files to output files."""
 
 import argparse
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from tempohand.console import EXIT_INCOMPLETE
 from tempohand.inference import export
 from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
@@ -18,7 +20,7 @@ from tempohand.inference.detector import DEFAULT_MODEL, MAX_HANDS, HandDetector
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.following import FollowedHands
 from tempohand.inference.overlay import MESH_OPACITY, PictureOverlay, VideoOverlay, draw_hands, side_faces
-from tempohand.inference.predict import predict_frames
+from tempohand.inference.predict import BoxSource, predict_frames
 from tempohand.inference.predictor import HandEstimate, StreamingPredictor
 from tempohand.inference.source import Source, open_source
 from tempohand.inference.staging import staged, staged_files
@@ -28,7 +30,8 @@ from tempohand.inference.tracker import SMOOTHING, Tracker
 def run(arguments: argparse.Namespace, load: Callable | None = None) -> Path:
     """`tempohand predict`; returns the folder with the results. `load` reads the checkpoint (default: model/registry.py's load_network).
 
-    Raises ValueError or FileNotFoundError with one clear line for bad input, and leaves no file then.
+    Raises ValueError or FileNotFoundError with one clear line for bad input, and leaves no file then. Where a part of the input could not be
+    read, the results of the rest are written and the program ends with EXIT_INCOMPLETE.
     """
     started = time.perf_counter()
     camera, tracker, opacity = _camera(arguments), _tracker(arguments), _opacity(arguments)
@@ -47,7 +50,7 @@ def run(arguments: argparse.Namespace, load: Callable | None = None) -> Path:
                 progress = tqdm(predict_frames(source, boxes, tracker, camera, predictor), total=source.expected_count, unit="frame")
                 for frame, found in progress:
                     if not num_frames:
-                        progress.write(camera.describe(frame.size))
+                        progress.write(camera.describe(source.size))
                     if overlay is not None:
                         overlay.write(frame, draw_hands(frame.image, found, faces, opacity=opacity))
                     if arguments.obj:
@@ -56,9 +59,11 @@ def run(arguments: argparse.Namespace, load: Callable | None = None) -> Path:
                     num_frames += 1
                     frames_with_hand += bool(found)
             if isinstance(boxes, FileBoxes):
-                boxes.check_count(source.count())
+                boxes.check_count(source.count(), source.incomplete is not None)
+            if source.incomplete:
+                print(f"warning: {source.incomplete}", file=sys.stderr)
             if not len(rows):
-                raise ValueError(f"no hand in any of the {num_frames} frames of '{source.path}'")
+                raise ValueError(_no_hand(source, boxes, num_frames))
             about = export.describe(source.path.name, source.names, source.count(), source.fps)
             columns = rows.columns()
             export.write_npz(stage / export.PREDICTIONS, columns, faces, about)
@@ -67,6 +72,8 @@ def run(arguments: argparse.Namespace, load: Callable | None = None) -> Path:
         written = [out / file.relative_to(stage) for file in staged_files(stage)]
     counts = {"frames": num_frames, "with_hand": frames_with_hand, "predictions": len(rows), "hands": num_hands}
     _summarise(source, counts, time.perf_counter() - started, written)
+    if source.incomplete:
+        raise SystemExit(EXIT_INCOMPLETE)
     return out
 
 
@@ -133,6 +140,12 @@ def _overlay(source: Source, stage: Path) -> VideoOverlay | PictureOverlay:
     return PictureOverlay(stage, "overlay") if source.kind == "picture" else PictureOverlay(stage / "overlay")
 
 
+def _no_hand(source: Source, boxes: BoxSource, num_frames: int) -> str:
+    where = f"'{source.path}'" if num_frames == 1 else f"any of the {num_frames} frames of '{source.path}'"
+    told = "" if isinstance(boxes, FileBoxes | ConstantBox) else "; if there is one, say where with --box X0,Y0,X1,Y1 or --boxes FILE"
+    return f"no hand in {where}{told}"
+
+
 def _write_meshes(folder: Path, estimates: list[HandEstimate], faces: np.ndarray) -> None:
     folder.mkdir(exist_ok=True)
     for estimate in estimates:
@@ -146,8 +159,6 @@ def _summarise(source: Source, counts: dict[str, int], seconds: float, written: 
         f"{_counted(counts['frames'], 'frame')}, {counts['with_hand']} with a hand, {_counted(counts['predictions'], 'prediction')}{hands}; "
         f"{counts['frames'] / seconds:.1f} frames/s with loading and writing"
     )
-    if source.kind == "folder" and source.unreadable:
-        print(f"skipped, since they do not decode: {_counted(len(source.unreadable), 'picture')}")
     top = min(len(path.parts) for path in written)
     folders = Counter(path.parent for path in written if len(path.parts) > top)
     for path in written:

@@ -105,7 +105,7 @@ class VideoOverlay:
         self._container.mux(self._stream.encode(encoded))
 
     def _open(self, width: int, height: int) -> None:
-        self._container = av.open(str(self.path), "w")
+        self._container = av.open(f"file:{self.path}", "w")
         if "libx264" in av.codecs_available:
             self._stream = self._container.add_stream("libx264", rate=self.fps, options=X264_OPTIONS)
         else:

@@ -1,24 +1,26 @@
 """Frames to predict on: a video, one picture, or a folder of pictures, all as RGB with a time in seconds.
 
 Every source has `kind`, `path`, `names` (of a folder's pictures, in the order of frames), `fps` (None: unknown), `independent` (no frame has
-to do with another), `size` ((W, H) of all frames; None where they may differ), `expected_count` (frames as far as known without decoding)
-and `count()`.
+to do with another), `size` ((W, H) of all frames; None where they may differ), `expected_count` (frames as far as known without decoding),
+`incomplete` (after an iteration: what could not be read, in one line; None for all of it) and `count()`.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif")
-FALLBACK_FPS = Fraction(30)  # of a video that does not say its own
-_OPENCV_SILENT = 0
+from tempohand.media.pictures import BadPicture, decode_picture, is_video
+from tempohand.media.video import Video
+
+PICTURE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"),
+    *(".avif", ".heic", ".heif", ".hif"),
+)
 
 
 @dataclass(frozen=True)
@@ -36,31 +38,24 @@ class Frame:
         return self.image.shape[1], self.image.shape[0]
 
 
-def read_picture(path: str | Path) -> UInt8[np.ndarray, "h w 3"] | None:
-    """The decoded picture, RGB, turned upright as its EXIF says, whatever the file's extension; None when it does not decode."""
-    data = np.fromfile(path, np.uint8)
-    if not data.size:
-        return None
-    level = cv2.utils.logging.setLogLevel(_OPENCV_SILENT)  # the caller says what is wrong, in one line
-    try:
-        return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-    except cv2.error:
-        return None
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+def natural_order(name: str) -> tuple:
+    """A key to sort names by: runs of digits count as numbers, so that frame_2 comes before frame_10. Equal numbers go by their text."""
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
 
 class PictureSource:
-    """One picture: a single frame at time 0. Raises ValueError when it does not decode."""
+    """One picture: a single frame at time 0. Raises ValueError when it cannot be used."""
 
-    kind, independent, fps = "picture", True, None
+    kind, independent, fps, incomplete = "picture", True, None, None
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.names = [self.path.name]
-        image = read_picture(self.path)
-        if image is None:
-            raise ValueError(f"'{self.path}' is damaged: the picture does not decode")
+        try:
+            image = decode_picture(self.path.read_bytes())
+        except BadPicture as error:
+            raise ValueError(f"the picture '{self.path}' cannot be used: {error}") from None
         self._frame = Frame(0, 0.0, image, self.path.name)
         self.size, self.expected_count = self._frame.size, 1
 
@@ -73,9 +68,9 @@ class PictureSource:
 
 
 class FolderSource:
-    """A folder's pictures, sorted by name: independent frames, or with `fps` the frames of one sequence.
+    """A folder's pictures in the natural order of their names: independent frames, or with `fps` the frames of one sequence.
 
-    Hidden files and files without a picture's extension are no frames. A picture that does not decode is skipped with a warning and keeps its
+    Hidden files and files without a picture's extension are no frames. A picture that cannot be used is skipped with a warning and keeps its
     index; `unreadable` lists them after an iteration. Raises ValueError for a folder without pictures and, in a sequence, for another size.
     """
 
@@ -83,13 +78,22 @@ class FolderSource:
 
     def __init__(self, path: str | Path, fps: float | int | None = None):
         self.path, self.fps, self.independent = Path(path), fps, fps is None
-        files = sorted(file for file in self.path.iterdir() if file.is_file() and not file.name.startswith("."))
+        files = [file for file in self.path.iterdir() if file.is_file() and not file.name.startswith(".")]
+        files = sorted(files, key=lambda file: natural_order(file.name))
         self.files = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
         if not self.files:
             raise ValueError(f"no pictures in the folder '{self.path}' (looked for {' '.join(PICTURE_SUFFIXES)})")
         self.names = [file.name for file in self.files]
         self.size, self.expected_count = None, len(self.files)  # pictures may differ in size
         self.unreadable: list[str] = []
+
+    @property
+    def incomplete(self) -> str | None:
+        """What the last iteration could not read."""
+        if not self.unreadable:
+            return None
+        count = f"{len(self.unreadable)} of the {len(self.files)} pictures"
+        return f"'{self.path}' is incomplete: {count} cannot be used, the first: '{self.unreadable[0]}'"
 
     def count(self) -> int:
         """Number of frames, unreadable ones included."""
@@ -98,10 +102,11 @@ class FolderSource:
     def __iter__(self) -> Iterator[Frame]:
         self.unreadable, size = [], None
         for index, file in enumerate(self.files):
-            image = read_picture(file)
-            if image is None:
+            try:
+                image = decode_picture(file.read_bytes())
+            except BadPicture as error:
                 self.unreadable.append(file.name)
-                print(f"warning: skipped '{file}': the picture does not decode", file=sys.stderr)
+                print(f"warning: skipped the picture '{file}': {error}", file=sys.stderr)
                 continue
             frame = Frame(index, 0.0 if self.independent else index / self.fps, image, file.name)
             if not self.independent and size not in (None, frame.size):
@@ -111,67 +116,21 @@ class FolderSource:
             size = frame.size
             yield frame
         if len(self.unreadable) == len(self.files):
-            raise ValueError(f"none of the {len(self.files)} pictures in '{self.path}' decodes")
+            raise ValueError(f"none of the {len(self.files)} pictures in '{self.path}' can be used")
 
 
-class VideoSource:
-    """A video's frames, decoded by PyAV and turned upright as the file's display matrix says.
-
-    Times are the presentation times of the file, so a variable frame rate is respected. Raises ValueError when there is no video in the file
-    or when it is damaged.
-    """
+class VideoSource(Video):
+    """A video's frames (media/video.py). Raises ValueError when there is no video in the file or nothing of it decodes."""
 
     kind, independent = "video", False
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
-        try:
-            with av.open(str(self.path)) as container:
-                stream = next(iter(container.streams.video), None)
-                rate = stream and (stream.average_rate or stream.guessed_rate)
-                self.expected_count = stream.frames or None if stream else None  # quick, possibly wrong
-        except (av.error.FFmpegError, OSError) as error:
-            raise ValueError(f"'{self.path}' is neither a video nor a picture that can be read ({_reason(error)})") from error
-        if stream is None:
-            raise ValueError(f"'{self.path}' holds no video")
-        self.fps = Fraction(rate) if rate else FALLBACK_FPS
+        super().__init__(path)
         self.names: list[str] = []  # frames of a video have no names
-        self._counted: int | None = None
-        self.size = next(iter(self)).size
-
-    def count(self) -> int:
-        """Number of frames, counted by decoding."""
-        if self._counted is None:
-            self._counted = sum(1 for _ in self._decode())
-        return self._counted
-
-    def _decode(self) -> Iterator[av.VideoFrame]:
-        done = 0
-        try:
-            with av.open(str(self.path)) as container:
-                stream = container.streams.video[0]
-                stream.thread_type = "AUTO"
-                for picture in container.decode(stream):
-                    yield picture
-                    done += 1
-        except av.error.FFmpegError as error:
-            raise ValueError(f"'{self.path}' is damaged: decoding stops after {done} frames ({_reason(error)})") from error
-        if not done:
-            raise ValueError(f"'{self.path}' holds no frames")
 
     def __iter__(self) -> Iterator[Frame]:
-        first, before, count = None, None, 0
-        for index, picture in enumerate(self._decode()):
-            time = picture.time if picture.time is not None else float(index / self.fps)
-            first = time if first is None else first
-            time -= first
-            if before is not None and time <= before:  # broken time stamps: time must go on
-                time = before + float(1 / self.fps)
-            image = picture.to_ndarray(format="rgb24")
-            turns = round(picture.rotation / 90) % 4  # counter-clockwise, as np.rot90
-            yield Frame(index, time, np.ascontiguousarray(np.rot90(image, turns)) if turns else image, f"frame {index}")
-            before, count = time, index + 1
-        self._counted = count
+        for index, (time, picture) in enumerate(self.pictures()):
+            yield Frame(index, time, picture, f"frame {index}")
 
 
 Source = PictureSource | FolderSource | VideoSource
@@ -182,6 +141,7 @@ def open_source(path: str | Path, fps: float | int | None = None) -> Source:
 
     fps: makes a folder's pictures one sequence; ValueError with anything else. Raises FileNotFoundError or ValueError with one clear line.
     """
+    _refuse_live(str(path))
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder '{path}'")
@@ -191,15 +151,21 @@ def open_source(path: str | Path, fps: float | int | None = None) -> Source:
         raise ValueError("--fps is for a folder of pictures: a video has its own times, and one picture has none")
     if path.is_dir():
         return FolderSource(path, fps)
-    with path.open("rb") as file:
-        head = file.read(6)
-    if not head:
+    if not path.is_file():
+        raise ValueError(f"'{path}' is a pipe or a device, and input is read more than once: save it as a file first")
+    if not path.stat().st_size:
         raise ValueError(f"'{path}' is empty")
-    # A GIF is a video that OpenCV would read as its first picture.
-    if head not in (b"GIF87a", b"GIF89a") and cv2.haveImageReader(str(path)):
-        return PictureSource(path)
-    return VideoSource(path)
+    return VideoSource(path) if is_video(path) else PictureSource(path)
 
 
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+def _refuse_live(path: str) -> None:
+    """Raises ValueError for what other programs take as input, saying what to do in its place."""
+    if path == "-":
+        raise ValueError("input is read more than once, which standard input cannot be: save it as a file first (cat > clip.mp4)")
+    if re.match(r"[a-zA-Z][\w+.-]*://", path):
+        raise ValueError(f"'{path}' is an address, not a file: download it first (curl -L -o clip.mp4 ADDRESS)")
+    if path.isdecimal() and not Path(path).exists():
+        raise ValueError(
+            f"there is no file or folder '{path}', and cameras are not opened: record a file first (ffmpeg -f v4l2 -i /dev/video{path} "
+            "-t 10 clip.mp4), or push a camera's frames in Python (docs/predict.md, Live)"
+        )

@@ -13,6 +13,8 @@ from numpy import ndarray
 
 from tempohand.data.table import FrameTable
 
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
 
 def contact_sheet(root: str | Path, split: str, rows: int, columns: int, edge: int) -> UInt8[ndarray, "h w 3"]:
     """rows x columns pictures (RGB) of `edge` px, of one sequence each. Raises ValueError when the split has fewer sequences."""
@@ -35,8 +37,10 @@ def main() -> None:
     options = parser.parse_args()
     sheet = contact_sheet(options.table, options.split, options.rows, options.columns, options.edge)
     part = options.picture.with_suffix(".part" + options.picture.suffix)
-    if not cv2.imwrite(str(part), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80]):
-        raise ValueError(f"'{options.picture}' cannot be written: name a .jpg or .png in a folder that exists")
+    if options.picture.suffix.lower() not in SUFFIXES or not options.picture.parent.is_dir():
+        raise ValueError(f"'{options.picture}' cannot be written: name a {' or '.join(SUFFIXES)} in a folder that exists")
+    data = cv2.imencode(options.picture.suffix, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    part.write_bytes(data.tobytes())
     part.replace(options.picture)
 
 

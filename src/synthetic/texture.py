@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
+from tempohand.media.pictures import BadPicture, decode_picture, is_picture, read_head
+
 NOISE_SIZE = 512
 NOISE_SLOPES = (0.7, 1.0, 1.3, 1.6, 2.0)  # amplitude falls as frequency^-slope: from gravel to clouds
 GRAIN_SIZE = 1024
@@ -203,7 +205,7 @@ def list_photos(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise ValueError(f"backgrounds={folder}: there is no such folder")
     photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
-    readable = [path for path in photos if cv2.haveImageReader(str(path))]
+    readable = [path for path in photos if is_picture(read_head(path))]
     if not readable:
         raise ValueError(
             f"backgrounds={folder}: none of its {len(photos)} files named as pictures ({' '.join(PICTURE_SUFFIXES)}) can be read"
@@ -214,9 +216,10 @@ def list_photos(folder: str | Path) -> list[Path]:
 def photo_background(rng: np.random.Generator, photos: list[Path], size: int) -> UInt8[ndarray, "size size 3"]:
     """A random square of a random photo, sRGB. Raises ValueError naming a photo that does not decode."""
     path = photos[rng.integers(len(photos))]
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if picture is None:
-        raise ValueError(f"the background '{path}' does not decode: remove it from the folder")
+    try:
+        picture = decode_picture(path.read_bytes())
+    except BadPicture as error:
+        raise ValueError(f"the background '{path}' does not decode ({error}): remove it from the folder") from None
     edge = int(min(picture.shape[:2]) * rng.uniform(0.4, 1.0))
     top, left = (int(rng.integers(extent - edge + 1)) for extent in picture.shape[:2])
     square = picture[top : top + edge, left : left + edge]

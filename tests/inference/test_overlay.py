@@ -8,7 +8,8 @@ import pytest
 from tempohand.hand.layer import HandLayer
 from tempohand.inference.overlay import PictureOverlay, VideoOverlay, draw_hands, mesh_window, side_faces
 from tempohand.inference.predictor import HandEstimate
-from tempohand.inference.source import Frame, open_source, read_picture
+from tempohand.inference.source import Frame, open_source
+from tempohand.media.pictures import decode_picture
 from tempohand.render import render
 
 SIZE = (160, 121)  # W, H
@@ -132,6 +133,6 @@ def test_pictures_keep_their_names(tmp_path, picture):
     for name in ("a.png", "b.JPG", "c.webp", "c.png"):
         overlay.write(Frame(0, 0.0, picture, name), picture)
     assert sorted(path.name for path in (tmp_path / "overlay").iterdir()) == ["a.png", "b.JPG", "c.png", "c.webp.png"]
-    assert np.array_equal(read_picture(tmp_path / "overlay" / "c.webp.png"), picture)
+    assert np.array_equal(decode_picture((tmp_path / "overlay" / "c.webp.png").read_bytes()), picture)
     PictureOverlay(tmp_path, "overlay").write(Frame(0, 0.0, picture, "x.jpeg"), picture)
     assert (tmp_path / "overlay.jpg").read_bytes()[:2] == b"\xff\xd8"

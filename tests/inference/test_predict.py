@@ -1,12 +1,15 @@
 """The whole way from an input file to the files written, with a fake network."""
 
 import json
+import os
 
 import cv2
 import numpy as np
 import pytest
 
-from tempohand.inference.source import open_source, read_picture
+from tempohand.console import EXIT_INCOMPLETE
+from tempohand.inference.source import open_source
+from tempohand.media.pictures import decode_picture
 
 BOX = "31,20,63,45"  # 32 px wide: crops of 64 px take whole pixels, and so do mirrored ones
 VALUES = ("pose", "shape", "trans", "joints", "vertices", "joints2d")
@@ -106,7 +109,7 @@ def test_a_picture_is_what_the_network_says_of_it(tmp_path, video_tools, predict
     a, b = load(predict(folder / "00.png", "--box", BOX, out="a")), load(predict(folder, "--box", BOX, out="b"))
     for name in VALUES:
         np.testing.assert_array_equal(a[name], b[name])
-    assert read_picture(tmp_path / "a" / "overlay.png").shape == picture.shape
+    assert decode_picture((tmp_path / "a" / "overlay.png").read_bytes()).shape == picture.shape
 
 
 def test_frames_without_a_box_have_no_row_and_their_picture_stays(clip, tmp_path, predict, fake_network):
@@ -127,10 +130,75 @@ def test_frames_without_a_box_have_no_row_and_their_picture_stays(clip, tmp_path
 def test_a_folder_survives_a_broken_picture(tmp_path, video_tools, predict, capsys):
     folder = write_folder(tmp_path / "frames", video_tools[0](3))
     (folder / "01.png").write_bytes(b"broken")
-    result = load(predict(folder, "--box", BOX))
-    assert result["frame"].tolist() == [0, 2] and result["num_frames"] == 3
-    captured = capsys.readouterr()
-    assert "do not decode: 1 picture" in captured.out and "warning: skipped" in captured.err
+    with pytest.raises(SystemExit) as ended:
+        predict(folder, "--box", BOX)
+    result = load(tmp_path / "out")
+    assert ended.value.code == EXIT_INCOMPLETE and result["frame"].tolist() == [0, 2] and result["num_frames"] == 3
+    errors = capsys.readouterr().err
+    assert "warning: skipped the picture" in errors and "incomplete: 1 of the 3 pictures cannot be used, the first: '01.png'" in errors
+
+
+def test_a_video_that_is_cut_off_gives_what_came_and_blames_nobody_else(tmp_path, video_tools, predict, capsys):
+    moving_pictures, write_video = video_tools
+    whole = write_video(tmp_path / "clip.mkv", moving_pictures(8))
+    boxes = [f"{index},20,15,90,70" for index in range(8)]
+    (tmp_path / "boxes.csv").write_text("\n".join(["frame,x0,y0,x1,y1", *boxes]))
+    np.savez(tmp_path / "boxes.npz", box_xyxy=np.tile([20.0, 15, 90, 70], (8, 1)))
+    results = []
+    for cut, frames in ((None, 8), (0.6, 4)):
+        data = whole.read_bytes()
+        (tmp_path / "input.mkv").write_bytes(data[: int(cut * len(data))] if cut else data)
+        for words in (("--box", BOX), ("--boxes", tmp_path / "boxes.csv"), ("--boxes", tmp_path / "boxes.npz")):
+            code = 0
+            try:
+                predict(tmp_path / "input.mkv", *words)
+            except SystemExit as ended:
+                code = ended.code
+            result, errors = load(tmp_path / "out"), capsys.readouterr().err
+            assert result["num_frames"] == frames == len(result["frame"])
+            assert code == (EXIT_INCOMPLETE if cut else 0)
+            assert ("is incomplete: 4 frames of the 8 that it announces decode" in errors) == bool(cut)
+            results.append(result["joints"])
+    assert all(np.array_equal(came, whole[:4]) for whole, came in zip(results[:3], results[3:]))
+    np.savez(tmp_path / "boxes.npz", box_xyxy=np.tile([20.0, 15, 90, 70], (3, 1)))  # too few for what came is the file's fault
+    with pytest.raises(ValueError, match="has 3 rows for 4 frames"):
+        predict(tmp_path / "input.mkv", "--boxes", tmp_path / "boxes.npz")
+
+
+def test_where_no_hand_is_found_the_box_can_be_told(tmp_path, video_tools, predict, monkeypatch):
+    monkeypatch.setattr("tempohand.inference.finder.HandFinder.detect", lambda self, frame: [])
+    picture, folder = write_folder(tmp_path / "frames", video_tools[0](2)) / "00.png", tmp_path / "frames"
+    with pytest.raises(ValueError, match=r"^no hand in '.*00.png'; if there is one, say where with --box X0,Y0,X1,Y1 or --boxes FILE$"):
+        predict(picture)
+    with pytest.raises(ValueError, match=r"^no hand in any of the 2 frames of '.*frames'; if there is one"):
+        predict(folder)
+
+
+def test_a_folders_camera_is_not_that_of_its_first_picture(tmp_path, video_tools, predict, capsys):
+    folder = write_folder(tmp_path / "frames", video_tools[0](2))
+    for words, said in (
+        ((), "camera: focal length picture by picture, ASSUMED from the picture's diagonal"),
+        (("--fov", 60), "camera: field of view 60.0 degrees across each picture's longer side; depth"),
+        (("--focal", 300), "camera: focal length 300.0 px for every picture, whatever its size; depth"),
+    ):
+        predict(folder, "--box", BOX, *words)
+        captured = capsys.readouterr()
+        assert said in captured.out + captured.err
+    predict(folder / "00.png", "--box", BOX)
+    assert "focal length 150.0 px (field of view 43.6 degrees across 120 px), ASSUMED" in capsys.readouterr().out
+
+
+def test_names_of_any_bytes(tmp_path, video_tools, predict):
+    """A name that is not UTF-8, or has a colon in it, which is no protocol's."""
+    moving_pictures, write_video = video_tools
+    strange = os.fsdecode(b"clip:\xff\xfe")
+    write_video(tmp_path / "clip.mkv", moving_pictures(3)).rename(tmp_path / f"{strange}.mkv")
+    write_folder(tmp_path / "frames", moving_pictures(2))
+    (tmp_path / "frames" / "00.png").rename(tmp_path / "frames" / f"{strange}.png")
+    (tmp_path / "frames").rename(tmp_path / strange)
+    for name, frames in ((f"{strange}.mkv", 3), (strange, 2), (f"{strange}/{strange}.png", 1)):
+        out = predict(tmp_path / name, "--box", BOX, out=f"{strange}-{frames}")
+        assert load(out)["num_frames"] == frames and any(file.name.startswith("overlay") for file in out.iterdir())
 
 
 def test_real_video_with_real_boxes(samples, tmp_path, predict, fake_network):

@@ -1,8 +1,10 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
 
-from tempohand.inference.source import open_source, read_picture
+from tempohand.inference.source import natural_order, open_source
 
 
 def test_a_lossless_video_gives_back_its_frames_and_times(tmp_path, video_tools):
@@ -69,6 +71,43 @@ def test_a_folder_is_sorted_and_skips_what_does_not_decode(tmp_path, video_tools
     assert len(warnings) == 2 and all(line.startswith("warning: skipped") for line in warnings)
 
 
+def test_a_folders_pictures_come_in_natural_order(tmp_path, video_tools):
+    names = ["9.png", "frame_2.png", "frame_10.png", "frame_010b.png", "frame_10b.png", "frame_11.png", "take2_9.png", "take10_1.png"]
+    picture = video_tools[0](1)[0]
+    for name in reversed(names):
+        cv2.imwrite(str(tmp_path / name), picture)
+    for fps in (None, 30):
+        source = open_source(tmp_path, fps=fps)
+        assert source.names == names and [frame.name for frame in source] == names
+    assert sorted(["b", "a10", "a9", "\u0663", "10", "9"], key=natural_order) == ["9", "10", "a9", "a10", "b", "\u0663"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("-", "input is read more than once, which standard input cannot be: save it as a file first"),
+        ("https://example.org/clip.mp4", "'https://example.org/clip.mp4' is an address, not a file: download it first"),
+        ("rtsp://camera/stream", "is an address, not a file"),
+        ("0", "there is no file or folder '0', and cameras are not opened: record a file first"),
+    ],
+)
+def test_what_other_programs_take_is_answered_with_what_to_do(given, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        open_source(given)
+
+
+def test_a_pipe_and_a_device_are_refused_without_waiting(tmp_path, video_tools, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(ValueError, match="is a pipe or a device, and input is read more than once: save it as a file first"):
+            open_source(path)
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("7.png", video_tools[0](1)[0])
+    (tmp_path / "7.png").rename("7")
+    assert open_source("7").kind == "picture"  # a file is a file, whatever its name
+
+
 def test_a_folder_with_fps_is_a_sequence(tmp_path, video_tools):
     for index, picture in enumerate(video_tools[0](3)):
         cv2.imwrite(str(tmp_path / f"{index}.png"), picture)
@@ -93,12 +132,11 @@ def test_what_cannot_be_read_is_named(tmp_path, video_tools):
             open_source(tmp_path / name)
     jpeg = cv2.imencode(".jpg", moving_pictures(1)[0])[1].tobytes()
     (tmp_path / "cut.jpg").write_bytes(jpeg[:30])
-    with pytest.raises(ValueError, match="damaged: the picture does not decode"):
+    with pytest.raises(ValueError, match="cut.jpg' cannot be used: its 30 bytes lack the end of the file"):
         open_source(tmp_path / "cut.jpg")
-    assert read_picture(tmp_path / "cut.jpg") is None
     video = write_video(tmp_path / "clip.mp4", moving_pictures(9), codec="libx264", pix_fmt="yuv420p")
     video.write_bytes(video.read_bytes()[:400])
-    with pytest.raises(ValueError, match="clip.mp4"):
+    with pytest.raises(ValueError, match="clip.mp4' is cut off: .* bytes are missing, and no frame can be found"):
         open_source(video)
     with pytest.raises(ValueError, match="--fps is for a folder"):
         open_source(tmp_path / "cut.jpg", fps=30)

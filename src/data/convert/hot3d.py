@@ -22,7 +22,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
@@ -30,8 +29,7 @@ from scipy.spatial.transform import Rotation
 from tempohand.data.convert.fisheye import Fisheye624, pinhole_picture
 from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, HandParameters, Proof, Recording, Unit, Unusable
 from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, turned
-from tempohand.data.convert.read import DAMAGE, read_json
-from tempohand.data.pictures import cut_off
+from tempohand.data.convert.read import DAMAGE, read_json, read_picture
 
 FOLDERS = ("train_aria", "train_quest3", "test_aria", "test_quest3")
 STREAMS = {"aria": ("214-1", "1201-1", "1201-2"), "quest3": ("1201-1", "1201-2")}
@@ -227,11 +225,7 @@ class _Clip(Recording):
 
     def _picture(self, number: int) -> np.ndarray:
         name = f"{number:06d}.image_{self.stream}.jpg"
-        data = self._read(name)
-        picture = None if cut_off(data) or not data else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-        if picture is None:
-            raise Unusable("picture damaged", f"{name}: {len(data):,} bytes do not decode, or the end is missing")
-        return picture
+        return read_picture(self._read(name), name)[1]
 
 
 def _rigid(transform: dict[str, Any]) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:

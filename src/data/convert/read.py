@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import yaml
 from jaxtyping import UInt8
 
 from tempohand.data.convert.frame import Unusable
-from tempohand.data.pictures import cut_off
+from tempohand.media.pictures import BadPicture, decode_picture
 
 # What a damaged file, or one of another form than expected, makes a reader raise.
 DAMAGE = (
@@ -89,10 +88,10 @@ def read_picture(source: Path | bytes, name: str) -> tuple[bytes, UInt8[np.ndarr
         raise Unusable("picture missing", name) from None
     except OSError as error:
         raise Unusable("picture unreadable", f"{name}: {error.strerror}") from None
-    picture = None if cut_off(data) or not data else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if picture is None:
-        raise Unusable("picture damaged", f"{name}: {len(data):,} bytes do not decode, or the end is missing")
-    return data, picture
+    try:
+        return data, decode_picture(data)
+    except BadPicture as error:
+        raise Unusable("picture damaged", f"{name}: {error}") from None
 
 
 def read_npy_object(path: Path) -> Any:
