@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hydra
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
@@ -170,6 +171,11 @@ def main(config: DictConfig) -> None:
     ledger, bad_rows = Ledger(), BadRowWatch(file, config.data.max_bad, gather=gather, say=say, main=on_main, resumed=bool(resume))
     bad_rows.known(training.inconsistent, table, judged=True)
     bad_rows.known(held_out.inconsistent, held_out_table, judged=False)
+    scoring = VALIDATIONS[network_settings["name"]]
+    validation_rows = spread_over_parts(held_out_table, config.data.validation_rows)
+    usable = np.setdiff1d(validation_rows, list(held_out.inconsistent))
+    best_by = scoring.best(held_out_table.column("joints_mask")[usable], held_out_table.column("joints2d_mask")[usable])
+    say(f"the best checkpoint is the one with the least {best_by.name} on validation ({best_by.words})")
 
     # ----- network -----------------------------------------------------------------------------------------------------------------------
     torch.manual_seed(config.seed)  # the same first weights on every process
@@ -220,13 +226,11 @@ def main(config: DictConfig) -> None:
         workers = 0  # reading records is quicker than passing them between processes
 
     # ----- validation and checkpoints ------------------------------------------------------------------------------------------------------
-    validation = VALIDATIONS[network_settings["name"]]
-    validation_rows = spread_over_parts(held_out_table, config.data.validation_rows)
+    evaluated = average.module if average else network  # what is validated and saved
 
     def validate() -> dict[str, float]:
-        evaluated = average.module if average else network
         evaluated.eval()
-        predict, results, left_out = learner(evaluated), validation(), Ledger()
+        predict, results, left_out = learner(evaluated), scoring(network_settings["expansion"]), Ledger()
         with torch.no_grad():
             size = min(o.batch_size, BATCH)
             for batch in evaluation_batches(held_out, validation_rows, size, workers, left_out, rank=rank, world=processes):
@@ -253,6 +257,7 @@ def main(config: DictConfig) -> None:
             "name": config.name,
             "loss": settings["loss"],
             "scores": scores,
+            "best_by": best_by.name,
         }
 
     def save(write: Callable[[], None]) -> bool:
@@ -270,11 +275,10 @@ def main(config: DictConfig) -> None:
         if not accelerator.is_main_process:
             return
         log.sync()
-        weights = (average.module if average else network).state_dict()
         state = {name: part.state_dict() for name, part in parts.items()}
         state |= {"step": step, "best": best, "lines": log.lines, "finished": finished}
         state |= {"settings": binding, "processes": processes, "steps": o.steps}
-        save(lambda: save_step(run / "checkpoint", step, weights, checkpoint_config(scores), state, config.log.keep))
+        save(lambda: save_step(run / "checkpoint", step, evaluated.state_dict(), checkpoint_config(scores), state, config.log.keep))
 
     def finish_step() -> None:
         """What follows a step: validation and checkpoints, where they are due."""
@@ -282,10 +286,9 @@ def main(config: DictConfig) -> None:
         if step % config.log.validate_every == 0 or step == o.steps:
             scores = validate()
             log.validation(step, scores)
-            if scores[validation.BEST] < best and accelerator.is_main_process:  # nan is never best
-                weights = (average.module if average else network).state_dict()
-                if save(lambda: save_best(run / "checkpoint", step, weights, checkpoint_config(scores))):
-                    best = scores[validation.BEST]
+            better = scores[best_by.name] < best and accelerator.is_main_process  # nan is never best
+            if better and save(lambda: save_best(run / "checkpoint", step, evaluated.state_dict(), checkpoint_config(scores))):
+                best = scores[best_by.name]
         if step % config.log.checkpoint_every == 0 or step == o.steps:
             save_state(finished=True)
 
@@ -351,7 +354,7 @@ def main(config: DictConfig) -> None:
         saved = f"{unsaved}, a checkpoint before it is" if unsaved else "all of it is saved"
         say(f"stopped by {told.name} after step {step}: {saved}; the same command with resume=auto goes on from there")
     else:
-        say(f"{validation.best_line(best)}; checkpoints in '{run / 'checkpoint'}'")
+        say(f"{best_by.line(best)}; checkpoints in '{run / 'checkpoint'}'")
     # The wrapped model holds the process group. Let go of after the group's end, it would drop the last reference in a destructor that may
     # wait forever.
     model, optimizer = accelerator.free_memory(model, optimizer)

@@ -7,9 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
-from tests_support import SMALL_NETWORK
+from tests_support import SMALL_NETWORK, hand_rows, write_table
+
+from tempohand.data.loader import ClipDataset, evaluation_batches
+from tempohand.data.table import FrameTable
+from tempohand.data.view import View
+from tempohand.evaluation.validation import Validation
+from tempohand.model.registry import load_network
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
@@ -54,6 +62,42 @@ def test_stage_1_leaves_checkpoints_and_a_record(stage1):
     assert (stage1 / "config.yaml").is_file()
     line = json.loads((stage1 / "metrics.jsonl").read_text().splitlines()[0])
     assert {"loss", "lr", "grad_norm", "raw/joints", "loss/joints", "raw/heatmap"} <= line.keys()
+
+
+def test_what_is_validated_and_saved_is_the_average(stage1, table_root):
+    """By `optim.ema`; and the validation that a checkpoint's config.json tells of is that of the weights beside it."""
+    last, best = (stage1 / "checkpoint" / name for name in ("last", "best"))
+    saved, state = load_file(last / "model.safetensors"), torch.load(last / "training.pt", weights_only=True)
+    assert all(saved[name].equal(tensor) for name, tensor in state["average"].items())
+    assert not all(saved[name].equal(tensor) for name, tensor in state["network"].items())
+    scores = [json.loads(line) for line in (stage1 / "metrics.jsonl").read_text().splitlines() if '"val"' in line]
+    chosen = min(scores, key=lambda line: line["mpjpe_root"])
+    step = stage1 / "checkpoint" / f"step-{chosen['step']:08d}"
+    assert (best / "model.safetensors").read_bytes() == (step / "model.safetensors").read_bytes()
+    for directory in (last, best):
+        network, config = load_network(directory), json.loads((directory / "config.json").read_text())
+        assert config["best_by"] == "mpjpe_root"
+        validation = Validation(network.expansion)
+        view, rows = View(network.size, network.expansion), np.arange(18)
+        with torch.no_grad():
+            for batch in evaluation_batches(ClipDataset(FrameTable(table_root, "val"), view, 1), rows, 4):
+                prediction = network(batch)
+                validation.add(prediction, batch.target, network.criterion(prediction, batch))
+        here = validation.means(lambda x: [x], config["loss"])
+        for name in ("loss", *Validation.UNITS):
+            assert here[name] == pytest.approx(config["scores"][name], rel=1e-5), name
+
+
+def test_a_table_with_2d_labels_alone_has_a_best_checkpoint(tmp_path):
+    nothing = {"joints_mask": np.zeros(21, bool), "has_hand": False, "has_camera": False}
+    rows = {split: [{**row, **nothing} for row in hand_rows(split, 9, seed)] for seed, split in enumerate(("train", "val"))}
+    table, run = write_table(tmp_path / "table", {split: [sequence] for split, sequence in rows.items()}), tmp_path / "run"
+    result = train("stage1-tiny", *SMALL, "optim.steps=3", f"data.root={table}", f"out={run}")
+    assert "the best checkpoint is the one with the least error_2d on validation (2D error)" in result.stdout
+    config = json.loads((run / "checkpoint" / "best" / "config.json").read_text())
+    assert config["best_by"] == "error_2d" and config["scores"]["error_2d"] > 0
+    best = f"best 2D error on validation: {config['scores']['error_2d']:.2f} % of the box's edge; checkpoints in"
+    assert best in result.stdout and "inf" not in result.stdout.replace("info", "")
 
 
 def test_two_processes_see_what_one_sees(stage1, table_root, tmp_path):

@@ -1,27 +1,66 @@
-"""The scores that training watches: sums and counts, so that any sharing out among processes gives the same means."""
+"""The scores that training watches: sums and counts, so that any sharing out among processes gives the same means; and the one of them by
+which the best checkpoint is chosen, which depends on what the validation rows have labels for."""
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Bool
 
 from tempohand.batch import BoxPrediction, HandPrediction, HandTarget, Term
 from tempohand.evaluation import metrics
 from tempohand.evaluation.detections import SHOWN, find_peaks, hand_scores, overlap
 from tempohand.evaluation.sums import Gather, Sums
+from tempohand.skeleton import WRIST
 
 BATCH = 64  # clips at most that are validated at once: a number that does not depend on the processes
 FOUND = 0.5  # overlap (intersection over union) with the true box from which on a hand is found
 
 
+class BestScore(NamedTuple):
+    """A score by which the best checkpoint can be chosen: the least is best.
+
+    needs: the labels that a validation row needs for it, in words; has: which rows have them, by their masks of joints in 3D and in 2D.
+    """
+
+    name: str
+    words: str
+    unit: str  # a format
+    needs: str
+    has: Callable[[Bool[np.ndarray, "n 21"], Bool[np.ndarray, "n 21"]], Bool[np.ndarray, "n"]]
+
+    def line(self, best: float) -> str:
+        """The best score of a run, in words; infinity: there never was one."""
+        if not math.isfinite(best):
+            return f"no validation had a valid sample for {self.name} ({self.words}): there is no best checkpoint"
+        return f"best {self.words} on validation: " + self.unit.format(best)
+
+
 class Scores(ABC):
-    """Collects the scores of one kind of network, and loss terms."""
+    """Collects the scores of one kind of network, and loss terms. expansion: edge of the crops over that of the hands' boxes."""
 
-    SCORES: tuple[str, ...]
-    BEST: str  # the score by which the best checkpoint is chosen: the least
-    UNIT = ""
+    UNITS: dict[str, str]  # of every score, by its name
+    BESTS: tuple[BestScore, ...]  # the first that the labels of validation allow counts
 
-    def __init__(self):
-        self.sums = Sums()
+    def __init__(self, expansion: float):
+        self.expansion, self.sums = expansion, Sums()
+
+    @classmethod
+    def best(cls, joints_mask: Bool[np.ndarray, "n 21"], joints2d_mask: Bool[np.ndarray, "n 21"]) -> BestScore:
+        """The score by which the best checkpoint of a run is chosen: the same in every validation, by what its rows have labels for.
+
+        Raises ValueError where they have none that a score can be made of.
+        """
+        found = next((best for best in cls.BESTS if best.has(joints_mask, joints2d_mask).any()), None)
+        if found is None:
+            raise ValueError(
+                f"none of the {len(joints_mask):,} validation rows has labels by which a best checkpoint could be chosen "
+                f"({', or '.join(best.needs for best in cls.BESTS)}): set data.tables.<name>.validation to a split that has"
+            )
+        return found
 
     @abstractmethod
     def add(self, prediction: object, target: HandTarget, terms: dict[str, Term]) -> None:
@@ -39,28 +78,33 @@ class Scores(ABC):
         """
         processes = len(gather(None))
         totals = self.sums.totals(gather)
-        scores = dict.fromkeys(self.SCORES, float("nan")) | totals.means()
+        scores = dict.fromkeys(self.UNITS, float("nan")) | totals.means()
         return scores | {"n": totals.get("n", (0, 0))[1], "processes": processes, "loss": totals.loss(weights)}
 
     @classmethod
     def line(cls, scores: dict[str, float]) -> str:
         """The scores in one line, and for which of them there was no valid sample."""
-        line = ", ".join(f"{name} {scores[name]:.2f}{cls.UNIT}" for name in cls.SCORES) + f", loss {scores['loss']:.4f}"
+        line = ", ".join(f"{name} {scores[name]:.2f}{unit}" for name, unit in cls.UNITS.items()) + f", loss {scores['loss']:.4f}"
         counted = f"Evaluated on {scores['n']} samples from all {scores['processes']} processes: {line}"
         silent = [name for name, value in scores.items() if value != value]
         return counted + (f"; no valid sample for: {', '.join(silent)}" if silent else "")
 
-    @staticmethod
-    @abstractmethod
-    def best_line(best: float) -> str:
-        """The best score in words."""
-
 
 class Validation(Scores):
-    """Of networks that give hands: joint errors, mm."""
+    """Of networks that give hands: joint errors, mm; in the picture (error_2d) per cent of the longer edge of the hand's box, of which a
+    crop without augmentation is `expansion` wide."""
 
-    SCORES = ("mpjpe", "mpjpe_root", "pa_mpjpe")
-    BEST, UNIT = "mpjpe_root", " mm"
+    UNITS = {"mpjpe": " mm", "mpjpe_root": " mm", "pa_mpjpe": " mm", "error_2d": " %"}
+    BESTS = (
+        BestScore(
+            "mpjpe_root",
+            "wrist-relative MPJPE",
+            "{:.2f} mm",
+            "3D joints, the wrist and another",
+            lambda joints_mask, _: joints_mask[:, WRIST] & (joints_mask.sum(axis=1) > 1),
+        ),
+        BestScore("error_2d", "2D error", "{:.2f} % of the box's edge", "2D joints", lambda _, joints2d_mask: joints2d_mask.any(axis=1)),
+    )
 
     def add(self, prediction: HandPrediction, target: HandTarget, terms: dict[str, Term]) -> None:
         """Adds one batch."""
@@ -68,12 +112,9 @@ class Validation(Scores):
         self.sums.add("mpjpe", *metrics.mpjpe(*joints, mask & target.camera_mask))
         self.sums.add("mpjpe_root", *metrics.mpjpe_root(*joints, mask))
         self.sums.add("pa_mpjpe", *metrics.pa_mpjpe(*joints, mask))
+        places = (100 * self.expansion * joints2d[:, 0].float() for joints2d in (prediction.joints2d, target.joints2d))
+        self.sums.add("error_2d", *metrics.error_2d(*places, target.joints2d_mask[:, 0]))
         self._add_terms(target, terms)
-
-    @staticmethod
-    def best_line(best: float) -> str:
-        """The best score in words."""
-        return f"best wrist-relative MPJPE on validation: {best:.2f} mm"
 
 
 class FinderValidation(Scores):
@@ -85,8 +126,10 @@ class FinderValidation(Scores):
     without a hand included, that do so overlap no hand.
     """
 
-    SCORES = ("iou", "missed", "wrong_side", "false_positives")
-    BEST = "missed"
+    UNITS = dict.fromkeys(("iou", "missed", "wrong_side", "false_positives"), "")
+    BESTS = (
+        BestScore("missed", "share of hands missed", "{:.1%}", "2D joints, all 21", lambda _, joints2d_mask: joints2d_mask.all(axis=1)),
+    )
 
     def add(self, prediction: BoxPrediction, target: HandTarget, terms: dict[str, Term]) -> None:
         """Adds one batch."""
@@ -103,11 +146,6 @@ class FinderValidation(Scores):
         count = torch.zeros(len(true), device=true.device).index_add(0, peaks.picture, wrong.float())
         self.sums.add("false_positives", count, labelled)
         self._add_terms(target, terms)
-
-    @staticmethod
-    def best_line(best: float) -> str:
-        """The best score in words."""
-        return f"best share of hands missed on validation: {best:.1%}"
 
 
 VALIDATIONS: dict[str, type[Scores]] = {"posenet": Validation, "finder": FinderValidation}  # by the network's name

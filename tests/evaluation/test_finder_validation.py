@@ -29,7 +29,7 @@ def scored(change=lambda logits, box: None, outside=False):
     change(logits, box)
     has_centre = torch.full((4, 1), not outside)
     terms = {"centre": Term(logits, known), "size": Term(torch.zeros(4, 1, 2), has_centre)}
-    validation = FinderValidation()
+    validation = FinderValidation(2.0)
     for part in (slice(0, 1), slice(1, 4)):
         share = {name: Term(term.value[part], term.mask[part]) for name, term in terms.items()}
         validation.add(BoxPrediction(logits[part], box[part]), batch.target[part], share)
@@ -38,7 +38,7 @@ def scored(change=lambda logits, box: None, outside=False):
 
 def test_all_right():
     scores = scored()
-    assert [scores[name] for name in FinderValidation.SCORES] == pytest.approx([1, 0, 0, 0], abs=1e-6)
+    assert [scores[name] for name in FinderValidation.UNITS] == pytest.approx([1, 0, 0, 0], abs=1e-6)
     assert FinderValidation.line(scores).startswith("Evaluated on 4 samples from all 1 processes: iou 1.00, missed 0.00, wrong_side")
 
 
@@ -83,4 +83,6 @@ def test_every_network_has_its_scores_and_a_best_one():
 
     assert VALIDATIONS.keys() == NETWORKS.keys()
     for validation in VALIDATIONS.values():
-        assert validation.BEST in validation.SCORES and "on validation: " in validation.best_line(0.25)
+        for best in validation.BESTS:
+            assert best.name in validation.UNITS and "on validation: " in best.line(0.25)
+            assert best.line(math.inf) == f"no validation had a valid sample for {best.name} ({best.words}): there is no best checkpoint"

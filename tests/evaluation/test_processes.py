@@ -45,7 +45,7 @@ def evaluate(out, processes):
 
 def validate(out, processes):
     accelerator = Accelerator(cpu=True)
-    network, ledger, results = load_network(root + "/stage2"), Ledger(), Validation()
+    network, ledger, results = load_network(root + "/stage2"), Ledger(), Validation(network.expansion)
     held_out = ClipDataset(FrameTable(table, "test"), View(network.size, network.expansion), network.num_frame)
     rank, world = accelerator.process_index, accelerator.num_processes
     with torch.no_grad():

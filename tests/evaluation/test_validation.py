@@ -1,10 +1,12 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from tests_support import random_batch, small_network
 
-from tempohand.evaluation.validation import Validation
+from tempohand.batch import HandPrediction
+from tempohand.evaluation.validation import FinderValidation, Validation
 from tempohand.model.registry import build_network
 
 WEIGHTS = {"joints": 0.5}
@@ -16,7 +18,7 @@ def scores(shares, spoil=lambda batch: None, weights=WEIGHTS):
     net, batch = build_network(small_network(1)).eval(), random_batch(9, 1)
     batch.target.hand_mask[2:4] = False
     spoil(batch)
-    processes, first = [Validation() for _ in shares], 0
+    processes, first = [Validation(2.0) for _ in shares], 0
     with torch.no_grad():
         prediction = net(batch)  # once: a network's rounding depends on the size of its batch, and this is not about that
         for process, sizes in zip(processes, shares):
@@ -59,6 +61,7 @@ def unlabelled(batch):
 def test_nothing_valid_is_nan_and_named():
     values = scores(ALONE, unlabelled, {"joints": 0.5, "joints2d": 2.0})
     silent = ("mpjpe", "mpjpe_root", "pa_mpjpe", "raw/joints")
+    assert values["error_2d"] == scores(ALONE)["error_2d"] > 0
     assert all(math.isnan(values[name]) for name in silent)
     assert values["loss"] == pytest.approx(2 * values["raw/joints2d"])  # as in training, of what there is
     line = Validation.line(values)
@@ -70,7 +73,7 @@ def test_nothing_valid_is_nan_and_named():
 
 def test_no_sample_at_all_is_nan_everywhere():
     values = scores(((), ()))
-    assert values["n"] == 0 and all(math.isnan(values[name]) for name in ("mpjpe", "mpjpe_root", "pa_mpjpe", "loss"))
+    assert values["n"] == 0 and all(math.isnan(values[name]) for name in (*Validation.UNITS, "loss"))
 
 
 def test_a_diverged_term_is_not_taken_for_a_missing_one():
@@ -78,3 +81,48 @@ def test_a_diverged_term_is_not_taken_for_a_missing_one():
         batch.target.shape[0] = float("inf")
 
     assert not math.isfinite(scores(ALONE, spoil, {"joints": 0.5, "shape": 0.1})["loss"])
+
+
+def test_the_2d_error_is_a_share_of_the_hands_box():
+    """Of a crop `expansion` boxes wide: a shift by a tenth of a box is 10 %, however wide the crop; unknown joints have no part in it."""
+    batch = random_batch(3, 1)
+    for expansion in (1.6, 2.0):
+        validation, shifted = Validation(expansion), batch.target.joints2d + torch.tensor([0.06, -0.08]) / expansion
+        shifted[:, :, 5] = 9.0
+        batch.target.joints2d_mask = (torch.arange(21) != 5).expand(3, 1, 21)
+        prediction = HandPrediction(*[torch.zeros(3, 1, *shape) for shape in ((48,), (16, 3, 3), (10,), (3,), (21, 3), (778, 3))], shifted)
+        validation.add(prediction, batch.target, {})
+        assert validation.means(lambda x: [x], {})["error_2d"] == pytest.approx(10.0, rel=1e-5)
+
+
+LABELS = {"3D and 2D": ("all", "all"), "2D": ("none", "all"), "some 2D": ("none", "some"), "3D": ("all", "none"), "wrist": ("wrist", "all")}
+LABELS |= {"no wrist": ("some", "all"), "nothing": ("none", "none")}
+MASKS = {"all": range(21), "some": (4, 8), "wrist": (0,), "none": ()}
+BY = {"3D and 2D": "mpjpe_root", "3D": "mpjpe_root", "2D": "error_2d", "some 2D": "error_2d", "wrist": "error_2d", "no wrist": "error_2d"}
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_a_best_score_exists_for_every_kind_of_labels(labels):
+    """It has a value in a validation of such rows, be it that only one of them is labelled; without any label there is no training for it."""
+
+    def spoil(batch):
+        for name, kind in zip(("joints_mask", "joints2d_mask"), LABELS[labels]):
+            mask = torch.zeros(9, 1, 21, dtype=torch.bool)
+            mask[3, 0, list(MASKS[kind])] = True
+            setattr(batch.target, name, mask)
+        masks.append((batch.target.joints_mask[:, 0].numpy(), batch.target.joints2d_mask[:, 0].numpy()))
+
+    masks = []
+    values = scores(ALONE, spoil)
+    if labels == "nothing":
+        with pytest.raises(
+            ValueError,
+            match="none of the 9 validation rows has labels by which .*3D joints, the wrist and another, or 2D joints.*: set data",
+        ):
+            Validation.best(*masks[0])
+        return
+    best = Validation.best(*masks[0])
+    assert best.name == BY[labels] and 0 < values[best.name] < math.inf
+    assert FinderValidation.best(masks[0][0], np.ones((9, 21), bool)).name == "missed"
+    with pytest.raises(ValueError, match="2D joints, all 21"):
+        FinderValidation.best(masks[0][0], np.arange(21)[None] < [[20]] * 9)
