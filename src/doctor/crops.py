@@ -13,9 +13,9 @@ CENTRED_MM = (20.0, 150.0)  # mean distance of a hand's joints from its wrist
 REPROJECTION = 0.03  # crop widths, consistency.BOUNDS' share of a hand in a crop of twice its box
 
 
-def check_crops(batches: list[ClipBatch]) -> list[Result]:
-    """The results of all checks of batches."""
-    return [_images(batches), _inside(batches), _centred(batches), _projection(batches), _masks(batches)]
+def check_crops(batches: list[ClipBatch], shift: float = 0.0) -> list[Result]:
+    """The results of all checks of batches. shift: how far the view moves crops, of their edge (the hand finder's by a half)."""
+    return [_images(batches), _inside(batches, max(OUTSIDE, shift)), _centred(batches), _projection(batches), _masks(batches)]
 
 
 def _all(batches: list[ClipBatch], name: str) -> torch.Tensor:
@@ -32,21 +32,21 @@ def _images(batches: list[ClipBatch]) -> Result:
     return Result("crops: image range", text, "uint8, 0 to 255", "ok" if good else "FAILED", cause, spread)
 
 
-def _inside(batches: list[ClipBatch]) -> Result:
+def _inside(batches: list[ClipBatch], most: float) -> Result:
     joints2d, mask = _all(batches, "joints2d"), _all(batches, "joints2d_mask")
-    name, expected = "crops: 2D in [-0.5, 0.5]", f"at most {OUTSIDE:.0%} outside"
+    name, expected = "crops: 2D in [-0.5, 0.5]", f"at most {most:.0%} outside"
     if not mask.any():
         return Result(
             name, "no 2D joint is known", expected, "warning", "Without 2D joints uv, joints2d and heatmap have nothing to learn from."
         )
     share = float((joints2d.abs() > 0.5).any(-1)[mask].float().mean())
     cause = ""
-    if share > OUTSIDE:
+    if share > most:
         cause = (
             "Crops miss their hands. Remedy: boxes are xyxy bounds of the joints in px of the stored picture, view.expansion enlarges them (2), "
             "and view.augmentation.shift and scale may be too large."
         )
-    return Result(name, f"{share:.2%} outside", expected, judge(share, OUTSIDE / 2, OUTSIDE), cause, share)
+    return Result(name, f"{share:.2%} outside", expected, judge(share, most / 2, most), cause, share)
 
 
 def _centred(batches: list[ClipBatch]) -> Result:

@@ -28,7 +28,7 @@ def examine(settings: dict, say: Callable[[str], None] = print) -> list[Result]:
     Nothing is written. Raises FileNotFoundError or ValueError, in one clear line, where there is nothing to examine: no table, no such
     checkpoint, a configuration that contradicts itself.
     """
-    results = [check_hand_file(settings["network"]["hand"])]
+    results = [check_hand_file(settings["network"].get("hand"))]
     if results[0].verdict == "FAILED":
         return results
     subject = Subject(settings, say)
@@ -39,7 +39,7 @@ def examine(settings: dict, say: Callable[[str], None] = print) -> list[Result]:
         "sequences": lambda: check_sequences(subject.train_table, subject.validation_table, subject.settings["network"]["num_frame"]),
         "start": lambda: check_start(subject),
         "samples": lambda: check_samples(subject),
-        "crops": lambda: check_crops(subject.batches),
+        "crops": lambda: check_crops(subject.batches, subject.settings["view"]["augmentation"]["shift"]),
         "network": lambda: check_network(subject.network, subject.fresh_network(), subject.batches, weights),
         "gradients": lambda: check_gradients(subject.fresh_network(), subject.batches, weights, LEARNING_RATE),
         "processes": lambda: [check_processes(subject.fresh_network, subject.samples[0], weights)],

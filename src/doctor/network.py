@@ -20,7 +20,7 @@ def check_network(network: nn.Module, fresh: nn.Module, batches: list[ClipBatch]
     network.eval()
     with torch.no_grad():
         predictions = [network(batch) for batch in batches]
-        results = check_scale(predictions, batches)
+        results = check_scale(predictions, batches) if isinstance(predictions[0], HandPrediction) else []
         if network.num_frame > 1:
             results.append(check_stage2_starts_as_stage1(network, batches[0], predictions[0]))
         return results + check_losses(fresh, batches, weights)

@@ -35,7 +35,7 @@ class Subject:
         if settings["init_from"]:
             inherit_settings(settings["network"], settings["init_from"], self.say)
         data, network, view = settings["data"], settings["network"], dict(settings["view"]["augmentation"])
-        self.mixture = Mixture(data["tables"], network["hand"])
+        self.mixture = Mixture(data["tables"], network.get("hand"))
         self.train_table, self.validation_table = self.mixture.train, self.mixture.validation
         augmentation = Augmentation(photometric=Photometric(**view.pop("photometric")), **view)
         view, sampling = View(network["size"], network["expansion"], augmentation), ClipSampling(**settings["sampling"])
@@ -44,8 +44,8 @@ class Subject:
 
     @property
     def hand(self) -> str | None:
-        """Path of the hand model; None: the open hand."""
-        return self.settings["network"]["hand"]
+        """Path of the hand model; None: the open hand, or a network without one."""
+        return self.settings["network"].get("hand")
 
     @property
     def stage2(self) -> bool:
