@@ -5,10 +5,10 @@
     python script/evaluate.py protocol=freihand stage1=... data=data/freihand submission=pred.zip
 
 Every row sees every frame of the split that can be used once (bad data is counted and named): mean_pose (a constant hand that knows the box
-alone), stage1, stage1_one_euro and stage1_kalman (Stage 1 under causal filters tuned on the validation split) and stage2 (histories of 1 to
-num_frame frames from each sequence's start). Processes share the split out by groups of whole sequences, batches are cut within groups, and
-sums per recording are added up, so the numbers do not depend on how many processes there are. Intervals and Stage 2's differences to the other
-rows come from a paired bootstrap over recordings.
+alone), stage1, stage1_one_euro, stage1_kalman and stage1_accurate (Stage 1 under causal filters tuned on the validation split) and stage2
+(histories of 1 to num_frame frames from each sequence's start). Processes share the split out by groups of whole sequences, batches are cut
+within groups, and sums per recording are added up, so the numbers do not depend on how many processes there are. Intervals and Stage 2's
+differences to the other rows come from a paired bootstrap over recordings.
 
 With `protocol` it prints instead what a data set's official script prints, writes protocol_<name>.json, and with `submission` the file that its
 server takes (docs/protocols.md).
@@ -25,19 +25,20 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.console import run_clearly
+from tempohand.data.arguments import data_by_name_or_folder
 from tempohand.data.clips import CLOCK_S, MAX_AGE_S, MAX_GAP_S, Clips, clip_rows
 from tempohand.data.consistency import faults, measure
 from tempohand.data.ledger import Ledger, by_source, left_out_line
 from tempohand.data.loader import ClipDataset, listed_batches
-from tempohand.data.table import FrameTable, fingerprint
+from tempohand.data.table import FrameTable, fingerprint, read_index
 from tempohand.data.view import View
 from tempohand.evaluation.baselines import ConstantHand, CropLabels, fit_constant_hand
-from tempohand.evaluation.evaluator import PerFrame, Predictor, Temporal, TruthKeeper, predict_sequences, score_sequences
+from tempohand.evaluation.evaluator import PerFrame, Predictor, Temporal, TruthKeeper, encode_once, predict_sequences, score_sequences
 from tempohand.evaluation.official import read_order, read_truth, with_official_truth
 from tempohand.evaluation.protocols import (
     check_files,
@@ -52,15 +53,40 @@ from tempohand.evaluation.provenance import code_version, file_hash
 from tempohand.evaluation.results import METRICS_NAME, StripKeeper, choose_strips, format_tables, to_json, without_sample, write_json
 from tempohand.evaluation.samples import COLUMNS, Collector, Truth, merge, predictions
 from tempohand.evaluation.splits import ALL, share_of_groups, whole_groups
-from tempohand.evaluation.sums import Sums
+from tempohand.evaluation.sums import LossOverFrames
 from tempohand.evaluation.true_shape import with_true_shape
-from tempohand.evaluation.tuning import KALMAN, KALMAN_GRID, ONE_EURO, ONE_EURO_GRID, FilterTuning, HandFilter
+from tempohand.evaluation.tuning import FILTERED_ROWS, FilterTuning, HandFilter
 from tempohand.geometry import mirror_points, mirror_pose
 from tempohand.model.registry import load_network
 from tempohand.model.weights import WEIGHTS_NAME, locate
 
-# Filtered rows: the key of the filter in metrics.json, its grid and its default.
-FILTERS = {"stage1_one_euro": ("one_euro", ONE_EURO_GRID, ONE_EURO), "stage1_kalman": ("kalman", KALMAN_GRID, KALMAN)}
+CONFIG = Path(__file__).resolve().parents[1] / "config"
+AUTO = "auto"
+
+
+def settle(config: DictConfig) -> tuple[DictConfig, list[str]]:
+    """(the configuration with the table's folder as `data` and every split by its name or null; what the choice of splits leaves out, in words).
+
+    Raises ValueError when `data` is a mixture, or the filters would be tuned on what they are scored on.
+    """
+    tables = config.data.tables
+    if len(tables) != 1:
+        raise ValueError(f"data is a mixture of {len(tables)} tables, of which one can be evaluated at a time: {', '.join(tables)}")
+    (table,) = tables.values()
+    split = config.split or (find_protocol(config.protocol).split if config.protocol else "test")
+    if config.tune_split == split and not config.protocol:
+        raise ValueError(f"tune_split and split are both '{split}': the filter must not be tuned on the frames it is scored on")
+    there, chosen, notes = read_index(table.root)["splits"], {"data": table.root, "split": split}, []
+    for name, split_of_table, without in (
+        ("fit_split", table.train, "no constant hand (mean_pose)"),
+        ("tune_split", table.validation, "filters have their default settings, and none is tuned for accuracy"),
+    ):
+        chosen[name] = split_of_table if config[name] == AUTO else config[name]
+        missing = split_of_table not in there
+        if config[name] == AUTO and (missing or (name == "tune_split" and split_of_table == split)):
+            chosen[name] = None
+            notes.append(f"{without}: split '{split_of_table}' is {'not in the table' if missing else 'what is evaluated'} ({name})")
+    return OmegaConf.create({**config, **chosen}), notes
 
 
 def load_networks(config: DictConfig) -> tuple[torch.nn.Module, torch.nn.Module | None, dict[str, dict[str, float]]]:
@@ -92,33 +118,8 @@ def load_networks(config: DictConfig) -> tuple[torch.nn.Module, torch.nn.Module 
     return (stage2.spatial_only() if shared else stage1), stage2, weights
 
 
-def encode_once(network: torch.nn.Module, accelerator: Accelerator):
-    """network.encode_fully that remembers its last batch."""
-    last = {}
-
-    def encode(batch):
-        if last.get("batch") is not batch:
-            with accelerator.autocast():
-                last.update(batch=batch, encoded=network.encode_fully(batch))
-        return last["encoded"]
-
-    return encode
-
-
-class LossOverFrames:
-    """The loss terms of a network over all frames, added up by `watch`."""
-
-    def __init__(self, network: torch.nn.Module):
-        self.network, self.sums = network, Sums()
-
-    def watch(self, prediction: HandPrediction, batch: ClipBatch) -> HandPrediction:
-        """Adds the terms of one batch, and hands the prediction on."""
-        self.sums.add_terms(self.network.criterion(prediction, batch))
-        return prediction
-
-
-def fit_baseline(config: DictConfig, network: torch.nn.Module) -> ConstantHand:
-    """The constant hand of the training split, with the crops that evaluation makes."""
+def fit_baseline(config: DictConfig, network: torch.nn.Module) -> ConstantHand | None:
+    """The constant hand of the training split, with the crops that evaluation makes; None: no hand there is fully labelled."""
     table = FrameTable(config.data, config.fit_split)
     view = View(network.size, network.expansion)
     labels = table.labels(np.linspace(0, len(table) - 1, min(len(table), config.fit_rows)).round().astype(int))
@@ -133,9 +134,7 @@ def fit_baseline(config: DictConfig, network: torch.nn.Module) -> ConstantHand:
         pose, joints = (one["pose"], one["joints"]) if is_right else (mirror_pose(one["pose"]), mirror_points(one["joints"]))
         parts.append((pose, one["shape"], joints, placement.focal, placement.princpt))
     if not parts:
-        raise ValueError(
-            f"split '{config.fit_split}' of '{config.data}' has no fully labelled hand to fit mean_pose on: set fit_split=null"
-        )
+        return None
     order = torch.randperm(sum(len(part[0]) for part in parts), generator=torch.Generator().manual_seed(0))
     return fit_constant_hand(network.hand.cpu(), CropLabels(*(torch.cat(column)[order] for column in zip(*parts))), network.size)
 
@@ -172,13 +171,13 @@ class Split:
 def tune_filters(
     config: DictConfig, network: torch.nn.Module, predictor: PerFrame, accelerator: Accelerator, total
 ) -> tuple[dict[str, HandFilter], str]:
-    """Row -> the filter for Stage 1, chosen on the validation split, and the best of these rows there. The defaults without such a split."""
+    """Row -> the filter for Stage 1, chosen on the validation split, and the best there of the rows that are tuned for accuracy and smoothness.
+    The defaults without such a split."""
     if not config.tune_split:
-        return {row: default for row, (_, _, default) in FILTERS.items()}, next(iter(FILTERS))
-    if config.tune_split == config.split:
-        raise ValueError(f"tune_split and split are both '{config.split}': the filter must not be tuned on the frames it is scored on")
+        defaults = {name: row.default for name, row in FILTERED_ROWS.items() if row.default}
+        return defaults, next(iter(defaults))
     held_out = Split(config, config.tune_split, network, accelerator, config.tune_frames)
-    tunings = {row: FilterTuning(grid, default) for row, (_, grid, default) in FILTERS.items()}
+    tunings = {name: FilterTuning(row.settings, row.default) for name, row in FILTERED_ROWS.items()}
     batches = held_out.batches("tuning the filters")
     truth = TruthKeeper(network.hand, network.expansion)
     for _, true, hands in predict_sequences(batches, {"raw": predictor}, truth, held_out.sequence, held_out.frame, held_out.time):
@@ -186,8 +185,9 @@ def tune_filters(
             tuning.add(hands["raw"].joints, true)
     for tuning in tunings.values():
         tuning.sums = total(tuning.sums)
-    best = {row: tuning.best() for row, tuning in tunings.items()}
-    return {row: chosen for row, (chosen, _) in best.items()}, min(best, key=lambda row: best[row][1])
+    best = {name: tunings[name].best(row.smooth) for name, row in FILTERED_ROWS.items()}
+    smooth = [name for name, row in FILTERED_ROWS.items() if row.smooth]
+    return {name: chosen for name, (chosen, _) in best.items()}, min(smooth, key=lambda name: best[name][1])
 
 
 def build_predictors(
@@ -199,8 +199,8 @@ def build_predictors(
     shaped: Callable[[HandPrediction, ClipBatch], HandPrediction] = lambda prediction, _: prediction,
 ) -> tuple[dict[str, Predictor], PerFrame]:
     """({stage: its predictor}, Stage 1 unwatched). `watch` sees each stage's predictions with their batches, after `shaped` changed them."""
-    encode2 = encode_once(stage2, accelerator) if stage2 else None
-    encode1 = encode2 if stage2 and stage1.spatial is stage2.spatial else encode_once(stage1, accelerator)
+    encode2 = encode_once(stage2, accelerator.autocast) if stage2 else None
+    encode1 = encode2 if stage2 and stage1.spatial is stage2.spatial else encode_once(stage1, accelerator.autocast)
 
     def predict1(batch: ClipBatch) -> HandPrediction:
         features, heatmaps = encode1(batch)
@@ -314,8 +314,9 @@ def run_comparison(
     stage1: torch.nn.Module,
     stage2: torch.nn.Module | None,
     weights: dict[str, dict[str, float]],
+    notes: list[str],
 ) -> None:
-    """Scores every row of the comparison on the same frames."""
+    """Scores every row of the comparison on the same frames. notes: what to say of rows that are missing."""
     out, started = Path(config.out), time.perf_counter()
 
     def total(x: torch.Tensor) -> torch.Tensor:
@@ -326,6 +327,8 @@ def run_comparison(
     # ----- what is compared --------------------------------------------------------------------------------------------------------------
     split = Split(config, config.split, stage1, accelerator)
     constant = fit_baseline(config, stage1) if config.fit_split else None
+    if config.fit_split and not constant:
+        notes = [*notes, f"no constant hand (mean_pose): no hand of split '{config.fit_split}' is fully labelled (fit_split)"]
     for network in filter(None, (stage1, stage2)):
         network.to(accelerator.device)
     losses = {name: LossOverFrames(network) for name, network in (("stage1", stage1), ("stage2", stage2)) if network}
@@ -334,7 +337,7 @@ def run_comparison(
     )
     filters, best_filter = tune_filters(config, stage1, unwatched, accelerator, total)
     predictors = ({"mean_pose": PerFrame(constant)} if constant else {}) | stages
-    rows = [row for row in ("mean_pose", "stage1", *FILTERS, "stage2") if row in predictors or row in filters]
+    rows = [row for row in ("mean_pose", "stage1", *FILTERED_ROWS, "stage2") if row in predictors or row in filters]
 
     # ----- every frame of the split ------------------------------------------------------------------------------------------------------
     choices = choose_strips(split.table.column("hidden"), split.starts, split.table.column("sequence"), config.strips)
@@ -363,29 +366,32 @@ def run_comparison(
         about = provenance(config, ledger, split)
         about |= {"test_loss": {name: terms.loss(weights[name]) if name in weights else None for name, terms in totals.items()}}
         about |= {"loss_terms": {name: terms.means() for name, terms in totals.items()}}
-        about |= {FILTERS[row][0]: asdict(smooth) | {"tuned_on": config.tune_split} for row, smooth in filters.items()}
-        content = to_json(board, drawn_by(split.table), **about, best_filter=best_filter, seconds=round(time.perf_counter() - started, 2))
+        about |= {FILTERED_ROWS[row].key: asdict(smooth) | {"tuned_on": config.tune_split} for row, smooth in filters.items()}
+        about |= {"notes": notes, "best_filter": best_filter, "seconds": round(time.perf_counter() - started, 2)}
+        content = to_json(board, drawn_by(split.table), **about)
         write_json(out / METRICS_NAME, content)
         print("\n" + format_tables(content))
+        print("".join(f"\n{note}\n" for note in notes), end="")
         if silent := without_sample(content):
             print(f"\nno valid sample for: {', '.join(silent)}")
         print(f"\nwrote '{out / METRICS_NAME}' and {len(choices)} strips")
 
 
-@hydra.main(version_base="1.3", config_path="../config/evaluate", config_name="evaluate")
+@data_by_name_or_folder(CONFIG / "data")
+@hydra.main(version_base="1.3", config_path="../config", config_name="evaluate")
 @run_clearly
 def main(config: DictConfig) -> None:
     if config.submission and not config.protocol or config.protocol_root and not config.protocol:
         raise ValueError("submission and protocol_root belong to a protocol: give protocol=<name>")
-    config.split = config.split or (find_protocol(config.protocol).split if config.protocol else "test")
     accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=config.device == "cpu")
     stage1, stage2, weights = load_networks(config)
+    config, notes = settle(config)
     for network in filter(None, (stage1, stage2)):
         network.eval()
     if config.protocol:
         run_protocol(config, accelerator, stage1, stage2)
     else:
-        run_comparison(config, accelerator, stage1, stage2, weights)
+        run_comparison(config, accelerator, stage1, stage2, weights, notes)
     accelerator.end_training()
 
 

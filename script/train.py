@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from tempohand.batch import ClipBatch
 from tempohand.console import run_clearly
+from tempohand.data.arguments import data_by_name_or_folder
 from tempohand.data.clips import ClipSampling
 from tempohand.data.ledger import BAD_ROWS_NAME, BadRowWatch, Ledger, left_out_line
 from tempohand.data.loader import ClipDataset, TrainingOrder, evaluation_batches, training_batches
@@ -48,6 +49,8 @@ from tempohand.training.replay import replay
 from tempohand.training.resume import binding_settings, refuse_other_frozen_weights, refuse_other_run, restore, resume_point
 from tempohand.training.stop import StopRequest
 from tempohand.training.watch import StepWatch
+
+CONFIG = Path(__file__).resolve().parents[1] / "config"
 
 
 def check(config: DictConfig) -> None:
@@ -112,6 +115,7 @@ def replay_dump(folder: str) -> int:
     return int(replay(dump, network, FromFeatures(network) if cached_tokens else network))
 
 
+@data_by_name_or_folder(CONFIG / "data")
 @hydra.main(version_base="1.3", config_path="../config", config_name="stage1-tiny")
 @run_clearly
 def main(config: DictConfig) -> None:

@@ -14,6 +14,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tempohand.batch import ClipBatch, HandTarget
+from tempohand.console import run_clearly
+from tempohand.data.arguments import name_data
 from tempohand.data.table import write_index, write_shard
 from tempohand.geometry import normalise_pixels, project
 from tempohand.hand.files import OPEN_HAND
@@ -50,10 +52,10 @@ def load_file(path: Path) -> ModuleType:
 
 def evaluate(script: ModuleType, *overrides: str) -> Done:
     """script/evaluate.py, loaded, with overrides of its configuration, in this process; what comes out as of a command."""
-    config = compose_config("evaluate", "device=cpu", "workers=0", *overrides, folder="config/evaluate")
     out, err, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
+            config = compose_config("evaluate", "device=cpu", "workers=0", *run_clearly(name_data)(overrides, script.CONFIG / "data"))
             script.main(OmegaConf.create(config))
         except SystemExit as leave:
             code = leave.code
@@ -129,9 +131,9 @@ def write_table(root, splits: dict[str, list[list[dict]]]):
     return root
 
 
-def compose_config(name: str, *overrides: str, folder: str = "config") -> dict:
+def compose_config(name: str, *overrides: str) -> dict:
     """A runnable configuration as its script sees it."""
-    with initialize_config_dir(str(Path(__file__).parents[1] / folder), version_base="1.3"):
+    with initialize_config_dir(str(Path(__file__).parents[1] / "config"), version_base="1.3"):
         return OmegaConf.to_container(compose(name, overrides=list(overrides)), resolve=True)
 
 

@@ -18,6 +18,7 @@ ROW_NAMES = {
     "stage1": "Stage 1",
     "stage1_one_euro": "Stage 1 + One-Euro",
     "stage1_kalman": "Stage 1 + Kalman",
+    "stage1_accurate": "Stage 1, filtered for accuracy",
     "stage2": "Stage 2",
 }
 ROW_COLOURS = {
@@ -25,9 +26,10 @@ ROW_COLOURS = {
     "stage1": "#3d8bd4",
     "stage1_one_euro": "#8f7be0",
     "stage1_kalman": "#2aa17c",
+    "stage1_accurate": "#c9a227",
     "stage2": "#e8612c",
 }
-_OTHER_COLOURS = ("#c9a227", "#d0569d", "#5e7d92")
+_OTHER_COLOURS = ("#4db6c6", "#d0569d", "#5e7d92")
 TERM_COLOURS = ("#3d8bd4", "#e8612c", "#2aa17c", "#8f7be0", "#c9a227", "#d0569d", "#4db6c6", "#8d93a1", "#a3694b", "#6c8f3c")
 _STYLE = {
     "font.family": "sans-serif",

@@ -43,6 +43,19 @@ class Predictor(Protocol):
         ...
 
 
+def encode_once(network: torch.nn.Module, autocast: Callable) -> Callable[[ClipBatch], tuple]:
+    """network.encode_fully under `autocast()`, which remembers its last batch: two predictors may share it."""
+    last = {}
+
+    def encode(batch: ClipBatch) -> tuple:
+        if last.get("batch") is not batch:
+            with autocast():
+                last.update(batch=batch, encoded=network.encode_fully(batch))
+        return last["encoded"]
+
+    return encode
+
+
 class PerFrame:
     """A predictor without memory: a function of a batch of single frames."""
 

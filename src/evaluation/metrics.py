@@ -36,17 +36,18 @@ def refuse_not_finite(predicted: Float[Tensor, "n p d"]) -> None:
         raise ValueError(f"{bad} of {len(predicted)} predictions are not finite: the network diverged, or its checkpoint is damaged")
 
 
-def _distance(
+def joint_errors(
     predicted: Float[Tensor, "n p d"], true: Float[Tensor, "n p d"], mask: Bool[Tensor, "n p"]
 ) -> tuple[Float[Tensor, "n p"], Bool[Tensor, "n p"]]:
-    """Distances in float64, 0 where invalid. Raises ValueError when a prediction is not finite."""
+    """(distances in float64, 0 where invalid; the mask). Raises ValueError when a prediction is not finite."""
     assert predicted.shape == true.shape and mask.shape == true.shape[:2], f"{predicted.shape}, {true.shape}, {mask.shape}"
     refuse_not_finite(predicted)
     difference = predicted.double() - true.double().masked_fill(~mask[..., None], 0.0)
     return difference.norm(dim=-1).masked_fill(~mask, 0.0), mask
 
 
-def _frame_mean(distance: Float[Tensor, "n p"], mask: Bool[Tensor, "n p"]) -> Errors:
+def frame_mean(distance: Float[Tensor, "n p"], mask: Bool[Tensor, "n p"]) -> Errors:
+    """The mean over each frame's valid points; `distance` is 0 where invalid."""
     count = mask.sum(dim=-1)
     return Errors(distance.sum(dim=-1) / count.clamp_min(1), count > 0)
 
@@ -58,7 +59,7 @@ def relative_to_wrist(joints: Float[Tensor, "n 21 3"], points: Float[Tensor, "n 
 
 def mpjpe(predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"]) -> Errors:
     """Mean joint distance in camera space, mm. `mask` excludes frames without a real camera too."""
-    return _frame_mean(*_distance(predicted, true, mask))
+    return frame_mean(*joint_errors(predicted, true, mask))
 
 
 def joint_errors_root(
@@ -66,12 +67,12 @@ def joint_errors_root(
 ) -> tuple[Float[Tensor, "n 21"], Bool[Tensor, "n 21"]]:
     """Each joint's wrist-relative distance, mm, and whether joint and wrist are known."""
     known = mask & mask[:, WRIST : WRIST + 1]
-    return _distance(relative_to_wrist(predicted), relative_to_wrist(true), known)
+    return joint_errors(relative_to_wrist(predicted), relative_to_wrist(true), known)
 
 
 def mpjpe_root(predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"]) -> Errors:
     """Mean joint distance after each hand's own wrist is subtracted, mm; no rotation, no scale."""
-    return _frame_mean(*joint_errors_root(predicted, true, mask))
+    return frame_mean(*joint_errors_root(predicted, true, mask))
 
 
 def pa_mpjpe(
@@ -86,7 +87,7 @@ def pa_mpjpe(
     # In place of an unknown joint stands the mean of the known ones, which changes neither the mean nor the covariances.
     source, target = (_unknown_at_mean(points.double(), mask) for points in (predicted, true))
     aligned = procrustes_align(source, target, allow_reflection=allow_reflection)
-    return Errors(_frame_mean(*_distance(aligned, target, mask)).value, mask.sum(dim=-1) >= MIN_PROCRUSTES_JOINTS)
+    return Errors(frame_mean(*joint_errors(aligned, target, mask)).value, mask.sum(dim=-1) >= MIN_PROCRUSTES_JOINTS)
 
 
 def _unknown_at_mean(points: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"]) -> Float[Tensor, "n p 3"]:
@@ -105,13 +106,13 @@ def mpvpe_root(
     """Mean vertex distance after each hand's own wrist joint is subtracted, mm."""
     predicted = relative_to_wrist(predicted_joints, predicted_vertices)
     true = relative_to_wrist(true_joints, true_vertices)
-    return _frame_mean(*_distance(predicted, true, valid[:, None].expand(true.shape[:2])))
+    return frame_mean(*joint_errors(predicted, true, valid[:, None].expand(true.shape[:2])))
 
 
 def root_error(predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"]) -> Errors:
     """Distance between predicted and true wrist in camera space, mm."""
     wrist = slice(WRIST, WRIST + 1)
-    return _frame_mean(*_distance(predicted[:, wrist], true[:, wrist], mask[:, wrist]))
+    return frame_mean(*joint_errors(predicted[:, wrist], true[:, wrist], mask[:, wrist]))
 
 
 def refuse_falling_time(time: Float[Tensor, "n"]) -> None:
@@ -127,10 +128,10 @@ def median_step(time: Float[Tensor, "n"]) -> float:
 
 def error_2d(predicted: Float[Tensor, "n p 2"], true: Float[Tensor, "n p 2"], mask: Bool[Tensor, "n p"]) -> Errors:
     """Mean distance of projected joints in the picture, in the unit of the points (reported in per cent of the edge of the hand's box)."""
-    return _frame_mean(*_distance(predicted, true, mask))
+    return frame_mean(*joint_errors(predicted, true, mask))
 
 
-def derivative(points: Float[Tensor, "n p 3"], time: Float[Tensor, "n"], order: int) -> Float[Tensor, "m p 3"]:
+def derivative(points: Float[Tensor, "n p d"], time: Float[Tensor, "n"], order: int) -> Float[Tensor, "m p d"]:
     """The `order`-th time derivative over every order + 1 frames of ONE sequence, mm/s^order, float64; m = n - order, at least 0.
 
     order! times Newton's divided difference, which is exact for polynomials of that degree whatever the time between frames: a dropped or
@@ -149,6 +150,21 @@ def unbroken(time: Float[Tensor, "n"], order: int) -> Bool[Tensor, "m"]:
     return close.unfold(0, order, 1).all(dim=-1) if len(close) >= order else close[:0]
 
 
+def joint_acceleration_errors(
+    predicted: Float[Tensor, "n p d"], true: Float[Tensor, "n p d"], mask: Bool[Tensor, "n p"], time: Float[Tensor, "n"]
+) -> tuple[Float[Tensor, "n p"], Bool[Tensor, "n p"]]:
+    """(each point's |a_predicted - a_true| at the middle frame of three, mm/frame^2, 0 where invalid; where it is valid): see `accel_error`."""
+    triple = torch.zeros_like(mask)
+    if len(time) >= 3:
+        triple[1:-1] = mask[:-2] & mask[1:-1] & mask[2:] & unbroken(time, 2)[:, None]
+    acceleration = []
+    for points in (predicted, true.masked_fill(~mask[..., None], 0.0)):
+        whole = torch.zeros_like(points, dtype=torch.float64)
+        whole[1:-1] = median_step(time) ** 2 * derivative(points, time, 2)
+        acceleration.append(whole)
+    return joint_errors(*acceleration, triple)
+
+
 def accel_error(
     predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"], time: Float[Tensor, "n"]
 ) -> Errors:
@@ -159,15 +175,7 @@ def accel_error(
     (Kocabas et al., CVPR 2020). The value of a triple stands at its middle frame; a triple counts where no pause is in it, and in it the
     joints that are valid in all three frames.
     """
-    triple, step = torch.zeros_like(mask), median_step(time)
-    if len(time) >= 3:
-        triple[1:-1] = mask[:-2] & mask[1:-1] & mask[2:] & unbroken(time, 2)[:, None]
-    difference = []
-    for points in (predicted, true.masked_fill(~mask[..., None], 0.0)):
-        whole = torch.zeros_like(points, dtype=torch.float64)
-        whole[1:-1] = step**2 * derivative(points, time, 2)
-        difference.append(whole)
-    return _frame_mean(*_distance(*difference, triple))
+    return frame_mean(*joint_acceleration_errors(predicted, true, mask, time))
 
 
 def jitter(predicted: Float[Tensor, "n p 3"], valid: Bool[Tensor, "n"], time: Float[Tensor, "n"]) -> Errors:

@@ -16,7 +16,7 @@ from numpy import ndarray
 
 from tempohand.evaluation import charts
 from tempohand.evaluation.page import card, document, section, table
-from tempohand.evaluation.results import LABELS, MAIN_SPLIT, difference_name, excludes_zero, number
+from tempohand.evaluation.results import LABELS, MAIN_SPLIT, compared_rows, difference_name, excludes_zero, number
 from tempohand.evaluation.splits import ALL, FINGER_SPEED, WRIST_SPEED
 from tempohand.evaluation.strips import PICTURE_PX, SHOWN_ROWS, TRUTH, Strip
 
@@ -180,15 +180,17 @@ def _accuracy(metrics: dict) -> str:
     hidden = {row: values[MAIN_SPLIT] for row, values in rows.items()}
     count = next(iter(hidden.values()))["n"]
     tuned = {(metrics.get(key) or {}).get("tuned_on") for key in ("one_euro", "kalman")} - {None}
-    filters = f" The filters are causal, their parameters {'chosen on split ' + repr(tuned.pop()) if tuned else 'the defaults'}."
+    chosen = f"chosen on split {tuned.pop()!r}, for accuracy alone or for accuracy and smoothness" if tuned else "the defaults"
+    filters = f" The filters are causal, their parameters {chosen}."
     note = (
         "Millimetres, 2D error in per cent of the edge of the hand's box, acceleration error in mm/frame², jitter (jerk of the prediction "
         "itself) in m/s³, lag (of the joints in the picture; positive: late) in frames; AUC between 0 and 1. Root-relative: minus the wrist; "
-        "PA: after the best similarity. The constant hand knows the box alone and never sees the picture."
-        + filters
-        * any(row not in ("mean_pose", "stage1", "stage2") for row in rows)
+        "PA: after the best similarity."
+        + " The constant hand knows the box alone and never sees the picture." * ("mean_pose" in rows)
+        + filters * any(row not in ("mean_pose", "stage1", "stage2") for row in rows)
         + f" Small figures: {metrics['bootstrap']['level']:.0%} intervals, {metrics['bootstrap']['resamples']:,} resamples of "
         f"{metrics['bootstrap']['number']:,} whole {metrics['bootstrap']['drawn']}."
+        + "".join(f" {note[0].upper()}{note[1:]}." for note in metrics.get("notes", ()))
     )
     parts = ["<h3>All frames</h3>", block(rows, ALL)]
     if count:
@@ -226,8 +228,8 @@ def _known_splits(metrics: dict) -> list[tuple[str, str, int]]:
 
 
 def _changes(metrics: dict) -> str:
-    """Stage 2's differences to Stage 1 and to the filter that was better on validation."""
-    others = [row for row in ("stage1", metrics.get("best_filter")) if difference_name(str(row)) in metrics["differences"]]
+    """Stage 2's differences to Stage 1, to the filter that was better on validation, and to the most accurate one."""
+    others = compared_rows(metrics)
     if not others:
         return ""
     names = [name for name in COLUMNS if name not in HIGHER_IS_BETTER]

@@ -99,6 +99,12 @@ def difference_name(other: str) -> str:
     return f"{COMPARED} - {other}"
 
 
+def compared_rows(content: dict) -> list[str]:
+    """The rows whose differences to COMPARED are shown: Stage 1, and what filters make of it at best."""
+    candidates = ("stage1", content.get("best_filter"), "stage1_accurate")
+    return [str(row) for row in candidates if difference_name(str(row)) in content["differences"]]
+
+
 def _differences(result: dict, drawn: Bootstrap, other: str, split: str) -> dict[str, dict]:
     values = {}
     for name in METRICS:
@@ -188,8 +194,7 @@ def format_tables(content: dict) -> str:
     losses = content.get("test_loss", {}).items()
     unknown = "unknown: its checkpoint does not say the weights that it was trained with"
     blocks += [f"test loss of {row}: {unknown if value is None else number(value)}" for row, value in losses]
-    compared = [other for other in ("stage1", content.get("best_filter")) if difference_name(str(other)) in content["differences"]]
-    return "\n\n".join([*blocks, *(_difference_table(content, other) for other in compared)])
+    return "\n\n".join([*blocks, *(_difference_table(content, other) for other in compared_rows(content))])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tempohand.batch import Term
+from tempohand.batch import ClipBatch, HandPrediction, Term
 
 Gather = Callable[[object], list]  # every process's object, in their order
 RAW = "raw/"  # before the name of a loss term
@@ -60,3 +60,15 @@ class Sums:
         return Totals(
             {name: (math.fsum(total for total, _ in column), int(sum(count for _, count in column))) for name, column in columns.items()}
         )
+
+
+class LossOverFrames:
+    """The loss terms of a network over all frames, added up by `watch`."""
+
+    def __init__(self, network: torch.nn.Module):
+        self.network, self.sums = network, Sums()
+
+    def watch(self, prediction: HandPrediction, batch: ClipBatch) -> HandPrediction:
+        """Adds the terms of one batch, and hands the prediction on."""
+        self.sums.add_terms(self.network.criterion(prediction, batch))
+        return prediction

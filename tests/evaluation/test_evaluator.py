@@ -139,7 +139,7 @@ def test_a_temporal_predictor_sees_the_history_of_its_own_sequence(table):
 
 
 def test_filtered_rows_use_the_filter_within_sequences(hand, table):
-    smooth = HandFilter(OneEuro(0.5, 0.0), OneEuro(0.5, 0.0))
+    smooth = HandFilter(*[OneEuro(0.5, 0.0)] * 3)
     result = run(hand, table, 6, {"smooth": ("noisy", smooth)}).compute()
     assert result["smooth"]["all"]["accel_error"] < 0.8 * result["noisy"]["all"]["accel_error"]
     assert result["smooth"]["all"]["n"] == 21

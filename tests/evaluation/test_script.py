@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,11 @@ from omegaconf import OmegaConf
 from tests_support import Done, evaluate, hand_rows, load_file, write_table
 
 from tempohand.data.loader import ClipDataset, evaluation_batches
-from tempohand.data.table import FrameTable
+from tempohand.data.table import FrameTable, read_index, write_index
 from tempohand.data.view import View
+from tempohand.evaluation.report import write_report
 from tempohand.evaluation.scores import LAGS, METRICS
+from tempohand.evaluation.tuning import KALMAN, ONE_EURO
 from tempohand.model.registry import build_network, load_network
 from tempohand.training.checkpoint import save_weights
 
@@ -67,7 +71,7 @@ def both(script, checkpoints, table_root, tmp_path_factory):
 def test_every_row_sees_every_frame(both):
     out, content, printed = both
     assert content["n"] == 20 and content["processes"] == 1
-    assert list(content["rows"]) == ["mean_pose", "stage1", "stage1_one_euro", "stage1_kalman", "stage2"]
+    assert list(content["rows"]) == ["mean_pose", "stage1", "stage1_one_euro", "stage1_kalman", "stage1_accurate", "stage2"]
     for row in content["rows"].values():
         assert row["n"] == 20 and {name for name in METRICS if row[name] is None} == set(LAGS)  # the sequences are too short for a lag
         assert row["hidden_50"]["n"] == 4
@@ -137,7 +141,7 @@ def test_two_processes_say_the_same(both, checkpoints, table_root, tmp_path):
     assert done.stdout.count("Evaluated on 20 samples from all 2 processes") == 1
     content = json.loads((tmp_path / "metrics.json").read_text())
     assert content["processes"] == 2
-    assert all(content[key] == expected[key] for key in ("one_euro", "kalman", "best_filter", "bootstrap"))
+    assert all(content[key] == expected[key] for key in ("one_euro", "kalman", "accurate", "best_filter", "bootstrap"))
     known = [name for name in METRICS if name not in LAGS]  # the sequences are too short for a lag
     for name in known:
         difference = content["differences"]["stage2 - stage1"]["all"][name]["value"]
@@ -157,6 +161,65 @@ def test_stage2_alone_brings_its_stage1(script, both, checkpoints, table_root, t
     assert rows["stage1"]["mpjpe"] == pytest.approx(both[1]["rows"]["stage1"]["mpjpe"], rel=1e-4)
 
 
+@pytest.fixture(scope="module")
+def test_alone(table_root, tmp_path_factory):
+    """A table that has a test split and no other."""
+    root = tmp_path_factory.mktemp("test_alone")
+    index = read_index(table_root)
+    for name in index["splits"]["test"]:
+        shutil.copy(table_root / name, root)
+    write_index(root, {"test": index["splits"]["test"]}, index["about"])
+    return root
+
+
+def test_a_table_of_a_test_split_alone_is_evaluated(script, both, checkpoints, test_alone, tmp_path):
+    """With filters as they are by default, without the constant hand; both are said."""
+    done = evaluate(script, f"stage2={checkpoints}/stage2", f"data={test_alone}", f"out={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert list(content["rows"]) == ["stage1", "stage1_one_euro", "stage1_kalman", "stage2"]
+    assert content["rows"]["stage2"]["mpjpe"] == pytest.approx(both[1]["rows"]["stage2"]["mpjpe"], rel=1e-4)
+    assert content["one_euro"] == asdict(ONE_EURO) | {"tuned_on": None} and content["kalman"] == asdict(KALMAN) | {"tuned_on": None}
+    for note in (
+        "no constant hand (mean_pose): split 'train' is not in the table (fit_split)",
+        "filters have their default settings, and none is tuned for accuracy: split 'val' is not in the table (tune_split)",
+    ):
+        assert note in done.stdout and note in content["notes"]
+    write_report(tmp_path / "report.html", title="t", runs={}, metrics=content)
+    page = (tmp_path / "report.html").read_text()
+    assert "parameters the defaults." in page and "The constant hand knows" not in page
+    assert "No constant hand (mean_pose): split &#x27;train&#x27; is not in the table" in page
+
+
+def test_a_data_set_is_evaluated_by_its_name(script, both, checkpoints, table_root, tmp_path, monkeypatch):
+    """As in training: its folder, and its names of splits."""
+    index = read_index(table_root)["splits"]
+    shutil.copytree(table_root, tmp_path / "freihand")
+    splits = {"fit": index["train"], "val": index["val"], "evaluation": index["test"]}
+    write_index(tmp_path / "freihand", splits, read_index(table_root)["about"])
+    monkeypatch.setenv("TEMPOHAND_FREIHAND", str(tmp_path / "freihand"))
+    done = evaluate(script, f"stage2={checkpoints}/stage2", "data=freihand", "split=evaluation", f"out={tmp_path}", "batch_size=7")
+    assert done.returncode == 0, done.stderr
+    content, expected = json.loads((tmp_path / "metrics.json").read_text()), both[1]
+    assert content["data"] == str(tmp_path / "freihand") and content["split"] == "evaluation" and content["notes"] == []
+    assert list(content["rows"]) == list(expected["rows"])
+    for row in content["rows"]:
+        assert content["rows"][row]["mpjpe"] == pytest.approx(expected["rows"][row]["mpjpe"], rel=1e-4)
+
+
+def test_the_row_of_tuned_filters_is_the_filter_that_was_tuned(both, script, checkpoints, table_root, tmp_path):
+    """The chosen settings, which differ from the defaults, make the row's figures."""
+    _, content, _ = both
+    assert {"place", "depth", "articulation", "tuned_on"} == set(content["one_euro"]) and content["one_euro"]["tuned_on"] == "val"
+    done = evaluate(script, f"stage2={checkpoints}/stage2", f"data={table_root}", f"out={tmp_path}", "tune_split=null", "batch_size=7")
+    assert done.returncode == 0, done.stderr
+    default = json.loads((tmp_path / "metrics.json").read_text())
+    assert default["one_euro"] != content["one_euro"] and default["kalman"] != content["kalman"] and "accurate" not in default
+    assert default["rows"]["stage1"]["mpjpe"] == content["rows"]["stage1"]["mpjpe"]
+    for row, key in (("stage1_one_euro", "one_euro"), ("stage1_kalman", "kalman")):
+        assert default["rows"][row]["mpjpe"] != pytest.approx(content["rows"][row]["mpjpe"], rel=1e-3), key
+
+
 @pytest.fixture(autouse=True)
 def no_traceback_variable(monkeypatch):
     monkeypatch.delenv("TEMPOHAND_TRACEBACK", raising=False)
@@ -169,8 +232,11 @@ def no_traceback_variable(monkeypatch):
         (["stage1={checkpoints}/stage2"], "checkpoint of the other stage"),
         (["stage1=/nowhere/at/all"], "/nowhere/at/all"),
         (["stage1={checkpoints}/stage1", "data=/nowhere"], "no frame table at '/nowhere'"),
-        (["stage1={checkpoints}/stage1", "data={table}", "split=val"], "tune_split and split are both 'val'"),
+        (["stage1={checkpoints}/stage1", "data={table}", "split=val", "tune_split=val"], "tune_split and split are both 'val'"),
         (["stage1={checkpoints}/stage1", "data={table}", "split=evaluation"], "no split 'evaluation'"),
+        (["stage1={checkpoints}/stage1", "data={table}", "tune_split=other"], "no split 'other'"),
+        (["stage1={checkpoints}/stage1", "data=freihnd"], "data=freihnd: it is neither the folder of a frame table nor one of "),
+        (["stage1={checkpoints}/stage1", "data=mix_images"], "data is a mixture of 12 tables, of which one can be evaluated at a time"),
     ],
 )
 def test_a_mistake_is_one_clear_line(script, checkpoints, table_root, tmp_path, overrides, message):
