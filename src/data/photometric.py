@@ -11,7 +11,11 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class Photometric:
-    """Ranges to draw from. brightness, contrast, saturation and white balance are half-widths of a factor around 1; `probability` is per group."""
+    """Ranges to draw from. brightness, contrast, saturation and white balance are half-widths of a factor around 1; `probability` is per group.
+
+    grey: probability of a clip without colours, whatever else was drawn; half of these have a tint, as wide as the white balance. Where it is
+    0 nothing is drawn for it, so that other settings' draws stay what they were.
+    """
 
     brightness: float = 0.3
     contrast: float = 0.3
@@ -20,6 +24,7 @@ class Photometric:
     noise: float = 0.03  # largest standard deviation, of full scale
     blur: float = 1.0  # largest Gaussian sigma, px of the crop
     probability: float = 0.5
+    grey: float = 0.0
 
     def draw(self, rng: np.random.Generator) -> "PhotometricDraw":
         """One clip's colour and noise."""
@@ -33,7 +38,11 @@ class Photometric:
             offset = np.full(3, 128.0 * (1 - contrast))
         noise = rng.uniform(0, self.noise) * 255 if rng.random() < self.probability else 0.0
         blur = rng.uniform(0, self.blur) if rng.random() < self.probability / 2 else 0.0
-        return PhotometricDraw(np.column_stack([matrix, offset]), noise, blur, int(rng.integers(2**31)))
+        seed = int(rng.integers(2**31))
+        if self.grey and rng.random() < self.grey:
+            tint = 1 + (rng.uniform(-1, 1, 3) * self.white_balance if rng.random() < 0.5 else np.zeros(3))
+            matrix, offset = np.outer(tint, LUMA @ matrix), tint * (LUMA @ offset)
+        return PhotometricDraw(np.column_stack([matrix, offset]), noise, blur, seed)
 
 
 @dataclass(frozen=True)

@@ -34,3 +34,25 @@ def test_saturation_leaves_luma_and_contrast_leaves_mid_grey():
     none = dict.fromkeys(("brightness", "saturation", "white_balance", "noise", "blur"), 0.0)
     grey = np.full((8, 8, 3), 128, np.uint8)
     assert (drawn(**none, contrast=0.3).apply([grey], np.arange(1))[0] == grey).all()
+
+
+def test_grey_clips_keep_luma_and_leave_the_other_draws_alone():
+    """A draw without `grey` is what it was before there was one, and so are noise, blur and luma of a grey one without a tint."""
+    picture = np.random.default_rng(1).integers(60, 190, (8, 8, 3)).astype(np.uint8)
+    tints, greys, count = set(), 0, 400
+    for seed in range(count):
+        plain, never, sometimes = (Photometric(grey=grey).draw(np.random.default_rng(seed)) for grey in (0.0, 1e-9, 0.4))
+        assert (plain.noise, plain.blur, plain.seed) == (sometimes.noise, sometimes.blur, sometimes.seed)
+        assert np.array_equal(plain.colour, never.colour)
+        if np.array_equal(plain.colour, sometimes.colour):
+            continue
+        greys += 1
+        assert np.linalg.matrix_rank(sometimes.colour[:, :3]) == 1
+        shown = sometimes.colour[:, :3] @ picture.reshape(-1, 3).T + sometimes.colour[:, 3:]
+        tint = (shown / shown[0])[:, 0]
+        assert np.allclose(shown, tint[:, None] * shown[0]) and (np.abs(tint - 1) < 0.25).all()
+        if np.allclose(tint, 1):
+            expected = LUMA @ (plain.colour[:, :3] @ picture.reshape(-1, 3).T + plain.colour[:, 3:])
+            assert np.allclose(shown, expected)
+        tints.add(bool(np.allclose(tint, 1)))
+    assert tints == {True, False} and 0.3 < greys / count < 0.5

@@ -53,6 +53,15 @@ def test_grey_deep_and_transparent_pictures_are_rgb_of_8_bits():
     assert np.array_equal(decode_picture(file.getvalue()), np.asarray(few.convert("RGB")))
 
 
+@pytest.mark.parametrize("form", ["jpeg", "png", "tiff", "webp"])
+def test_one_channel_and_three_equal_ones_are_the_same_picture(form):
+    grey = np.repeat(PICTURE[..., :1], 3, axis=2)
+    options = {"lossless": True} if form == "webp" else {"quality": 95} if form == "jpeg" else {}
+    shown = [decode_picture(saved(form, picture, **options)).astype(int) for picture in (grey[..., 0], grey)]
+    assert np.abs(shown[0] - shown[1]).max() <= (form == "jpeg")
+    assert all((picture == picture[..., :1]).all() for picture in shown)
+
+
 def test_printers_colours_are_converted():
     file = io.BytesIO()
     Image.fromarray(PICTURE).convert("CMYK").save(file, "jpeg", quality=98)
