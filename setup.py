@@ -40,7 +40,7 @@ setup(
         "pyyaml>=6.0",
     ],
     extras_require={
-        "test": ["pytest", "pytest-xdist", "ruff", "beartype", "trimesh", "psutil", "onnx", "onnxscript", "onnxruntime"],
+        "test": ["pytest", "pillow>=11.3", "pytest-xdist", "ruff", "beartype", "trimesh", "psutil", "onnx", "onnxscript", "onnxruntime"],
         "detect": ["mediapipe>=1.2"],
     },
     entry_points={"console_scripts": ["tempohand = tempohand.cli:main"]},

@@ -24,6 +24,8 @@ def run_clearly(main: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if hasattr(sys.stdout, "reconfigure"):  # a file's name may hold what this terminal's encoding has not, as on stderr
+            sys.stdout.reconfigure(errors="backslashreplace")
         if os.environ.get(TRACEBACK_VARIABLE, "0") not in ("", "0"):
             return main(*args, **kwargs)
         try:

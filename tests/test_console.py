@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 
@@ -27,6 +28,13 @@ def test_a_users_error_is_one_line_and_exit_code_2(error, capsys):
     streams = capsys.readouterr()
     assert streams.out == ""
     assert streams.err == "error: box 3 is empty (TEMPOHAND_TRACEBACK=1 shows where)\n"
+
+
+def test_names_that_the_terminal_cannot_show_are_no_error(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", errors="strict"))
+    run_clearly(lambda: print("wrote \udcff-h\u00e4nde/predictions.npz", flush=True))()
+    assert written.getvalue() == b"wrote \\udcff-h\\xe4nde/predictions.npz\n"
 
 
 def test_a_fault_of_the_program_keeps_its_traceback():

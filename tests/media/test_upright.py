@@ -1,5 +1,6 @@
 """What is shown of a decoded frame: known content, and the ffmpeg command where it is installed."""
 
+import io
 import shutil
 import subprocess
 from fractions import Fraction
@@ -9,8 +10,9 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
+from PIL import Image
 
-from tempohand.media.upright import UNTURNED, Upright, filters, right_angled
+from tempohand.media.upright import UNTURNED, Upright, filters, orientation, right_angled
 from tempohand.media.video import Video
 
 TURNS = [matrix for a, b in product((1, -1), repeat=2) for matrix in ((a, 0, 0, b), (0, a, b, 0))]
@@ -59,6 +61,17 @@ def test_pixels_become_square(aspect, turned):
     high, wide = (np.ptp(np.flatnonzero(shown.any(axis=axis))) for axis in (1, 0))
     assert abs(high - wide) <= 2
     assert shown.shape == ((120, int(90 / aspect)) if turned else (90, int(120 * aspect)))
+
+
+@pytest.mark.parametrize(("exif", "matrix"), [(1, UNTURNED), (3, (-1, 0, 0, -1)), (6, (0, 1, -1, 0)), (8, (0, -1, 1, 0))])
+def test_an_angle_is_known_where_side_data_has_no_name(exif, matrix):
+    """PyAV 18 has no name for the EXIF of a JPEG, and then refuses to list a frame's side data at all."""
+    file, tag = io.BytesIO(), Image.Exif()
+    tag[0x0112] = exif
+    Image.fromarray(noise(16, 32)).save(file, "jpeg", exif=tag)
+    file.seek(0)
+    with av.open(file) as container:
+        assert orientation(next(container.decode(video=0))) == matrix
 
 
 def test_an_aspect_that_no_camera_has_is_refused():
