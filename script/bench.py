@@ -5,6 +5,7 @@
     python script/bench.py stage2                    Stage 2 steps from cached tokens beside recomputing the backbone
     python script/bench.py stream --json FILE        Stage 2 per frame of a stream beside Stage 1
     python script/bench.py find --data data/find     hands found in a table's pictures, and their sides
+    python script/bench.py border INPUT...           hands at the edge of a picture
 
 Both sides of a comparison run in turns within one process, so that what else the machine does reaches both. Ratios are of medians, above 1
 where ours is faster.
@@ -18,7 +19,7 @@ from pathlib import Path
 from tempohand.console import run_clearly
 
 # Each is a module of script/benchmarks: SUMMARY, add_arguments(parser), run(arguments) -> benchmarks.report.Report.
-BENCHMARKS = ("hand", "fit", "stage2", "stream", "find")
+BENCHMARKS = ("hand", "fit", "stage2", "stream", "find", "border")
 
 
 @run_clearly

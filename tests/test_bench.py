@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from tempohand.data.bad_rows import inconsistent_rows
@@ -59,3 +61,17 @@ def test_the_table_of_the_stage_2_benchmark_is_one_to_train_on(tmp_path, monkeyp
 
     table = FrameTable(_random_table(tmp_path / "table", 64), "train")
     assert len(table) and not inconsistent_rows(table)
+
+
+def test_border(tmp_path):
+    """One of the three rendered frames, its hand's box given: the whole picture is itself, the more is cut off the farther the hand moves."""
+    table = FrameTable(Path(__file__).parent / "released/table", "test")
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos/0.png"), table.image(0)[..., ::-1])
+    box = table.labels(np.arange(1))["box"][0].tolist()
+    (tmp_path / "boxes.json").write_text(json.dumps([{"frame": "0.png", "box": box}]))
+    done = bench("border", str(tmp_path / "photos"), "--boxes", str(tmp_path / "boxes.json"), "--json", str(tmp_path / "border.json"))
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "border.json").read_text())["border"]
+    assert numbers["whole"] == {"looks": 1, "pa": pytest.approx(0, abs=1e-3), "relative": pytest.approx(0, abs=1e-3)}
+    assert 0 < numbers["cut -0.2"]["pa"] < numbers["cut 0.2"]["pa"] and numbers["cut 0"]["looks"] == 4

@@ -3,7 +3,8 @@
 The table has one labelled hand a picture: film it with person.both_probability=0, or the other hand counts as found where nothing is. Every frame
 is looked at by itself; a sequence's side is what its frames' log odds add up to. Boxes of the finder, and those that the network makes of them: the
 bounds of the joints that it sees there, which is what following a hand goes on with.
-"Confirmed" boxes are those that predict takes: where the network sees joints, too.
+"Confirmed" boxes are those that predict takes: where the network sees joints, too. A table's pictures are square; with --wide their upper and
+lower parts are cut off, since what is filmed is wide, and the finder sees it in a square.
 """
 
 import argparse
@@ -32,6 +33,7 @@ SUMMARY = "hands found in a table's pictures, and their sides"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which networks, and on what."""
     parser.add_argument("--data", required=True, help="frame table, as of script/prepare.py --config-name=synthetic-find")
+    parser.add_argument("--wide", action="store_true", help="cut the pictures to 16:9")
     parser.add_argument("--split", default="test", help="default %(default)s")
     parser.add_argument("--finder", default=FINDER, help="checkpoint or release (default %(default)s)")
     parser.add_argument("--network", default=NETWORK, help="checkpoint or release that tells sides (default %(default)s)")
@@ -46,8 +48,10 @@ def run(arguments: argparse.Namespace) -> Report:
     labels, starts = table.labels(np.arange(len(table))), table.sequence_starts()
     overlaps, found_at_all, refined, told, taken, false_positives, wrong = [], [], [], [], [], 0, 0
     for row in tqdm(range(len(table)), unit="picture"):
-        image, true, is_right = table.image(row), labels["box"][row], bool(labels["is_right"][row])
-        camera = {"focal": labels["focal"][row], "princpt": labels["princpt"][row]}
+        image, is_right = table.image(row), bool(labels["is_right"][row])
+        cut = round(len(image) * (1 - 9 / 16) / 2) if arguments.wide else 0
+        image, true = np.ascontiguousarray(image[cut : len(image) - cut]), labels["box"][row] - [0, cut, 0, cut]
+        camera = {"focal": labels["focal"][row], "princpt": labels["princpt"][row] - [0, cut]}
         start = time.perf_counter()
         boxes = [found.box for found in finder.detect(Frame(row, 0.0, image, ""))]
         taken.append(time.perf_counter() - start)

@@ -1,5 +1,6 @@
 """The pictures of a table: encoded, and of a known size."""
 
+import cv2
 from jaxtyping import UInt8
 from numpy import ndarray
 
@@ -7,6 +8,7 @@ from tempohand.media.pictures import CUT_OFF, OTHER_SIZE, REASONS, UNDECODABLE, 
 
 __all__ = ["CUT_OFF", "OTHER_SIZE", "REASONS", "REFERENCE", "UNDECODABLE", "BadPicture", "decode"]
 REFERENCE = b"path:"  # what a table holds in place of a picture that stays where it is, before the file's name below the data set's folder
+BEYOND = cv2.BORDER_REPLICATE  # what a crop shows beyond its picture, wherever one is made: the picture's edge, repeated
 
 
 def decode(data: bytes | None, width: int, height: int) -> UInt8[ndarray, "h w 3"]:

@@ -26,7 +26,7 @@ from tempohand.data.loader import ClipDataset, clip_fields, frame_batches
 from tempohand.data.token_store import TokenStore, weights_hash
 from tempohand.data.view import View
 
-FORMAT = 3
+FORMAT = 4
 CHUNK = 64  # frames the network sees at once; shards are the same whoever makes them because their chunks are
 SHARD_FRAMES = 4096  # at least, in whole sequences: a few seconds' work, which an interruption may cost
 MOST_SHARDS = 64  # a view: each is an open file

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from tempohand import geometry
 from tempohand.data.photometric import Photometric, PhotometricDraw
+from tempohand.data.pictures import BEYOND
 
-PAD_COLOUR = (124, 116, 104)  # ImageNet's mean: zero after the backbone's normalisation
 JITTER_CORRELATION = 0.8  # of a tracked box's error between neighbouring frames
 
 
@@ -157,16 +157,28 @@ def _correlated(rng: np.random.Generator, num_frame: int, channels: int) -> Floa
 
 
 def _warp(picture: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "3 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
-    """The picture through a homography; a picture that shrinks by 2 or more is averaged down first, for bilinear sampling would alias."""
+    """The picture through a homography, its edge repeated beyond it; a picture that shrinks by 2 or more is averaged down first, for bilinear
+    sampling would alias."""
     shrink = int(1 / np.sqrt(max(abs(np.linalg.det(matrix[:2, :2])), 1e-12)))
+    shrink = min(shrink, max(picture.shape[:2]))  # beyond that nothing of the picture would be left to see
     if shrink >= 2:
-        height, width = picture.shape[:2]
-        small = (max(width // shrink, 1), max(height // shrink, 1))
-        picture = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
-        sx, sy = width / small[0], height / small[1]
-        # Pixel centres: u = (u_small + 0.5) * s - 0.5.
-        matrix = matrix @ np.array([[sx, 0, sx / 2 - 0.5], [0, sy, sy / 2 - 0.5], [0, 0, 1.0]])
-    options = {"dsize": (size, size), "flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_CONSTANT, "borderValue": PAD_COLOUR}
+        picture, matrix = _averaged(picture, shrink), matrix @ _to_full(shrink)
+    options = {"dsize": (size, size), "flags": cv2.INTER_LINEAR, "borderMode": BEYOND}
     if np.abs(matrix[2, :2]).max() * max(picture.shape) < 1e-9 * abs(matrix[2, 2]):
         return cv2.warpAffine(picture, matrix[:2] / matrix[2, 2], **options)
     return cv2.warpPerspective(picture, matrix, **options)
+
+
+def _averaged(picture: UInt8[np.ndarray, "h w 3"], shrink: int) -> UInt8[np.ndarray, "k l 3"]:
+    """Means of squares of `shrink` px, with one square of the repeated edge before the picture and one or more behind it: so the edge of what
+    comes out is that of the picture itself, and no mean of what lies farther in."""
+    height, width = picture.shape[:2]
+    bottom, right = (shrink + -edge % shrink for edge in (height, width))
+    wide = cv2.copyMakeBorder(picture, shrink, bottom, shrink, right, BEYOND)
+    return cv2.resize(wide, (wide.shape[1] // shrink, wide.shape[0] // shrink), interpolation=cv2.INTER_AREA)
+
+
+def _to_full(shrink: int) -> Float[np.ndarray, "3 3"]:
+    """From `_averaged`'s pixels to the picture's, centres at integers: u = (u' + 0.5) shrink - 0.5 - shrink."""
+    offset = -shrink / 2 - 0.5
+    return np.array([[shrink, 0, offset], [0, shrink, offset], [0, 0, 1.0]])

@@ -33,7 +33,7 @@ class HandFinder:
             raise ValueError(f"--max-hands is at least 1, not {max_hands}")
         self.network, self.device = network.to(device).eval(), torch.device(device)
         self.tiles, self.max_hands, self.threshold = tiles, max_hands, threshold
-        self.view = View(network.size, 1.0)  # the square around a region: what is missing of it is padding
+        self.view = View(network.size, 1.0)  # the square around a region
 
     @classmethod
     def load(cls, checkpoint: str | Path, **options) -> "HandFinder":

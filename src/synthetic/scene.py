@@ -57,7 +57,9 @@ class CameraConfig:
     window_place: float  # share of the window's free room, from its middle, over which the hand's place in it is drawn for a sequence
     still: bool  # whether the window stays where it is for a whole sequence, as a filmed picture does; else it follows the hand
     window_jitter: float  # the window's edge and place vary by this fraction of the box, constant over a sequence
-    border_probability: float  # of the picture ending at the camera's frame, black beyond; else the frame is as large as need be
+    border_probability: (
+        float  # of the picture ending at the camera's frame, its edge repeated beyond; else the frame is as large as need be
+    )
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from tempohand.data.pictures import BEYOND
 from tempohand.render import Buffers, rasterise, supersampled_camera, vertex_normals
 from tempohand.skeleton import NUM_JOINTS
 from tempohand.synthetic.curves import parabola
@@ -143,11 +145,11 @@ class Shot:
             )
         picture = self.finish(self.film.develop(self.rng, linear))
         u, v = bounds
-        picture[: v.start], picture[v.stop :], picture[:, : u.start], picture[:, u.stop :] = 0, 0, 0, 0
-        return picture, hidden
+        beyond = v.start, size - v.stop, u.start, size - u.stop
+        return cv2.copyMakeBorder(picture[v, u], *beyond, BEYOND), hidden
 
     def frame_bounds(self, frame: int) -> tuple[slice, slice]:
-        """Columns and rows of the window that lie inside the camera's own frame: beyond it there is no picture."""
+        """Columns and rows of the window that lie inside the camera's own frame, one at least: beyond them there is no picture."""
         scene = self.scene
         if not scene.bordered:
             return slice(0, self.size), slice(0, self.size)
@@ -155,6 +157,8 @@ class Shot:
         low = (-0.5 - scene.camera.princpt) * scale + scene.princpt[frame]
         high = ([scene.camera.width - 0.5, scene.camera.height - 0.5] - scene.camera.princpt) * scale + scene.princpt[frame]
         start, stop = (np.clip(np.rint(x + 0.5), 0, self.size).astype(int) for x in (low, high))
+        start = np.minimum(start, self.size - 1)
+        stop = np.maximum(stop, start + 1)
         return slice(start[0], stop[0]), slice(start[1], stop[1])
 
     def moments(self, frame: int) -> tuple[list[float], int]:

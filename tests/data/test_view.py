@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from tempohand.data.convert.frame import Camera, Frame, HandLabels
+from tempohand.data.convert.rows import Storage, rows_of
 from tempohand.data.loader import ClipDataset, collate
 from tempohand.data.photometric import Photometric
+from tempohand.data.pictures import decode
 from tempohand.data.table import FrameTable
 from tempohand.data.view import Augmentation, View
 from tempohand.geometry import denormalise_pixels, project
@@ -146,3 +149,76 @@ def test_a_clip_may_have_pictures_of_several_sizes(is_right):
         alone = view.place(draw[np.array([one])], picture.shape[1], focal[part], princpt[part], box[part], is_right)
         for name in ("homography", "focal", "princpt"):
             torch.testing.assert_close(getattr(together, name)[part], getattr(alone, name))
+
+
+SIDES = {
+    "left": (-22, 40, 38, 100),
+    "top": (50, -22, 110, 38),
+    "right": (102, 40, 162, 100),
+    "bottom": (50, 82, 110, 142),
+    "corner": (-9, -9, 51, 51),
+}
+PADDING = 420  # px: squares of 1 to 7 px, of which the crops below average one kind each, fit into it
+
+
+def smooth(height, width, seed=0):
+    """A picture without fine detail, and without two equal edges."""
+    small = np.random.default_rng(seed).integers(0, 255, (6, 7, 3), dtype=np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def padded(picture, margin):
+    return cv2.copyMakeBorder(picture, *[margin] * 4, cv2.BORDER_REPLICATE)
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("zoom", [1, 2, 3])  # without augmentation squares of 1, 3 and 5 px are averaged
+@pytest.mark.parametrize("augmentation", [None, STRONG], ids=["plain", "augmented"])
+def test_beyond_a_picture_its_edge_is_repeated(side, zoom, augmentation):
+    """A crop of a picture is that of the picture with its edge repeated all around before anything is done: hands cut off at every side."""
+    view = View(64, 2.0, augmentation)
+    picture = np.random.default_rng(1).integers(0, 255, (119 * zoom + 2, 141 * zoom + 1, 3), dtype=np.uint8)
+    focal, princpt, box = (torch.tensor([values], dtype=torch.float32) * zoom for values in ((150, 150), (70, 60), SIDES[side]))
+    crops = []
+    for margin in (0, PADDING):
+        image, draw = padded(picture, margin), view.draw(np.random.default_rng(4), 1)
+        moved = (box + margin, princpt + margin)
+        placement = view.place(draw, image.shape[1], focal, moved[1], moved[0], True)
+        crops.append(view.warp([image], placement, draw)[0].int())
+    assert (crops[0] - crops[1]).abs().max() <= 1
+    assert crops[0].float().std() > 5
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_where_the_padding_begins_hardly_matters(side):
+    """Averaged squares begin at the picture's corner, so a padding that is no whole number of them moves them by less than a square."""
+    picture, box = smooth(480, 560), torch.tensor([SIDES[side]], dtype=torch.float32) * 4
+    camera = torch.full((1, 2), 600.0), torch.full((1, 2), 250.0)
+    plain, moved = (View(64).crop([padded(picture, margin)], *camera, box + margin, True)[0].float() for margin in (0, 341))
+    assert (plain - moved).abs().max() < 6 and (plain - moved).abs().mean() < 0.7
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_stored_crop_shows_what_the_whole_picture_shows(side, is_right, tmp_path):
+    """Prepared tables hold the part of a picture around a hand: beyond the picture a view repeats the same edge."""
+    picture, box = smooth(120, 141), np.array(SIDES[side], float)
+    joints2d = np.full((21, 2), np.nan)
+    camera = Camera(np.array([150.0, 150.0]), np.array([70.0, 60.0]))
+    frame = Frame(picture, "s", "r", 0, [HandLabels(is_right, None, joints2d, box=box)], camera, 0.0)
+    (row,) = rows_of(frame, tmp_path, "made", Storage(quality=100))
+    stored = decode(row["image"], row["width"], row["height"])
+    assert stored.shape != picture.shape
+    view, crops = View(64, 2.0), []
+    for image, one in ((picture, {"focal": camera.focal, "princpt": camera.princpt, "box": box}), (stored, row)):
+        values = (torch.from_numpy(np.asarray(one[name], np.float32))[None] for name in ("focal", "princpt", "box"))
+        crops.append(view.crop([image], *values, is_right)[0].float())
+    assert (crops[0] - crops[1]).abs().mean() < 1.5 and (crops[0] - crops[1]).abs().max() < 16  # what JPEG leaves
+
+
+def test_a_box_of_any_size_has_a_crop():
+    """However much larger than its picture: no more memory than a few pictures."""
+    picture, camera = smooth(90, 160), (torch.full((1, 2), 200.0), torch.full((1, 2), 80.0))
+    for edge in (1e3, 1e5, 1e9):
+        crop = View(64).crop([picture], *camera, torch.tensor([[80 - edge, 45 - edge, 80 + edge, 45 + edge]]), True)[0]
+        assert crop.shape == (1, 3, 64, 64) and crop.float().mean() > 0

@@ -110,7 +110,22 @@ def test_a_box_whose_centre_is_not_in_the_picture_is_left_out(monkeypatch):
         return said
 
     monkeypatch.setattr(finder.network, "look", lower)
-    assert finder.detect(picture(100, 40, [(20, 10, 20, 255)])) == []  # in the padding below
+    assert finder.detect(picture(100, 40, [(20, 10, 20, 255)])) == []  # below the picture
+
+
+@pytest.mark.parametrize("size", [(100, 40), (40, 100)])
+def test_beyond_the_picture_the_finder_sees_its_edge(size, monkeypatch):
+    seen, finder = [], HandFinder(SquareFinder(), max_hands=4, tiles=2)
+    look = finder.network.look
+    monkeypatch.setattr(finder.network, "look", lambda image, mirrored: seen.append(image) or look(image, mirrored))
+    image = np.full((size[1], size[0], 3), GREY, np.uint8)
+    image[0], image[-1], image[:, 0], image[:, -1] = 60, 90, 150, 180
+    finder.detect(Frame(0, 0.0, image, ""))
+    whole = seen[0][0, 0].numpy()  # [S, S], the picture in its middle half
+    first, last = (whole[:10], whole[-10:]) if size[0] > size[1] else (whole.T[:10], whole.T[-10:])
+    edges = (60, 90) if size[0] > size[1] else (150, 180)
+    middle = slice(8, -8)
+    assert (first[:, middle] == edges[0]).all() and (last[:, middle] == edges[1]).all()
 
 
 def finder_checkpoint(folder):

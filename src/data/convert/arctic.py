@@ -24,6 +24,7 @@ from jaxtyping import Float
 from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, HandParameters, Proof, Recording, Unit, Unusable
 from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, turned
 from tempohand.data.convert.read import need, read_json, read_npy_object, read_picture
+from tempohand.data.pictures import BEYOND
 from tempohand.skeleton import NUM_BETAS, WRIST
 
 VIEWS = tuple(range(9))
@@ -194,7 +195,7 @@ class _HeadView(_View):
         if size not in self.maps:
             coefficients = np.array(self.lens["dist8"], float).reshape(8)
             self.maps[size] = cv2.initUndistortRectifyMap(matrix, coefficients, None, matrix, size, cv2.CV_16SC2)
-        return cv2.remap(distorted, *self.maps[size], cv2.INTER_LINEAR), matrix
+        return cv2.remap(distorted, *self.maps[size], cv2.INTER_LINEAR, borderMode=BEYOND), matrix
 
 
 def _resized(corner: tuple[int, int], scale) -> Float[np.ndarray, "3 3"]:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from tempohand.data.convert.frame import Camera, Unusable
+from tempohand.data.pictures import BEYOND
 
 NUM_PARAMETERS = (15, 16)  # with one focal length, and with two
 
@@ -57,6 +58,12 @@ class Fisheye624:
         pixels = np.stack(bent, axis=-1) * self.focal + self.princpt
         return np.where((angle < self.limit)[..., None], pixels, np.nan)
 
+    def within(self, rays: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+        """Directions (unit) of rays; those beyond the limit are bent toward the optical axis until they are just within it."""
+        radius = np.maximum(np.hypot(rays[..., 0], rays[..., 1]), 1e-12)
+        angle = np.minimum(np.arctan2(radius, rays[..., 2]), self.limit * (1 - 1e-9))
+        return np.stack([*(np.sin(angle) * rays[..., axis] / radius for axis in (0, 1)), np.cos(angle)], axis=-1)
+
 
 def _polynomial(square: np.ndarray, coefficients: Float[np.ndarray, "6"]) -> np.ndarray:
     """1 + k0 s + k1 s^2 + ... by Horner's rule."""
@@ -69,19 +76,22 @@ def _polynomial(square: np.ndarray, coefficients: Float[np.ndarray, "6"]) -> np.
 def pinhole_picture(
     picture: UInt8[np.ndarray, "h w 3"], fisheye: Fisheye624, camera: Camera, turn: Float[np.ndarray, "3 3"], edge: int
 ) -> UInt8[np.ndarray, "edge edge 3"]:
-    """What a pinhole camera at the fisheye's place shows. turn: X_pinhole = turn X_fisheye. Black where the fisheye sees nothing."""
-    places = np.nan_to_num(pinhole_places(fisheye, camera, turn, edge), nan=-10.0).astype(np.float32)
-    return cv2.remap(picture, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    """What a pinhole camera at the fisheye's place shows. turn: X_pinhole = turn X_fisheye. Where the fisheye sees nothing, its picture's edge
+    is repeated."""
+    places = np.clip(pinhole_places(fisheye, camera, turn, edge), -1, picture.shape[1::-1]).astype(np.float32)
+    return cv2.remap(picture, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=BEYOND)
 
 
 def pinhole_places(
     fisheye: Fisheye624, camera: Camera, turn: Float[np.ndarray, "3 3"], edge: int, step: int = 4
 ) -> Float[np.ndarray, "edge edge 2"]:
-    """Where in the fisheye's picture each pixel of a pinhole camera's is. The model is computed at every `step`-th pixel and linear between
-    them, which is off by step^2 / (8 focal) px, some hundredth, at a quarter of the time."""
+    """Where in the fisheye's picture each pixel of a pinhole camera's is; directions beyond its limit are where the limit is.
+
+    The model is computed at every `step`-th pixel and linear between them, which is off by step^2 / (8 focal) px, some hundredth, at a quarter
+    of the time."""
     nodes = step * np.arange(-(-edge // step) + 1)
     u, v = np.meshgrid((nodes - camera.princpt[0]) / camera.focal[0], (nodes - camera.princpt[1]) / camera.focal[1])
-    places = fisheye.project(np.stack([u, v, np.ones_like(u)], axis=-1) @ turn)
+    places = fisheye.project(fisheye.within(np.stack([u, v, np.ones_like(u)], axis=-1) @ turn))
     lines = _between(places, step)[:edge]
     return _between(lines.transpose(1, 0, 2), step)[:edge].transpose(1, 0, 2)
 

@@ -69,6 +69,21 @@ def test_a_pinhole_picture_shows_each_direction_where_it_is():
         np.testing.assert_allclose(view[v, u, :2], np.array(project(PARAMETERS, ray)) * 255 / 699, atol=1)
 
 
+def test_beyond_the_fisheyes_picture_and_its_limit_the_edge_is_repeated():
+    """A wide pinhole camera beside a small fisheye picture that is bright all over: nothing of what it shows is black."""
+    folding = [80.0, 49.5, 49.5, -0.3, *[0.0] * 11]
+    fisheye, picture = Fisheye624.of_parameters(folding), np.full((100, 100, 3), 90, np.uint8)
+    picture[:, -1] = 200
+    camera = Camera(np.array([40.0, 40.0]), np.array([60.0, 60.0]))
+    slopes = (np.arange(121) - 60) / 40
+    rays = np.stack([*np.meshgrid(slopes, slopes), np.ones((121, 121))], axis=-1)
+    assert np.isnan(fisheye.project(rays)).any(), "some directions lie beyond the limit"
+    view = pinhole_picture(picture, fisheye, camera, np.eye(3), 121)
+    assert view.min() == 90 and (view[60, 110:] == 200).all() and (view[60, :10] == 90).all()
+    behind = pinhole_picture(picture, fisheye, camera, np.diag([-1.0, 1.0, -1.0]), 121)
+    assert behind.min() >= 90
+
+
 @pytest.mark.parametrize("edge", [90, 91, 92, 93])
 def test_places_between_the_computed_ones_are_right_to_a_hundredth_of_a_pixel(edge):
     """A hand near the camera and far from its axis: the shortest focal length, the strongest bend."""
