@@ -231,6 +231,7 @@ def provenance(config: DictConfig, ledger: Ledger, split: Split) -> dict:
         "stage2": config.stage2,
         "weights": {name: file_hash(locate(config[name]) / WEIGHTS_NAME) for name in stages},
         "fingerprint": fingerprint(config.data),
+        "boxes": split.table.about.get("boxes", {}).get(config.split),
         "version": code_version(),
         "left_out": {"rows": ledger.left_out, "of": ledger.read, "by_source": by_source(ledger.bad, split.table)},
     }

@@ -141,7 +141,8 @@ def protocol_table(content: dict) -> str:
         lines.append([name, figure["unit"], f"{figure['n']}", *cells])
         intervals = intervals or figure["low"] is not None
     how = f"; {level:.0%} intervals: bootstrap over {content['bootstrap']['drawn']}" if intervals else ""
-    table = grid(f"{content['title']}: truth is {content['truth']}{how}", ["", "unit", "n", *rows], lines)
+    boxes = content.get("boxes") or "not recorded in the table"
+    table = grid(f"{content['title']}: truth is {content['truth']}; boxes: {boxes}{how}", ["", "unit", "n", *rows], lines)
     missing = (
         f"{content['missing']} samples of the official order have no prediction and are not in the figures: the official script wants all"
     )

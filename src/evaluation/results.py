@@ -194,6 +194,7 @@ def format_tables(content: dict) -> str:
     losses = content.get("test_loss", {}).items()
     unknown = "unknown: its checkpoint does not say the weights that it was trained with"
     blocks += [f"test loss of {row}: {unknown if value is None else number(value)}" for row, value in losses]
+    blocks += [f"boxes: {content['boxes']}"] if content.get("boxes") else []
     return "\n\n".join([*blocks, *(_difference_table(content, other) for other in compared_rows(content))])
 
 

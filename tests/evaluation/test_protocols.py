@@ -66,6 +66,12 @@ def test_json_and_table_hold_every_figure_of_every_network():
     assert content["rows"]["stage2"]["xyz_mean3d"]["high"] < content["rows"]["stage1"]["xyz_mean3d"]["low"]
 
 
+@pytest.mark.parametrize("boxes", ["handBoundingBox, official", None])
+def test_the_table_says_whose_boxes_were_used(boxes):
+    content = protocols.protocol_json({"stage1": [figures.Figure("x", "cm", 1.0, 7)]}, title="T", truth="labels", missing=None)
+    assert f"boxes: {boxes or 'not recorded in the table'}" in protocols.protocol_table(content | {"boxes": boxes})
+
+
 def test_figures_of_nothing_are_dashes():
     empty = figures.Figure("xyz_mean3d", "cm", float("nan"), 0)
     content = protocols.protocol_json({"stage1": [empty]}, title="T", truth="labels", missing=None)

@@ -198,6 +198,7 @@ def _complete(converter: Converter, conversion: Conversion, jobs: Iterable[tuple
         "url": converter.url,
         "hand": "mano",  # whose parameters the rows hold, where they hold any
         "root": str(converter.root.resolve()),
+        "boxes": {split: converter.boxes_of(split) for split in splits},
         "rejected": dict(rejected.most_common()),
         "storage": asdict(conversion.storage),
         "options": conversion.options,

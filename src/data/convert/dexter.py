@@ -63,6 +63,9 @@ class Dexter(Converter):
     def files(self, sequence: str) -> tuple[Path, Path]:
         """The 2D and the 3D tips."""
 
+    def boxes_of(self, split: str) -> str:
+        return f"a square of {HAND_MM:.0f} mm around the true tips; none is published"
+
     def open(self, unit: Unit) -> Recording:
         return _Sequence(self, unit)
 

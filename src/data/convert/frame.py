@@ -116,6 +116,18 @@ class Proof:
     pose_mm: float | None  # mean distance of the hand parameters' joints from the stored ones, wrists together
 
 
+# Where the boxes of official evaluations come from: what the data set gives out for it, or, by name alone, the joints that are to be found.
+OFFICIAL, TRUTH = BOXES = ("official", "truth")
+TRUE_BOUNDS = "bounds of the true joints"
+
+
+def checked_boxes(boxes: str) -> str:
+    """The option `boxes`. Raises ValueError for a value that is none."""
+    if boxes not in BOXES:
+        raise ValueError(f"options.boxes: '{boxes}' is neither {OFFICIAL} (the default) nor {TRUTH}")
+    return boxes
+
+
 class Converter(ABC):
     """A data set in its original folder. Made anew in every process from the same arguments: reading belongs into the methods.
 
@@ -140,6 +152,10 @@ class Converter(ABC):
     @abstractmethod
     def open(self, unit: Unit) -> Recording:
         """What the pictures of a unit share. Raises Unusable when nothing of it can be used."""
+
+    def boxes_of(self, split: str) -> str:
+        """Where the boxes of a split's rows come from, in words: recorded in the table and printed by evaluations."""
+        return TRUE_BOUNDS
 
     def official_order(self) -> dict[str, list[tuple[str, int]]]:
         """split -> (sequence with its side, frame number) of every sample in the order of the official evaluation, where there is one."""

@@ -7,12 +7,27 @@ K [3, 3]; xyz [21, 3] metres, OpenCV, OpenPose order; mano [1][61]: 48 axis-angl
 picture, a scale. The wrist is the stored joint.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, HandParameters, Proof, Recording, Unit, Unusable
-from tempohand.data.convert.mano import MM_PER_METRE
+from tempohand.data.convert.frame import (
+    OFFICIAL,
+    TRUE_BOUNDS,
+    TRUTH,
+    Camera,
+    Converter,
+    Frame,
+    HandLabels,
+    HandParameters,
+    Proof,
+    Recording,
+    Unit,
+    Unusable,
+    checked_boxes,
+)
+from tempohand.data.convert.mano import MM_PER_METRE, ManoHands
 from tempohand.data.convert.read import need, read_json
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
 
@@ -20,17 +35,31 @@ BACKGROUNDS = 4  # of each training picture
 PICTURE_EDGE = 224
 PER_UNIT = 500
 HELD_OUT = 1 / 20  # of the training ids, the last ones, with all their backgrounds: FreiHAND has no validation split of its own
-UNKNOWN_BOX = np.array([1, 1, 3, 3]) * PICTURE_EDGE / 4  # no box is published: hands fill the pictures, and a view is twice the box
+OFFICIAL_BOX = (
+    np.array([1, 1, 3, 3]) * PICTURE_EDGE / 4
+)  # the pictures are crops around hands already, and a view is twice the box: all of it
 
 
 class FreiHand(Converter):
-    """Splits: training (all of it), fit and val (its first 95 % and last 5 % of ids), evaluation."""
+    """Splits: training (all of it), fit and val (its first 95 % and last 5 % of ids), evaluation.
+
+    boxes: of the evaluation; "official": none is published, its pictures are the crops, so the middle half of each; "truth": the bounds of its
+    true joints, which no entrant has.
+    """
 
     name = "freihand"
     title = "FreiHAND v2"
     licence = "research only, non-commercial"
     url = "https://lmb.informatik.uni-freiburg.de/projects/freihand/"
     proof = Proof(reprojection_px=None, pose_mm=5.0)
+
+    def __init__(self, root: Path, hands: ManoHands | None = None, *, boxes: str = OFFICIAL):
+        super().__init__(root, hands)
+        self.boxes = checked_boxes(boxes)
+
+    def boxes_of(self, split: str) -> str:
+        official = (split, self.boxes) == ("evaluation", OFFICIAL)
+        return "the middle half of the picture, which is the official crop" if official else TRUE_BOUNDS
 
     def units(self) -> list[Unit]:
         units = [unit for split in ("training", "evaluation") if (self.root / split / "rgb").is_dir() for unit in self._units(split)]
@@ -72,6 +101,8 @@ class FreiHand(Converter):
         """A file's entries; None for the evaluation's truth where it was not downloaded."""
         path = self.root / f"{split}_{kind}.json"
         if split == "evaluation" and kind != "K" and not path.is_file():
+            if kind == "xyz" and self.boxes == TRUTH:
+                raise ValueError(f"options.boxes: {TRUTH} needs '{path}': download FreiHAND_pub_v2_eval.zip")
             return None
         if split == "training" and not (self.root / "training_verts.json").is_file():
             raise ValueError(f"'{self.root}' lacks training_verts.json: FreiHAND v1, made with an older MANO? Download FreiHAND_pub_v2.zip")
@@ -94,7 +125,8 @@ class _Pictures(Recording):
     def frame(self, number: int) -> Frame:
         matrix, xyz, mano = self.entries[number - self.first]
         joints = None if xyz is None else MM_PER_METRE * np.array(xyz, float).reshape(NUM_JOINTS, 3)
-        hand = HandLabels(True, joints, parameters=self._parameters(mano, joints), box=UNKNOWN_BOX if joints is None else None)
+        official = (self.split, self.converter.boxes) == ("evaluation", OFFICIAL)
+        hand = HandLabels(True, joints, parameters=self._parameters(mano, joints), box=OFFICIAL_BOX if official else None)
         picture = self.converter.root / self.split / "rgb" / f"{number:08d}.jpg"
         return Frame(picture, f"{number:08d}", f"{self.split}/{number % self.ids:08d}", number, [hand], Camera.of_matrix(matrix))
 

@@ -52,6 +52,9 @@ class HamerTars(Converter):
             )
         return units
 
+    def boxes_of(self, split: str) -> str:
+        return "bounds of the labelled joints, where some are unsure the archive's box"
+
     def open(self, unit: Unit) -> Recording:
         return _Archive(self, unit.payload)
 

@@ -10,12 +10,27 @@ were not annotated hold None.
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, HandParameters, Proof, Recording, Unit, Unusable
-from tempohand.data.convert.mano import MANO21_TO_OP, MM_PER_METRE, turned
+from tempohand.data.convert.frame import (
+    OFFICIAL,
+    TRUE_BOUNDS,
+    TRUTH,
+    Camera,
+    Converter,
+    Frame,
+    HandLabels,
+    HandParameters,
+    Proof,
+    Recording,
+    Unit,
+    Unusable,
+    checked_boxes,
+)
+from tempohand.data.convert.mano import MANO21_TO_OP, MM_PER_METRE, ManoHands, turned
 from tempohand.data.convert.read import need, read_json, read_pickle
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
 
@@ -26,12 +41,22 @@ HELD_OUT = ("GSF", "SS")
 
 
 class Ho3d(Converter):
-    """Splits: train, evaluation (the official ones), and train once more as fit and val, which share no subject with an object."""
+    """Splits: train, evaluation (the official ones), and train once more as fit and val, which share no subject with an object.
+
+    boxes: of the evaluation; "official": handBoundingBox of its meta files; "truth": the bounds of its true joints, which no entrant has.
+    """
 
     licence = "academic research only, non-commercial"
     url = "https://github.com/shreyashampali/ho3d"
     proof = Proof(reprojection_px=None, pose_mm=3.0)  # its fingertips are other vertices
     suffix: ClassVar[str]
+
+    def __init__(self, root: Path, hands: ManoHands | None = None, *, boxes: str = OFFICIAL):
+        super().__init__(root, hands)
+        self.boxes = checked_boxes(boxes)
+
+    def boxes_of(self, split: str) -> str:
+        return "handBoundingBox, official" if (split, self.boxes) == ("evaluation", OFFICIAL) else TRUE_BOUNDS
 
     def units(self) -> list[Unit]:
         units = [unit for split in ("train", "evaluation") if (self.root / split).is_dir() for unit in self._units(split)]
@@ -60,6 +85,8 @@ class Ho3d(Converter):
     def _truth(self, count: int) -> list:
         """The joints of the evaluation in the order of its list; None each where they were not downloaded."""
         path = next((path for folder in (self.root, self.root.parent) if (path := folder / "evaluation_xyz.json").is_file()), None)
+        if path is None and self.boxes == TRUTH:
+            raise ValueError(f"options.boxes: {TRUTH} needs evaluation_xyz.json in '{self.root}' or the folder above: download it")
         if path is None:
             return [None] * count
         truth = read_json(path)
@@ -114,13 +141,13 @@ def capture(sequence: str) -> str:
 class _Sequence(Recording):
     def __init__(self, converter: Ho3d, unit: Unit):
         split, self.name, self.truth = unit.payload
+        self.official = (split, converter.boxes) == ("evaluation", OFFICIAL)
         self.folder, self.suffix, self.numbers = converter.root / split / self.name, converter.suffix, list(self.truth)
 
     def frame(self, number: int) -> Frame:
         meta = read_pickle(self.folder / "meta" / f"{number:04d}.pkl")
         joints = _joints(meta["handJoints3D"] if self.truth[number] is None else self.truth[number])
-        whole = np.isfinite(joints).all()
-        box = None if whole else np.array(meta["handBoundingBox"], float).reshape(4)
+        box = np.array(meta["handBoundingBox"], float).reshape(4) if self.official else None
         hand = HandLabels(True, joints, parameters=_parameters(meta, joints), box=box)
         picture = self.folder / "rgb" / f"{number:04d}{self.suffix}"
         camera, time = Camera.of_matrix(meta["camMat"]), number / FRAMES_PER_SECOND

@@ -51,6 +51,9 @@ class KeypointPictures(Converter):
         pictures = [path.with_suffix(".jpg").relative_to(self.root).as_posix() for path in sorted(folder.glob("*.json"))]
         yield from _in_parts(folder.name, [(picture, None) for picture in pictures], splits)
 
+    def boxes_of(self, split: str) -> str:
+        return "bounds of the known joints"
+
     def open(self, unit: Unit) -> Recording:
         return _Pictures(self.root, *unit.payload)
 

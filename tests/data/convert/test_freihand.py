@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from convert_support import assert_same_hand, camera_matrix, convert_here, picture, recordings, rows, true_hand, write_picture
 from tests_support import compose_config, load_file
@@ -19,11 +20,19 @@ IDS = 3
 SCRIPT = Path(__file__).parents[3] / "script" / "prepare.py"
 
 
+def centred(hand, camera):
+    """The camera whose picture has the hand in its middle, as FreiHAND's have."""
+    pixels = hand.project(camera)
+    moved = camera.copy()
+    moved[:2, 2] += 112 - (pixels.min(0) + pixels.max(0)) / 2
+    return moved
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Three training ids on four backgrounds, two evaluation pictures without truth."""
     hands = [true_hand(number, wrist=(0, 0, 600)) for number in range(IDS)]
-    cameras = [camera_matrix(224, 224, 480 + 10 * number) for number in range(IDS)]
+    cameras = [centred(hand, camera_matrix(224, 224, 480 + 10 * number)) for number, hand in enumerate(hands)]
     for number, (hand, camera) in enumerate(zip(hands, cameras)):
         for background in range(4):
             image = picture([hand], camera, 224, 224) // (1 + (background > 0))
@@ -65,9 +74,20 @@ def test_evaluation_pictures_without_truth_are_rows_without_labels_in_the_offici
     assert all(row["has_camera"] and row["box"].tolist() == [56, 56, 168, 168] for row in evaluation.values())
     assert json.loads((table / "official_evaluation.json").read_text())["order"] == [["00000000/right", 0], ["00000001/right", 1]]
     (root / "evaluation_xyz.json").write_text(json.dumps([(hand.joints / 1000).tolist() for hand in hands[:2]]))
-    with_truth = rows(convert_here("freihand", root, tmp_path / "again"), "evaluation")
+    again = convert_here("freihand", root, tmp_path / "again")
+    by_truth = convert_here("freihand", root, tmp_path / "by_truth", boxes="truth", storage=Storage(crop=False))
+    with_truth, fitted = rows(again, "evaluation"), rows(by_truth, "evaluation")
     for number in range(2):
-        assert_same_hand(with_truth[f"{number:08d}/right", number], hands[number], parameters=False)
+        row = with_truth[f"{number:08d}/right", number]
+        assert_same_hand(row, hands[number], parameters=False)
+        assert row["box"].tolist() == [56, 56, 168, 168]  # no crop of the test is made of its truth, but by name
+        pixels = row["joints2d"]
+        np.testing.assert_allclose(fitted[f"{number:08d}/right", number]["box"], [*pixels.min(0), *pixels.max(0)], atol=0.1)
+    said = [read_index(one)["about"]["boxes"]["evaluation"] for one in (again, by_truth)]
+    assert said == ["the middle half of the picture, which is the official crop", "bounds of the true joints"]
+    (root / "evaluation_xyz.json").unlink()
+    with pytest.raises(ValueError, match="truth needs .*evaluation_xyz.json"):
+        convert_here("freihand", root, tmp_path / "never", boxes="truth")
 
 
 def test_without_the_hand_file_there_are_joints_alone(folder, tmp_path):
@@ -171,7 +191,7 @@ def prepare(*overrides: str) -> None:
     [
         (["root=x"], "'x' is no folder: root= is where FreiHAND v2 lies"),
         ([], "Pass root=<its folder> or set FREIHAND_ROOT"),
-        (["root=.", "options={fps: 3}"], "freihand has no option 'fps', it has: none"),
+        (["root=.", "options={fps: 3}"], "freihand has no option 'fps', it has: boxes"),
         (["root=."], "neither training/rgb nor evaluation/rgb"),
         (["root=.", "hand=nowhere.pkl"], "nowhere.pkl: no such hand model"),
         (["root=.", "quality=0"], "quality 1 to 100"),

@@ -22,6 +22,7 @@ from convert_support import (
 )
 
 from tempohand.data.convert.rows import Storage
+from tempohand.data.table import read_index
 
 K = camera_matrix(160, 120, 150)
 FLIP = np.diag([1.0, -1.0, -1.0])  # OpenCV's camera in OpenGL's
@@ -29,13 +30,18 @@ TRAIN = {"ABF10": [0, 1, 5], "ABF12": [0], "SS2": [3], "SS3": [4]}
 EVALUATION = {"SM1": [0, 7], "AP10": [2]}
 
 
+def published_box(hand) -> list[float]:
+    """The box that the evaluation comes with: not the joints' own bounds."""
+    pixels = hand.project(K)
+    return [*(pixels.min(0) - [5, 4]), *(pixels.max(0) + [3, 2])]
+
+
 def meta_of(hand, *, evaluation: bool) -> dict:
     there = moved(hand, FLIP, np.zeros(3))  # in OpenGL's camera
     joints = there.joints[MANO_OF_OP].astype(np.float32) / 1000
     shared = {"camMat": K, "objName": "010_potted_meat_can", "objRot": np.ones((3, 1)), "objTrans": np.zeros(3), "objLabel": 7}
     if evaluation:
-        pixels = hand.project(K)
-        return shared | {"handJoints3D": joints[0], "handBoundingBox": [*pixels.min(0), *pixels.max(0)]}
+        return shared | {"handJoints3D": joints[0], "handBoundingBox": published_box(hand)}
     return shared | {"handPose": there.pose, "handBeta": hand.shape, "handTrans": there.transl / 1000, "handJoints3D": joints}
 
 
@@ -89,7 +95,7 @@ def test_evaluation_frames_have_the_wrist_alone_and_the_published_box(folder, tm
         pixels = hand.project(K)
         assert row["joints_mask"].tolist() == [True] + [False] * 20 and not row["has_hand"] and row["has_camera"]
         np.testing.assert_allclose(row["joints"][0], hand.wrist, atol=0.1)
-        np.testing.assert_allclose(row["box"], [*pixels.min(0), *pixels.max(0)], atol=0.1)
+        np.testing.assert_allclose(row["box"], published_box(hand), atol=0.1)
         np.testing.assert_allclose(row["joints2d"][0], pixels[0], atol=0.1)
     order = json.loads((table / "official_evaluation.json").read_text())["order"]
     assert order == [["AP10/right", 2], ["SM1/right", 7], ["SM1/right", 0]]
@@ -101,12 +107,27 @@ def test_the_evaluation_truth_is_used_where_it_lies_beside_or_above(folder, tmp_
     order = [("AP10", 2), ("SM1", 7), ("SM1", 0)]
     truth = [(hands[key].joints[MANO_OF_OP] * [1, -1, -1] / 1000).tolist() for key in order]
     (root.parent if above else root).joinpath("evaluation_xyz.json").write_text(json.dumps(truth))
-    evaluation = rows(convert_here("ho3d_v3", root, tmp_path / "table"), "evaluation")
+    table = convert_here("ho3d_v3", root, tmp_path / "table")
+    evaluation = rows(table, "evaluation")
+    whole = rows(convert_here("ho3d_v3", root, tmp_path / "whole", storage=Storage(crop=False)), "evaluation")
+    by_truth = convert_here("ho3d_v3", root, tmp_path / "by_truth", storage=Storage(crop=False), boxes="truth")
     for name, number in order:
-        assert_same_hand(evaluation[f"{name}/right", number], hands[name, number], parameters=False)
+        hand, key = hands[name, number], (f"{name}/right", number)
+        assert_same_hand(evaluation[key], hand, parameters=False)
+        np.testing.assert_allclose(whole[key]["box"], published_box(hand), atol=0.1)  # no crop of the test is made of its truth
+        pixels = hand.project(K)
+        np.testing.assert_allclose(rows(by_truth, "evaluation")[key]["box"], [*pixels.min(0), *pixels.max(0)], atol=0.1)  # but by name
+    said = [read_index(one)["about"]["boxes"]["evaluation"] for one in (table, by_truth)]
+    assert said == ["handBoundingBox, official", "bounds of the true joints"]
     (root / "evaluation_xyz.json").write_text("[[1, 2, 3]]")
     with pytest.raises(ValueError, match="1 samples, evaluation.txt 3"):
         convert_here("ho3d_v3", root, tmp_path / "again")
+
+
+def test_boxes_of_the_truth_need_the_truth(folder, tmp_path):
+    for boxes, message in (("truth", "truth needs evaluation_xyz.json"), ("mine", "neither official .* nor truth")):
+        with pytest.raises(ValueError, match=message):
+            convert_here("ho3d_v3", folder[0], tmp_path / "table", boxes=boxes)
 
 
 def test_pictures_may_stay_where_they_are(folder, tmp_path):
