@@ -177,6 +177,7 @@ def main(config: DictConfig) -> None:
     bad_rows.known(held_out.inconsistent, held_out_table, judged=False)
     scoring = VALIDATIONS[network_settings["name"]]
     validation_rows = spread_over_parts(held_out_table, config.data.validation_rows)
+    held_out_order = (held_out_table.sequence_starts(), held_out_table.column("time"))
     usable = np.setdiff1d(validation_rows, list(held_out.inconsistent))
     best_by = scoring.best(held_out_table.column("joints_mask")[usable], held_out_table.column("joints2d_mask")[usable])
     say(f"the best checkpoint is the one with the least {best_by.name} on validation ({best_by.words})")
@@ -234,7 +235,7 @@ def main(config: DictConfig) -> None:
 
     def validate() -> dict[str, float]:
         evaluated.eval()
-        predict, results, left_out = learner(evaluated), scoring(network_settings["expansion"]), Ledger()
+        predict, results, left_out = learner(evaluated), scoring(network_settings["expansion"], *held_out_order), Ledger()
         with torch.no_grad():
             size = min(o.batch_size, BATCH)
             for batch in evaluation_batches(held_out, validation_rows, size, workers, left_out, rank=rank, world=processes):
@@ -242,7 +243,7 @@ def main(config: DictConfig) -> None:
                 with accelerator.autocast():
                     prediction = predict(batch)
                     terms = evaluated.criterion(prediction, batch)
-                results.add(prediction, batch.target, terms)
+                results.add(prediction, batch, terms)
         network.train()
         scores = results.means(gather, settings["loss"])
         missing, total = bad_rows.total(left_out, held_out_table), bad_rows.total(ledger, table)

@@ -14,8 +14,18 @@ from tempohand.evaluation.metrics import median_step
 
 REACH = 6  # frames either way that are tried: a lag of 6 says "at least 6"
 SHIFTS = 2 * REACH + 1
+LEAST_MOTION_2D = 5.0  # per cent of the box's edge: as `least` of paths in the picture
 FEWEST_FRAMES = 4  # of which all shifts can be seen: a sequence needs 2 * REACH + FEWEST_FRAMES frames
 LONGEST_STEP = 2.5  # usual steps between two frames at most, if the path between them is to be known
+
+
+def along_picture(joints2d: Float[Tensor, "n p 2"], focal: Float[Tensor, "n 2"], princpt: Float[Tensor, "n 2"]) -> Float[Tensor, "n p 2"]:
+    """Places in crops of ONE sequence as places along its picture: from the camera's axis, since crops follow the hand.
+
+    All in edges of the hand's box in each frame; what comes out is in per cent of the edge of the middle box.
+    """
+    focal = focal.double()
+    return 100 * (joints2d.double() - princpt.double()[:, None]) / focal[:, None] * focal.median(dim=0).values
 
 
 def lag_curves(

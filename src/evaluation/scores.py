@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tempohand.evaluation import metrics
-from tempohand.evaluation.lag import SHIFTS, lag, lag_curves
+from tempohand.evaluation.lag import LEAST_MOTION_2D, SHIFTS, along_picture, lag, lag_curves
 from tempohand.geometry import project
 from tempohand.skeleton import NUM_JOINTS, WRIST
 
@@ -32,7 +32,7 @@ MEAN_METRICS = (
     "jitter_root",
 )
 # Of the joints' paths in the picture (per cent of the box's edge), and of the wrist's path in camera space (mm): how far the truth must move.
-LAGS = {"lag_2d": 5.0, "lag_wrist": 5.0}
+LAGS = {"lag_2d": LEAST_MOTION_2D, "lag_wrist": 5.0}
 METRICS = (*MEAN_METRICS, "auc_50", *LAGS)
 # What is summed: the frames themselves, the means, each joint's area under the curve, and the curves of the lags.
 CHANNELS = 1 + len(MEAN_METRICS) + NUM_JOINTS + SHIFTS * len(LAGS)
@@ -73,11 +73,6 @@ class TrueHands:
         """Joints of the frames as their cameras see them, where `joints2d` are."""
         return project(joints.double(), self.focal.double(), self.princpt.double())
 
-    def along_picture(self, joints2d: Float[Tensor, "n 21 2"]) -> Float[Tensor, "n 21 2"]:
-        """Such places from one frame to the next: from the camera's axis, not from crops, which follow the hand; per cent of the middle box."""
-        focal = self.focal.double()
-        return 100 * (joints2d.double() - self.princpt.double()[:, None]) / focal[:, None] * focal.median(dim=0).values
-
 
 @dataclass
 class FrameErrors:
@@ -109,7 +104,7 @@ def frame_errors(predicted: Hands, true: TrueHands) -> FrameErrors:
     distance, mask = metrics.joint_errors_root(*joints, known)
     places, wrist = (true.in_picture(predicted.joints), true.joints2d), slice(WRIST, WRIST + 1)
     paths = {
-        "lag_2d": (*map(true.along_picture, places), true.joints2d_mask),
+        "lag_2d": (*(along_picture(points, true.focal, true.princpt) for points in places), true.joints2d_mask),
         "lag_wrist": (*(points[:, wrist] for points in joints), placed[:, wrist]),
     }
     return FrameErrors(

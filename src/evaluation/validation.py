@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 
-from tempohand.batch import BoxPrediction, HandPrediction, HandTarget, Term
+from tempohand.batch import BoxPrediction, ClipBatch, HandPrediction, HandTarget, Term
 from tempohand.evaluation import metrics
 from tempohand.evaluation.detections import SHOWN, find_peaks, hand_scores, overlap
+from tempohand.evaluation.paths import Paths
 from tempohand.evaluation.sums import Gather, Sums
 from tempohand.skeleton import WRIST
 
@@ -40,13 +41,18 @@ class BestScore(NamedTuple):
 
 
 class Scores(ABC):
-    """Collects the scores of one kind of network, and loss terms. expansion: edge of the crops over that of the hands' boxes."""
+    """Collects the scores of one kind of network, and loss terms.
+
+    expansion: edge of the crops over that of the hands' boxes. sequence (its number), time (s): columns of the validation table.
+    """
 
     UNITS: dict[str, str]  # of every score, by its name
     BESTS: tuple[BestScore, ...]  # the first that the labels of validation allow counts
 
-    def __init__(self, expansion: float):
-        self.expansion, self.sums = expansion, Sums()
+    SILENT: dict[str, str] = {}  # what is to be known of a score for which there was no valid sample
+
+    def __init__(self, expansion: float, sequence: Int[np.ndarray, "rows"], time: Float[np.ndarray, "rows"]):
+        self.expansion, self.sums, self.paths = expansion, Sums(), Paths(sequence, time, expansion)
 
     @classmethod
     def best(cls, joints_mask: Bool[np.ndarray, "n 21"], joints2d_mask: Bool[np.ndarray, "n 21"]) -> BestScore:
@@ -63,7 +69,7 @@ class Scores(ABC):
         return found
 
     @abstractmethod
-    def add(self, prediction: object, target: HandTarget, terms: dict[str, Term]) -> None:
+    def add(self, prediction: object, batch: ClipBatch, terms: dict[str, Term]) -> None:
         """Adds one batch."""
 
     def _add_terms(self, target: HandTarget, terms: dict[str, Term]) -> None:
@@ -86,15 +92,16 @@ class Scores(ABC):
         """The scores in one line, and for which of them there was no valid sample."""
         line = ", ".join(f"{name} {scores[name]:.2f}{unit}" for name, unit in cls.UNITS.items()) + f", loss {scores['loss']:.4f}"
         counted = f"Evaluated on {scores['n']} samples from all {scores['processes']} processes: {line}"
-        silent = [name for name, value in scores.items() if value != value]
+        silent = [name + cls.SILENT.get(name, "") for name, value in scores.items() if value != value]
         return counted + (f"; no valid sample for: {', '.join(silent)}" if silent else "")
 
 
 class Validation(Scores):
     """Of networks that give hands: joint errors, mm; in the picture (error_2d) per cent of the longer edge of the hand's box, of which a
-    crop without augmentation is `expansion` wide."""
+    crop without augmentation is `expansion` wide; and the lag in the picture (lag.py), frames, over rows that follow each other."""
 
-    UNITS = {"mpjpe": " mm", "mpjpe_root": " mm", "pa_mpjpe": " mm", "error_2d": " %"}
+    UNITS = {"mpjpe": " mm", "mpjpe_root": " mm", "pa_mpjpe": " mm", "error_2d": " %", "lag_2d": " frames"}
+    SILENT = {"lag_2d": " (it takes a moving hand in rows that follow each other, as data.validation_rows=null gives them)"}
     BESTS = (
         BestScore(
             "mpjpe_root",
@@ -106,15 +113,21 @@ class Validation(Scores):
         BestScore("error_2d", "2D error", "{:.2f} % of the box's edge", "2D joints", lambda _, joints2d_mask: joints2d_mask.any(axis=1)),
     )
 
-    def add(self, prediction: HandPrediction, target: HandTarget, terms: dict[str, Term]) -> None:
+    def add(self, prediction: HandPrediction, batch: ClipBatch, terms: dict[str, Term]) -> None:
         """Adds one batch."""
+        target = batch.target
         joints, mask = (prediction.joints[:, 0].float(), target.joints[:, 0]), target.joints_mask[:, 0]
         self.sums.add("mpjpe", *metrics.mpjpe(*joints, mask & target.camera_mask))
         self.sums.add("mpjpe_root", *metrics.mpjpe_root(*joints, mask))
         self.sums.add("pa_mpjpe", *metrics.pa_mpjpe(*joints, mask))
         places = (100 * self.expansion * joints2d[:, 0].float() for joints2d in (prediction.joints2d, target.joints2d))
         self.sums.add("error_2d", *metrics.error_2d(*places, target.joints2d_mask[:, 0]))
+        self.paths.add(prediction, batch)
         self._add_terms(target, terms)
+
+    def means(self, gather: Gather, weights: dict[str, float]) -> dict[str, float]:
+        """As of all scores, and the lag."""
+        return super().means(gather, weights) | {"lag_2d": self.paths.lag(gather)}
 
 
 class FinderValidation(Scores):
@@ -131,8 +144,9 @@ class FinderValidation(Scores):
         BestScore("missed", "share of hands missed", "{:.1%}", "2D joints, all 21", lambda _, joints2d_mask: joints2d_mask.all(axis=1)),
     )
 
-    def add(self, prediction: BoxPrediction, target: HandTarget, terms: dict[str, Term]) -> None:
+    def add(self, prediction: BoxPrediction, batch: ClipBatch, terms: dict[str, Term]) -> None:
         """Adds one batch."""
+        target = batch.target
         known, here, (true, labelled) = terms["centre"].mask, terms["size"].mask[:, 0], (part[:, 0] for part in target.box())
         score, is_right = (part.flatten(1) for part in hand_scores(prediction, known))
         cell, clip = score.argmax(dim=-1), torch.arange(len(true), device=true.device)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from tests_support import random_batch
@@ -29,10 +30,10 @@ def scored(change=lambda logits, box: None, outside=False):
     change(logits, box)
     has_centre = torch.full((4, 1), not outside)
     terms = {"centre": Term(logits, known), "size": Term(torch.zeros(4, 1, 2), has_centre)}
-    validation = FinderValidation(2.0)
+    validation = FinderValidation(2.0, np.zeros(4, int), np.arange(4) / 30)
     for part in (slice(0, 1), slice(1, 4)):
         share = {name: Term(term.value[part], term.mask[part]) for name, term in terms.items()}
-        validation.add(BoxPrediction(logits[part], box[part]), batch.target[part], share)
+        validation.add(BoxPrediction(logits[part], box[part]), batch[part], share)
     return validation.means(lambda x: [x], {"centre": 1.0})
 
 

@@ -46,13 +46,14 @@ def evaluate(out, processes):
 
 def validate(out, processes):
     accelerator = Accelerator(cpu=True)
-    network, ledger, results = load_network(root + "/stage2"), Ledger(), Validation(network.expansion)
-    held_out = ClipDataset(FrameTable(table, "test"), View(network.size, network.expansion), network.num_frame)
+    network, ledger, rows = load_network(root + "/stage2"), Ledger(), FrameTable(table, "test")
+    results = Validation(network.expansion, rows.sequence_starts(), rows.column("time"))
+    held_out = ClipDataset(rows, View(network.size, network.expansion), network.num_frame)
     rank, world = accelerator.process_index, accelerator.num_processes
     with torch.no_grad():
         for batch in evaluation_batches(held_out, np.arange(len(held_out)), 9, 0, ledger, rank=rank, world=world):
             prediction = network(batch)
-            results.add(prediction, batch.target, network.criterion(prediction, batch))
+            results.add(prediction, batch, network.criterion(prediction, batch))
     scores = results.means(lambda x: gather_object([x]), network.config["loss"])
     total = Ledger.total(gather_object([ledger]))
     if accelerator.is_main_process:
@@ -128,7 +129,7 @@ def test_every_figure_is_that_of_one_process(results, processes):
         content, other = dict(figures(content)), dict(figures(other))
         assert content.keys() == other.keys()
         numbers = [name for name, value in other.items() if isinstance(value, float)]
-        assert {name: content[name] for name in numbers} == pytest.approx({name: other[name] for name in numbers}, rel=1e-9)
+        assert {name: content[name] for name in numbers} == pytest.approx({name: other[name] for name in numbers}, rel=1e-9, nan_ok=True)
         assert {name: value for name, value in content.items() if name not in numbers} == {
             n: v for n, v in other.items() if n not in numbers
         }

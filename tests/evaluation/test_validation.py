@@ -12,13 +12,17 @@ from tempohand.model.registry import build_network
 WEIGHTS = {"joints": 0.5}
 
 
+def validation(expansion=2.0, sequence=None, count=9):
+    return Validation(expansion, np.zeros(count, int) if sequence is None else sequence, np.arange(count) / 30)
+
+
 def scores(shares, spoil=lambda batch: None, weights=WEIGHTS):
     """Scores of 9 clips as the first process has them; shares[p] are the sizes of process p's batches."""
     torch.manual_seed(0)
     net, batch = build_network(small_network(1)).eval(), random_batch(9, 1)
     batch.target.hand_mask[2:4] = False
     spoil(batch)
-    processes, first = [Validation(2.0) for _ in shares], 0
+    processes, first = [validation() for _ in shares], 0
     with torch.no_grad():
         prediction = net(batch)  # once: a network's rounding depends on the size of its batch, and this is not about that
         for process, sizes in zip(processes, shares):
@@ -31,10 +35,11 @@ def scores(shares, spoil=lambda batch: None, weights=WEIGHTS):
                     name: value[part] if torch.is_tensor(value) else tuple(v[part] for v in value)
                     for name, value in prediction.terms.items()
                 }
-                process.add(said, share.target, net.criterion(said, share))
+                process.add(said, share, net.criterion(said, share))
     gathered = [process.sums.totals(lambda x: [x]) for process in processes]
     gathered = [{name: list(entry) for name, entry in part.items()} for part in gathered]
-    return processes[0].means(lambda x: gathered, weights)
+    answers = iter([[None] * len(processes), gathered, [process.paths.kept for process in processes]])  # in the order in which it is asked
+    return processes[0].means(lambda _: next(answers), weights)
 
 
 ALONE = ((9,),)
@@ -45,7 +50,7 @@ def test_any_sharing_out_gives_the_same_means(shares):
     """Over processes and batches; a process may have nothing at all."""
     expected, values = scores(ALONE), scores(shares)
     assert values.pop("processes") == len(shares) and expected.pop("processes") == 1
-    assert values.keys() == expected.keys() and values == pytest.approx(expected, rel=1e-12)
+    assert values.keys() == expected.keys() and values == pytest.approx(expected, rel=1e-12, nan_ok=True)
     assert {"mpjpe", "raw/pose", "raw/heatmap", "loss", "n"} <= values.keys()
 
 
@@ -66,8 +71,9 @@ def test_nothing_valid_is_nan_and_named():
     assert values["loss"] == pytest.approx(2 * values["raw/joints2d"])  # as in training, of what there is
     line = Validation.line(values)
     assert line.startswith("Evaluated on 9 samples from all 1 processes: mpjpe nan mm")
-    assert line.endswith("; no valid sample for: mpjpe, mpjpe_root, pa_mpjpe, raw/joint_depth, raw/joints")
-    assert "no valid sample" not in Validation.line(scores(ALONE))
+    named = line.partition("; no valid sample for: ")[2].partition(" (it takes a moving hand in rows that follow each other, ")
+    assert named[0] == "mpjpe, mpjpe_root, pa_mpjpe, lag_2d" and named[2].endswith("), raw/joint_depth, raw/joints")
+    assert "no valid sample for: lag_2d (it takes" in Validation.line(scores(ALONE))
     assert math.isnan(scores(ALONE, unlabelled)["loss"])  # of nothing
 
 
@@ -87,12 +93,12 @@ def test_the_2d_error_is_a_share_of_the_hands_box():
     """Of a crop `expansion` boxes wide: a shift by a tenth of a box is 10 %, however wide the crop; unknown joints have no part in it."""
     batch = random_batch(3, 1)
     for expansion in (1.6, 2.0):
-        validation, shifted = Validation(expansion), batch.target.joints2d + torch.tensor([0.06, -0.08]) / expansion
+        scored, shifted = validation(expansion), batch.target.joints2d + torch.tensor([0.06, -0.08]) / expansion
         shifted[:, :, 5] = 9.0
         batch.target.joints2d_mask = (torch.arange(21) != 5).expand(3, 1, 21)
         prediction = HandPrediction(*[torch.zeros(3, 1, *shape) for shape in ((48,), (16, 3, 3), (10,), (3,), (21, 3), (778, 3))], shifted)
-        validation.add(prediction, batch.target, {})
-        assert validation.means(lambda x: [x], {})["error_2d"] == pytest.approx(10.0, rel=1e-5)
+        scored.add(prediction, batch, {})
+        assert scored.means(lambda x: [x], {})["error_2d"] == pytest.approx(10.0, rel=1e-5)
 
 
 LABELS = {"3D and 2D": ("all", "all"), "2D": ("none", "all"), "some 2D": ("none", "some"), "3D": ("all", "none"), "wrist": ("wrist", "all")}
@@ -126,3 +132,49 @@ def test_a_best_score_exists_for_every_kind_of_labels(labels):
     assert FinderValidation.best(masks[0][0], np.ones((9, 21), bool)).name == "missed"
     with pytest.raises(ValueError, match="2D joints, all 21"):
         FinderValidation.best(masks[0][0], np.arange(21)[None] < [[20]] * 9)
+
+
+FRAMES = 60
+
+
+def late_batches(frames, expansion=2.0, size=5):
+    """(prediction, batch) of a hand that moves across a picture, in crops that follow it; the prediction repeats it `frames` frames later."""
+
+    def places(when):  # [n, 21, 2], in boxes
+        wrist = torch.stack([1.5 * torch.sin(4 * when), torch.sin(3 * when + 1)], dim=-1)
+        return wrist[:, None] + torch.randn(21, 2, generator=torch.Generator().manual_seed(1)).double() / 4
+
+    time = torch.arange(FRAMES).double() / 30
+    true, said = places(time), places(time - frames / 30)
+    centre = true.mean(dim=1, keepdim=True)
+    for rows in torch.arange(FRAMES).split(size):
+        batch = random_batch(len(rows), 1)
+        everything = torch.ones(len(rows), 1, 21, dtype=torch.bool)
+        batch.row, batch.target.joints2d_mask = rows, everything
+        batch.target.joints2d = ((true - centre)[rows, None] / expansion).float()
+        batch.focal = torch.full((len(rows), 1, 2), 100.0)
+        batch.princpt = ((-centre[rows] / expansion + 0.5) * batch.size).float()
+        shapes = ((48,), (16, 3, 3), (10,), (3,), (21, 3), (778, 3))
+        yield (
+            HandPrediction(*[torch.zeros(len(rows), 1, *shape) for shape in shapes], ((said - centre)[rows, None] / expansion).float()),
+            batch,
+        )
+
+
+@pytest.mark.parametrize("frames", [0, 1, 2.5])
+def test_rows_that_follow_each_other_have_a_lag_whoever_saw_them(frames):
+    processes = [validation(count=FRAMES) for _ in range(3)]
+    for number, (prediction, batch) in enumerate(late_batches(frames)):
+        processes[number % 3].add(prediction, batch, {})
+    kept = [process.paths.kept for process in processes]
+    assert processes[0].paths.lag(lambda _: kept) == pytest.approx(frames, abs=0.05)
+
+
+@pytest.mark.parametrize("case", ["spread", "short sequences", "one row missing", "nothing"])
+def test_rows_that_do_not_follow_each_other_have_none(case):
+    sequence = np.arange(FRAMES) // 15 if case == "short sequences" else np.zeros(FRAMES, int)
+    scored = validation(sequence=sequence, count=FRAMES)
+    for prediction, batch in late_batches(1) if case != "nothing" else ():
+        chosen = {"spread": batch.row % 2 == 0, "one row missing": batch.row != 30}.get(case, batch.row >= 0)
+        scored.add(prediction[chosen], batch[chosen], {})
+    assert math.isnan(scored.means(lambda x: [x], {})["lag_2d"]) == (case != "one row missing")
