@@ -56,3 +56,12 @@ def test_grey_clips_keep_luma_and_leave_the_other_draws_alone():
             assert np.allclose(shown, expected)
         tints.add(bool(np.allclose(tint, 1)))
     assert tints == {True, False} and 0.3 < greys / count < 0.5
+
+
+def test_without_grey_nothing_is_drawn_for_it():
+    """What a clip draws next (its mirror) is what it drew before there was a probability of grey: golden losses rest on it."""
+    rng, before = np.random.default_rng(0), np.random.default_rng(0)
+    draw = Photometric(probability=0.0).draw(rng)
+    for _ in range(3):
+        before.random()
+    assert draw.seed == before.integers(2**31) and rng.random() == before.random()

@@ -122,21 +122,38 @@ def test_a_cluster_that_was_left_out_of_a_matroska_file_is_missed(clips, tmp_pat
     assert "its frames end at 3.0 s of 9.0" in given(path)[1]
 
 
-def test_cover_pictures_are_not_the_video(tmp_path, clips):
-    """A file may hold a still picture as its first stream."""
-    path = tmp_path / "cover.mp4"
+def test_a_still_picture_beside_the_video_is_not_shown(tmp_path, clips):
+    """A file's first stream may be a thumbnail."""
+    path = tmp_path / "beside.mkv"
     with av.open(str(clips / "clip.mp4")) as read, av.open(str(path), "w") as written:
-        cover = written.add_stream("png", rate=1)
-        cover.width = cover.height = 16
-        cover.pix_fmt, cover.disposition = "rgb24", av.stream.Disposition.attached_pic
+        small = written.add_stream("mjpeg", rate=1)
+        small.width, small.height, small.pix_fmt = 16, 16, "yuvj420p"
         stream = written.add_stream_from_template(read.streams.video[0])
         picture = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
-        written.mux([*cover.encode(picture), *cover.encode(None)])
+        written.mux([*small.encode(picture), *small.encode(None)])
         for packet in read.demux(video=0):
             if packet.dts is not None:
                 packet.stream = stream
                 written.mux(packet)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].width == 16
     assert Video(path).size == (120, 90) and given(path) == (COUNT, None)
+
+
+def test_packets_of_the_index_that_are_not_there_are_missed(clips, tmp_path):
+    """The box of the samples reaches to the file's end, wherever that is, and the file ends between two of them."""
+    data = bytearray((clips / "first.mp4").read_bytes())
+    with av.open(str(clips / "first.mp4")) as container:
+        places = sorted(packet.pos for packet in container.demux(video=0) if packet.pos)
+    begin = data.index(b"mdat") - 4
+    data[begin : begin + 4] = bytes(4)
+    path = tmp_path / "open.mp4"
+    path.write_bytes(data)
+    assert given(path) == (COUNT, None)
+    path.write_bytes(data[: places[10]])
+    count, incomplete = given(path)
+    assert missing_bytes(path) == 0 and count == 10
+    assert f"is incomplete: 10 frames of the {COUNT} that it announces decode (14 packets of its index are not" in incomplete
 
 
 def test_nothing_that_decodes_is_an_error(clips, tmp_path):
