@@ -1,6 +1,7 @@
 """script/bench.py: the table, and the JSON whose keys others read."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,19 @@ def test_hand_layer_beside_smplx(tmp_path):
         assert numbers["ratios"][name] == pytest.approx(numbers[name]["smplx_ms"] / numbers[name]["ours_ms"])
     assert min(numbers["ratios"][f"memory_{batch}"] for batch in (1, 32, 256)) > 1
     assert "| hands | what" in done.stdout and "torch" in done.stdout
+
+
+def test_without_smplx_the_other_benchmarks_run_and_this_one_says_so(tmp_path):
+    """smplx may not be used commercially and is no part of an installation."""
+    (tmp_path / "smplx.py").write_text("raise ImportError('not here')")
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "hand"], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": _first(tmp_path)}
+    )
+    assert done.returncode == 2 and "error: smplx is not installed" in done.stderr and "Traceback" not in done.stderr
+
+
+def _first(folder: Path) -> str:
+    return os.pathsep.join([str(folder), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
 
 
 def test_fit(tmp_path):

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 def test_the_wheel_holds_every_module_and_data_file(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "src"):
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "THIRD_PARTY_NOTICES.md", "src"):
         (source / name).symlink_to(ROOT / name)
     command = [
         sys.executable,
@@ -29,6 +29,7 @@ def test_the_wheel_holds_every_module_and_data_file(tmp_path):
         for path in (ROOT / "src").rglob(kind)
     }
     assert kept <= packed, sorted(kept - packed)
+    assert {"LICENSE", "THIRD_PARTY_NOTICES.md"} <= {name.rsplit("/", 1)[-1] for name in packed if ".dist-info/" in name}
 
 
 def test_a_new_interpreter_imports_timm_and_starts_quickly():

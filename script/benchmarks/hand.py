@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import smplx
 import torch
 
 from tempohand.hand.files import OPEN_HAND
@@ -53,8 +52,15 @@ def run(arguments: argparse.Namespace) -> Report:
 
 
 def _smplx(hand: Path, batch: int, folder: Path) -> torch.nn.Module:
-    """smplx's layer on the same tables; it reads a pickle."""
+    """smplx's layer on the same tables; it reads a pickle. Raises ValueError where it is not installed."""
     import pickle
+
+    try:
+        import smplx
+    except ImportError:
+        raise ValueError(
+            "smplx is not installed; it comes with the tests (pip install -e '.[test]'), for non-commercial use only"
+        ) from None
 
     path = folder / "MANO_RIGHT.pkl"
     with np.load(hand) as archive:
