@@ -10,6 +10,7 @@ after an interruption as if there had been none (docs/training.md).
 """
 
 import math
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ import hydra
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, gather_object
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
@@ -42,6 +43,7 @@ from tempohand.training.average import WeightAverage
 from tempohand.training.checkpoint import NotSaved, go_back, load_state, save_best, save_step
 from tempohand.training.dump import Dump, read_debug
 from tempohand.training.features import FromFeatures
+from tempohand.training.launch import PATIENCE, refuse_contradictions
 from tempohand.training.log import RunLog, outlive_a_full_disk
 from tempohand.training.optim import parameter_groups, warmup_cosine
 from tempohand.training.processes import average_statistics, clips_per_process, on_main_process, seed_step
@@ -84,6 +86,7 @@ def through_tokens(
     training: ClipDataset,
     held_out: ClipDataset,
     accelerator: Accelerator,
+    gather: Callable[[object], list],
 ) -> tuple[TokenDataset, TokenDataset]:
     """The same clips by way of the frozen network's tokens, which are made where they are not yet."""
     tokens, key = config.tokens, key_of_tokens(config, settings, data, network, training.view)
@@ -102,7 +105,7 @@ def through_tokens(
         workers=config.data.workers,
         rank=accelerator.process_index,
         processes=accelerator.num_processes,
-        wait=accelerator.wait_for_everyone,
+        gather=gather,
         say=accelerator.print,
     )
 
@@ -122,6 +125,7 @@ def main(config: DictConfig) -> None:
     if config.debug.replay:
         raise SystemExit(replay_dump(config.debug.replay))
     check(config)
+    refuse_contradictions(os.environ, config.mixed_precision, config.optim.accumulate)
     outlive_a_full_disk()
     run = Path(config.out)
 
@@ -131,7 +135,7 @@ def main(config: DictConfig) -> None:
         gradient_accumulation_steps=config.optim.accumulate,
         log_with=config.tracker,
         project_dir=run,
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False), InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     rank, processes = accelerator.process_index, accelerator.num_processes
     clips = clips_per_process(config.optim.batch_size, processes, config.optim.accumulate, config.sampling.consecutive)
@@ -192,7 +196,8 @@ def main(config: DictConfig) -> None:
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     total = sum(p.numel() for p in network.parameters())
     say(
-        f"{config.name}: {total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M trained, {num_frame} frame(s), {len(rows):,} training clips"
+        f"{config.name}: {total / 1e6:.2f} M parameters, {trainable / 1e6:.2f} M trained, {num_frame} frame(s), "
+        f"{len(rows):,} training clips, mixed_precision={accelerator.mixed_precision}"
     )
     for line in sharing_effects(network, clips):
         say(line)
@@ -227,7 +232,7 @@ def main(config: DictConfig) -> None:
     # ----- tokens -----------------------------------------------------------------------------------------------------------------------
     workers = config.data.workers
     if config.tokens.mode == "cached":
-        training, held_out = through_tokens(config, network_settings, mixture, network, training, held_out, accelerator)
+        training, held_out = through_tokens(config, network_settings, mixture, network, training, held_out, accelerator, gather)
         workers = 0  # reading records is quicker than passing them between processes
 
     # ----- validation and checkpoints ------------------------------------------------------------------------------------------------------
@@ -308,10 +313,10 @@ def main(config: DictConfig) -> None:
     # ----- the loop ------------------------------------------------------------------------------------------------------------------------
     place = {"rank": rank, "world": processes, "seed": config.seed, "start": step * o.accumulate}
     order = TrainingOrder(rows, clips // sampling.consecutive, frequency=frequency, **place)
-    batches = training_batches(training, order, workers, ledger)
+    batches = training_batches(training, order, workers, ledger, pinned=accelerator.device.type == "cuda")
     network.train()
     progress = {"initial": step, "total": o.steps, "desc": config.name, "disable": not on_main, "mininterval": 2.0}
-    with tqdm(**progress) as bar, StopRequest(accelerator.device) as stop:
+    with tqdm(**progress) as bar, StopRequest(accelerator.device if processes > 1 else "cpu") as stop:
         told = None
         if not finished:  # the run was told to stop after this step
             finish_step()
@@ -327,7 +332,10 @@ def main(config: DictConfig) -> None:
                     with accelerator.autocast():
                         prediction = model(batch)
                         terms = network.criterion(prediction, batch)
-                    accelerator.backward(watch.loss(batch, prediction, terms))
+                    loss = watch.loss(batch, prediction, terms)  # waits for the device, so here what processes were told costs no wait
+                    if accelerator.sync_gradients:
+                        told = stop.agreed(sum_over_processes)
+                    accelerator.backward(loss)
                     if accelerator.sync_gradients:
                         watch.gradient(o.clip)
                     optimizer.step()
@@ -345,7 +353,7 @@ def main(config: DictConfig) -> None:
                 log.train(step, mean, raw, settings["loss"], lr=schedule.get_last_lr()[-1], clips_per_s=rate, **numbers)
                 bar.set_postfix_str(f"loss {mean.item():.3f}, {rate:.0f} clips/s")
                 clock, seen = time.perf_counter(), 0
-            told, before = stop.agreed(sum_over_processes), time.perf_counter()
+            before = time.perf_counter()
             if told:
                 save_state(finished=False)
             else:

@@ -4,6 +4,7 @@ B clips, T frames, J 21 joints, V 778 vertices. Targets and predictions are [B, 
 against. Everything is in the space of the crops: right hands (left ones come mirrored), the crop's camera, millimetres.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -16,11 +17,25 @@ class _Tensors:
 
     def to(self, *args, **kwargs):
         """A copy with every tensor moved by Tensor.to."""
+        return self.each(lambda tensor: tensor.to(*args, **kwargs))
 
-        def move(value):
-            return value.to(*args, **kwargs) if isinstance(value, Tensor | _Tensors) else value
+    def pin_memory(self):
+        """A copy in memory from which a GPU takes it while the process goes on (DataLoader asks for it by this name)."""
+        return self.each(Tensor.pin_memory)
 
-        return type(self)(**{field.name: move(getattr(self, field.name)) for field in fields(self)})
+    def each(self, change: Callable[[Tensor], Tensor]):
+        """A copy with every tensor changed. One value expanded, which takes no memory (the pictures of cached tokens), stays that."""
+
+        def changed(value):
+            if isinstance(value, _Tensors):
+                return value.each(change)
+            if not isinstance(value, Tensor):
+                return value
+            if value.numel() > 1 and not any(value.stride()):
+                return change(value[(slice(1),) * value.ndim]).expand(value.shape)
+            return change(value)
+
+        return type(self)(**{field.name: changed(getattr(self, field.name)) for field in fields(self)})
 
     def __getitem__(self, index):
         """The same, for some of the clips: `index` acts on the first axis of every tensor."""
@@ -64,8 +79,9 @@ class ClipBatch(_Tensors):
     frame_mask: Bool[Tensor, "b t"]
     is_right: Bool[Tensor, "b"]  # the side in the original picture
     row: Int[Tensor, "b"]  # row of the last frame in its table; -1 where there is none
-    previous: Int[Tensor, "b"]  # place in this batch of the clip that ends one frame earlier in the same view; -1: not here
     target: HandTarget | None = None
+    previous: Int[Tensor, "b"] | None = None  # place in this batch of the clip that ends one frame earlier in the same view; -1: not here;
+    # None: no clip's is. The loader says so, for to ask a tensor is to wait for its device
     frame: Int[Tensor, "b t"] | None = None  # frames with one number are one crop, which clips share; None: nothing is shared
     shows_right: Bool[Tensor, "b"] | None = None  # False: training sees the other side's hand, of which nothing is labelled; None: all do
 

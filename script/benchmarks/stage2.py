@@ -102,7 +102,6 @@ def _steps(
             frame_mask=torch.ones_like(batch.frame_mask).reshape(-1, 1),
             is_right=batch.is_right.repeat_interleave(network.num_frame),
             row=batch.row.repeat_interleave(network.num_frame),
-            previous=torch.full_like(batch.frame.flatten(), -1),
         )
         network.spatial.requires_grad_(True)
         features = single.encode(frames)[:, 0].unflatten(0, batch.time.shape)

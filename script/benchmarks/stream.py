@@ -109,5 +109,4 @@ def _clip(frames: int, size: int) -> ClipBatch:
         frame_mask=torch.ones(1, frames, dtype=torch.bool),
         is_right=torch.ones(1, dtype=torch.bool),
         row=torch.full((1,), -1),
-        previous=torch.full((1,), -1),
     )

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -160,7 +160,7 @@ def clip_fields(
         "frame_mask": torch.from_numpy(np.concatenate([plan.mask for plan in plans])),
         "is_right": is_right[last],
         "row": torch.from_numpy(np.concatenate([plan.rows for plan in plans]))[last],
-        "previous": torch.where(first, -1, torch.arange(len(first)) - 1),
+        "previous": None if first.all() else torch.where(first, -1, torch.arange(len(first)) - 1),
         "frame": frame,
         "target": target[last],
     }
@@ -213,12 +213,16 @@ class TrainingOrder:
         return np.repeat(self.rows[order], np.maximum(times, 0))
 
 
-def training_batches(dataset: Dataset, order: TrainingOrder, workers: int, ledger: Ledger | None = None) -> Iterator[ClipBatch]:
+def training_batches(
+    dataset: Dataset, order: TrainingOrder, workers: int, ledger: Ledger | None = None, *, pinned: bool = False
+) -> Iterator[ClipBatch]:
     """Batches without end of a dataset of clips (from pictures or from tokens), read by worker processes.
 
     `ledger` is told how many frames were read for each batch and which of them left out. Without one a bad row is a ValueError.
+    pinned: in page-locked memory, which is what a copy to a GPU with non_blocking needs.
     """
-    return _told(_loader(dataset, partial(_collate_training, dataset.collate), workers, batch_sampler=order), dataset, ledger)
+    collate_fn = partial(_collate_training, dataset.collate)
+    return _told(_loader(dataset, collate_fn, workers, batch_sampler=order, pin_memory=pinned), dataset, ledger)
 
 
 def evaluation_batches(
@@ -261,6 +265,10 @@ class _Arrival:
     read: int
     left_out: int
     bad: BadRows
+
+    def pin_memory(self) -> "_Arrival":
+        """For DataLoader, which asks what it does not know."""
+        return self if self.batch is None else replace(self, batch=self.batch.pin_memory())
 
 
 def _usable(samples: list) -> tuple[list, BadRows]:

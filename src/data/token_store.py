@@ -12,16 +12,19 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
 
 KEY_NAME, MANIFEST_NAME, LOCK_NAME = "key.json", "manifest.json", "lock"
+POLL_S = 2.0  # between two looks whether another run has finished
 
 
 def weights_hash(weights: dict[str, Tensor]) -> str:
@@ -62,19 +65,28 @@ class TokenStore:
             raise ValueError(f"tokens.folder='{folder}' is no folder of tokens ({KEY_NAME} is missing) and not empty: name another one")
 
     @contextmanager
-    def making(self, say: Callable[[str], None] = print) -> Iterator[None]:
-        """Holds the folder, made where it was not, against other runs that would make the same tokens; waits for one that does."""
+    def making(
+        self, say: Callable[[str], None] = print, *, first: bool = True, gather: Callable[[object], list] = lambda own: [own]
+    ) -> Iterator[None]:
+        """Holds the folder, made where it was not, against other runs that would make the same tokens; waits for one that does.
+
+        Of several processes of a run (`gather` gives each the objects of all) the first holds it for all. They meet every POLL_S seconds while
+        they wait: another run may take hours, and a collective that does is taken for one that hangs.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOCK_NAME).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say(f"another run is making the tokens in '{self.folder}': waiting for it")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            for part in self.folder.glob("*.part"):
-                part.unlink()
-            if not (self.folder / KEY_NAME).is_file():
-                self._write(KEY_NAME, json.dumps(self.key, indent=1).encode())
+        with (self.folder / LOCK_NAME).open("a") as lock:
+            told = False
+            while not any(gather(first and _locked(lock))):
+                if first and not told:
+                    say(f"another run is making the tokens in '{self.folder}': waiting for it")
+                    told = True
+                time.sleep(POLL_S)
+            if first:
+                for part in self.folder.glob("*.part"):
+                    part.unlink()
+                if not (self.folder / KEY_NAME).is_file():
+                    self._write(KEY_NAME, json.dumps(self.key, indent=1).encode())
+            gather(None)
             yield
 
     def missing(self, names: Iterable[str]) -> list[str]:
@@ -140,6 +152,15 @@ class TokenStore:
         directory = os.open(self.folder, os.O_RDONLY)
         os.fsync(directory)
         os.close(directory)
+
+
+def _locked(file: IO) -> bool:
+    """Takes the lock of a file for as long as it is open; False where another process has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _checksum(path: Path) -> int:

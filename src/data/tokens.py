@@ -7,7 +7,6 @@ by position the same.
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple
 
@@ -59,13 +58,6 @@ class TokenBatch(ClipBatch):
     """Clips without pictures (`image` has a size and no memory), with every frame's features."""
 
     features: Float[Tensor, "b t f"] | None = None
-
-    def to(self, *args, **kwargs) -> "TokenBatch":
-        """A copy with every tensor moved by Tensor.to; the image stays without memory."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "image"}
-        moved = {name: value if value is None else value.to(*args, **kwargs) for name, value in values.items()}
-        pixel = self.image[:1, :1, :1, :1, :1].to(*args, **kwargs)
-        return TokenBatch(image=pixel.expand(self.image.shape), **moved)
 
 
 class TokenSample(NamedTuple):
@@ -155,11 +147,12 @@ def cached(
     workers: int = 0,
     rank: int = 0,
     processes: int = 1,
-    wait: Callable[[], None] = lambda: None,
+    gather: Callable[[object], list] = lambda own: [own],
     say: Callable[[str], None] = print,
     shard_frames: int = SHARD_FRAMES,
 ) -> tuple[TokenDataset, TokenDataset]:
-    """Training and validation clips from tokens; what the store lacks is made first, shared among `processes`, which `wait` brings together.
+    """Training and validation clips from tokens; what the store lacks is made first, shared among `processes`, which `gather` brings together:
+    it gives each of them the objects of all.
 
     Raises ValueError when the disk is too small, a shard is damaged, features do not fit `dtype`, or a setting makes no sense.
     """
@@ -174,11 +167,10 @@ def cached(
         for (dataset, views), cut in zip(kinds, bounds)
     ]
     every = [shard for views in shards for parts in views for shard in parts]
-    with store.making(say) if rank == 0 else nullcontext():
-        wait()
+    with store.making(say, first=rank == 0, gather=gather):
         names = set(store.missing(shard.name for shard in every))
         missing = [shard for shard in every if shard.name in names]
-        wait()  # every process has the same list before the first shard is added to the folder
+        gather(None)  # every process has the same list before the first shard is added to the folder
         if missing:
             kind = _kind_of_record(missing, encode, dtype)
             if rank == 0:
@@ -186,10 +178,10 @@ def cached(
                 room = store.require_space(frames * kind.itemsize)
                 say(f"tokens: {frames:,} frames to encode ({len(kinds[0][1])} views), {kind.itemsize:,} bytes each: {room}")
             _make(store, missing[rank::processes], encode, dtype, workers, kind, show=rank == 0)
-        wait()
+        gather(None)
         if rank == 0:
             store.finish(names)
-    wait()
+    gather(None)
     store.verify([shard.name for shard in every][rank::processes])
     return tuple(
         TokenDataset(dataset.clips, dataset.view.size, dtype, cut, [[store.read(shard.name) for shard in parts] for parts in views])

@@ -123,7 +123,6 @@ class Temporal:
                 frame_mask=real_.to(device),
                 is_right=torch.ones(count, dtype=torch.bool, device=device),
                 row=kept["row"][last].to(device),
-                previous=torch.full((count,), -1, device=device),
                 target=HandTarget(**{name: kept[name][last] for name in _LABELS}),
             )
             prediction = self.decode(kept["tokens"][places_], batch)

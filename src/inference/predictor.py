@@ -278,5 +278,4 @@ def _clips(image: Tensor, focal: Tensor, princpt: Tensor, time: Tensor, is_right
         frame_mask=torch.arange(span) >= span - torch.tensor(lengths)[:, None],
         is_right=torch.tensor(is_right),
         row=torch.full((count,), -1),
-        previous=torch.full((count,), -1),
     )

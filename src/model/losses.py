@@ -72,8 +72,8 @@ def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float
         terms["side"] = Term(
             F.binary_cross_entropy_with_logits(logit, is_right, reduction="none"), torch.ones_like(logit, dtype=torch.bool)
         )
-    follows = batch.previous >= 0
-    if follows.any():
+    if batch.previous is not None:
+        follows = batch.previous >= 0
         before = batch.previous.clamp_min(0)
         step = [joints - joints[before] for joints in relative]
         wrist = [joints[..., WRIST, :] - joints[before][..., WRIST, :] for joints in (prediction.joints, target.joints)]

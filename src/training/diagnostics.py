@@ -1,5 +1,6 @@
 """Tables for people: what is in a batch and what the network makes of it, and what each loss term is made of."""
 
+import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -31,7 +32,7 @@ def describe_batch(batch: ClipBatch, prediction: HandPrediction | BoxPrediction)
         "hand": target.hand_mask,
         "camera": target.camera_mask,
         "frames": batch.frame_mask,
-        "neighbours": batch.previous >= 0,
+        "neighbours": torch.zeros_like(batch.is_right) if batch.previous is None else batch.previous >= 0,
         "right hands": batch.is_right,
         "2D outside the crop": outside,
     }

@@ -3,9 +3,11 @@ import pytest
 import torch
 from tests_support import hand_rows, write_table
 
+from tempohand.data import loader
 from tempohand.data.clips import Clips, ClipSampling, clip_rows, eligible_rows, lookback
 from tempohand.data.loader import ClipDataset, TrainingOrder, collate, evaluation_batches, training_batches
 from tempohand.data.table import FrameTable
+from tempohand.data.tokens import TokenBatch
 from tempohand.data.view import Augmentation, View
 
 
@@ -34,6 +36,7 @@ def test_batches_hold_neighbouring_clips_in_one_view(dataset):
     batch = collate([dataset[(p, int(row))] for p, row in enumerate(dataset.clips.training_rows()[:20:3])])
     assert batch.image.shape[1:] == (7, 3, 64, 64) and batch.image.dtype == torch.uint8
     assert batch.previous.tolist() == [k - 1 if k % 2 else -1 for k in range(len(batch.image))]
+    assert dataset.clip(20).plan.clips.shape[0] == 1 and collate([dataset.clip(20), dataset.clip(9)]).previous is None
     assert batch.frame_mask[:, -1].all() and (batch.time[:, -1] == 0).all() and (batch.time <= 0).all()
     # One frame apart: the last frame of one is the one before the last of the other, and so on where the distances agree.
     earlier, later = torch.tensor([4, 5, 6]), torch.tensor([3, 4, 5])
@@ -127,6 +130,29 @@ def test_workers_change_nothing(dataset):
     for _ in range(3):
         a, b = next(one), next(two)
         assert torch.equal(a.image, b.image) and torch.equal(a.target.pose, b.target.pose)
+
+
+def test_pinned_batches_are_pinned_as_a_whole(dataset, monkeypatch):
+    """Every tensor of a batch, of pictures or of tokens; what has no memory stays without. (Pinning itself needs a GPU.)"""
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor.numel()) or tensor.clone())
+    batch = collate([dataset[(0, 11)], dataset[(1, 20)]])
+    tensors = sum(value is not None for value in vars(batch).values()) - 1 + len(vars(batch.target))
+    arrival = loader._Arrival(batch, 2, 0, {}).pin_memory()
+    assert len(pinned) == tensors and torch.equal(arrival.batch.image, batch.image) and arrival.batch.image is not batch.image
+    assert torch.equal(arrival.batch.target.pose, batch.target.pose) and arrival.read == 2
+    pinned.clear()
+    features = torch.zeros(*batch.time.shape, 5)
+    given = vars(batch) | {"image": batch.image[:1, :1, :1, :1, :1].expand(batch.image.shape)}
+    tokens = TokenBatch(**given, features=features).pin_memory()
+    assert len(pinned) == tensors + 1 and tokens.image.shape == batch.image.shape and tokens.image.untyped_storage().nbytes() == 1
+    assert loader._Arrival(None, 2, 2, {}).pin_memory().batch is None
+
+    asked = []
+    monkeypatch.setattr(loader, "_loader", lambda *arguments, **options: asked.append(options["pin_memory"]) or iter(()))
+    for wanted in (True, False):
+        next(training_batches(dataset, TrainingOrder(np.arange(4), 2), 0, pinned=wanted), None)
+    assert asked == [True, False]
 
 
 def test_evaluation_sees_every_row_once_in_order(dataset):

@@ -15,6 +15,7 @@ import torch
 from omegaconf import OmegaConf
 from tests_support import compose_config, hand_rows, load_file, small_network, write_table
 
+from tempohand.data import token_store
 from tempohand.data.clips import ClipSampling
 from tempohand.data.loader import ClipDataset, collate, evaluation_batches
 from tempohand.data.mixture import Mixture
@@ -80,8 +81,9 @@ def test_cached_and_online_clips_have_the_same_loss(table_root, tmp_path, networ
         (collate([online[key] for key in KEYS]), tokens.collate([tokens[key] for key in KEYS])),
         *zip(evaluation_batches(held_out, np.arange(18), 9), evaluation_batches(held_out_tokens, np.arange(18), 9)),
     ):
-        for name in ("focal", "princpt", "time", "frame_mask", "is_right", "row", "previous", "frame"):
+        for name in ("focal", "princpt", "time", "frame_mask", "is_right", "row", "frame"):
             assert torch.equal(getattr(seen, name), getattr(kept, name)), name
+        assert (seen.previous is None and kept.previous is None) or torch.equal(seen.previous, kept.previous)
         for field in fields(seen.target):
             assert torch.equal(getattr(seen.target, field.name), getattr(kept.target, field.name)), field.name
         assert kept.size == seen.size and kept.to("cpu").image.untyped_storage().nbytes() == 1
@@ -240,13 +242,21 @@ def test_validation_never_has_the_tokens_of_another_table(two_tables, tmp_path, 
             assert torch.equal(seen.time, read.time) and len(read.time.unique()) >= 6
 
 
-def test_processes_share_the_work_and_a_second_run_does_none(table_root, tmp_path):
-    make(table_root, tmp_path / "one")
-    barrier, errors = threading.Barrier(2), []
+def two_processes(work) -> list:
+    """Runs work(rank, gather) in two threads; gives what both were called with or raised, by rank: the time of each gather, and errors."""
+    barrier, objects, met, errors = threading.Barrier(2), [None, None], [], []
 
     def process(rank):
+        def gather(own):
+            objects[rank] = own
+            barrier.wait()
+            everyone = list(objects)
+            barrier.wait()
+            met.append(everyone)
+            return everyone
+
         try:
-            make(table_root, tmp_path / "two", rank=rank, processes=2, wait=barrier.wait, say=lambda line: None)
+            work(rank, gather)
         except BaseException as error:
             errors.append(error)
             barrier.abort()
@@ -256,7 +266,31 @@ def test_processes_share_the_work_and_a_second_run_does_none(table_root, tmp_pat
         thread.start()
     for thread in threads:
         thread.join()
-    assert not errors and contents(tmp_path / "one") == contents(tmp_path / "two")
+    if errors:
+        raise errors[0]
+    return met
+
+
+def test_while_another_run_makes_tokens_processes_meet_again_and_again(tmp_path, monkeypatch):
+    """None of them waits in a collective for as long as that takes."""
+    monkeypatch.setattr(token_store, "POLL_S", 0.01)
+    other, said = TokenStore(tmp_path, {"made by": "tests"}).making(), []
+    other.__enter__()
+    threading.Timer(0.3, other.__exit__, (None, None, None)).start()
+
+    def work(rank, gather):
+        with TokenStore(tmp_path, {"made by": "tests"}).making(said.append, first=rank == 0, gather=gather):
+            gather("inside")
+
+    met = two_processes(work)
+    assert met.count([False, False]) > 2 * 5 and met.count([True, False]) == 2 and met.count(["inside", "inside"]) == 2
+    assert len(said) == 1 and said[0].startswith("another run is making the tokens")
+
+
+def test_processes_share_the_work_and_a_second_run_does_none(table_root, tmp_path):
+    make(table_root, tmp_path / "one")
+    two_processes(lambda rank, gather: make(table_root, tmp_path / "two", rank=rank, processes=2, gather=gather, say=lambda line: None))
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert len(list((tmp_path / "one").glob("*.npy"))) == 4 * 2 + 1
 
     def never(batch):

@@ -35,7 +35,6 @@ def batch_of(labels):
         frame_mask=torch.ones(count, 1, dtype=torch.bool),
         is_right=torch.ones(count, dtype=torch.bool),
         row=torch.arange(count),
-        previous=torch.full((count,), -1),
     )
 
 

@@ -51,7 +51,6 @@ def table(hand):
         frame_mask=everything,
         is_right=everything[:, 0],
         row=torch.arange(count),
-        previous=torch.full((count,), -1),
         target=target,
     )
     frame = np.concatenate([np.arange(length) for length in LENGTHS])

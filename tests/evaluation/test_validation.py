@@ -30,7 +30,7 @@ def scores(shares, spoil=lambda batch: None, weights=WEIGHTS):
                 part = slice(first, first + size)
                 share, said = batch[part], prediction[part]
                 first += size
-                share.previous = torch.full_like(share.previous, -1)
+                share.previous = None
                 said.terms = {
                     name: value[part] if torch.is_tensor(value) else tuple(v[part] for v in value)
                     for name, value in prediction.terms.items()

@@ -1,0 +1,35 @@
+"""What a launcher's environment asks for beside the configuration: refused where the two contradict each other, for one of them would be
+ignored without a word."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+# How long a process waits for the others. PyTorch's own 10 minutes (NCCL) or 30 (gloo) are too short for what one process may do while the
+# others wait: read back the checksums of tokens or of a checkpoint, write a checkpoint to a slow disk, open tables of millions of rows.
+# Launchers end all processes when one ends, so a longer time delays only the end of a run that hangs.
+PATIENCE = timedelta(hours=6)
+PRECISION, MICRO_STEPS = "ACCELERATE_MIXED_PRECISION", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
+PLUGINS = {"ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
+
+
+def refuse_contradictions(environment: Mapping[str, str], mixed_precision: str, accumulate: int) -> None:
+    """Compares the variables that `accelerate launch` sets (from its arguments or its own configuration file) with the keys of the same
+    meaning. Raises ValueError, saying what to set, where they differ or ask for what training does not do.
+
+    `accelerate launch` says precision "no" where nobody asked for any, so that one contradicts nothing.
+    """
+    for variable, plugin in PLUGINS.items():
+        if environment.get(variable, "false").lower() in ("true", "1", "yes", "y", "on"):
+            raise ValueError(f"{variable} asks for {plugin}, and script/train.py trains by data parallelism alone: launch it without")
+    asked = environment.get(PRECISION, "no").lower()
+    if asked not in ("no", mixed_precision):
+        raise ValueError(
+            f"{PRECISION}={asked} (accelerate launch --mixed_precision, or its configuration file) contradicts mixed_precision={mixed_precision}: "
+            f"set mixed_precision={asked}, or launch without it"
+        )
+    asked = environment.get(MICRO_STEPS, str(accumulate))
+    if asked != str(accumulate):
+        raise ValueError(
+            f"{MICRO_STEPS}={asked} (accelerate launch --gradient_accumulation_steps, or its configuration file) contradicts "
+            f"optim.accumulate={accumulate}: set optim.accumulate={asked}, or launch without it"
+        )

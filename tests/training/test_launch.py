@@ -1,0 +1,52 @@
+"""Settings that come from a launcher as well as from the configuration."""
+
+import os
+
+import pytest
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from tests_support import compose_config
+
+from tempohand.training.launch import MICRO_STEPS, PLUGINS, PRECISION, refuse_contradictions
+
+
+@pytest.mark.parametrize(
+    "environment, message",
+    [
+        ({PRECISION: "fp16"}, "ACCELERATE_MIXED_PRECISION=fp16 .* contradicts mixed_precision=bf16: set mixed_precision=fp16"),
+        ({PRECISION: "fp8"}, "contradicts mixed_precision=bf16"),
+        ({MICRO_STEPS: "4"}, "ACCUMULATION_STEPS=4 .* contradicts optim.accumulate=2: set optim.accumulate=4"),
+        ({MICRO_STEPS: "auto"}, "contradicts optim.accumulate=2"),
+        *(({variable: "true"}, f"{variable} asks for {name}.*launch it without") for variable, name in PLUGINS.items()),
+    ],
+)
+def test_a_contradiction_is_refused_with_what_to_set(environment, message):
+    with pytest.raises(ValueError, match=message) as refusal:
+        refuse_contradictions(environment, "bf16", 2)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("environment", [{}, {PRECISION: "no"}, {PRECISION: "bf16", MICRO_STEPS: "2"}, dict.fromkeys(PLUGINS, "false")])
+def test_what_is_not_said_or_the_same_is_well(environment):
+    refuse_contradictions(environment, "bf16", 2)
+
+
+def test_the_variables_are_those_that_accelerate_reads(monkeypatch):
+    """What would happen without the refusal: the number of micro-steps comes from the environment, whatever the script says."""
+    saved = [(state, dict(state._shared_state)) for state in (AcceleratorState, GradientState, PartialState)]
+    try:
+        for state, _ in saved:
+            state._shared_state.clear()
+        monkeypatch.setenv(MICRO_STEPS, "4")
+        monkeypatch.setenv(PRECISION, "bf16")
+        accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
+        assert accelerator.gradient_accumulation_steps == 4 and accelerator.mixed_precision == "bf16"
+    finally:
+        for state, before in saved:
+            state._shared_state.clear()
+            state._shared_state.update(before)
+
+
+def test_no_configuration_contradicts_a_launcher_that_was_asked_for_nothing():
+    config = compose_config("stage1-tiny")
+    refuse_contradictions({**os.environ, PRECISION: "no"}, config["mixed_precision"], config["optim"]["accumulate"])
