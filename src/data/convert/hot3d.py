@@ -27,7 +27,20 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from tempohand.data.convert.fisheye import Fisheye624, pinhole_picture
-from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, HandParameters, Proof, Recording, Unit, Unusable
+from tempohand.data.convert.frame import (
+    OFFICIAL,
+    TRUE_BOUNDS,
+    Camera,
+    Converter,
+    Frame,
+    HandLabels,
+    HandParameters,
+    Proof,
+    Recording,
+    Unit,
+    Unusable,
+    checked_boxes,
+)
 from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, turned
 from tempohand.data.convert.read import DAMAGE, read_json, read_picture
 
@@ -57,6 +70,8 @@ class Hot3d(Converter):
     val, which are train without and with its last two participants.
 
     streams: the cameras to convert; Aria has 214-1 (colour), 1201-1 and 1201-2, Quest 3 the latter two (all grey). None: all.
+    boxes: of val, which stands in for the test; "official": as hand_crops.json says, as in the test clips; "truth": the bounds of its true joints,
+    which no entrant has.
     """
 
     name = "hot3d"
@@ -65,8 +80,9 @@ class Hot3d(Converter):
     url = "https://huggingface.co/datasets/bop-benchmark/hot3d"
     proof = Proof(reprojection_px=None, pose_mm=0.5)
 
-    def __init__(self, root: Path, hands: ManoHands | None = None, *, streams: list[str] | None = None):
+    def __init__(self, root: Path, hands: ManoHands | None = None, *, streams: list[str] | None = None, boxes: str = OFFICIAL):
         super().__init__(root, hands)
+        self.boxes = checked_boxes(boxes)
         self.streams = tuple(streams or STREAMS["aria"])
         if unknown := sorted(set(self.streams) - set(STREAMS["aria"])):
             raise ValueError(f"options.streams: '{unknown[0]}' is none of {', '.join(STREAMS['aria'])}")
@@ -84,7 +100,7 @@ class Hot3d(Converter):
                 f"{path.stem}/{stream}/{'right' if is_right else 'left'}",
                 FRAMES,
                 (folder, *splits.get(path.stem, ())),
-                (path.relative_to(self.root), stream, is_right, recordings.get(path.stem, path.stem)),
+                (path.relative_to(self.root), stream, is_right, recordings.get(path.stem, path.stem), "val" in splits.get(path.stem, ())),
             )
             for folder in folders
             for path in sorted((self.root / folder).glob("clip-*.tar"))
@@ -92,6 +108,13 @@ class Hot3d(Converter):
             if stream in self.streams
             for is_right in (True, False)
         ]
+
+    def boxes_of(self, split: str) -> str:
+        held_out = self.boxes == OFFICIAL and split == "val"
+        if held_out or split.startswith("test"):
+            return "the inner half of the crops of hand_crops.json, official"
+        mixed = self.boxes == OFFICIAL and split.startswith("train")
+        return TRUE_BOUNDS + (", in the clips of val the inner half of the official crops" if mixed else "")
 
     def _recordings(self) -> dict[str, str]:
         """clip -> the recording that it was cut from; nothing where clip_definitions.json was not downloaded."""
@@ -135,7 +158,8 @@ class _Clip(Recording):
     """One hand before one camera. The frames in which it is not seen are none of it."""
 
     def __init__(self, converter: Hot3d, unit: Unit):
-        path, self.stream, self.is_right, self.recording = unit.payload
+        path, self.stream, self.is_right, self.recording, held_out = unit.payload
+        self.official = held_out and converter.boxes == OFFICIAL
         self.converter, self.side = converter, "right" if self.is_right else "left"
         self.sequence = unit.key.rpartition("/")[0]
         self.archive = tarfile.open(converter.root / path)  # noqa: SIM115 - read as long as the unit is converted
@@ -170,9 +194,20 @@ class _Clip(Recording):
         if f"{frame}.hands.json" in self.members:
             hand = json.loads(self._read(f"{frame}.hands.json")).get(self.side)
             visible = 0.0 if hand is None or hand.get("mano_pose") is None else hand["visibilities_modeled"].get(self.stream, 0.0)
-            return None if visible < MIN_VISIBLE else self._labelled(fisheye, rotation, position, hand["mano_pose"], 1 - visible)
-        crop = ((json.loads(self._read(f"{frame}.hand_crops.json")).get(self.side)) or {}).get(self.stream)
+            if visible < MIN_VISIBLE:
+                return None
+            sight = self._labelled(fisheye, rotation, position, hand["mano_pose"], 1 - visible)
+            if not self.official:
+                return sight
+            if (crop := self._crop(frame)) is None:
+                raise Unusable("no official box", f"hand_crops.json has no crop of the {self.side} hand for {self.stream}")
+            return sight._replace(points=_corners(crop) @ rotation)
+        crop = self._crop(frame)
         return None if crop is None else Sight(fisheye, _corners(crop) @ rotation, None, None, float("nan"))
+
+    def _crop(self, frame: str) -> dict[str, Any] | None:
+        """The data set's own crop around the hand in a frame, if there is one."""
+        return ((json.loads(self._read(f"{frame}.hand_crops.json")).get(self.side)) or {}).get(self.stream)
 
     def _labelled(self, fisheye: Fisheye624, rotation: np.ndarray, position: np.ndarray, mano: dict[str, Any], hidden: float) -> Sight:
         hands, is_right = self.converter.hands, self.is_right
@@ -205,7 +240,7 @@ class _Clip(Recording):
             self.is_right,
             None if sight.joints is None else sight.joints @ self.turn.T,
             parameters=None if known is None else HandParameters(turned(known.pose, self.turn), known.shape, self.turn @ known.wrist),
-            box=box if sight.joints is None else None,
+            box=None if sight.points is sight.joints else box,
             hidden=sight.hidden,
         )
         return Frame(picture, self.sequence, self.recording, number, [hand], camera, number / RATE)

@@ -238,6 +238,32 @@ def test_clips_belong_to_their_folder_and_to_the_splits_that_list_them(hands, tm
     assert cut_from == {"P0001_a": {1, 2}, "P0003_c": {3}, "P0004_e": {9}}
 
 
+def test_clips_of_val_have_the_official_boxes_unless_the_truths_are_asked_for(hands, tmp_path):
+    root = tmp_path / "hot3d"
+    for clip in (1, 2, 3):
+        write_clip(root / f"train_aria/clip-{clip:06d}.tar", ["214-1"], {0: hands[2]})
+    (root / "clip_splits.json").write_text(json.dumps({"train": {"Aria": [1, 2, 3]}}))
+    people = {str(clip): {"sequence_id": f"P000{clip}_a"} for clip in (1, 2, 3)}
+    (root / "clip_definitions.json").write_text(json.dumps(people))
+    tables = {boxes: convert_here("hot3d", root, tmp_path / boxes, streams=["214-1"], boxes=boxes) for boxes in ("official", "truth")}
+    for boxes, table in tables.items():
+        for split in ("fit", "val"):
+            for row in rows(table, split).values():
+                bounds = np.concatenate([row["joints2d"].min(0), row["joints2d"].max(0)])
+                official = boxes == "official" and split == "val"
+                assert np.allclose(row["box"], bounds, atol=0.1) != official and row["joints_mask"].all()
+                if official:  # 40 degrees wide, turned with the camera: its inner half is that of a square of rays
+                    crop = 2 * row["focal"] * math.tan(math.radians(20)) / 2
+                    assert (row["box"][2:] - row["box"][:2] > 0.9 * crop).all() and (row["box"][2:] - row["box"][:2] < 2 * crop).all()
+        said = read_index(table)["about"]["boxes"]
+        assert ("official" in said["val"]) == (boxes == "official") and said["fit"] == "bounds of the true joints"
+    uncropped = {"train_aria/clip-000003.tar": lambda files: files.update({"000000.hand_crops.json": b'{"left": null, "right": null}'})}
+    for name, edit in uncropped.items():
+        write_clip(root / name, ["214-1"], {0: hands[2]}, edit=edit)
+    table = convert_here("hot3d", root, tmp_path / "uncropped", streams=["214-1"])
+    assert read_index(table)["about"]["rejected"] == {"no official box": 1}
+
+
 def test_damage_costs_its_frames_or_its_clip(hands, tmp_path):
     def edit(files):
         files["000000.image_1201-1.jpg"] = files["000000.image_1201-1.jpg"][:3000]
