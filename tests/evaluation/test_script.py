@@ -20,6 +20,7 @@ from tempohand.data.view import View
 from tempohand.evaluation.report import write_report
 from tempohand.evaluation.scores import LAGS, METRICS
 from tempohand.evaluation.tuning import KALMAN, ONE_EURO
+from tempohand.geometry import mirror_pose
 from tempohand.model.registry import build_network, load_network
 from tempohand.training.checkpoint import save_weights
 
@@ -133,6 +134,49 @@ def test_stage2_is_the_network_on_its_clips(both, checkpoints, table_root):
     assert content["rows"]["stage2"]["mpjpe"] != pytest.approx(content["rows"]["stage1"]["mpjpe"], rel=1e-3)
 
 
+@pytest.mark.parametrize("fps", [120, 6])
+def test_stage2_is_the_network_on_its_clips_at_every_frame_rate(script, checkpoints, tmp_path, fps):
+    """A step of a clip is 17 ms or more, and nothing in it is older than .9 s: not every frame at 120 frames/s, five frames back at 6."""
+    rows = [row | {"time": row["frame"] / fps} for row in hand_rows("test/0", 30, 0)]
+    table = FrameTable(write_table(tmp_path / "table", {"test": [rows]}), "test")
+    done = evaluate(script, f"stage2={checkpoints}/stage2", f"data={table.root}", f"out={tmp_path}", "batch_size=30")
+    assert done.returncode == 0, done.stderr
+    network = load_network(checkpoints / "stage2")
+    clips = ClipDataset(table, View(network.size, network.expansion), network.num_frame)
+    with torch.no_grad():
+        (batch,) = evaluation_batches(clips, np.arange(30), 30)
+        expected = float((network(batch).joints - batch.target.joints).norm(dim=-1).mean())
+    assert json.loads((tmp_path / "metrics.json").read_text())["rows"]["stage2"]["mpjpe"] == pytest.approx(expected, rel=1e-5)
+
+
+def mirrored(row, width=96):
+    """The row of the mirror image: a left hand."""
+
+    def flip(x):
+        return (width - 1) - x
+
+    changed = {name: np.array(row[name], copy=True) for name in ("joints", "joints2d", "trans", "pose", "princpt", "box")}
+    changed["joints"][:, 0] *= -1
+    changed["trans"][0] *= -1
+    changed["pose"] = mirror_pose(torch.from_numpy(np.asarray(row["pose"], np.float32))).numpy()
+    changed["joints2d"][:, 0], changed["princpt"][0] = flip(changed["joints2d"][:, 0]), flip(changed["princpt"][0])
+    changed["box"][[0, 2]] = flip(changed["box"][[2, 0]])
+    return row | changed | {"is_right": False}
+
+
+@pytest.mark.parametrize("left", ["some", "all"])
+def test_the_constant_hand_is_the_same_of_left_hands_that_mirror_right_ones(script, checkpoints, tmp_path, left):
+    network, found = load_network(checkpoints / "stage1"), []
+    sequences = [hand_rows(f"train/{number}", 6, number) for number in range(4)]
+    for name, places in (("right", ()), ("left", (1, 2) if left == "some" else range(4))):
+        train = [[mirrored(row) for row in rows] if number in places else rows for number, rows in enumerate(sequences)]
+        root = write_table(tmp_path / name, {"train": train})
+        constant = script.fit_baseline(OmegaConf.create({"data": str(root), "fit_split": "train", "fit_rows": 1000}), network)
+        found.append((constant.joints, constant.wrist_uv, torch.tensor(constant.log_depth)))
+    for expected, values in zip(*found):
+        torch.testing.assert_close(values, expected, rtol=1e-3, atol=1e-2)
+
+
 def test_two_processes_say_the_same(both, checkpoints, table_root, tmp_path):
     _, expected, _ = both
     overrides = f"stage1={checkpoints}/stage1", f"stage2={checkpoints}/stage2", f"data={table_root}", f"out={tmp_path}", "batch_size=4"
@@ -162,9 +206,9 @@ def test_stage2_alone_brings_its_stage1(script, both, checkpoints, table_root, t
 
 
 @pytest.fixture(scope="module")
-def test_alone(table_root, tmp_path_factory):
+def table_of_a_test_split(table_root, tmp_path_factory):
     """A table that has a test split and no other."""
-    root = tmp_path_factory.mktemp("test_alone")
+    root = tmp_path_factory.mktemp("test_split")
     index = read_index(table_root)
     for name in index["splits"]["test"]:
         shutil.copy(table_root / name, root)
@@ -172,9 +216,9 @@ def test_alone(table_root, tmp_path_factory):
     return root
 
 
-def test_a_table_of_a_test_split_alone_is_evaluated(script, both, checkpoints, test_alone, tmp_path):
+def test_a_table_of_a_test_split_alone_is_evaluated(script, both, checkpoints, table_of_a_test_split, tmp_path):
     """With filters as they are by default, without the constant hand; both are said."""
-    done = evaluate(script, f"stage2={checkpoints}/stage2", f"data={test_alone}", f"out={tmp_path}")
+    done = evaluate(script, f"stage2={checkpoints}/stage2", f"data={table_of_a_test_split}", f"out={tmp_path}")
     assert done.returncode == 0, done.stderr
     content = json.loads((tmp_path / "metrics.json").read_text())
     assert list(content["rows"]) == ["stage1", "stage1_one_euro", "stage1_kalman", "stage2"]
