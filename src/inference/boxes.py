@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from tempohand.inference.resolution import rescale, scale_between
 from tempohand.inference.source import Frame, Source
 from tempohand.inference.tracker import Detection
 
@@ -33,10 +34,11 @@ def check_box(box: Float[np.ndarray, "4"], size: tuple[int, int], where: str) ->
 
 
 class ConstantBox:
-    """One box for every frame."""
+    """One box for every frame. In a sequence it is in pixels of the first picture, and scaled with the same view's resolution (resolution.py)."""
 
     def __init__(self, box: Float[np.ndarray, "4"]):
         self.box = np.asarray(box, np.float64)
+        self._first: tuple[int, int] | None = None  # size of a sequence's first picture
 
     @classmethod
     def parse(cls, text: str) -> "ConstantBox":
@@ -53,11 +55,14 @@ class ConstantBox:
         """Raises ValueError where the box does not fit the input's pictures."""
         if source.size is not None:
             check_box(self.box, source.size, "--box")
+        self._first = None if source.independent else source.size
 
     def detect(self, frame: Frame) -> list[Detection]:
         """The hands of a frame."""
-        check_box(self.box, frame.size, f"--box in {frame.name}")
-        return [Detection(self.box, hand=0)]
+        scale = None if self._first in (None, frame.size) else scale_between(self._first, frame.size)
+        box = self.box if scale is None else rescale(self.box, scale)
+        check_box(box, frame.size, f"--box in {frame.name}")
+        return [Detection(box, hand=0)]
 
 
 class FileBoxes:

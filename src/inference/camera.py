@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from tempohand.inference.resolution import rescale, scale_between
+
 
 @dataclass(frozen=True)
 class CameraChoice:
@@ -31,8 +33,13 @@ class CameraChoice:
         if self.princpt is not None and not all(map(math.isfinite, self.princpt)):
             raise ValueError(f"--princpt is two finite numbers of pixels, not {self.princpt}")
 
-    def camera(self, size: tuple[int, int]) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-        """(focal, princpt) in pixels, float64, for a picture of `size` (W, H)."""
+    def camera(self, size: tuple[int, int], first: tuple[int, int] | None = None) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+        """(focal, princpt) in pixels, float64, for a picture of `size` (W, H). first: the size of a sequence's first picture, in whose pixels
+        focal_px and princpt are; they are scaled with the same view's resolution (resolution.py)."""
+        scale = None if first in (None, size) else scale_between(first, size)
+        if scale is not None:
+            focal, princpt = self.camera(first)
+            return focal * scale, rescale(princpt, scale)
         width, height = size
         if self.focal_px is not None:
             focal = self.focal_px

@@ -1,14 +1,14 @@
 """A closer look at boxes of which little is known: whether a found one holds a hand at all, and which side a hand is where nobody said so."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from tempohand.evaluation.detections import OVERLAP, overlap
+from tempohand.evaluation.detections import same_hand
 from tempohand.inference.predictor import HandInput, Look, StreamingPredictor
 
 LEAST_CERTAINTY = 0.21  # of two looks: below it a found box is no hand (docs/log.md)
@@ -39,7 +39,17 @@ class CloserLook:
     def of(cls, predictor: StreamingPredictor) -> "CloserLook":
         """With a predictor's network; its histories have no part in it."""
         alone = StreamingPredictor(predictor.network, device=predictor.device)
-        return cls(predictor.look, lambda hand: alone.push_all([replace(hand, starts=True)])[0].joints2d)
+
+        def see(hand: HandInput) -> Float[np.ndarray, "21 2"]:
+            alone.reset()
+            return alone.push_all([hand])[0].joints2d
+
+        return cls(predictor.look, see)
+
+    def keep(self, hands: Collection[int]) -> None:
+        """Forgets all hands but these."""
+        for hand in self._hands.keys() - set(hands):
+            del self._hands[hand]
 
     def twice(self, hand: HandInput) -> tuple[Look, Float[np.ndarray, "4"]]:
         """The side that a look at the box says, and the mean certainty of that look and a second one at the bounds of what is seen there; the
@@ -67,7 +77,8 @@ class CloserLook:
         else:
             if found and hand.starts:
                 said, bounds = self.twice(hand)
-                if said.certainty < LEAST_CERTAINTY or self._taken(bounds, hand.frame):
+                if said.certainty < LEAST_CERTAINTY or self._taken(bounds, hand):
+                    del self._hands[hand.hand]
                     return None
                 known.begins, known.bounds = hand.frame, bounds
             else:
@@ -76,10 +87,11 @@ class CloserLook:
             known.rest = int(abs(known.odds))
         return known.odds >= 0
 
-    def _taken(self, bounds: Float[np.ndarray, "4"], frame: int) -> bool:
+    def _taken(self, bounds: Float[np.ndarray, "4"], hand: HandInput) -> bool:
         """Whether a hand that was found in this frame is the one that is seen there."""
-        others = [other.bounds for other in self._hands.values() if other.begins == frame]
-        return any(overlap(torch.from_numpy(bounds), torch.from_numpy(other)) > OVERLAP for other in others)
+        others = [other.bounds for other in self._hands.values() if other.begins == hand.frame]
+        size = hand.image.shape[1::-1]
+        return any(same_hand(torch.from_numpy(bounds), torch.from_numpy(other), size) for other in others)
 
 
 def _within(value: float, most: float) -> float:

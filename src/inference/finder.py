@@ -63,7 +63,7 @@ class HandFinder:
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
         inside = ((centre >= 0) & (centre <= torch.tensor(frame.size) - 1)).all(dim=-1)
         boxes, score = boxes[inside], peaks.score.cpu()[inside]
-        return [Detection(boxes[k].numpy()) for k in suppress(boxes, score)[: self.max_hands]]
+        return [Detection(boxes[k].numpy()) for k in suppress(boxes, score, frame.size)[: self.max_hands]]
 
 
 def regions(size: tuple[int, int], tiles: int) -> Float[Tensor, "n 4"]:

@@ -3,9 +3,11 @@
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.optimize import linear_sum_assignment
 
-from tempohand.evaluation.detections import OVERLAP, overlap
+from tempohand.evaluation.detections import OVERLAP, clip_box, overlap, same_hand
 from tempohand.inference.predictor import HandEstimate
+from tempohand.inference.resolution import rescale, scale_between
 from tempohand.inference.source import Frame, Source
 from tempohand.inference.tracker import Detection
 
@@ -15,9 +17,10 @@ class FollowedHands:
     no hand is known; between them hands are followed.
 
     Where it looks, a known hand that it sees too keeps being followed (and hears its side), one that it does not see is let go, and others
-    are new. A hand is let go, too, when its prediction overlaps the box that it was made from by less than OVERLAP: a network that is lost
-    would else lead its own boxes astray. `follow` is told the estimates of every frame before the next one is looked at. Use as a context
-    manager. Raises ValueError for every < 1.
+    are new; pairs are those that overlap most, all in all, as the picture shows them. A hand is let go, too, when its prediction overlaps the
+    box that it was made from by less than OVERLAP: a network that is lost would else lead its own boxes astray. `follow` is told the
+    estimates of every frame before the next one is looked at: it is of one input, and not for several threads. Use as a context manager.
+    Raises ValueError for every < 1.
     """
 
     def __init__(self, finder, every: int):
@@ -25,6 +28,7 @@ class FollowedHands:
             raise ValueError(f"--look-every is at least 1 frame, not {every}")
         self.finder, self.every = finder, every
         self.known: list[Detection] = []
+        self.size: tuple[int, int] | None = None  # of the picture that they are in
         self.since = 0  # frames since it looked
 
     def __enter__(self) -> "FollowedHands":
@@ -40,10 +44,20 @@ class FollowedHands:
     def detect(self, frame: Frame) -> list[Detection]:
         """The hands of a frame."""
         self.since += 1
+        self._resize(frame.size)
         if self.known and self.since < self.every:
             return self.known
         self.since, found = 0, self.finder.detect(frame)
-        return [self._recognised(one) for one in found]
+        if not (self.known and found):
+            return found
+        known, new = (torch.from_numpy(np.stack([np.asarray(one.box, np.float64) for one in boxes])) for boxes in (self.known, found))
+        pair = known[:, None], new[None]
+        same = same_hand(*pair, frame.size).numpy()
+        share = overlap(*(clip_box(box, frame.size) for box in pair)).nan_to_num().numpy() * same
+        for place, index in zip(*linear_sum_assignment(share, maximize=True)):
+            if same[place, index]:
+                found[index] = Detection(self.known[place].box, found[index].is_right, self.known[place].hand)
+        return found
 
     def follow(self, estimates: list[HandEstimate]) -> None:
         """What the network said of the frame's hands. Those whose middle has left the picture are let go."""
@@ -52,17 +66,16 @@ class FollowedHands:
             box = np.concatenate([one.joints2d.min(axis=0), one.joints2d.max(axis=0)]).astype(np.float64)
             middle = (box[:2] + box[2:]) / 2
             inside = (middle >= 0).all() and (middle <= np.array(one.image_size) - 1).all()
-            if inside and _same(box, one.box):
+            if inside and _overlap(box, one.box) > OVERLAP:
                 self.known.append(Detection(box, hand=one.hand))
+            self.size = one.image_size
 
-    def _recognised(self, found: Detection) -> Detection:
-        """The known hand that a found one is, with its side, and no longer to be had; else the found one."""
-        for known in self.known:
-            if _same(known.box, found.box):
-                self.known = [other for other in self.known if other is not known]  # arrays have no one answer to ==
-                return Detection(known.box, found.is_right, known.hand)
-        return found
+    def _resize(self, size: tuple[int, int]) -> None:
+        """Known boxes in a picture of another size: scaled with the same view, let go in another (resolution.py)."""
+        if self.known and self.size not in (None, size):
+            scale = scale_between(self.size, size)
+            self.known = [] if scale is None else [Detection(rescale(one.box, scale), hand=one.hand) for one in self.known]
 
 
-def _same(first: Float[np.ndarray, "4"], second: Float[np.ndarray, "4"]) -> bool:
-    return bool(overlap(*(torch.from_numpy(np.asarray(box, np.float64)) for box in (first, second))) > OVERLAP)
+def _overlap(first: Float[np.ndarray, "4"], second: Float[np.ndarray, "4"]) -> float:
+    return float(overlap(*(torch.from_numpy(np.asarray(box, np.float64)) for box in (first, second))))

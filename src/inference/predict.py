@@ -24,8 +24,9 @@ def predict_frames(
     """Every frame of the input with its hands, in order; frames without a box come with none.
 
     Hands of several frames share a network pass; frames wait for it in a buffer of limited size. Where hands are followed each frame has its
-    own, since the next one's boxes come of it.
+    own, since the next one's boxes come of it. Of hands that the tracker has forgotten nothing is kept, in the predictor neither.
     """
+    first: tuple[int, int] | None = None  # size of a sequence's first picture
     follows = isinstance(boxes, FollowedHands)
     finds = isinstance(boxes, HandFinder | FollowedHands)
     closer = CloserLook.of(predictor) if predictor.tells_sides else None
@@ -34,19 +35,23 @@ def predict_frames(
     counts: list[int] = []
 
     def flush() -> Iterator[tuple[Frame, list[HandEstimate]]]:
-        estimates, first = predictor.push_all(hands), 0
+        estimates, start = predictor.push_all(hands), 0
         for frame, count in zip(frames, counts):
-            found = estimates[first : first + count]
+            found = estimates[start : start + count]
             if follows:
                 boxes.follow(found)
             yield frame, found
-            first += count
+            start += count
+        predictor.keep(tracker.hands)
 
     for frame in source:
         if source.independent:
             tracker.reset()
-        focal, princpt = camera.camera(frame.size)
-        tracked = tracker.update(frame.time, boxes.detect(frame))
+        first = frame.size if first is None or source.independent else first
+        focal, princpt = camera.camera(frame.size, first)
+        tracked = tracker.update(frame.time, boxes.detect(frame), frame.size)
+        if closer is not None:
+            closer.keep(tracker.hands)
         shared = {"image": frame.image, "time": frame.time, "frame": frame.index, "focal": focal, "princpt": princpt}
         frames.append(frame)
         counts.append(0)

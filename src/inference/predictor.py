@@ -1,7 +1,8 @@
 """A trained network on hands over time: one backbone pass per hand and frame, the features of each hand's last frames kept."""
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from tempohand.inference.boxes import check_box
 from tempohand.inference.camera import CameraChoice
 from tempohand.inference.history import Seen, clip_of, follow
 
+MOST_HANDS = 256  # whose histories are kept; more are nowhere within the time that a history outlasts
 _VALUES = ("pose", "shape", "trans", "joints", "vertices", "joints2d")
 
 
@@ -83,6 +85,10 @@ class StreamingPredictor:
     Crops are those of evaluation: the network's own `config["view"]`. Every frame is encoded once; its features are then decoded together
     with those of the same hand's previous frames (data/clips.py's `lookback` and inference/history.py say which), up to `network.num_frame` in
     all, at their real times: network(batch) of that clip. max_gap: seconds without a hand after which its history begins anew.
+
+    Every hand has its own clock, so no other hand's frame tells that one is gone: the MOST_HANDS that were pushed last are kept, unless `keep`
+    or `reset` says that they may go. Safe to share among threads: calls take turns, and hands whose numbers differ have nothing to do with
+    each other, as in one thread.
     """
 
     def __init__(self, network, *, device: str | torch.device = "cpu", batch_size: int = 32, max_gap: float | int = MAX_GAP_S):
@@ -95,14 +101,21 @@ class StreamingPredictor:
         if not {"size", "expansion"} <= view.keys():
             raise ValueError("the checkpoint's config.json does not say the view (size, expansion) that its network was trained with")
         self.view = View(view["size"], view["expansion"])
-        self._histories: dict[int, tuple[Seen, ...]] = {}
+        self._histories: dict[int, tuple[Seen, ...]] = {}  # the hand that was pushed last stands last
+        self._lock = threading.RLock()
 
     def reset(self, hand: int | None = None) -> None:
         """Forgets one hand's history, or every hand's."""
-        if hand is None:
-            self._histories = {}
-        else:
-            self._histories.pop(hand, None)
+        with self._lock:
+            if hand is None:
+                self._histories = {}
+            else:
+                self._histories.pop(hand, None)
+
+    def keep(self, hands: Collection[int]) -> None:
+        """Forgets every hand but these."""
+        with self._lock:
+            self._histories = {hand: history for hand, history in self._histories.items() if hand in hands}
 
     def push(
         self,
@@ -128,6 +141,10 @@ class StreamingPredictor:
         that is not uint8 RGB, a camera that none has), before anything is predicted, and when the network's output is not finite. After an
         error the histories of this call's hands are as before the pass (of up to batch_size hands) that failed.
         """
+        with self._lock:
+            return self._push_all(hands)
+
+    def _push_all(self, hands: Sequence[HandInput]) -> list[HandEstimate]:
         checked, estimates = self._check(hands), []
         for first in range(0, len(checked), self.batch_size):
             part = checked[first : first + self.batch_size]
@@ -137,11 +154,13 @@ class StreamingPredictor:
             for hand, one, focal, princpt in zip(part, features, crops.focal[:, 0].numpy(), crops.princpt[:, 0].numpy()):
                 rays = (hand.box - np.tile(hand.princpt, 2)) / np.tile(hand.focal, 2)
                 seen = Seen(one, focal, princpt, float(hand.source.time), hand.source.is_right, rays)
-                before = () if hand.source.starts else histories.get(hand.source.hand, ())
+                before = histories.pop(hand.source.hand, ())
+                before = () if hand.source.starts else before
                 histories[hand.source.hand] = follow(before, seen, self.network.num_frame, self.max_gap)
                 windows.append(clip_of(histories[hand.source.hand], self.network.num_frame))
             estimates += self._estimate(part, windows, self.network.decode(*self._assemble(windows)))
-            self._histories = histories
+            most = max(MOST_HANDS, len({hand.source.hand for hand in checked}))
+            self._histories = dict(list(histories.items())[-most:])
         return estimates
 
     @property
@@ -156,7 +175,8 @@ class StreamingPredictor:
         Raises what `push_all` raises, and ValueError for a network without a side head.
         """
         as_right = replace(hand, is_right=True, starts=True)
-        return Look(*map(float, self.network.look(self._crop(self._check([as_right])).to(self.device))))
+        with self._lock:
+            return Look(*map(float, self.network.look(self._crop(self._check([as_right])).to(self.device))))
 
     def _check(self, hands: Sequence[HandInput]) -> list[_Checked]:
         """The hands with their cameras. Raises ValueError in one line that says which hand and frame."""

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tempohand.batch import BoxPrediction
-from tempohand.evaluation.detections import OVERLAP, find_peaks, overlap, suppress
+from tempohand.evaluation.detections import OVERLAP, find_peaks, overlap, same_hand, suppress
 
 
 def random_boxes(count, seed=0):
@@ -19,17 +19,37 @@ def test_overlap_is_that_of_counted_points():
     assert (overlap(first, first) == 1).all()
 
 
-def test_suppression_leaves_the_better_of_two_boxes_that_overlap():
-    box, score = random_boxes(60), torch.rand(60, generator=torch.Generator().manual_seed(2))
-    kept = suppress(box, score)
+def test_suppression_leaves_the_better_of_two_boxes_of_one_hand():
+    box, score, size = 100 * random_boxes(60), torch.rand(60, generator=torch.Generator().manual_seed(2)), (100, 100)
+    kept = suppress(box, score, size)
     assert score[kept].tolist() == sorted(score[kept].tolist(), reverse=True) and 1 < len(kept) < 60
     for place in range(60):
-        near = overlap(box[place], box[kept])
+        near = same_hand(box[place], box[kept], size)
         if place in kept:
-            assert (near > OVERLAP).sum() == 1  # itself
+            assert near.sum() == 1  # itself
         else:
-            assert score[kept][near > OVERLAP].max() > score[place]
-    assert suppress(box[:0], score[:0]) == []
+            assert score[kept][near].max() > score[place]
+    assert suppress(box[:0], score[:0], size) == []
+
+
+def test_boxes_of_one_hand_overlap_as_the_picture_shows_them():
+    size = (200, 100)
+    far = torch.tensor([300.0, 300.0, 400.0, 400.0])
+    for first, second, expected in (
+        ([10, 10, 50, 50], [18, 10, 58, 50], True),
+        ([10, 10, 50, 50], [30, 10, 70, 50], False),
+        ([-60, 10, 40, 80], [0, 12, 42, 78], True),  # all of a hand that the border cuts off, and what is seen of it
+        ([-60, 10, 40, 80], [2, 20, 30, 45], True),  # a part
+        ([120, -90, 180, 60], [125, 1, 175, 20], True),
+        ([10, 10, 90, 90], [15, 15, 45, 45], True),
+        ([10, 10, 60, 60], [45, 10, 85, 60], False),  # neighbours
+    ):
+        boxes = [torch.tensor(box, dtype=torch.float64) for box in (first, second)]
+        turned = [box[[2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1]) + torch.tensor([199, 0, 199, 0]) for box in boxes]
+        for one, other in (boxes, boxes[::-1], turned):
+            assert same_hand(one, other, size) == expected, (first, second)
+        assert not same_hand(boxes[0], far.double(), size)
+    assert OVERLAP == 0.5
 
 
 @pytest.mark.parametrize("known", [False, True])

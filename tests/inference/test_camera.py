@@ -34,3 +34,17 @@ def test_given_values_are_taken():
 def test_values_that_no_camera_has_are_refused(values):
     with pytest.raises(ValueError, match="--focal|--fov|--princpt"):
         CameraChoice(**values)
+
+
+def test_the_same_view_at_another_resolution_has_the_same_rays():
+    first, small = (1280, 720), (854, 480)
+    for choice in (CameraChoice(), CameraChoice(fov_deg=60), CameraChoice(focal_px=900, princpt=(600, 380))):
+        focal, princpt = choice.camera(small, first)
+        for corner in ((0.0, 0.0), (1.0, 0.0), (0.3, 0.8)):  # of the picture's outer edges
+            rays = [
+                (np.array(corner) * size - 0.5 - centre) / length
+                for size, (length, centre) in ((first, choice.camera(first)), (small, (focal, princpt)))
+            ]
+            np.testing.assert_allclose(*rays, rtol=1e-9)
+    turned = CameraChoice(focal_px=900).camera((720, 1280), first)
+    np.testing.assert_array_equal(turned[0], [900, 900])

@@ -97,3 +97,28 @@ def test_a_followed_hand_keeps_its_number_and_history_through_the_predictor(tmp_
 def test_numbers_below_one_are_refused():
     with pytest.raises(ValueError, match="--look-every is at least 1 frame, not 0"):
         FollowedHands(Scripted({None: []}), 0)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_which_hand_is_which_does_not_depend_on_the_order_of_what_is_found(order):
+    known, found = {3: [10, 10, 50, 50], 4: [24, 10, 64, 50]}, [[22, 10, 62, 50], [12, 10, 52, 50]]  # each overlaps both
+    follower = FollowedHands(Scripted({None: [(box, None) for box in found[::order]]}), 1)
+    follower.follow([estimate(hand, box) for hand, box in known.items()])
+    assert {one.hand: one.box.tolist() for one in follower.detect(frame(0))} == known
+    assert [one.hand for one in follower.detect(frame(1))] == [4, 3][::order]
+
+
+def test_a_hand_that_the_border_cuts_off_is_not_found_a_second_time():
+    follower = FollowedHands(Scripted({None: [([0, 12, 28, 52], None)]}), 1)  # what is seen of it
+    follower.follow([estimate(7, [-25, 10, 30, 55])])
+    (one,) = follower.detect(frame(0))
+    assert one.hand == 7
+
+
+def test_a_picture_of_another_size_takes_followed_hands_with_it():
+    follower = FollowedHands(Scripted({None: []}), 99)
+    follower.follow([estimate(7, [10, 10, 50, 50])])
+    (one,) = follower.detect(Frame(0, 0.0, np.zeros((180, 240, 3), np.uint8), ""))
+    assert one.hand == 7 and one.box.tolist() == [20.5, 20.5, 100.5, 100.5]
+    follower.follow([estimate(7, [10, 10, 50, 50])])
+    assert follower.detect(Frame(1, 0.0, np.zeros((120, 90, 3), np.uint8), "")) == []

@@ -8,10 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from tempohand.inference import command, export
-from tempohand.inference.predictor import HandEstimate, StreamingPredictor
+from tempohand.inference.camera import CameraChoice
+from tempohand.inference.closer import CloserLook
+from tempohand.inference.finder import HandFinder
+from tempohand.inference.predict import predict_frames
+from tempohand.inference.predictor import MOST_HANDS, HandEstimate, HandInput, StreamingPredictor
 from tempohand.inference.source import Frame, VideoSource
+from tempohand.inference.tracker import Detection, Tracker
 
-FRAMES = 200
+FRAMES = 100
 
 
 def estimate(frame: int) -> HandEstimate:
@@ -36,10 +41,10 @@ def test_rows_are_kept_on_the_disk(tmp_path):
             tracemalloc.stop()
 
     most(10)  # what is made once
-    short, long = most(FRAMES), most(2 * FRAMES)
-    assert (long - short) / FRAMES < 100, "bytes per row; its vertices alone have 9336"
+    short, long = most(2 * FRAMES), most(4 * FRAMES)
+    assert (long - short) / (2 * FRAMES) < 1000, "bytes per row; its vertices alone have 9336"
     with np.load(tmp_path / "p.npz") as file:
-        assert (file["vertices"][:, 5, 1] == np.arange(2 * FRAMES)).all()
+        assert (file["vertices"][:, 5, 1] == np.arange(4 * FRAMES)).all()
 
 
 class Made(VideoSource):
@@ -47,7 +52,7 @@ class Made(VideoSource):
 
     def __init__(self, notice):
         self.fps, self.names, self.size, self.path, self.expected_count = Fraction(30), [], (48, 40), Path("made.mkv"), FRAMES
-        self.notice = notice
+        self.notice, self.incomplete = notice, None
 
     def count(self) -> int:
         return FRAMES
@@ -72,3 +77,46 @@ def test_a_run_holds_no_more_predictions_than_a_network_pass_makes(monkeypatch, 
     with np.load(predict("made.mkv", "--box", "5,5,30,30", "--no-overlay", "--batch-size", 16) / "predictions.npz") as file:
         assert file["frame"].tolist() == list(range(FRAMES)) == list(range(len(made)))
     assert max(alive) <= 2 * 16
+
+
+def test_nothing_is_kept_of_hands_that_are_gone(monkeypatch, fake_network):
+    """Boxes that jump: a new hand in every frame, for which the network has a side, and every third is none."""
+
+    class Jumps(HandFinder):
+        def __init__(self):
+            pass
+
+        def detect(self, frame):
+            x = 3.0 * (frame.index % 16)
+            return [Detection(np.array([x, 4, x + 2, 6]))]
+
+    class Sides(fake_network):
+        tells_sides = True
+
+        def look(self, batch):
+            looks.append(1)
+            return batch.time.new_tensor([[3.0], [float(len(looks) % 6 > 1)]])
+
+    looks, closers, of = [], [], CloserLook.of
+    monkeypatch.setattr(CloserLook, "of", lambda predictor: closers.append(of(predictor)) or closers[-1])
+    tracker, predictor = Tracker(), StreamingPredictor(Sides(num_frame=1), batch_size=4)
+    numbers = set()
+    for _, found in predict_frames(Made(lambda: None), Jumps(), tracker, CameraChoice(), predictor):
+        numbers |= {one.hand for one in found}
+        kept = [len(tracker.hands), len(predictor._histories), len(closers[0]._hands)]
+        assert max(kept) <= 24, kept  # as many as were seen in the last 0.4 s, and a batch
+    assert len(numbers) > 40
+
+
+def test_a_live_predictor_keeps_the_hands_that_were_pushed_last(fake_network):
+    predictor, image = StreamingPredictor(fake_network(num_frame=1)), np.zeros((40, 48, 3), np.uint8)
+
+    def push(*hands: int, time: float = 0.0) -> list[int]:
+        inputs = [HandInput(image=image, box=(5, 5, 30, 30), time=time, hand=hand) for hand in hands]
+        return [one.hand for one in predictor.push_all(inputs)]
+
+    push(*range(MOST_HANDS))
+    push(0, MOST_HANDS, time=0.1)
+    assert len(predictor._histories) == MOST_HANDS and 0 in predictor._histories and 1 not in predictor._histories
+    predictor.keep({0, 5})
+    assert predictor._histories.keys() == {0, 5}

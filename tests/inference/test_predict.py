@@ -2,13 +2,16 @@
 
 import json
 import os
+from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from tempohand.console import EXIT_INCOMPLETE
-from tempohand.inference.source import open_source
+from tempohand.inference import command
+from tempohand.inference.source import Frame, VideoSource, open_source
 from tempohand.media.pictures import decode_picture
 
 BOX = "31,20,63,45"  # 32 px wide: crops of 64 px take whole pixels, and so do mirrored ones
@@ -60,6 +63,30 @@ def test_a_shorter_run_into_the_same_folder_leaves_nothing_of_the_longer_one(cli
     with pytest.raises(ValueError, match="is not finite"):
         predict(short, "--box", BOX, network=fake_network(poison=True))
     assert len(load(out)["frame"]) == 3 and len(list((out / "meshes").iterdir())) == 3 and not (out / "overlay.mp4").exists()
+
+
+def test_a_video_that_changes_its_resolution_is_one_history(tmp_path, video_tools, predict, monkeypatch):
+    """The first half at 240 x 180, the second at 120 x 90; the camera and the box are those of the first frame."""
+    pictures = [picture if i >= 6 else cv2.resize(picture, (240, 180)) for i, picture in enumerate(video_tools[0](12))]
+
+    class Changing(VideoSource):
+        def __init__(self):
+            self.fps, self.names, self.size, self.path, self.expected_count = Fraction(30), [], (240, 180), Path("made.mkv"), 12
+            self.incomplete = None
+
+        def count(self):
+            return 12
+
+        def __iter__(self):
+            return (Frame(index, index / 30, picture, "") for index, picture in enumerate(pictures))
+
+    monkeypatch.setattr(command, "open_source", lambda *_: Changing())
+    result = load(predict("made.mkv", "--box", "62,40,126,90", "--focal", 300))
+    assert result["history"].tolist() == [1, 2, 3, 4, 4, 5, 5, 5, 6, 6, 6, 6] and set(result["hand_id"]) == {0}
+    np.testing.assert_allclose(result["focal"][:, 0], [300] * 6 + [150] * 6)
+    np.testing.assert_allclose(result["box"][6], [30.75, 19.75, 62.75, 44.75])
+    assert result["image_size"].tolist() == [[240, 180]] * 6 + [[120, 90]] * 6
+    assert result["trans"][6, 2] == pytest.approx(result["trans"][5, 2], rel=0.2), "a hand at half the focal length is half as far"
 
 
 def test_joints2d_are_the_projected_joints(clip, predict):

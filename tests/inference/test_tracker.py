@@ -1,3 +1,6 @@
+import itertools
+import threading
+
 import numpy as np
 import pytest
 
@@ -104,3 +107,154 @@ def test_smoothing_is_a_running_average_that_restarts():
 def test_settings_without_meaning_are_refused(values):
     with pytest.raises(ValueError, match="--max-gap|--smooth"):
         Tracker(**values)
+
+
+SIZE = (640, 360)
+
+
+def passing(
+    speed: float, sides: str = "both", gaps: bool = False, frames: int = 24, rows=(150.0, 175.0)
+) -> list[list[tuple[int, Detection]]]:
+    """Two hands of 80 px that pass each other, `speed` px a frame, (who, detection) in each frame. sides: whose are told. gaps: either is
+    missed in some frames around the crossing, or both are."""
+    clip, middle = [], (frames - 1) / 2
+    for frame in range(frames):
+        hands = []
+        for who, (towards, y) in enumerate(zip((1, -1), rows)):
+            missed = gaps and abs(frame - middle) < 3 and (frame + who) % 3 == 0
+            if not missed:
+                told = sides == "both" or (sides == "one" and who == 0)
+                side = 80 + 10 * who
+                hands.append((who, Detection(box(320 + towards * speed * (frame - middle), y, side), who == 0 if told else None)))
+        clip.append(hands)
+    return clip
+
+
+def identities(tracker: Tracker, clip, order=lambda hands: hands) -> dict[int, list[int]]:
+    """The number that each hand has in its frames."""
+    numbers = {0: [], 1: []}
+    for frame, hands in enumerate(clip):
+        hands = order(hands) if frame else hands  # the order of new hands decides their numbers
+        for (who, _), one in zip(hands, tracker.update(frame / 30, [detection for _, detection in hands])):
+            numbers[who].append(one.hand)
+    return numbers
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("sides", ["both", "one", "none"])
+@pytest.mark.parametrize("speed", [4.0, 10.0, 25.0, 38.0])
+def test_hands_that_pass_each_other_keep_their_numbers(speed, sides, gaps):
+    numbers = identities(Tracker(), passing(speed, sides, gaps))
+    assert [len(set(one)) for one in numbers.values()] == [1, 1] and set(numbers[0]) != set(numbers[1])
+
+
+@pytest.mark.parametrize("speed", [4.0, 10.0, 25.0])
+def test_hands_that_turn_back_before_they_pass_keep_theirs_by_their_sides(speed):
+    """Where motion says that they have passed each other."""
+    there = passing(speed)[:12]
+    numbers = identities(Tracker(), [*there, *there[::-1]])
+    assert [len(set(one)) for one in numbers.values()] == [1, 1]
+
+
+def test_a_box_of_the_other_side_does_not_join_a_hand_if_one_of_its_own_side_may():
+    tracker = Tracker()
+    for frame in range(5):
+        first = tracker.update(frame / 30, [Detection(box(100, side=40), True), Detection(box(135, side=40), False)])
+    (only,) = tracker.update(5 / 30, [Detection(box(110, side=40), False)])  # nearer to the right hand
+    assert only.hand == first[1].hand
+    (only,) = tracker.update(6 / 30, [Detection(box(100, side=40), True)])
+    assert only.hand == first[0].hand
+
+
+def test_one_word_of_the_other_side_is_overheard_where_nothing_else_fits():
+    tracker = Tracker()
+    hands = [tracker.update(frame / 30, [Detection(box(100), frame != 6)])[0] for frame in range(12)]
+    assert len({one.hand for one in hands}) == 1 and all(one.is_right for one in hands)
+
+
+def test_the_nearest_pairs_are_all_pairs_at_once():
+    """The nearest detection of one hand is the only one of the other."""
+    tracker = Tracker()
+    first = tracker.update(0, [Detection(box(0, side=100)), Detection(box(80, side=100))])
+    then = tracker.update(1 / 30, [Detection(box(45, side=100)), Detection(box(125, side=100))])
+    assert [one.hand for one in then] == [one.hand for one in first]
+
+
+@pytest.mark.parametrize("sides", ["both", "none"])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_the_order_of_detections_changes_nothing(sides, gaps):
+    clip = passing(17.0, sides, gaps)
+    assert identities(Tracker(smoothing=0.3), clip) == identities(Tracker(smoothing=0.3), clip, order=lambda hands: hands[::-1])
+
+
+@pytest.mark.parametrize("sides", ["both", "none"])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_a_mirrored_video_has_the_mirrored_hands(sides, gaps):
+    clip, plain, mirrored = passing(17.0, sides, gaps), Tracker(smoothing=0.3), Tracker(smoothing=0.3)
+    for frame, hands in enumerate(clip):
+        detections = [one for _, one in hands]
+        turned = [
+            Detection(
+                639 * np.array([1, 0, 1, 0]) + one.box[[2, 1, 0, 3]] * [-1, 1, -1, 1], None if one.is_right is None else not one.is_right
+            )
+            for one in detections
+        ]
+        for a, b in zip(plain.update(frame / 30, detections), mirrored.update(frame / 30, turned), strict=True):
+            assert (a.hand, a.starts, a.told) == (b.hand, b.starts, b.told) and (not a.told or a.is_right != b.is_right)
+            np.testing.assert_allclose(a.box[[0, 2]], 639 - b.box[[2, 0]])
+
+
+def test_another_resolution_of_the_same_view_goes_on():
+    """Half the size midway, and back: the same hands and, scaled, the same boxes."""
+    clip, plain, changing = passing(17.0, "none", gaps=True), Tracker(smoothing=0.3), Tracker(smoothing=0.3)
+    for frame, hands in enumerate(clip):
+        scale = 0.25 if 8 <= frame < 14 else 1.0
+        size = (round(SIZE[0] * scale), round(SIZE[1] * scale))
+        detections = [one for _, one in hands]
+        small = [Detection((one.box + 0.5) * scale - 0.5) for one in detections]
+        for a, b in zip(plain.update(frame / 30, detections, SIZE), changing.update(frame / 30, small, size), strict=True):
+            assert (a.hand, a.starts) == (b.hand, b.starts)
+            np.testing.assert_allclose((a.box + 0.5) * scale - 0.5, b.box)
+
+
+def test_another_shape_of_picture_is_another_view():
+    tracker = Tracker()
+    first = tracker.update(0, [Detection(box(50))], (640, 360))[0]
+    then = tracker.update(1 / 30, [Detection(box(50))], (360, 640))[0]
+    assert then.starts and then.hand != first.hand
+
+
+def test_hands_that_are_gone_are_dropped():
+    tracker = Tracker()
+    for frame in range(2000):  # a new hand every time, in another place; some with numbers of their own
+        tracker.update(frame / 30, [Detection(box(1000.0 * frame), hand=5 * frame if frame % 3 == 0 else None)])
+        assert len(tracker.hands) <= 14
+    tracker.update(1e6, [])
+    assert tracker.hands == set()
+
+
+def test_time_that_runs_back_is_refused_and_changes_nothing():
+    tracker = Tracker()
+    tracker.update(1.0, [Detection(box(50))])
+    with pytest.raises(ValueError, match=r"time runs back, from 1 s to 0.5 s; reset\(\) begins another input"):
+        tracker.update(0.5, [Detection(box(50))])
+    assert not tracker.update(1.03, [Detection(box(50))])[0].starts
+    tracker.reset()
+    assert tracker.update(0.5, [Detection(box(50))])[0].starts
+
+
+def test_threads_never_share_a_number():
+    """Every thread founds hands of its own, at one moment."""
+    tracker, numbers, start = Tracker(), [], threading.Barrier(4)
+
+    def found(thread: int) -> None:
+        start.wait()
+        for turn in range(50):
+            numbers.append([one.hand for one in tracker.update(0, [Detection(box(1e5 * (thread + 4 * turn)))])])
+
+    threads = [threading.Thread(target=found, args=(thread,)) for thread in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert sorted(itertools.chain(*numbers)) == list(range(200))
