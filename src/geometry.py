@@ -5,6 +5,8 @@ perspective rotation, crop) is a homography of pixels together with the rigid ch
 project(change(X)) = change(project(X)) holds by construction.
 """
 
+from collections.abc import Sequence
+
 import roma
 import torch
 from einops import rearrange
@@ -30,14 +32,19 @@ def unproject(
     return torch.cat([xy, depth[..., None]], dim=-1)
 
 
+def beside(tensor: Tensor, values: Sequence[float]) -> Float[Tensor, "n"]:
+    """Numbers as a tensor of another one's type, made on its device: a copy from the host's memory would wait for the device."""
+    return torch.stack([tensor.new_full((), value) for value in values])
+
+
 def normalise_pixels(uv: Float[Tensor, "*batch 2"], size: tuple[int, int]) -> Float[Tensor, "*batch 2"]:
     """Pixels to [-0.5, 0.5] over a picture of `size` (W, H): uv / (W, H) - 0.5."""
-    return uv / uv.new_tensor(size) - 0.5
+    return uv / beside(uv, size) - 0.5
 
 
 def denormalise_pixels(uv: Float[Tensor, "*batch 2"], size: tuple[int, int]) -> Float[Tensor, "*batch 2"]:
     """The inverse of `normalise_pixels`."""
-    return (uv + 0.5) * uv.new_tensor(size)
+    return (uv + 0.5) * beside(uv, size)
 
 
 def camera_matrix(focal: Float[Tensor, "*batch 2"], princpt: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3 3"]:
@@ -98,12 +105,12 @@ def mirror_homography(width: Int[Tensor, "*batch"] | int) -> Float[Tensor, "*bat
 
 def mirror_points(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     """Camera-space points of the mirrored picture: x -> -x."""
-    return points * points.new_tensor([-1.0, 1.0, 1.0])
+    return points * beside(points, (-1.0, 1.0, 1.0))
 
 
 def mirror_pose(pose: Float[Tensor, "*batch 48"]) -> Float[Tensor, "*batch 48"]:
     """Axis-angle pose of the mirrored hand: every (x, y, z) -> (x, -y, -z)."""
-    return pose * pose.new_tensor([1.0, -1.0, -1.0]).repeat(pose.shape[-1] // 3)
+    return pose * beside(pose, (1.0, -1.0, -1.0)).repeat(pose.shape[-1] // 3)
 
 
 def rotate_pose(rotation: Float[Tensor, "*#batch 3 3"], pose: Float[Tensor, "*#batch 48"]) -> Float[Tensor, "*#batch 48"]:

@@ -54,7 +54,8 @@ class Sums:
 
     def totals(self, gather: Gather) -> Totals:
         """Of all processes, some of which may have seen nothing; call it on all of them at once."""
-        parts = gather({name: entry.tolist() for name, entry in self.entries.items()})
+        values = torch.stack(list(self.entries.values())).tolist() if self.entries else []  # one wait for the device
+        parts = gather(dict(zip(self.entries, values)))
         names = sorted({name for part in parts for name in part})
         columns = {name: [part[name] for part in parts if name in part] for name in names}
         return Totals(

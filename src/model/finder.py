@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tempohand.batch import BoxPrediction, ClipBatch, Term
+from tempohand.geometry import beside
 from tempohand.model.backbone import Backbone
 from tempohand.model.finder_losses import finder_terms
 from tempohand.model.weights import load_weights
@@ -102,7 +103,7 @@ class FinderNet(nn.Module):
 def mirror_image(said: Float[Tensor, "n 6 g g"]) -> Float[Tensor, "n 6 g g"]:
     """What the head says of a picture, for its mirror image: sides change, and offsets along x turn round."""
     logits, offset, log_size = said.split(2, dim=1)
-    return torch.cat([logits.flip(1), offset * offset.new_tensor([-1.0, 1.0]).view(2, 1, 1), log_size], dim=1).flip(-1)
+    return torch.cat([logits.flip(1), offset * beside(offset, (-1.0, 1.0)).view(2, 1, 1), log_size], dim=1).flip(-1)
 
 
 def decode_boxes(offset: Float[Tensor, "b 1 2 g g"], log_size: Float[Tensor, "b 1 2 g g"], size: int) -> Float[Tensor, "b 1 4 g g"]:

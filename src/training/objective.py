@@ -40,7 +40,7 @@ def combine(
         term = terms[name]
         sums.append(torch.where(term.mask, per_entry(term), nothing).sum())
         known = term.mask if term.known is None else term.known
-        counts.append(torch.stack([term.mask.sum(), known.sum(), known.new_tensor(known.numel(), dtype=torch.int64)]).float())
+        counts.append(torch.stack([term.mask.sum(), known.sum(), known.new_full((), known.numel(), dtype=torch.int64)]).float())
     local = torch.cat([torch.stack(sums).detach()[:, None], torch.stack(counts)], dim=1)
     total = sum_over_processes(local) if sum_over_processes else local
     shares = {name: entry * processes / n for name, entry, n in zip(names, sums, total[:, 1].clamp_min(1))}
