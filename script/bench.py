@@ -17,6 +17,7 @@ import json
 from pathlib import Path
 
 from tempohand.console import run_clearly
+from tempohand.writing import write_whole
 
 # Each is a module of script/benchmarks: SUMMARY, add_arguments(parser), run(arguments) -> benchmarks.report.Report.
 BENCHMARKS = ("hand", "fit", "stage2", "stream", "find", "border")
@@ -35,8 +36,7 @@ def main() -> None:
     report = modules[arguments.name].run(arguments)
     print(report.text())
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(report.to_json(), indent=1) + "\n")
+        write_whole(arguments.json, json.dumps(report.to_json(), indent=1) + "\n")
         print(f"wrote {arguments.json}")
 
 

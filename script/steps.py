@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from tempohand.writing import write_whole
+
 # One process per core, one thread each: faster on few cores than one process with several threads.
 PROCESSES = 1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1)
 
@@ -38,7 +40,7 @@ class Steps:
         if code:
             sys.exit(f"{self.what} stopped in step '{name}' (exit code {code}); run the same command to go on from there")
         self.done[name] = time.perf_counter() - start
-        self.record.write_text(json.dumps(self.done), encoding="utf-8")
+        write_whole(self.record, json.dumps(self.done))
         print(f"[{name}] {self.done[name]:.0f} s", flush=True)
 
 

@@ -12,7 +12,9 @@ R = TypeVar("R")
 TRACEBACK_VARIABLE = "TEMPOHAND_TRACEBACK"
 EXIT_INCOMPLETE = 3  # results are written, but part of the input could not be read
 # What a user's input causes. Anything else is this program's fault and keeps its traceback.
-USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+# Every OSError is one: a place that is not there or not to be written, a name that is too long, a full or failing disk.
+USER_ERRORS = (ValueError, OSError)
+LONGEST_NAME = 160  # characters of a file's name that a message shows
 
 
 def run_clearly(main: Callable[P, R]) -> Callable[P, R]:
@@ -30,15 +32,24 @@ def run_clearly(main: Callable[P, R]) -> Callable[P, R]:
             return main(*args, **kwargs)
         try:
             return main(*args, **kwargs)
-        except USER_ERRORS as error:
-            line = " ".join(str(error).split()) or type(error).__name__
-            print(f"error: {line} ({TRACEBACK_VARIABLE}=1 shows where)", file=sys.stderr)
-            raise SystemExit(2) from None
         except BrokenPipeError:  # whoever read the output (head, less) has left; what Python still holds must not fail again at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(141) from None
+        except USER_ERRORS as error:
+            print(f"error: {describe(error)} ({TRACEBACK_VARIABLE}=1 shows where)", file=sys.stderr)
+            raise SystemExit(2) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise SystemExit(130) from None
 
     return run
+
+
+def describe(error: Exception) -> str:
+    """An error as one line. What the system said of a file comes with the file's name, shortened in its middle where it is endless."""
+    if isinstance(error, OSError) and error.strerror:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
+        half = LONGEST_NAME // 2
+        name = name if len(name) <= LONGEST_NAME else f"{name[:half]}...{name[-half:]}"
+        return " ".join((f"'{name}': {error.strerror}" if name else error.strerror).split())
+    return " ".join(str(error).split()) or type(error).__name__

@@ -7,7 +7,7 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src"
 FLOORS = [
-    {"compat", "skeleton", "console", "manifest"},
+    {"compat", "skeleton", "console", "manifest", "writing"},
     {"geometry"},
     {"render", "draw", "media"},
     {"batch"},

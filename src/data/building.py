@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,6 +12,7 @@ import cv2
 import torch
 
 from tempohand.data.table import INDEX_NAME
+from tempohand.writing import write_whole
 
 RECIPE_NAME = "recipe.json"
 
@@ -36,15 +36,8 @@ def claim(out: str | Path, recipe: dict[str, Any], *, overwrite: bool = False) -
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"'{out}' is not a table made by script/prepare.py and not empty: choose another out=")
     out.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(recipe, indent=1))
+    write_whole(path, json.dumps(recipe, indent=1))
     return False
-
-
-def write_text(path: Path, text: str) -> None:
-    """A file that appears when it is whole."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def in_parallel(function: Callable, jobs: list[tuple], processes: int, module: str) -> Iterator[tuple[tuple, Any]]:

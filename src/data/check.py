@@ -17,6 +17,7 @@ from tempohand.data.consistency import Hands, describe, faults, measure
 from tempohand.data.mixture import hand_of
 from tempohand.data.pictures import BadPicture, decode
 from tempohand.data.table import COLUMNS, END_OF_STREAM, LABELS, LATER, read_index, resolved, to_numpy
+from tempohand.writing import write_whole
 
 BATCHES_PER_TASK = 8  # record batches: some 2,000 rows, a second's work
 UNREADABLE = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowKeyError, OSError)
@@ -183,11 +184,7 @@ def summary(counts: dict[str, int], found: list[BadRow]) -> str:
 
 def write_rows(found: list[BadRow], path: str | Path) -> None:
     """One JSON object a line for every bad row and reason, appearing when whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text("".join(json.dumps(asdict(bad)) + "\n" for bad in found), encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, "".join(json.dumps(asdict(bad)) + "\n" for bad in found))
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -1,7 +1,6 @@
 """What was left out: counted where batches arrive, added up over processes, listed in a file, and too much of it stops the run."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from tempohand.data.bad_rows import BadRows
 from tempohand.data.table import FrameTable
+from tempohand.writing import write_whole
 
 BAD_ROWS_NAME = "bad_rows.jsonl"
 LEAST_READ = 1000  # frames, or one pass over a smaller split: before, a share says nothing
@@ -67,10 +67,7 @@ def listed(bad: BadRows, table: FrameTable) -> list[dict]:
 
 def write_list(path: Path, entries: list[dict]) -> None:
     """One JSON object a line, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, "".join(json.dumps(entry) + "\n" for entry in entries))
 
 
 class BadRowWatch:

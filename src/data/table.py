@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int, UInt8
 
 from tempohand.data.pictures import REFERENCE, BadPicture, decode
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM
+from tempohand.writing import whole, write_whole
 
 FORMAT = 1
 INDEX_NAME = "table.json"
@@ -66,9 +67,8 @@ def write_shard(path: str | Path, rows: Iterable[dict]) -> int:
 
     Raises ValueError naming the column when a row lacks one or a value has another shape.
     """
-    path, part = Path(path), Path(f"{path}.part")
     count, pending = 0, []
-    with pa.OSFile(str(part), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as stream:
+    with whole(path) as part, pa.OSFile(str(part), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as stream:
         for row in rows:
             pending.append({name: _checked({"recording": row.get("sequence"), **row}, name) for name in COLUMNS})
             count += 1
@@ -77,7 +77,6 @@ def write_shard(path: str | Path, rows: Iterable[dict]) -> int:
                 pending = []
         if pending:
             stream.write_batch(pa.RecordBatch.from_pylist(pending, SCHEMA))
-    os.replace(part, path)
     return count
 
 
@@ -96,9 +95,7 @@ def _checked(row: dict, name: str):
 def write_index(root: str | Path, splits: dict[str, list[str]], about: dict) -> None:
     """Completes a table: names each split's shards (file names under `root`) and says what made it (`about`, JSON)."""
     root = Path(root)
-    part = root / f"{INDEX_NAME}.part"
-    part.write_text(json.dumps({"format": FORMAT, "splits": splits, "about": about}, indent=1), encoding="utf-8")
-    os.replace(part, root / INDEX_NAME)
+    write_whole(root / INDEX_NAME, json.dumps({"format": FORMAT, "splits": splits, "about": about}, indent=1))
 
 
 def read_index(root: str | Path) -> dict:

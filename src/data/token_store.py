@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tempohand.writing import whole
+
 KEY_NAME, MANIFEST_NAME, LOCK_NAME = "key.json", "manifest.json", "lock"
 POLL_S = 2.0  # between two looks whether another run has finished
 
@@ -140,15 +142,13 @@ class TokenStore:
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
     def _write(self, name: str, content: bytes | np.ndarray) -> None:
-        part = self.folder / f"{name}.part"
-        with part.open("wb") as file:
+        with whole(self.folder / name) as part, part.open("wb") as file:
             if isinstance(content, bytes):
                 file.write(content)
             else:
                 np.save(file, content, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, self.folder / name)
         directory = os.open(self.folder, os.O_RDONLY)
         os.fsync(directory)
         os.close(directory)

@@ -2,7 +2,6 @@
 
 import argparse
 import base64
-import os
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -22,6 +21,7 @@ from tempohand.draw import draw_skeleton
 from tempohand.evaluation.page import card, document, section, table
 from tempohand.hand.layer import HandLayer
 from tempohand.render import render, shade
+from tempohand.writing import write_whole
 
 PICTURE_PX = 300
 LABELLED, PROJECTED, BOX = (60, 220, 120), (255, 90, 60), (80, 160, 255)
@@ -56,11 +56,8 @@ def inspect_table(
     for split in dict.fromkeys(splits or index["splits"]):
         body.append(_split(FrameTable(root, split), rows, seed, hands))
     out = Path(out or root / "inspect.html")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f"{out.name}.part")
     title = index["about"].get("title", root.name)
-    part.write_text(document(f"{title}: random rows", f"Rows of the frame table '{root}', drawn with seed {seed}.", body), encoding="utf-8")
-    os.replace(part, out)
+    write_whole(out, document(f"{title}: random rows", f"Rows of the frame table '{root}', drawn with seed {seed}.", body))
     return out
 
 

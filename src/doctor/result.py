@@ -1,11 +1,12 @@
 """What a check found: one line of the doctor's table, and the table."""
 
 import json
-import os
 import textwrap
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
+
+from tempohand.writing import write_whole
 
 Verdict = Literal["ok", "warning", "FAILED"]
 HEADER = ("check", "value", "expected", "verdict")
@@ -54,9 +55,5 @@ def _line(cells: tuple[str, ...], widths: list[int], verdict: str) -> list[str]:
 
 def write_json(results: list[Result], path: str | Path) -> None:
     """The results as one JSON object, appearing when whole: `failed`, how many, and `checks`, a list of objects with Result's fields."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
     content = {"failed": sum(result.verdict == "FAILED" for result in results), "checks": [asdict(result) for result in results]}
-    part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, json.dumps(content, indent=1))

@@ -19,6 +19,7 @@ from tempohand.evaluation.page import card, document, section, table
 from tempohand.evaluation.results import LABELS, MAIN_SPLIT, compared_rows, difference_name, excludes_zero, number
 from tempohand.evaluation.splits import ALL, FINGER_SPEED, WRIST_SPEED
 from tempohand.evaluation.strips import PICTURE_PX, SHOWN_ROWS, TRUTH, Strip
+from tempohand.writing import write_whole
 
 MAX_VIDEO_BYTES = 8_000_000
 FRAMES_PER_STRIP = 8
@@ -82,11 +83,7 @@ def write_report(
         body.append(section("Training", note, *(f"<h3>{escape(n)}</h3>" + card(charts.training_chart(log)) for n, log in logs.items())))
     body.append(_what_ran(runs, commands, facts))
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(document(title, _subtitle(metrics), body), encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, document(title, _subtitle(metrics), body))
 
 
 def machine() -> str:

@@ -1,7 +1,6 @@
 """What an evaluation leaves behind: metrics.json, a table to read, and the strips of frames that the report draws."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from tempohand.evaluation.evaluator import SequenceResult
 from tempohand.evaluation.scores import LAGS, METRICS, ScoreBoard, without_nan
 from tempohand.evaluation.splits import ALL, CURVE, FINGER_SPEED, HIDDEN_CURVE_EDGES, SPLITS, WRIST_SPEED
 from tempohand.evaluation.sums import RAW
+from tempohand.writing import whole, write_whole
 
 METRICS_NAME = "metrics.json"
 MAIN_SPLIT = "hidden_50"
@@ -120,10 +120,7 @@ def excludes_zero(difference: dict) -> bool:
 
 def write_json(path: str | Path, content: dict) -> None:
     """Strict JSON, atomically: the file is whole or not there."""
-    path, part = Path(path), Path(f"{path}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def number(value: float | None, signed: bool = False) -> str:
@@ -272,8 +269,5 @@ class StripKeeper:
             "frame": result.true.frame[chosen].numpy(),
             "time": result.true.time[chosen].numpy(),
         }
-        self.out.mkdir(parents=True, exist_ok=True)
-        path = self.out / f"strip_{number}.npz"
-        with open(f"{path}.part", "wb") as file:
+        with whole(self.out / f"strip_{number}.npz") as part, part.open("wb") as file:
             np.savez_compressed(file, **content)
-        os.replace(f"{path}.part", path)

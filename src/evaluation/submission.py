@@ -1,10 +1,8 @@
 """Writes predictions in the form that official servers and scripts take: whole files in the official order, or none."""
 
 import json
-import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -12,21 +10,10 @@ from tqdm import tqdm
 
 from tempohand.evaluation.official import Convention, Key
 from tempohand.evaluation.samples import Prediction
+from tempohand.writing import whole
 
 METRE_DIGITS = 7  # a ten-thousandth of a millimetre
 Submission = Callable[[str | Path, Sequence[Key], Sequence[Key], set[Key], Prediction], int]
-
-
-@contextmanager
-def _part_of(path: str | Path) -> Iterator[Path]:
-    """A temporary name that becomes `path` when all went well, and is gone when not."""
-    path, part = Path(path), Path(f"{path}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _places(order: Sequence[Key], keys: Sequence[Key]) -> list[int]:
@@ -51,7 +38,7 @@ def pred_zip(convention: Convention) -> Submission:
         assert prediction.vertices is not None, "pred.json holds vertices"
         lists = convention.write(prediction.joints, prediction.vertices)
         with (
-            _part_of(path) as part,
+            whole(path) as part,
             zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive,
             archive.open("pred.json", "w", force_zip64=True) as file,
             tqdm(total=2 * len(places), desc="writing pred.json", unit="sample", mininterval=1.0) as bar,
@@ -77,7 +64,7 @@ def dexycb_text(path: str | Path, order: Sequence[Key], keys: Sequence[Key], in_
     """
     wanted = [(number, key) for number, key in enumerate(order) if key in in_table]
     places = _places([key for _, key in wanted], keys)
-    with _part_of(path) as part, part.open("w", encoding="ascii") as file:
+    with whole(path) as part, part.open("w", encoding="ascii") as file:
         for (number, _), place in zip(wanted, places):
             file.write(",".join([str(number), *(f"{value:.4f}" for value in prediction.joints[place].flatten().tolist())]) + "\n")
     return len(places)

@@ -3,16 +3,16 @@
 All hold the same tables under the same keys (Romero, Tzionas and Black, "Embodied Hands", 2017); `tables` says which. docs/hand_files.md.
 """
 
-import os
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import safetensors
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from tempohand.hand.pickles import read_pickle
 from tempohand.hand.tables import SHAPES, HandTables, LeftShapedirs, Side, checked_tables, mirrored, with_left_shapedirs
+from tempohand.writing import whole
 
 OPEN_HAND = Path(__file__).with_name("open_hand.npz")
 # Where a folder may keep its MANO files: smplx's layout, the official archive's, and those of common code bases.
@@ -95,13 +95,11 @@ def write_hand_file(tables: HandTables, path: str | Path, *, overwrite: bool = F
         raise ValueError(f"{path}: hand models are written as .npz or .safetensors")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} is there already (--overwrite replaces it)")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    if path.suffix == ".npz":
-        np.savez_compressed(part, **tables.as_file(), side=np.array(tables.side))
-    else:
-        save_file({key: np.ascontiguousarray(table) for key, table in tables.as_file().items()}, part, metadata={"side": tables.side})
-    os.replace(part, path)
+    with whole(path) as part, part.open("wb") as file:
+        if path.suffix == ".npz":
+            np.savez_compressed(file, **tables.as_file(), side=np.array(tables.side))
+        else:
+            file.write(save({key: np.ascontiguousarray(table) for key, table in tables.as_file().items()}, metadata={"side": tables.side}))
     return path
 
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from tempohand.hand.anatomy import FLEXION
 from tempohand.hand.fit import LEAST_JOINTS, FittedHands
 from tempohand.hand.prior import AnglePrior
 from tempohand.skeleton import BONES, MANO21_TO_OP, NUM_JOINTS, NUM_MANO_JOINTS
+from tempohand.writing import write_whole
 
 FORMAT = "tempohand-fit-1"
 CONVENTIONS = (
@@ -153,18 +153,6 @@ def check_output(path: str | Path, *suffixes: str, besides: str | Path) -> None:
         raise ValueError(f"'{path}' is the input and would be overwritten; choose another name")
 
 
-def replace_file(path: str | Path, content: bytes) -> None:
-    """Writes a file beside its place and moves it there: nothing half-written."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def write_fitted(path: str | Path, fitted: FittedHands, measured: MeasuredJoints) -> None:
     """Writes fitted hands as .npz: the columns that CONVENTIONS names, and with a camera focal, princpt and joints2d."""
     columns = {**fitted._asdict(), "is_right": measured.is_right}
@@ -174,7 +162,7 @@ def write_fitted(path: str | Path, fitted: FittedHands, measured: MeasuredJoints
     arrays = {name: (column.float() if column.is_floating_point() else column).numpy() for name, column in columns.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays, format=FORMAT, conventions=CONVENTIONS, residual_unit=measured.unit)
-    replace_file(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue())
 
 
 def summary(fitted: FittedHands, measured: MeasuredJoints, noise: float, seconds: float) -> str:

@@ -11,10 +11,11 @@ from torch import Tensor
 from tempohand.draw import draw_skeleton
 from tempohand.geometry import box_to_square, crop_camera, crop_homography, mirror_points, mirror_pose, project
 from tempohand.hand.fit import FittedHands
-from tempohand.hand.fit_files import MeasuredJoints, replace_file
+from tempohand.hand.fit_files import MeasuredJoints
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.surface import close_wrist
 from tempohand.render import render, shade
+from tempohand.writing import write_whole
 
 SHOWN = 6
 TILE_PX = 280
@@ -30,7 +31,7 @@ def write_picture(path: str | Path, layer: HandLayer, fitted: FittedHands, measu
     """Draws some of the fitted hands, spread over all, into a .png or .jpg."""
     done, encoded = cv2.imencode(Path(path).suffix, draw_fitted(layer, fitted, measured)[..., ::-1])
     assert done, f"encoding {path} failed"
-    replace_file(path, encoded.tobytes())
+    write_whole(path, encoded.tobytes())
 
 
 def draw_fitted(layer: HandLayer, fitted: FittedHands, measured: MeasuredJoints) -> UInt8[np.ndarray, "h w 3"]:

@@ -1,6 +1,5 @@
 """A picture of a hand model: its flat hand, its mean pose and two bent ones, from the back and from the palm."""
 
-import os
 from pathlib import Path
 
 import cv2
@@ -13,6 +12,7 @@ from tempohand.hand.layer import HandLayer
 from tempohand.hand.surface import close_wrist
 from tempohand.render import render, shade, vertex_normals
 from tempohand.skeleton import FINGER_COLOURS, MANO_JOINT_NAMES, NUM_BETAS
+from tempohand.writing import write_whole
 
 SIZE = 260
 DISTANCE_MM, SPAN_MM = 1500.0, 260.0
@@ -33,10 +33,7 @@ def write_picture(path: Path, picture: str | Path) -> Path:
         done = False
     if not done:
         raise ValueError(f"{picture}: pictures are written as .png or .jpg")
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    part = picture.with_name(f"{picture.name}.part")
-    part.write_bytes(encoded.tobytes())
-    os.replace(part, picture)
+    write_whole(picture, encoded.tobytes())
     return picture
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int
 
 from tempohand.evaluation.metrics import pa_mpjpe
 from tempohand.skeleton import FINGERS, NUM_JOINTS, WRIST
+from tempohand.writing import write_whole
 
 TIPS = [4, 8, 12, 16, 20]
 
@@ -126,9 +126,5 @@ def run(arguments: argparse.Namespace) -> None:
     figures = compare(Opinion.read(arguments.predictions, arguments.hand), Opinion.read(arguments.other))
     print("\n".join(lines(figures)))
     if arguments.json:
-        path = Path(arguments.json)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
-        part.write_text(json.dumps(figures, indent=1), encoding="utf-8")
-        os.replace(part, path)
-        print(f"wrote '{path}'")
+        write_whole(arguments.json, json.dumps(figures, indent=1))
+        print(f"wrote '{arguments.json}'")

@@ -5,7 +5,6 @@ an uncompressed zip with fixed names.
 """
 
 import argparse
-import os
 import zipfile
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from tempohand.inference.source import Frame, Source
 from tempohand.inference.tracker import Detection
+from tempohand.writing import whole
 
 DEFAULT_MODEL = "hand_landmarker.task"
 MAX_HANDS = 4
@@ -38,14 +38,12 @@ def build_model(wheel: str | Path, out: str | Path) -> Path:
         raise ValueError(f"'{wheel}' is not a wheel (not a zip file): get one by {_WHEEL}") from None
     except KeyError as error:
         raise ValueError(f"'{wheel}' has no hand networks ({error.args[0]}): get mediapipe 0.10.21's by {_WHEEL}") from None
-    part = out.with_name(f"{out.name}.part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+    with whole(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         for name, data in parts.items():
             info = zipfile.ZipInfo(name)  # its fixed date makes the file reproducible
             gap = -(archive.fp.tell() + _ZIP_HEADER + len(name) + 4) % _ALIGNMENT
             info.extra = b"\xff\xff" + gap.to_bytes(2, "little") + bytes(gap)
             archive.writestr(info, data)
-    os.replace(part, out)
     return out
 
 

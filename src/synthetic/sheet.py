@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from tempohand.data.table import FrameTable
+from tempohand.writing import write_whole
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -36,12 +37,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     sheet = contact_sheet(options.table, options.split, options.rows, options.columns, options.edge)
-    part = options.picture.with_suffix(".part" + options.picture.suffix)
     if options.picture.suffix.lower() not in SUFFIXES or not options.picture.parent.is_dir():
         raise ValueError(f"'{options.picture}' cannot be written: name a {' or '.join(SUFFIXES)} in a folder that exists")
     data = cv2.imencode(options.picture.suffix, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
-    part.write_bytes(data.tobytes())
-    part.replace(options.picture)
+    write_whole(options.picture, data.tobytes())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from pathlib import Path
 from accelerate import Accelerator
 from torch import Tensor
 
+from tempohand.writing import write_whole
+
 
 class RunLog:
     """Writes on the main process only. A resumed run keeps the first `lines` lines up to its `step`, and goes on after them.
@@ -139,9 +141,7 @@ def whole_lines(path: Path) -> list[str]:
 
 def replace_text(path: Path, text: str) -> None:
     """Writes a file anew, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, text)
 
 
 def _yaml(config: dict) -> str:

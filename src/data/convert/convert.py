@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tempohand.data.building import claim, in_parallel, write_text
+from tempohand.data.building import claim, in_parallel
 from tempohand.data.convert.frame import Converter, Unit, Unusable
 from tempohand.data.convert.mano import ManoHands
 from tempohand.data.convert.read import DAMAGE
@@ -22,6 +22,7 @@ from tempohand.data.convert.residuals import residual_lines
 from tempohand.data.convert.rows import Rejected, Storage, rows_of
 from tempohand.data.convert.summary import summary_lines
 from tempohand.data.table import write_index, write_shard
+from tempohand.writing import write_whole
 
 VERSION = 2  # of the rows: raised when the same folder and settings give other ones
 SHARD_FRAMES = 2000
@@ -129,7 +130,7 @@ def convert_shard(conversion: Conversion, units: list[Unit], path: Path) -> None
     converter = _converter(json.dumps(asdict(conversion), sort_keys=True))
     rejected: list[Rejected] = []
     count = write_shard(path, (row for unit in units for row in unit_rows(converter, unit, conversion.storage, rejected)))
-    write_text(_report(path), json.dumps({"rows": count, "rejected": [asdict(one) for one in rejected]}))
+    write_whole(_report(path), json.dumps({"rows": count, "rejected": [asdict(one) for one in rejected]}))
 
 
 def unit_rows(converter: Converter, unit: Unit, storage: Storage, rejected: list[Rejected]) -> Iterator[dict]:
@@ -187,10 +188,10 @@ def _complete(converter: Converter, conversion: Conversion, jobs: Iterable[tuple
             f"nothing of {converter.title} could be used; the first: {first['sequence']}: {first['reason']} ({first['detail']}): "
             f"is '{converter.root}' whole?"
         )
-    write_text(out / REJECTED_NAME, "".join(lines))
+    write_whole(out / REJECTED_NAME, "".join(lines))
     for split, order in converter.official_order().items():
         if split in splits:
-            write_text(out / f"official_{split}.json", json.dumps({"order": order}))
+            write_whole(out / f"official_{split}.json", json.dumps({"order": order}))
     about = {
         "dataset": converter.name,
         "title": converter.title,
