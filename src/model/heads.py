@@ -44,7 +44,7 @@ class RegressedTranslation(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, token: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        out = self.linear(token).float()
+        out = self.linear(token)
         return out[..., :2], out[..., 2], {}
 
 
@@ -58,7 +58,7 @@ class HeatmapTranslation(nn.Module):
         self.register_buffer("centres", torch.stack([centres * UV_RANGE, centres * UV_RANGE, centres * DEPTH_RANGE]), persistent=False)
 
     def forward(self, token: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        logits = rearrange(self.linear(token).float(), "... (xyz bin) -> ... xyz bin", xyz=3)
+        logits = rearrange(self.linear(token), "... (xyz bin) -> ... xyz bin", xyz=3)
         value = (logits.softmax(dim=-1) * self.centres).sum(dim=-1)
         return value[..., :2], value[..., 2], {"translation_logits": logits}
 
@@ -81,8 +81,8 @@ class Heads(nn.Module):
         self.translation = kinds[translation]()
 
     def forward(self, token: Float[Tensor, "*batch d"], correction: Float[Tensor, "*batch c"] | None = None) -> HandParameters:
-        """Hand parameters of each token, float32 from the linear layers on; `correction` is added to them (6D, shape, uv, log depth)."""
-        columns, shape = self.pose(token).float(), self.shape(token).float()
+        """Hand parameters of each token; `correction` is added to them (6D, shape, uv, log depth). The caller turns autocast off."""
+        columns, shape = self.pose(token), self.shape(token)
         uv, log_depth, extra = self.translation(token)
         if correction is not None:
             parts = correction.split([columns.shape[-1], shape.shape[-1], 2, 1], dim=-1)

@@ -63,9 +63,10 @@ class TemporalEncoder(nn.Module):
         x, mask = context[:, -1:], frame_mask[:, None, None]
         for number, layer in enumerate(self.layers):
             x = layer(x, key[:, number], value[number], mask)
-        x = self.norm_out(x)
-        change = self.correct(x).float() + self.mix(x, context, difference, frame_mask, position)
-        return self.out(x).to(features.dtype), change
+        with torch.autocast(x.device.type, enabled=False):  # what is added to a hand's parameters, in their own precision
+            x, context = self.norm_out(x.float()), context.float()
+            change = self.correct(x) + self.mix(x, context, difference, frame_mask, position)
+            return self.out(x), change
 
 
 class QueryBlock(nn.Module):
@@ -102,9 +103,9 @@ class Mixture(nn.Module):
         """The gated weighted mean of `difference` [B, T, P], each frame's parameters less the last one's."""
         query, key = (rearrange(y, "b t (g d) -> b g t d", d=MIXING_DIM) for y in (self.query(x), self.key(context)))
         key = rotary(key, position)
-        score = einsum(query, key, "b g q d, b g t d -> b g t").float() * MIXING_DIM**-0.5
-        weight = score.masked_fill(~frame_mask[:, None], -torch.inf).softmax(dim=-1) * self.gate(x).float().mT
-        return einsum(weight[:, self.group], difference.float(), "b p t, b t p -> b p").unsqueeze(1)
+        score = einsum(query, key, "b g q d, b g t d -> b g t") * MIXING_DIM**-0.5
+        weight = score.masked_fill(~frame_mask[:, None], -torch.inf).softmax(dim=-1) * self.gate(x).mT
+        return einsum(weight[:, self.group], difference, "b p t, b t p -> b p").unsqueeze(1)
 
 
 def parameter_vector(parameters: HandParameters, uv: Float[Tensor, "b t 2"], log_depth: Float[Tensor, "b t"]) -> Float[Tensor, "b t p"]:
