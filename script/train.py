@@ -36,6 +36,7 @@ from tempohand.data.token_store import TokenStore, key_hash
 from tempohand.data.tokens import TokenBatch, TokenDataset, cached, token_key
 from tempohand.data.view import Augmentation, View
 from tempohand.evaluation.validation import BATCH, VALIDATIONS
+from tempohand.model.backbone import loading_lines
 from tempohand.model.batchnorm import sharing_effects
 from tempohand.model.registry import build_network, inherit_settings, load_network
 from tempohand.model.weights import load_config
@@ -189,6 +190,8 @@ def main(config: DictConfig) -> None:
     # ----- network -----------------------------------------------------------------------------------------------------------------------
     torch.manual_seed(config.seed)  # the same first weights on every process
     network = build_network(network_settings)
+    for line in loading_lines(network):
+        say(line)
     if config.init_from:
         for line in network.load_pretrained(config.init_from):
             say(line)

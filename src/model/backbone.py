@@ -1,7 +1,7 @@
-"""The image backbone: any timm network, as a map from RGB crops to a grid of tokens."""
+"""The image backbone: any timm network, as a map from RGB crops to a grid of tokens, or to feature maps at some strides."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import timm
@@ -11,72 +11,165 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from tempohand.model import tinynet  # noqa: F401  registers tempohand_tiny with timm
+from tempohand.model.pretrained import fill
+from tempohand.model.weights import load_weights
+
+# Licences of pretrained weights that allow every use, by timm's names; others are told of.
+OPEN_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0")
+DINOV3_LICENCE = "Meta's DINOv3 License, https://ai.meta.com/resources/models-and-libraries/dinov3-license"
 
 
 class Backbone(nn.Module):
     """timm network `name` for crops of `size` px; its tokens come without class and register tokens.
 
     `weights`: None for random ones, "timm" for timm's pretrained ones (downloads), or the path of a safetensors or torch file (read with
-    weights_only). `options` go to timm.create_model. Raises ValueError for an unknown name, FileNotFoundError for a missing file.
+    weights_only; `pretrained.fill` says in which layouts). Either gives the network every weight. `options` go to timm.create_model.
+    `strides`: for feature maps (`pyramid`) in place of tokens.
+
+    What the output does not depend on (a head that timm builds whatever it is told) is not trained: distributed training stops at a
+    parameter without a gradient. `lines` say what was loaded, and under which licence, where it is not an open one.
+
+    Raises ValueError for an unknown name, one that does not take crops of this size, has no such strides, or whose weights do not fit;
+    FileNotFoundError for a missing file.
     """
 
-    def __init__(self, name: str, size: int, weights: str | None = None, options: dict | None = None):
+    def __init__(self, name: str, size: int, weights: str | None = None, options: dict | None = None, strides: Sequence[int] | None = None):
         super().__init__()
         if not timm.is_model(name):
             raise ValueError(
                 f"backbone.name: timm {timm.__version__} has no network '{name}'; close: {timm.list_models(f'*{name[:6]}*')[:5]}"
             )
-        overlay = None
-        if weights not in (None, "timm"):
-            if not Path(weights).is_file():
-                raise FileNotFoundError(f"backbone.weights: no file '{weights}' (give a safetensors or torch file, or timm, or null)")
-            overlay = {"file": str(weights)}
+        if weights not in (None, "timm") and not Path(weights).exists():
+            raise FileNotFoundError(f"backbone.weights: no file '{weights}' (give a safetensors or torch file, or timm, or null)")
         options = dict(options or {})
-        if "vit" in name and "convnext" not in name:
-            options.setdefault("img_size", size)
-        self.net = timm.create_model(name, pretrained=weights is not None, pretrained_cfg_overlay=overlay, num_classes=0, **options)
+        try:
+            if getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False):  # timm's word for a network that takes img_size
+                options.setdefault("img_size", size)
+            self.net = timm.create_model(name, num_classes=0, **options)
+        except (AssertionError, RuntimeError, TypeError) as error:
+            raise ValueError(f"backbone: timm cannot build '{name}' for {size} px crops with options {options}: {_line(error)}") from error
         for unused in ("head", "head_drop", "fc_norm", "norm_head"):  # forward_features ends before them
             if any(True for _ in getattr(self.net, unused, nn.Identity()).parameters()):
                 setattr(self.net, unused, nn.Identity())
-        self.size, self.dim = size, self.net.num_features
-        self.prefix = getattr(self.net, "num_prefix_tokens", 0)
+        self.size, self.strides = size, tuple(strides or ())
+        self.levels = self._levels()
+        self.channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"
+        self.prefix = getattr(self.net, "num_prefix_tokens", None) or 0
         statistics = [torch.tensor(self.net.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std")]
         self.register_buffer("mean", statistics[0], persistent=False)
         self.register_buffer("std", statistics[1], persistent=False)
         self.convolutional = getattr(self.net, "patch_embed", None) is None
         if self.convolutional:
             self.net.to(memory_format=torch.channels_last)
-        with torch.no_grad():
-            was_training = self.net.training
-            tokens = self.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8))
-            self.train(was_training)
+        self.by_maps = False
+        unused = self._try(name)
+        self.lines = list(self._load(name, weights, options, unused))
+
+    def _try(self, name: str) -> set[str]:
+        """One picture goes through: sizes are read off what comes out, and weights that it does not depend on are frozen. Their names."""
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.enable_grad():
+                outputs = self._try_pyramid() if self.strides else self._try_tokens(name)
+        except (AssertionError, AttributeError, RuntimeError) as error:
+            raise ValueError(f"backbone.name: '{name}' does not take {self.size} px crops ({_line(error)})") from error
+        self.train(was_training)
+        reached = _leaves(outputs)
+        unused = {name: parameter for name, parameter in self.net.named_parameters() if parameter not in reached}
+        for parameter in unused.values():
+            parameter.requires_grad_(False)
+        return set(unused)
+
+    def _try_pyramid(self) -> list[Tensor]:
+        maps = self.pyramid(self._blank())
+        self.channels = [features.shape[1] for features in maps]
+        return maps
+
+    def _try_tokens(self, name: str) -> list[Tensor]:
+        x = self._normalised(self._blank())
+        features = self._read(x)
+        if not isinstance(features, Tensor) or features.ndim == 3 and not hasattr(self.net, "num_prefix_tokens"):
+            # Several outputs, or a sequence of which the network does not say where the picture's begin: its last map tells how many they are.
+            self.by_maps = True
+            last = self._read(x)
+            self.by_maps = not isinstance(features, Tensor) or features.shape[1] != last[0, 0].numel()
+            features = last if self.by_maps else features
+        tokens = self._tokens(features)
         self.dim, self.grid = tokens.shape[-1], math.isqrt(tokens.shape[1])
         if self.grid**2 != tokens.shape[1]:
-            raise ValueError(f"backbone.name: '{name}' gives {tokens.shape[1]} tokens for a {size} px crop, which is no square grid")
+            raise ValueError(f"backbone.name: '{name}' gives {tokens.shape[1]} tokens for a {self.size} px crop, which is no square grid")
+        return [tokens]
+
+    def _blank(self) -> UInt8[Tensor, "1 3 s s"]:
+        return torch.zeros(1, 3, self.size, self.size, dtype=torch.uint8)
+
+    def _load(self, name: str, weights: str | None, options: dict, unused: set[str]) -> Iterator[str]:
+        if weights == "timm":
+            try:  # with its classifier: so timm asks for every weight
+                donor = timm.create_model(name, pretrained=True, **options)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"backbone.weights=timm: timm has none that fit '{name}' with options {options}: {_line(error)}"
+                ) from error
+            yield from fill(self.net, donor.state_dict(), "timm", unused)
+        elif weights is not None:
+            yield from fill(self.net, load_weights(weights), weights, unused)
+        licence = self.net.pretrained_cfg.get("license")
+        if licence and licence not in OPEN_LICENCES:
+            full = DINOV3_LICENCE if licence == "dinov3-license" else f"'{licence}'"
+            yield f"backbone: the published weights of {name} have a licence of their own, which holds for what is trained from them: {full}"
 
     def forward(self, image: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n l c"]:
         """Tokens of a grid x grid raster, row by row."""
-        features = self.net.forward_features(self._normalised(image))
+        return self._tokens(self._read(self._normalised(image)))
+
+    def _read(self, x: Float[Tensor, "n 3 h w"]) -> Tensor | Sequence | dict:
+        """What timm calls the network's features; with `by_maps` the last of its feature maps, which timm gives in one form for all."""
+        if self.by_maps:
+            return self.net.forward_intermediates(x, indices=1, output_fmt="NCHW", intermediates_only=True)[-1]
+        return self.net.forward_features(x)
+
+    def _tokens(self, features: Tensor) -> Float[Tensor, "n l c"]:
         if features.ndim == 4:
-            return rearrange(features, "n c h w -> n (h w) c")
+            last = self.channels_last and not self.by_maps
+            return rearrange(features, "n h w c -> n (h w) c" if last else "n c h w -> n (h w) c")
         return features[:, self.prefix :]
 
-    def channels(self, strides: Sequence[int]) -> list[int]:
-        """Of the feature maps at these strides. Raises ValueError for a network that has none at one of them."""
-        return [self.net.feature_info[level]["num_chs"] for level in self._levels(strides)]
+    def pyramid(self, image: UInt8[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n _ _ _"]]:
+        """The feature maps at `strides`, in rising order: [n, c, h / stride, w / stride] each, c of `channels`."""
+        return self.net.forward_intermediates(self._normalised(image), indices=self.levels, output_fmt="NCHW", intermediates_only=True)
 
-    def pyramid(self, image: UInt8[Tensor, "n 3 h w"], strides: Sequence[int]) -> list[Float[Tensor, "n _ _ _"]]:
-        """The feature maps at these strides, in rising order: [n, c, h / stride, w / stride] each."""
-        return self.net.forward_intermediates(self._normalised(image), indices=self._levels(strides), intermediates_only=True)
-
-    def _levels(self, strides: Sequence[int]) -> list[int]:
-        last = {level["reduction"]: place for place, level in enumerate(self.net.feature_info)}
-        if missing := sorted(set(strides) - last.keys()):
+    def _levels(self) -> list[int]:
+        last = {level["reduction"]: place for place, level in enumerate(self.net.feature_info)} if self.strides else {}
+        if missing := sorted(set(self.strides) - last.keys()):
             raise ValueError(
                 f"backbone.name: this network has no features at stride {missing[0]}, only at {sorted(last)}: take a convolutional one"
             )
-        return [last[stride] for stride in strides]
+        return [last[stride] for stride in self.strides]
 
     def _normalised(self, image: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
         x = (image.float() / 255 - self.mean) / self.std
         return x.contiguous(memory_format=torch.channels_last) if self.convolutional else x
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _leaves(outputs: Sequence[Tensor]) -> set[Tensor]:
+    """The parameters that outputs depend on, found in the graph that a forward pass has recorded."""
+    seen, waiting = set(), [output.grad_fn for output in outputs]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    return {node.variable for node in seen if hasattr(node, "variable")}
+
+
+def loading_lines(network: nn.Module) -> Iterator[str]:
+    """What the backbones of a network have to say of their weights, a line each."""
+    for module in network.modules():
+        if isinstance(module, Backbone):
+            yield from module.lines

@@ -12,7 +12,7 @@ from tempohand.batch import BoxPrediction, ClipBatch, Term
 from tempohand.geometry import beside
 from tempohand.model.backbone import Backbone
 from tempohand.model.finder_losses import finder_terms
-from tempohand.model.weights import load_weights
+from tempohand.model.weights import load_weights, of_network
 
 STRIDES = (8, 16, 32)  # of the feature maps that are joined; boxes are read at the finest
 RIGHT, LEFT = 0, 1  # channels of the logits
@@ -40,8 +40,8 @@ class FinderNet(nn.Module):
         if size % STRIDES[-1]:
             raise ValueError(f"network.size={size}: the hand finder takes pictures whose edge is a multiple of {STRIDES[-1]} px")
         self.num_frame, self.size, self.expansion = num_frame, size, expansion
-        self.backbone = Backbone(size=size, **backbone)
-        self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.backbone.channels(STRIDES))
+        self.backbone = Backbone(size=size, strides=STRIDES, **backbone)
+        self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.backbone.channels)
         self.head = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, bias=False), nn.GroupNorm(8, width), nn.ReLU(), nn.Conv2d(width, 6, 1)
         )
@@ -64,7 +64,7 @@ class FinderNet(nn.Module):
     def look(self, image: Tensor, mirrored: Bool[Tensor, "n"]) -> BoxPrediction:
         """What there is in pictures [N, 3, S, S] (uint8 RGB), of which some are looked at in the mirror."""
         choice = rearrange(mirrored, "n -> n 1 1 1")
-        maps = self.backbone.pyramid(torch.where(choice, image.flip(-1), image), STRIDES)
+        maps = self.backbone.pyramid(torch.where(choice, image.flip(-1), image))
         laterals = [lateral(features) for lateral, features in zip(self.lateral, maps)]
         joined = laterals.pop()
         while laterals:
@@ -86,14 +86,14 @@ class FinderNet(nn.Module):
         FileNotFoundError without such a file.
         """
         weights, own = load_weights(path), self.state_dict()
-        backbone = {name.removeprefix("spatial."): value for name, value in weights.items() if name.startswith("spatial.backbone.")}
-        if not backbone:
-            wrong = sorted(own.keys() ^ weights.keys()) or [name for name in own if own[name].shape != weights[name].shape]
+        given, prefix = of_network(weights, own, path)
+        if not any("spatial.backbone." in name for name in weights):
+            wrong = sorted(own.keys() ^ given.keys()) or [name for name in own if own[name].shape != given[name].shape]
             if wrong:
                 raise ValueError(f"'{path}' does not fit this hand finder: {len(wrong)} of {len(own)} weights differ, first {wrong[:3]}")
-            self.load_state_dict(weights)
-            return [f"inherited {len(own)} of {len(own)} tensors from '{path}'"]
-        fitting = {name: value for name, value in backbone.items() if name in own and own[name].shape == value.shape}
+            self.load_state_dict(given)
+            return [f"inherited {len(own)} of {len(own)} tensors from '{path}'" + (f", under '{prefix}'" if prefix else "")]
+        fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
         if not any(value.ndim for value in fitting.values()):  # counters fit everything
             raise ValueError(f"nothing of the backbone in '{path}' fits this hand finder's: give one with the same stem and first stages")
         self.load_state_dict(own | fitting)

@@ -17,7 +17,7 @@ from tempohand.model.heads import CERTAINTY, JOINT_READING_DIM, HandParameters, 
 from tempohand.model.losses import posenet_terms
 from tempohand.model.perspective import PerspectiveEmbedding
 from tempohand.model.temporal import TemporalEncoder, parameter_vector
-from tempohand.model.weights import load_weights
+from tempohand.model.weights import load_weights, of_network
 from tempohand.skeleton import NUM_JOINTS
 
 
@@ -237,19 +237,22 @@ class PoseNet(nn.Module):
         return posenet_terms(prediction, batch, self.expansion, self.norm_by_hand)
 
     def load_pretrained(self, path: str | Path) -> list[str]:
-        """Loads Stage 1's spatial weights (a checkpoint directory, a .safetensors or a torch file); returns lines saying what was inherited.
+        """Loads Stage 1's spatial weights (a checkpoint directory, a .safetensors or a torch file, under any prefix); returns lines saying what
+        was inherited.
 
         Raises ValueError naming what is missing or mis-shaped when any spatial weight is, FileNotFoundError when there is no such file.
         """
-        weights = load_weights(path)
         own = {f"spatial.{name}": tensor for name, tensor in self.spatial.state_dict().items()}
+        weights, prefix = of_network(load_weights(path), own, path)
         missing = sorted(own.keys() - weights.keys())
         misshaped = [f"{name} {tuple(weights[name].shape)} for {tuple(own[name].shape)}" for name in own.keys() & weights.keys()
                      if weights[name].shape != own[name].shape]  # fmt: skip
         unexpected = sorted(name for name in weights.keys() - own.keys() if not name.startswith("temporal."))
         if missing or misshaped:
+            bare = sum(name.removeprefix("spatial.") in weights for name in own)
+            cause = f" (it has {bare} of them without 'spatial.': save the whole network's state_dict)" if bare else ""
             raise ValueError(
-                f"'{path}' does not fit this network's spatial part: {len(missing)} of {len(own)} weights missing {missing[:3]}, "
+                f"'{path}' does not fit this network's spatial part: {len(missing)} of {len(own)} weights missing {missing[:3]}{cause}, "
                 f"{len(misshaped)} of another shape {misshaped[:3]}, {len(unexpected)} unknown {unexpected[:3]}; "
                 "give the checkpoint directory of a Stage 1 run with the same network"
             )
@@ -259,4 +262,7 @@ class PoseNet(nn.Module):
             part = name.split(".")[1]
             parts[part] = parts.get(part, 0) + tensor.numel()
         lines = [f"inherited spatial.{part}: {count:,} values" for part, count in parts.items()]
-        return [f"inherited {len(own)} of {len(own)} spatial tensors from '{path}'", *lines] + [f"not used: {name}" for name in unexpected]
+        under = f", under '{prefix}'" if prefix else ""
+        return [f"inherited {len(own)} of {len(own)} spatial tensors from '{path}'{under}", *lines] + [
+            f"not used: {name}" for name in unexpected
+        ]

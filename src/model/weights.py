@@ -1,6 +1,10 @@
-"""Reading and writing network weights: safetensors, a torch file (weights_only), or a checkpoint directory that holds one."""
+"""Reading network weights: safetensors, a torch file (weights_only), or a checkpoint directory that holds one."""
 
+import argparse
 import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -13,6 +17,7 @@ from tempohand.manifest import verify
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 RELEASED = Path(__file__).with_name("released")  # checkpoint directories that come with the package
+AVERAGED = ("ema", "teacher")  # words in the name of the copy that is meant, of several in a training program's file
 
 
 def released() -> list[str]:
@@ -26,8 +31,11 @@ def locate(path: str | Path) -> Path:
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
-    """Name -> tensor, on the CPU, of a path or the name of a network that comes with the package. Raises FileNotFoundError or ValueError with the
-    remedy in one line."""
+    """Name -> tensor, on the CPU, of a path or the name of a network that comes with the package.
+
+    Tensors in a torch file's nested dictionaries are named by all their keys: {"model": {"a": t}} is {"model.a": t}, and what is no tensor is
+    left out (`of_network` finds a network in the rest). Raises FileNotFoundError or ValueError with the remedy in one line.
+    """
     path = locate(path)
     file = path / WEIGHTS_NAME if path.is_dir() else path
     if not file.is_file():
@@ -39,14 +47,49 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
-        weights = torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # many training programs store their arguments beside the weights
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise ValueError(f"'{file}' is not readable as weights: {str(error).splitlines()[0]}") from error
     except Exception as error:  # pickle's own errors have no common base
         raise ValueError(f"'{file}' is not a plain torch file of tensors ({type(error).__name__}): convert it to safetensors") from error
-    for key in ("state_dict", "model"):
-        weights = weights.get(key, weights)
+    weights = dict(_tensors(content)) if isinstance(content, Mapping) else {}
+    if not weights:
+        raise ValueError(f"'{file}' holds no named tensors: give a file with a network's state_dict")
     return weights
+
+
+def _tensors(nested: Mapping, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    for key, value in nested.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{key}", value
+        elif isinstance(value, Mapping):
+            yield from _tensors(value, f"{prefix}{key}.")
+
+
+def of_network(weights: Mapping[str, Tensor], names: Collection[str], source: str | Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a network, under its own names, out of a file that may hold them under a prefix; and that prefix.
+
+    names: the network's own. The prefix (`module.`, `state_dict.model.`, `teacher.backbone.`, or none) is the one under which most of them
+    are; of several copies a teacher's or an averaged network is taken. What is not under the prefix is left out. Raises ValueError when
+    several copies remain; source: the file, for that line. A file without any of the names is given back as it is.
+    """
+    names = frozenset(names)
+    found = Counter(key[:at] for key in weights for at in _beginnings(key) if key[at:] in names)
+    if not found:
+        return dict(weights), ""
+    most = [prefix for prefix, count in found.items() if count == max(found.values())]
+    averaged = [prefix for prefix in most if any(word in prefix.lower() for word in AVERAGED)]
+    prefix, *others = averaged or most
+    if others:
+        raise ValueError(f"'{source}' holds several networks, under {sorted([prefix, *others])}: save the one to take in a file of its own")
+    return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}, prefix
+
+
+def _beginnings(key: str) -> Iterator[int]:
+    """Where the part of a dotted name after none, one, two ... of its words begins."""
+    yield 0
+    yield from (match.end() for match in re.finditer(r"\.", key))
 
 
 def load_config(path: str | Path) -> dict:

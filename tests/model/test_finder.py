@@ -186,6 +186,10 @@ def test_a_checkpoint_comes_back_and_other_networks_are_refused(tmp_path):
     again, batch = load_network(tmp_path / "finder", "finder"), random_batch(2, 1, SIZE)
     assert torch.equal(again(batch).logits, net.eval()(batch).logits)
     assert net.load_pretrained(tmp_path / "finder")[0].startswith("inherited")
+    torch.save({"state_dict": {f"module.{name}": value for name, value in again.state_dict().items()}}, tmp_path / "wrapped.pt")
+    fresh = build_network(small_finder())
+    assert fresh.load_pretrained(tmp_path / "wrapped.pt")[0].endswith("under 'state_dict.module.'")
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in fresh.state_dict().items())
     with pytest.raises(ValueError, match="of the kind 'finder', here one of the kind 'posenet' is needed"):
         load_network(tmp_path / "finder", "posenet")
     posenet = small_network(1)

@@ -83,6 +83,29 @@ def test_velocity_compares_neighbouring_clips():
     assert "velocity" not in posenet_terms(prediction, batch, 2.0, False)
 
 
+@pytest.mark.parametrize("frame", ["earlier", "later"])
+def test_a_motion_is_known_where_both_of_its_frames_are(frame):
+    """Masks of the earlier frame count as those of the later one do, label by label; what a masked label holds changes nothing."""
+    prediction, batch = prediction_and_batch()
+    target, (masked, later) = batch.target, ((2, 3) if frame == "earlier" else (3, 3))  # clip 3 follows clip 2
+    target.joints_mask, target.hand_mask, target.camera_mask = (
+        mask.clone() for mask in (target.joints_mask, target.hand_mask, target.camera_mask)
+    )
+    whole = posenet_terms(prediction, batch, 2.0, False)
+    target.joints_mask[masked, 0, 7] = target.hand_mask[masked] = False
+    terms = posenet_terms(prediction, batch, 2.0, False)
+    assert whole["velocity"].mask[later].all() and whole["wrist_velocity"].mask[later].all()
+    assert terms["velocity"].mask[later, 0].tolist() == [joint != 7 for joint in range(21)]
+    assert not terms["wrist_velocity"].mask[later].any() and terms["velocity"].mask[[1, 5]].all()
+    target.joints[masked, 0, 7], target.trans[masked] = -1e6, -1e6
+    names = dict.fromkeys(("velocity", "wrist_velocity"), 1.0)
+    torch.testing.assert_close(combine(posenet_terms(prediction, batch, 2.0, False), names)[0], combine(terms, names)[0])
+    target.hand_mask[masked], target.camera_mask[masked] = True, False
+    assert not posenet_terms(prediction, batch, 2.0, False)["wrist_velocity"].mask[later].any()
+    target.joints_mask[masked, 0, 0] = False  # a joint is known relative to the wrist
+    assert not posenet_terms(prediction, batch, 2.0, False)["velocity"].mask[later].any()
+
+
 def test_unequal_shapes_are_refused():
     with pytest.raises(AssertionError, match="against target"):
         l1(torch.zeros(2, 7, 48), torch.zeros(2, 1, 48))

@@ -261,6 +261,21 @@ def test_pretrained_weights_come_in_any_form(tmp_path, kind):
     assert "inherited" in lines[0] and any("backbone" in line for line in lines)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.module.", "teacher."])
+def test_a_prefix_before_every_name_is_taken_off(tmp_path, prefix):
+    weights = nudge(network(1)).state_dict()
+    torch.save({prefix + name: value for name, value in weights.items()} | {"optimizer.weight": torch.ones(2)}, tmp_path / "weights.pt")
+    net = network(2)
+    assert net.load_pretrained(tmp_path / "weights.pt")[0].endswith(f"under '{prefix}'")
+    assert all(torch.equal(tensor, weights[f"spatial.{name}"]) for name, tensor in net.spatial.state_dict().items())
+
+
+def test_names_without_their_part_are_named_as_the_cause(tmp_path):
+    torch.save(network(1).spatial.state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match=r"it has \d+ of them without 'spatial.'"):
+        network(2).load_pretrained(tmp_path / "weights.pt")
+
+
 def test_a_lacking_spatial_weight_is_refused_by_name(tmp_path):
     weights = network(1).state_dict()
     weights.pop("spatial.heads.shape.weight")
