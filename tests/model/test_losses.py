@@ -5,6 +5,7 @@ import torch
 from tests_support import random_batch, small_network
 
 from tempohand.batch import Term
+from tempohand.model.heads import DEPTH_RANGE, UV_RANGE
 from tempohand.model.losses import bins_cross_entropy, heatmap_cross_entropy, l1, posenet_terms, wrist_targets
 from tempohand.model.registry import build_network
 from tempohand.skeleton import HAND_SIZE_CHAIN
@@ -169,6 +170,20 @@ def test_masked_labels_may_hold_anything(nonsense, norm_by_hand):
         assert first.keys() == second.keys()
         for name in first:
             assert first[name].isfinite().all() and first[name].equal(second[name]), name
+
+
+def test_the_translation_term_is_least_at_the_wrist_axis_by_axis():
+    """Logits with a peak at the wrist's place, or at it with two of the three axes exchanged."""
+    prediction, batch = prediction_and_batch()
+    batch.target.joints2d[..., 0, :] = torch.tensor([0.3, -0.2])
+    uv, log_depth = wrist_targets(batch, 2.0, False)
+    place = torch.cat([uv / UV_RANGE, log_depth[..., None] / DEPTH_RANGE], dim=-1)
+    bins, costs = torch.linspace(-1, 1, 64), {}
+    for order in ((0, 1, 2), (1, 0, 2), (2, 1, 0), (0, 2, 1)):
+        logits = -((bins - place[..., order, None]) ** 2) * 500
+        prediction.terms["translation_logits"] = logits
+        costs[order] = posenet_terms(prediction, batch, 2.0, False)["translation"].value.mean()
+    assert min(costs, key=costs.get) == (0, 1, 2)
 
 
 def test_a_depth_in_hand_sizes_needs_the_hand_s_size():
