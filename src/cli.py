@@ -8,7 +8,7 @@ import importlib
 import sys
 from typing import NamedTuple, NoReturn
 
-from tempohand.console import run_clearly
+from tempohand.console import USER_ERRORS, in_flags, run_clearly
 
 
 class Command(NamedTuple):
@@ -55,7 +55,20 @@ def make_parser(name: str | None = None) -> argparse.ArgumentParser:
         )
         if each == name:
             importlib.import_module(command.arguments).add_arguments(added)
+            added.set_defaults(flags=_flags(added))
     return parser
+
+
+def _flags(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """The library's names of a parser's arguments, and of its sub-commands', with the flags that a user types."""
+    flags = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                flags |= _flags(each)
+        elif action.option_strings:
+            flags[action.dest] = action.option_strings[-1]
+    return flags
 
 
 @run_clearly
@@ -63,7 +76,12 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point. Bad input leaves one line on stderr and exit code 2."""
     argv = sys.argv[1:] if argv is None else argv
     arguments = make_parser(next((word for word in argv if word in COMMANDS), None)).parse_args(argv)
-    importlib.import_module(COMMANDS[arguments.command].run).run(arguments)
+    try:
+        importlib.import_module(COMMANDS[arguments.command].run).run(arguments)
+    except USER_ERRORS as error:
+        if len(error.args) == 1:
+            error.args = (in_flags(str(error.args[0]), arguments.flags),)
+        raise
 
 
 if __name__ == "__main__":

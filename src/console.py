@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -15,6 +16,14 @@ EXIT_INCOMPLETE = 3  # results are written, but part of the input could not be r
 # Every OSError is one: a place that is not there or not to be written, a name that is too long, a full or failing disk.
 USER_ERRORS = (ValueError, OSError)
 LONGEST_NAME = 160  # characters of a file's name that a message shows
+
+
+def in_flags(message: str, flags: dict[str, str]) -> str:
+    """A message of the library, which names arguments in backquotes (`max_gap`), as a user of the command knows them (--max-gap).
+
+    flags: name of an argument -> its flag. What has no flag stays.
+    """
+    return re.sub(r"`(\w+)`", lambda match: flags.get(match[1], match[0]), message)
 
 
 def run_clearly(main: Callable[P, R]) -> Callable[P, R]:

@@ -1,11 +1,16 @@
+import argparse
+import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from tempohand import cli
+from tempohand.console import in_flags
 from tempohand.model import registry
 
 HEAVY = ("torch", "numpy", "cv2", "av", "numba")
@@ -38,6 +43,37 @@ def test_every_command_has_help_with_its_arguments(capsys):
             cli.main([name, "--help"])
         assert leave.value.code == 0
         assert f"usage: tempohand {name}" in capsys.readouterr().out
+
+
+COMMAND_LINE = ("cli", "command", "commands", "arguments", "compare_arguments", "check_arguments", "inspect_arguments", "fit_command")
+
+
+def test_the_library_speaks_of_arguments_and_not_of_flags():
+    """Only files of the command line may raise errors that name a flag, others a command to type at most."""
+    found = []
+    for path in sorted(Path(cli.__file__).parent.rglob("*.py")):
+        raised = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Raise)]
+        for node in [] if path.stem in COMMAND_LINE else raised:
+            said = "".join(one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str))
+            if re.search(r"--[a-z]", said) and not re.search(r"tempohand [a-z-]+|accelerate launch|python script", said):
+                found.append(f"{path.name}:{node.lineno}: {said}")
+    assert not found
+
+
+def test_a_command_names_its_flags():
+    arguments = cli.make_parser("predict").parse_args(["predict", "x"])
+    assert {
+        "focal_px": "--focal",
+        "smoothing": "--smooth",
+        "every": "--look-every",
+        "max_gap": "--max-gap",
+    }.items() <= arguments.flags.items()
+    assert (
+        in_flags("`smoothing` and `every`, not `other` or smoothing", arguments.flags)
+        == "--smooth and --look-every, not `other` or smoothing"
+    )
+    nested = cli.make_parser("hand").parse_args(["hand", "fit", "in", "out"])
+    assert isinstance(nested, argparse.Namespace) and nested.flags["unit"] == "--unit" and nested.flags["overwrite"] == "--overwrite"
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def check_table(
     index, root = read_index(root), Path(root)
     workers = os.cpu_count() or 1 if workers is None else workers
     if workers < 0:
-        raise ValueError(f"--workers {workers}: at least 0")
+        raise ValueError(f"`workers` is at least 0, not {workers}")
     for split in splits or ():
         if split not in index["splits"]:
             raise ValueError(f"the table at '{root}' has no split '{split}', it has {sorted(index['splits'])}")

@@ -50,7 +50,7 @@ def inspect_table(
     """
     index, root = read_index(root), Path(root)
     if rows < 1:
-        raise ValueError(f"--rows {rows}: at least 1")
+        raise ValueError(f"`rows` is at least 1, not {rows}")
     hands = _hands(index["about"], hand)
     body = [STYLE, _about(index["about"], hands is None)]
     for split in dict.fromkeys(splits or index["splits"]):

@@ -94,7 +94,7 @@ def write_hand_file(tables: HandTables, path: str | Path, *, overwrite: bool = F
     if path.suffix not in (".npz", ".safetensors"):
         raise ValueError(f"{path}: hand models are written as .npz or .safetensors")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already (--overwrite replaces it)")
+        raise FileExistsError(f"{path} is there already (`overwrite` replaces it)")
     with whole(path) as part, part.open("wb") as file:
         if path.suffix == ".npz":
             np.savez_compressed(file, **tables.as_file(), side=np.array(tables.side))

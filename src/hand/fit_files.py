@@ -137,10 +137,10 @@ def _check_size(path: Path, points: np.ndarray, mask: np.ndarray, unit: str, ord
     for other, scale in UNITS_MM.items():
         if low <= bone / UNITS_MM[unit] * scale <= high:
             raise ValueError(
-                f"{path}: with --unit {unit} the median bone is {bone:.3g} mm long, which is no hand's; did you mean --unit {other}?"
+                f"{path}: with `unit` {unit} the median bone is {bone:.3g} mm long, which is no hand's; did you mean `unit` {other}?"
             )
     raise ValueError(
-        f"{path}: the median bone is {bone:.3g} mm long; a hand's have {low:.0f} to {high:.0f} mm: check --unit {unit} and --order {order}"
+        f"{path}: the median bone is {bone:.3g} mm long; a hand's have {low:.0f} to {high:.0f} mm: check `unit` {unit} and `order` {order}"
     )
 
 

@@ -24,7 +24,7 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `tempohand predict`."""
+    """Arguments of `tempohand predict`. `dest` is the library's name of an argument: cli.py makes the flag of it in messages."""
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
     parser.add_argument(
         "input",
@@ -73,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     hands.add_argument(
         "--smooth",
+        dest="smoothing",
         type=float,
         default=None,
         metavar="W",
@@ -81,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hands.add_argument("--max-hands", type=int, default=None, metavar="N", help="most hands to find in a frame (default 4)")
     hands.add_argument(
         "--finder-tiles",
+        dest="tiles",
         type=int,
         default=None,
         metavar="N",
@@ -89,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     hands.add_argument(
         "--look-every",
+        dest="every",
         type=int,
         default=1,
         metavar="N",
@@ -98,8 +101,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hands.add_argument("--fps", type=float, metavar="RATE", help="makes a folder's pictures the frames of one sequence")
 
     camera = parser.add_argument_group("camera (depth scales with the focal length)")
-    camera.add_argument("--focal", type=float, metavar="PX", help="focal length in pixels of the input (default: the picture's diagonal)")
-    camera.add_argument("--fov", type=float, metavar="DEG", help="or the field of view across the picture's longer side, in degrees")
+    camera.add_argument(
+        "--focal", dest="focal_px", type=float, metavar="PX", help="focal length in pixels of the input (default: the picture's diagonal)"
+    )
+    camera.add_argument(
+        "--fov", dest="fov_deg", type=float, metavar="DEG", help="or the field of view across the picture's longer side, in degrees"
+    )
     camera.add_argument("--princpt", metavar="CX,CY", help="principal point in pixels (default: the picture's centre)")
 
     output = parser.add_argument_group("output")

@@ -48,20 +48,20 @@ class ConstantBox:
         except ValueError:
             values = []
         if len(values) != 4:
-            raise ValueError(f"--box is four numbers x0,y0,x1,y1 in pixels, not '{text}'")
+            raise ValueError(f"`box` is four numbers x0,y0,x1,y1 in pixels, not '{text}'")
         return cls(np.array(values))
 
     def check(self, source: Source) -> None:
         """Raises ValueError where the box does not fit the input's pictures."""
         if source.size is not None:
-            check_box(self.box, source.size, "--box")
+            check_box(self.box, source.size, "`box`")
         self._first = None if source.independent else source.size
 
     def detect(self, frame: Frame) -> list[Detection]:
         """The hands of a frame."""
         scale = None if self._first in (None, frame.size) else scale_between(self._first, frame.size)
         box = self.box if scale is None else rescale(self.box, scale)
-        check_box(box, frame.size, f"--box in {frame.name}")
+        check_box(box, frame.size, f"`box` in {frame.name}")
         return [Detection(box, hand=0)]
 
 

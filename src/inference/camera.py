@@ -25,13 +25,13 @@ class CameraChoice:
 
     def __post_init__(self):
         if self.focal_px is not None and self.fov_deg is not None:
-            raise ValueError("give the focal length (--focal) or the field of view (--fov), not both")
+            raise ValueError("give the focal length `focal_px` or the field of view `fov_deg`, not both")
         if self.focal_px is not None and not (math.isfinite(self.focal_px) and self.focal_px > 0):
-            raise ValueError(f"--focal is a positive number of pixels, not {self.focal_px:g}")
+            raise ValueError(f"`focal_px` is a positive number of pixels, not {self.focal_px:g}")
         if self.fov_deg is not None and not 0 < self.fov_deg < 180:
-            raise ValueError(f"--fov is an angle between 0 and 180 degrees, not {self.fov_deg:g}")
+            raise ValueError(f"`fov_deg` is an angle between 0 and 180 degrees, not {self.fov_deg:g}")
         if self.princpt is not None and not all(map(math.isfinite, self.princpt)):
-            raise ValueError(f"--princpt is two finite numbers of pixels, not {self.princpt}")
+            raise ValueError(f"`princpt` is two finite numbers of pixels, not {self.princpt}")
 
     def camera(self, size: tuple[int, int], first: tuple[int, int] | None = None) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
         """(focal, princpt) in pixels, float64, for a picture of `size` (W, H). first: the size of a sequence's first picture, in whose pixels
@@ -64,5 +64,5 @@ class CameraChoice:
         else:
             what = "focal length picture by picture"
         if assumed:
-            return f"camera: {what}, ASSUMED from the picture's diagonal: depth scales with it, give --focal or --fov for true distances"
+            return f"camera: {what}, ASSUMED from the picture's diagonal: depth scales with it, give `focal_px` or `fov_deg` for true distances"
         return f"camera: {what}; depth scales with it"

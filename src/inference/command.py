@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from tempohand.console import EXIT_INCOMPLETE
+from tempohand.console import EXIT_INCOMPLETE, in_flags
 from tempohand.inference import export
 from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace, load: Callable | None = None) -> Path:
                 progress = tqdm(predict_frames(source, boxes, tracker, camera, predictor), total=source.expected_count, unit="frame")
                 for frame, found in progress:
                     if not num_frames:
-                        progress.write(camera.describe(source.size))
+                        progress.write(in_flags(camera.describe(source.size), arguments.flags))
                     if overlay is not None:
                         overlay.write(frame, draw_hands(frame.image, found, faces, opacity=opacity))
                     if arguments.obj:
@@ -83,13 +83,13 @@ def _camera(arguments: argparse.Namespace) -> CameraChoice:
         try:
             cx, cy = (float(part) for part in arguments.princpt.split(","))
         except ValueError:
-            raise ValueError(f"--princpt is two numbers CX,CY in pixels, not '{arguments.princpt}'") from None
+            raise ValueError(f"`princpt` is two numbers CX,CY in pixels, not '{arguments.princpt}'") from None
         princpt = (cx, cy)
-    return CameraChoice(arguments.focal, arguments.fov, princpt)
+    return CameraChoice(arguments.focal_px, arguments.fov_deg, princpt)
 
 
 def _tracker(arguments: argparse.Namespace) -> Tracker:
-    smoothing = arguments.smooth if arguments.smooth is not None else SMOOTHING if arguments.boxes is arguments.box is None else 0.0
+    smoothing = arguments.smoothing if arguments.smoothing is not None else SMOOTHING if arguments.boxes is arguments.box is None else 0.0
     max_gap = {} if arguments.max_gap is None else {"max_gap": arguments.max_gap}
     return Tracker(**max_gap, smoothing=smoothing, side=None if arguments.side is None else arguments.side == "right")
 
@@ -97,7 +97,7 @@ def _tracker(arguments: argparse.Namespace) -> Tracker:
 def _opacity(arguments: argparse.Namespace) -> float:
     opacity = MESH_OPACITY if arguments.opacity is None else arguments.opacity
     if not 0 <= opacity <= 1:
-        raise ValueError(f"--opacity is between 0 and 1, not {opacity:g}")
+        raise ValueError(f"`opacity` is between 0 and 1, not {opacity:g}")
     return opacity
 
 
@@ -105,18 +105,18 @@ def _boxes(arguments: argparse.Namespace, source: Source):
     """The source of boxes, as a context manager."""
     max_hands = MAX_HANDS if arguments.max_hands is None else arguments.max_hands
     if max_hands < 1:
-        raise ValueError(f"--max-hands is at least 1, not {max_hands}")
+        raise ValueError(f"`max_hands` is at least 1, not {max_hands}")
     if arguments.boxes is not None:
         return nullcontext(FileBoxes.read(arguments.boxes))
     if arguments.box is not None:
         return nullcontext(ConstantBox.parse(arguments.box))
     if arguments.detect:
         return HandDetector(arguments.detector_model or DEFAULT_MODEL, video=not source.independent, max_hands=max_hands)
-    tiles = arguments.finder_tiles
+    tiles = arguments.tiles
     if tiles is None:  # a picture is worth the time, and a video has other frames in which a hand may be found
         tiles = 2 if source.independent else 1
     finder = HandFinder.load(arguments.finder, device=_device(arguments.device), tiles=tiles, max_hands=max_hands)
-    every = arguments.look_every  # pictures of their own have nobody to follow
+    every = arguments.every  # pictures of their own have nobody to follow
     return finder if every == 1 or source.independent else FollowedHands(finder, every)
 
 
@@ -130,7 +130,7 @@ def _load(checkpoint: str, load: Callable | None):
 
 def _device(name: str | None) -> str:
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: this torch sees no GPU; leave --device out, or install a CUDA build of torch")
+        raise ValueError("`device` is cuda, but this torch sees no GPU: leave it out, or install a CUDA build of torch")
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -142,7 +142,7 @@ def _overlay(source: Source, stage: Path) -> VideoOverlay | PictureOverlay:
 
 def _no_hand(source: Source, boxes: BoxSource, num_frames: int) -> str:
     where = f"'{source.path}'" if num_frames == 1 else f"any of the {num_frames} frames of '{source.path}'"
-    told = "" if isinstance(boxes, FileBoxes | ConstantBox) else "; if there is one, say where with --box X0,Y0,X1,Y1 or --boxes FILE"
+    told = "" if isinstance(boxes, FileBoxes | ConstantBox) else "; if there is one, say where with `box` X0,Y0,X1,Y1 or `boxes` FILE"
     return f"no hand in {where}{told}"
 
 

@@ -59,9 +59,13 @@ class HandDetector:
             import mediapipe
             from mediapipe.tasks.python import BaseOptions, vision
         except ImportError as error:
-            raise ValueError(f"--detect needs mediapipe ({error}): pip install 'tempohand[detect]', or give --boxes or --box") from error
+            raise ValueError(
+                f"the hand detector needs mediapipe ({error}): pip install 'tempohand[detect]', or say where the hands are by boxes"
+            ) from error
         if mediapipe.__version__.startswith("0."):  # they name the sides as in a mirror
-            raise ValueError(f"--detect needs mediapipe 1.2 or newer, this is {mediapipe.__version__}: pip install -U 'mediapipe>=1.2'")
+            raise ValueError(
+                f"the hand detector needs mediapipe 1.2 or newer, this is {mediapipe.__version__}: pip install -U 'mediapipe>=1.2'"
+            )
         if not Path(model).is_file():
             raise FileNotFoundError(f"there is no hand model '{model}': {_WHEEL}, then: tempohand detector-model {model} --wheel THE_WHEEL")
         mode = vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE

@@ -28,9 +28,9 @@ class HandFinder:
 
     def __init__(self, network: nn.Module, *, device: str = "cpu", tiles: int = 1, max_hands: int, threshold: float = SHOWN):
         if tiles < 1:
-            raise ValueError(f"--finder-tiles is at least 1 (the whole picture), not {tiles}")
+            raise ValueError(f"`tiles` is at least 1 (the whole picture), not {tiles}")
         if max_hands < 1:
-            raise ValueError(f"--max-hands is at least 1, not {max_hands}")
+            raise ValueError(f"`max_hands` is at least 1, not {max_hands}")
         self.network, self.device = network.to(device).eval(), torch.device(device)
         self.tiles, self.max_hands, self.threshold = tiles, max_hands, threshold
         self.view = View(network.size, 1.0)  # the square around a region

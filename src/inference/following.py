@@ -25,7 +25,7 @@ class FollowedHands:
 
     def __init__(self, finder, every: int):
         if every < 1:
-            raise ValueError(f"--look-every is at least 1 frame, not {every}")
+            raise ValueError(f"`every` is at least 1 frame, not {every}")
         self.finder, self.every = finder, every
         self.known: list[Detection] = []
         self.size: tuple[int, int] | None = None  # of the picture that they are in

@@ -14,30 +14,11 @@ from tempohand import geometry
 from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.data.clips import MAX_GAP_S
 from tempohand.data.view import View
-from tempohand.inference.boxes import check_box
-from tempohand.inference.camera import CameraChoice
 from tempohand.inference.history import Seen, clip_of, follow
+from tempohand.inference.inputs import CheckedInput, HandInput, Number, Numbers, Picture, Truth, Whole, check_input
 
 MOST_HANDS = 256  # whose histories are kept; more are nowhere within the time that a history outlasts
 _VALUES = ("pose", "shape", "trans", "joints", "vertices", "joints2d")
-
-
-@dataclass(frozen=True, kw_only=True)
-class HandInput:
-    """One hand in one frame: where it is and which camera sees it.
-
-    The picture may have another size in every frame: box, focal and princpt are in its own pixels. `starts` begins a new history.
-    """
-
-    image: np.ndarray  # the whole picture, RGB, uint8 [h, w, 3]
-    box: np.ndarray | Sequence[float | int]  # xyxy px, bounds of the 21 joints
-    time: float | int  # s
-    hand: int = 0  # id
-    is_right: bool = True
-    focal: float | int | np.ndarray | Sequence[float | int] | None = None  # px, one or (fx, fy); None: the picture's diagonal
-    princpt: np.ndarray | Sequence[float | int] | None = None  # px; None: the picture's centre
-    frame: int = 0  # a number to know the estimate by
-    starts: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,16 +50,6 @@ class Look:
     certainty: float  # that it is a hand, 0 to 1
 
 
-@dataclass(frozen=True)
-class _Checked:
-    """A HandInput whose values are known to make sense, with its camera."""
-
-    source: HandInput
-    box: Float[np.ndarray, "4"]
-    focal: Float[np.ndarray, "2"]
-    princpt: Float[np.ndarray, "2"]
-
-
 class StreamingPredictor:
     """Runs `network` (model/registry.py's load_network) over hands that come in the order of time, live or from a file.
 
@@ -93,9 +64,9 @@ class StreamingPredictor:
 
     def __init__(self, network, *, device: str | torch.device = "cpu", batch_size: int = 32, max_gap: float | int = MAX_GAP_S):
         if batch_size < 1:
-            raise ValueError(f"--batch-size is at least 1, not {batch_size}")
+            raise ValueError(f"`batch_size` is at least 1, not {batch_size}")
         if not max_gap >= 0:
-            raise ValueError(f"--max-gap is a number of seconds from 0, not {max_gap:g}")
+            raise ValueError(f"`max_gap` is a number of seconds from 0, not {max_gap:g}")
         self.network, self.device, self.batch_size, self.max_gap = network.to(device).eval(), torch.device(device), batch_size, max_gap
         view = network.config.get("view", {})
         if not {"size", "expansion"} <= view.keys():
@@ -119,15 +90,15 @@ class StreamingPredictor:
 
     def push(
         self,
-        image: np.ndarray,
-        box: np.ndarray | Sequence[float | int],
-        time: float | int,
+        image: Picture,
+        box: Numbers,
+        time: Number,
         *,
-        hand: int = 0,
-        is_right: bool = True,
-        focal: float | int | np.ndarray | Sequence[float | int] | None = None,
-        princpt: np.ndarray | Sequence[float | int] | None = None,
-        frame: int = 0,
+        hand: Whole = 0,
+        is_right: Truth = True,
+        focal: Number | Numbers | None = None,
+        princpt: Numbers | None = None,
+        frame: Whole = 0,
     ) -> HandEstimate:
         """The next frame of one hand: HandInput's values in, its estimate out. Raises what `push_all` raises."""
         one = HandInput(image=image, box=box, time=time, hand=hand, is_right=is_right, focal=focal, princpt=princpt, frame=frame)
@@ -138,7 +109,8 @@ class StreamingPredictor:
         """One estimate per hand, in the order given: a frame's hands, or any number of frames, in the order of time.
 
         Raises ValueError for input without meaning (a hand's time that runs back, a box that is empty or outside the picture, a picture
-        that is not uint8 RGB, a camera that none has), before anything is predicted, and when the network's output is not finite. After an
+        that is not uint8 RGB, a camera that none has) and TypeError for values of another kind (no number, no side), before anything is
+        predicted, and ValueError when the network's output is not finite. After an
         error the histories of this call's hands are as before the pass (of up to batch_size hands) that failed.
         """
         with self._lock:
@@ -178,23 +150,23 @@ class StreamingPredictor:
         with self._lock:
             return Look(*map(float, self.network.look(self._crop(self._check([as_right])).to(self.device))))
 
-    def _check(self, hands: Sequence[HandInput]) -> list[_Checked]:
-        """The hands with their cameras. Raises ValueError in one line that says which hand and frame."""
+    def _check(self, hands: Sequence[HandInput]) -> list[CheckedInput]:
+        """The hands with their cameras. Raises ValueError or TypeError in one line that says which hand and frame."""
         latest = {hand: history[-1].time for hand, history in self._histories.items()}
         checked = []
-        for hand in hands:
-            where = f"hand {hand.hand} in frame {hand.frame}"
-            if not math.isfinite(hand.time):
-                raise ValueError(f"{where}: its time is {hand.time} s, which is no time")
+        for given in hands:
+            one = check_input(given)
+            hand = one.source
             if not hand.starts and hand.time < latest.get(hand.hand, -math.inf):
                 raise ValueError(
-                    f"{where}: time runs back, from {latest[hand.hand]:g} s to {hand.time:g} s; reset(hand) begins a new history"
+                    f"hand {hand.hand} in frame {hand.frame}: time runs back, from {latest[hand.hand]:g} s to {hand.time:g} s; "
+                    "reset(hand) begins a new history"
                 )
             latest[hand.hand] = hand.time
-            checked.append(_checked(hand, where))
+            checked.append(one)
         return checked
 
-    def _crop(self, hands: Sequence[_Checked]) -> ClipBatch:
+    def _crop(self, hands: Sequence[CheckedInput]) -> ClipBatch:
         """Every hand as a clip of one frame."""
         images, focals, princpts = [], [], []
         for hand in hands:
@@ -222,7 +194,7 @@ class StreamingPredictor:
         features = torch.stack([seen.features for window in filled for seen in window])
         return features.view(len(windows), span, *features.shape[1:]), batch.to(self.device)
 
-    def _estimate(self, hands: list[_Checked], windows: list[tuple[Seen, ...]], prediction: HandPrediction) -> list[HandEstimate]:
+    def _estimate(self, hands: list[CheckedInput], windows: list[tuple[Seen, ...]], prediction: HandPrediction) -> list[HandEstimate]:
         """The predictions in the pictures' camera spaces and pixels."""
         values = {name: getattr(prediction, name)[:, 0].float().cpu() for name in _VALUES}
         finite = torch.stack([value.flatten(1).isfinite().all(dim=1) for value in values.values()]).all(dim=0).tolist()
@@ -257,34 +229,6 @@ class StreamingPredictor:
                 )
             )
         return estimates
-
-
-def _checked(hand: HandInput, where: str) -> _Checked:
-    image = hand.image
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        what = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"{where}: its picture is {what}, not RGB as a uint8 array [height, width, 3]")
-    size = (image.shape[1], image.shape[0])
-    box = _numbers(hand.box, 4, f"{where}: the box")
-    check_box(box, size, where)
-    focal, princpt = CameraChoice().camera(size)
-    if hand.focal is not None:
-        focal = _numbers(np.broadcast_to(hand.focal, 2) if np.ndim(hand.focal) == 0 else hand.focal, 2, f"{where}: the focal length")
-    if hand.princpt is not None:
-        princpt = _numbers(hand.princpt, 2, f"{where}: the principal point")
-    if not (np.isfinite([focal, princpt]).all() and (focal > 0).all()):
-        raise ValueError(f"{where}: focal length {focal.tolist()} and principal point {princpt.tolist()} px are those of no camera")
-    return _Checked(hand, box, focal, princpt)
-
-
-def _numbers(values, count: int, what: str) -> Float[np.ndarray, "n"]:
-    try:
-        numbers = np.array(values, np.float64)
-    except (TypeError, ValueError):
-        numbers = None
-    if numbers is None or numbers.shape != (count,):
-        raise ValueError(f"{what} is {count} numbers in pixels, not {values}")
-    return numbers
 
 
 def _clips(image: Tensor, focal: Tensor, princpt: Tensor, time: Tensor, is_right: list[bool], lengths: list[int]) -> ClipBatch:

@@ -111,7 +111,7 @@ class FolderSource:
             frame = Frame(index, 0.0 if self.independent else index / self.fps, image, file.name)
             if not self.independent and size not in (None, frame.size):
                 raise ValueError(
-                    f"'{file}' is {frame.size[0]} x {frame.size[1]}, the sequence before it {size[0]} x {size[1]}: leave out --fps?"
+                    f"'{file}' is {frame.size[0]} x {frame.size[1]}, the sequence before it {size[0]} x {size[1]}: leave out `fps`?"
                 )
             size = frame.size
             yield frame
@@ -146,9 +146,9 @@ def open_source(path: str | Path, fps: float | int | None = None) -> Source:
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder '{path}'")
     if fps is not None and not (np.isfinite(fps) and fps > 0):
-        raise ValueError(f"--fps is a positive number of frames a second, not {fps:g}")
+        raise ValueError(f"`fps` is a positive number of frames a second, not {fps:g}")
     if fps is not None and not path.is_dir():
-        raise ValueError("--fps is for a folder of pictures: a video has its own times, and one picture has none")
+        raise ValueError("`fps` is for a folder of pictures: a video has its own times, and one picture has none")
     if path.is_dir():
         return FolderSource(path, fps)
     if not path.is_file():

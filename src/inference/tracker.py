@@ -85,9 +85,9 @@ class Tracker:
 
     def __init__(self, *, max_gap: float | int = MAX_GAP_S, smoothing: float = 0.0, side: bool | None = None):
         if not max_gap >= 0:
-            raise ValueError(f"--max-gap is a number of seconds from 0, not {max_gap:g}")
+            raise ValueError(f"`max_gap` is a number of seconds from 0, not {max_gap:g}")
         if not 0 <= smoothing < 1:
-            raise ValueError(f"--smooth is a weight from 0 (off) to below 1, not {smoothing:g}")
+            raise ValueError(f"`smoothing` is a weight from 0 (off) to below 1, not {smoothing:g}")
         self.max_gap, self.smoothing, self.side = max_gap, smoothing, side
         self._lock = threading.RLock()
         self.reset()

@@ -102,7 +102,7 @@ def test_a_damaged_shard_is_one_line_and_the_rest_is_checked(tmp_path, capsys, l
     [
         (["absent"], "no frame table at 'absent'"),
         (["TABLE", "--split", "trian"], "no split 'trian'"),
-        (["TABLE", "--workers", "-1"], "--workers -1"),
+        (["TABLE", "--workers", "-1"], "--workers is at least 0, not -1"),
         (["TABLE", "--hand", "absent.pkl"], "absent.pkl"),
     ],
 )

@@ -68,7 +68,8 @@ def test_a_mano_table_without_the_file_has_no_meshes_and_says_so(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [(["--rows", "0"], "--rows 0"), (["--split", "x"], "no split 'x'"), (["--hand", "nowhere"], "nowhere")]
+    ("arguments", "message"),
+    [(["--rows", "0"], "--rows is at least 1, not 0"), (["--split", "x"], "no split 'x'"), (["--hand", "nowhere"], "nowhere")],
 )
 def test_nonsense_is_one_line(table_root, arguments, message, capsys):
     with pytest.raises(SystemExit):

@@ -129,7 +129,7 @@ def test_a_constant_box(clip):
     boxes.check(clip)
     assert [boxes.detect(frame)[0].box.tolist() for frame in clip] == [[10, 20, 40.5, 60]] * 4
     for words in ("10,20,40", "a,b,c,d", "", "1,2,3,4,5"):
-        with pytest.raises(ValueError, match="--box is four numbers"):
+        with pytest.raises(ValueError, match="`box` is four numbers"):
             ConstantBox.parse(words)
     for words, message in (("10,20,10,60", "no area"), ("200,20,300,60", "outside"), ("nan,2,3,4", "finite")):
         with pytest.raises(ValueError, match=message):

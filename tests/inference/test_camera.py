@@ -32,7 +32,7 @@ def test_given_values_are_taken():
                {"focal_px": 5, "fov_deg": 60}, {"princpt": (math.inf, 0.0)}]
 )  # fmt: skip
 def test_values_that_no_camera_has_are_refused(values):
-    with pytest.raises(ValueError, match="--focal|--fov|--princpt"):
+    with pytest.raises(ValueError, match="`focal_px`|`fov_deg`|`princpt`"):
         CameraChoice(**values)
 
 

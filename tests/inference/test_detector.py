@@ -83,7 +83,7 @@ def test_what_is_missing_is_named_with_its_remedy(tmp_path, monkeypatch, fake_me
     with pytest.raises(ValueError, match="needs mediapipe 1.2 or newer, this is 0.10.21"):
         HandDetector(tmp_path / "absent.task", video=True)
     monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(ValueError, match=r"--detect needs mediapipe .*pip install 'tempohand\[detect\]'"):
+    with pytest.raises(ValueError, match=r"the hand detector needs mediapipe .*pip install 'tempohand\[detect\]'"):
         HandDetector(tmp_path / "absent.task", video=True)
 
 

@@ -148,7 +148,7 @@ def test_predict_finds_hands_with_a_checkpoint(tmp_path, video_tools, predict):
 
 
 @pytest.mark.parametrize(
-    "more, message", [(["--max-hands", 0], "--max-hands is at least 1, not 0"), (["--finder-tiles", 0], "--finder-tiles is at least 1")]
+    "more, message", [(["--max-hands", 0], "`max_hands` is at least 1, not 0"), (["--finder-tiles", 0], "`tiles` is at least 1")]
 )
 def test_numbers_below_one_are_refused(tmp_path, video_tools, predict, more, message):
     moving_pictures, write_video = video_tools

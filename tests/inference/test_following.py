@@ -95,7 +95,7 @@ def test_a_followed_hand_keeps_its_number_and_history_through_the_predictor(tmp_
 
 
 def test_numbers_below_one_are_refused():
-    with pytest.raises(ValueError, match="--look-every is at least 1 frame, not 0"):
+    with pytest.raises(ValueError, match="`every` is at least 1 frame, not 0"):
         FollowedHands(Scripted({None: []}), 0)
 
 

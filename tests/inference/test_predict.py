@@ -195,7 +195,7 @@ def test_a_video_that_is_cut_off_gives_what_came_and_blames_nobody_else(tmp_path
 def test_where_no_hand_is_found_the_box_can_be_told(tmp_path, video_tools, predict, monkeypatch):
     monkeypatch.setattr("tempohand.inference.finder.HandFinder.detect", lambda self, frame: [])
     picture, folder = write_folder(tmp_path / "frames", video_tools[0](2)) / "00.png", tmp_path / "frames"
-    with pytest.raises(ValueError, match=r"^no hand in '.*00.png'; if there is one, say where with --box X0,Y0,X1,Y1 or --boxes FILE$"):
+    with pytest.raises(ValueError, match=r"^no hand in '.*00.png'; if there is one, say where with `box` X0,Y0,X1,Y1 or `boxes` FILE$"):
         predict(picture)
     with pytest.raises(ValueError, match=r"^no hand in any of the 2 frames of '.*frames'; if there is one"):
         predict(folder)

@@ -144,7 +144,7 @@ def test_joints2d_of_a_left_hand_are_where_the_crop_shows_them(table_root, fake_
 def test_a_diverged_network_is_named(table_root, fake_network):
     with pytest.raises(ValueError, match="hand 0 in frame 0 is not finite"):
         StreamingPredictor(fake_network(poison=True)).push_all(table_hands(FrameTable(table_root, "test"))[:1])
-    with pytest.raises(ValueError, match="--batch-size is at least 1"):
+    with pytest.raises(ValueError, match="`batch_size` is at least 1"):
         StreamingPredictor(fake_network(), batch_size=0)
     network = fake_network()
     network.config = {"network": {}}

@@ -138,7 +138,7 @@ def test_what_cannot_be_read_is_named(tmp_path, video_tools):
     video.write_bytes(video.read_bytes()[:400])
     with pytest.raises(ValueError, match="clip.mp4' is cut off: .* bytes are missing, and no frame can be found"):
         open_source(video)
-    with pytest.raises(ValueError, match="--fps is for a folder"):
+    with pytest.raises(ValueError, match="`fps` is for a folder"):
         open_source(tmp_path / "cut.jpg", fps=30)
     with pytest.raises(ValueError, match="positive number of frames a second"):
         open_source(tmp_path, fps=0)

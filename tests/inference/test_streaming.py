@@ -207,5 +207,51 @@ def test_pictures_with_any_strides_do(network, hands):
 
 def test_settings_without_meaning_are_refused(network):
     for max_gap in (-0.1, float("nan")):
-        with pytest.raises(ValueError, match="--max-gap is a number of seconds"):
+        with pytest.raises(ValueError, match="`max_gap` is a number of seconds"):
             StreamingPredictor(network, max_gap=max_gap)
+
+
+KINDS = {
+    "`time`, in seconds, is a number, not None": {"time": None},
+    "`time`, in seconds, is a number, not '1'": {"time": "1"},
+    "`time`, in seconds, is a number, not True": {"time": True},
+    "`is_right` is True or False, not None; where nobody knows the side": {"is_right": None},
+    "`is_right` is True or False, not 'left'": {"is_right": "left"},
+    "`hand`, an id, is a whole number, not 'first'": {"hand": "first"},
+    "`frame` is a whole number, not 1.5": {"frame": 1.5},
+}
+
+
+@pytest.mark.parametrize("message", KINDS)
+def test_values_of_another_kind_are_a_type_error_in_one_line(network, hands, message):
+    predictor = StreamingPredictor(network)
+    predictor.push_all(hands[:2])
+    values = {name: getattr(hands[2], name) for name in ("image", "box", "time", "focal", "princpt", "frame")} | KINDS[message]
+    with pytest.raises(TypeError, match=message) as caught:
+        predictor.push(**values)
+    assert "\n" not in str(caught.value)
+    same(predictor.push_all(hands[2:3])[0], StreamingPredictor(network).push_all(hands[:3])[-1])
+
+
+def test_a_box_or_picture_that_is_none_is_named(network, hands):
+    for name, message in (
+        ("box", "the box is 4 numbers in pixels, not None"),
+        ("image", "its picture is NoneType, not RGB as a uint8 array"),
+    ):
+        with pytest.raises(ValueError, match=f"hand 0 in frame 0: {message}"):
+            StreamingPredictor(network).push_all([dataclasses.replace(hands[0], **{name: None})])
+
+
+@pytest.mark.parametrize("scalar", [np.float32, torch.tensor, lambda value: np.array([value])])
+def test_numbers_and_pictures_of_numpy_and_torch_do(network, hands, scalar):
+    plain = dataclasses.replace(hands[0], time=0.5, focal=150.0, princpt=[47.0, 49.0], box=[20.0, 25.0, 60.0, 70.0])
+    expected = StreamingPredictor(network).push_all([plain])[0]
+    given = dataclasses.replace(
+        plain, time=scalar(0.5), focal=scalar(150.0), princpt=torch.tensor(plain.princpt), box=tuple(map(scalar, plain.box)),
+        is_right=np.bool_(True), hand=np.int64(0), frame=torch.tensor(0), image=torch.from_numpy(plain.image.copy()),
+    )  # fmt: skip
+    estimate = StreamingPredictor(network).push_all([given])[0]
+    same(estimate, expected)
+    assert (type(estimate.time), type(estimate.is_right), type(estimate.hand), type(estimate.frame)) == (float, bool, int, int)
+    moved = dataclasses.replace(plain, box=torch.tensor(plain.box, requires_grad=True))
+    same(StreamingPredictor(network).push_all([moved])[0], expected)

@@ -105,7 +105,7 @@ def test_smoothing_is_a_running_average_that_restarts():
 
 @pytest.mark.parametrize("values", [{"max_gap": -1}, {"smoothing": 1.0}, {"smoothing": -0.1}, {"smoothing": float("nan")}])
 def test_settings_without_meaning_are_refused(values):
-    with pytest.raises(ValueError, match="--max-gap|--smooth"):
+    with pytest.raises(ValueError, match="`max_gap`|`smoothing`"):
         Tracker(**values)
 
 
