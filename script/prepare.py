@@ -13,6 +13,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from tempohand.console import run_clearly
+from tempohand.data.arguments import by_plain_values
 from tempohand.data.convert.convert import Conversion, convert
 from tempohand.data.convert.registry import CONVERTERS, converter_class
 from tempohand.data.convert.rows import Storage
@@ -37,6 +38,7 @@ def prepare_public(dataset: str, settings: dict[str, Any]) -> None:
     convert(conversion, settings["out"], processes=settings["processes"], overwrite=settings["overwrite"])
 
 
+@by_plain_values
 @hydra.main(version_base="1.3", config_path="../config", config_name="prepare")
 @run_clearly
 def main(config: DictConfig) -> None:

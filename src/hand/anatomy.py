@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tempohand.hand.pose import need_tensors
+
 FLEXION, ABDUCTION, TWIST = range(3)
 NUM_FINGER_JOINTS = 15
 MANO_FINGERS = ("index", "middle", "pinky", "ring", "thumb")
@@ -78,6 +80,7 @@ def angles_to_pose(
     Each joint's rotation is flexion after abduction after twist: the abduction and twist axes move with the flexed bone.
     global_orient: [*, 3] axis-angle of the wrist; none if not given.
     """
+    need_tensors(angles=angles, global_orient=global_orient)
     axes = torch.as_tensor(AXES, dtype=angles.dtype, device=angles.device)
     turns = roma.rotvec_to_unitquat(torch.deg2rad(angles).unsqueeze(-1) * axes)
     turn = roma.quat_product(roma.quat_product(turns[..., FLEXION, :], turns[..., ABDUCTION, :]), turns[..., TWIST, :])
@@ -89,6 +92,7 @@ def angles_to_pose(
 
 def clamp_angles(angles: Float[Tensor, "*batch 15 3"]) -> Float[Tensor, "*batch 15 3"]:
     """Angles in degrees, each brought into its range of motion."""
+    need_tensors(angles=angles)
     low, high = torch.as_tensor(RANGE_DEG, dtype=angles.dtype, device=angles.device).unbind(-1)
     return torch.minimum(torch.maximum(angles, low), high)
 

@@ -3,6 +3,7 @@
 All hold the same tables under the same keys (Romero, Tzionas and Black, "Embodied Hands", 2017); `tables` says which. docs/hand_files.md.
 """
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -54,7 +55,12 @@ def read_hand_file(path: str | Path | None = None, *, side: Side | None = None, 
 
 
 def find_hand_file(path: str | Path | None = None, side: Side | None = None) -> Path:
-    """The file that `read_hand_file` would read. Raises FileNotFoundError when there is none, ValueError for a file of another kind."""
+    """The file that `read_hand_file` would read. Raises FileNotFoundError when there is none, ValueError for a file of another kind,
+    TypeError for what is no path."""
+    if not isinstance(path, (str, os.PathLike, type(None))):
+        raise TypeError(
+            f"a hand model is given by its file's path, not by a {type(path).__name__}: HandLayer(path) makes the layer, layer(pose, betas) poses"
+        )
     path = OPEN_HAND if path is None else Path(path)
     name = f"MANO_{(side or 'right').upper()}"
     if path.is_file():

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from tempohand.geometry import MIN_DEPTH_MM, mirror_points, mirror_pose, project
 from tempohand.hand.jacobian import JointModel
 from tempohand.hand.layer import HandLayer
+from tempohand.hand.pose import need_tensors
 from tempohand.hand.prior import AnglePrior
 from tempohand.hand.start import Hands, start_from_points, starts_from_picture
 from tempohand.skeleton import NUM_BETAS, NUM_MANO_JOINTS, POSE_DIM
@@ -186,6 +187,7 @@ def fit_hands(
     and their results back; without it all are right. noise: standard deviation of a joint's coordinates (mm), which weighs the joints against
     the priors. Raises ValueError for the layer of a left hand and for a noise that is not positive.
     """
+    need_tensors(joints=joints, mask=mask, is_right=is_right)
     given = _given(joints, mask)
     points = _right(torch.where(given[..., None], joints, 0.0).double(), is_right)
     return _fit(layer, _Points(points, given.double() / _positive(noise)), is_right, joints.dtype, max_iterations, progress)
@@ -207,6 +209,7 @@ def fit_hands_2d(
 
     One picture does not tell a near small hand from a far large one, nor always which way a finger bends: there the priors decide.
     """
+    need_tensors(joints2d=joints2d, focal=focal, princpt=princpt, mask=mask, is_right=is_right)
     given = _given(joints2d, mask)
     princpt = princpt.double()
     offset = torch.where(given[..., None], joints2d.double() - princpt[:, None], 0.0)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tempohand.hand.fast import PoseHand
 from tempohand.hand.files import read_hand_file
 from tempohand.hand.kinematics import Chain, Skin, pose_hand
-from tempohand.hand.pose import pose_to_rotmat
+from tempohand.hand.pose import need_tensors, pose_to_rotmat
 from tempohand.skeleton import NUM_BETAS, NUM_MANO_JOINTS, POSE_DIM, TIP_VERTICES
 
 MM_PER_METRE = 1000.0
@@ -81,7 +81,7 @@ class HandLayer(nn.Module):
         (`hands_mean` is not added; `pca_to_pose` adds it).
         betas: [*, 10] shape coefficients. trans: [*, 3] the wrist's position in millimetres; without it the wrist is the origin.
         Returns joints [*, 21, 3] and vertices [*, 778, 3] in millimetres, in the frame that the global orientation and `trans` lead to.
-        Raises ValueError for other shapes; batches are not broadcast.
+        Raises ValueError for other shapes (batches are not broadcast), and TypeError for other than tensors, as all methods here.
         """
         return HandOutput(*self._pose(self.skin, pose, betas, trans))
 
@@ -98,6 +98,7 @@ class HandLayer(nn.Module):
         return self.joints(pose, betas, trans)[..., self.chain.from_op[:NUM_MANO_JOINTS], :]
 
     def _pose(self, skin: Skin, pose: Tensor, betas: Tensor, trans: Tensor | None) -> tuple[Tensor, Tensor]:
+        need_tensors(pose=pose, betas=betas, trans=trans)
         dtype = skin.template.dtype
         assert dtype in (torch.float32, torch.float64), f"hand layer tables are {dtype}: hand kinematics need float32"
         with torch.autocast(pose.device.type, enabled=False):
@@ -140,6 +141,7 @@ class HandLayer(nn.Module):
     ) -> Float[Tensor, "*batch 48"]:
         """Absolute axis-angle pose of `n` PCA coefficients, 1 to 45: coefficients @ hands_components[:n], plus `hands_mean` unless
         `flat_hand_mean`, as smplx and manopth count them. global_orient: [*, 3] axis-angle of the wrist."""
+        need_tensors(global_orient=global_orient, coefficients=coefficients)
         fingers = coefficients @ self.hands_components[: coefficients.shape[-1]]
         return torch.cat([global_orient, fingers if flat_hand_mean else fingers + self.hands_mean], dim=-1)
 
@@ -147,28 +149,34 @@ class HandLayer(nn.Module):
         self, pose: Float[Tensor, "*batch 48"], n: int = HAND_POSE_DIM, *, flat_hand_mean: bool = False
     ) -> tuple[Float[Tensor, "*batch 3"], Float[Tensor, "*batch n"]]:
         """Global orientation and `n` PCA coefficients of an absolute axis-angle pose: exact with all 45, else the nearest (least squares)."""
+        need_tensors(pose=pose)
         orient, fingers = pose.split([3, HAND_POSE_DIM], dim=-1)
         offsets = fingers if flat_hand_mean else fingers - self.hands_mean
         return orient, offsets @ torch.linalg.pinv(self.hands_components[:n].double()).to(offsets.dtype)
 
     def add_mean(self, pose: Float[Tensor, "*batch 48"]) -> Float[Tensor, "*batch 48"]:
         """Absolute axis-angle pose of one that counts from the mean pose (smplx's `flat_hand_mean=False`)."""
+        need_tensors(pose=pose)
         return pose + torch.cat([pose.new_zeros(3), self.hands_mean.to(pose.dtype)])
 
     def subtract_mean(self, pose: Float[Tensor, "*batch 48"]) -> Float[Tensor, "*batch 48"]:
         """An absolute axis-angle pose counted from the mean pose (smplx's `flat_hand_mean=False`)."""
+        need_tensors(pose=pose)
         return pose - torch.cat([pose.new_zeros(3), self.hands_mean.to(pose.dtype)])
 
     def rest_wrist(self, betas: Float[Tensor, "*batch 10"]) -> Float[Tensor, "*batch 3"]:
         """The wrist's place J0(betas) in the model's own rest frame, millimetres: what separates MANO's `transl` from the wrist."""
+        need_tensors(betas=betas)
         with torch.autocast(betas.device.type, enabled=False):
             chain = self.chain
             return chain.rest_joints[0] + einsum(chain.joint_dirs[0], betas.to(chain.joint_dirs.dtype), "c b, ... b -> ... c")
 
     def wrist_to_transl(self, wrist: Float[Tensor, "*batch 3"], betas: Float[Tensor, "*batch 10"]) -> Float[Tensor, "*batch 3"]:
         """MANO's `transl` of a hand whose wrist lies at `wrist`, millimetres: wrist - J0(betas)."""
+        need_tensors(wrist=wrist)
         return wrist - self.rest_wrist(betas)
 
     def transl_to_wrist(self, transl: Float[Tensor, "*batch 3"], betas: Float[Tensor, "*batch 10"]) -> Float[Tensor, "*batch 3"]:
         """The wrist's position of a hand with MANO's `transl`, millimetres: J0(betas) + transl."""
+        need_tensors(transl=transl)
         return transl + self.rest_wrist(betas)

@@ -11,8 +11,19 @@ from tempohand.hand.fast import Rotations
 from tempohand.skeleton import NUM_MANO_JOINTS, POSE_DIM
 
 
+def need_tensors(**values: object) -> None:
+    """Raises TypeError for the first value that is neither a tensor nor None, saying how to make one: NumPy arrays, lists and numbers have no
+    device, and a silent conversion would cut gradients and copy at every call."""
+    for name, value in values.items():
+        if value is not None and not isinstance(value, Tensor):
+            kind = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
+            raise TypeError(f"{name} is a {kind}, not a torch tensor: torch.as_tensor({name}) makes one of an array or a list")
+
+
 def rotvec_to_rotmat(rotvecs: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rotation matrices of rotation vectors (radians); gradients are finite at zero rotation. Compiled on CPUs, by roma elsewhere."""
+    """Rotation matrices of rotation vectors (radians); gradients are finite at zero rotation. Compiled on CPUs, by roma elsewhere.
+    Raises TypeError for other than tensors, as all functions here."""
+    need_tensors(rotvecs=rotvecs)
     if rotvecs.device.type != "cpu" or torch.compiler.is_compiling() or rotvecs.dtype not in (torch.float32, torch.float64):
         return roma.rotvec_to_rotmat(rotvecs)
     return Rotations.apply(rotvecs.reshape(-1, 3)).view(*rotvecs.shape, 3)
@@ -20,6 +31,7 @@ def rotvec_to_rotmat(rotvecs: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batc
 
 def pose_to_rotmat(pose: Tensor) -> Float[Tensor, "*batch 16 3 3"]:
     """A pose in any representation, told apart by its shape, as rotation matrices. Raises ValueError for other shapes."""
+    need_tensors(pose=pose)
     if pose.shape[-2:] == (NUM_MANO_JOINTS, 6):
         return rotation_6d_to_matrix(pose)
     if pose.shape[-3:] == (NUM_MANO_JOINTS, 3, 3):
@@ -33,6 +45,7 @@ def pose_to_rotmat(pose: Tensor) -> Float[Tensor, "*batch 16 3 3"]:
 
 def rotmat_to_pose(rotations: Float[Tensor, "*batch 16 3 3"]) -> Float[Tensor, "*batch 48"]:
     """Rotation matrices as axis-angle, angles in [0, pi]."""
+    need_tensors(rotations=rotations)
     return rearrange(roma.rotmat_to_rotvec(rotations), "... joint c -> ... (joint c)")
 
 

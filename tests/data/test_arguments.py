@@ -1,12 +1,13 @@
 """data= on the command line: a name in config/data, or a table's folder."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from tests_support import compose_config
 
-from tempohand.data.arguments import data_by_name_or_folder, name_data
+from tempohand.data.arguments import by_plain_values, data_by_name_or_folder, name_data, plain_values
 
 CHOICES = Path(__file__).parents[2] / "config/data"
 
@@ -48,3 +49,68 @@ def test_a_script_reads_the_changed_line_and_a_given_configuration_is_left_alone
     main = data_by_name_or_folder(CHOICES)(lambda *config: (list(sys.argv), *config))
     assert main("a configuration") == (["train.py", "data=data/demo", "seed=1"], "a configuration")
     assert main() == (["train.py", "data=table", "data.root='data/demo'", "seed=1"],)
+
+
+PATHS = (
+    "/data/a=b/ü",
+    "ü",
+    "a b",
+    "it's",
+    "runs/(old)",
+    "a,b",
+    "x[1]",
+    "{x}y",
+    "50%&more",
+    "手/~home",
+    "back\\slash=",
+    "ends\\'",
+    "a;b#c!",
+    "'odd",
+    "=",
+    "a: b=c",
+)
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path[0] not in "{'"])
+@pytest.mark.parametrize("key", ["out", "+extra", "++out"])
+def test_a_value_is_what_it_says_whatever_is_in_it(path, key):
+    composed = compose_config("stage1-tiny", "data.root=data/demo", *plain_values([f"{key}={path}"]))
+    assert composed[key.strip("+")] == path
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "out=data/demo",
+        "seed=3",
+        "optim.ema=null",
+        "sampling={consecutive: 2, drop: 0.1}",
+        "camera.window_factor=[1.0,3.0]",
+        "out='a=b'",
+        'out="ü"',
+        r"out=a\=b",
+        "out=${oc.env:HOME}/ü",
+        "seed=int(3)",
+        "~tracker",
+        "+data/tables@data.tables=rhd",
+        "--config-name=ü",
+        "--config-dir=/a=b",
+    ],
+)
+def test_what_hydra_is_to_read_stays(argument):
+    assert plain_values([argument]) == [argument]
+
+
+def test_every_script_with_a_configuration_reads_values_like_this():
+    """train.py, evaluate.py, doctor.py by data_by_name_or_folder; prepare.py, which has no data=, by its other half."""
+    scripts = [path for path in (CHOICES.parents[1] / "script").glob("*.py") if "@hydra.main" in path.read_text()]
+    assert len(scripts) == 4
+    for path in scripts:
+        assert re.search(r"@(data_by_name_or_folder\(.*\)|by_plain_values)\n\s*@hydra.main", path.read_text()), path
+
+
+def test_the_command_line_is_changed_before_hydra_reads_it(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["prepare.py", "out=a=b", "seed=1"])
+    assert by_plain_values(lambda: list(sys.argv))() == ["prepare.py", "out='a=b'", "seed=1"]
+    monkeypatch.setattr(sys, "argv", ["train.py", "data=data/demo", "out=a=b"])
+    assert data_by_name_or_folder(CHOICES)(lambda: list(sys.argv))() == ["train.py", "data=table", "data.root='data/demo'", "out='a=b'"]
