@@ -159,6 +159,12 @@ def small_network(stage: int, **changes) -> dict:
     return network | changes
 
 
+def small_finder() -> dict:
+    """The smallest hand finder: 64 px, a raster of 8 x 8 cells."""
+    backbone = {"name": "tempohand_tiny", "weights": None, "options": {"stem": 16, "stages": [[16, 1], [32, 1], [32, 1], [32, 1]]}}
+    return {"name": "finder", "num_frame": 1, "size": 64, "expansion": 4.0, "backbone": backbone, "width": 32}
+
+
 def random_batch(clips: int, num_frame: int, size: int = 64, seed: int = 0) -> ClipBatch:
     """Noise for pictures with a believable camera and target: for shapes and exactness, never for accuracy."""
     generator = torch.Generator().manual_seed(seed)

@@ -7,6 +7,11 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 
+def of_backbone(name: str) -> bool:
+    """Whether a parameter of this name is the backbone's, at whatever depth a network holds it."""
+    return ".backbone." in f".{name}"
+
+
 def parameter_groups(network: nn.Module, lr: float, backbone_lr: float, weight_decay: float) -> list[dict]:
     """Trainable parameters in four groups: backbone or not, with weight decay (matrices) or without (biases, norms, vectors).
 
@@ -15,7 +20,7 @@ def parameter_groups(network: nn.Module, lr: float, backbone_lr: float, weight_d
     groups = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((".backbone." in f".{name}", parameter.ndim >= 2), []).append(parameter)
+            groups.setdefault((of_backbone(name), parameter.ndim >= 2), []).append(parameter)
     if not groups:
         raise ValueError("the network has no trainable parameter")
     return [

@@ -12,11 +12,10 @@ from tempohand.training.checkpoint import begun, newest_whole
 # Keys that may change while a run is interrupted: where things are, what is written down and how often, and how long to train.
 FREE = frozenset(
     {"name", "out", "resume", "init_from", "tracker", "log", "debug", "optim.steps"}
-    | {"data.root", "data.folder", "data.workers", "data.max_bad", "tokens.folder", "network.spatial.backbone.weights"}
+    | {"data.root", "data.folder", "data.workers", "data.max_bad", "tokens.folder"}
 )
-
-
-FREE_ROOT = re.compile(r"data\.tables\.[^.]+\.root")
+# Tables' folders by any name, and the file of the first weights wherever a network keeps its backbone.
+FREE_PATTERN = re.compile(r"data\.tables\.[^.]+\.root|network\.(.+\.)?backbone\.weights")
 
 
 def resume_point(resume: str | None, root: Path, say: Callable[[str], None]) -> Path | None:
@@ -33,14 +32,18 @@ def resume_point(resume: str | None, root: Path, say: Callable[[str], None]) -> 
 
 
 def binding_settings(settings: dict, data: str) -> dict:
-    """Of a configuration, flat, what a resumed run must share with the run before: all but FREE; `data` is the table's fingerprint."""
+    """Of a configuration, flat, what a resumed run must share with the run before: all that is not free to change; `data` is the table's
+    fingerprint."""
     return {**dict(_flat("", settings)), "data (its fingerprint)": data}
 
 
 def refuse_other_run(before: dict, now: dict, directory: str) -> None:
-    """Raises ValueError naming what differs between the settings of the run in `directory` and the present ones."""
+    """Raises ValueError naming what differs between the settings of the run in `directory` and the present ones.
+
+    A checkpoint's settings may name keys that were made free since.
+    """
     different = [f"{name} was {before.get(name)} and is {now.get(name)}" for name in sorted(before.keys() | now.keys())
-                 if before.get(name) != now.get(name)]  # fmt: skip
+                 if before.get(name) != now.get(name) and not _free(name)]  # fmt: skip
     if different:
         more = f" and {len(different) - 4} more" if len(different) > 4 else ""
         raise ValueError(
@@ -71,8 +74,12 @@ def restore(state: dict, parts: dict, directory: str, *, processes: int, steps: 
         say(f"optim.steps is {steps}, before {state['steps']}: the learning rate goes on as that of a run of {steps} steps")
 
 
+def _free(name: str) -> bool:
+    return name in FREE or FREE_PATTERN.fullmatch(name) is not None
+
+
 def _flat(name: str, value: object) -> Iterator[tuple[str, object]]:
-    if name in FREE or FREE_ROOT.fullmatch(name):
+    if _free(name):
         return
     if isinstance(value, dict):
         for key, part in value.items():

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from tempohand.training.optim import of_backbone
+
 
 class UpdateRatio:
     """Norm of an optimizer step's change over the norm of the weights before it, for the backbone, the temporal encoder and the rest.
@@ -14,7 +16,7 @@ class UpdateRatio:
         self.parts: dict[str, list[nn.Parameter]] = {}
         for name, parameter in network.named_parameters():
             if parameter.requires_grad:
-                part = "backbone" if ".backbone." in name else "temporal" if name.startswith("temporal.") else "rest"
+                part = "backbone" if of_backbone(name) else "temporal" if name.startswith("temporal.") else "rest"
                 self.parts.setdefault(part, []).append(parameter)
         self.copies: dict[str, list[Tensor]] = {}
 

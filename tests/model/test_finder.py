@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from tests_support import compose_config, random_batch, small_network
+from tests_support import compose_config, random_batch, small_finder, small_network
 
 from tempohand.batch import BoxPrediction
 from tempohand.model.finder import FinderNet, decode_boxes, mirror_image
@@ -12,11 +12,6 @@ from tempohand.training.objective import combine
 
 SIZE, GRID = 64, 8
 WEIGHTS = {"centre": 100.0, "offset": 1.0, "size": 1.0}
-
-
-def small_finder() -> dict:
-    backbone = {"name": "tempohand_tiny", "weights": None, "options": {"stem": 16, "stages": [[16, 1], [32, 1], [32, 1], [32, 1]]}}
-    return {"name": "finder", "num_frame": 1, "size": SIZE, "expansion": 4.0, "backbone": backbone, "width": 32}
 
 
 def batch_with_boxes(boxes: torch.Tensor):

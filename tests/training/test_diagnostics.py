@@ -2,8 +2,9 @@ import re
 
 import pytest
 import torch
-from tests_support import random_batch, small_network
+from tests_support import random_batch, small_finder, small_network
 
+from tempohand.model.backbone import Backbone
 from tempohand.model.registry import build_network
 from tempohand.training.diagnostics import describe_batch, describe_terms
 from tempohand.training.objective import combine
@@ -84,14 +85,19 @@ def test_a_term_without_labels_is_a_dash(predicted):
     assert pose.split()[2:] == ["-"] * 5 + ["0", "of", "4"]
 
 
-@pytest.mark.parametrize("stage, parts", [(1, {"backbone", "rest"}), (2, {"temporal"})])
-def test_the_update_ratio_is_the_change_over_the_weights(stage, parts):
-    network = build_network(small_network(stage))
+@pytest.mark.parametrize(
+    "settings, parts",
+    [(small_network(1), {"backbone", "rest"}), (small_network(2), {"temporal"}), (small_finder(), {"backbone", "rest"})],
+    ids=["stage 1", "stage 2", "finder"],
+)
+def test_the_update_ratio_is_the_change_over_the_weights(settings, parts):
+    network = build_network(settings)
+    backbone = {id(parameter) for part in network.modules() if isinstance(part, Backbone) for parameter in part.parameters()}
     ratio = UpdateRatio(network)
     ratio.before()
     with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            parameter *= 1.001 if ".backbone." in name else 1.0 if not parameter.requires_grad else 1.01
+        for parameter in network.parameters():
+            parameter *= 1.0 if not parameter.requires_grad else 1.001 if id(parameter) in backbone else 1.01
     found = ratio.after()
     assert found.keys() == {f"update/{part}" for part in parts} and not ratio.copies
     for part in parts:

@@ -1,18 +1,19 @@
 import pytest
 import torch
-from tests_support import small_network
+from tests_support import small_finder, small_network
 
+from tempohand.model.backbone import Backbone
 from tempohand.model.registry import build_network
 from tempohand.training.optim import parameter_groups, warmup_cosine
 
 
 def test_every_trainable_parameter_is_in_one_group():
-    for stage in (1, 2):
-        net = build_network(small_network(stage))
+    for settings in (small_network(1), small_network(2), small_finder()):
+        net = build_network(settings)
         groups = parameter_groups(net, 1e-3, 1e-4, 0.1)
         grouped = [id(p) for group in groups for p in group["params"]]
         assert sorted(grouped) == sorted(id(p) for p in net.parameters() if p.requires_grad)
-        backbone = {id(p) for p in net.spatial.backbone.parameters()}
+        backbone = {id(p) for part in net.modules() if isinstance(part, Backbone) for p in part.parameters()}
         for group in groups:
             assert {id(p) in backbone for p in group["params"]} == {group["lr"] == 1e-4}
             assert all((p.ndim >= 2) == (group["weight_decay"] == 0.1) for p in group["params"])

@@ -14,6 +14,17 @@ def test_what_may_change(free):
     refuse_other_run(first, second, "run")
 
 
+@pytest.mark.parametrize("name, key", [("stage1-tiny", "network.spatial.backbone.weights"), ("find-tiny", "network.backbone.weights")])
+def test_the_file_of_the_first_weights_may_be_left_out(name, key):
+    """A resumed run has its weights from the checkpoint, whatever network it trains; so has one whose settings still name the file."""
+    with_file = compose_config(name, f"{key}=first.safetensors")
+    before, now = binding_settings(with_file, "abc"), binding_settings(compose_config(name), "abc")
+    refuse_other_run(before, now, "run")
+    refuse_other_run(before | {key: "first.safetensors"}, now, "run")
+    with pytest.raises(ValueError, match="network.size was .* and is 32"):
+        refuse_other_run(before, binding_settings(compose_config(name, "network.size=32"), "abc"), "run")
+
+
 @pytest.mark.parametrize(
     "key, value",
     [
