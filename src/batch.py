@@ -13,7 +13,8 @@ from torch import Tensor
 
 
 class _Tensors:
-    """Moves a dataclass of tensors (nested, optional) between devices, in the way that accelerate expects of a batch."""
+    """A dataclass of tensors (optional, nested, or by name in a dictionary), which moves between devices in the way that accelerate
+    expects of a batch."""
 
     def to(self, *args, **kwargs):
         """A copy with every tensor moved by Tensor.to."""
@@ -26,24 +27,27 @@ class _Tensors:
     def each(self, change: Callable[[Tensor], Tensor]):
         """A copy with every tensor changed. One value expanded, which takes no memory (the pictures of cached tokens), stays that."""
 
-        def changed(value):
-            if isinstance(value, _Tensors):
-                return value.each(change)
-            if not isinstance(value, Tensor):
-                return value
-            if value.numel() > 1 and not any(value.stride()):
-                return change(value[(slice(1),) * value.ndim]).expand(value.shape)
-            return change(value)
+        def changed(tensor):
+            if tensor.numel() > 1 and not any(tensor.stride()):
+                return change(tensor[(slice(1),) * tensor.ndim]).expand(tensor.shape)
+            return change(tensor)
 
-        return type(self)(**{field.name: changed(getattr(self, field.name)) for field in fields(self)})
+        return _mapped(self, changed)
 
     def __getitem__(self, index):
         """The same, for some of the clips: `index` acts on the first axis of every tensor."""
+        return _mapped(self, lambda tensor: tensor[index])
 
-        def take(value):
-            return value[index] if isinstance(value, Tensor | _Tensors) else value
 
-        return type(self)(**{field.name: take(getattr(self, field.name)) for field in fields(self)})
+def _mapped(value, change: Callable[[Tensor], Tensor]):
+    """A copy of what a batch consists of, with `change` of every tensor in it."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, _Tensors):
+        return type(value)(**{field.name: _mapped(getattr(value, field.name), change) for field in fields(value)})
+    if isinstance(value, dict):
+        return {name: _mapped(part, change) for name, part in value.items()}
+    return value
 
 
 @dataclass
