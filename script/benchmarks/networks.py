@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-CONFIG = Path(__file__).parents[2] / "config"
+CONFIG = Path(__file__).resolve().parents[2] / "config"
 
 
 def stage2_settings(name: str) -> dict:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "script" / "doctor.py"  # configurations are the checkout's, too
+SCRIPT = Path(__file__).resolve().parents[2] / "script" / "doctor.py"  # configurations are the checkout's, too
 EXAMPLES = """examples:
   tempohand doctor --config-name=stage1-tiny data.root=data/demo
   tempohand doctor --config-name=stage2-tiny data.root=data/demo init_from=outputs/stage1-tiny/checkpoint/best --json doctor.json"""

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
+from tests_support import load_file
 
 from tempohand import cli
 from tempohand.doctor import arguments
@@ -41,3 +43,15 @@ def test_the_exit_code_is_the_scripts(monkeypatch):
         cli.main(["doctor", "--config-name=stage1-tiny", "data.root=x", "optim.steps=3", "--json", "f"])
     assert leave.value.code == 7
     assert given[0][1:] == [str(arguments.SCRIPT), "--config-name=stage1-tiny", "--json", "f", "data.root=x", "optim.steps=3"]
+
+
+def test_the_script_is_that_of_the_checkout_to_which_the_package_is_linked(tmp_path):
+    """As where site-packages holds a link to src."""
+    for part in ("src", "script"):
+        (tmp_path / "checkout" / part).mkdir(parents=True)
+    (tmp_path / "checkout" / "src" / "doctor").mkdir()
+    shutil.copy(arguments.__file__, tmp_path / "checkout" / "src" / "doctor")
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "tempohand").symlink_to(tmp_path / "checkout" / "src")
+    linked = load_file(tmp_path / "site-packages" / "tempohand" / "doctor" / "arguments.py")
+    assert tmp_path.resolve() / "checkout" / "script" / "doctor.py" == linked.SCRIPT
