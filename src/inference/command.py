@@ -61,10 +61,10 @@ def run(arguments: argparse.Namespace, load: Callable | None = None) -> Path:
             if isinstance(boxes, FileBoxes):
                 boxes.check_count(source.count(), source.incomplete is not None)
             if source.incomplete:
-                print(f"warning: {source.incomplete}", file=sys.stderr)
+                print(f"warning: '{source.path}' is incomplete: {source.incomplete.reason}", file=sys.stderr)
             if not len(rows):
                 raise ValueError(_no_hand(source, boxes, num_frames))
-            about = export.describe(source.path.name, source.names, source.count(), source.fps)
+            about = export.describe(source.path.name, source.names, source.count(), source.fps, source.incomplete)
             columns = rows.columns()
             export.write_npz(stage / export.PREDICTIONS, columns, faces, about)
             export.write_json(stage / "predictions.json", columns, about)

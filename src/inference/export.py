@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int
 
 from tempohand.inference.predictor import HandEstimate
+from tempohand.media.incomplete import Incomplete
 from tempohand.skeleton import JOINT_NAMES
 
 PREDICTIONS = "predictions.npz"
@@ -92,7 +93,7 @@ class Rows:
 
 
 def write_npz(path: Path, columns: Mapping[str, np.ndarray], faces: Int[np.ndarray, "f 3"], about: dict) -> None:
-    """Every column, `faces`, and what `about` (see `describe`) says; strings and numbers as 0-d arrays, an unknown fps as nan.
+    """Every column, `faces`, and what `about` (see `describe`) says; strings and numbers as 0-d arrays, an unknown number as nan.
 
     What `np.savez_compressed` would write, but columns that lie on the disk are copied part by part.
     """
@@ -131,10 +132,22 @@ def write_obj(path: Path, vertices: np.ndarray, faces: Int[np.ndarray, "f 3"]) -
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def describe(source: str, names: list[str], num_frames: int, fps: Fraction | float | int | None) -> dict:
-    """What the files say besides the hands: the input's file name, its frames' names (a folder's), their number and rate."""
+def describe(
+    source: str, names: list[str], num_frames: int, fps: Fraction | float | int | None, incomplete: Incomplete | None = None
+) -> dict:
+    """What the files say besides the hands: the input's file name, its frames' names (a folder's), their number and rate.
+
+    incomplete: what of the input could not be read. Of an input that was read wholly nothing is said of this.
+    """
     rate = None if fps is None else float(fps)
-    return {"format": FORMAT, "conventions": CONVENTIONS, "source": source, "num_frames": num_frames, "fps": rate, "names": names}
+    about = {"format": FORMAT, "conventions": CONVENTIONS, "source": source, "num_frames": num_frames, "fps": rate, "names": names}
+    if incomplete is None:
+        return about
+    return about | {
+        "incomplete": incomplete.reason,
+        "announced_frames": incomplete.announced,
+        "decoded_frames": incomplete.decoded,
+    }
 
 
 def _plain(values: np.ndarray) -> list:

@@ -2,7 +2,7 @@
 
 Every source has `kind`, `path`, `names` (of a folder's pictures, in the order of frames), `fps` (None: unknown), `independent` (no frame has
 to do with another), `size` ((W, H) of all frames; None where they may differ), `expected_count` (frames as far as known without decoding),
-`incomplete` (after an iteration: what could not be read, in one line; None for all of it) and `count()`.
+`incomplete` (after an iteration: what could not be read; None where everything could) and `count()`.
 """
 
 import re
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from tempohand.media.incomplete import Incomplete
 from tempohand.media.pictures import BadPicture, decode_picture, is_video
 from tempohand.media.video import Video
 
@@ -88,12 +89,12 @@ class FolderSource:
         self.unreadable: list[str] = []
 
     @property
-    def incomplete(self) -> str | None:
+    def incomplete(self) -> Incomplete | None:
         """What the last iteration could not read."""
         if not self.unreadable:
             return None
-        count = f"{len(self.unreadable)} of the {len(self.files)} pictures"
-        return f"'{self.path}' is incomplete: {count} cannot be used, the first: '{self.unreadable[0]}'"
+        lost, count = len(self.unreadable), len(self.files)
+        return Incomplete(count, count - lost, f"{lost} of the {count} pictures cannot be used, the first: '{self.unreadable[0]}'")
 
     def count(self) -> int:
         """Number of frames, unreadable ones included."""

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from tempohand.media.containers import missing_bytes
+from tempohand.media.incomplete import Incomplete
 from tempohand.media.upright import Upright
 
 FALLBACK_FPS = Fraction(30)  # of a video that does not say its own
@@ -21,12 +22,13 @@ class Video:
     """One video stream, the one that a player shows. size: (W, H) of the first frame as shown; fps: average rate, FALLBACK_FPS when unknown.
 
     expected_count: what the header announces, quick and possibly wrong; None where it does not. `incomplete` says after a pass through the
-    frames what is lacking of them, in one line, and is None for a whole file; frames that came are given in any case. Raises ValueError when
+    frames what is lacking of them, and is None for a whole file; frames that came are given in any case. Raises ValueError when
     there is no video in the file, or none of its frames decodes.
     """
 
     def __init__(self, path: str | Path):
-        self.path, self.incomplete = Path(path), None
+        self.path = Path(path)
+        self.incomplete: Incomplete | None = None
         self._missing = missing_bytes(self.path)
         self._counted: int | None = None
         with self._opened() as (_, stream):
@@ -92,7 +94,7 @@ class Video:
         if not done:
             raise ValueError(f"'{self.path}' is damaged: none of its frames decodes ({faults[0] if faults else 'there is none'})")
 
-    def _lacking(self, container, stream, done: int, end: float | None, faults: list[str]) -> str | None:
+    def _lacking(self, container, stream, done: int, end: float | None, faults: list[str]) -> Incomplete | None:
         causes = [f"{self._missing:,} bytes are missing at its end"] if self._missing else []
         if faults:
             causes.append(faults[0] if len(faults) == 1 else f"{len(faults)} errors while decoding, the first: {faults[0]}")
@@ -104,7 +106,7 @@ class Video:
         duration = float(stream.duration * stream.time_base) if stream.duration else announced
         expected = self.expected_count or (round(duration * self.fps) if duration else None)
         of = f" of the {expected} that it announces" if expected else ""
-        return f"'{self.path}' is incomplete: {done} frames{of} decode ({'; '.join(causes)})"
+        return Incomplete(expected, done, f"{done} frames{of} decode ({'; '.join(causes)})")
 
 
 def _frames(container, stream, faults: list[str]) -> Iterator[av.VideoFrame]:

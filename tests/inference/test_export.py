@@ -8,6 +8,7 @@ import trimesh
 from tempohand.inference import export
 from tempohand.inference.predictor import HandEstimate
 from tempohand.inference.staging import earlier_files, staged
+from tempohand.media.incomplete import Incomplete
 
 
 def estimates(count: int = 3) -> list[HandEstimate]:
@@ -21,6 +22,22 @@ def estimates(count: int = 3) -> list[HandEstimate]:
                      draw(48), draw(10), draw(3), draw(21, 3), draw(778, 3), draw(21, 2))
         for index in range(count)
     ]  # fmt: skip
+
+
+def test_an_incomplete_input_says_what_is_lacking(tmp_path):
+    """Also where nothing announces how many frames there should be; of a whole input there is not a word."""
+    whole = export.describe("a.ts", [], 5, 25)
+    about = export.describe("a.ts", [], 5, 25, Incomplete(None, 5, "5 frames decode (frame 3 is damaged)"))
+    lacking = {"incomplete": "5 frames decode (frame 3 is damaged)", "announced_frames": None, "decoded_frames": 5}
+    assert about == whole | lacking and not lacking.keys() & whole.keys()
+    with export.Rows(tmp_path) as rows:
+        rows.append(estimates())
+        export.write_npz(tmp_path / "p.npz", rows.columns(), np.zeros((1, 3), int), about)
+        export.write_json(tmp_path / "p.json", rows.columns(), about)
+    with np.load(tmp_path / "p.npz", allow_pickle=False) as file:
+        assert str(file["incomplete"]) == lacking["incomplete"] and file["decoded_frames"] == 5 and np.isnan(file["announced_frames"])
+    read = json.loads((tmp_path / "p.json").read_text())
+    assert len(read["hands"]) == 3 and {name: read[name] for name in lacking} == lacking
 
 
 @pytest.mark.parametrize("fps", [None, 29.97])

@@ -11,6 +11,7 @@ import pytest
 
 from tempohand.console import EXIT_INCOMPLETE
 from tempohand.inference import command
+from tempohand.inference.compare import Opinion
 from tempohand.inference.source import Frame, VideoSource, open_source
 from tempohand.media.pictures import decode_picture
 
@@ -162,6 +163,8 @@ def test_a_folder_survives_a_broken_picture(tmp_path, video_tools, predict, caps
     result = load(tmp_path / "out")
     assert ended.value.code == EXIT_INCOMPLETE and result["frame"].tolist() == [0, 2] and result["num_frames"] == 3
     errors = capsys.readouterr().err
+    assert (result["announced_frames"], result["decoded_frames"]) == (3, 2)
+    assert str(result["incomplete"]) == "1 of the 3 pictures cannot be used, the first: '01.png'"
     assert "warning: skipped the picture" in errors and "incomplete: 1 of the 3 pictures cannot be used, the first: '01.png'" in errors
 
 
@@ -185,6 +188,13 @@ def test_a_video_that_is_cut_off_gives_what_came_and_blames_nobody_else(tmp_path
             assert result["num_frames"] == frames == len(result["frame"])
             assert code == (EXIT_INCOMPLETE if cut else 0)
             assert ("is incomplete: 4 frames of the 8 that it announces decode" in errors) == bool(cut)
+            written = json.loads((tmp_path / "out" / "predictions.json").read_text())
+            lacking = {name: written[name] for name in ("incomplete", "announced_frames", "decoded_frames") if name in written}
+            assert lacking == {name: result[name].item() for name in lacking} and bool(lacking) == bool(cut)
+            if cut:
+                assert lacking.pop("incomplete").startswith("4 frames of the 8 that it announces decode (")
+                assert lacking == {"announced_frames": 8, "decoded_frames": 4} and str(tmp_path) not in json.dumps(written)
+                assert len(Opinion.read(tmp_path / "out" / "predictions.npz").frame) == 4
             results.append(result["joints"])
     assert all(np.array_equal(came, whole[:4]) for whole, came in zip(results[:3], results[3:]))
     np.savez(tmp_path / "boxes.npz", box_xyxy=np.tile([20.0, 15, 90, 70], (3, 1)))  # too few for what came is the file's fault
