@@ -1,11 +1,14 @@
 """Every runnable configuration composes and builds; large networks are built without memory, on the meta device."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tests_support import compose_config
 
+from tempohand.data.clips import Clips
 from tempohand.data.loader import ClipSampling
 from tempohand.data.mixture import Balance, RowFilter, TableChoice
 from tempohand.data.photometric import Photometric
@@ -88,3 +91,10 @@ def test_every_choice_of_data_composes_with_both_stages(name, monkeypatch):
         monkeypatch.setenv(f"TEMPOHAND_{table.upper()}", "elsewhere")
     roots = {settings["root"] for settings in compose_config("stage1-tiny", f"data={name}")["data"]["tables"].values()}
     assert roots == ({"elsewhere"} if name != "table" else {"data/demo"})
+
+
+def test_the_frames_of_a_sample_are_those_that_the_configuration_tells():
+    frames, clips = map(int, re.search(r"# (\d+) frames make (\d+) clips", (CONFIG / "stage2-tiny.yaml").read_text()).groups())
+    sampling = ClipSampling(**compose_config("stage2-tiny")["sampling"])
+    drawn = [Clips(np.zeros(100, int), np.arange(100) / 30, 7, sampling).training(position, 99) for position in range(50)]
+    assert max(len(plan.rows) for plan in drawn) == frames and {len(plan.clips) for plan in drawn} == {clips}

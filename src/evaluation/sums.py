@@ -20,10 +20,6 @@ class Totals(dict[str, tuple[float, int]]):
         """name -> mean; nan where nothing was valid."""
         return {name: total / count if count else math.nan for name, (total, count) in self.items()}
 
-    def without_sample(self) -> list[str]:
-        """The names for which nothing was valid."""
-        return [name for name, (_, count) in self.items() if not count]
-
     def loss(self, weights: dict[str, float]) -> float:
         """The weighted sum of the means of the loss terms. As in training a term for which nothing was valid counts nothing; nan where
         none has anything."""
