@@ -12,24 +12,27 @@ import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import safetensors.torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tempohand.batch import ClipBatch, HandTarget
 from tempohand.training.finite import tensors_of
+from tempohand.writing import write_whole
 
 CONFIG_NAME = "config.json"
 
 
 def save_batch(file: Path, batch: ClipBatch) -> None:
-    """Every field of a batch, one safetensors file; a tensor that is one value expanded (pictures under cached tokens) is stored as that."""
+    """Every field of a batch, one safetensors file; a tensor that is one value expanded (pictures under cached tokens) is stored as that.
+
+    Raises OSError, naming the file, where the disk is full or read-only."""
     tensors, shapes = {}, {}
     for name, value in tensors_of(batch):
         if value.numel() and not any(value.stride()):
             shapes[name], value = list(value.shape), value[(slice(1),) * value.ndim]
         tensors[name] = value.detach().cpu().contiguous().clone()
-    save_file(tensors, file, metadata={"expanded": json.dumps(shapes)})
+    write_whole(file, safetensors.torch.save(tensors, metadata={"expanded": json.dumps(shapes)}))
 
 
 def load_batch(file: Path, kind: type[ClipBatch]) -> ClipBatch:
@@ -44,10 +47,12 @@ def load_batch(file: Path, kind: type[ClipBatch]) -> ClipBatch:
 
 
 def finish(part: Path, folder: Path, network: nn.Module, config: dict, debug: dict) -> None:
-    """Adds the weights and config.json to the batches in `part` and renames it to `folder`, replacing what an earlier run left there."""
+    """Adds the weights and config.json to the batches in `part` and renames it to `folder`, replacing what an earlier run left there.
+
+    Raises OSError, naming the file, where the disk is full or read-only."""
     weights: dict[str, Tensor] = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(weights, part / "model.safetensors")
-    (part / CONFIG_NAME).write_text(json.dumps({**config, "debug": debug}, indent=1), encoding="utf-8")
+    write_whole(part / "model.safetensors", safetensors.torch.save(weights))
+    write_whole(part / CONFIG_NAME, json.dumps({**config, "debug": debug}, indent=1))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
 

@@ -1,6 +1,7 @@
 """Stops a run at a loss or a gradient that is not finite, on all processes together and before the optimizer's step."""
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,8 @@ class StepGuard:
                     finish(part, folder, self.network, self.config(), debug)
                 except OSError as reason:
                     error = str(reason)
+            if error is not None:
+                shutil.rmtree(part, ignore_errors=True)  # all processes' files: everyone has written
             message = self._message(verdict, everyone)
             message += f"; no dump could be left ({error})" if error else f"; to look closer: {self.replay} debug.replay={folder}"
         self.gather(None)  # nobody leaves before the dump is whole

@@ -1,6 +1,7 @@
 """A step that is not finite stops the run: before the optimizer's step, by name, on every process, and can be done again from its dump."""
 
 import json
+import resource
 import threading
 from dataclasses import fields, replace
 
@@ -292,6 +293,19 @@ def test_a_dump_that_cannot_be_written_is_said_in_the_same_line(tmp_path):
     spoil_weights(run, batch)
     with pytest.raises(ValueError, match="spatial.heads.shape.bias; no dump could be left"):
         run.step(0, batch)
+
+
+def test_a_full_disk_is_said_in_the_same_line_and_no_part_of_a_dump_stays(tmp_path):
+    run, batch = Run(tmp_path / "debug"), random_batch(2, 1)
+    spoil_weights(run, batch)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, before[1]))  # what is longer fails as on a full disk: here the weights or a batch
+    try:
+        with pytest.raises(ValueError, match="spatial.heads.shape.bias; no dump could be left .*safetensors"):
+            run.step(0, batch)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "debug").iterdir()) == []
 
 
 def test_a_batch_comes_back_whole(tmp_path):
