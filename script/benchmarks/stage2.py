@@ -148,6 +148,7 @@ def _random_table(root: Path, size: int) -> Path:
             "pose": pose,
             "source": "noise",
             "sequence": str(sequence),
+            "recording": str(sequence),
             "frame": frame,
             "time": frame / 30,
         }

@@ -85,11 +85,13 @@ def read(dataset, steps, workers=0, batch_size=6, **share):
 
 def same(first, second) -> bool:
     """Whether two batches hold the same clips."""
-    names = [field.name for field in fields(first) if field.name not in ("target", "features")]
-    labels = [field.name for field in fields(first.target)]
-    return all(getattr(first, name).equal(getattr(second, name)) for name in names) and all(
-        getattr(first.target, name).equal(getattr(second.target, name)) for name in labels
-    )
+
+    def agree(one, other) -> bool:
+        names = [field.name for field in fields(one) if field.name not in ("target", "features")]
+        pairs = [(getattr(one, name), getattr(other, name)) for name in names]
+        return all(a is b if a is None or b is None else a.equal(b) for a, b in pairs)
+
+    return agree(first, second) and agree(first.target, second.target)
 
 
 def test_exactly_the_planted_rows_are_left_out_of_an_epoch(root):
