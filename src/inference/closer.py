@@ -46,6 +46,16 @@ class CloserLook:
 
         return cls(predictor.look, see)
 
+    @property
+    def odds(self) -> dict[int, float]:
+        """The log odds, added up, that a hand is a right one, by its number."""
+        return {hand: known.odds for hand, known in self._hands.items()}
+
+    def ask(self, hand: HandInput) -> float:
+        """The log odds that what is in the box is a right hand, by this look alone: it has no part in what is added up of any hand, since who
+        is in the box is what is asked. Raises what `look` raises."""
+        return _within(self.look(hand).right_logit, MOST_A_LOOK)
+
     def keep(self, hands: Collection[int]) -> None:
         """Forgets all hands but these."""
         for hand in self._hands.keys() - set(hands):

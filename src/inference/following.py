@@ -17,7 +17,8 @@ class FollowedHands:
     no hand is known; between them hands are followed.
 
     Where it looks, a known hand that it sees too keeps being followed (and hears its side), one that it does not see is let go, and others
-    are new; pairs are those that overlap most, all in all, as the picture shows them. A hand is let go, too, when its prediction overlaps the
+    are new; pairs are those that overlap most, all in all, as the picture shows them. Whose a found box is that overlaps several known hands
+    is left to the tracker, which knows motion and sides: it comes as it was found, without a number. A hand is let go, too, when its prediction overlaps the
     box that it was made from by less than OVERLAP: a network that is lost would else lead its own boxes astray. `follow` is told the
     estimates of every frame before the next one is looked at: it is of one input, and not for several threads. Use as a context manager.
     Raises ValueError for every < 1.
@@ -55,7 +56,7 @@ class FollowedHands:
         same = same_hand(*pair, frame.size).numpy()
         share = overlap(*(clip_box(box, frame.size) for box in pair)).nan_to_num().numpy() * same
         for place, index in zip(*linear_sum_assignment(share, maximize=True)):
-            if same[place, index]:
+            if same[place, index] and same[:, index].sum() == 1:
                 found[index] = Detection(self.known[place].box, found[index].is_right, self.known[place].hand)
         return found
 

@@ -11,7 +11,7 @@ from tempohand.inference.finder import HandFinder
 from tempohand.inference.following import FollowedHands
 from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
 from tempohand.inference.source import Frame, Source
-from tempohand.inference.tracker import Tracker
+from tempohand.inference.tracker import Detection, Sides, Tracker
 
 BUFFER_BYTES = 256 * 2**20  # decoded frames kept until a network pass is full
 BUFFER_FRAMES = 256
@@ -49,10 +49,11 @@ def predict_frames(
             tracker.reset()
         first = frame.size if first is None or source.independent else first
         focal, princpt = camera.camera(frame.size, first)
-        tracked = tracker.update(frame.time, boxes.detect(frame), frame.size)
+        shared = {"image": frame.image, "time": frame.time, "frame": frame.index, "focal": focal, "princpt": princpt}
+        sides = None if closer is None else _sides(closer, shared)
+        tracked = tracker.update(frame.time, boxes.detect(frame), frame.size, sides)
         if closer is not None:
             closer.keep(tracker.hands)
-        shared = {"image": frame.image, "time": frame.time, "frame": frame.index, "focal": focal, "princpt": princpt}
         frames.append(frame)
         counts.append(0)
         for one in tracked:
@@ -70,3 +71,12 @@ def predict_frames(
             yield from flush()
             frames, hands, counts = [], [], []
     yield from flush()
+
+
+def _sides(closer: CloserLook, shared: dict) -> Sides:
+    """What the closer look knows of hands, and sees in boxes of the frame whose values are `shared`."""
+
+    def ask(detection: Detection) -> float:
+        return closer.ask(HandInput(box=detection.box, **shared))
+
+    return Sides(closer.odds, ask)

@@ -1,12 +1,13 @@
 """Boxes over time to hands over time: who is who, which side, where a history begins. Causal: a frame's answer never depends on later ones."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
+from scipy.special import expit
 
 from tempohand.data.clips import CLOCK_S, MAX_GAP_S
 from tempohand.inference.history import displacement, reach
@@ -14,6 +15,7 @@ from tempohand.inference.resolution import rescale, scale_between
 
 SMOOTHING = 0.3  # of detector boxes: the weight of the box before
 _OTHER_SIDE = 0.5  # how much farther a hand counts that is said to be of the other side, in box sides
+_CLEAR_SIDE = 1.0  # log odds from which on a hand's side is clear enough to tell it from another hand
 _NEWEST_MOTION = 0.5  # weight of the newest motion in a hand's velocity
 
 
@@ -24,6 +26,14 @@ class Detection:
     box: Float[np.ndarray, "4"]
     is_right: bool | None = None
     hand: int | None = None
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What is known of sides beyond what detections say, as log odds that it is a right hand (0: unknown)."""
+
+    hands: Mapping[int, float]  # of hands, by their numbers; those that are missing are unknown
+    ask: Callable[[Detection], float]  # of a detection of this frame; costly, so it is called where it counts alone
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,9 @@ class Tracker:
     A detection with an id belongs to that id. The others are assigned to known hands, each to one, so that all in all they lie nearest to where
     these are expected at constant velocity; a hand whose last box is farther than `reach` (history.py) is none of them. First among those
     that agree about the side, that is, all but those of which the boxes so far have mostly said the other one; what is left then, among
-    all, where another side counts as farther. What fits nowhere founds a new hand. The order of detections decides the numbers of new hands
+    all, where another side counts as farther. A detection that says no side is asked for it (`Sides`) if it is contested: if it may belong to
+    a hand that is clearly a right one and to one that is clearly a left one. Each then counts as the farther from it the more likely it is
+    of the other side, by up to a whole `reach`; one uncertain answer does not outweigh a motion that is plain. What fits nowhere founds a new hand. The order of detections decides the numbers of new hands
     and nothing else. A hand that was missing for more than `max_gap` seconds is forgotten, and a frame without a box has no hand: nothing is
     interpolated, since that would need the future.
 
@@ -109,11 +121,13 @@ class Tracker:
         with self._lock:
             return set(self._tracks)
 
-    def update(self, time: float | int, detections: list[Detection], size: tuple[int, int] | None = None) -> list[TrackedHand]:
+    def update(
+        self, time: float | int, detections: list[Detection], size: tuple[int, int] | None = None, sides: Sides | None = None
+    ) -> list[TrackedHand]:
         """The hands of the frame at `time` (s), in the order of its detections. Frames without a box may be left out. size: (W, H) of
-        the picture; None for one that never changes.
+        the picture; None for one that never changes. sides: without them detections and motion alone say who is who.
 
-        Raises ValueError, and changes nothing, for a time before the last frame's: `reset` begins another input.
+        Raises ValueError, and changes nothing, for a time before the last frame's: `reset` begins another input. Raises what `sides` raise.
         """
         with self._lock:
             if self._time is not None and time < self._time:
@@ -123,7 +137,7 @@ class Tracker:
             self._tracks = {hand: track for hand, track in self._tracks.items() if time - track.time <= self.max_gap + CLOCK_S}
             named = {detection.hand for detection in detections if detection.hand is not None}
             self._next = max([self._next, *(hand + 1 for hand in named)])
-            found = self._associate(time, detections, named)
+            found = self._associate(time, detections, named, sides)
             hands = []
             for index, detection in enumerate(detections):
                 hand = detection.hand if detection.hand is not None else found.get(index)
@@ -142,19 +156,34 @@ class Tracker:
                 track.velocity = None if track.velocity is None else track.velocity * scale
         self._size = size if size is not None else self._size
 
-    def _associate(self, time: float, detections: list[Detection], named: set[int]) -> dict[int, int]:
+    def _associate(self, time: float, detections: list[Detection], named: set[int], sides: Sides | None) -> dict[int, int]:
         """The known hand of each detection (by its place) that has no id of its own and belongs to one."""
         places = [place for place, detection in enumerate(detections) if detection.hand is None]
         tracks = [track for hand, track in self._tracks.items() if hand not in named]
         found: dict[int, int] = {}
+        odds = {track.hand: float(track.votes or sides.hands.get(track.hand, 0)) for track in tracks} if sides is not None else {}
+
+        def farther(place: int, track: _Track) -> float:
+            return _OTHER_SIDE * (self.side is None and track.contradicts(detections[place].is_right))
+
+        def possible(place: int, track: _Track) -> bool:
+            return displacement(track.seen, _box(detections[place])) + farther(place, track) < reach(time - track.time)
+
+        def contested(place: int) -> bool:
+            candidates = [odds[track.hand] for track in tracks if possible(place, track)]
+            return min(candidates, default=0) <= -_CLEAR_SIDE and max(candidates, default=0) >= _CLEAR_SIDE
+
+        asks = self.side is None and sides is not None
+        unsaid = [place for place in places if asks and detections[place].is_right is None]
+        asked = {place: sides.ask(detections[place]) for place in unsaid if contested(place)}
 
         def cost(place: int, track: _Track) -> float:
             """Of a detection as the track's next box, below 1 and the more the farther from where it is expected; infinite where it cannot be."""
-            detection, most = detections[place], reach(time - track.time)
-            box = np.asarray(detection.box, np.float64)
-            farther = _OTHER_SIDE * (self.side is None and track.contradicts(detection.is_right))
-            possible = displacement(track.seen, box) + farther < most
-            return np.tanh((displacement(track.expected(time), box) + farther) / most) if possible else np.inf
+            if not possible(place, track):
+                return np.inf
+            far = displacement(track.expected(time), _box(detections[place])) + farther(place, track)
+            other = _other_side(asked[place], odds[track.hand]) if place in asked else 0.0
+            return np.tanh(far / reach(time - track.time) + other)
 
         def agreed(place: int, track: _Track) -> float:
             contradicts = self.side is None and track.contradicts(detections[place].is_right)
@@ -166,7 +195,7 @@ class Tracker:
         return found
 
     def _extend(self, hand: int, time: float, detection: Detection) -> TrackedHand:
-        box, starts = np.asarray(detection.box, np.float64), hand not in self._tracks
+        box, starts = _box(detection), hand not in self._tracks
         track = self._tracks.setdefault(hand, _Track(hand, time, box, box))
         track.move(time, box)
         track.box = self.smoothing * track.box + (1 - self.smoothing) * box
@@ -178,6 +207,15 @@ class Tracker:
         elif track.votes:
             track.is_right = track.votes > 0
         return TrackedHand(hand, track.is_right, track.box, starts, told=self.side is not None or track.told)
+
+
+def _box(detection: Detection) -> Float[np.ndarray, "4"]:
+    return np.asarray(detection.box, np.float64)
+
+
+def _other_side(first: float, second: float) -> float:
+    """The probability that one of two hands, whose log odds to be right ones these are, is a right hand and the other a left one."""
+    return float(expit(first) * expit(-second) + expit(-first) * expit(second))
 
 
 def _assign(places: list[int], tracks: Iterable[_Track], cost: Callable[[int, _Track], float]) -> dict[int, int]:

@@ -147,3 +147,51 @@ def test_a_told_side_is_not_asked_about(tmp_path, video_tools, predict, fake_net
     (tmp_path / "boxes.csv").write_text("frame,x0,y0,x1,y1,side\n0,20,20,60,60,left\n1,20,20,60,60,\n")
     with np.load(predict(clip, "--boxes", tmp_path / "boxes.csv", "--no-overlay", network=Never()) / "predictions.npz") as result:
         assert not result["is_right"].any()
+
+
+RED, BLUE = (200, 20, 20), (20, 20, 200)  # a right hand and a left one
+
+
+def meeting_in_pictures() -> tuple[list[np.ndarray], list[list[tuple[int, list[float]]]]]:
+    """Two coloured hands of 40 px that come together, are one box, and go back: the pictures, and (who, box) in each."""
+    offsets = [52, 44, 36, 28, 20, 0, 0, 0, 20, 28, 36, 44, 52]
+    pictures, boxes = [], []
+    for frame, offset in enumerate(offsets):
+        picture, hands = np.zeros((90, 240, 3), np.uint8), []
+        for who, colour in [(0, RED), (1, BLUE)] if offset else [(frame % 2, (RED, BLUE)[frame % 2])]:
+            x = 120 + (offset if who else -offset)
+            picture[25:65, x - 20 : x + 20] = colour
+            hands.append((who, [x - 20.0, 25.0, x + 19.0, 64.0]))
+        pictures.append(picture)
+        boxes.append(hands)
+    return pictures, boxes
+
+
+def test_hands_that_merge_and_part_again_are_told_apart_by_a_look_at_their_boxes(tmp_path, video_tools, fake_network):
+    pictures, boxes = meeting_in_pictures()
+    asked = []
+
+    class Finder(HandFinder):
+        def __init__(self):
+            pass
+
+        def detect(self, frame):
+            return [Detection(np.array(box)) for _, box in boxes[frame.index]]
+
+    class Colours(fake_network):
+        tells_sides = True
+
+        def look(self, batch):
+            red, _, blue = batch.image[0, 0, :, 28:36, 28:36].float().mean(dim=(1, 2))
+            return batch.time.new_tensor([[3.0 if red > blue else -3.0], [1.0]])
+
+    class Counting(CloserLook):
+        def ask(self, hand):
+            asked.append(hand.frame)
+            return super().ask(hand)
+
+    source = open_source(video_tools[1](tmp_path / "clip.mkv", pictures))
+    predictor = StreamingPredictor(Colours())
+    frames = list(predict_frames(source, Finder(), Tracker(), CameraChoice(), predictor))
+    assert [[one.hand for one in found] for _, found in frames] == [[who for who, _ in hands] for hands in boxes]
+    assert [[one.is_right for one in found] for _, found in frames] == [[who == 0 for who, _ in hands] for hands in boxes]

@@ -8,7 +8,7 @@ from tempohand.inference.following import FollowedHands
 from tempohand.inference.predict import predict_frames
 from tempohand.inference.predictor import HandEstimate, StreamingPredictor
 from tempohand.inference.source import Frame, open_source
-from tempohand.inference.tracker import Detection, Tracker
+from tempohand.inference.tracker import Detection, Sides, Tracker
 
 SIZE = (120, 90)
 
@@ -99,13 +99,30 @@ def test_numbers_below_one_are_refused():
         FollowedHands(Scripted({None: []}), 0)
 
 
+def hands_that_overlap(order=1):
+    """A follower of two hands, whose finder sees boxes that each overlap both of them, and a tracker that knows them."""
+    known, found = {3: [10, 10, 50, 50], 4: [24, 10, 64, 50]}, [[12, 10, 52, 50], [22, 10, 62, 50]]
+    follower, tracker = FollowedHands(Scripted({None: [(box, None) for box in found[::order]]}), 1), Tracker()
+    follower.follow([estimate(hand, box) for hand, box in known.items()])
+    tracker.update(0, [Detection(np.array(box, float), hand=hand) for hand, box in known.items()], SIZE)
+    return follower, tracker
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_which_hand_is_which_does_not_depend_on_the_order_of_what_is_found(order):
-    known, found = {3: [10, 10, 50, 50], 4: [24, 10, 64, 50]}, [[22, 10, 62, 50], [12, 10, 52, 50]]  # each overlaps both
-    follower = FollowedHands(Scripted({None: [(box, None) for box in found[::order]]}), 1)
-    follower.follow([estimate(hand, box) for hand, box in known.items()])
-    assert {one.hand: one.box.tolist() for one in follower.detect(frame(0))} == known
-    assert [one.hand for one in follower.detect(frame(1))] == [4, 3][::order]
+    follower, tracker = hands_that_overlap(order)
+    tracked = tracker.update(1 / 30, follower.detect(frame(1)), SIZE)
+    assert {one.hand: one.box.tolist() for one in tracked} == {3: [12, 10, 52, 50], 4: [22, 10, 62, 50]}
+    assert not any(one.starts for one in tracked)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_followed_hands_that_overlap_are_told_apart_by_their_sides(swapped):
+    follower, tracker = hands_that_overlap()
+    sign = -1 if swapped else 1
+    sides = Sides({3: 6.0, 4: -6.0}, lambda one: sign * (3.0 if one.box[0] == 12 else -3.0))
+    tracked = tracker.update(1 / 30, follower.detect(frame(1)), SIZE, sides)
+    assert [one.hand for one in tracked] == [3, 4][::sign] and not any(one.starts for one in tracked)
 
 
 def test_a_hand_that_the_border_cuts_off_is_not_found_a_second_time():

@@ -4,7 +4,7 @@ import threading
 import numpy as np
 import pytest
 
-from tempohand.inference.tracker import Detection, Tracker
+from tempohand.inference.tracker import Detection, Sides, Tracker
 
 
 def box(x: float, y: float = 50.0, side: float = 20.0) -> np.ndarray:
@@ -112,6 +112,10 @@ def test_settings_without_meaning_are_refused(values):
 SIZE = (640, 360)
 
 
+def mirror(box: np.ndarray) -> np.ndarray:
+    return np.array([639, 0, 639, 0]) + box[[2, 1, 0, 3]] * [-1, 1, -1, 1]
+
+
 def passing(
     speed: float, sides: str = "both", gaps: bool = False, frames: int = 24, rows=(150.0, 175.0)
 ) -> list[list[tuple[int, Detection]]]:
@@ -193,12 +197,7 @@ def test_a_mirrored_video_has_the_mirrored_hands(sides, gaps):
     clip, plain, mirrored = passing(17.0, sides, gaps), Tracker(smoothing=0.3), Tracker(smoothing=0.3)
     for frame, hands in enumerate(clip):
         detections = [one for _, one in hands]
-        turned = [
-            Detection(
-                639 * np.array([1, 0, 1, 0]) + one.box[[2, 1, 0, 3]] * [-1, 1, -1, 1], None if one.is_right is None else not one.is_right
-            )
-            for one in detections
-        ]
+        turned = [Detection(mirror(one.box), None if one.is_right is None else not one.is_right) for one in detections]
         for a, b in zip(plain.update(frame / 30, detections), mirrored.update(frame / 30, turned), strict=True):
             assert (a.hand, a.starts, a.told) == (b.hand, b.starts, b.told) and (not a.told or a.is_right != b.is_right)
             np.testing.assert_allclose(a.box[[0, 2]], 639 - b.box[[2, 0]])
@@ -258,3 +257,101 @@ def test_threads_never_share_a_number():
     for one in threads:
         one.join()
     assert sorted(itertools.chain(*numbers)) == list(range(200))
+
+
+TURNED = {0: 3.0, 1: -3.0}  # log odds of the right and the left hand
+
+
+def meeting(turn_back: bool = True, merged: int = 3, apart: int = 10) -> list[list[tuple[int, Detection]]]:
+    """Two hands of 80 px that come together at 20 px a frame, are one box for `merged` frames, in turns around the one and the other, and go
+    back, or on past each other. No box says its side."""
+    clip = []
+    for step in range(apart, 0, -1):
+        clip.append([(who, Detection(box(320 + towards * (30 + 20 * step), 150, 80))) for who, towards in enumerate((-1, 1))])
+    together = [[(frame % 2, Detection(box(320, 150, 90)))] for frame in range(merged)]
+    return [*clip, *together, *(clip if turn_back else [[(1 - who, one) for who, one in hands] for hands in clip])[::-1]]
+
+
+def numbers_by_sides(clip, says=TURNED, known=TURNED, turned=False) -> tuple[list[list[int]], list[int]]:
+    """The numbers of each frame's hands where `says` is answered for a box and `known` is what was summed, and the questions of each frame.
+    turned: the video and its sides are mirrored."""
+    tracker, numbers, questions = Tracker(smoothing=0.3), [], []
+    sign, odds = (-1 if turned else 1), {}
+    for frame, hands in enumerate(clip):
+        detections = [Detection(mirror(one.box)) if turned else one for _, one in hands]
+        asked = []
+
+        def ask(one: Detection) -> float:
+            asked.append(one)
+            return sign * says[next(who for (who, _), other in zip(hands, detections) if other is one)]
+
+        tracked = tracker.update(frame / 30, detections, SIZE, Sides(odds, ask))
+        if not frame:
+            odds = {one.hand: sign * known[who] for (who, _), one in zip(hands, tracked)}
+        numbers.append([one.hand for one in tracked])
+        questions.append(len(asked))
+    return numbers, questions
+
+
+def by_motion(clip) -> list[list[int]]:
+    tracker = Tracker(smoothing=0.3)
+    return [[one.hand for one in tracker.update(frame / 30, [one for _, one in hands])] for frame, hands in enumerate(clip)]
+
+
+def expected_numbers(clip) -> list[list[int]]:
+    return [[who for who, _ in hands] for hands in clip]
+
+
+@pytest.mark.parametrize(("turn_back", "merged"), [(True, 0), (True, 1), (True, 3), (True, 6), (False, 4), (False, 6)])
+def test_hands_that_merge_and_part_again_keep_their_numbers_by_their_sides(turn_back, merged):
+    """Whichever way they part: motion alone gives one answer to both."""
+    clip = meeting(turn_back, merged)
+    assert numbers_by_sides(clip)[0] == expected_numbers(clip)
+
+
+def test_motion_alone_would_swap_the_hands_that_turn_back():
+    clip = meeting()
+    assert by_motion(clip)[-1] == expected_numbers(clip)[-1][::-1]
+
+
+def test_boxes_are_asked_for_their_side_only_where_two_hands_may_be_in_them():
+    clip = meeting(merged=3)
+    questions = numbers_by_sides(clip)[1]
+    near = [len(hands) == 1 or abs(np.subtract(*(one.box[0] for _, one in hands))) < 140 for hands in clip]
+    assert not any(count for count, close in zip(questions, near) if not close)
+    assert questions[10:14] == [1, 1, 1, 2], "a merged box is asked about, and both when they part"
+    assert sum(questions) <= 2 * sum(near) < len(clip)
+
+
+@pytest.mark.parametrize("known", [{0: 3.0, 1: 3.0}, {0: 3.0, 1: 0.0}, {0: 0.5, 1: -0.5}, {0: 0.0, 1: 0.0}])
+def test_nothing_is_asked_where_the_sides_of_hands_do_not_differ_clearly(known):
+    assert sum(numbers_by_sides(meeting(), known=known)[1]) == 0
+
+
+def test_an_answer_that_tells_nothing_leaves_what_motion_says():
+    clip = meeting()
+    numbers, questions = numbers_by_sides(clip, says={0: 0.0, 1: 0.0})
+    assert numbers == by_motion(clip) and sum(questions)
+
+
+def test_one_wrong_answer_of_two_changes_nothing_where_motion_is_plain():
+    """Hands that rest beside each other; the left one looks like a right one, and less like it than the right one does."""
+    clip = [[(0, Detection(box(280, 150, 80))), (1, Detection(box(345, 150, 80)))]] * 8
+    numbers, questions = numbers_by_sides(clip, says={0: 3.0, 1: 2.0})
+    assert numbers == [[0, 1]] * 8 and questions[1:] == [2] * 7
+
+
+@pytest.mark.parametrize("turn_back", [True, False])
+def test_a_mirrored_video_has_the_mirrored_sides_and_the_same_numbers(turn_back):
+    clip = meeting(turn_back, merged=4)
+    assert numbers_by_sides(clip, turned=True) == numbers_by_sides(clip) == (expected_numbers(clip), numbers_by_sides(clip)[1])
+
+
+def test_sides_that_detections_say_are_not_asked_for():
+    def never(one: Detection) -> float:
+        raise AssertionError("asked")
+
+    for tracker, says in ((Tracker(), lambda who: who == 0), (Tracker(side=True), lambda who: None)):
+        for frame, hands in enumerate(meeting()):
+            detections = [Detection(one.box, says(who)) for who, one in hands]
+            tracker.update(frame / 30, detections, SIZE, Sides({0: 3.0, 1: -3.0}, never))
