@@ -17,9 +17,9 @@ class FollowedHands:
     no hand is known; between them hands are followed.
 
     Where it looks, a known hand that it sees too keeps being followed (and hears its side), one that it does not see is let go, and others
-    are new; pairs are those that overlap most, all in all, as the picture shows them. Whose a found box is that overlaps several known hands
-    is left to the tracker, which knows motion and sides: it comes as it was found, without a number. A hand is let go, too, when its prediction overlaps the
-    box that it was made from by less than OVERLAP: a network that is lost would else lead its own boxes astray. `follow` is told the
+    are new; pairs are those that overlap most, all in all, as the picture shows them. A found box that overlaps several known hands
+    comes without a number: the tracker, which knows motion and sides, decides whose it is. A hand is let go, too, when its prediction
+    overlaps the box that it was made from by less than OVERLAP: a network that is lost would else lead its own boxes astray. `follow` is told the
     estimates of every frame before the next one is looked at: it is of one input, and not for several threads. Use as a context manager.
     Raises ValueError for every < 1.
     """

@@ -81,11 +81,11 @@ class Tracker:
     A detection with an id belongs to that id. The others are assigned to known hands, each to one, so that all in all they lie nearest to where
     these are expected at constant velocity; a hand whose last box is farther than `reach` (history.py) is none of them. First among those
     that agree about the side, that is, all but those of which the boxes so far have mostly said the other one; what is left then, among
-    all, where another side counts as farther. A detection that says no side is asked for it (`Sides`) if it is contested: if it may belong to
-    a hand that is clearly a right one and to one that is clearly a left one. Each then counts as the farther from it the more likely it is
-    of the other side, by up to a whole `reach`; one uncertain answer does not outweigh a motion that is plain. What fits nowhere founds a new hand. The order of detections decides the numbers of new hands
-    and nothing else. A hand that was missing for more than `max_gap` seconds is forgotten, and a frame without a box has no hand: nothing is
-    interpolated, since that would need the future.
+    all, where another side counts as farther. A detection that says no side is contested if it may belong to a hand that is clearly a
+    right one and to one that is clearly a left one. `Sides` are then asked for its side, and each hand counts as the farther from it the
+    more likely the two are of opposite sides, by up to a whole `reach`. What fits nowhere founds a new hand. The order of
+    detections decides the numbers of new hands and nothing else. A hand that was missing for more than `max_gap` seconds is forgotten,
+    and a frame without a box has no hand: nothing is interpolated, since that would need the future.
 
     A picture of another size in the same shape (resolution.py) is the same view: known boxes are scaled with it. Another shape forgets all hands.
 

@@ -169,7 +169,6 @@ def meeting_in_pictures() -> tuple[list[np.ndarray], list[list[tuple[int, list[f
 
 def test_hands_that_merge_and_part_again_are_told_apart_by_a_look_at_their_boxes(tmp_path, video_tools, fake_network):
     pictures, boxes = meeting_in_pictures()
-    asked = []
 
     class Finder(HandFinder):
         def __init__(self):
@@ -184,11 +183,6 @@ def test_hands_that_merge_and_part_again_are_told_apart_by_a_look_at_their_boxes
         def look(self, batch):
             red, _, blue = batch.image[0, 0, :, 28:36, 28:36].float().mean(dim=(1, 2))
             return batch.time.new_tensor([[3.0 if red > blue else -3.0], [1.0]])
-
-    class Counting(CloserLook):
-        def ask(self, hand):
-            asked.append(hand.frame)
-            return super().ask(hand)
 
     source = open_source(video_tools[1](tmp_path / "clip.mkv", pictures))
     predictor = StreamingPredictor(Colours())

@@ -279,11 +279,11 @@ def numbers_by_sides(clip, says=TURNED, known=TURNED, turned=False) -> tuple[lis
     sign, odds = (-1 if turned else 1), {}
     for frame, hands in enumerate(clip):
         detections = [Detection(mirror(one.box)) if turned else one for _, one in hands]
-        asked = []
+        asked, answers = [], {id(one): sign * says[who] for (who, _), one in zip(hands, detections)}
 
-        def ask(one: Detection) -> float:
+        def ask(one: Detection, asked=asked, answers=answers) -> float:
             asked.append(one)
-            return sign * says[next(who for (who, _), other in zip(hands, detections) if other is one)]
+            return answers[id(one)]
 
         tracked = tracker.update(frame / 30, detections, SIZE, Sides(odds, ask))
         if not frame:
