@@ -4,8 +4,10 @@ A network has learned something only in so far as it beats this: the training la
 orientation that suits the training hands best, placed where hands lie in their boxes on average.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import roma
 import torch
 from jaxtyping import Float
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from tempohand.batch import ClipBatch
 from tempohand.evaluation.scores import Hands
-from tempohand.geometry import denormalise_pixels, normalise_pixels, project, unproject
+from tempohand.geometry import denormalise_pixels, mirror_points, mirror_pose, normalise_pixels, project, unproject
 from tempohand.hand.layer import HandLayer, pose_to_rotmat
 
 MAX_CANDIDATES = 512
@@ -30,6 +32,24 @@ class CropLabels:
     joints: Float[Tensor, "n 21 3"]  # camera space, mm
     focal: Float[Tensor, "n 2"]  # px of the crop
     princpt: Float[Tensor, "n 2"]
+
+    @classmethod
+    def of_columns(cls, columns: Mapping[str, np.ndarray], view) -> "CropLabels | None":
+        """From a frame table's columns, cut to hands that are fully labelled, in the crops that evaluation makes (`view`: data/view.py's),
+        shuffled; None without any."""
+        parts = []
+        for is_right, width in sorted({(bool(side), int(width)) for side, width in zip(columns["is_right"], columns["width"])}):
+            chosen = (columns["is_right"] == is_right) & (columns["width"] == width)
+            names = ("pose", "shape", "joints", "focal", "princpt", "box")
+            one = {name: torch.from_numpy(np.array(columns[name][chosen])) for name in names}
+            plain = view.draw(np.random.default_rng(0), len(one["pose"]))
+            placement = view.place(plain, width, one["focal"], one["princpt"], one["box"], is_right)
+            pose, joints = (one["pose"], one["joints"]) if is_right else (mirror_pose(one["pose"]), mirror_points(one["joints"]))
+            parts.append((pose, one["shape"], joints, placement.focal, placement.princpt))
+        if not parts:
+            return None
+        order = torch.randperm(sum(len(part[0]) for part in parts), generator=torch.Generator().manual_seed(0))
+        return cls(*(torch.cat(column)[order] for column in zip(*parts)))
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,12 @@
 
 Batches hold single frames in the order of their sequences and cross sequence borders, so that images that are sequences of one frame run
 in full batches too. A temporal network encodes each frame once and reads its histories from the kept tokens, as it does on live video.
+
+Labels stay on the CPU, where everything is scored. Of the network's device a predictor asks for its joints and vertices alone, in one copy a
+batch (`to_host`); what it keeps besides stays there.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
@@ -19,8 +23,8 @@ from tempohand.evaluation.scores import FrameErrors, Hands, ScoreBoard, TrueHand
 from tempohand.evaluation.splits import CURVE, SPLITS, curve_frames, split_frames
 from tempohand.evaluation.tuning import HandFilter
 from tempohand.geometry import normalise_pixels
-from tempohand.hand.layer import HandLayer
-from tempohand.skeleton import NUM_JOINTS, WRIST
+from tempohand.hand.layer import HandLayer, HandOutput
+from tempohand.skeleton import NUM_JOINTS, NUM_VERTICES, WRIST
 
 # Labelled joints that are farther than this from the hand that the labelled parameters make belong to another hand model.
 OTHER_HAND_MODEL_MM = 5.0
@@ -35,11 +39,11 @@ class Predictor(Protocol):
     """What is evaluated: sees batches of single frames, and speaks once a sequence is complete."""
 
     def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """What to keep of each of the batch's frames, [b, ...] each."""
+        """What to keep of each of the batch's frames, [b, ...] each. The batch is on the network's device."""
         ...
 
     def conclude(self, kept: dict[str, Tensor], time: Float[Tensor, "n"]) -> Hands:
-        """The hands of a whole sequence from what was kept of its frames; time in s."""
+        """The hands of a whole sequence, on the CPU, from what was kept of its frames; under "row" their rows in the table. time in s."""
         ...
 
 
@@ -56,6 +60,12 @@ def encode_once(network: torch.nn.Module, autocast: Callable) -> Callable[[ClipB
     return encode
 
 
+def to_host(prediction: HandPrediction | Hands) -> Hands:
+    """The hands of single frames on the CPU, by one copy: each copy waits for all that the device has to do."""
+    points = torch.cat([prediction.joints.reshape(-1, NUM_JOINTS, 3), prediction.vertices.reshape(-1, NUM_VERTICES, 3)], dim=1)
+    return Hands(*points.cpu().split([NUM_JOINTS, NUM_VERTICES], dim=1))
+
+
 class PerFrame:
     """A predictor without memory: a function of a batch of single frames."""
 
@@ -64,8 +74,8 @@ class PerFrame:
 
     def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
         """The predicted joints and vertices."""
-        prediction = self.predict(batch)
-        return {"joints": prediction.joints.view(-1, NUM_JOINTS, 3).cpu(), "vertices": prediction.vertices.flatten(0, -3).cpu()}
+        hands = to_host(self.predict(batch))
+        return {"joints": hands.joints, "vertices": hands.vertices}
 
     def conclude(self, kept: dict[str, Tensor], time: Float[Tensor, "n"]) -> Hands:
         """As they were predicted."""
@@ -95,14 +105,13 @@ class Temporal:
         self.max_gap, self.max_age, self.chunk, self.watch = max_gap, max_age, chunk, watch
 
     def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """The frame's token, camera, row and labels; the crop's size travels with them."""
+        """The frame's token, camera and labels; the crop's size travels with them."""
         size = torch.full((len(batch.row),), batch.size)
         kept = {
             "tokens": self.encode(batch)[:, 0],
             "focal": batch.focal[:, 0],
             "princpt": batch.princpt[:, 0],
             "size": size,
-            "row": batch.row.cpu(),
         }
         return kept | {name: getattr(batch.target, name) for name in _LABELS}
 
@@ -114,21 +123,23 @@ class Temporal:
         places, real = self._clips(kept["row"].numpy(), starts.numpy())
         size, device, hands = int(kept["size"][0]), kept["tokens"].device, []
         for places_, real_ in zip(places.split(self.chunk), real.split(self.chunk)):
-            count, last = len(places_), places_[:, -1]
+            count, when = len(places_), (time[places_] - time[places_[:, -1:]]).float()
+            row, places_ = kept["row"][places_[:, -1]], places_.to(device)
+            last = places_[:, -1]
             batch = ClipBatch(
                 image=torch.zeros(1, dtype=torch.uint8, device=device).expand(count, self.num_frame, 3, size, size),
                 focal=kept["focal"][places_],
                 princpt=kept["princpt"][places_],
-                time=(time[places_] - time[places_[:, -1:]]).float().to(device),
+                time=when.to(device),
                 frame_mask=real_.to(device),
                 is_right=torch.ones(count, dtype=torch.bool, device=device),
-                row=kept["row"][last].to(device),
+                row=row.to(device),
                 target=HandTarget(**{name: kept[name][last] for name in _LABELS}),
             )
             prediction = self.decode(kept["tokens"][places_], batch)
             self.watch(prediction, batch)
-            hands.append((prediction.joints[:, 0].cpu(), prediction.vertices[:, 0].cpu()))
-        return Hands(*(torch.cat(part) for part in zip(*hands)))
+            hands.append(to_host(prediction))
+        return Hands(torch.cat([part.joints for part in hands]), torch.cat([part.vertices for part in hands]))
 
     def _clips(self, rows: Int[np.ndarray, "n"], starts: Int[np.ndarray, "n"]) -> tuple[Int[Tensor, "n t"], Bool[Tensor, "n t"]]:
         """Of each frame its clip's places among the kept frames `rows`, whose histories begin at the places `starts`, and which are real."""
@@ -140,38 +151,41 @@ class Temporal:
         return torch.from_numpy(np.where(real, places, earliest)), torch.from_numpy(real)
 
 
-class TruthKeeper:
-    """The labels of batches, kept like a predictor's output; the true vertices are made by the hand layer."""
+def labelled_hand(hand: HandLayer, target: HandTarget) -> tuple[HandOutput, Bool[Tensor, "b"]]:
+    """The hands that the labelled parameters make, wrist at the origin, and which of them are the labelled ones: where the parameters are
+    known, and belong to this hand model."""
+    usable, joints, known = target.hand_mask[:, 0], target.joints[:, 0], target.joints_mask[:, 0]
+    pose, shape = target.pose[:, 0].masked_fill(~usable[:, None], 0.0), target.shape[:, 0].masked_fill(~usable[:, None], 0.0)
+    output = hand(pose, shape)
+    known = known & known[:, WRIST : WRIST + 1]
+    distance = (joints - joints[:, WRIST : WRIST + 1] - output.joints).norm(dim=-1).masked_fill(~known, 0.0)[:, _KNUCKLES]
+    of_another_model = distance.sum(dim=-1) / known[:, _KNUCKLES].sum(dim=-1).clamp_min(1) > OTHER_HAND_MODEL_MM
+    return output, usable & ~of_another_model
 
-    FIELDS = ("joints", "joints_mask", "hand_mask", "camera_mask", "hidden", "joints2d_mask")
+
+class TruthKeeper:
+    """The labels of batches, kept like a predictor's output; the true vertices are made by the hand layer. All of it on the CPU, with a hand
+    layer of its own there, while the network's device computes."""
+
+    FIELDS = ("joints", "joints_mask", "camera_mask", "hidden", "joints2d_mask")
 
     def __init__(self, hand: HandLayer, expansion: float):
         """expansion: edge of the crops over that of the hands' boxes."""
-        self.hand, self.expansion = hand, expansion
+        self.hand, self.expansion = copy.deepcopy(hand).cpu(), expansion
 
     def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Labels, and vertices relative to the wrist where the hand's parameters are known and belong to this hand model."""
+        """Labels, and vertices relative to the wrist where the hand's parameters are known and belong to this hand model. The batch is on
+        the CPU."""
         target = batch.target
         assert target is not None, "evaluation needs labels"
-        kept = {name: getattr(target, name)[:, 0].cpu() for name in self.FIELDS}
-        usable = target.hand_mask[:, 0]
-        pose, shape = target.pose[:, 0].masked_fill(~usable[:, None], 0.0), target.shape[:, 0].masked_fill(~usable[:, None], 0.0)
-        output = self.hand(pose, shape)
-        kept |= {"vertices": output.vertices.cpu(), "vertices_joints": output.joints.cpu(), "row": batch.row.cpu()}
-        kept |= {
-            "joints2d": target.joints2d[:, 0].cpu() * self.expansion,
-            "focal": batch.focal[:, 0].cpu() / batch.size * self.expansion,
-            "princpt": normalise_pixels(batch.princpt[:, 0].cpu(), (batch.size, batch.size)) * self.expansion,
+        output, known = labelled_hand(self.hand, target)
+        kept = {name: getattr(target, name)[:, 0] for name in self.FIELDS}
+        kept |= {"hand_mask": known, "vertices": output.vertices, "vertices_joints": output.joints, "row": batch.row}
+        return kept | {
+            "joints2d": target.joints2d[:, 0] * self.expansion,
+            "focal": batch.focal[:, 0] / batch.size * self.expansion,
+            "princpt": normalise_pixels(batch.princpt[:, 0], (batch.size, batch.size)) * self.expansion,
         }
-        kept["hand_mask"] = kept["hand_mask"] & ~self._of_another_model(kept)
-        return kept
-
-    @staticmethod
-    def _of_another_model(kept: dict[str, Tensor]) -> Tensor:
-        known = kept["joints_mask"] & kept["joints_mask"][:, WRIST : WRIST + 1]
-        labelled = kept["joints"] - kept["joints"][:, WRIST : WRIST + 1]
-        distance = (labelled - kept["vertices_joints"]).norm(dim=-1).masked_fill(~known, 0.0)[:, _KNUCKLES]
-        return distance.sum(dim=-1) / known[:, _KNUCKLES].sum(dim=-1).clamp_min(1) > OTHER_HAND_MODEL_MM
 
 
 @dataclass
@@ -204,7 +218,8 @@ def cut_into_sequences(
                 yield whole()
                 pending = []
             current = numbers[start]
-            pending.append({name: value[start:end] for name, value in piece.items()})
+            # Copies: what stays may be a whole sequence, and a loading process's batch holds an open file for every tensor.
+            pending.append({name: value[start:end].clone() for name, value in piece.items()})
     if pending:
         yield whole()
 
@@ -216,10 +231,12 @@ def predict_sequences(
     sequence: Int[np.ndarray, "rows"],
     frame: np.ndarray,
     time: np.ndarray,
+    device: torch.device | str = "cpu",
 ) -> Iterator[tuple[Tensor, TrueHands, dict[str, Hands]]]:
     """(rows, truth, {predictor: hands}) of each sequence of which there are frames.
 
-    sequence (its number), frame, time: columns of the whole table (time in s, float64).
+    batches are on the CPU, and what is yielded is, too; the predictors see them on `device`. sequence (its number), frame, time: columns of the
+    whole table (time in s, float64).
     """
 
     def observed() -> Iterator[dict[tuple[str, str], Tensor]]:
@@ -227,8 +244,9 @@ def predict_sequences(
             assert batch.image.shape[1] == 1, f"single frames are evaluated, got clips of {batch.image.shape[1]}"
             with torch.no_grad():
                 kept = {("", name): value for name, value in truth.observe(batch).items()}
+                there = batch.to(device)
                 for row, predictor in predictors.items():
-                    kept |= {(row, name): value for name, value in predictor.observe(batch).items()}
+                    kept |= {(row, name): value for name, value in predictor.observe(there).items()}
             yield kept
 
     for kept in cut_into_sequences(observed(), sequence):
@@ -239,7 +257,8 @@ def predict_sequences(
         hands = {}
         for row, predictor in predictors.items():
             with torch.no_grad():
-                hands[row] = predictor.conclude({name: value for (owner, name), value in kept.items() if owner == row}, when)
+                own = {name: value for (owner, name), value in kept.items() if owner == row}
+                hands[row] = predictor.conclude({"row": rows} | own, when)
             assert hands[row].joints.shape == true.joints.shape, f"{row}: {hands[row].joints.shape} for {true.joints.shape}"
             assert hands[row].vertices.shape == true.vertices.shape, f"{row}: {hands[row].vertices.shape} for {true.vertices.shape}"
         yield rows, true, hands

@@ -43,6 +43,13 @@ COMPARED = "stage2"  # whose differences to the other rows are of interest
 STRIP_REACH = 24  # frames either side of the most hidden one
 
 
+def summary(content: dict) -> str:
+    """What a terminal shows of metrics.json's content: the tables, its `notes`, and what nothing valid spoke for."""
+    silent = without_sample(content)
+    parts = [format_tables(content), *content["notes"], *([f"no valid sample for: {', '.join(silent)}"] if silent else [])]
+    return "".join(f"\n{part}\n" for part in parts)
+
+
 def to_json(board: ScoreBoard, drawn_by: str = "recordings", **about) -> dict:
     """The content of metrics.json. drawn_by: what the board's recordings are, "sequences" where the table knows no others.
 
@@ -232,11 +239,11 @@ class StripKeeper:
         self._crops: dict[int, dict[str, np.ndarray]] = {}
 
     def observe(self, batch: ClipBatch) -> None:
-        """Keeps the chosen frames' crops and cameras."""
+        """Keeps the chosen frames' crops and cameras, of a batch on the CPU."""
         for place, row in enumerate(batch.row.tolist()):
             if row in self._wanted:
                 parts = {"image": batch.image, "focal": batch.focal, "princpt": batch.princpt}
-                self._crops[row] = {name: value[place, -1].cpu().numpy() for name, value in parts.items()}
+                self._crops[row] = {name: value[place, -1].numpy().copy() for name, value in parts.items()}
 
     def watching(self, batches: Iterable[ClipBatch]) -> Iterator[ClipBatch]:
         """The same batches, observed in passing."""

@@ -3,7 +3,7 @@
 Sequences are predicted in the space of the crops, where all hands are right ones; `Collector` turns them back and keeps what a protocol needs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +66,13 @@ class Truth:
     def keys(self) -> list[tuple[str, int]]:
         """(sequence, frame) of each sample."""
         return list(zip(self.sequence.tolist(), self.frame.tolist()))
+
+    @classmethod
+    def of_merged(cls, merged: Mapping[str, np.ndarray], column: Callable[[str], np.ndarray]) -> "Truth":
+        """Of the samples that were collected (`merge`). column: a frame table's column by its name."""
+        columns = {name: column(name)[merged["row"]] for name in COLUMNS}
+        meshes = {name: torch.from_numpy(merged[name]) for name in ("vertices", "vertices_mask") if name in merged}
+        return cls.of_columns(columns, **meshes)
 
     @classmethod
     def of_columns(cls, columns: Mapping[str, np.ndarray], **vertices: Tensor) -> "Truth":

@@ -1,5 +1,6 @@
 """Which frames a number is about: how much of the hand is hidden, how far away and how fast it is; and which process evaluates what."""
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
@@ -71,3 +72,18 @@ def share_of_groups(lengths: Int[ndarray, "n"] | list[int], rank: int, world: in
         if process == rank:
             mine.append(group)
     return sorted(mine)
+
+
+def rows_of_batches(starts: Int[ndarray, "rows"], size: int, rank: int, world: int, frames: int | None = None) -> list[Int[ndarray, "_"]]:
+    """The rows of each batch, of at most `size`, that process `rank` of `world` evaluates: every row of whole sequences once.
+
+    starts: of each row the first row of its sequence. frames: about so many, in whole sequences evenly spread; None: all.
+    """
+    first, lengths = np.unique(starts, return_counts=True)
+    if frames and lengths.sum() > frames:
+        spread = np.linspace(0, len(first) - 1, max(1, round(len(first) * frames / lengths.sum()))).round().astype(int)
+        first, lengths = first[spread], lengths[spread]
+    groups = whole_groups(lengths, size)
+    share = share_of_groups([int(lengths[list(group)].sum()) for group in groups], rank, world)
+    rows = [np.concatenate([np.arange(first[i], first[i] + lengths[i]) for i in groups[number]]) for number in share]
+    return [batch for group in rows for batch in np.array_split(group, -(-len(group) // size))]

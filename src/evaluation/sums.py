@@ -65,7 +65,6 @@ class LossOverFrames:
     def __init__(self, network: torch.nn.Module):
         self.network, self.sums = network, Sums()
 
-    def watch(self, prediction: HandPrediction, batch: ClipBatch) -> HandPrediction:
-        """Adds the terms of one batch, and hands the prediction on."""
+    def watch(self, prediction: HandPrediction, batch: ClipBatch) -> None:
+        """Adds the terms of one batch."""
         self.sums.add_terms(self.network.criterion(prediction, batch))
-        return prediction

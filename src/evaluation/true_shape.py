@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from tempohand.batch import ClipBatch, HandPrediction
-from tempohand.evaluation.evaluator import TruthKeeper
+from tempohand.evaluation.evaluator import labelled_hand
 from tempohand.geometry import normalise_pixels, project
 from tempohand.hand.layer import HandLayer
 
@@ -16,10 +16,9 @@ def with_true_shape(hand: HandLayer) -> Callable[[HandPrediction, ClipBatch], Ha
 
     A hand without a labelled shape, or with one of another hand model, keeps the predicted one.
     """
-    keeper = TruthKeeper(hand, 1.0)
 
     def given(prediction: HandPrediction, batch: ClipBatch) -> HandPrediction:
-        known = keeper.observe(batch.last_frame())["hand_mask"].to(prediction.shape.device)
+        known = labelled_hand(hand, batch.target)[1]
         shape = torch.where(known[:, None, None], batch.target.shape, prediction.shape)
         joints, vertices = hand(prediction.pose, shape, prediction.trans)
         pixels = project(joints, batch.focal[:, -1:], batch.princpt[:, -1:])

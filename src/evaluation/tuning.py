@@ -5,7 +5,7 @@ about it (orientation and fingers). Noise of depth is an order of magnitude larg
 noise, every causal filter costs more by its lag than it gains.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 
 import torch
@@ -151,3 +151,25 @@ class FilterTuning:
                 chosen.append(default)
                 criteria.append(1.0)
         return HandFilter(*chosen), sum(criteria) / len(criteria)
+
+
+def default_filters() -> tuple[dict[str, HandFilter], str]:
+    """What `tune_filters` gives, where there is nothing to tune on: the rows that have a default."""
+    defaults = {name: row.default for name, row in FILTERED_ROWS.items() if row.default}
+    return defaults, next(iter(defaults))
+
+
+def tune_filters(
+    sequences: Iterable[tuple[Float[Tensor, "n 21 3"], TrueHands]], total: Callable[[Tensor], Tensor]
+) -> tuple[dict[str, HandFilter], str]:
+    """Row -> its filter, chosen on held-out sequences (unfiltered joints, truth), and the best there of the rows that are tuned for accuracy and
+    smoothness. total: adds up what all processes saw."""
+    tunings = {name: FilterTuning(row.settings, row.default) for name, row in FILTERED_ROWS.items()}
+    for joints, true in sequences:
+        for tuning in tunings.values():
+            tuning.add(joints, true)
+    for tuning in tunings.values():
+        tuning.sums = total(tuning.sums)
+    best = {name: tunings[name].best(row.smooth) for name, row in FILTERED_ROWS.items()}
+    smooth = [name for name, row in FILTERED_ROWS.items() if row.smooth]
+    return {name: chosen for name, (chosen, _) in best.items()}, min(smooth, key=lambda name: best[name][1])

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tempohand import geometry
+from tempohand.batch import BoxPrediction
 from tempohand.data.view import View
 from tempohand.evaluation.detections import SHOWN, find_peaks, suppress
 from tempohand.inference.source import Frame, Source
@@ -26,7 +27,7 @@ class HandFinder:
     below 1.
     """
 
-    def __init__(self, network: nn.Module, *, device: str = "cpu", tiles: int = 1, max_hands: int, threshold: float = SHOWN):
+    def __init__(self, network: nn.Module, *, device: str | torch.device = "cpu", tiles: int = 1, max_hands: int, threshold: float = SHOWN):
         if tiles < 1:
             raise ValueError(f"`tiles` is at least 1 (the whole picture), not {tiles}")
         if max_hands < 1:
@@ -58,11 +59,13 @@ class HandFinder:
         count, any_camera = len(looked_at), torch.ones(len(looked_at), 2)
         crops = self.view.crop([frame.image] * count, any_camera, any_camera, looked_at, True)[0]
         prediction = self.network.look(crops.to(self.device), torch.zeros(count, dtype=torch.bool, device=self.device))
-        peaks = find_peaks(prediction, self.threshold)
-        boxes = to_picture(peaks.box.cpu().double(), looked_at[peaks.picture.cpu()], self.view.size)
+        # To the CPU in one copy, of a few numbers a cell: to pick peaks on the device is to wait for it again and again.
+        cells = torch.cat([prediction.logits, prediction.box], dim=2).cpu()
+        peaks = find_peaks(BoxPrediction(*cells.split([2, 4], dim=2)), self.threshold)
+        boxes = to_picture(peaks.box.double(), looked_at[peaks.picture], self.view.size)
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
         inside = ((centre >= 0) & (centre <= torch.tensor(frame.size) - 1)).all(dim=-1)
-        boxes, score = boxes[inside], peaks.score.cpu()[inside]
+        boxes, score = boxes[inside], peaks.score[inside]
         return [Detection(boxes[k].numpy()) for k in suppress(boxes, score, frame.size)[: self.max_hands]]
 
 

@@ -148,7 +148,8 @@ class StreamingPredictor:
         """
         as_right = replace(hand, is_right=True, starts=True)
         with self._lock:
-            return Look(*map(float, self.network.look(self._crop(self._check([as_right])).to(self.device))))
+            said = self.network.look(self._crop(self._check([as_right])).to(self.device))
+            return Look(*torch.cat([*said]).tolist())
 
     def _check(self, hands: Sequence[HandInput]) -> list[CheckedInput]:
         """The hands with their cameras. Raises ValueError or TypeError in one line that says which hand and frame."""
@@ -196,8 +197,11 @@ class StreamingPredictor:
 
     def _estimate(self, hands: list[CheckedInput], windows: list[tuple[Seen, ...]], prediction: HandPrediction) -> list[HandEstimate]:
         """The predictions in the pictures' camera spaces and pixels."""
-        values = {name: getattr(prediction, name)[:, 0].float().cpu() for name in _VALUES}
-        finite = torch.stack([value.flatten(1).isfinite().all(dim=1) for value in values.values()]).all(dim=0).tolist()
+        there = {name: getattr(prediction, name)[:, 0].float() for name in _VALUES}
+        flat = torch.cat([value.flatten(1) for value in there.values()], dim=1).cpu()  # one copy: each waits for the device
+        finite = flat.isfinite().all(dim=1).tolist()
+        parts = flat.split([value[0].numel() for value in there.values()], dim=1)
+        values = {name: part.reshape(there[name].shape) for name, part in zip(there, parts)}
         # A crop keeps the camera space (mirrored for a left hand), so a crop pixel and a picture pixel are one ray.
         pixels = geometry.denormalise_pixels(values.pop("joints2d").double(), (self.view.size, self.view.size)).numpy()
         estimates = []

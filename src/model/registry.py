@@ -40,6 +40,34 @@ def load_network(path: str | Path, name: str | None = None) -> nn.Module:
     return network.eval()
 
 
+def load_stages(stage1: str | Path | None, stage2: str | Path | None) -> tuple[PoseNet, PoseNet | None]:
+    """(Stage 1, Stage 2 or None) of one checkpoint or of two. Without a checkpoint of its own, and where Stage 2 has its very weights inside,
+    Stage 1 is that part of Stage 2: one backbone pass serves both.
+
+    Raises ValueError when none is given, when one is of the other stage, or when the two take other crops; what `load_network` raises.
+    """
+    if not stage1 and not stage2:
+        raise ValueError("nothing to evaluate: give stage1=<checkpoint directory>, stage2=<checkpoint directory> or both")
+    networks = {}
+    for name, path in (("stage1", stage1), ("stage2", stage2)):
+        if path:
+            network = networks[name] = load_network(path, "posenet")
+            if (network.num_frame > 1) != (name == "stage2"):
+                raise ValueError(f"{name}='{path}' is a checkpoint of the other stage (num_frame={network.num_frame})")
+    first, second = networks.get("stage1"), networks.get("stage2")
+    if second is None:
+        return first, None
+    inside = second.spatial_only()
+    if first is None:
+        return inside, second
+    crops = [(network.size, network.expansion) for network in (first, second)]
+    if crops[0] != crops[1]:
+        raise ValueError(f"stage1 and stage2 see different crops (size, expansion: {crops[0]} and {crops[1]}): evaluate them one at a time")
+    own, other = first.state_dict(), inside.state_dict()
+    shared = own.keys() == other.keys() and all(own[name].shape == other[name].shape and own[name].equal(other[name]) for name in own)
+    return (inside if shared else first), second
+
+
 def _without_pretrained(settings: dict) -> dict:
     """The same settings with every `backbone.weights` null."""
     changed = {key: _without_pretrained(value) if isinstance(value, dict) else value for key, value in settings.items()}

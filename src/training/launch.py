@@ -12,15 +12,16 @@ PRECISION, MICRO_STEPS = "ACCELERATE_MIXED_PRECISION", "ACCELERATE_GRADIENT_ACCU
 PLUGINS = {"ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
 
 
-def refuse_contradictions(environment: Mapping[str, str], mixed_precision: str, accumulate: int) -> None:
+def refuse_contradictions(environment: Mapping[str, str], mixed_precision: str, accumulate: int | None = None) -> None:
     """Compares the variables that `accelerate launch` sets (from its arguments or its own configuration file) with the keys of the same
-    meaning. Raises ValueError, saying what to set, where they differ or ask for what training does not do.
+    meaning. accumulate: micro-steps a step; None: no step is taken, and their number means nothing. Raises ValueError, saying what to set,
+    where they differ or ask for what is not done here.
 
     `accelerate launch` says precision "no" where nobody asked for any, so that one contradicts nothing.
     """
     for variable, plugin in PLUGINS.items():
         if environment.get(variable, "false").lower() in ("true", "1", "yes", "y", "on"):
-            raise ValueError(f"{variable} asks for {plugin}, and script/train.py trains by data parallelism alone: launch it without")
+            raise ValueError(f"{variable} asks for {plugin}; scripts share out data among processes and nothing else: launch it without")
     asked = environment.get(PRECISION, "no").lower()
     if asked not in ("no", mixed_precision):
         raise ValueError(
@@ -28,7 +29,7 @@ def refuse_contradictions(environment: Mapping[str, str], mixed_precision: str, 
             f"set mixed_precision={asked}, or launch without it"
         )
     asked = environment.get(MICRO_STEPS, str(accumulate))
-    if asked != str(accumulate):
+    if accumulate is not None and asked != str(accumulate):
         raise ValueError(
             f"{MICRO_STEPS}={asked} (accelerate launch --gradient_accumulation_steps, or its configuration file) contradicts "
             f"optim.accumulate={accumulate}: set optim.accumulate={asked}, or launch without it"

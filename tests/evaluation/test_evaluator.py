@@ -86,7 +86,9 @@ def test_batches_may_cross_sequences_and_the_numbers_do_not_move(hand, table, si
 def test_cutting_keeps_order_and_skips_what_was_left_out():
     sequence = np.array([0, 1, 1, 1, 1, 1, 1, 2, 2, 3])
     pieces = [{ROW: torch.tensor(rows)} for rows in ([0, 1, 3], [4], [5, 6, 9])]
-    assert [cut[ROW].tolist() for cut in cut_into_sequences(pieces, sequence)] == [[0], [1, 3, 4, 5, 6], [9]]
+    found = list(cut_into_sequences(pieces, sequence))
+    assert [cut[ROW].tolist() for cut in found] == [[0], [1, 3, 4, 5, 6], [9]]
+    assert all(cut[ROW].untyped_storage().nbytes() == cut[ROW].nbytes for cut in found)  # no batch is kept for a frame of it
     assert list(cut_into_sequences([], sequence)) == []
 
 
@@ -110,7 +112,7 @@ def test_a_temporal_predictor_sees_the_history_of_its_own_sequence(table):
 
     predictor = Temporal(encode, decode, 4, clip_rows, 0.4, 0.9, chunk=5)
     rows = torch.arange(6, 18)
-    kept = predictor.observe(batch[rows])
+    kept = predictor.observe(batch[rows]) | {"row": rows}
     hands = predictor.conclude(kept, torch.from_numpy(time)[rows])
     assert hands.joints[:, 0, 0].tolist() == rows.tolist()
     tokens, clips = torch.cat([part for part, _ in seen]), [part for _, part in seen]

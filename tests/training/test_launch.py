@@ -31,6 +31,12 @@ def test_what_is_not_said_or_the_same_is_well(environment):
     refuse_contradictions(environment, "bf16", 2)
 
 
+def test_evaluation_refuses_another_precision_and_takes_no_steps():
+    refuse_contradictions({PRECISION: "bf16", MICRO_STEPS: "4"}, "bf16")
+    with pytest.raises(ValueError, match="ACCELERATE_MIXED_PRECISION=fp16 .* contradicts mixed_precision=no"):
+        refuse_contradictions({PRECISION: "fp16"}, compose_config("evaluate")["mixed_precision"])
+
+
 def test_the_variables_are_those_that_accelerate_reads(monkeypatch):
     """What would happen without the refusal: the number of micro-steps comes from the environment, whatever the script says."""
     saved = [(state, dict(state._shared_state)) for state in (AcceleratorState, GradientState, PartialState)]
