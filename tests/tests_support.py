@@ -10,6 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -50,10 +51,24 @@ def load_file(path: Path) -> ModuleType:
     return module
 
 
+@contextlib.contextmanager
+def new_accelerate_state():
+    """As in a new process: Accelerate knows of no Accelerator in the block, and afterwards of those from before it."""
+    saved = [(state, dict(state._shared_state)) for state in (AcceleratorState, GradientState, PartialState)]
+    try:
+        for state, _ in saved:
+            state._shared_state.clear()
+        yield
+    finally:
+        for state, before in saved:
+            state._shared_state.clear()
+            state._shared_state.update(before)
+
+
 def evaluate(script: ModuleType, *overrides: str) -> Done:
     """script/evaluate.py, loaded, with overrides of its configuration, in this process; what comes out as of a command."""
     out, err, code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), new_accelerate_state():
         try:
             config = compose_config("evaluate", "device=cpu", "workers=0", *run_clearly(name_data)(overrides, script.CONFIG / "data"))
             script.main(OmegaConf.create(config))

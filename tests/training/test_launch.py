@@ -4,8 +4,7 @@ import os
 
 import pytest
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState, PartialState
-from tests_support import compose_config
+from tests_support import compose_config, new_accelerate_state
 
 from tempohand.training.launch import MICRO_STEPS, PLUGINS, PRECISION, refuse_contradictions
 
@@ -39,18 +38,11 @@ def test_evaluation_refuses_another_precision_and_takes_no_steps():
 
 def test_the_variables_are_those_that_accelerate_reads(monkeypatch):
     """What would happen without the refusal: the number of micro-steps comes from the environment, whatever the script says."""
-    saved = [(state, dict(state._shared_state)) for state in (AcceleratorState, GradientState, PartialState)]
-    try:
-        for state, _ in saved:
-            state._shared_state.clear()
-        monkeypatch.setenv(MICRO_STEPS, "4")
-        monkeypatch.setenv(PRECISION, "bf16")
+    monkeypatch.setenv(MICRO_STEPS, "4")
+    monkeypatch.setenv(PRECISION, "bf16")
+    with new_accelerate_state():
         accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
         assert accelerator.gradient_accumulation_steps == 4 and accelerator.mixed_precision == "bf16"
-    finally:
-        for state, before in saved:
-            state._shared_state.clear()
-            state._shared_state.update(before)
 
 
 def test_no_configuration_contradicts_a_launcher_that_was_asked_for_nothing():
