@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tempohand.evaluation.lag import FEWEST_FRAMES, REACH, lag, lag_curves
+from tempohand.evaluation.lag import FEWEST_FRAMES, REACH, along_picture, lag, lag_curves
 from tempohand.evaluation.scores import METRICS, Hands, ScoreBoard, TrueHands, frame_errors, means
 from tempohand.geometry import project
 
@@ -49,6 +49,17 @@ def test_frames_may_come_late_or_not_at_all():
     time = time[torch.rand(90, generator=generator) > 0.15]
     time = time + 0.004 * torch.rand(len(time), generator=generator, dtype=torch.float64)
     assert lag_of(path(time - 1.5 / FPS), path(time), time)[0] == pytest.approx(1.5, abs=0.1)
+
+
+def test_one_crop_of_another_zoom_changes_no_place_along_the_picture():
+    """In a crop that is nearer, focal length and places from the axis grow alike; the middle box is the unit."""
+    axis, focal = torch.rand(9, 2, dtype=torch.float64), torch.full((9, 2), 300.0, dtype=torch.float64)
+    from_axis = path(EVEN[:9]) / 100
+    zoom = torch.ones(9, 1, dtype=torch.float64)
+    zoom[4] = 10.0
+    plain = along_picture(axis[:, None] + from_axis, focal, axis)
+    torch.testing.assert_close(plain, 100 * from_axis)
+    torch.testing.assert_close(along_picture(axis[:, None] + from_axis * zoom[:, None], focal * zoom, axis), plain)
 
 
 def test_what_is_unknown_is_not_looked_at():
