@@ -54,9 +54,16 @@ def finish(start, out: Path, *overrides: str) -> str:
 
 
 def stop_after(start, out: Path, step: int) -> None:
-    """A run that is told to stop once it has checkpoints up to `step`."""
+    """A run that is told to stop once it has checkpoints up to `step`; nothing where it has them already."""
+
+    def reached() -> bool:
+        folders = (out / "checkpoint").glob("step-????????")
+        return any(int(folder.name.removeprefix("step-")) >= step for folder in folders)
+
+    if reached():  # a new run would be told before it listens
+        return
     run = start(out, "resume=auto")
-    run.until((out / "checkpoint" / f"step-{step:08d}").is_dir)
+    run.until(reached)
     run.kill(signal.SIGTERM)
     assert run.wait() in (0, 143), run.said()[-3000:]
 
