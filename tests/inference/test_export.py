@@ -177,3 +177,14 @@ def test_a_folder_in_the_place_of_a_file_stops_before_anything_moves(tmp_path, t
         for name in ("a.txt", "b.txt", "sub/c.txt"):
             (stage / name).write_text("ours")
     assert [path.read_text() for path in out.rglob("*") if path.is_file()] == ["theirs"]
+
+
+def test_what_another_program_calls_predictions_is_none_of_ours(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    np.savez(out / "predictions.npz", format="another program's", names=np.array([], dtype=str))
+    (out / "overlay.mp4").write_bytes(b"theirs")
+    assert earlier_files(out) == []
+    with staged(out) as stage:
+        (stage / "predictions.json").write_text("{}")
+    assert {path.name for path in out.iterdir()} == {"predictions.npz", "overlay.mp4", "predictions.json"}

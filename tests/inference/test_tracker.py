@@ -355,3 +355,16 @@ def test_sides_that_detections_say_are_not_asked_for():
         for frame, hands in enumerate(meeting()):
             detections = [Detection(one.box, says(who)) for who, one in hands]
             tracker.update(frame / 30, detections, SIZE, Sides({0: 3.0, 1: -3.0}, never))
+
+
+def test_motion_goes_on_in_the_pixels_of_another_resolution():
+    """Of two hands of which one moves, the one box that follows belongs to whoever is expected there, at a quarter of the size too."""
+    for scale in (1.0, 0.25):
+        tracker = Tracker()
+        for frame in range(6):
+            tracker.update(frame / 30, [Detection(box(100.0 + 40 * frame, 150, 80)), Detection(box(390.0, 150, 80))], SIZE)
+        size = (round(SIZE[0] * scale), round(SIZE[1] * scale))
+        seen = [Detection((box(x, 150, 80) + 0.5) * scale - 0.5) for x in (338.0,)]  # moving: expected at 340
+        assert [one.hand for one in tracker.update(6 / 30, seen, size)] == [0]
+        track = tracker._tracks[0]
+        assert track.velocity[0] == pytest.approx(40 * 30 * scale, rel=0.05)

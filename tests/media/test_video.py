@@ -183,3 +183,11 @@ def test_frames_of_a_turned_video_are_refused_where_they_cannot_be_shown(clips, 
     (tmp_path / "leaning.mp4").write_bytes(data)
     with pytest.raises(ValueError, match="leaning.mp4' cannot be shown: its display matrix turns the picture by an angle"):
         Video(tmp_path / "leaning.mp4")
+
+
+def test_a_box_whose_size_has_64_bits_may_be_cut_off(tmp_path):
+    data = struct.pack(">I4s8x", 16, b"ftyp") + struct.pack(">I4sQ", 1, b"mdat", 116) + bytes(100)
+    (tmp_path / "clip.mp4").write_bytes(data)
+    assert missing_bytes(tmp_path / "clip.mp4") == 0
+    (tmp_path / "clip.mp4").write_bytes(data[:-60])
+    assert missing_bytes(tmp_path / "clip.mp4") == 60
