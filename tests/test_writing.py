@@ -185,3 +185,12 @@ def test_scripts_say_it_in_one_line_too(place, capsys, monkeypatch, name):
     said = capsys.readouterr().err.strip().splitlines()
     assert leave.value.code == 2 and said[-1].startswith("error: ") and "Traceback" not in "\n".join(said), said[-5:]
     assert files(place) == before
+
+
+def test_a_file_is_exchanged_and_never_written_over(tmp_path):
+    """Whoever has the earlier file open, or linked, goes on reading it whole."""
+    path, link = tmp_path / "a.txt", tmp_path / "link.txt"
+    write_whole(path, "earlier")
+    os.link(path, link)
+    write_whole(path, "later")
+    assert (path.read_text(), link.read_text()) == ("later", "earlier")
