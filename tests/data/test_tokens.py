@@ -15,7 +15,7 @@ import torch
 from omegaconf import OmegaConf
 from tests_support import compose_config, hand_rows, load_file, small_network, write_table
 
-from tempohand.data import token_store
+from tempohand.data import token_store, tokens
 from tempohand.data.clips import ClipSampling
 from tempohand.data.loader import ClipDataset, collate, evaluation_batches
 from tempohand.data.mixture import Mixture
@@ -138,6 +138,14 @@ def test_every_setting_that_tokens_depend_on_is_in_their_key(network):
     assert len(CHANGES) > 30 and len(set(keys)) == len(keys)
     for temporal in steps(small_network(2)["temporal"]):  # Stage 2's own part does not matter
         assert key_hash(key(network, temporal=temporal)) == keys[0]
+
+
+@pytest.mark.parametrize("rule, value", [("MAX_GAP_S", 0.5), ("FORMAT", -1), ("BOUNDS", {}), ("REASONS", ())])
+def test_rules_of_the_code_that_decide_records_are_in_their_key(network, monkeypatch, rule, value):
+    """Where a pause cuts a sequence, what makes a row bad, how records are laid out."""
+    before = key_hash(key(network))
+    monkeypatch.setattr(tokens, rule, value)
+    assert key_hash(key(network)) != before
 
 
 def test_a_run_keeps_its_tokens_under_other_settings_of_training(two_tables, network):
