@@ -35,9 +35,8 @@ BACKGROUNDS = 4  # of each training picture
 PICTURE_EDGE = 224
 PER_UNIT = 500
 HELD_OUT = 1 / 20  # of the training ids, the last ones, with all their backgrounds: FreiHAND has no validation split of its own
-OFFICIAL_BOX = (
-    np.array([1, 1, 3, 3]) * PICTURE_EDGE / 4
-)  # the pictures are crops around hands already, and a view is twice the box: all of it
+# The pictures are crops around hands already: a view of twice this box shows all of one.
+OFFICIAL_BOX = np.array([1, 1, 3, 3]) * PICTURE_EDGE / 4
 
 
 class FreiHand(Converter):
