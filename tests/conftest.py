@@ -11,10 +11,17 @@ install_import_hook("tempohand", "typecheck.check")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
-from tests_support import hand_rows, write_table  # noqa: E402
+from tests_support import hand_rows, new_accelerate_state, write_table  # noqa: E402
 from video_support import moving_pictures, write_video  # noqa: E402
 
 torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def no_accelerator_of_another_test():
+    """Accelerate keeps one state per process and refuses other settings: each test begins without one, in whatever order tests run."""
+    with new_accelerate_state():
+        yield
 
 
 @pytest.fixture(scope="session")
