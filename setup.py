@@ -4,7 +4,10 @@ from pathlib import Path
 
 from setuptools import setup
 
-PACKAGES = ["media", "hand", "data", "data.convert", "synthetic", "model", "training", "evaluation", "inference", "doctor"]
+PACKAGES = [
+    *("media", "hand", "data", "data.convert", "synthetic", "model", "training", "inference", "doctor"),
+    *("evaluation", "evaluation.metrics", "evaluation.protocols", "evaluation.report"),
+]
 
 setup(
     name="tempohand",

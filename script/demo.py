@@ -15,7 +15,7 @@ from steps import Steps, training
 
 from tempohand.console import run_clearly
 from tempohand.data.table import FrameTable
-from tempohand.evaluation.report import write_report
+from tempohand.evaluation.report.report import write_report
 from tempohand.evaluation.results import format_tables
 from tempohand.inference.overlay import VideoOverlay
 from tempohand.inference.source import Frame

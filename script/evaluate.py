@@ -40,8 +40,8 @@ from tempohand.data.table import FrameTable, fingerprint, read_index
 from tempohand.data.view import View
 from tempohand.evaluation.baselines import ConstantHand, CropLabels, fit_constant_hand
 from tempohand.evaluation.evaluator import PerFrame, Predictor, TruthKeeper, predict_sequences, score_sequences
-from tempohand.evaluation.official import read_order, read_truth, with_official_truth
-from tempohand.evaluation.protocols import (
+from tempohand.evaluation.protocols.official import read_order, read_truth, with_official_truth
+from tempohand.evaluation.protocols.registry import (
     check_files,
     check_sources,
     check_truth,
@@ -50,13 +50,13 @@ from tempohand.evaluation.protocols import (
     protocol_json,
     protocol_table,
 )
+from tempohand.evaluation.protocols.true_shape import with_true_shape
 from tempohand.evaluation.provenance import code_version, file_hash
 from tempohand.evaluation.results import METRICS_NAME, StripKeeper, choose_strips, summary, to_json, write_json
 from tempohand.evaluation.samples import Collector, Truth, merge, predictions
 from tempohand.evaluation.splits import ALL, rows_of_batches
 from tempohand.evaluation.stages import Histories, build_predictors
 from tempohand.evaluation.sums import LossOverFrames
-from tempohand.evaluation.true_shape import with_true_shape
 from tempohand.evaluation.tuning import FILTERED_ROWS, default_filters, tune_filters
 from tempohand.model.registry import load_stages
 from tempohand.model.weights import WEIGHTS_NAME, load_config, locate

@@ -18,7 +18,7 @@ from tempohand.data.convert.convert import Conversion, convert
 from tempohand.data.convert.registry import CONVERTERS, converter_class
 from tempohand.data.convert.rows import Storage
 from tempohand.data.table import root_variable
-from tempohand.synthetic.make import SPLITS, SyntheticConfig, make_table
+from tempohand.synthetic.generate import SPLITS, SyntheticConfig, make_table
 
 
 def prepare_synthetic(settings: dict[str, Any]) -> None:

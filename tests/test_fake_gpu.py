@@ -17,10 +17,10 @@ from tempohand.data.clips import clip_rows, previous_rows
 from tempohand.data.tokens import TokenBatch
 from tempohand.evaluation.baselines import CropLabels, fit_constant_hand
 from tempohand.evaluation.evaluator import PerFrame, TruthKeeper, predict_sequences, score_sequences
+from tempohand.evaluation.protocols.true_shape import with_true_shape
 from tempohand.evaluation.results import StripKeeper, choose_strips
 from tempohand.evaluation.stages import Histories, build_predictors
 from tempohand.evaluation.sums import LossOverFrames
-from tempohand.evaluation.true_shape import with_true_shape
 from tempohand.evaluation.tuning import default_filters, tune_filters
 from tempohand.evaluation.validation import VALIDATIONS
 from tempohand.inference.finder import HandFinder

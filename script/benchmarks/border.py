@@ -15,16 +15,16 @@ from benchmarks.report import Report
 from jaxtyping import Float
 from tqdm import tqdm
 
-from tempohand.evaluation.metrics import mpjpe_root, pa_mpjpe
+from tempohand.evaluation.metrics.errors import mpjpe_root, pa_mpjpe
 from tempohand.inference.arguments import FINDER, NETWORK
 from tempohand.inference.boxes import FileBoxes
 from tempohand.inference.camera import CameraChoice
-from tempohand.inference.closer import LEAST_CERTAINTY, CloserLook
 from tempohand.inference.compare import Opinion
 from tempohand.inference.detector import MAX_HANDS
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.predictor import HandInput, StreamingPredictor
 from tempohand.inference.source import open_source
+from tempohand.inference.verification import LEAST_CERTAINTY, CloserLook
 from tempohand.model.registry import load_network
 from tempohand.skeleton import NUM_JOINTS
 

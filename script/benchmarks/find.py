@@ -20,11 +20,11 @@ from tempohand.data.table import FrameTable
 from tempohand.evaluation.detections import overlap
 from tempohand.evaluation.validation import FOUND
 from tempohand.inference.arguments import FINDER, NETWORK
-from tempohand.inference.closer import LEAST_CERTAINTY, CloserLook
 from tempohand.inference.detector import MAX_HANDS
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.predictor import HandInput, StreamingPredictor
 from tempohand.inference.source import Frame
+from tempohand.inference.verification import LEAST_CERTAINTY, CloserLook
 from tempohand.model.registry import load_network
 
 SUMMARY = "hands found in a table's pictures, and their sides"

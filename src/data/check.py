@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
-from tempohand.data.building import in_parallel
 from tempohand.data.consistency import Hands, describe, faults, measure
 from tempohand.data.mixture import hand_of
+from tempohand.data.parallel_jobs import in_parallel
 from tempohand.data.pictures import BadPicture, decode
 from tempohand.data.table import COLUMNS, END_OF_STREAM, LABELS, LATER, read_index, resolved, to_numpy
 from tempohand.writing import write_whole

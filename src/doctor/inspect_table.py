@@ -18,7 +18,7 @@ from tempohand.data.mixture import hand_of
 from tempohand.data.pictures import BadPicture
 from tempohand.data.table import FrameTable, read_index
 from tempohand.draw import draw_skeleton
-from tempohand.evaluation.page import card, document, section, table
+from tempohand.evaluation.report.page import card, document, section, table
 from tempohand.hand.layer import HandLayer
 from tempohand.render import render, shade
 from tempohand.writing import write_whole

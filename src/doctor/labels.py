@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from tempohand.data.consistency import BOUNDS, Hands, Labels, describe, measure, valid
-from tempohand.doctor.orders import OPENPOSE, ORDERS, bone_pattern
-from tempohand.doctor.repairs import Repair, recognise
+from tempohand.data.convert.named_orders import OPENPOSE, ORDERS, bone_pattern
+from tempohand.data.convert.repairs import Repair, recognise
 from tempohand.doctor.result import Result, judge
 from tempohand.skeleton import NUM_BETAS, POSE_DIM
 

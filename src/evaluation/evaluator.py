@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tempohand.batch import ClipBatch, HandPrediction, HandTarget
-from tempohand.evaluation import metrics
+from tempohand.evaluation.metrics import errors as metrics
 from tempohand.evaluation.scores import FrameErrors, Hands, ScoreBoard, TrueHands, frame_errors
 from tempohand.evaluation.splits import CURVE, SPLITS, curve_frames, split_frames
 from tempohand.evaluation.tuning import HandFilter

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tempohand.evaluation.metrics import LONGEST_GAP_S
+from tempohand.evaluation.metrics.errors import LONGEST_GAP_S
 
 DERIVATIVE_CUTOFF_HZ = 1.0  # the paper's
 DIFFUSE = 1e10  # of the velocity's first variance over the measurement's, 1/s^2: nothing is known of it

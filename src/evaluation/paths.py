@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tempohand.batch import ClipBatch, HandPrediction
-from tempohand.evaluation.lag import FEWEST_FRAMES, LEAST_MOTION_2D, REACH, along_picture, lag, lag_curves
+from tempohand.evaluation.metrics.lag import FEWEST_FRAMES, LEAST_MOTION_2D, REACH, along_picture, lag, lag_curves
 from tempohand.evaluation.sums import Gather
 from tempohand.geometry import normalise_pixels
 

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tempohand.evaluation import metrics
-from tempohand.evaluation.lag import LEAST_MOTION_2D, SHIFTS, along_picture, lag, lag_curves
+from tempohand.evaluation.metrics import errors as metrics
+from tempohand.evaluation.metrics.lag import LEAST_MOTION_2D, SHIFTS, along_picture, lag, lag_curves
 from tempohand.geometry import project
 from tempohand.skeleton import NUM_JOINTS, WRIST
 

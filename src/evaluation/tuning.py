@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tempohand.evaluation import metrics
 from tempohand.evaluation.filters import ConstantVelocity, OneEuro
+from tempohand.evaluation.metrics import errors as metrics
 from tempohand.evaluation.scores import Hands, TrueHands
 from tempohand.geometry import MIN_DEPTH_MM
 

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from tempohand.batch import BoxPrediction, ClipBatch, HandPrediction, HandTarget, Term
-from tempohand.evaluation import metrics
 from tempohand.evaluation.detections import SHOWN, find_peaks, hand_scores, overlap
+from tempohand.evaluation.metrics import errors as metrics
 from tempohand.evaluation.paths import Paths
 from tempohand.evaluation.sums import Gather, Sums
 from tempohand.skeleton import WRIST

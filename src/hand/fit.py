@@ -15,11 +15,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tempohand.geometry import MIN_DEPTH_MM, mirror_points, mirror_pose, project
+from tempohand.hand.initial_guess import Hands, start_from_points, starts_from_picture
 from tempohand.hand.jacobian import JointModel
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.pose import need_tensors
 from tempohand.hand.prior import AnglePrior
-from tempohand.hand.start import Hands, start_from_points, starts_from_picture
 from tempohand.skeleton import NUM_BETAS, NUM_MANO_JOINTS, POSE_DIM
 
 NOISE_MM = 0.3

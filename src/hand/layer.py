@@ -12,7 +12,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tempohand.hand.fast import PoseHand
+from tempohand.hand.cpu_autograd import PoseHand
 from tempohand.hand.files import read_hand_file
 from tempohand.hand.kinematics import Chain, Skin, pose_hand
 from tempohand.hand.pose import need_tensors, pose_to_rotmat

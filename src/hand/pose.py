@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tempohand.geometry import matrix_to_rotation_6d, rotation_6d_to_matrix
-from tempohand.hand.fast import Rotations
+from tempohand.hand.cpu_autograd import Rotations
 from tempohand.skeleton import NUM_MANO_JOINTS, POSE_DIM
 
 

@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from tempohand.console import EXIT_INCOMPLETE, in_flags
 from tempohand.inference import export
+from tempohand.inference.box_propagation import FollowedHands
 from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
 from tempohand.inference.detector import DEFAULT_MODEL, MAX_HANDS, HandDetector
 from tempohand.inference.finder import HandFinder
-from tempohand.inference.following import FollowedHands
 from tempohand.inference.overlay import MESH_OPACITY, PictureOverlay, VideoOverlay, draw_hands, side_faces
 from tempohand.inference.predict import BoxSource, predict_frames
 from tempohand.inference.predictor import HandEstimate, StreamingPredictor

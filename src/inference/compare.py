@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from tempohand.evaluation.metrics import pa_mpjpe
+from tempohand.evaluation.metrics.errors import pa_mpjpe
 from tempohand.skeleton import FINGERS, NUM_JOINTS, WRIST
 from tempohand.writing import write_whole
 

@@ -20,7 +20,7 @@ SHARED = 1 / 3  # of a tile's edge that it shares at least with its neighbour: s
 
 class HandFinder:
     """A trained FinderNet as a source of boxes: bounds of 21 joints, in every frame by itself. Sides are left to who sees the hand from near
-    (inference/closer.py): among a whole picture's pixels they are a guess.
+    (inference/verification.py): among a whole picture's pixels they are a guess.
 
     network: `model.registry.load_network(..., "finder")`'s. tiles: 1 for the whole picture alone, n for squares of 1/n of its longer edge
     besides, in which smaller hands are found. max_hands: the best so many of a frame. Use as a context manager. Raises ValueError for numbers

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tempohand.inference.box_propagation import FollowedHands
 from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
-from tempohand.inference.closer import CloserLook
 from tempohand.inference.detector import HandDetector
 from tempohand.inference.finder import HandFinder
-from tempohand.inference.following import FollowedHands
 from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
 from tempohand.inference.source import Frame, Source
 from tempohand.inference.tracker import Detection, Sides, Tracker
+from tempohand.inference.verification import CloserLook
 
 BUFFER_BYTES = 256 * 2**20  # decoded frames kept until a network pass is full
 BUFFER_FRAMES = 256

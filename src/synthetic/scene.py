@@ -19,9 +19,9 @@ from tempohand.hand.surface import wrist_loop
 from tempohand.render import vertex_normals
 from tempohand.skeleton import NUM_BETAS, NUM_VERTICES
 from tempohand.synthetic.atlas import HandAtlas
-from tempohand.synthetic.clock import Clock, ClockConfig, sample_clock
 from tempohand.synthetic.covers import CoverConfig, add_covers
 from tempohand.synthetic.curves import wobble
+from tempohand.synthetic.exposure_times import Clock, ClockConfig, sample_clock
 from tempohand.synthetic.grip import gripped
 from tempohand.synthetic.motion import (
     HAND_CENTRE,
@@ -37,7 +37,7 @@ from tempohand.synthetic.motion import (
 )
 from tempohand.synthetic.objects import Mesh, forearm_topology, forearm_vertices
 from tempohand.synthetic.occluders import OccluderConfig, Track, held, passing
-from tempohand.synthetic.partner import other_hand_of
+from tempohand.synthetic.other_hand import other_hand_of
 from tempohand.synthetic.poses import sample_free_pose
 from tempohand.synthetic.skin import SkinMap
 

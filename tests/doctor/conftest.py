@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tests_support import SMALL_NETWORK, compose_config, write_table
 
 from tempohand.model.registry import build_network
-from tempohand.synthetic.make import SPLITS, SyntheticConfig, film_sequence
+from tempohand.synthetic.generate import SPLITS, SyntheticConfig, film_sequence
 
 CONFIG = Path(__file__).parents[2] / "config"
 FILM = ("num_train=6", "num_val=2", "num_test=0", "frames_train=11", "frames_val=5", "frames_test=3", "camera.image_size=72", "seed=5")

@@ -17,7 +17,7 @@ from tests_support import Done, evaluate, hand_rows, load_file, write_table
 from tempohand.data.loader import ClipDataset, evaluation_batches
 from tempohand.data.table import FrameTable, read_index, write_index
 from tempohand.data.view import View
-from tempohand.evaluation.report import write_report
+from tempohand.evaluation.report.report import write_report
 from tempohand.evaluation.scores import LAGS, METRICS
 from tempohand.evaluation.tuning import KALMAN, ONE_EURO
 from tempohand.geometry import mirror_pose

@@ -3,8 +3,8 @@ import itertools
 import pytest
 import torch
 
-from tempohand.evaluation import metrics
 from tempohand.evaluation.filters import ConstantVelocity, OneEuro, one_euro
+from tempohand.evaluation.metrics import errors as metrics
 from tempohand.evaluation.scores import Hands, TrueHands
 from tempohand.evaluation.tuning import (
     GROUPS,

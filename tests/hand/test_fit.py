@@ -9,10 +9,10 @@ from tests_support import noise_hand
 from tempohand.geometry import mirror_points, mirror_pose, project, rotate_pose
 from tempohand.hand.anatomy import POSES, RANGE_DEG, angles_to_pose
 from tempohand.hand.fit import _Pixels, _Solver, fit_hands, fit_hands_2d
+from tempohand.hand.initial_guess import Hands, starts_from_picture
 from tempohand.hand.jacobian import JointModel
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.prior import AnglePrior
-from tempohand.hand.start import Hands, starts_from_picture
 from tempohand.synthetic.motion import sample_key_pose
 
 DOUBLE = torch.float64

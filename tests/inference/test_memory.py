@@ -9,12 +9,12 @@ import numpy as np
 
 from tempohand.inference import command, export
 from tempohand.inference.camera import CameraChoice
-from tempohand.inference.closer import CloserLook
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.predict import predict_frames
 from tempohand.inference.predictor import MOST_HANDS, HandEstimate, HandInput, StreamingPredictor
 from tempohand.inference.source import Frame, VideoSource
 from tempohand.inference.tracker import Detection, Tracker
+from tempohand.inference.verification import CloserLook
 
 FRAMES = 100
 

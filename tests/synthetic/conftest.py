@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tempohand.synthetic.make import SPLITS, SyntheticConfig
+from tempohand.synthetic.generate import SPLITS, SyntheticConfig
 from tempohand.synthetic.scene import HandKit
 
 CONFIG = Path(__file__).parents[2] / "config"

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from tempohand.synthetic.covers import HALF_HIDDEN, runs
-from tempohand.synthetic.make import film_sequence
+from tempohand.synthetic.generate import film_sequence
+from tempohand.synthetic.render_sequence import Shot
 from tempohand.synthetic.scene import compose
-from tempohand.synthetic.shoot import Shot
 
 STEADY = ("clock.drop_probability=0", "camera.border_probability=0", "occluder.probability=0", "cover.probability=1")
 

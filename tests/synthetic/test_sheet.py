@@ -4,7 +4,7 @@ import pytest
 
 from tempohand.data.table import FrameTable
 from tempohand.synthetic import sheet
-from tempohand.synthetic.make import make_table
+from tempohand.synthetic.generate import make_table
 
 
 def test_a_sheet_shows_the_first_frame_of_every_sequence(settings, tmp_path, monkeypatch):

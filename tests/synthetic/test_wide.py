@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from tempohand.render import rasterise
-from tempohand.synthetic.make import film_sequence
+from tempohand.synthetic.generate import film_sequence
+from tempohand.synthetic.render_sequence import Shot
 from tempohand.synthetic.scene import compose, project
-from tempohand.synthetic.shoot import Shot
 
 LABELS = ("joints", "joints2d", "pose", "shape", "trans", "focal", "princpt", "box", "is_right", "time")
 # Each factor off and on. What is not named here is off.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tempohand.skeleton import NUM_VERTICES
-from tempohand.synthetic.make import film_sequence
+from tempohand.synthetic.generate import film_sequence
 from tempohand.synthetic.scene import RINGS_MM, compose
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tempohand.data.building import claim, in_parallel
 from tempohand.data.convert.frame import Converter, Unit, Unusable
 from tempohand.data.convert.mano import ManoHands
 from tempohand.data.convert.read import DAMAGE
@@ -21,6 +20,7 @@ from tempohand.data.convert.registry import converter_class
 from tempohand.data.convert.residuals import residual_lines
 from tempohand.data.convert.rows import Rejected, Storage, rows_of
 from tempohand.data.convert.summary import summary_lines
+from tempohand.data.parallel_jobs import claim, in_parallel
 from tempohand.data.table import write_index, write_shard
 from tempohand.writing import write_whole
 

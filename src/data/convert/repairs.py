@@ -1,0 +1,284 @@
+"""Known mistakes of conversions, each with the repair that undoes it. A mistake is recognised when its repair makes contradicting labels agree.
+
+So a cause is never guessed from a symptom: it is named only after its remedy has been tried on the rows that are wrong.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+
+from tempohand.data.consistency import BOUNDS, Hands, Labels, measure, project, valid
+from tempohand.data.convert.named_orders import ORDERS, gather_between
+from tempohand.geometry import mirror_pose, rotate_pose
+from tempohand.skeleton import JOINT_NAMES, POSE_DIM
+
+RECOGNISED = 0.9  # of the wrong rows a repair must put right
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A mistake in words, its remedy in words, and what undoes it: labels in, changed columns out (None: it cannot be this)."""
+
+    mistake: str
+    remedy: str
+    undo: Callable[[Labels], Labels | None]
+
+
+def recognise(labels: Labels, hands: Hands) -> dict[str, Repair]:
+    """For each measurement of consistency.BOUNDS that is out of bounds in some of these rows, the repair that puts those right, where there is one.
+
+    Of several repairs the one that puts most measurements right counts, then the first in the list; none may spoil what was right.
+    """
+    wrong = {name: ~BOUNDS[name].holds(values) for name, values in measure(labels, hands).items()}
+    best: dict[str, tuple[int, Repair]] = {}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # of medians over nothing: labels that are wrong may be anything
+        candidates = [(repair, repair.undo(labels)) for repair in repairs(labels, hands)]
+    for repair, changed in candidates:
+        if changed is None:
+            continue
+        after = measure(labels | changed, hands)
+        right = {name: BOUNDS[name].holds(values) for name, values in after.items()}
+        if any((~right[name] & ~rows).mean() > 1 - RECOGNISED for name, rows in wrong.items()):
+            continue
+        mended = [
+            name for name, rows in wrong.items() if rows.any() and (right[name] & np.isfinite(after[name]))[rows].mean() >= RECOGNISED
+        ]
+        for name in mended:
+            if name not in best or len(mended) > best[name][0]:
+                best[name] = len(mended), repair
+    return {name: repair for name, (_, repair) in best.items()}
+
+
+def repairs(labels: Labels, hands: Hands) -> Iterator[Repair]:
+    """Every known mistake. `labels` serve only to fit numbers (a scale, an order) that some of them have."""
+    yield from _units()
+    yield from _axes()
+    yield from _centring()
+    yield from _pixels()
+    yield from _orders(labels, hands)
+    yield from _sides(hands)
+    yield from _means(hands)
+    yield from _wrists(hands)
+    yield from _boxes()
+    yield from _cameras(labels)
+    yield from _orientations(hands)
+
+
+def _subsets(names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Every choice of some of the names, the whole first."""
+    for count in range(len(names), 0, -1):
+        yield from combinations(names, count)
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _units() -> Iterator[Repair]:
+    for unit, scale in (("metres", 1000.0), ("centimetres", 10.0), ("micrometres", 0.001)):
+        for names in _subsets(("joints", "trans")):
+            yield Repair(
+                f"{_list(names)} in {unit}, not millimetres",
+                f"multiply {_list(names)} by {scale:g} in the conversion",
+                lambda labels, names=names, scale=scale: {name: labels[name] * scale for name in names},
+            )
+
+
+AXES = {
+    "OpenGL axes (y up, z backward)": (1, -1, -1),
+    "PyTorch3D axes (x left, y up)": (-1, -1, 1),
+    "axes with x and z reversed": (-1, 1, -1),
+}
+
+
+def _axes() -> Iterator[Repair]:
+    for axes, signs in AXES.items():
+        turn = torch.diag(torch.tensor(signs, dtype=torch.float32))
+        for names in _subsets(("joints", "trans", "pose")):
+
+            def undo(labels: Labels, names=names, turn=turn, signs=signs) -> Labels:
+                turned = {name: labels[name] * np.array(signs, np.float32) for name in names if name != "pose"}
+                if "pose" in names:
+                    turned["pose"] = rotate_pose(turn, _pose(labels)).numpy()
+                return turned
+
+            orientation = " (the global orientation R becomes D R)" if "pose" in names else ""
+            yield Repair(
+                f"{_list(names)} in {axes}, not OpenCV's (x right, y down, z forward)",
+                f"multiply {_list(names)} by D = diag{signs} in the conversion{orientation}",
+                undo,
+            )
+
+
+def _centring() -> Iterator[Repair]:
+    def moved(times: int) -> Callable[[Labels], Labels]:
+        return lambda labels: {"joints": labels["joints"] + times * labels["trans"][:, None]}
+
+    once = "the losses and metrics centre joints themselves, so centred ones are centred twice and camera space is lost"
+    yield Repair("joints relative to the wrist (centred already)", f"{once}: store joints in camera space (add trans)", moved(1))
+    yield Repair("joints from which the wrist was subtracted twice", f"{once}: store joints in camera space (add 2 trans)", moved(2))
+
+    def from_another(labels: Labels) -> Labels | None:
+        joints = valid(labels, "joints")
+        place = int(np.nanmedian(np.linalg.norm(joints, axis=2), axis=0).argmin())
+        if place == 0 or np.nanmax(np.abs(joints[:, place])) > 1e-3:
+            return None
+        return {"joints": (labels["joints"] - labels["joints"][:, :1] + labels["trans"][:, None])}
+
+    yield Repair("joints relative to another joint than the wrist (centred already)", f"{once}: store them in camera space", from_another)
+
+
+def _pixels() -> Iterator[Repair]:
+    def sized(labels: Labels) -> np.ndarray:
+        return np.stack([labels["width"], labels["height"]], axis=1)[:, None].astype(np.float32)
+
+    def each(change: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[Labels], Labels]:
+        return lambda labels: {"joints2d": change(labels["joints2d"], sized(labels))}
+
+    yield Repair("2D joints as (row, column)", "store (u, v): x right first, y down second", each(lambda uv, _: uv[..., ::-1]))
+    yield Repair("2D joints normalised to [0, 1]", "multiply them by (W, H)", each(lambda uv, size: uv * size))
+    yield Repair("2D joints normalised to [-0.5, 0.5]", "store (uv + 0.5) * (W, H)", each(lambda uv, size: (uv + 0.5) * size))
+    yield Repair("2D joints normalised to [-1, 1]", "store (uv + 1) / 2 * (W, H)", each(lambda uv, size: (uv + 1) / 2 * size))
+    yield Repair(
+        "2D joints scaled with width and height exchanged", "multiply u by W / H and v by H / W",
+        each(lambda uv, size: uv * size / size[..., ::-1]),
+    )  # fmt: skip
+    yield Repair(
+        "2D joints mirrored", "store u = W - 1 - u, or do not mirror the picture's labels",
+        each(lambda uv, size: np.stack([size[..., 0] - 1 - uv[..., 0], uv[..., 1]], -1)),
+    )  # fmt: skip
+
+
+def _orders(labels: Labels, hands: Hands) -> Iterator[Repair]:
+    for order, gather in list(ORDERS.items())[1:]:
+        for names in _subsets(("joints", "joints2d")):
+            yield _ordered(f"{_list(names)} in another order: {order}", gather, names)
+    fitted = {
+        "joints": gather_between(valid(labels, "joints"), hands.joints(labels) + labels["trans"][:, None].astype(float)),
+        "joints2d": gather_between(valid(labels, "joints2d"), project(labels)),
+    }
+    for fit, gather in fitted.items():
+        if gather is not None and gather not in ORDERS.values():
+            moved = ", ".join(f"{JOINT_NAMES[to]} at {JOINT_NAMES[place]}'s place" for to, place in enumerate(gather) if to != place)
+            for names in [("joints", "joints2d"), (fit,)]:
+                yield _ordered(f"{_list(names)} in another order ({moved})", gather, names)
+
+
+def _ordered(mistake: str, gather: tuple[int, ...], names: tuple[str, ...]) -> Repair:
+    columns = [column for name in names for column in (name, f"{name}_mask")]
+    remedy = f"gather {_list(names)} with {list(gather)} in the conversion (skeleton.py names the OpenPose order)"
+    return Repair(mistake, remedy, lambda labels: {name: labels[name][:, list(gather)] for name in columns})
+
+
+def _sides(hands: Hands) -> Iterator[Repair]:
+    def pose_where(left: bool) -> Callable[[Labels], Labels]:
+        def undo(labels: Labels) -> Labels:
+            chosen = labels["is_right"][:, None] != left
+            return {"pose": np.where(chosen, mirror_pose(_pose(labels)).numpy(), labels["pose"])}
+
+        return undo
+
+    own = "a table's pose is that of the hand as it is, the view mirrors it later: store (x, -y, -z) of every axis-angle"
+    yield Repair("unmirrored pose of left hands (a right hand's, as a left one's mirror image has it)", own, pose_where(True))
+    yield Repair("pose of right hands mirrored (a left hand's)", own, pose_where(False))
+    yield Repair("sides exchanged", "invert is_right", lambda labels: {"is_right": ~labels["is_right"]})
+
+
+def _means(hands: Hands) -> Iterator[Repair]:
+    """Mean pose and principal components, each of the row's own side."""
+
+    def fingers(labels: Labels, change: Callable) -> Labels:
+        pose = _pose(labels)
+        changed = [change(layer, pose) for layer in (hands.right, hands.left)]
+        return {"pose": torch.where(torch.from_numpy(labels["is_right"])[:, None], *changed).numpy()}
+
+    missing = "pose counts from the mean pose (smplx's flat_hand_mean=False)"
+    yield Repair(f"{missing}: PCA and mean mixed up", "add hands_mean to the finger pose (HandLayer.add_mean)",
+                 lambda labels: fingers(labels, lambda layer, pose: layer.add_mean(pose)))  # fmt: skip
+    yield Repair("the mean pose added twice: PCA and mean mixed up", "subtract hands_mean from the finger pose (HandLayer.subtract_mean)",
+                 lambda labels: fingers(labels, lambda layer, pose: layer.subtract_mean(pose)))  # fmt: skip
+    for flat in (False, True):
+        count = "without" if flat else "with"
+        yield Repair(
+            f"PCA coefficients in place of axis-angle ({count} the mean pose)",
+            f"convert them with HandLayer.pca_to_pose(..., flat_hand_mean={flat})",
+            lambda labels, flat=flat: fingers(
+                labels, lambda layer, pose: layer.pca_to_pose(*pose.split([3, POSE_DIM - 3], dim=-1), flat_hand_mean=flat)
+            ),
+        )
+
+
+def _wrists(hands: Hands) -> Iterator[Repair]:
+    def undo(labels: Labels) -> Labels:
+        wrists = [
+            layer.transl_to_wrist(*(torch.from_numpy(labels[name]) for name in ("trans", "shape"))) for layer in (hands.right, hands.left)
+        ]
+        return {"trans": torch.where(torch.from_numpy(labels["is_right"])[:, None], *wrists).numpy()}
+
+    yield Repair("trans is MANO's transl, not the wrist", "store HandLayer.transl_to_wrist(transl, betas)", undo)
+
+
+def _boxes() -> Iterator[Repair]:
+    def sized(labels: Labels) -> np.ndarray:
+        return np.stack([labels["width"], labels["height"]] * 2, axis=1).astype(np.float32)
+
+    def corner(labels: Labels) -> Labels:
+        return {"box": np.concatenate([labels["box"][:, :2], labels["box"][:, :2] + labels["box"][:, 2:]], axis=1)}
+
+    def centre(labels: Labels) -> Labels:
+        half = labels["box"][:, 2:] / 2
+        return {"box": np.concatenate([labels["box"][:, :2] - half, labels["box"][:, :2] + half], axis=1)}
+
+    yield Repair("boxes as x, y, width, height", "store xyxy: x, y, x + width, y + height", corner)
+    yield Repair("boxes as centre, width, height", "store xyxy: centre -+ half of width and height", centre)
+    yield Repair("boxes normalised to [0, 1]", "multiply them by (W, H, W, H)", lambda labels: {"box": labels["box"] * sized(labels)})
+    yield Repair("boxes as y, x, y, x", "store xyxy", lambda labels: {"box": labels["box"][:, [1, 0, 3, 2]]})
+
+
+def _cameras(labels: Labels) -> Iterator[Repair]:
+    for names in (("princpt",), ("focal",), ("focal", "princpt")):
+        yield Repair(
+            f"{_list(names)} with x and y swapped", f"store {_list(names)} as (x, y)",
+            lambda labels, names=names: {name: labels[name][:, ::-1] for name in names},
+        )  # fmt: skip
+    joints2d, projected = valid(labels, "joints2d"), project(labels)
+    spread = [np.linalg.norm(points - points[:, :1], axis=2)[:, 1:].sum(1) for points in (joints2d, projected)]
+    scale = float(np.nan_to_num(np.nanmedian(spread[0] / spread[1]), nan=1.0))
+    shift = np.nan_to_num(np.nanmean(joints2d - projected, axis=1))
+    yield Repair(
+        f"intrinsics of a picture {1 / scale:.3g} times as large (it was resized)", f"multiply focal and princpt by {scale:.4g}",
+        lambda labels: {name: labels[name] * np.float32(scale) for name in ("focal", "princpt")},
+    )  # fmt: skip
+    yield Repair(
+        "a focal length that is not this picture's", f"multiply focal by {scale:.4g}",
+        lambda labels: {"focal": labels["focal"] * np.float32(scale)},
+    )  # fmt: skip
+    yield Repair(
+        f"a principal point that is not this picture's (a median of {np.median(np.linalg.norm(shift, axis=1)):.0f} px off)",
+        "a crop moves it: subtract the crop's corner from princpt",
+        lambda labels: {"princpt": labels["princpt"] + shift},
+    )
+
+
+def _orientations(hands: Hands) -> Iterator[Repair]:
+    def undo(labels: Labels) -> Labels:
+        """The global orientation of each row that fits its joints best (Kabsch 1976)."""
+        joints = torch.from_numpy(np.nan_to_num(valid(labels, "joints")))
+        wanted, posed = joints - joints[:, :1], torch.from_numpy(np.nan_to_num(hands.joints(labels)))
+        u, _, vh = torch.linalg.svd(wanted.mT @ posed)
+        u = torch.cat([u[..., :2], u[..., 2:] * torch.linalg.det(u @ vh)[:, None, None]], dim=-1)
+        return {"pose": rotate_pose((u @ vh).float(), _pose(labels)).numpy()}
+
+    yield Repair(
+        "a global orientation in other axes than the joints", "apply the camera's rotation R (extrinsics, change of axes) to it too: R R_root",
+        undo,
+    )  # fmt: skip
+
+
+def _pose(labels: Labels) -> torch.Tensor:
+    return torch.from_numpy(np.nan_to_num(labels["pose"]).astype(np.float32))

@@ -1,0 +1,169 @@
+"""Makes a frame table of synthetic sequences: in parallel, resumable, and byte for byte the same however many processes do it."""
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+import tempohand.hand
+from tempohand.data.parallel_jobs import claim, in_parallel
+from tempohand.data.table import INDEX_NAME, FrameTable, write_index, write_shard
+from tempohand.synthetic.backdrop import BackgroundConfig
+from tempohand.synthetic.film import FilmConfig
+from tempohand.synthetic.materials import LookConfig
+from tempohand.synthetic.postprocess import FinishConfig
+from tempohand.synthetic.render_sequence import Shot
+from tempohand.synthetic.scene import HandKit, SceneConfig, compose
+from tempohand.synthetic.texture import list_photos
+
+VERSION = 1  # of the pictures: raised when the same configuration gives other ones
+SPLITS = ("train", "val", "test")
+SEQUENCES_PER_SHARD = 32
+
+
+@dataclass(frozen=True)
+class SyntheticConfig(SceneConfig):
+    """Everything that determines the frames. `sequences`, `frames`: how many, and how long, in each split."""
+
+    seed: int
+    sequences: dict[str, int]
+    frames: dict[str, int]
+    hand: str | None  # hand model file; None: the open hand
+    backgrounds: str | None  # a folder of photos to put behind the hand; None: procedural ones only
+    film: FilmConfig
+    look: LookConfig
+    finish: FinishConfig
+    background: BackgroundConfig
+
+    @classmethod
+    def from_mapping(cls, mapping: dict[str, Any]) -> "SyntheticConfig":
+        """From nested dictionaries (a configuration file's). Raises ValueError naming a key that is missing or unknown."""
+        return _build(cls, mapping, "")
+
+    def recipe(self) -> dict[str, Any]:
+        """Everything that the bytes depend on, as JSON values: the configuration, the version, the hand model, the photos."""
+        hand = Path(self.hand) if self.hand else Path(tempohand.hand.__path__[0]) / "open_hand.npz"
+        recipe = asdict(self) | {"version": VERSION}
+        if hand.is_file():
+            recipe["hand_sha256"] = hashlib.sha256(hand.read_bytes()).hexdigest()
+        if self.backgrounds:
+            names = [f"{path.relative_to(self.backgrounds)}:{path.stat().st_size}" for path in list_photos(self.backgrounds)]
+            recipe["photos_sha256"] = hashlib.sha256("\n".join(names).encode()).hexdigest()
+        return json.loads(json.dumps(recipe))
+
+
+def _build(kind: type, mapping: dict[str, Any], path: str):
+    known = {field.name: field.type for field in fields(kind)}
+    if unknown := sorted(set(mapping) - set(known)):
+        raise ValueError(f"synthetic data has no setting {path}{unknown[0]}; there are: {', '.join(path + name for name in known)}")
+    if missing := sorted(set(known) - set(mapping)):
+        raise ValueError(f"synthetic data lacks the setting {path}{missing[0]}")
+    values = {}
+    for name, value in mapping.items():
+        if isinstance(known[name], type) and hasattr(known[name], "__dataclass_fields__"):
+            value = _build(known[name], value, f"{path}{name}.")
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)
+
+
+# ----- one process -----------------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _kit(path: str | None) -> HandKit:
+    return HandKit.load(path)
+
+
+@cache
+def _photos(folder: str | None) -> list[Path]:
+    return list_photos(folder) if folder else []
+
+
+def film_sequence(config: SyntheticConfig, split: str, index: int):
+    """The rows of one sequence, in order. The generator's seed is (seed, split, index): no other sequence has a say in it."""
+    rng = np.random.default_rng([config.seed, SPLITS.index(split), index])
+    scene = compose(rng, _kit(config.hand), config.frames[split], config)
+    shot = Shot(
+        rng,
+        scene,
+        _kit(config.hand),
+        config.camera.image_size,
+        config.film,
+        config.background,
+        config.look,
+        config.finish,
+        _photos(config.backgrounds),
+    )
+    yield from shot.rows(f"synthetic-{split}-{index:06d}")
+
+
+def _write(config: SyntheticConfig, split: str, indices: range, path: Path) -> int:
+    return write_shard(path, (row for index in indices for row in film_sequence(config, split, index)))
+
+
+# ----- all of them -----------------------------------------------------------------------------------------------------------------------
+
+
+def make_table(config: SyntheticConfig, out: str | Path, *, processes: int | None = None, overwrite: bool = False) -> bool:
+    """Films every sequence of `config` into a frame table at `out`; returns whether there was anything left to do.
+
+    Finished shards of an interrupted run with the same configuration are kept. processes: None for one a core. Raises ValueError when `out`
+    holds something else (another configuration's table, other files) and `overwrite` is not set, or a setting makes no sense.
+    """
+    out = Path(out)
+    processes = os.cpu_count() or 1 if processes is None else processes
+    if processes < 1:
+        raise ValueError(f"processes={processes}: at least one process has to work")
+    if set(config.sequences) != set(SPLITS) or set(config.frames) != set(SPLITS):
+        raise ValueError(f"sequences and frames name the splits {', '.join(SPLITS)}, not {', '.join(config.sequences)}")
+    if not any(config.sequences.values()):
+        raise ValueError("there is nothing to make: the number of sequences is 0 in every split")
+    _kit(config.hand)  # a missing hand file is reported here, not by every process
+    recipe = config.recipe()
+    if claim(out, recipe, overwrite=overwrite):
+        print(f"'{out}' is complete: nothing to do (overwrite=true makes it again)")
+        return False
+    shards = {
+        split: [range(start, min(start + SEQUENCES_PER_SHARD, count)) for start in range(0, count, SEQUENCES_PER_SHARD)]
+        for split, count in config.sequences.items()
+    }
+    names = {split: [f"{split}-{number:05d}.arrow" for number in range(len(parts))] for split, parts in shards.items()}
+    jobs = [(split, part, out / name) for split in SPLITS for part, name in zip(shards[split], names[split], strict=True)]
+    todo = [job for job in jobs if not job[2].exists()]
+    started, made = time.perf_counter(), 0
+    total = sum(len(part) * config.frames[split] for split, part, _ in todo)
+    with tqdm(total=total, unit="frame", desc="filming", disable=not todo) as progress:
+        for _, count in in_parallel(_write, [(config, *job) for job in todo], processes, __name__):
+            made += count
+            progress.update(count)
+    seconds = time.perf_counter() - started
+    write_index(out, names, {"dataset": "synthetic", "recipe": recipe})
+    print(summary(out, [split for split in SPLITS if config.sequences[split]]))
+    print(f"{made} frames in {seconds:.1f} s with {processes} processes: {made / max(seconds, 1e-9):.0f} frames/s")
+    return True
+
+
+def summary(root: str | Path, splits: list[str]) -> str:
+    """What a table holds, as text: a line per split with frames, sequences, hidden shares, distances, sides and bytes."""
+    lines = [
+        f"{'split':6} {'sequences':>9} {'frames':>7} {'half hidden':>11} {'in sequences':>12} {'distance mm (5/50/95 %)':>24} {'left':>5} {'MB':>6}"
+    ]
+    for split in splits:
+        table = FrameTable(root, split)
+        hidden, starts = table.column("hidden") >= 0.5, table.sequence_starts()
+        sequences = np.unique(starts)
+        covered = len(np.unique(starts[hidden]))
+        distance = "/".join(f"{x:.0f}" for x in np.percentile(table.column("trans")[:, 2], (5, 50, 95)))
+        size = sum((Path(root) / name).stat().st_size for name in json.loads((Path(root) / INDEX_NAME).read_text())["splits"][split])
+        lines.append(
+            f"{split:6} {len(sequences):9d} {len(table):7d} {hidden.mean():11.1%} {covered / len(sequences):12.1%} {distance:>24} "
+            f"{1 - table.column('is_right').mean():5.0%} {size / 1e6:6.0f}"
+        )
+    return "\n".join(lines)
