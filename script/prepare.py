@@ -32,9 +32,13 @@ def prepare_public(dataset: str, settings: dict[str, Any]) -> None:
     kind = converter_class(dataset)
     root = settings["root"] or os.environ.get(root_variable(dataset))
     if not root:
-        raise ValueError(f"where is {kind.title}? Pass root=<its folder> or set {root_variable(dataset)} ({kind.url})")
+        raise ValueError(
+            f"where is {kind.title}? Pass root=<its folder> or set {root_variable(dataset)} ({kind.url})"
+        )
     storage = Storage(**{name: settings[name] for name in ("crop", "margin", "max_edge", "quality")})
-    conversion = Conversion(dataset, root, settings["hand"], storage, settings["options"] or {}, settings["max_units"])
+    conversion = Conversion(
+        dataset, root, settings["hand"], storage, settings["options"] or {}, settings["max_units"]
+    )
     convert(conversion, settings["out"], processes=settings["processes"], overwrite=settings["overwrite"])
 
 

@@ -1,7 +1,10 @@
-"""Makes a checkpoint one of the networks that come with the package: half precision, a name, what it was made from.
+"""Makes a checkpoint one of the networks that come with the package: half precision, a name, what it was made
+from.
 
-    python script/release.py tempohand-tiny outputs/stage2-tiny-wide/checkpoint/best --note "synthetic-wide, 576,000 samples"
-    python script/release.py tempohand-finder outputs/find-tiny/checkpoint/best --note "synthetic-find, 300,000 samples"
+    python script/release.py tempohand-tiny outputs/stage2-tiny-wide/checkpoint/best --note "synthetic-wide,
+    576,000 samples"
+    python script/release.py tempohand-finder outputs/find-tiny/checkpoint/best --note "synthetic-find,
+    300,000 samples"
 
 Prints the file's SHA-256, which tests/released pins (regenerate.py there writes it anew).
 """
@@ -18,14 +21,21 @@ from tempohand.model.weights import RELEASED, WEIGHTS_NAME, load_config
 
 @run_clearly
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", help="what the network is to be called")
     parser.add_argument("checkpoint", help="checkpoint directory of Stage 2 or of a hand finder")
     parser.add_argument("--note", required=True, help="what it was trained on, for its config.json")
     parser.add_argument("--folder", default=str(RELEASED), help="where releases lie (default: the package's)")
     arguments = parser.parse_args(argv)
     config = load_config(arguments.checkpoint)
-    training = {"data": arguments.note, "run": config["name"], "step": config["step"], "scores": config["scores"]}
+    training = {
+        "data": arguments.note,
+        "run": config["name"],
+        "step": config["step"],
+        "scores": config["scores"],
+    }
     size = make_release(arguments.checkpoint, arguments.folder, arguments.name, training)
     digest = file_hash(Path(arguments.folder) / arguments.name / WEIGHTS_NAME)
     print(json.dumps({"name": arguments.name, "bytes": size, "sha256": digest}, indent=1))

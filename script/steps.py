@@ -1,4 +1,5 @@
-"""Long work as a list of commands: each is printed, run, timed and remembered, so that interrupted work goes on where it stopped."""
+"""Long work as a list of commands: each is printed, run, timed and remembered, so that interrupted work goes
+on where it stopped."""
 
 import json
 import os
@@ -16,14 +17,22 @@ PROCESSES = 1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1)
 
 
 class Steps:
-    """Runs commands, prints them, times them, and remembers in the file `record` which are done; `what` names the whole in messages."""
+    """Runs commands, prints them, times them, and remembers in the file `record` which are done; `what` names
+    the whole in messages."""
 
     def __init__(self, record: Path, what: str):
         self.record, self.what = record, what
-        self.done: dict[str, float] = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+        self.done: dict[str, float] = (
+            json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+        )
         self.commands: list[str] = []
         # Decoding workers share the cores with the network's threads: threads that wait must not spin.
-        self.environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "HF_HUB_OFFLINE": "1"}
+        self.environment = {
+            **os.environ,
+            "OMP_WAIT_POLICY": "passive",
+            "GOMP_SPINCOUNT": "0",
+            "HF_HUB_OFFLINE": "1",
+        }
         if not torch.cuda.is_available():
             self.environment["ACCELERATE_USE_CPU"] = "true"
 
@@ -38,7 +47,9 @@ class Steps:
         start = time.perf_counter()
         code = subprocess.run([sys.executable, *arguments], env=self.environment, check=False).returncode
         if code:
-            sys.exit(f"{self.what} stopped in step '{name}' (exit code {code}); run the same command to go on from there")
+            sys.exit(
+                f"{self.what} stopped in step '{name}' (exit code {code}); run the same command to go on from there"
+            )
         self.done[name] = time.perf_counter() - start
         write_whole(self.record, json.dumps(self.done))
         print(f"[{name}] {self.done[name]:.0f} s", flush=True)
@@ -46,6 +57,23 @@ class Steps:
 
 def training(config: str, *settings: str, precision: str = "bf16") -> list[str]:
     """The command that trains a configuration on all cores, or on the GPU, and goes on where it was."""
-    launch = ["-m", "accelerate.commands.launch", f"--num_processes={PROCESSES}", "--num_machines=1", f"--mixed_precision={precision}"]
-    launch += ["--dynamo_backend=no", "--num_cpu_threads_per_process=1", *(["--multi_gpu"] if PROCESSES > 1 else [])]
-    return [*launch, "script/train.py", f"--config-name={config}", f"mixed_precision={precision}", "resume=auto", *settings]
+    launch = [
+        "-m",
+        "accelerate.commands.launch",
+        f"--num_processes={PROCESSES}",
+        "--num_machines=1",
+        f"--mixed_precision={precision}",
+    ]
+    launch += [
+        "--dynamo_backend=no",
+        "--num_cpu_threads_per_process=1",
+        *(["--multi_gpu"] if PROCESSES > 1 else []),
+    ]
+    return [
+        *launch,
+        "script/train.py",
+        f"--config-name={config}",
+        f"mixed_precision={precision}",
+        "resume=auto",
+        *settings,
+    ]

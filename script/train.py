@@ -4,9 +4,10 @@
     python script/train.py --config-name=find-tiny data.root=data/find
     accelerate launch script/train.py --config-name=stage2-tiny init_from=outputs/stage1-tiny/checkpoint/best
 
-It knows a network by network(batch), network.criterion(prediction, batch) and network.load_pretrained(path). Samples, learning rate and
-random numbers depend on the optimizer step alone, and a batch is of all processes: a run is the same on any number of them, and goes on
-after an interruption as if there had been none (docs/training.md).
+It knows a network by network(batch), network.criterion(prediction, batch) and network.load_pretrained(path).
+Samples, learning rate and random numbers depend on the optimizer step alone, and a batch is of all processes:
+a run is the same on any number of them, and goes on after an interruption as if there had been none
+(docs/training.md).
 """
 
 import math
@@ -49,7 +50,13 @@ from tempohand.training.log import RunLog, outlive_a_full_disk
 from tempohand.training.optim import parameter_groups, warmup_cosine
 from tempohand.training.processes import average_statistics, clips_per_process, on_main_process, seed_step
 from tempohand.training.replay import replay
-from tempohand.training.resume import binding_settings, refuse_other_frozen_weights, refuse_other_run, restore, resume_point
+from tempohand.training.resume import (
+    binding_settings,
+    refuse_other_frozen_weights,
+    refuse_other_run,
+    restore,
+    resume_point,
+)
 from tempohand.training.stop import StopRequest
 from tempohand.training.watch import StepWatch
 
@@ -60,20 +67,28 @@ def check(config: DictConfig) -> None:
     """Refuses settings that contradict each other, before anything is loaded."""
     stage2 = config.network.get("temporal") is not None
     if config.network.num_frame != 1 and not stage2:
-        raise ValueError(f"network.num_frame={config.network.num_frame} contradicts Stage 1, which sees 1 frame: use a stage2-* config")
+        raise ValueError(
+            f"network.num_frame={config.network.num_frame} contradicts Stage 1, which sees 1 frame: use a stage2-* config"
+        )
     if config.network.num_frame < 2 and stage2:
-        raise ValueError(f"network.num_frame={config.network.num_frame} contradicts Stage 2, which sees 7 frames: use a stage1-* config")
+        raise ValueError(
+            f"network.num_frame={config.network.num_frame} contradicts Stage 2, which sees 7 frames: use a stage1-* config"
+        )
     if config.tokens.mode not in ("cached", "online") or (config.tokens.mode == "cached" and not stage2):
         raise ValueError(
             f"tokens.mode={config.tokens.mode}: Stage 2 takes tokens=cached or tokens=online; Stage 1, which trains what makes tokens, online"
         )
     if stage2 and config.view.augmentation.mirror:
-        raise ValueError(f"view.augmentation.mirror={config.view.augmentation.mirror}: Stage 1 learns sides, Stage 2 does not; set it to 0")
+        raise ValueError(
+            f"view.augmentation.mirror={config.view.augmentation.mirror}: Stage 1 learns sides, Stage 2 does not; set it to 0"
+        )
     if config.log.keep < 1:
         raise ValueError(f"log.keep={config.log.keep} must be at least 1 checkpoint")
 
 
-def key_of_tokens(config: DictConfig, settings: dict, data: Mixture, network: torch.nn.Module, view: View) -> dict:
+def key_of_tokens(
+    config: DictConfig, settings: dict, data: Mixture, network: torch.nn.Module, view: View
+) -> dict:
     """What the tokens of a run depend on; `settings`: the network's."""
     kind = {"precision": config.mixed_precision, "dtype": config.tokens.dtype}
     return token_key(settings, network.spatial.state_dict(), view, data.contents(), **kind)
@@ -112,7 +127,8 @@ def through_tokens(
 
 
 def replay_dump(folder: str) -> int:
-    """`debug.replay`: does the step of a dump again (docs/training.md); 1 when something is not finite, as in the run, 0 when all is."""
+    """`debug.replay`: does the step of a dump again (docs/training.md); 1 when something is not finite, as in
+    the run, 0 when all is."""
     cached_tokens = read_debug(folder)["settings"]["tokens"]["mode"] == "cached"
     network = load_network(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     dump = Dump.load(folder, TokenBatch if cached_tokens else ClipBatch)
@@ -130,16 +146,21 @@ def main(config: DictConfig) -> None:
     outlive_a_full_disk()
     run = Path(config.out)
 
-    # ----- processes ---------------------------------------------------------------------------------------------------------------------
+    # ----- processes ----------------------------------------------------------------------------------------
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision,
         gradient_accumulation_steps=config.optim.accumulate,
         log_with=config.tracker,
         project_dir=run,
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False), InitProcessGroupKwargs(timeout=PATIENCE)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(broadcast_buffers=False),
+            InitProcessGroupKwargs(timeout=PATIENCE),
+        ],
     )
     rank, processes = accelerator.process_index, accelerator.num_processes
-    clips = clips_per_process(config.optim.batch_size, processes, config.optim.accumulate, config.sampling.consecutive)
+    clips = clips_per_process(
+        config.optim.batch_size, processes, config.optim.accumulate, config.sampling.consecutive
+    )
     say = accelerator.print
 
     def sum_over_processes(x: torch.Tensor) -> torch.Tensor:
@@ -149,11 +170,15 @@ def main(config: DictConfig) -> None:
         return gather_object([x])
 
     resume = on_main_process(accelerator, lambda: resume_point(config.resume, run / "checkpoint", say))
-    start = config.init_from or (resume if config.network.num_frame > 1 else None)  # where settings that belong to weights come from
+    start = config.init_from or (
+        resume if config.network.num_frame > 1 else None
+    )  # where settings that belong to weights come from
     if config.network.num_frame > 1 and not start:
-        raise ValueError("Stage 2 needs init_from=<Stage 1 checkpoint>, for example init_from=outputs/stage1-tiny/checkpoint/best")
+        raise ValueError(
+            "Stage 2 needs init_from=<Stage 1 checkpoint>, for example init_from=outputs/stage1-tiny/checkpoint/best"
+        )
 
-    # ----- data --------------------------------------------------------------------------------------------------------------------------
+    # ----- data ---------------------------------------------------------------------------------------------
     settings = OmegaConf.to_container(config, resolve=True)
     network_settings = settings["network"]
     if start:
@@ -173,21 +198,28 @@ def main(config: DictConfig) -> None:
     held_out = ClipDataset(held_out_table, view, num_frame)
     eligible = training.clips.training_rows()
     rows = mixture.kept(eligible, RowFilter(**settings["data"]["filter"]))
-    frequency = mixture.frequencies(rows, Balance(**settings["data"]["balance"]) if config.data.balance else None)
+    frequency = mixture.frequencies(
+        rows, Balance(**settings["data"]["balance"]) if config.data.balance else None
+    )
     for line in mixture.account(eligible, rows, frequency):
         say(line)
     on_main, file = accelerator.is_main_process, run / BAD_ROWS_NAME
-    ledger, bad_rows = Ledger(), BadRowWatch(file, config.data.max_bad, gather=gather, say=say, main=on_main, resumed=bool(resume))
+    ledger, bad_rows = (
+        Ledger(),
+        BadRowWatch(file, config.data.max_bad, gather=gather, say=say, main=on_main, resumed=bool(resume)),
+    )
     bad_rows.known(training.inconsistent, table, judged=True)
     bad_rows.known(held_out.inconsistent, held_out_table, judged=False)
     scoring = VALIDATIONS[network_settings["name"]]
     validation_rows = spread_over_parts(held_out_table, config.data.validation_rows)
     held_out_order = (held_out_table.sequence_starts(), held_out_table.column("time"))
     usable = np.setdiff1d(validation_rows, list(held_out.inconsistent))
-    best_by = scoring.best(held_out_table.column("joints_mask")[usable], held_out_table.column("joints2d_mask")[usable])
+    best_by = scoring.best(
+        held_out_table.column("joints_mask")[usable], held_out_table.column("joints2d_mask")[usable]
+    )
     say(f"the best checkpoint is the one with the least {best_by.name} on validation ({best_by.words})")
 
-    # ----- network -----------------------------------------------------------------------------------------------------------------------
+    # ----- network ------------------------------------------------------------------------------------------
     torch.manual_seed(config.seed)  # the same first weights on every process
     network = build_network(network_settings)
     for line in loading_lines(network):
@@ -195,7 +227,9 @@ def main(config: DictConfig) -> None:
     if config.init_from:
         for line in network.load_pretrained(config.init_from):
             say(line)
-    learner = FromFeatures if config.tokens.mode == "cached" else (lambda network: network)  # what batches go through
+    learner = (
+        FromFeatures if config.tokens.mode == "cached" else (lambda network: network)
+    )  # what batches go through
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     total = sum(p.numel() for p in network.parameters())
     say(
@@ -205,18 +239,22 @@ def main(config: DictConfig) -> None:
     for line in sharing_effects(network, clips):
         say(line)
     o = config.optim
-    optimizer = torch.optim.AdamW(parameter_groups(network, o.lr, o.backbone_lr, o.weight_decay), betas=(0.9, 0.99), fused=True)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(network, o.lr, o.backbone_lr, o.weight_decay), betas=(0.9, 0.99), fused=True
+    )
     schedule = warmup_cosine(optimizer, o.warmup, o.steps)
     average = WeightAverage(network, decay=o.ema, use_warmup=True, warmup_power=0.8) if o.ema else None
     model, optimizer = accelerator.prepare(learner(network), optimizer)
     if average:
         average.to(accelerator.device)
 
-    # ----- resume ------------------------------------------------------------------------------------------------------------------------
+    # ----- resume -------------------------------------------------------------------------------------------
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
     parts |= {"average": average.module} if average else {}
     parts |= {"scaler": accelerator.scaler} if accelerator.scaler else {}
-    binding = binding_settings(OmegaConf.to_container(config, resolve=True) | {"network": network_settings}, mixture.fingerprint())
+    binding = binding_settings(
+        OmegaConf.to_container(config, resolve=True) | {"network": network_settings}, mixture.fingerprint()
+    )
     step, best, lines, finished, scores, unsaved = 0, math.inf, 0, True, {}, None
     if resume:
         state, scores = load_state(resume), load_config(resume)["scores"]
@@ -230,23 +268,38 @@ def main(config: DictConfig) -> None:
     elif config.resume:
         say(f"there is no checkpoint in '{run / 'checkpoint'}' yet: starting anew")
     tracker = config.tracker is not None
-    log = RunLog(run, accelerator, OmegaConf.to_container(config, resolve=True), tracker=tracker, step=step, lines=lines)
+    log = RunLog(
+        run,
+        accelerator,
+        OmegaConf.to_container(config, resolve=True),
+        tracker=tracker,
+        step=step,
+        lines=lines,
+    )
 
-    # ----- tokens -----------------------------------------------------------------------------------------------------------------------
+    # ----- tokens -------------------------------------------------------------------------------------------
     workers = config.data.workers
     if config.tokens.mode == "cached":
-        training, held_out = through_tokens(config, network_settings, mixture, network, training, held_out, accelerator, gather)
+        training, held_out = through_tokens(
+            config, network_settings, mixture, network, training, held_out, accelerator, gather
+        )
         workers = 0  # reading records is quicker than passing them between processes
 
-    # ----- validation and checkpoints ------------------------------------------------------------------------------------------------------
+    # ----- validation and checkpoints -----------------------------------------------------------------------
     evaluated = average.module if average else network  # what is validated and saved
 
     def validate() -> dict[str, float]:
         evaluated.eval()
-        predict, results, left_out = learner(evaluated), scoring(network_settings["expansion"], *held_out_order), Ledger()
+        predict, results, left_out = (
+            learner(evaluated),
+            scoring(network_settings["expansion"], *held_out_order),
+            Ledger(),
+        )
         with torch.no_grad():
             size = min(o.batch_size, BATCH)
-            for batch in evaluation_batches(held_out, validation_rows, size, workers, left_out, rank=rank, world=processes):
+            for batch in evaluation_batches(
+                held_out, validation_rows, size, workers, left_out, rank=rank, world=processes
+            ):
                 batch = batch.to(accelerator.device)
                 with accelerator.autocast():
                     prediction = predict(batch)
@@ -255,7 +308,11 @@ def main(config: DictConfig) -> None:
         network.train()
         scores = results.means(gather, settings["loss"])
         missing, total = bad_rows.total(left_out, held_out_table), bad_rows.total(ledger, table)
-        for line in (results.line(scores), left_out_line(missing, held_out_table), total.left_out and bad_rows.line(total, table)):
+        for line in (
+            results.line(scores),
+            left_out_line(missing, held_out_table),
+            total.left_out and bad_rows.line(total, table),
+        ):
             if line:
                 say(f"step {step}: {line}")
         return scores | {"left_out": missing.left_out}
@@ -274,14 +331,17 @@ def main(config: DictConfig) -> None:
         }
 
     def save(write: Callable[[], None]) -> bool:
-        """Whether the main process could write a checkpoint. The run outlives a full disk: what is learned is in memory, and room may come."""
+        """Whether the main process could write a checkpoint. The run outlives a full disk: what is learned is
+        in memory, and room may come."""
         nonlocal unsaved
         try:
             write()
             unsaved = None
         except NotSaved as error:
             unsaved = str(error)
-            say(f"step {step}: {error}. Earlier checkpoints are whole, the run goes on and saves again when one is due next")
+            say(
+                f"step {step}: {error}. Earlier checkpoints are whole, the run goes on and saves again when one is due next"
+            )
         return unsaved is None
 
     def save_state(finished: bool) -> None:
@@ -291,7 +351,16 @@ def main(config: DictConfig) -> None:
         state = {name: part.state_dict() for name, part in parts.items()}
         state |= {"step": step, "best": best, "lines": log.lines, "finished": finished}
         state |= {"settings": binding, "processes": processes, "steps": o.steps}
-        save(lambda: save_step(run / "checkpoint", step, evaluated.state_dict(), checkpoint_config(scores), state, config.log.keep))
+        save(
+            lambda: save_step(
+                run / "checkpoint",
+                step,
+                evaluated.state_dict(),
+                checkpoint_config(scores),
+                state,
+                config.log.keep,
+            )
+        )
 
     def finish_step() -> None:
         """What follows a step: validation and checkpoints, where they are due."""
@@ -300,25 +369,38 @@ def main(config: DictConfig) -> None:
             scores = validate()
             log.validation(step, scores)
             better = scores[best_by.name] < best and accelerator.is_main_process  # nan is never best
-            if better and save(lambda: save_best(run / "checkpoint", step, evaluated.state_dict(), checkpoint_config(scores))):
+            if better and save(
+                lambda: save_best(run / "checkpoint", step, evaluated.state_dict(), checkpoint_config(scores))
+            ):
                 best = scores[best_by.name]
         if step % config.log.checkpoint_every == 0 or step == o.steps:
             save_state(finished=True)
 
-    # ----- what is looked at in every step -------------------------------------------------------------------------------------------------
+    # ----- what is looked at in every step ------------------------------------------------------------------
     def describe(rows: list[int]) -> list[str]:
-        return ["row {} ({source}, sequence {sequence}, frame {frame})".format(row, **table.about_row(row)) for row in rows]
+        return [
+            "row {} ({source}, sequence {sequence}, frame {frame})".format(row, **table.about_row(row))
+            for row in rows
+        ]
 
     command = f"python script/train.py --config-name={HydraConfig.get().job.config_name}"
     folder, what_it_is = run / "debug", lambda: checkpoint_config(scores)
-    watch = StepWatch(accelerator, network, settings, folder, config=what_it_is, describe=describe, command=command)
+    watch = StepWatch(
+        accelerator, network, settings, folder, config=what_it_is, describe=describe, command=command
+    )
 
-    # ----- the loop ------------------------------------------------------------------------------------------------------------------------
+    # ----- the loop -----------------------------------------------------------------------------------------
     place = {"rank": rank, "world": processes, "seed": config.seed, "start": step * o.accumulate}
     order = TrainingOrder(rows, clips // sampling.consecutive, frequency=frequency, **place)
     batches = training_batches(training, order, workers, ledger, pinned=accelerator.device.type == "cuda")
     network.train()
-    progress = {"initial": step, "total": o.steps, "desc": config.name, "disable": not on_main, "mininterval": 2.0}
+    progress = {
+        "initial": step,
+        "total": o.steps,
+        "desc": config.name,
+        "disable": not on_main,
+        "mininterval": 2.0,
+    }
     with tqdm(**progress) as bar, StopRequest(accelerator.device if processes > 1 else "cpu") as stop:
         told = None
         if not finished:  # the run was told to stop after this step
@@ -335,7 +417,9 @@ def main(config: DictConfig) -> None:
                     with accelerator.autocast():
                         prediction = model(batch)
                         terms = network.criterion(prediction, batch)
-                    loss = watch.loss(batch, prediction, terms)  # waits for the device, so here what processes were told costs no wait
+                    loss = watch.loss(
+                        batch, prediction, terms
+                    )  # waits for the device, so here what processes were told costs no wait
                     if accelerator.sync_gradients:
                         told = stop.agreed(sum_over_processes)
                     accelerator.backward(loss)
@@ -353,7 +437,15 @@ def main(config: DictConfig) -> None:
             if logged:
                 bad_rows.check(ledger, table)
                 (mean, raw, numbers), rate = watch.numbers(), seen / (time.perf_counter() - clock)
-                log.train(step, mean, raw, settings["loss"], lr=schedule.get_last_lr()[-1], clips_per_s=rate, **numbers)
+                log.train(
+                    step,
+                    mean,
+                    raw,
+                    settings["loss"],
+                    lr=schedule.get_last_lr()[-1],
+                    clips_per_s=rate,
+                    **numbers,
+                )
                 bar.set_postfix_str(f"loss {mean.item():.3f}, {rate:.0f} clips/s")
                 clock, seen = time.perf_counter(), 0
             before = time.perf_counter()
@@ -363,22 +455,27 @@ def main(config: DictConfig) -> None:
                 finish_step()
             clock += time.perf_counter() - before
 
-    # ----- the end -------------------------------------------------------------------------------------------------------------------------
-    accelerator.wait_for_everyone()  # a launcher ends all processes when one has ended early, even while another writes
+    # ----- the end ------------------------------------------------------------------------------------------
+    # a launcher ends all processes when one has ended early, even while another writes
+    accelerator.wait_for_everyone()
     say(bad_rows.line(bad_rows.total(ledger, table), table))
     if told:
         saved = f"{unsaved}, a checkpoint before it is" if unsaved else "all of it is saved"
-        say(f"stopped by {told.name} after step {step}: {saved}; the same command with resume=auto goes on from there")
+        say(
+            f"stopped by {told.name} after step {step}: {saved}; the same command with resume=auto goes on from there"
+        )
     else:
         say(f"{best_by.line(best)}; checkpoints in '{run / 'checkpoint'}'")
-    # The wrapped model holds the process group. Let go of after the group's end, it would drop the last reference in a destructor that may
-    # wait forever.
+    # The wrapped model holds the process group. Let go of after the group's end, it would drop the last
+    # reference in a destructor that may wait forever.
     model, optimizer = accelerator.free_memory(model, optimizer)
     log.close()
     if told:
         raise SystemExit(128 + told)
     if unsaved:
-        raise ValueError(f"the last checkpoint of the run is missing: {unsaved}; make room, and start the same command with resume=auto")
+        raise ValueError(
+            f"the last checkpoint of the run is missing: {unsaved}; make room, and start the same command with resume=auto"
+        )
 
 
 if __name__ == "__main__":

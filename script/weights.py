@@ -1,7 +1,8 @@
-"""The networks that come with the package: data, training, figures, release. `make weights` runs it; hours on two CPU cores.
+"""The networks that come with the package: data, training, figures, release. `make weights` runs it; hours on
+two CPU cores.
 
-Each step is a command that anyone can run by hand; it is printed before it runs, and interrupted work goes on where it stopped. Training goes on
-from what the package has already, unless --from-scratch is given.
+Each step is a command that anyone can run by hand; it is printed before it runs, and interrupted work goes on
+where it stopped. Training goes on from what the package has already, unless --from-scratch is given.
 """
 
 import argparse
@@ -19,10 +20,15 @@ PALMS, WIDE, LONG, FIND = (Path("data") / name for name in ("palms", "wide", "wi
 
 @run_clearly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--from-scratch", action="store_true", help="begin at random weights")
     parser.add_argument(
-        "--precision", default="bf16", choices=("no", "bf16"), help="of training; 'no' is faster where a CPU's bfloat16 is slow"
+        "--precision",
+        default="bf16",
+        choices=("no", "bf16"),
+        help="of training; 'no' is faster where a CPU's bfloat16 is slow",
     )
     options = parser.parse_args()
     ROOT.mkdir(parents=True, exist_ok=True)
@@ -46,9 +52,13 @@ def main() -> None:
     how = "from scratch" if options.from_scratch else "going on from the release before"
     steps.run("release", "script/release.py", NETWORK, str(two), "--note", f"synthetic-wide, {how}")
     prepare("synthetic-find", FIND, "num_train=12000", "frames_train=2")
-    finder = train("find-tiny", f"init_from={one if options.from_scratch else FINDER}")  # at first with PoseNet's eyes
+    finder = train(
+        "find-tiny", f"init_from={one if options.from_scratch else FINDER}"
+    )  # at first with PoseNet's eyes
     steps.run("release of the finder", "script/release.py", FINDER, str(finder), "--note", "synthetic-find")
-    steps.run("figures", "script/evaluate.py", f"stage2={NETWORK}", f"data={WIDE}", f"out={ROOT}")  # of what ships, in half precision
+    steps.run(
+        "figures", "script/evaluate.py", f"stage2={NETWORK}", f"data={WIDE}", f"out={ROOT}"
+    )  # of what ships, in half precision
 
 
 if __name__ == "__main__":

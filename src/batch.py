@@ -1,7 +1,9 @@
-"""What flows through the system: a batch of clips, what is known of each clip's last frame, and what a network says of it.
+"""What flows through the system: a batch of clips, what is known of each clip's last frame, and what a
+network says of it.
 
-B clips, T frames, J 21 joints, V 778 vertices. Targets and predictions are [B, 1, ...]: the last frame alone, with no T to broadcast
-against. Everything is in the space of the crops: right hands (left ones come mirrored), the crop's camera, millimetres.
+B clips, T frames, J 21 joints, V 778 vertices. Targets and predictions are [B, 1, ...]: the last frame alone,
+with no T to broadcast against. Everything is in the space of the crops: right hands (left ones come
+mirrored), the crop's camera, millimetres.
 """
 
 from collections.abc import Callable
@@ -13,19 +15,21 @@ from torch import Tensor
 
 
 class _Tensors:
-    """A dataclass of tensors (optional, nested, or by name in a dictionary), which moves between devices in the way that accelerate
-    expects of a batch."""
+    """A dataclass of tensors (optional, nested, or by name in a dictionary), which moves between devices in
+    the way that accelerate expects of a batch."""
 
     def to(self, *args, **kwargs):
         """A copy with every tensor moved by Tensor.to."""
         return self.each(lambda tensor: tensor.to(*args, **kwargs))
 
     def pin_memory(self):
-        """A copy in memory from which a GPU takes it while the process goes on (DataLoader asks for it by this name)."""
+        """A copy in memory from which a GPU takes it while the process goes on (DataLoader asks for it by
+        this name)."""
         return self.each(Tensor.pin_memory)
 
     def each(self, change: Callable[[Tensor], Tensor]):
-        """A copy with every tensor changed. One value expanded, which takes no memory (the pictures of cached tokens), stays that."""
+        """A copy with every tensor changed. One value expanded, which takes no memory (the pictures of cached
+        tokens), stays that."""
 
         def changed(tensor):
             if tensor.numel() > 1 and not any(tensor.stride()):
@@ -44,7 +48,9 @@ def _mapped(value, change: Callable[[Tensor], Tensor]):
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, _Tensors):
-        return type(value)(**{field.name: _mapped(getattr(value, field.name), change) for field in fields(value)})
+        return type(value)(
+            **{field.name: _mapped(getattr(value, field.name), change) for field in fields(value)}
+        )
     if isinstance(value, dict):
         return {name: _mapped(part, change) for name, part in value.items()}
     return value
@@ -66,7 +72,8 @@ class HandTarget(_Tensors):
     hidden: Float[Tensor, "b 1"]  # fraction of the hand that something covers; nan where unknown
 
     def box(self) -> tuple[Float[Tensor, "b 1 4"], Bool[Tensor, "b 1"]]:
-        """Bounds of the joints in the crop (xyxy, [-0.5, 0.5] inside it), and where they are known: where every joint is. 0 elsewhere."""
+        """Bounds of the joints in the crop (xyxy, [-0.5, 0.5] inside it), and where they are known: where
+        every joint is. 0 elsewhere."""
         known = self.joints2d_mask.all(dim=-1)
         joints2d = self.joints2d.where(known[..., None, None], 0.0)
         return torch.cat([joints2d.amin(dim=-2), joints2d.amax(dim=-2)], dim=-1), known
@@ -74,7 +81,8 @@ class HandTarget(_Tensors):
 
 @dataclass
 class ClipBatch(_Tensors):
-    """A batch of clips, cropped. `frame_mask` is False where a history shorter than T was filled up (by repeating its first frame)."""
+    """A batch of clips, cropped. `frame_mask` is False where a history shorter than T was filled up (by
+    repeating its first frame)."""
 
     image: UInt8[Tensor, "b t 3 h w"]  # RGB; the network normalises
     focal: Float[Tensor, "b t 2"]  # px of the crop
@@ -84,10 +92,16 @@ class ClipBatch(_Tensors):
     is_right: Bool[Tensor, "b"]  # the side in the original picture
     row: Int[Tensor, "b"]  # row of the last frame in its table; -1 where there is none
     target: HandTarget | None = None
-    previous: Int[Tensor, "b"] | None = None  # place in this batch of the clip that ends one frame earlier in the same view; -1: not here;
+    previous: Int[Tensor, "b"] | None = (
+        None  # place in this batch of the clip that ends one frame earlier in the same view; -1: not here;
+    )
     # None: no clip's is. The loader says so, for to ask a tensor is to wait for its device
-    frame: Int[Tensor, "b t"] | None = None  # frames with one number are one crop, which clips share; None: nothing is shared
-    shows_right: Bool[Tensor, "b"] | None = None  # False: training sees the other side's hand, of which nothing is labelled; None: all do
+    frame: Int[Tensor, "b t"] | None = (
+        None  # frames with one number are one crop, which clips share; None: nothing is shared
+    )
+    shows_right: Bool[Tensor, "b"] | None = (
+        None  # False: training sees the other side's hand, of which nothing is labelled; None: all do
+    )
 
     @property
     def size(self) -> int:
@@ -98,8 +112,12 @@ class ClipBatch(_Tensors):
 
     def last_frame(self) -> "ClipBatch":
         """The same clips without history: T = 1, what Stage 1 sees."""
-        cut = {name: getattr(self, name)[:, -1:] for name in ("image", "focal", "princpt", "time", "frame_mask")}
-        kept = {name: getattr(self, name) for name in ("is_right", "row", "previous", "target", "shows_right")}
+        cut = {
+            name: getattr(self, name)[:, -1:] for name in ("image", "focal", "princpt", "time", "frame_mask")
+        }
+        kept = {
+            name: getattr(self, name) for name in ("is_right", "row", "previous", "target", "shows_right")
+        }
         return ClipBatch(**cut, **kept)
 
 
@@ -118,13 +136,16 @@ class HandPrediction(_Tensors):
 
     def detach(self) -> "HandPrediction":
         """Without graph and without the criterion's terms."""
-        kept = {field.name: getattr(self, field.name).detach() for field in fields(self) if field.name != "terms"}
+        kept = {
+            field.name: getattr(self, field.name).detach() for field in fields(self) if field.name != "terms"
+        }
         return HandPrediction(**kept)
 
 
 @dataclass
 class BoxPrediction(_Tensors):
-    """What a hand finder says of each cell of a G x G raster over a picture: whether a hand's centre lies in it, and that hand's box."""
+    """What a hand finder says of each cell of a G x G raster over a picture: whether a hand's centre lies in
+    it, and that hand's box."""
 
     logits: Float[Tensor, "b 1 2 g g"]  # of a right hand and of a left one, each by itself
     box: Float[Tensor, "b 1 4 g g"]  # xyxy, bounds of the 21 joints; [-0.5, 0.5] inside the picture
@@ -135,8 +156,8 @@ class BoxPrediction(_Tensors):
 class Term:
     """An unreduced loss and where it counts. The mask has the value's leading axes.
 
-    A term that cannot represent every label (a heat map ends at the crop's edge) says where there is one at all: `known` minus `mask` is
-    what lies out of its range.
+    A term that cannot represent every label (a heat map ends at the crop's edge) says where there is one at
+    all: `known` minus `mask` is what lies out of its range.
     """
 
     value: Float[Tensor, "..."]

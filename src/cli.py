@@ -1,6 +1,8 @@
-"""The console command `tempohand`: what a user of a trained network types. Sub-commands are modules, imported when they are run.
+"""The console command `tempohand`: what a user of a trained network types. Sub-commands are modules, imported
+when they are run.
 
-A sub-command's arguments module has add_arguments(parser) and imports nothing heavy; its run module has run(arguments).
+A sub-command's arguments module has add_arguments(parser) and imports nothing heavy; its run module has
+run(arguments).
 """
 
 import argparse
@@ -20,17 +22,41 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "predict": Command("3D hands in a video, a picture or a folder", "tempohand.inference.arguments", "tempohand.inference.command"),
+    "predict": Command(
+        "3D hands in a video, a picture or a folder",
+        "tempohand.inference.arguments",
+        "tempohand.inference.command",
+    ),
     "compare": Command(
-        "compare predictions with another run's or another tool's", "tempohand.inference.compare_arguments", "tempohand.inference.compare"
+        "compare predictions with another run's or another tool's",
+        "tempohand.inference.compare_arguments",
+        "tempohand.inference.compare",
     ),
     "detector-model": Command(
-        "make the model file of predict --detect from a mediapipe wheel", "tempohand.inference.detector", "tempohand.inference.detector"
+        "make the model file of predict --detect from a mediapipe wheel",
+        "tempohand.inference.detector",
+        "tempohand.inference.detector",
     ),
-    "check-data": Command("find bad pictures and labels in a frame table", "tempohand.data.check_arguments", "tempohand.data.check"),
-    "inspect": Command("a page of random rows of a frame table", "tempohand.doctor.inspect_arguments", "tempohand.doctor.inspect_table"),
-    "doctor": Command("check data and network before a training run", "tempohand.doctor.arguments", "tempohand.doctor.arguments"),
-    "hand": Command("check and convert hand model files, fit hands to joints", "tempohand.hand.arguments", "tempohand.hand.commands"),
+    "check-data": Command(
+        "find bad pictures and labels in a frame table",
+        "tempohand.data.check_arguments",
+        "tempohand.data.check",
+    ),
+    "inspect": Command(
+        "a page of random rows of a frame table",
+        "tempohand.doctor.inspect_arguments",
+        "tempohand.doctor.inspect_table",
+    ),
+    "doctor": Command(
+        "check data and network before a training run",
+        "tempohand.doctor.arguments",
+        "tempohand.doctor.arguments",
+    ),
+    "hand": Command(
+        "check and convert hand model files, fit hands to joints",
+        "tempohand.hand.arguments",
+        "tempohand.hand.commands",
+    ),
 }
 
 
@@ -51,7 +77,10 @@ def make_parser(name: str | None = None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for each, command in COMMANDS.items():
         added = commands.add_parser(
-            each, help=command.summary, description=command.summary, formatter_class=argparse.RawDescriptionHelpFormatter
+            each,
+            help=command.summary,
+            description=command.summary,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if each == name:
             importlib.import_module(command.arguments).add_arguments(added)
@@ -60,7 +89,8 @@ def make_parser(name: str | None = None) -> argparse.ArgumentParser:
 
 
 def _flags(parser: argparse.ArgumentParser) -> dict[str, str]:
-    """The library's names of a parser's arguments, and of its sub-commands', with the flags that a user types."""
+    """The library's names of a parser's arguments, and of its sub-commands', with the flags that a user
+    types."""
     flags = {}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):

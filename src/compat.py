@@ -1,12 +1,13 @@
 """One cure for one broken pair of wheels: torchvision's CUDA wheel beside a CPU build of torch.
 
-torchvision registers its operators from a library that links CUDA. Where torch has none, that library does not load and
-`import torchvision` dies with "operator torchvision::nms does not exist"; so do timm and the `accelerate` command, which import it.
-Declaring the two operators' schemas before torchvision's first import is enough, since nothing here calls them.
+torchvision registers its operators from a library that links CUDA. Where torch has none, that library does
+not load and `import torchvision` dies with "operator torchvision::nms does not exist"; so do timm and the
+`accelerate` command, which import it. Declaring the two operators' schemas before torchvision's first import
+is enough, since nothing here calls them.
 
-`install` places a hook that does this just before torchvision is imported, and only for that pair of builds. Importing tempohand
-installs it; `python -c 'from tempohand.compat import main; main()'` writes a .pth file into this environment's site-packages so that
-commands of other packages (`accelerate launch`) have it too.
+`install` places a hook that does this just before torchvision is imported, and only for that pair of builds.
+Importing tempohand installs it; `python -c 'from tempohand.compat import main; main()'` writes a .pth file
+into this environment's site-packages so that commands of other packages (`accelerate launch`) have it too.
 """
 
 import importlib.abc
@@ -45,7 +46,9 @@ class _BeforeTorchvision(importlib.abc.MetaPathFinder):
 
 def install() -> None:
     """Places the hook, once, unless torchvision is imported already."""
-    if "torchvision" not in sys.modules and not any(isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path):
+    if "torchvision" not in sys.modules and not any(
+        isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path
+    ):
         sys.meta_path.insert(0, _BeforeTorchvision())
 
 

@@ -12,14 +12,15 @@ R = TypeVar("R")
 
 TRACEBACK_VARIABLE = "TEMPOHAND_TRACEBACK"
 EXIT_INCOMPLETE = 3  # results are written, but part of the input could not be read
-# What a user's input causes. Anything else is this program's fault and keeps its traceback.
-# Every OSError is one: a place that is not there or not to be written, a name that is too long, a full or failing disk.
+# What a user's input causes. Anything else is this program's fault and keeps its traceback. Every OSError is
+# one: a place that is not there or not to be written, a name that is too long, a full or failing disk.
 USER_ERRORS = (ValueError, OSError)
 LONGEST_NAME = 160  # characters of a file's name that a message shows
 
 
 def in_flags(message: str, flags: dict[str, str]) -> str:
-    """A message of the library, which names arguments in backquotes (`max_gap`), as a user of the command knows them (--max-gap).
+    """A message of the library, which names arguments in backquotes (`max_gap`), as a user of the command
+    knows them (--max-gap).
 
     flags: name of an argument -> its flag. What has no flag stays.
     """
@@ -29,19 +30,23 @@ def in_flags(message: str, flags: dict[str, str]) -> str:
 def run_clearly(main: Callable[P, R]) -> Callable[P, R]:
     """Decorator of a command's main function: a user's error leaves as one line on stderr and exit code 2.
 
-    Under Hydra it goes inside, nearest to the function (`@hydra.main(...)` above `@run_clearly`), since Hydra reports exceptions itself.
-    With TEMPOHAND_TRACEBACK=1 in the environment exceptions pass through. An interrupt exits with 130, a closed pipe with 141, as shells expect.
+    Under Hydra it goes inside, nearest to the function (`@hydra.main(...)` above `@run_clearly`), since Hydra
+    reports exceptions itself. With TEMPOHAND_TRACEBACK=1 in the environment exceptions pass through. An
+    interrupt exits with 130, a closed pipe with 141, as shells expect.
     """
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        if hasattr(sys.stdout, "reconfigure"):  # a file's name may hold what this terminal's encoding has not, as on stderr
+        if hasattr(
+            sys.stdout, "reconfigure"
+        ):  # a file's name may hold what this terminal's encoding has not, as on stderr
             sys.stdout.reconfigure(errors="backslashreplace")
         if os.environ.get(TRACEBACK_VARIABLE, "0") not in ("", "0"):
             return main(*args, **kwargs)
         try:
             return main(*args, **kwargs)
-        except BrokenPipeError:  # whoever read the output (head, less) has left; what Python still holds must not fail again at exit
+        # whoever read the output (head, less) has left; what Python still holds must not fail again at exit
+        except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(141) from None
         except USER_ERRORS as error:
@@ -55,7 +60,8 @@ def run_clearly(main: Callable[P, R]) -> Callable[P, R]:
 
 
 def describe(error: Exception) -> str:
-    """An error as one line. What the system said of a file comes with the file's name, shortened in its middle where it is endless."""
+    """An error as one line. What the system said of a file comes with the file's name, shortened in its
+    middle where it is endless."""
     if isinstance(error, OSError) and error.strerror:
         name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
         half = LONGEST_NAME // 2

@@ -32,11 +32,14 @@ def draw_skeleton(
 ) -> UInt8[ndarray, "h w 3"]:
     """Draws the 21 joints (px, OP order) and their bones into `picture`, RGB, and returns it.
 
-    colours: one RGB triple for all, one for each joint, or None for a colour a finger; a bone takes its child's. A dark outline keeps
-    the lines readable on any ground. A joint that `mask` excludes, that is not finite or that lies far outside is left out.
+    colours: one RGB triple for all, one for each joint, or None for a colour a finger; a bone takes its
+    child's. A dark outline keeps the lines readable on any ground. A joint that `mask` excludes, that is not
+    finite or that lies far outside is left out.
     """
     if not picture.flags["C_CONTIGUOUS"]:
-        raise ValueError("draw_skeleton draws in place and needs a contiguous picture: np.ascontiguousarray(picture)")
+        raise ValueError(
+            "draw_skeleton draws in place and needs a contiguous picture: np.ascontiguousarray(picture)"
+        )
     joints = np.asarray(joints2d_px, np.float64)
     assert joints.shape == (len(JOINT_NAMES), 2), f"expected 21 joints of 2 coordinates, got {joints.shape}"
     if colours is None:
@@ -52,11 +55,15 @@ def draw_skeleton(
     outline = round(0.6 * max(thickness, 1.0) * (1 << _SHIFT))
     bones = [(parent, child) for parent, child in BONES if shown[parent] and shown[child]]
     for parent, child in bones:
-        cv2.line(picture, _fixed(joints[parent]), _fixed(joints[child]), OUTLINE, line + 2, cv2.LINE_AA, _SHIFT)
+        cv2.line(
+            picture, _fixed(joints[parent]), _fixed(joints[child]), OUTLINE, line + 2, cv2.LINE_AA, _SHIFT
+        )
     for joint in np.flatnonzero(shown):
         cv2.circle(picture, _fixed(joints[joint]), radius + outline, OUTLINE, -1, cv2.LINE_AA, _SHIFT)
     for parent, child in bones:
-        cv2.line(picture, _fixed(joints[parent]), _fixed(joints[child]), colours[child], line, cv2.LINE_AA, _SHIFT)
+        cv2.line(
+            picture, _fixed(joints[parent]), _fixed(joints[child]), colours[child], line, cv2.LINE_AA, _SHIFT
+        )
     for joint in np.flatnonzero(shown):
         cv2.circle(picture, _fixed(joints[joint]), radius, colours[joint], -1, cv2.LINE_AA, _SHIFT)
     return picture

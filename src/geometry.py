@@ -1,8 +1,10 @@
-"""Cameras, projection, crops as homographies, mirror, Procrustes: any batch dimensions, OpenCV camera, pixel centres at integers.
+"""Cameras, projection, crops as homographies, mirror, Procrustes: any batch dimensions, OpenCV camera, pixel
+centres at integers.
 
-A camera is `focal` (fx, fy) and `princpt` (cx, cy) in pixels of the picture it comes with. Every change of the picture here (mirror, roll,
-perspective rotation, crop) is a homography of pixels together with the rigid change of the camera space and the camera that go with it, so
-project(change(X)) = change(project(X)) holds by construction.
+A camera is `focal` (fx, fy) and `princpt` (cx, cy) in pixels of the picture it comes with. Every change of
+the picture here (mirror, roll, perspective rotation, crop) is a homography of pixels together with the rigid
+change of the camera space and the camera that go with it, so project(change(X)) = change(project(X)) holds by
+construction.
 """
 
 from collections.abc import Sequence
@@ -15,25 +17,33 @@ from torch import Tensor
 
 from tempohand.skeleton import HAND_SIZE_CHAIN
 
-MIN_DEPTH_MM = 1.0  # points nearer than this are projected as if at this depth: no division by zero, no flip behind the camera
+# points nearer than this are projected as if at this depth: no division by zero, no flip behind the camera
+MIN_DEPTH_MM = 1.0
 
 
-def project(points: Float[Tensor, "*batch n 3"], focal: Float[Tensor, "*batch 2"], princpt: Float[Tensor, "*batch 2"]) -> Tensor:
+def project(
+    points: Float[Tensor, "*batch n 3"], focal: Float[Tensor, "*batch 2"], princpt: Float[Tensor, "*batch 2"]
+) -> Tensor:
     """Pinhole projection of camera-space points (mm) to pixels [*batch, n, 2]."""
     depth = points[..., 2:].clamp_min(MIN_DEPTH_MM)
     return points[..., :2] / depth * focal[..., None, :] + princpt[..., None, :]
 
 
 def unproject(
-    uv: Float[Tensor, "*batch n 2"], depth: Float[Tensor, "*batch n"], focal: Float[Tensor, "*batch 2"], princpt: Float[Tensor, "*batch 2"]
+    uv: Float[Tensor, "*batch n 2"],
+    depth: Float[Tensor, "*batch n"],
+    focal: Float[Tensor, "*batch 2"],
+    princpt: Float[Tensor, "*batch 2"],
 ) -> Float[Tensor, "*batch n 3"]:
-    """Camera-space points (the unit of `depth`) seen at pixels `uv` at z = `depth`; the inverse of `project`."""
+    """Camera-space points (the unit of `depth`) seen at pixels `uv` at z = `depth`; the inverse of
+    `project`."""
     xy = (uv - princpt[..., None, :]) / focal[..., None, :] * depth[..., None]
     return torch.cat([xy, depth[..., None]], dim=-1)
 
 
 def beside(tensor: Tensor, values: Sequence[float]) -> Float[Tensor, "n"]:
-    """Numbers as a tensor of another one's type, made on its device: a copy from the host's memory would wait for the device."""
+    """Numbers as a tensor of another one's type, made on its device: a copy from the host's memory would wait
+    for the device."""
     return torch.stack([tensor.new_full((), value) for value in values])
 
 
@@ -47,7 +57,9 @@ def denormalise_pixels(uv: Float[Tensor, "*batch 2"], size: tuple[int, int]) -> 
     return (uv + 0.5) * beside(uv, size)
 
 
-def camera_matrix(focal: Float[Tensor, "*batch 2"], princpt: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3 3"]:
+def camera_matrix(
+    focal: Float[Tensor, "*batch 2"], princpt: Float[Tensor, "*batch 2"]
+) -> Float[Tensor, "*batch 3 3"]:
     """K of the pinhole camera."""
     matrix = focal.new_zeros(*focal.shape[:-1], 3, 3)
     matrix[..., 0, 0], matrix[..., 1, 1] = focal[..., 0], focal[..., 1]
@@ -56,26 +68,36 @@ def camera_matrix(focal: Float[Tensor, "*batch 2"], princpt: Float[Tensor, "*bat
 
 
 def camera_rotation_homography(
-    rotation: Float[Tensor, "*#batch 3 3"], focal: Float[Tensor, "*#batch 2"], princpt: Float[Tensor, "*#batch 2"]
+    rotation: Float[Tensor, "*#batch 3 3"],
+    focal: Float[Tensor, "*#batch 2"],
+    princpt: Float[Tensor, "*#batch 2"],
 ) -> Float[Tensor, "*#batch 3 3"]:
-    """Pixel homography K R K^-1 of a camera turned so that its new coordinates are X' = R X (Hartley & Zisserman, section 8.4)."""
+    """Pixel homography K R K^-1 of a camera turned so that its new coordinates are X' = R X (Hartley &
+    Zisserman, section 8.4)."""
     return camera_matrix(focal, princpt) @ rotation @ camera_matrix(1 / focal, -princpt / focal)
 
 
-def apply_homography(matrix: Float[Tensor, "*#batch 3 3"], uv: Float[Tensor, "*#batch n 2"]) -> Float[Tensor, "*#batch n 2"]:
+def apply_homography(
+    matrix: Float[Tensor, "*#batch 3 3"], uv: Float[Tensor, "*#batch n 2"]
+) -> Float[Tensor, "*#batch n 2"]:
     """Pixels through a homography."""
     mapped = uv @ matrix[..., :2].mT + matrix[..., None, :, 2]
     return mapped[..., :2] / mapped[..., 2:]
 
 
-def box_to_square(box: Float[Tensor, "*batch 4"], expansion: float) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch"]]:
+def box_to_square(
+    box: Float[Tensor, "*batch 4"], expansion: float
+) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch"]]:
     """Centre (px) and side (px) of the square of side max(w, h) * expansion around an xyxy box."""
     low, high = box[..., :2], box[..., 2:]
     return (low + high) / 2, (high - low).amax(dim=-1) * expansion
 
 
-def crop_homography(centre: Float[Tensor, "*batch 2"], side: Float[Tensor, "*batch"], size: int) -> Float[Tensor, "*batch 3 3"]:
-    """Homography of a square crop, scaled to `size` px: the only crop there is, in training, evaluation and inference.
+def crop_homography(
+    centre: Float[Tensor, "*batch 2"], side: Float[Tensor, "*batch"], size: int
+) -> Float[Tensor, "*batch 3 3"]:
+    """Homography of a square crop, scaled to `size` px: the only crop there is, in training, evaluation and
+    inference.
 
     `centre` lands on the crop's centre (size - 1) / 2, and `side` source pixels become `size` crop pixels.
     """
@@ -90,7 +112,8 @@ def crop_homography(centre: Float[Tensor, "*batch 2"], side: Float[Tensor, "*bat
 def crop_camera(
     crop: Float[Tensor, "*batch 3 3"], focal: Float[Tensor, "*batch 2"], princpt: Float[Tensor, "*batch 2"]
 ) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch 2"]]:
-    """The camera (focal, princpt) of the cropped picture: a crop moves the intrinsics and leaves the camera space alone."""
+    """The camera (focal, princpt) of the cropped picture: a crop moves the intrinsics and leaves the camera
+    space alone."""
     diagonal = torch.stack([crop[..., 0, 0], crop[..., 1, 1]], dim=-1)
     return focal * diagonal, princpt * diagonal + crop[..., :2, 2]
 
@@ -113,8 +136,11 @@ def mirror_pose(pose: Float[Tensor, "*batch 48"]) -> Float[Tensor, "*batch 48"]:
     return pose * beside(pose, (1.0, -1.0, -1.0)).repeat(pose.shape[-1] // 3)
 
 
-def rotate_pose(rotation: Float[Tensor, "*#batch 3 3"], pose: Float[Tensor, "*#batch 48"]) -> Float[Tensor, "*#batch 48"]:
-    """Axis-angle pose after the rigid change X' = R X: the global orientation becomes R R_root, the fingers stay."""
+def rotate_pose(
+    rotation: Float[Tensor, "*#batch 3 3"], pose: Float[Tensor, "*#batch 48"]
+) -> Float[Tensor, "*#batch 48"]:
+    """Axis-angle pose after the rigid change X' = R X: the global orientation becomes R R_root, the fingers
+    stay."""
     root = roma.rotmat_to_rotvec(rotation @ roma.rotvec_to_rotmat(pose[..., :3]))
     return torch.cat([root, pose[..., 3:]], dim=-1)
 
@@ -129,8 +155,11 @@ def matrix_to_rotation_6d(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, 
     return rearrange(matrix[..., :2], "... row column -> ... (column row)")
 
 
-def crop_rays(focal: Float[Tensor, "*batch 2"], princpt: Float[Tensor, "*batch 2"], size: int, grid: int) -> Float[Tensor, "*batch n 4"]:
-    """Unit camera ray (x, y) and in-crop uv in [-0.5, 0.5] at the cell centres of a grid x grid raster over a size x size crop, n = grid^2."""
+def crop_rays(
+    focal: Float[Tensor, "*batch 2"], princpt: Float[Tensor, "*batch 2"], size: int, grid: int
+) -> Float[Tensor, "*batch n 4"]:
+    """Unit camera ray (x, y) and in-crop uv in [-0.5, 0.5] at the cell centres of a grid x grid raster over a
+    size x size crop, n = grid^2."""
     centre = (torch.arange(grid, device=focal.device, dtype=focal.dtype) + 0.5) / grid
     v, u = torch.meshgrid(centre, centre, indexing="ij")
     uv = torch.stack([u, v], dim=-1).reshape(-1, 2)  # (n, 2) in [0, 1], from one pixel edge to the other
@@ -147,7 +176,10 @@ def hand_size(joints: Float[Tensor, "*batch 21 3"]) -> Float[Tensor, "*batch"]:
 
 
 def procrustes_align(
-    source: Float[Tensor, "*batch n 3"], target: Float[Tensor, "*batch n 3"], *, allow_reflection: bool = False
+    source: Float[Tensor, "*batch n 3"],
+    target: Float[Tensor, "*batch n 3"],
+    *,
+    allow_reflection: bool = False,
 ) -> Float[Tensor, "*batch n 3"]:
     """`source` moved onto `target` by the best similarity s R x + t (Umeyama 1991, float64 inside).
 

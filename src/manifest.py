@@ -1,4 +1,5 @@
-"""A directory's manifest: size and SHA-256 of each of its files, so that a damaged file is found before it is used."""
+"""A directory's manifest: size and SHA-256 of each of its files, so that a damaged file is found before it is
+used."""
 
 import hashlib
 import json
@@ -16,7 +17,8 @@ def write_manifest(directory: str | Path) -> None:
 
 
 def verify(directory: str | Path, names: Iterable[str] | None = None) -> None:
-    """Raises ValueError naming the first file that is not what the manifest says; `names`: only these. No manifest: nothing is verified."""
+    """Raises ValueError naming the first file that is not what the manifest says; `names`: only these. No
+    manifest: nothing is verified."""
     manifest = Path(directory) / MANIFEST_NAME
     if not manifest.is_file():
         return
@@ -31,7 +33,9 @@ def verify(directory: str | Path, names: Iterable[str] | None = None) -> None:
         if found is None:
             raise ValueError(f"'{path}' is missing, {size:,} bytes were written: take another checkpoint")
         if found != size:
-            raise ValueError(f"'{path}' is damaged, it has {found:,} bytes of {size:,}: take another checkpoint")
+            raise ValueError(
+                f"'{path}' is damaged, it has {found:,} bytes of {size:,}: take another checkpoint"
+            )
         if _sha256(path) != digest:
             raise ValueError(
                 f"'{path}' is damaged, its content is not what was written ({MANIFEST_NAME}): take another checkpoint, or remove "

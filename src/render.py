@@ -1,13 +1,15 @@
-"""Software rasteriser: triangle meshes to colour, instance mask and depth, on one CPU core, without a display.
+"""Software rasteriser: triangle meshes to colour, instance mask and depth, on one CPU core, without a
+display.
 
-Camera: OpenCV (x right, y down, z forward), `focal` (fx, fy) and `princpt` (cx, cy) in pixels of the picture, integer coordinates at pixel
-centres. Vertices are camera-space millimetres. Synthetic data and overlays share it.
+Camera: OpenCV (x right, y down, z forward), `focal` (fx, fy) and `princpt` (cx, cy) in pixels of the picture,
+integer coordinates at pixel centres. Vertices are camera-space millimetres. Synthetic data and overlays share
+it.
 
-Triangles are rasterised in homogeneous coordinates (Olano and Greer, "Triangle Scan Conversion using 2D Homogeneous Coordinates",
-1997): with the ray r = ((u - cx) / fx, (v - cy) / fy, 1) of a pixel and a triangle's vertices p0, p1, p2, the solution of
-b0 p0 + b1 p1 + b2 p2 = r gives the coverage (all b >= 0), the depth (1 / sum b) and the perspective-correct weights (b / sum b) at
-once, also for a triangle that reaches behind the camera: nothing needs clipping, and what lies nearer than the near plane is dropped
-pixel by pixel.
+Triangles are rasterised in homogeneous coordinates (Olano and Greer, "Triangle Scan Conversion using 2D
+Homogeneous Coordinates", 1997): with the ray r = ((u - cx) / fx, (v - cy) / fy, 1) of a pixel and a
+triangle's vertices p0, p1, p2, the solution of b0 p0 + b1 p1 + b2 p2 = r gives the coverage (all b >= 0), the
+depth (1 / sum b) and the perspective-correct weights (b / sum b) at once, also for a triangle that reaches
+behind the camera: nothing needs clipping, and what lies nearer than the near plane is dropped pixel by pixel.
 """
 
 from typing import NamedTuple, no_type_check
@@ -19,14 +21,16 @@ from numpy import ndarray
 
 NEAR_MM = 20.0
 
-# `no_type_check` on compiled functions: a type checker that wraps functions, as the tests' does, would hide their code from the compiler.
+# `no_type_check` on compiled functions: a type checker that wraps functions, as the tests' does, would hide
+# their code from the compiler.
 
 
 class Buffers(NamedTuple):
     """What every pixel sees: the nearest face and where on it.
 
-    inv_depth [H, W]: 1 / mm, 0 where nothing is seen. face [H, W]: index of the face, -1 where nothing is seen. weights [H, W, 2]:
-    perspective-correct weights of the face's second and third vertex (undefined where nothing is seen).
+    inv_depth [H, W]: 1 / mm, 0 where nothing is seen. face [H, W]: index of the face, -1 where nothing is
+    seen. weights [H, W, 2]: perspective-correct weights of the face's second and third vertex (undefined
+    where nothing is seen).
     """
 
     inv_depth: Float[ndarray, "h w"]
@@ -55,7 +59,8 @@ def _rasterise(vertices, faces, fx, fy, cx, cy, inv_near, cull, first_face, inv_
     height, width = inv_depth.shape
     for f in range(faces.shape[0]):
         i0, i1, i2 = faces[f, 0], faces[f, 1], faces[f, 2]
-        # x and y scaled to pixels: an edge function is then linear in (u - cx, v - cy) with the cross products below.
+        # x and y scaled to pixels: an edge function is then linear in (u - cx, v - cy) with the cross
+        # products below.
         x0, y0, z0 = vertices[i0, 0] * fx, vertices[i0, 1] * fy, np.float64(vertices[i0, 2])
         x1, y1, z1 = vertices[i1, 0] * fx, vertices[i1, 1] * fy, np.float64(vertices[i1, 2])
         x2, y2, z2 = vertices[i2, 0] * fx, vertices[i2, 1] * fy, np.float64(vertices[i2, 2])
@@ -123,8 +128,16 @@ def _interpolate(face_index, weights, faces, attributes, out):
 def _accumulate_normals(vertices, faces, normals):
     for f in range(faces.shape[0]):
         i0, i1, i2 = faces[f, 0], faces[f, 1], faces[f, 2]
-        ax, ay, az = vertices[i1, 0] - vertices[i0, 0], vertices[i1, 1] - vertices[i0, 1], vertices[i1, 2] - vertices[i0, 2]
-        bx, by, bz = vertices[i2, 0] - vertices[i0, 0], vertices[i2, 1] - vertices[i0, 1], vertices[i2, 2] - vertices[i0, 2]
+        ax, ay, az = (
+            vertices[i1, 0] - vertices[i0, 0],
+            vertices[i1, 1] - vertices[i0, 1],
+            vertices[i1, 2] - vertices[i0, 2],
+        )
+        bx, by, bz = (
+            vertices[i2, 0] - vertices[i0, 0],
+            vertices[i2, 1] - vertices[i0, 1],
+            vertices[i2, 2] - vertices[i0, 2],
+        )
         nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
         for i in (i0, i1, i2):
             normals[i, 0] += nx
@@ -156,7 +169,11 @@ def _resolve(face_index, weights, faces, attributes, factor, out):
                     w1, w2 = weights[sv, su, 0], weights[sv, su, 1]
                     w0 = np.float32(1.0) - w1 - w2
                     for c in range(channels):
-                        sums[c] += w0 * attributes[faces[f, 0], c] + w1 * attributes[faces[f, 1], c] + w2 * attributes[faces[f, 2], c]
+                        sums[c] += (
+                            w0 * attributes[faces[f, 0], c]
+                            + w1 * attributes[faces[f, 1], c]
+                            + w2 * attributes[faces[f, 2], c]
+                        )
             if seen > 0:
                 rest = np.float32(1.0) - seen * share
                 for c in range(channels):
@@ -172,7 +189,8 @@ def _indices(array) -> np.ndarray:
 
 
 def vertex_normals(vertices: Float[ndarray, "v 3"], faces: Integer[ndarray, "f 3"]) -> Float[ndarray, "v 3"]:
-    """Unit normals [V, 3], each the area-weighted mean of the normals of the vertex's faces; outward for counter-clockwise faces."""
+    """Unit normals [V, 3], each the area-weighted mean of the normals of the vertex's faces; outward for
+    counter-clockwise faces."""
     vertices = _floats(vertices)
     normals = np.zeros_like(vertices)
     _accumulate_normals(vertices, _indices(faces), normals)
@@ -180,7 +198,8 @@ def vertex_normals(vertices: Float[ndarray, "v 3"], faces: Integer[ndarray, "f 3
 
 
 def supersampled_camera(focal, princpt, factor: int) -> tuple[np.ndarray, np.ndarray]:
-    """Focal length and principal point of a picture with factor x factor samples per pixel; the pixel borders coincide."""
+    """Focal length and principal point of a picture with factor x factor samples per pixel; the pixel borders
+    coincide."""
     return np.asarray(focal, np.float64) * factor, (np.asarray(princpt, np.float64) + 0.5) * factor - 0.5
 
 
@@ -198,9 +217,10 @@ def rasterise(
 ) -> Buffers:
     """Which face each pixel of a picture sees.
 
-    vertices [V, 3] camera mm; faces [F, 3]; focal (fx, fy) and princpt (cx, cy) px; size (H, W). Nothing nearer than `near` mm is
-    seen. `cull` skips faces whose outward side points away: right for closed meshes only, and faster. `into` adds to buffers that
-    other objects were drawn into, `first_face` being this mesh's offset in the joint list of faces.
+    vertices [V, 3] camera mm; faces [F, 3]; focal (fx, fy) and princpt (cx, cy) px; size (H, W). Nothing
+    nearer than `near` mm is seen. `cull` skips faces whose outward side points away: right for closed meshes
+    only, and faster. `into` adds to buffers that other objects were drawn into, `first_face` being this
+    mesh's offset in the joint list of faces.
     """
     buffers = Buffers.empty(size) if into is None else into
     assert buffers.face.shape == tuple(size), f"buffers {buffers.face.shape}, picture {tuple(size)}"
@@ -236,11 +256,12 @@ def shade(
     ambient: float = 0.35,
     normals: Float[ndarray, "v 3"] | None = None,
 ) -> Float[ndarray, "v 3"]:
-    """Lambert colours [V, 3] in [0, 1] for `render`: albedo * (ambient + sum_k intensity_k * max(0, normal . light_k)), clipped to 1.
+    """Lambert colours [V, 3] in [0, 1] for `render`: albedo * (ambient + sum_k intensity_k * max(0, normal .
+    light_k)), clipped to 1.
 
-    albedo: one RGB colour or [V, 3], in [0, 1]. lights [K, 3]: directions from the surface TOWARD each light, camera space (any
-    length; the default comes from behind the camera, above and to its right). intensities: K numbers or RGB triples
-    (default: 1 - ambient, shared evenly).
+    albedo: one RGB colour or [V, 3], in [0, 1]. lights [K, 3]: directions from the surface TOWARD each light,
+    camera space (any length; the default comes from behind the camera, above and to its right). intensities:
+    K numbers or RGB triples (default: 1 - ambient, shared evenly).
     """
     normals = vertex_normals(vertices, faces) if normals is None else _floats(normals)
     lights = np.atleast_2d(_floats(lights))
@@ -249,7 +270,9 @@ def shade(
         intensities = np.full(len(lights), (1.0 - ambient) / len(lights), np.float32)
     intensities = _floats(intensities).reshape(len(lights), -1)
     diffuse = np.maximum(normals @ lights.T, 0.0) @ intensities
-    return np.clip(np.broadcast_to(_floats(albedo), normals.shape) * (ambient + diffuse), 0.0, 1.0).astype(np.float32)
+    return np.clip(np.broadcast_to(_floats(albedo), normals.shape) * (ambient + diffuse), 0.0, 1.0).astype(
+        np.float32
+    )
 
 
 def render(
@@ -268,10 +291,11 @@ def render(
 ) -> tuple[Float[ndarray, "h w 3"], Integer[ndarray, "h w"], Float[ndarray, "h w"]]:
     """Draws a mesh: (colour [H, W, 3], mask [H, W], depth [H, W]).
 
-    vertices [V, 3] camera mm; faces [F, 3]; colours [V, 3] or one RGB triple, any range (float32 comes out in the same one);
-    focal (fx, fy) and princpt (cx, cy) px; size (H, W). ids [F]: the instance each face belongs to, 1 by default; the mask holds
-    them, 0 where nothing is seen. depth is in mm, inf where nothing is seen. colour is drawn over `background` (black by default),
-    with antialias x antialias samples a pixel; mask and depth are always those of the pixel's centre.
+    vertices [V, 3] camera mm; faces [F, 3]; colours [V, 3] or one RGB triple, any range (float32 comes out in
+    the same one); focal (fx, fy) and princpt (cx, cy) px; size (H, W). ids [F]: the instance each face
+    belongs to, 1 by default; the mask holds them, 0 where nothing is seen. depth is in mm, inf where nothing
+    is seen. colour is drawn over `background` (black by default), with antialias x antialias samples a pixel;
+    mask and depth are always those of the pixel's centre.
     """
     vertices, faces = _floats(vertices), _indices(faces)
     colours = _floats(np.broadcast_to(_floats(colours), vertices.shape))

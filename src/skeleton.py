@@ -1,7 +1,8 @@
 """The hand's skeleton: joint names, the orders they come in, the kinematic tree. Constants only.
 
-OP is the OpenPose order of 21 joints: wrist, then thumb, index, middle, ring, pinky, each from base to tip. Everything outside converters
-and hand files uses it. MANO's own 16 joints (wrist, index, middle, pinky, ring, thumb: three each) index the pose's rotations.
+OP is the OpenPose order of 21 joints: wrist, then thumb, index, middle, ring, pinky, each from base to tip.
+Everything outside converters and hand files uses it. MANO's own 16 joints (wrist, index, middle, pinky, ring,
+thumb: three each) index the pose's rotations.
 """
 
 NUM_JOINTS = 21
@@ -34,14 +35,16 @@ MANO_JOINT_NAMES = (
 # Parent of each joint: of the 21 in OP order, and of MANO's 16.
 PARENTS = (-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19)
 MANO_PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
-# Gather `op = mano21[MANO21_TO_OP]`, where mano21 is MANO's 16 joints and then the tips of thumb, index, middle, ring, pinky.
+# Gather `op = mano21[MANO21_TO_OP]`, where mano21 is MANO's 16 joints and then the tips of thumb, index,
+# middle, ring, pinky.
 MANO21_TO_OP = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
 # fmt: on
 
 # Bones of the drawn skeleton and of bone lengths: (parent, child), OP order, without the root.
 BONES = tuple((parent, child) for child, parent in enumerate(PARENTS) if parent >= 0)
 
-# Fingertip vertices (thumb, index, middle, ring, pinky) differ between code bases; smplx's are this project's own.
+# Fingertip vertices (thumb, index, middle, ring, pinky) differ between code bases; smplx's are this project's
+# own.
 TIP_VERTICES = {
     "smplx": (744, 320, 443, 554, 671),
     "manopth": (745, 317, 444, 556, 673),

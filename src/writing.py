@@ -9,8 +9,8 @@ from pathlib import Path
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
-    """A name beside `path`, whose folder is made if needed: what the block writes there becomes `path` when the block ends well. Otherwise it is
-    gone, and what was at `path` before is still there.
+    """A name beside `path`, whose folder is made if needed: what the block writes there becomes `path` when
+    the block ends well. Otherwise it is gone, and what was at `path` before is still there.
 
     Raises OSError, naming `path`, where the disk is full, read-only, or has no such place.
     """
@@ -27,7 +27,9 @@ def whole(path: str | Path) -> Iterator[Path]:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
-        with suppress(OSError):  # where the folder could not be made, or the name is too long, there is nothing to remove
+        with suppress(
+            OSError
+        ):  # where the folder could not be made, or the name is too long, there is nothing to remove
             part.unlink(missing_ok=True)
 
 

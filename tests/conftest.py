@@ -3,7 +3,9 @@
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait make a busy machine ten times slower
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "passive"
+)  # threads that spin while they wait make a busy machine ten times slower
 
 from jaxtyping import install_import_hook
 
@@ -19,7 +21,8 @@ torch.set_num_threads(2)
 
 @pytest.fixture(autouse=True)
 def no_accelerator_of_another_test():
-    """Accelerate keeps one state per process and refuses other settings: each test begins without one, in whatever order tests run."""
+    """Accelerate keeps one state per process and refuses other settings: each test begins without one, in
+    whatever order tests run."""
     with new_accelerate_state():
         yield
 
@@ -29,7 +32,9 @@ def table_root(tmp_path_factory):
     """A small table: 4 training, 2 validation and 2 test sequences, the last of each split a left hand."""
     splits = {}
     for number, (split, count, frames) in enumerate((("train", 4, 12), ("val", 2, 9), ("test", 2, 10))):
-        splits[split] = [hand_rows(f"{split}-{k}", frames, 100 * number + k, is_right=k != count - 1) for k in range(count)]
+        splits[split] = [
+            hand_rows(f"{split}-{k}", frames, 100 * number + k, is_right=k != count - 1) for k in range(count)
+        ]
     return write_table(tmp_path_factory.mktemp("table"), splits)
 
 

@@ -1,4 +1,5 @@
-"""Small data sets of known truth: hands of the open hand, filmed by the project's renderer, that tests write in a data set's own format."""
+"""Small data sets of known truth: hands of the open hand, filmed by the project's renderer, that tests write
+in a data set's own format."""
 
 import io
 import json
@@ -26,7 +27,8 @@ SKIN = np.array([205, 160, 135]) / 255
 
 @dataclass(frozen=True)
 class TrueHand:
-    """A hand in camera space (OpenCV, mm), as the open hand is posed: an absolute pose, betas, the wrist, and what follows from them."""
+    """A hand in camera space (OpenCV, mm), as the open hand is posed: an absolute pose, betas, the wrist, and
+    what follows from them."""
 
     is_right: bool
     pose: np.ndarray  # [48]
@@ -50,7 +52,8 @@ class TrueHand:
         return self.layer.subtract_mean(torch.from_numpy(self.pose)).numpy()
 
     def pca(self, n: int = 45) -> tuple[np.ndarray, np.ndarray]:
-        """Orientation and PCA coefficients counted from the mean pose. With fewer than 45 the hand must have been made from as many."""
+        """Orientation and PCA coefficients counted from the mean pose. With fewer than 45 the hand must have
+        been made from as many."""
         orient, coefficients = self.layer.pose_to_pca(torch.from_numpy(self.pose), n)
         return orient.numpy(), coefficients.numpy()
 
@@ -60,19 +63,25 @@ class TrueHand:
         return pixels[:, :2] / pixels[:, 2:]
 
 
-def true_hand(seed: int, *, is_right: bool = True, wrist=(0.0, 0.0, 500.0), pca: int | None = None, shape=None) -> TrueHand:
+def true_hand(
+    seed: int, *, is_right: bool = True, wrist=(0.0, 0.0, 500.0), pca: int | None = None, shape=None
+) -> TrueHand:
     """A hand in a drawn pose. pca: its fingers are made of so many PCA coefficients."""
     rng = np.random.default_rng([seed, 11])
     layer, pose = LAYERS[is_right], rng.normal(0, 0.2, 48)
     pose[:3] = rng.normal(0, 0.6, 3)
     if pca:
-        pose = layer.pca_to_pose(torch.from_numpy(pose[:3]), torch.from_numpy(rng.normal(0, 0.4, pca))).numpy()
+        pose = layer.pca_to_pose(
+            torch.from_numpy(pose[:3]), torch.from_numpy(rng.normal(0, 0.4, pca))
+        ).numpy()
     shape = rng.normal(0, 0.5, 10) if shape is None else np.asarray(shape, float)
     return posed(is_right, pose, shape, np.asarray(wrist, float) + rng.normal(0, 5, 3))
 
 
 def posed(is_right: bool, pose: np.ndarray, shape: np.ndarray, wrist: np.ndarray) -> TrueHand:
-    joints, vertices = LAYERS[is_right](*(torch.from_numpy(np.asarray(x, np.float64)) for x in (pose, shape, wrist)))
+    joints, vertices = LAYERS[is_right](
+        *(torch.from_numpy(np.asarray(x, np.float64)) for x in (pose, shape, wrist))
+    )
     return TrueHand(is_right, pose, shape, wrist, joints.numpy(), vertices.numpy())
 
 
@@ -81,7 +90,12 @@ def moved(hand: TrueHand, rotation: np.ndarray, translation: np.ndarray) -> True
     from scipy.spatial.transform import Rotation
 
     orient = (Rotation.from_matrix(rotation) * Rotation.from_rotvec(hand.pose[:3])).as_rotvec()
-    return posed(hand.is_right, np.concatenate([orient, hand.pose[3:]]), hand.shape, rotation @ hand.wrist + translation)
+    return posed(
+        hand.is_right,
+        np.concatenate([orient, hand.pose[3:]]),
+        hand.shape,
+        rotation @ hand.wrist + translation,
+    )
 
 
 def camera_matrix(width: int, height: int, focal: float) -> np.ndarray:
@@ -95,7 +109,15 @@ def picture(hands: list[TrueHand], camera: np.ndarray, width: int, height: int) 
     focal, princpt = camera[[0, 1], [0, 1]], camera[:2, 2]
     for hand in hands:
         faces = hand.layer.faces.numpy()
-        canvas, _, _ = render(hand.vertices, faces, shade(hand.vertices, faces, SKIN), focal, princpt, (height, width), background=canvas)
+        canvas, _, _ = render(
+            hand.vertices,
+            faces,
+            shade(hand.vertices, faces, SKIN),
+            focal,
+            princpt,
+            (height, width),
+            background=canvas,
+        )
     return (canvas * 255).round().astype(np.uint8)
 
 
@@ -105,9 +127,21 @@ def write_picture(path: Path, image: np.ndarray) -> None:
     assert cv2.imwrite(str(path), np.ascontiguousarray(image[..., ::-1]))
 
 
-def convert_here(dataset: str, root: Path, out: Path, *, hand: Path | None = OPEN_HAND, storage: Storage | None = None, **options) -> Path:
+def convert_here(
+    dataset: str,
+    root: Path,
+    out: Path,
+    *,
+    hand: Path | None = OPEN_HAND,
+    storage: Storage | None = None,
+    **options,
+) -> Path:
     """Converts with one process, in this one, as far as the pool allows; returns the table's folder."""
-    convert(Conversion(dataset, str(root), str(hand) if hand else None, storage or Storage(), options), out, processes=1)
+    convert(
+        Conversion(dataset, str(root), str(hand) if hand else None, storage or Storage(), options),
+        out,
+        processes=1,
+    )
     return out
 
 
@@ -116,7 +150,8 @@ def rows(table: Path, split: str) -> dict[tuple[str, int], dict]:
     frames = FrameTable(table, split)
     labels = frames.labels(np.arange(len(frames)))
     return {
-        (about["sequence"], about["frame"]): {name: column[row] for name, column in labels.items()} | {"image": frames.image(row)}
+        (about["sequence"], about["frame"]): {name: column[row] for name, column in labels.items()}
+        | {"image": frames.image(row)}
         for row in range(len(frames))
         if (about := frames.about_row(row))
     }
@@ -134,24 +169,29 @@ def recordings(table: Path, *splits: str) -> dict[str, set[str]]:
 
 
 def assert_same_hand(row: dict, truth: TrueHand, *, parameters: bool = True, joints: bool = True) -> None:
-    """A row is the true hand: joints and wrist to 0.1 mm, 2D to 0.1 px of the stored picture, the hand parameters' joints to 0.1 mm, its side;
-    and the picture shows it: skin where the hand is."""
+    """A row is the true hand: joints and wrist to 0.1 mm, 2D to 0.1 px of the stored picture, the hand
+    parameters' joints to 0.1 mm, its side; and the picture shows it: skin where the hand is."""
     assert row["is_right"] == truth.is_right
     if joints:
         assert row["joints_mask"].all()
         np.testing.assert_allclose(row["joints"], truth.joints, atol=0.1)
         if row["has_camera"]:
             pixels = truth.joints[:, :2] / truth.joints[:, 2:] * row["focal"] + row["princpt"]
-            np.testing.assert_allclose(row["joints2d"][row["joints2d_mask"]], pixels[row["joints2d_mask"]], atol=0.1)
+            np.testing.assert_allclose(
+                row["joints2d"][row["joints2d_mask"]], pixels[row["joints2d_mask"]], atol=0.1
+            )
     assert row["has_hand"] == parameters
     if parameters:
-        again = posed(truth.is_right, row["pose"].astype(float), row["shape"].astype(float), row["trans"].astype(float))
+        again = posed(
+            truth.is_right, row["pose"].astype(float), row["shape"].astype(float), row["trans"].astype(float)
+        )
         np.testing.assert_allclose(again.joints, truth.joints, atol=0.1)
     assert_shows(row, truth)
 
 
 def assert_shows(row: dict, truth: TrueHand) -> None:
-    """The stored picture has the hand's colours at the palm's vertices as the row's own labels say, and nowhere near its far corners."""
+    """The stored picture has the hand's colours at the palm's vertices as the row's own labels say, and
+    nowhere near its far corners."""
     height, width = row["image"].shape[:2]
     assert (row["width"], row["height"]) == (width, height)
     palm = row["joints2d"][[0, 5, 9, 13, 17]].mean(0)

@@ -1,5 +1,6 @@
-"""A device without values, in place of a GPU: PyTorch's "meta". To compute with its tensors and the CPU's at once raises, as on a GPU; and
-every question for a value, for which a program would wait for the device, is answered with 1 (or True, or "all of them") and taken down."""
+"""A device without values, in place of a GPU: PyTorch's "meta". To compute with its tensors and the CPU's at
+once raises, as on a GPU; and every question for a value, for which a program would wait for the device, is
+answered with 1 (or True, or "all of them") and taken down."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,8 +46,14 @@ class _Watch(TorchFunctionMode):
             return torch.ones(tensor.shape, dtype=tensor.dtype)
         if there and function in (torch.unique, Tensor.unique):
             self.waits.append("unique")
-            return (tensor.flatten(), torch.zeros_like(tensor)) if kwargs.get("return_inverse") else tensor.flatten()
-        if (there and function is Tensor.new_tensor) or (function is torch.tensor and kwargs.get("device") == DEVICE):
+            return (
+                (tensor.flatten(), torch.zeros_like(tensor))
+                if kwargs.get("return_inverse")
+                else tensor.flatten()
+            )
+        if (there and function is Tensor.new_tensor) or (
+            function is torch.tensor and kwargs.get("device") == DEVICE
+        ):
             self.waits.append("values of the host")
         if function in (Tensor.__getitem__, Tensor.__setitem__):
             parts = args[1] if isinstance(args[1], tuple) else (args[1],)
@@ -55,7 +62,12 @@ class _Watch(TorchFunctionMode):
                 self.waits.append("mask")
             if any(part.device == DEVICE for part in tensors) and not there:
                 raise RuntimeError(f"a tensor on {tensor.device} is indexed with one on {DEVICE}")
-            if function is Tensor.__setitem__ and isinstance(args[2], Tensor) and args[2].ndim and (args[2].device == DEVICE) != there:
+            if (
+                function is Tensor.__setitem__
+                and isinstance(args[2], Tensor)
+                and args[2].ndim
+                and (args[2].device == DEVICE) != there
+            ):
                 raise RuntimeError(f"values on {args[2].device} are written into a tensor on {tensor.device}")
         if there and function in SHAPES:
             self.waits.append(function.__name__)

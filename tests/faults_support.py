@@ -22,7 +22,13 @@ SMALL = [
     "data.workers=1",
     "view.augmentation.photometric.noise=0",
 ]
-ENVIRONMENT = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "HF_HUB_OFFLINE": "1"}
+ENVIRONMENT = {
+    **os.environ,
+    "ACCELERATE_USE_CPU": "true",
+    "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",
+    "HF_HUB_OFFLINE": "1",
+}
 
 
 class Run:
@@ -70,9 +76,12 @@ def record(out: Path) -> list[dict]:
 
 
 def whole_checkpoints(out: Path) -> list[Path]:
-    """The step checkpoints, oldest first, after verifying that all that stands there under its right name is whole."""
+    """The step checkpoints, oldest first, after verifying that all that stands there under its right name is
+    whole."""
     steps = sorted((out / "checkpoint").glob("step-????????"))
-    for directory in steps + [link for name in ("best", "last") if (link := out / "checkpoint" / name).is_symlink()]:
+    for directory in steps + [
+        link for name in ("best", "last") if (link := out / "checkpoint" / name).is_symlink()
+    ]:
         assert (directory / "checksums.json").is_file() and (directory / "model.safetensors").is_file()
         verify(directory)
     return steps
@@ -81,10 +90,14 @@ def whole_checkpoints(out: Path) -> list[Path]:
 def assert_same_run(out: Path, other: Path) -> None:
     """The same losses, scores and weights, bit for bit, and the same last checkpoint."""
     assert record(out) == record(other)
-    assert whole_checkpoints(out)[-1].name == whole_checkpoints(other)[-1].name  # one of a stop may be among the kept
+    assert (
+        whole_checkpoints(out)[-1].name == whole_checkpoints(other)[-1].name
+    )  # one of a stop may be among the kept
     for name in ("best", "last"):
         first, second = (load_file(root / "checkpoint" / name / "model.safetensors") for root in (out, other))
         assert first.keys() == second.keys() and all(first[key].equal(second[key]) for key in first)
-        first, second = (json.loads((root / "checkpoint" / name / "config.json").read_text()) for root in (out, other))
+        first, second = (
+            json.loads((root / "checkpoint" / name / "config.json").read_text()) for root in (out, other)
+        )
         assert first == second
     assert not list((out / "checkpoint").glob("*.part"))

@@ -1,4 +1,5 @@
-"""script/train.py on a table of which one picture in twenty is damaged: it goes on where that is allowed, says so, and stops where it is not."""
+"""script/train.py on a table of which one picture in twenty is damaged: it goes on where that is allowed,
+says so, and stops where it is not."""
 
 import json
 import os
@@ -89,8 +90,16 @@ def runs(tmp_path_factory):
         for row in rows[:40]:
             row["source"] = "studio"
     table = write_table(folder / "table", splits)
-    wanted = {name: ([*SMALL, f"data.root={table}", *settings], processes) for name, (settings, processes) in RUNS.items()}
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    wanted = {
+        name: ([*SMALL, f"data.root={table}", *settings], processes)
+        for name, (settings, processes) in RUNS.items()
+    }
+    environment = {
+        **os.environ,
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "passive",
+    }
     command = [sys.executable, "-c", CODE, str(REPOSITORY / "script" / "train.py"), json.dumps(wanted)]
     subprocess.run(command, cwd=folder, env=environment, timeout=300, check=True)
     return {
@@ -121,9 +130,19 @@ def test_where_it_is_allowed_exactly_the_damaged_rows_are_left_out(runs, name):
     listed = {(entry["split"], entry["row"]) for entry in run.bad}
     assert listed == {(split, row) for split, rows in PLANTED.items() for row in rows} and len(run.bad) == 5
     assert {entry["reason"] for entry in run.bad} == {"picture cut off"}
-    assert run.bad[0] == {"split": "train", "row": 3, "source": "studio", "sequence": "train-0", "frame": 3, "reason": "picture cut off"}
+    assert run.bad[0] == {
+        "split": "train",
+        "row": 3,
+        "source": "studio",
+        "sequence": "train-0",
+        "frame": 3,
+        "reason": "picture cut off",
+    }
     assert run.said.count("bad data: left out row") == 1
-    assert "Evaluated on 17 samples from all" in run.said and "left out 1 of 18 rows of split 'val' as bad data" in run.said
+    assert (
+        "Evaluated on 17 samples from all" in run.said
+        and "left out 1 of 18 rows of split 'val' as bad data" in run.said
+    )
     assert (
         run.said.count("4 rows (studio: picture cut off 2; test: picture cut off 2), listed in") == 2
     )  # beside the validation, and at the end
@@ -132,9 +151,15 @@ def test_where_it_is_allowed_exactly_the_damaged_rows_are_left_out(runs, name):
 
 
 def test_workers_and_processes_change_nothing(runs):
-    first, second, two = ([line["loss"] for line in runs[name].metrics] for name in ("one_worker", "two_workers", "two_processes"))
+    first, second, two = (
+        [line["loss"] for line in runs[name].metrics]
+        for name in ("one_worker", "two_workers", "two_processes")
+    )
     assert first == second and len(first) == 12
     assert runs["one_worker"].bad == runs["two_workers"].bad == runs["two_processes"].bad
     assert two[0] == pytest.approx(first[0], rel=1e-5)
-    said = ["frames read" + run.said.split("frames read")[-1].split(", listed")[0] for run in (runs["one_worker"], runs["two_processes"])]
+    said = [
+        "frames read" + run.said.split("frames read")[-1].split(", listed")[0]
+        for run in (runs["one_worker"], runs["two_processes"])
+    ]
     assert said[0] == said[1]

@@ -23,13 +23,18 @@ def test_a_box_needs_every_joint():
 def test_some_of_the_clips_are_the_same_clips():
     batch = random_batch(4, 3, 64)
     some = batch[torch.tensor([2, 0])]
-    assert torch.equal(some.image, batch.image[[2, 0]]) and torch.equal(some.target.joints, batch.target.joints[[2, 0]])
+    assert torch.equal(some.image, batch.image[[2, 0]]) and torch.equal(
+        some.target.joints, batch.target.joints[[2, 0]]
+    )
     assert torch.equal(batch.last_frame().image[:, 0], batch.image[:, -1])
 
 
-@pytest.mark.parametrize("settings", [small_network(1), small_network(2), small_finder()], ids=["stage 1", "stage 2", "finder"])
+@pytest.mark.parametrize(
+    "settings", [small_network(1), small_network(2), small_finder()], ids=["stage 1", "stage 2", "finder"]
+)
 def test_the_terms_of_a_prediction_go_with_it(settings):
-    """The loss of some clips is that of the prediction of these clips, and a copy elsewhere has nothing left behind."""
+    """The loss of some clips is that of the prediction of these clips, and a copy elsewhere has nothing left
+    behind."""
     torch.manual_seed(0)
     network, batch = build_network(settings).eval(), random_batch(4, settings["num_frame"], settings["size"])
     with torch.no_grad():

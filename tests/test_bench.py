@@ -36,13 +36,22 @@ def test_without_smplx_the_other_benchmarks_run_and_this_one_says_so(tmp_path):
     """smplx may not be used commercially and is no part of an installation."""
     (tmp_path / "smplx.py").write_text("raise ImportError('not here')")
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "hand"], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": _first(tmp_path)}
+        [sys.executable, str(SCRIPT), "hand"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": _first(tmp_path)},
     )
-    assert done.returncode == 2 and "error: smplx is not installed" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 2
+        and "error: smplx is not installed" in done.stderr
+        and "Traceback" not in done.stderr
+    )
 
 
 def _first(folder: Path) -> str:
-    return os.pathsep.join([str(folder), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
+    return os.pathsep.join([str(folder), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(
+        os.pathsep
+    )
 
 
 def test_fit(tmp_path):
@@ -54,11 +63,16 @@ def test_fit(tmp_path):
 
 def test_find(tmp_path):
     """On the three rendered frames: one hand, seen three times."""
-    done = bench("find", "--data", str(Path(__file__).parent / "released/table"), "--json", str(tmp_path / "find.json"))
+    done = bench(
+        "find", "--data", str(Path(__file__).parent / "released/table"), "--json", str(tmp_path / "find.json")
+    )
     assert done.returncode == 0, done.stderr
     numbers = json.loads((tmp_path / "find.json").read_text())["find"]
     assert (
-        numbers["hands"] == 3 and numbers["found_and_confirmed"] == 1 and numbers["overlap_of_confirmed"] > 0.5 and numbers["finder_ms"] > 0
+        numbers["hands"] == 3
+        and numbers["found_and_confirmed"] == 1
+        and numbers["overlap_of_confirmed"] > 0.5
+        and numbers["finder_ms"] > 0
     )
     assert numbers["wrong_side_of_sequences"] in (0, 1) and "| false positives a picture" in done.stdout
 
@@ -78,14 +92,26 @@ def test_the_table_of_the_stage_2_benchmark_is_one_to_train_on(tmp_path, monkeyp
 
 
 def test_border(tmp_path):
-    """One of the three rendered frames, its hand's box given: the whole picture is itself, the more is cut off the farther the hand moves."""
+    """One of the three rendered frames, its hand's box given: the whole picture is itself, the more is cut
+    off the farther the hand moves."""
     table = FrameTable(Path(__file__).parent / "released/table", "test")
     (tmp_path / "photos").mkdir()
     cv2.imwrite(str(tmp_path / "photos/0.png"), table.image(0)[..., ::-1])
     box = table.labels(np.arange(1))["box"][0].tolist()
     (tmp_path / "boxes.json").write_text(json.dumps([{"frame": "0.png", "box": box}]))
-    done = bench("border", str(tmp_path / "photos"), "--boxes", str(tmp_path / "boxes.json"), "--json", str(tmp_path / "border.json"))
+    done = bench(
+        "border",
+        str(tmp_path / "photos"),
+        "--boxes",
+        str(tmp_path / "boxes.json"),
+        "--json",
+        str(tmp_path / "border.json"),
+    )
     assert done.returncode == 0, done.stderr
     numbers = json.loads((tmp_path / "border.json").read_text())["border"]
-    assert numbers["whole"] == {"looks": 1, "pa": pytest.approx(0, abs=1e-3), "relative": pytest.approx(0, abs=1e-3)}
+    assert numbers["whole"] == {
+        "looks": 1,
+        "pa": pytest.approx(0, abs=1e-3),
+        "relative": pytest.approx(0, abs=1e-3),
+    }
     assert 0 < numbers["cut -0.2"]["pa"] < numbers["cut 0.2"]["pa"] and numbers["cut 0"]["looks"] == 4

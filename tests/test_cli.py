@@ -33,7 +33,9 @@ print([name for name in {HEAVY} if name in sys.modules])
 
 
 def test_it_runs_as_a_module():
-    done = subprocess.run([sys.executable, "-m", "tempohand.cli", "prdict"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "tempohand.cli", "prdict"], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 2 and "invalid choice" in done.stderr and done.stderr.count("\n") == 1
 
 
@@ -45,17 +47,36 @@ def test_every_command_has_help_with_its_arguments(capsys):
         assert f"usage: tempohand {name}" in capsys.readouterr().out
 
 
-COMMAND_LINE = ("cli", "command", "commands", "arguments", "compare_arguments", "check_arguments", "inspect_arguments", "fit_command")
+COMMAND_LINE = (
+    "cli",
+    "command",
+    "commands",
+    "arguments",
+    "compare_arguments",
+    "check_arguments",
+    "inspect_arguments",
+    "fit_command",
+)
 
 
 def test_the_library_speaks_of_arguments_and_not_of_flags():
     """Only files of the command line may raise errors that name a flag, others a command to type at most."""
     found = []
     for path in sorted(Path(cli.__file__).parent.rglob("*.py")):
-        raised = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Raise)]
+        raised = [
+            node
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Raise)
+        ]
         for node in [] if path.stem in COMMAND_LINE else raised:
-            said = "".join(one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str))
-            if re.search(r"--[a-z]", said) and not re.search(r"tempohand [a-z-]+|accelerate launch|python script", said):
+            said = "".join(
+                one.value
+                for one in ast.walk(node)
+                if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            )
+            if re.search(r"--[a-z]", said) and not re.search(
+                r"tempohand [a-z-]+|accelerate launch|python script", said
+            ):
                 found.append(f"{path.name}:{node.lineno}: {said}")
     assert not found
 
@@ -73,12 +94,17 @@ def test_a_command_names_its_flags():
         == "--smooth and --look-every, not `other` or smoothing"
     )
     nested = cli.make_parser("hand").parse_args(["hand", "fit", "in", "out"])
-    assert isinstance(nested, argparse.Namespace) and nested.flags["unit"] == "--unit" and nested.flags["overwrite"] == "--overwrite"
+    assert (
+        isinstance(nested, argparse.Namespace)
+        and nested.flags["unit"] == "--unit"
+        and nested.flags["overwrite"] == "--overwrite"
+    )
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A working directory with a good picture and broken companions; the checkpoint `good` loads a fake network."""
+    """A working directory with a good picture and broken companions; the checkpoint `good` loads a fake
+    network."""
     monkeypatch.chdir(tmp_path)
     picture = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
     cv2.imwrite("hand.png", picture)
@@ -102,35 +128,63 @@ GOOD_BOX = ["--box", "10,10,40,40"]
         (["predict"], "required: INPUT"),
         (["predict", "hand.png", "--box", "1,2,3,4", "--detect"], "not allowed with argument"),
         (["predict", "hand.png", "--finder", "absent"], "no checkpoint at 'absent'"),
-        (["predict", "absent.mp4", *GOOD_BOX, "--checkpoint", "empty_checkpoint"], "no file or folder 'absent.mp4'"),
-        (["predict", "text.mp4", *GOOD_BOX, "--checkpoint", "empty_checkpoint"], "neither a video nor a picture"),
+        (
+            ["predict", "absent.mp4", *GOOD_BOX, "--checkpoint", "empty_checkpoint"],
+            "no file or folder 'absent.mp4'",
+        ),
+        (
+            ["predict", "text.mp4", *GOOD_BOX, "--checkpoint", "empty_checkpoint"],
+            "neither a video nor a picture",
+        ),
         (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "absent"], "absent"),
         (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "empty_checkpoint"], "empty_checkpoint"),
-        (["predict", "hand.png", "--box", "100,10,140,40", "--checkpoint", "x"], "outside the picture of 80 x 60"),
+        (
+            ["predict", "hand.png", "--box", "100,10,140,40", "--checkpoint", "x"],
+            "outside the picture of 80 x 60",
+        ),
         (["predict", "hand.png", "--box", "10,10,10,40", "--checkpoint", "x"], "has no area"),
         (["predict", "hand.png", "--box", "10,10,40", "--checkpoint", "x"], "--box is four numbers"),
         (["predict", "hand.png", "--boxes", "absent.npz", "--checkpoint", "x"], "no boxes file"),
         (["predict", "hand.png", "--boxes", "boxes.csv", "--checkpoint", "x"], "line 2"),
         (["predict", "hand.png", "--boxes", "short.npz", "--checkpoint", "x"], "3 rows for 1 frames"),
         (["predict", "hand.png", "--boxes", "none.npz", "--checkpoint", "x"], "no box in any frame"),
-        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--focal", "-5"], "--focal is a positive number"),
+        (
+            ["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--focal", "-5"],
+            "--focal is a positive number",
+        ),
         (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--fov", "180"], "--fov is an angle"),
-        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--focal", "wide"], "invalid float value: 'wide'"),
-        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--princpt", "7"], "--princpt is two numbers"),
+        (
+            ["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--focal", "wide"],
+            "invalid float value: 'wide'",
+        ),
+        (
+            ["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--princpt", "7"],
+            "--princpt is two numbers",
+        ),
         (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--smooth", "1"], "--smooth is a weight"),
         (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--opacity", "2"], "--opacity is between"),
         (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "x", "--fps", "30"], "--fps is for a folder"),
-        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "good", "--batch-size", "0"], "--batch-size is at least 1"),
-        (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "good", "--out", "file"], "'file' is not a folder"),
+        (
+            ["predict", "hand.png", *GOOD_BOX, "--checkpoint", "good", "--batch-size", "0"],
+            "--batch-size is at least 1",
+        ),
+        (
+            ["predict", "hand.png", *GOOD_BOX, "--checkpoint", "good", "--out", "file"],
+            "'file' is not a folder",
+        ),
         (["predict", "hand.png", *GOOD_BOX, "--checkpoint", "diverged"], "is not finite"),
         (["detector-model", "m.task", "--wheel", "absent.whl"], "no wheel 'absent.whl'"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_no_file(place, capsys, monkeypatch, fake_checkpoints, arguments, says):
+def test_bad_input_is_one_line_and_leaves_no_file(
+    place, capsys, monkeypatch, fake_checkpoints, arguments, says
+):
     before = sorted(place.rglob("*"))
     with pytest.raises(SystemExit) as leave:
         cli.main(arguments)
-    lines = [line for line in capsys.readouterr().err.splitlines() if "frame/s" not in line and line.strip()]  # without the progress bar
+    lines = [
+        line for line in capsys.readouterr().err.splitlines() if "frame/s" not in line and line.strip()
+    ]  # without the progress bar
     assert leave.value.code == 2 and len(lines) == 1 and says in lines[0], lines
     assert sorted(place.rglob("*")) == before
 
@@ -139,7 +193,11 @@ def test_bad_input_is_one_line_and_leaves_no_file(place, capsys, monkeypatch, fa
 def fake_checkpoints(monkeypatch, network_for):
     """Checkpoints `good` and `diverged` are fake networks; others go the ordinary way."""
     ordinary = registry.load_network
-    monkeypatch.setattr(registry, "load_network", lambda path, *kind: network_for[path]() if path in network_for else ordinary(path, *kind))
+    monkeypatch.setattr(
+        registry,
+        "load_network",
+        lambda path, *kind: network_for[path]() if path in network_for else ordinary(path, *kind),
+    )
 
 
 @pytest.fixture
@@ -167,12 +225,24 @@ def network_for():
             trans = torch.tensor([0.0, 0.0, self.depth]).expand(n, 1, 3)
             joints, vertices = self.hand(torch.zeros(n, 1, 48), torch.zeros(n, 1, 10), trans)
             rotation = torch.eye(3).expand(n, 1, 16, 3, 3)
-            return HandPrediction(torch.zeros(n, 1, 48), rotation, torch.zeros(n, 1, 10), trans, joints, vertices, torch.zeros(n, 1, 21, 2))
+            return HandPrediction(
+                torch.zeros(n, 1, 48),
+                rotation,
+                torch.zeros(n, 1, 10),
+                trans,
+                joints,
+                vertices,
+                torch.zeros(n, 1, 21, 2),
+            )
 
     return {"good": lambda: Still(500.0), "diverged": lambda: Still(float("nan"))}
 
 
 def test_a_good_call_writes_its_files(place, fake_checkpoints, capsys):
     cli.main(["predict", "hand.png", *GOOD_BOX, "--checkpoint", "good"])
-    assert sorted(path.name for path in (place / "hand-hands").iterdir()) == ["overlay.png", "predictions.json", "predictions.npz"]
+    assert sorted(path.name for path in (place / "hand-hands").iterdir()) == [
+        "overlay.png",
+        "predictions.json",
+        "predictions.npz",
+    ]
     assert "1 frame, 1 with a hand, 1 prediction;" in capsys.readouterr().out

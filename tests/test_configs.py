@@ -1,4 +1,5 @@
-"""Every runnable configuration composes and builds; large networks are built without memory, on the meta device."""
+"""Every runnable configuration composes and builds; large networks are built without memory, on the meta
+device."""
 
 import re
 from pathlib import Path
@@ -35,9 +36,14 @@ RUNNABLE = sorted(path.stem for path in CONFIG.glob("stage*.yaml"))
 
 
 def test_the_promised_names_exist():
-    assert {"stage1-tiny", "stage2-tiny", "stage1-dino_large", "stage2-dino_large", "stage1-dino_base", "stage1-dino_small"} <= set(
-        RUNNABLE
-    )
+    assert {
+        "stage1-tiny",
+        "stage2-tiny",
+        "stage1-dino_large",
+        "stage2-dino_large",
+        "stage1-dino_base",
+        "stage1-dino_small",
+    } <= set(RUNNABLE)
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
@@ -48,7 +54,9 @@ def test_a_configuration_builds(name):
     photometric = settings["view"]["augmentation"].pop("photometric")
     Augmentation(photometric=Photometric(**photometric), **settings["view"]["augmentation"])
     ClipSampling(**settings["sampling"])
-    if "dino" in name and "small" not in name:  # up to 1.2 GB of random numbers each; their blocks are those of the small one
+    if (
+        "dino" in name and "small" not in name
+    ):  # up to 1.2 GB of random numbers each; their blocks are those of the small one
         network["spatial"]["backbone"]["options"]["depth"] = 1
     net = build_network(network)
     parameters = sum(parameter.numel() for parameter in net.parameters())
@@ -64,7 +72,9 @@ def test_the_hand_finders_configuration_builds():
     network, augmentation = build_network(settings["network"]), settings["view"]["augmentation"]
     assert sum(parameter.numel() for parameter in network.parameters()) < 1e6
     assert settings["loss"].keys() == {"centre", "offset", "size"} and settings["tokens"]["mode"] == "online"
-    largest, smallest = (1 / (settings["network"]["expansion"] * (1 + sign * augmentation["scale"])) for sign in (-1, 1))
+    largest, smallest = (
+        1 / (settings["network"]["expansion"] * (1 + sign * augmentation["scale"])) for sign in (-1, 1)
+    )
     assert smallest < 1 / 6.5 and largest > 1 / 1.3, "the hand box's edge over the picture's"
 
 
@@ -72,11 +82,17 @@ def test_dino_large_is_the_network_of_its_name():
     import timm
 
     with torch.device("meta"):
-        net = timm.create_model(compose_config("stage1-dino_large")["network"]["spatial"]["backbone"]["name"], num_classes=0, img_size=224)
+        net = timm.create_model(
+            compose_config("stage1-dino_large")["network"]["spatial"]["backbone"]["name"],
+            num_classes=0,
+            img_size=224,
+        )
     assert net.embed_dim == 1024 and sum(p.numel() for p in net.parameters()) > 300e6
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (CONFIG / "data").glob("*.yaml") if path.stem != "common"))
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in (CONFIG / "data").glob("*.yaml") if path.stem != "common")
+)
 def test_every_choice_of_data_composes_with_both_stages(name, monkeypatch):
     for stage in (1, 2):
         data = compose_config(f"stage{stage}-dino_large", f"data={name}", "data.folder=tables")["data"]
@@ -89,12 +105,20 @@ def test_every_choice_of_data_composes_with_both_stages(name, monkeypatch):
             assert all(settings["root"] == f"tables/{table}" for table, settings in data["tables"].items())
     for table in data["tables"]:
         monkeypatch.setenv(f"TEMPOHAND_{table.upper()}", "elsewhere")
-    roots = {settings["root"] for settings in compose_config("stage1-tiny", f"data={name}")["data"]["tables"].values()}
+    roots = {
+        settings["root"]
+        for settings in compose_config("stage1-tiny", f"data={name}")["data"]["tables"].values()
+    }
     assert roots == ({"elsewhere"} if name != "table" else {"data/demo"})
 
 
 def test_the_frames_of_a_sample_are_those_that_the_configuration_tells():
-    frames, clips = map(int, re.search(r"# (\d+) frames make (\d+) clips", (CONFIG / "stage2-tiny.yaml").read_text()).groups())
+    frames, clips = map(
+        int, re.search(r"# (\d+) frames make (\d+) clips", (CONFIG / "stage2-tiny.yaml").read_text()).groups()
+    )
     sampling = ClipSampling(**compose_config("stage2-tiny")["sampling"])
-    drawn = [Clips(np.zeros(100, int), np.arange(100) / 30, 7, sampling).training(position, 99) for position in range(50)]
+    drawn = [
+        Clips(np.zeros(100, int), np.arange(100) / 30, 7, sampling).training(position, 99)
+        for position in range(50)
+    ]
     assert max(len(plan.rows) for plan in drawn) == frames and {len(plan.clips) for plan in drawn} == {clips}

@@ -67,6 +67,9 @@ def test_arguments_and_result_pass_through():
 def test_a_reader_that_leaves_ends_the_command_quietly():
     code = "from tempohand.console import run_clearly\n@run_clearly\ndef main():\n    for line in range(100_000): print(line)\nmain()"
     done = subprocess.run(
-        f"{sys.executable} -c '{code}' | head -1; exit ${{PIPESTATUS[0]}}", shell=True, executable="/bin/bash", capture_output=True
+        f"{sys.executable} -c '{code}' | head -1; exit ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (141, b"0\n", b"")

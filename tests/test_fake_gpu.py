@@ -1,6 +1,6 @@
-"""Training, validation, evaluation and prediction of every network on a device that is not the CPU (fake_gpu.py):
-nothing stays behind on the CPU, and what is waited for is what docs/architecture.md says. What comes back is copied
-(fake_gpu.py's "cpu"), all of it at once."""
+"""Training, validation, evaluation and prediction of every network on a device that is not the CPU
+(fake_gpu.py): nothing stays behind on the CPU, and what is waited for is what docs/architecture.md says. What
+comes back is copied (fake_gpu.py's "cpu"), all of it at once."""
 
 import contextlib
 from collections import Counter
@@ -34,12 +34,19 @@ from tempohand.training.watch import StepWatch
 
 FINDER = {"name": "finder", "num_frame": 1, "size": 64, "expansion": 4.0, "width": 16, "backbone": {
     "name": "tempohand_tiny", "weights": None, "options": {"stem": 16, "stages": [[16, 1], [32, 1], [32, 1], [32, 1]]}}}  # fmt: skip
-HEATMAP = {"spatial": small_network(1)["spatial"] | {"heads": {"translation": "heatmap"}}, "norm_by_hand": True}
+HEATMAP = {
+    "spatial": small_network(1)["spatial"] | {"heads": {"translation": "heatmap"}},
+    "norm_by_hand": True,
+}
 # name -> network, its configuration, and what a forward pass waits for
 NETWORKS = {
     "Stage 1": (small_network(1), "stage1-tiny", []),
     "Stage 1 with other heads": (small_network(1, **HEATMAP), "stage1-tiny", []),
-    "Stage 2 from pictures": (small_network(2), "stage2-tiny", ["unique", "mask"]),  # which frames its clips share
+    "Stage 2 from pictures": (
+        small_network(2),
+        "stage2-tiny",
+        ["unique", "mask"],
+    ),  # which frames its clips share
     "Stage 2 from tokens": (small_network(2), "stage2-tiny", []),
     "finder": (FINDER, "find-tiny", []),
 }
@@ -84,13 +91,16 @@ def test_a_step_waits_for_the_loss_and_the_gradients_norm(case, tmp_path):
         # (The optimizer's own step is PyTorch's, and knows its devices by name.)
         average_statistics(network, lambda x: x, 2)
         assert waited == [*waits, "cpu", "item"]
-    assert all(parameter.grad is None or parameter.grad.device == DEVICE for parameter in network.parameters())
+    assert all(
+        parameter.grad is None or parameter.grad.device == DEVICE for parameter in network.parameters()
+    )
     with watched():
         watch.numbers()
 
 
 def test_validation(case):
-    """It waits once for its sums; of every batch it asks whether predictions are finite, takes their paths (PoseNet), or finds peaks (finder)."""
+    """It waits once for its sums; of every batch it asks whether predictions are finite, takes their paths
+    (PoseNet), or finds peaks (finder)."""
     network, predict, batch, settings, _ = case
     network.eval()
     batch = replace(batch, previous=None)
@@ -131,10 +141,15 @@ def test_live_prediction_waits_once_a_pass(name):
     histories = [1, 2, 1, 3, 2] if network.num_frame > 1 else [1] * 5
     assert [estimate.history for estimate in (one, *several)] == histories
     for estimate in (one, *several):
-        found = [getattr(estimate, name) for name in ("pose", "shape", "trans", "joints", "vertices", "joints2d")]
+        found = [
+            getattr(estimate, name) for name in ("pose", "shape", "trans", "joints", "vertices", "joints2d")
+        ]
         assert [value.shape for value in found] == [(48,), (10,), (3,), (21, 3), (778, 3), (21, 2)]
         assert all(value.dtype == np.float32 and np.isfinite(value).all() for value in found)
-    assert (said.right_logit, said.certainty) == (1.0, 1.0)  # what the device without values says of everything
+    assert (said.right_logit, said.certainty) == (
+        1.0,
+        1.0,
+    )  # what the device without values says of everything
 
 
 @pytest.mark.parametrize("tiles", [1, 3])
@@ -148,8 +163,8 @@ def test_the_finder_waits_once_a_picture(tiles):
 @pytest.mark.parametrize("shared", [True, False], ids=["one spatial network", "two"])
 @pytest.mark.parametrize("shape", ["predicted shape", "true shape"])
 def test_evaluation(shared, shape, tmp_path):
-    """Every row of a comparison, its tuned filters, losses and strips. What it waits for are the hands, once for each
-    predictor and batch (Stage 2: and sequence), and at the end the sums of losses."""
+    """Every row of a comparison, its tuned filters, losses and strips. What it waits for are the hands, once
+    for each predictor and batch (Stage 2: and sequence), and at the end the sums of losses."""
     stage2 = build_network(small_network(2))
     stage1 = stage2.spatial_only().eval() if shared else build_network(small_network(1))
     batch, sequence = random_batch(8, 1), np.repeat([0, 1], [5, 3])
@@ -211,5 +226,12 @@ def test_what_a_gpu_refuses_is_refused():
             with pytest.raises(RuntimeError):
                 wrong()
         assert waited == []
-        float(there[0]), there.sum().item(), there[there > 0], there.cpu(), bool(there.any()), there.new_tensor([1.0])
+        (
+            float(there[0]),
+            there.sum().item(),
+            there[there > 0],
+            there.cpu(),
+            bool(there.any()),
+            there.new_tensor([1.0]),
+        )
     assert waited == ["float", "item", "mask", "cpu", "bool", "values of the host"]

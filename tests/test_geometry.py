@@ -35,7 +35,9 @@ def test_projection_behind_the_camera_is_finite():
 def test_normalised_pixels_go_x_by_width_and_y_by_height():
     uv = torch.tensor([[96.0, 64.0]])
     assert geometry.normalise_pixels(uv, (192, 256)).tolist() == [[0.0, -0.25]]
-    torch.testing.assert_close(geometry.denormalise_pixels(geometry.normalise_pixels(uv, (192, 256)), (192, 256)), uv)
+    torch.testing.assert_close(
+        geometry.denormalise_pixels(geometry.normalise_pixels(uv, (192, 256)), (192, 256)), uv
+    )
 
 
 def test_turning_the_camera_is_its_homography():
@@ -43,12 +45,16 @@ def test_turning_the_camera_is_its_homography():
     rotation = roma.rotvec_to_rotmat(torch.randn(5, 3, dtype=DOUBLE) * 0.2)
     homography = geometry.camera_rotation_homography(rotation, focal, princpt)
     turned = geometry.project(xyz @ rotation.mT, focal, princpt)
-    torch.testing.assert_close(geometry.apply_homography(homography, geometry.project(xyz, focal, princpt)), turned)
+    torch.testing.assert_close(
+        geometry.apply_homography(homography, geometry.project(xyz, focal, princpt)), turned
+    )
 
 
 def test_a_crop_moves_the_intrinsics_and_nothing_else():
     (focal, princpt), xyz = cameras(5), points(5, 7)
-    crop = geometry.crop_homography(torch.rand(5, 2, dtype=DOUBLE) * 100, torch.rand(5, dtype=DOUBLE) * 80 + 40, 128)
+    crop = geometry.crop_homography(
+        torch.rand(5, 2, dtype=DOUBLE) * 100, torch.rand(5, dtype=DOUBLE) * 80 + 40, 128
+    )
     mapped = geometry.apply_homography(crop, geometry.project(xyz, focal, princpt))
     torch.testing.assert_close(mapped, geometry.project(xyz, *geometry.crop_camera(crop, focal, princpt)))
 
@@ -66,7 +72,9 @@ def test_mirror_commutes_with_projection():
     mirrored_princpt = geometry.apply_homography(mirror, princpt[None])[0]
     left = geometry.project(geometry.mirror_points(xyz), focal, mirrored_princpt)
     torch.testing.assert_close(left, geometry.apply_homography(mirror, geometry.project(xyz, focal, princpt)))
-    assert geometry.apply_homography(mirror, torch.tensor([[0.0, 5.0]], dtype=DOUBLE)).tolist() == [[639.0, 5.0]]
+    assert geometry.apply_homography(mirror, torch.tensor([[0.0, 5.0]], dtype=DOUBLE)).tolist() == [
+        [639.0, 5.0]
+    ]
 
 
 def test_mirrored_pose_is_the_mirrored_rotation():
@@ -81,7 +89,9 @@ def test_rotating_a_pose_turns_only_its_root():
     pose, rotation = torch.randn(6, 48, dtype=DOUBLE), roma.random_rotmat(6, dtype=DOUBLE)
     turned = geometry.rotate_pose(rotation, pose)
     expected = Rotation.from_matrix(rotation.numpy()) * Rotation.from_rotvec(pose[:, :3].numpy())
-    np.testing.assert_allclose(Rotation.from_rotvec(turned[:, :3].numpy()).as_matrix(), expected.as_matrix(), atol=1e-9)
+    np.testing.assert_allclose(
+        Rotation.from_rotvec(turned[:, :3].numpy()).as_matrix(), expected.as_matrix(), atol=1e-9
+    )
     assert torch.equal(turned[:, 3:], pose[:, 3:])
 
 

@@ -35,10 +35,18 @@ def imported(path: Path) -> set[str]:
 def test_a_file_imports_from_below(path):
     part = path.relative_to(SRC).parts[0].removesuffix(".py")
     names = imported(path)
-    assert not {name for name in names if name.split(".")[0] in ("hydra", "omegaconf")}, "nothing in src/ imports Hydra"
+    assert not {name for name in names if name.split(".")[0] in ("hydra", "omegaconf")}, (
+        "nothing in src/ imports Hydra"
+    )
     for name in names:
         pieces = name.split(".")
-        if pieces[0] == "tempohand" and len(pieces) > 1 and part != "__init__" and pieces[1] in FLOOR and pieces[1] != part:
+        if (
+            pieces[0] == "tempohand"
+            and len(pieces) > 1
+            and part != "__init__"
+            and pieces[1] in FLOOR
+            and pieces[1] != part
+        ):
             assert FLOOR[pieces[1]] < FLOOR[part], f"{part} imports {name}, which is not below it"
 
 

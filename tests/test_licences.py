@@ -1,6 +1,8 @@
-"""Openness is a promise of the README: nothing that installing the package brings forbids use, selling or passing on.
+"""Openness is a promise of the README: nothing that installing the package brings forbids use, selling or
+passing on.
 
-What is read is what installed packages say of themselves. Libraries inside wheels say nothing there: THIRD_PARTY_NOTICES.md has them.
+What is read is what installed packages say of themselves. Libraries inside wheels say nothing there:
+THIRD_PARTY_NOTICES.md has them.
 """
 
 import ast
@@ -19,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 # SPDX identifiers, and why each will do.
 ALLOWED = {
     **dict.fromkeys(
-        ("MIT", "MIT-CMU", "ISC", "Zlib", "0BSD", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "HPND"), "keep the notice, no more"
+        ("MIT", "MIT-CMU", "ISC", "Zlib", "0BSD", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "HPND"),
+        "keep the notice, no more",
     ),
     "Apache-2.0": "keep the notice; a patent grant",
     "Apache-2.0 WITH LLVM-exception": "Apache-2.0, and no notice in what a compiler makes",
@@ -50,7 +53,8 @@ WHOLE_TEXT = 60  # characters: longer is a licence's text, which the classifier 
 
 
 def setup_arguments() -> dict:
-    """What setup.py hands to setuptools: the working tree's requirements, not those of an older installation."""
+    """What setup.py hands to setuptools: the working tree's requirements, not those of an older
+    installation."""
     found = {}
     original, setuptools.setup = setuptools.setup, found.update
     try:
@@ -61,7 +65,8 @@ def setup_arguments() -> dict:
 
 
 def reachable(requirements: list[str]) -> dict[str, Message]:
-    """The metadata of all installed packages that requirements bring, by name. Raises PackageNotFoundError where one is not installed."""
+    """The metadata of all installed packages that requirements bring, by name. Raises PackageNotFoundError
+    where one is not installed."""
     found, waiting, done = {}, [Requirement(text) for text in requirements], set()
     while waiting:
         wanted = waiting.pop()
@@ -73,14 +78,23 @@ def reachable(requirements: list[str]) -> dict[str, Message]:
         installed = distribution(name)
         found[name] = installed.metadata
         needed = [Requirement(text) for text in installed.requires or []]
-        waiting += [one for one in needed if not one.marker or any(one.marker.evaluate({"extra": extra}) for extra in extras)]
+        waiting += [
+            one
+            for one in needed
+            if not one.marker or any(one.marker.evaluate({"extra": extra}) for extra in extras)
+        ]
     return found
 
 
 def refused(metadata: Message) -> str | None:
-    """Why a package's licence will not do; None for one that does. All that it says must be allowed: the expression, or classifiers and field."""
+    """Why a package's licence will not do; None for one that does. All that it says must be allowed: the
+    expression, or classifiers and field."""
     expression, field = metadata.get("License-Expression"), (metadata.get("License") or "").strip()
-    classifiers = [line.split(" :: ")[-1] for line in metadata.get_all("Classifier") or [] if line.startswith("License ::")]
+    classifiers = [
+        line.split(" :: ")[-1]
+        for line in metadata.get_all("Classifier") or []
+        if line.startswith("License ::")
+    ]
     stated = [expression] if expression else [one for one in classifiers if one != "OSI Approved"]
     if not expression and field not in SILENT and (len(field) <= WHOLE_TEXT or not stated):
         stated.append(field)
@@ -91,9 +105,12 @@ def refused(metadata: Message) -> str | None:
 
 
 def _allowed(expression: str) -> bool:
-    """Of an SPDX expression: every part of an AND, one part of an OR (which binds less); or the words of older metadata."""
+    """Of an SPDX expression: every part of an AND, one part of an OR (which binds less); or the words of
+    older metadata."""
     plain = IN_WORDS.get(expression, expression).replace("(", "").replace(")", "")
-    return any(all(part.strip() in ALLOWED for part in choice.split(" AND ")) for choice in plain.split(" OR "))
+    return any(
+        all(part.strip() in ALLOWED for part in choice.split(" AND ")) for choice in plain.split(" OR ")
+    )
 
 
 def metadata(**values) -> Message:
@@ -123,7 +140,10 @@ def test_nothing_that_installing_the_package_brings_is_refused():
         {"License": "UNKNOWN"},  # smplx's own
         {},
         {"License": "Free for non-commercial scientific research"},
-        {"License": "Free for non-commercial scientific research", "Classifier": ["License :: OSI Approved :: MIT License"]},
+        {
+            "License": "Free for non-commercial scientific research",
+            "Classifier": ["License :: OSI Approved :: MIT License"],
+        },
         {"Classifier": ["License :: Other/Proprietary License"]},
         {"Classifier": ["License :: OSI Approved :: MIT License", "License :: Free for non-commercial use"]},
         {"License": "A licence text. " * 50},
@@ -140,7 +160,10 @@ def test_a_licence_that_forbids_is_refused(about):
         {"License_Expression": "GPL-3.0-only OR (MIT AND BSD-2-Clause)"},
         {"License_Expression": "BSD-2-Clause AND Apache-2.0 WITH LLVM-exception"},
         {"License": "MPL-2.0 AND MIT"},
-        {"License": "Copyright (c) 1999 somebody. " * 9, "Classifier": ["License :: OSI Approved :: BSD License"]},
+        {
+            "License": "Copyright (c) 1999 somebody. " * 9,
+            "Classifier": ["License :: OSI Approved :: BSD License"],
+        },
     ],
 )
 def test_one_that_allows_is_not(about):
@@ -155,7 +178,9 @@ def test_what_is_needed_is_followed_through_packages(monkeypatch):
             self.requires, self.metadata = requires, metadata(License_Expression=licence)
 
     made = {
-        "a": Installed(["b[fast]>=1", "windows; sys_platform == 'nowhere'", "extra-of-a; extra == 'more'"], "MIT"),
+        "a": Installed(
+            ["b[fast]>=1", "windows; sys_platform == 'nowhere'", "extra-of-a; extra == 'more'"], "MIT"
+        ),
         "b": Installed(["C.c; extra == 'fast'"], "MIT"),
         "c-c": Installed(["a"], "GPL-3.0-only"),
     }
@@ -172,9 +197,19 @@ def test_a_package_that_is_not_installed_is_not_passed_over():
 def test_smplx_is_for_tests_alone():
     """Its licence forbids commercial use: neither required nor imported by the package."""
     arguments = setup_arguments()
-    names = {extra: {Requirement(text).name for text in texts} for extra, texts in arguments["extras_require"].items()}
-    assert "smplx" not in {Requirement(text).name for text in arguments["install_requires"]} and "smplx" in names["test"]
+    names = {
+        extra: {Requirement(text).name for text in texts}
+        for extra, texts in arguments["extras_require"].items()
+    }
+    assert (
+        "smplx" not in {Requirement(text).name for text in arguments["install_requires"]}
+        and "smplx" in names["test"]
+    )
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None) or ""]
+            modules = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [getattr(node, "module", None) or ""]
+            )
             assert not any(module.split(".")[0] == "smplx" for module in modules), path

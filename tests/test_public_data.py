@@ -1,4 +1,5 @@
-"""From folders of every public data set to a training step: script/prepare.py's way for each, then both stages on a mixture of all."""
+"""From folders of every public data set to a training step: script/prepare.py's way for each, then both
+stages on a mixture of all."""
 
 import json
 import os
@@ -47,17 +48,27 @@ def folder_of(name: str, tmp: Path, tmp_path_factory) -> Path:
     if name == "hot3d":
         tests.write_clip(tmp / "train_quest3/clip-001849.tar", tests.QUEST, tests.hands.__wrapped__())
         return tmp
-    fixture = tests.made.__wrapped__(tmp_path_factory) if hasattr(tests, "made") else tests.folder.__wrapped__(tmp)
+    fixture = (
+        tests.made.__wrapped__(tmp_path_factory) if hasattr(tests, "made") else tests.folder.__wrapped__(tmp)
+    )
     return fixture[0] if isinstance(fixture, tuple) else fixture
 
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    """Each data set's table below one folder, made by script/prepare.py's own function; {name: its largest split}."""
+    """Each data set's table below one folder, made by script/prepare.py's own function; {name: its largest
+    split}."""
     prepare, out, splits = load_file(ROOT / "script/prepare.py"), tmp_path_factory.mktemp("tables"), {}
     for name in TRAINABLE:
         root = folder_of(name, tmp_path_factory.mktemp(name), tmp_path_factory)
-        settings = compose_config("prepare", f"dataset={name}", f"root={root}", f"out={out / name}", f"hand={OPEN_HAND}", "processes=1")
+        settings = compose_config(
+            "prepare",
+            f"dataset={name}",
+            f"root={root}",
+            f"out={out / name}",
+            f"hand={OPEN_HAND}",
+            "processes=1",
+        )
         prepare.prepare_public(settings.pop("dataset"), settings)
         index = json.loads((out / name / "table.json").read_text())
         splits[name] = max(index["splits"], key=lambda split: len(index["splits"][split]))
@@ -68,7 +79,11 @@ def train(stage: int, table_root, tables, out: Path, *overrides: str) -> str:
     """Two steps on all tables and, for sequences that are long enough, our own."""
     folder, splits = tables
     own = f"+data.tables.own={{root: {table_root}, train: train, validation: val, weight: 0.2}}"
-    choices = [f"data.tables.{name}.{key}" for name, split in splits.items() for key in (f"train={split}", "validation=null")]
+    choices = [
+        f"data.tables.{name}.{key}"
+        for name, split in splits.items()
+        for key in (f"train={split}", "validation=null")
+    ]
     settings = [
         f"--config-name=stage{stage}-tiny",
         "data=mix_images",
@@ -85,11 +100,20 @@ def train(stage: int, table_root, tables, out: Path, *overrides: str) -> str:
         "data.workers=0",
         "data.validation_rows=8",
     ]
-    settings += ["data.balance.floor=5", "optim.steps=2", "optim.batch_size=32", "optim.warmup=1", "log.every=1", "log.validate_every=2"]
+    settings += [
+        "data.balance.floor=5",
+        "optim.steps=2",
+        "optim.batch_size=32",
+        "optim.warmup=1",
+        "log.every=1",
+        "log.validate_every=2",
+    ]
     settings += ["log.checkpoint_every=2", "data.filter.min_box=4", *overrides]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "2"}
     command = [sys.executable, str(ROOT / "script/train.py"), *settings]
-    done = subprocess.run(command, cwd=out.parent, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        command, cwd=out.parent, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -104,10 +128,16 @@ def test_every_data_set_can_be_trained_on():
 
 def test_both_stages_train_on_a_mixture_of_all_data_sets(tables, table_root, tmp_path):
     said = train(1, table_root, tables, tmp_path / "one")
-    account = {line.split()[0]: line.split() for line in said.splitlines() if line.split() and line.split()[0] in (*TRAINABLE, "own")}
+    account = {
+        line.split()[0]: line.split()
+        for line in said.splitlines()
+        if line.split() and line.split()[0] in (*TRAINABLE, "own")
+    }
     assert account.keys() == {*TRAINABLE, "own"} and all(int(line[3]) > 0 for line in account.values())
     shares = {name: float(line[4].rstrip("%")) for name, line in account.items()}
-    assert sum(shares.values()) == pytest.approx(100, abs=1) and shares["dexycb"] == pytest.approx(shares["arctic"], abs=0.2)
+    assert sum(shares.values()) == pytest.approx(100, abs=1) and shares["dexycb"] == pytest.approx(
+        shares["arctic"], abs=0.2
+    )
     best = f"init_from={tmp_path / 'one/checkpoint/best'}"
     said = train(
         2,
@@ -120,5 +150,7 @@ def test_both_stages_train_on_a_mixture_of_all_data_sets(tables, table_root, tmp
         "sampling.consecutive=2",
     )
     single = [line for line in said.splitlines() if line.startswith(("freihand ", "rhd ", "coco_wholebody "))]
-    assert len(single) == 3 and all("nothing is kept" in line for line in single)  # single pictures are no clips
+    assert len(single) == 3 and all(
+        "nothing is kept" in line for line in single
+    )  # single pictures are no clips
     assert "best wrist-relative MPJPE on validation" in said

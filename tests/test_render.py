@@ -9,7 +9,8 @@ FOCAL, PRINCPT, SIZE = (90.0, 95.0), (23.3, 17.8), (40, 48)
 
 
 def cast_rays(vertices, faces, focal, princpt, size, near):
-    """Depth and face by intersecting every pixel's ray with every triangle (Moeller-Trumbore, float64): the oracle."""
+    """Depth and face by intersecting every pixel's ray with every triangle (Moeller-Trumbore, float64): the
+    oracle."""
     height, width = size
     depth, face = np.full(size, np.inf), np.full(size, -1)
     p0, p1, p2 = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
@@ -48,7 +49,9 @@ def sphere(n=24):
 def test_equals_ray_casting(seed):
     vertices, faces = triangle_soup(seed)
     depth, face = cast_rays(vertices, faces, FOCAL, PRINCPT, SIZE, near=20)
-    colour, mask, drawn = render(vertices, faces, (1.0, 0.5, 0.0), FOCAL, PRINCPT, SIZE, ids=np.arange(len(faces)) + 1)
+    colour, mask, drawn = render(
+        vertices, faces, (1.0, 0.5, 0.0), FOCAL, PRINCPT, SIZE, ids=np.arange(len(faces)) + 1
+    )
     np.testing.assert_array_equal(mask, face + 1)
     np.testing.assert_allclose(drawn, depth, rtol=1e-5)
     np.testing.assert_allclose(colour[mask > 0], [1.0, 0.5, 0.0] * np.ones((np.sum(mask > 0), 1)), atol=1e-6)
@@ -60,14 +63,17 @@ def test_what_reaches_behind_the_camera_is_cut_at_the_near_plane():
     vertices = rng.uniform([-200, -200, -300], [200, 200, 400], (60, 3)).astype(np.float32)
     faces = np.arange(60).reshape(-1, 3)
     depth, face = cast_rays(vertices, faces, FOCAL, PRINCPT, SIZE, near=50)
-    _, mask, drawn = render(vertices, faces, (1, 1, 1), FOCAL, PRINCPT, SIZE, near=50, ids=np.arange(len(faces)) + 1)
+    _, mask, drawn = render(
+        vertices, faces, (1, 1, 1), FOCAL, PRINCPT, SIZE, near=50, ids=np.arange(len(faces)) + 1
+    )
     np.testing.assert_array_equal(mask, face + 1)
     np.testing.assert_allclose(drawn, depth, rtol=1e-4)
     assert drawn.min() >= 50 and np.any(vertices[faces[np.unique(face[face >= 0])]][..., 2] < 0)
 
 
 def test_attributes_are_interpolated_in_perspective():
-    # A steeply slanted plane, its attribute linear in space: at each pixel it must equal the value at the point seen.
+    # A steeply slanted plane, its attribute linear in space: at each pixel it must equal the value at the
+    # point seen.
     vertices = np.array([[-200, -100, 200], [300, -120, 900], [-220, 150, 260], [310, 160, 950]], np.float32)
     faces = np.array([[0, 1, 2], [1, 3, 2]])
     buffers = rasterise(vertices, faces, FOCAL, PRINCPT, SIZE)
@@ -102,8 +108,12 @@ def test_bounds_agree_with_projected_vertices():
     _, mask, _ = render(placed, faces, (1, 1, 1), (500, 500), (99.5, 99.5), (200, 200))
     projected = placed[:, :2] / placed[:, 2:] * 500 + 99.5
     rows, columns = np.nonzero(mask)
-    np.testing.assert_allclose([columns.min(), columns.max()], [projected[:, 0].min(), projected[:, 0].max()], atol=1.0)
-    np.testing.assert_allclose([rows.min(), rows.max()], [projected[:, 1].min(), projected[:, 1].max()], atol=1.0)
+    np.testing.assert_allclose(
+        [columns.min(), columns.max()], [projected[:, 0].min(), projected[:, 0].max()], atol=1.0
+    )
+    np.testing.assert_allclose(
+        [rows.min(), rows.max()], [projected[:, 1].min(), projected[:, 1].max()], atol=1.0
+    )
 
 
 def test_the_window_only_moves_intrinsics():
@@ -115,15 +125,25 @@ def test_the_window_only_moves_intrinsics():
 
 
 def test_antialiasing_blends_over_the_background_by_coverage():
-    # A rectangle whose borders lie a quarter pixel inside pixel columns 10 and 20: 4 x 4 samples see exact quarters.
+    # A rectangle whose borders lie a quarter pixel inside pixel columns 10 and 20: 4 x 4 samples see exact
+    # quarters.
     x = (np.array([9.75, 20.25, 9.75, 20.25]) - 16) * 2
     y = (np.array([5.5, 5.5, 15.5, 15.5]) - 16) * 2
     vertices = np.stack([x, y, np.full(4, 200.0)], 1)
     background = np.full((32, 32, 3), 8.0, np.float32)
     colour, mask, _ = render(
-        vertices, np.array([[0, 1, 2], [1, 3, 2]]), (4, 4, 4), (100, 100), (16, 16), (32, 32), background=background, antialias=4
+        vertices,
+        np.array([[0, 1, 2], [1, 3, 2]]),
+        (4, 4, 4),
+        (100, 100),
+        (16, 16),
+        (32, 32),
+        background=background,
+        antialias=4,
     )
-    np.testing.assert_allclose(colour[10, [9, 10, 11, 15, 20, 21]], np.array([8, 5, 4, 4, 5, 8])[:, None] * np.ones(3), atol=1e-5)
+    np.testing.assert_allclose(
+        colour[10, [9, 10, 11, 15, 20, 21]], np.array([8, 5, 4, 4, 5, 8])[:, None] * np.ones(3), atol=1e-5
+    )
     assert mask[10].sum() == 11 and (background == 8).all()
 
 
@@ -138,7 +158,9 @@ def test_drawing_into_buffers_keeps_the_nearest():
 
 def test_nothing_to_draw_and_degenerate_triangles():
     vertices = np.array([[0, 0, 100], [0, 0, 100], [5, 5, 100], [np.nan, 0, 100], [0, 0, -100]], np.float32)
-    _, mask, depth = render(vertices, np.array([[0, 1, 2], [0, 2, 3], [4, 4, 4]]), (1, 1, 1), FOCAL, PRINCPT, SIZE)
+    _, mask, depth = render(
+        vertices, np.array([[0, 1, 2], [0, 2, 3], [4, 4, 4]]), (1, 1, 1), FOCAL, PRINCPT, SIZE
+    )
     assert not mask.any() and np.isinf(depth).all()
     assert not render(vertices, np.zeros((0, 3), int), (1, 1, 1), FOCAL, PRINCPT, SIZE)[1].any()
     with pytest.raises(ValueError, match="antialias"):
@@ -151,5 +173,12 @@ def test_shading():
     lit = shade(vertices, faces, (1.0, 0.5, 0.25), lights=[(0, 0, -2.0)], ambient=0.2, normals=vertices)
     facing = np.maximum(-vertices[:, 2], 0)
     np.testing.assert_allclose(lit, (0.2 + 0.8 * facing)[:, None] * [1, 0.5, 0.25], atol=1e-6)
-    two = shade(vertices, faces, (1, 1, 1), lights=[(0, 0, -1), (0, -1, 0)], intensities=[(1, 0, 0), (0, 0, 1)], ambient=0)
+    two = shade(
+        vertices,
+        faces,
+        (1, 1, 1),
+        lights=[(0, 0, -1), (0, -1, 0)],
+        intensities=[(1, 0, 0), (0, 0, 1)],
+        ambient=0,
+    )
     np.testing.assert_allclose(two[:, 2], np.maximum(-vertices[:, 1], 0), atol=0.15)

@@ -1,4 +1,5 @@
-"""script/train.py as users start it: both stages, one and two processes, resuming, and what it says of mistakes."""
+"""script/train.py as users start it: both stages, one and two processes, resuming, and what it says of
+mistakes."""
 
 import json
 import os
@@ -36,10 +37,22 @@ SMALL = [
 
 
 def train(name: str, *overrides, processes: int = 1, check: bool = True) -> subprocess.CompletedProcess:
-    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"] if processes > 1 else []
+    launcher = (
+        ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--standalone"]
+        if processes > 1
+        else []
+    )
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, *launcher, str(ROOT / "script" / "train.py"), f"--config-name={name}", *map(str, overrides)]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    command = [
+        sys.executable,
+        *launcher,
+        str(ROOT / "script" / "train.py"),
+        f"--config-name={name}",
+        *map(str, overrides),
+    ]
+    result = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=300, check=False
+    )
     assert not check or result.returncode == 0, result.stderr[-3000:]
     return result
 
@@ -57,7 +70,9 @@ def stage1(table_root, tmp_path_factory):
 
 
 def test_stage_1_leaves_checkpoints_and_a_record(stage1):
-    assert {"best", "last", "step-00000003", "step-00000006"} <= {path.name for path in (stage1 / "checkpoint").iterdir()}
+    assert {"best", "last", "step-00000003", "step-00000006"} <= {
+        path.name for path in (stage1 / "checkpoint").iterdir()
+    }
     assert len(losses(stage1)) == 6 and len(losses(stage1, "val")) == 2
     assert (stage1 / "config.yaml").is_file()
     line = json.loads((stage1 / "metrics.jsonl").read_text().splitlines()[0])
@@ -65,19 +80,26 @@ def test_stage_1_leaves_checkpoints_and_a_record(stage1):
 
 
 def test_what_is_validated_and_saved_is_the_average(stage1, table_root):
-    """By `optim.ema`; and the validation that a checkpoint's config.json tells of is that of the weights beside it."""
+    """By `optim.ema`; and the validation that a checkpoint's config.json tells of is that of the weights
+    beside it."""
     last, best = (stage1 / "checkpoint" / name for name in ("last", "best"))
     saved, state = load_file(last / "model.safetensors"), torch.load(last / "training.pt", weights_only=True)
     assert all(saved[name].equal(tensor) for name, tensor in state["average"].items())
     assert not all(saved[name].equal(tensor) for name, tensor in state["network"].items())
-    scores = [json.loads(line) for line in (stage1 / "metrics.jsonl").read_text().splitlines() if '"val"' in line]
+    scores = [
+        json.loads(line) for line in (stage1 / "metrics.jsonl").read_text().splitlines() if '"val"' in line
+    ]
     chosen = min(scores, key=lambda line: line["mpjpe_root"])
     step = stage1 / "checkpoint" / f"step-{chosen['step']:08d}"
     assert (best / "model.safetensors").read_bytes() == (step / "model.safetensors").read_bytes()
     for directory in (last, best):
         network, config = load_network(directory), json.loads((directory / "config.json").read_text())
         assert config["best_by"] == "mpjpe_root"
-        table, view, rows = FrameTable(table_root, "val"), View(network.size, network.expansion), np.arange(18)
+        table, view, rows = (
+            FrameTable(table_root, "val"),
+            View(network.size, network.expansion),
+            np.arange(18),
+        )
         validation = Validation(network.expansion, table.sequence_starts(), table.column("time"))
         with torch.no_grad():
             for batch in evaluation_batches(ClipDataset(table, view, 1), rows, 4):
@@ -91,13 +113,21 @@ def test_what_is_validated_and_saved_is_the_average(stage1, table_root):
 
 def test_a_table_with_2d_labels_alone_has_a_best_checkpoint(tmp_path):
     nothing = {"joints_mask": np.zeros(21, bool), "has_hand": False, "has_camera": False}
-    rows = {split: [{**row, **nothing} for row in hand_rows(split, 9, seed)] for seed, split in enumerate(("train", "val"))}
-    table, run = write_table(tmp_path / "table", {split: [sequence] for split, sequence in rows.items()}), tmp_path / "run"
+    rows = {
+        split: [{**row, **nothing} for row in hand_rows(split, 9, seed)]
+        for seed, split in enumerate(("train", "val"))
+    }
+    table, run = (
+        write_table(tmp_path / "table", {split: [sequence] for split, sequence in rows.items()}),
+        tmp_path / "run",
+    )
     result = train("stage1-tiny", *SMALL, "optim.steps=3", f"data.root={table}", f"out={run}")
     assert "the best checkpoint is the one with the least error_2d on validation (2D error)" in result.stdout
     config = json.loads((run / "checkpoint" / "best" / "config.json").read_text())
     assert config["best_by"] == "error_2d" and config["scores"]["error_2d"] > 0
-    best = f"best 2D error on validation: {config['scores']['error_2d']:.2f} % of the box's edge; checkpoints in"
+    best = (
+        f"best 2D error on validation: {config['scores']['error_2d']:.2f} % of the box's edge; checkpoints in"
+    )
     assert best in result.stdout and "inf" not in result.stdout.replace("info", "")
 
 
@@ -105,7 +135,10 @@ def test_two_processes_see_what_one_sees(stage1, table_root, tmp_path):
     """The same command: the same learning rates, and the same losses but for the rounding of sums."""
     run = tmp_path / "two"
     result = train("stage1-tiny", *SMALL, f"data.root={table_root}", f"out={run}", processes=2)
-    rates = [[json.loads(line).get("lr") for line in (r / "metrics.jsonl").read_text().splitlines()] for r in (stage1, run)]
+    rates = [
+        [json.loads(line).get("lr") for line in (r / "metrics.jsonl").read_text().splitlines()]
+        for r in (stage1, run)
+    ]
     assert rates[0] == rates[1]
     for split in ("train", "val"):
         assert losses(run, split) == pytest.approx(losses(stage1, split), rel=1e-4)
@@ -124,7 +157,9 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(stage1, table_root, tmp_pat
     result = train("stage1-tiny", *SMALL, f"data.root={table_root}", f"out={run}", "resume=auto")
     assert "at step 3" in result.stdout
     assert losses(run) == losses(stage1)
-    first, second = (load_file(r / "checkpoint" / "step-00000006" / "model.safetensors") for r in (stage1, run))
+    first, second = (
+        load_file(r / "checkpoint" / "step-00000006" / "model.safetensors") for r in (stage1, run)
+    )
     assert all(first[name].equal(second[name]) for name in first)
 
 
@@ -136,8 +171,18 @@ FIND = [entry for entry in SMALL if "network.spatial" not in entry] + [
 def test_the_hand_finder_goes_through_the_same_loop(table_root, tmp_path):
     """With every table that can be asked for."""
     run = tmp_path / "find"
-    result = train("find-tiny", *FIND, f"data.root={table_root}", f"out={run}", "debug.first_batches=1", "debug.loss=true")
-    assert "score of a left hand" in result.stdout and "Evaluated on 18 samples from all 1 processes: iou" in result.stdout
+    result = train(
+        "find-tiny",
+        *FIND,
+        f"data.root={table_root}",
+        f"out={run}",
+        "debug.first_batches=1",
+        "debug.loss=true",
+    )
+    assert (
+        "score of a left hand" in result.stdout
+        and "Evaluated on 18 samples from all 1 processes: iou" in result.stdout
+    )
     assert "best share of hands missed on validation" in result.stdout and len(losses(run)) == 6
     line = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
     assert {"raw/centre", "raw/offset", "loss/size", "grad_norm"} <= line.keys()
@@ -151,10 +196,14 @@ def test_the_hand_finder_is_resumed_and_replayed(table_root, tmp_path):
     shutil.rmtree(run / "checkpoint" / "step-00000006")
     train("find-tiny", *small, f"out={run}", "resume=auto", "log.keep=9")
     assert len(before) == 6 and losses(run) == before
-    bad = train("find-tiny", *small, f"out={tmp_path / 'bad'}", "optim.lr=1e38", "optim.warmup=0", check=False)
+    bad = train(
+        "find-tiny", *small, f"out={tmp_path / 'bad'}", "optim.lr=1e38", "optim.warmup=0", check=False
+    )
     assert bad.returncode and "not finite" in bad.stderr
     again = train("find-tiny", f"debug.replay={next((tmp_path / 'bad' / 'debug').iterdir())}", check=False)
-    assert again.returncode == 1 and "verdict, the same as in the run" in again.stdout, again.stdout + again.stderr
+    assert again.returncode == 1 and "verdict, the same as in the run" in again.stdout, (
+        again.stdout + again.stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -179,13 +228,27 @@ STAGE2 = [s for s in SMALL if not s.startswith("network.spatial")] + [
 
 
 def test_stage_2_inherits_and_trains_on_two_processes(stage1, table_root, tmp_path):
-    """By default from cached tokens; training from pictures in the same views is the same training, and one process makes the same tokens."""
+    """By default from cached tokens; training from pictures in the same views is the same training, and one
+    process makes the same tokens."""
     best = stage1 / "checkpoint" / "best"
     settings = [*STAGE2, f"data.root={table_root}", f"init_from={best}", "tokens.views=2"]
     runs = {name: tmp_path / name for name in ("two", "cached", "online")}
-    both = train("stage2-tiny", *settings, f"out={runs['two']}", f"tokens.folder={tmp_path / 'shared'}", "tokens.dtype=fp32", processes=2)
-    assert "inherited network.spatial.decoder.dim = 32" in both.stdout and "tokens: 114 frames to encode (2 views)" in both.stdout
-    before, after = (load_file(run / "checkpoint" / name / "model.safetensors") for run, name in ((stage1, "best"), (runs["two"], "last")))
+    both = train(
+        "stage2-tiny",
+        *settings,
+        f"out={runs['two']}",
+        f"tokens.folder={tmp_path / 'shared'}",
+        "tokens.dtype=fp32",
+        processes=2,
+    )
+    assert (
+        "inherited network.spatial.decoder.dim = 32" in both.stdout
+        and "tokens: 114 frames to encode (2 views)" in both.stdout
+    )
+    before, after = (
+        load_file(run / "checkpoint" / name / "model.safetensors")
+        for run, name in ((stage1, "best"), (runs["two"], "last"))
+    )
     assert all(after[name].equal(tensor) for name, tensor in before.items() if name.startswith("spatial."))
     assert any(name.startswith("temporal.") for name in after)
     record = [json.loads(line) for line in (runs["two"] / "metrics.jsonl").read_text().splitlines()]
@@ -198,7 +261,13 @@ def test_stage_2_inherits_and_trains_on_two_processes(stage1, table_root, tmp_pa
     train("stage2-tiny", *settings, f"out={runs['online']}", "tokens=online")
     for split in ("train", "val"):
         assert losses(runs["cached"], split) == pytest.approx(losses(runs["online"], split), rel=1e-4)
-    other = train("stage2-tiny", *settings, f"tokens.folder={tmp_path / 'shared'}", f"out={tmp_path / 'other'}", check=False)
+    other = train(
+        "stage2-tiny",
+        *settings,
+        f"tokens.folder={tmp_path / 'shared'}",
+        f"out={tmp_path / 'other'}",
+        check=False,
+    )
     assert "dtype is fp32 there and fp16 here" in other.stderr and "Traceback" not in other.stderr
 
 
@@ -207,8 +276,16 @@ def test_stage_2_inherits_and_trains_on_two_processes(stage1, table_root, tmp_pa
     [
         ("stage1-tiny", ["network.num_frame=7"], "network.num_frame=7 contradicts Stage 1"),
         ("stage2-tiny", ["network.num_frame=1", "init_from=x"], "network.num_frame=1 contradicts Stage 2"),
-        ("stage2-tiny", ["view.augmentation.mirror=0.1", "init_from=x"], "view.augmentation.mirror=0.1: Stage 1 learns sides"),
-        ("stage1-tiny", ["network.spatial.side=false"], "view.augmentation.mirror=0.125 shows the other side's hands"),
+        (
+            "stage2-tiny",
+            ["view.augmentation.mirror=0.1", "init_from=x"],
+            "view.augmentation.mirror=0.1: Stage 1 learns sides",
+        ),
+        (
+            "stage1-tiny",
+            ["network.spatial.side=false"],
+            "view.augmentation.mirror=0.125 shows the other side's hands",
+        ),
         ("stage2-tiny", [], "Stage 2 needs init_from="),
         ("stage2-tiny", ["init_from=nowhere"], "there is no checkpoint at 'nowhere'"),
         ("stage1-tiny", ["data.root=nowhere"], "no frame table at 'nowhere'"),

@@ -37,11 +37,14 @@ def test_a_step_runs_once_and_one_that_fails_is_not_done(steps, tmp_path, capfd)
 
 @pytest.mark.parametrize("more", [[], ["--from-scratch"]])
 def test_every_command_of_the_weights_is_one_that_exists(steps, monkeypatch, more):
-    """Configurations compose with what the commands set, and each network begins with one that was made before, or ships."""
+    """Configurations compose with what the commands set, and each network begins with one that was made
+    before, or ships."""
     weights = load_file(SCRIPTS / "weights.py")
     commands = {}
     monkeypatch.setattr(
-        weights, "Steps", lambda *_: type("Recorder", (), {"run": lambda _, name, *words: commands.update({name: words})})()
+        weights,
+        "Steps",
+        lambda *_: type("Recorder", (), {"run": lambda _, name, *words: commands.update({name: words})})(),
     )
     monkeypatch.setattr("sys.argv", ["weights.py", *more])
     weights.main()
@@ -49,25 +52,49 @@ def test_every_command_of_the_weights_is_one_that_exists(steps, monkeypatch, mor
     for name, words in commands.items():
         script = next(word for word in words if word.startswith("script/"))
         assert (SCRIPTS.parent / script).is_file(), name
-        config = next((word.removeprefix("--config-name=") for word in words if word.startswith("--config-name=")), None)
+        config = next(
+            (word.removeprefix("--config-name=") for word in words if word.startswith("--config-name=")), None
+        )
         if config:
-            settings = compose_config(config, *(word for word in words[words.index(script) + 1 :] if not word.startswith("--")))
+            settings = compose_config(
+                config, *(word for word in words[words.index(script) + 1 :] if not word.startswith("--"))
+            )
         if script == "script/train.py":
             start = settings["init_from"]
             assert start in (None, *released()) or start.startswith(tuple(trained)), name
             trained.append(settings["out"])
-            # The first lesson is at another size: only its bare weights leave the crops of the next one alone.
-            assert start is None or settings["network"]["size"] != 64 and ("palms" not in start or start.endswith(".safetensors"))
-    assert len(trained) == (4 if more else 3) and {"release", "release of the finder"} < commands.keys() and list(commands)[-1] == "figures"
+            # The first lesson is at another size: only its bare weights leave the crops of the next one
+            # alone.
+            assert (
+                start is None
+                or settings["network"]["size"] != 64
+                and ("palms" not in start or start.endswith(".safetensors"))
+            )
+    assert (
+        len(trained) == (4 if more else 3)
+        and {"release", "release of the finder"} < commands.keys()
+        and list(commands)[-1] == "figures"
+    )
 
 
 def test_a_release_is_written_and_its_digest_printed(tmp_path, capsys):
     torch.manual_seed(0)
-    config = {"network": small_network(2), "view": {"size": 64, "expansion": 2.0}, "stage": 2, "name": "run", "step": 7, "scores": {}}
+    config = {
+        "network": small_network(2),
+        "view": {"size": 64, "expansion": 2.0},
+        "stage": 2,
+        "name": "run",
+        "step": 7,
+        "scores": {},
+    }
     save_weights(tmp_path / "best", build_network(small_network(2)).state_dict(), config)
-    load_file(SCRIPTS / "release.py").main(["mine", str(tmp_path / "best"), "--note", "noise", "--folder", str(tmp_path / "released")])
+    load_file(SCRIPTS / "release.py").main(
+        ["mine", str(tmp_path / "best"), "--note", "noise", "--folder", str(tmp_path / "released")]
+    )
     told = json.loads(capsys.readouterr().out)
-    assert told["sha256"] == file_hash(tmp_path / "released/mine/model.safetensors") and told["name"] == "mine"
+    assert (
+        told["sha256"] == file_hash(tmp_path / "released/mine/model.safetensors") and told["name"] == "mine"
+    )
     assert json.loads((tmp_path / "released/mine/config.json").read_text())["training"] == {
         "data": "noise",
         "run": "run",

@@ -1,4 +1,5 @@
-"""Files appear whole or not at all, and a disk that does not take them is said in one line, by every command."""
+"""Files appear whole or not at all, and a disk that does not take them is said in one line, by every
+command."""
 
 import errno
 import os
@@ -39,7 +40,11 @@ def full_disk(left: int = 16):
 
 def files(folder: Path) -> dict[str, bytes]:
     """Everything below a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
@@ -50,7 +55,9 @@ def test_a_file_appears_when_it_is_whole(tmp_path):
     assert files(tmp_path) == {"new/file.txt": b"whole"}
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")])
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")]
+)
 def test_what_was_there_stays_when_the_writer_fails(tmp_path, error):
     write_whole(tmp_path / "file", "before")
     with pytest.raises(type(error)), whole(tmp_path / "file") as part:
@@ -69,7 +76,12 @@ def test_a_full_disk_is_named_with_the_file_and_leaves_what_was_there(tmp_path):
 
 @pytest.mark.parametrize(
     ("place", "code"),
-    [("file/below", errno.ENOTDIR), (LONG, errno.ENAMETOOLONG), ("loop/below", errno.ENOTDIR), ("/proc/none/below", errno.ENOENT)],
+    [
+        ("file/below", errno.ENOTDIR),
+        (LONG, errno.ENAMETOOLONG),
+        ("loop/below", errno.ENOTDIR),
+        ("/proc/none/below", errno.ENOENT),
+    ],
 )
 def test_places_where_nothing_can_be_written_are_named(tmp_path, place, code):
     (tmp_path / "file").write_text("")
@@ -77,12 +89,18 @@ def test_places_where_nothing_can_be_written_are_named(tmp_path, place, code):
     with pytest.raises(OSError) as caught:
         write_whole(tmp_path / place, "text")
     assert caught.value.errno == code
-    assert describe(caught.value).endswith(os.strerror(code)) and place.split("/below")[0][:50] in describe(caught.value)
+    assert describe(caught.value).endswith(os.strerror(code)) and place.split("/below")[0][:50] in describe(
+        caught.value
+    )
 
 
 def test_an_endless_name_is_shortened_in_the_line():
     line = describe(OSError(errno.ENAMETOOLONG, "File name too long", "/data/" + LONG + "/end.mp4"))
-    assert len(line) < LONGEST_NAME + 40 and line.startswith("'/data/xx") and "/end.mp4': File name too long" in line
+    assert (
+        len(line) < LONGEST_NAME + 40
+        and line.startswith("'/data/xx")
+        and "/end.mp4': File name too long" in line
+    )
     assert describe(OSError(errno.ENOSPC, "No space left on device")) == "No space left on device"
     assert describe(OSError("said by a library,\n in words")) == "said by a library, in words"
 
@@ -110,13 +128,33 @@ def place(tmp_path, monkeypatch):
 
 # A command with a place for its input and one for its output, None where it has none.
 COMMANDS = {
-    "predict": ("hand.png", "out/run", lambda i, o: ["predict", i, "--box", "10,10,40,40", "--side", "right", "--out", o]),
+    "predict": (
+        "hand.png",
+        "out/run",
+        lambda i, o: ["predict", i, "--box", "10,10,40,40", "--side", "right", "--out", o],
+    ),
     "compare": ("opinion.npz", "out/it.json", lambda i, o: ["compare", i, "opinion.npz", "--json", o]),
     "detector-model": ("mediapipe.whl", "out/it.task", lambda i, o: ["detector-model", o, "--wheel", i]),
-    "check-data": ("table", "out/it.jsonl", lambda i, o: ["check-data", i, "--split", "test", "--workers", "0", "--json", o]),
-    "inspect": ("table", "out/it.html", lambda i, o: ["inspect", i, "--split", "test", "--rows", "1", "--out", o]),
-    "hand check": (str(ROOT / "src/hand/open_hand.npz"), "out/it.png", lambda i, o: ["hand", "check", i, "--picture", o]),
-    "hand convert": (str(ROOT / "src/hand/open_hand.npz"), "out/it.safetensors", lambda i, o: ["hand", "convert", i, o]),
+    "check-data": (
+        "table",
+        "out/it.jsonl",
+        lambda i, o: ["check-data", i, "--split", "test", "--workers", "0", "--json", o],
+    ),
+    "inspect": (
+        "table",
+        "out/it.html",
+        lambda i, o: ["inspect", i, "--split", "test", "--rows", "1", "--out", o],
+    ),
+    "hand check": (
+        str(ROOT / "src/hand/open_hand.npz"),
+        "out/it.png",
+        lambda i, o: ["hand", "check", i, "--picture", o],
+    ),
+    "hand convert": (
+        str(ROOT / "src/hand/open_hand.npz"),
+        "out/it.safetensors",
+        lambda i, o: ["hand", "convert", i, o],
+    ),
     "hand fit": ("joints.npz", "out/it.npz", lambda i, o: ["hand", "fit", i, o]),
 }
 ELSEWHERE = {"doctor"}  # runs script/doctor.py in a process of its own: below
@@ -170,7 +208,13 @@ SCRIPTS = {
     "demo": lambda long: ["--video", long],
     "train": lambda long: ["--config-name=stage1-tiny", f"data.root={long}", "tracker=null", f"out={long}"],
     "evaluate": lambda long: [f"stage1={long}", f"data={long}", f"out={long}"],
-    "prepare": lambda long: ["--config-name=synthetic-demo", f"out={long}", "num_train=1", "num_val=0", "num_test=0"],
+    "prepare": lambda long: [
+        "--config-name=synthetic-demo",
+        f"out={long}",
+        "num_train=1",
+        "num_val=0",
+        "num_test=0",
+    ],
     "doctor": lambda long: ["--config-name=stage1-tiny", f"data.root={long}"],
 }
 
@@ -183,7 +227,9 @@ def test_scripts_say_it_in_one_line_too(place, capsys, monkeypatch, name):
     with pytest.raises(SystemExit) as leave:
         runpy.run_path(str(ROOT / "script" / f"{name}.py"), run_name="__main__")
     said = capsys.readouterr().err.strip().splitlines()
-    assert leave.value.code == 2 and said[-1].startswith("error: ") and "Traceback" not in "\n".join(said), said[-5:]
+    assert leave.value.code == 2 and said[-1].startswith("error: ") and "Traceback" not in "\n".join(said), (
+        said[-5:]
+    )
     assert files(place) == before
 
 

@@ -1,4 +1,5 @@
-"""Scripts as modules, a hand of noise, small tables of moving hands with exact labels, small networks, and batches to feed them."""
+"""Scripts as modules, a hand of noise, small tables of moving hands with exact labels, small networks, and
+batches to feed them."""
 
 import contextlib
 import importlib.util
@@ -23,8 +24,9 @@ from tempohand.hand.files import OPEN_HAND
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.tables import SHAPES
 
-# Overrides of script/train.py's configurations: the smallest network that trains, in float32. 16 channels at the stem are oneDNN's: its kernel
-# for the gradient of a strided 1 x 1 convolution writes beyond 8 (torch 2.13, AVX-512, batches of 3, two threads).
+# Overrides of script/train.py's configurations: the smallest network that trains, in float32. 16 channels at
+# the stem are oneDNN's: its kernel for the gradient of a strided 1 x 1 convolution writes beyond 8 (torch
+# 2.13, AVX-512, batches of 3, two threads).
 SMALL_NETWORK = [
     "mixed_precision=no",
     "network.size=64",
@@ -53,7 +55,8 @@ def load_file(path: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def new_accelerate_state():
-    """As in a new process: Accelerate knows of no Accelerator in the block, and afterwards of those from before it."""
+    """As in a new process: Accelerate knows of no Accelerator in the block, and afterwards of those from
+    before it."""
     saved = [(state, dict(state._shared_state)) for state in (AcceleratorState, GradientState, PartialState)]
     try:
         for state, _ in saved:
@@ -66,11 +69,17 @@ def new_accelerate_state():
 
 
 def evaluate(script: ModuleType, *overrides: str) -> Done:
-    """script/evaluate.py, loaded, with overrides of its configuration, in this process; what comes out as of a command."""
+    """script/evaluate.py, loaded, with overrides of its configuration, in this process; what comes out as of
+    a command."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), new_accelerate_state():
         try:
-            config = compose_config("evaluate", "device=cpu", "workers=0", *run_clearly(name_data)(overrides, script.CONFIG / "data"))
+            config = compose_config(
+                "evaluate",
+                "device=cpu",
+                "workers=0",
+                *run_clearly(name_data)(overrides, script.CONFIG / "data"),
+            )
             script.main(OmegaConf.create(config))
         except SystemExit as leave:
             code = leave.code
@@ -78,7 +87,8 @@ def evaluate(script: ModuleType, *overrides: str) -> Done:
 
 
 def noise_hand() -> dict[str, np.ndarray]:
-    """A hand model's tables made of noise: only the shapes, the tree and weights that sum to 1 are a hand's."""
+    """A hand model's tables made of noise: only the shapes, the tree and weights that sum to 1 are a
+    hand's."""
     random = np.random.default_rng(3)
     with np.load(OPEN_HAND) as archive:
         tables = {key: archive[key] for key in SHAPES}
@@ -96,7 +106,9 @@ def hand_rows(sequence: str, frames: int, seed: int, size: int = 96, is_right: b
     pose = torch.from_numpy(rng.normal(0, 0.25, 48)).float().expand(frames, -1).clone()
     pose[:, :3] += torch.linspace(0, 0.5, frames)[:, None]
     betas = torch.from_numpy(rng.normal(0, 0.5, 10)).float().expand(frames, -1).clone()
-    trans = torch.tensor([30.0, 10.0, 500.0]) + torch.linspace(0, 40, frames)[:, None] * torch.tensor([1.0, 0.5, 0.3])
+    trans = torch.tensor([30.0, 10.0, 500.0]) + torch.linspace(0, 40, frames)[:, None] * torch.tensor(
+        [1.0, 0.5, 0.3]
+    )
     joints, _ = layer(pose, betas, trans)
     if not is_right:
         flip = torch.tensor([-1.0, 1.0, 1.0])
@@ -105,7 +117,9 @@ def hand_rows(sequence: str, frames: int, seed: int, size: int = 96, is_right: b
     joints2d = project(joints, focal.expand(frames, 2), princpt.expand(frames, 2))
     rows = []
     for frame in range(frames):
-        picture = np.linspace(40, 200, size, dtype=np.uint8)[None, :, None].repeat(size, 0).repeat(3, 2).copy()
+        picture = (
+            np.linspace(40, 200, size, dtype=np.uint8)[None, :, None].repeat(size, 0).repeat(3, 2).copy()
+        )
         for number, (u, v) in enumerate(joints2d[frame].numpy()):
             cv2.circle(picture, (round(float(u)), round(float(v))), 2, (255, 12 * number, 60), -1)
         points = joints2d[frame].numpy()
@@ -162,7 +176,11 @@ def small_network(stage: int, **changes) -> dict:
         "norm_by_hand": False,
         "hand": None,
         "spatial": {
-            "backbone": {"name": "tempohand_tiny", "weights": None, "options": {"stem": 16, "stages": [[16, 1], [32, 1]]}},
+            "backbone": {
+                "name": "tempohand_tiny",
+                "weights": None,
+                "options": {"stem": 16, "stages": [[16, 1], [32, 1]]},
+            },
             "perspective": {"heads": 2, "head_dim": 16},
             "decoder": {"dim": 32, "layers": 1, "heads": 2, "mlp": 32},
             "heads": {"translation": "regression"},
@@ -176,12 +194,17 @@ def small_network(stage: int, **changes) -> dict:
 
 def small_finder() -> dict:
     """The smallest hand finder: 64 px, a raster of 8 x 8 cells."""
-    backbone = {"name": "tempohand_tiny", "weights": None, "options": {"stem": 16, "stages": [[16, 1], [32, 1], [32, 1], [32, 1]]}}
+    backbone = {
+        "name": "tempohand_tiny",
+        "weights": None,
+        "options": {"stem": 16, "stages": [[16, 1], [32, 1], [32, 1], [32, 1]]},
+    }
     return {"name": "finder", "num_frame": 1, "size": 64, "expansion": 4.0, "backbone": backbone, "width": 32}
 
 
 def random_batch(clips: int, num_frame: int, size: int = 64, seed: int = 0) -> ClipBatch:
-    """Noise for pictures with a believable camera and target: for shapes and exactness, never for accuracy."""
+    """Noise for pictures with a believable camera and target: for shapes and exactness, never for
+    accuracy."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape):
@@ -196,7 +219,9 @@ def random_batch(clips: int, num_frame: int, size: int = 64, seed: int = 0) -> C
     joints, _ = HandLayer()(pose, betas, trans)
     yes = torch.ones(clips, 1, dtype=torch.bool)
     return ClipBatch(
-        image=torch.randint(0, 256, (clips, num_frame, 3, size, size), generator=generator, dtype=torch.uint8),
+        image=torch.randint(
+            0, 256, (clips, num_frame, 3, size, size), generator=generator, dtype=torch.uint8
+        ),
         focal=focal,
         princpt=princpt,
         time=(torch.arange(num_frame) - num_frame + 1.0).expand(clips, -1) / 30,

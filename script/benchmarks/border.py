@@ -1,8 +1,9 @@
-"""Hands at a picture's edge: what a network says of them when the picture ends there, beside what it says of them in the whole picture.
+"""Hands at a picture's edge: what a network says of them when the picture ends there, beside what it says of
+them in the whole picture.
 
-Every look is by itself, without a history, in the same camera. A picture is cut at each of the four sides in turn, a fifth of the box beyond the
-box ("cut -0.2", which leaves the hand whole), at the box and within it ("cut 0.2": a fifth of the box is lost); the crop, wider than the box,
-reaches beyond what is left.
+Every look is by itself, without a history, in the same camera. A picture is cut at each of the four sides in
+turn, a fifth of the box beyond the box ("cut -0.2", which leaves the hand whole), at the box and within it
+("cut 0.2": a fifth of the box is lost); the crop, wider than the box, reaches beyond what is left.
 """
 
 import argparse
@@ -36,9 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which pictures, where their hands are, and what else is known of them."""
     parser.add_argument("input", nargs="+", metavar="INPUT", help="pictures, folders of them or videos")
     parser.add_argument(
-        "--boxes", metavar="FILE", help="of the one INPUT, and in an .npz another tool's landmarks (default: hands are found)"
+        "--boxes",
+        metavar="FILE",
+        help="of the one INPUT, and in an .npz another tool's landmarks (default: hands are found)",
     )
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="look at every N-th frame (default %(default)s)")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="look at every N-th frame (default %(default)s)"
+    )
     parser.add_argument("--network", default=NETWORK, help="checkpoint or release (default %(default)s)")
 
 
@@ -50,14 +55,21 @@ def run(arguments: argparse.Namespace) -> Report:
     for hand in tqdm(_hands(arguments, predictor), unit="hand"):
         whole = _joints(predictor, hand)
         for name, looks in [("whole", [hand]), *((f"cut {share:g}", _cuts(hand, share)) for share in CUTS)]:
-            lists = far.setdefault(name, {"pa": [], "relative": []} | ({"landmarks": []} if landmarks else {}))
+            lists = far.setdefault(
+                name, {"pa": [], "relative": []} | ({"landmarks": []} if landmarks else {})
+            )
             for look in looks:
                 joints = _joints(predictor, look)
                 lists["pa"].append(_distance(pa_mpjpe, joints, whole))
                 lists["relative"].append(_distance(mpjpe_root, joints, whole))
                 if landmarks:
-                    lists["landmarks"].append(_distance(pa_mpjpe, joints, landmarks.of(np.array([hand.frame])).joints[0]))
-    numbers = {name: {"looks": len(lists["pa"]), **{what: float(np.mean(v)) for what, v in lists.items()}} for name, lists in far.items()}
+                    lists["landmarks"].append(
+                        _distance(pa_mpjpe, joints, landmarks.of(np.array([hand.frame])).joints[0])
+                    )
+    numbers = {
+        name: {"looks": len(lists["pa"]), **{what: float(np.mean(v)) for what, v in lists.items()}}
+        for name, lists in far.items()
+    }
     header = [
         "picture",
         "looks",
@@ -65,13 +77,20 @@ def run(arguments: argparse.Namespace) -> Report:
         "root-relative to the whole, mm",
         *(["PA to the landmarks, mm"] if landmarks else []),
     ]
-    rows = [[name, *(str(v) if isinstance(v, int) else f"{v:.2f}" for v in one.values())] for name, one in numbers.items()]
+    rows = [
+        [name, *(str(v) if isinstance(v, int) else f"{v:.2f}" for v in one.values())]
+        for name, one in numbers.items()
+    ]
     return Report(header, rows, {}, {"border": numbers})
 
 
 def _hands(arguments: argparse.Namespace, predictor: StreamingPredictor) -> Iterator[HandInput]:
     """Every hand to look at: of the boxes file, or found and confirmed as predict does it."""
-    boxes = FileBoxes.read(arguments.boxes) if arguments.boxes else HandFinder.load(FINDER, max_hands=MAX_HANDS, tiles=2)
+    boxes = (
+        FileBoxes.read(arguments.boxes)
+        if arguments.boxes
+        else HandFinder.load(FINDER, max_hands=MAX_HANDS, tiles=2)
+    )
     closer = CloserLook.of(predictor)
     for path in arguments.input:
         source = open_source(path)
@@ -81,21 +100,39 @@ def _hands(arguments: argparse.Namespace, predictor: StreamingPredictor) -> Iter
                 continue
             focal, princpt = CameraChoice().camera(frame.size)
             for box in [found.box for found in boxes.detect(frame)]:
-                hand = HandInput(image=frame.image, box=box, time=0.0, frame=frame.index, starts=True, focal=focal, princpt=princpt)
+                hand = HandInput(
+                    image=frame.image,
+                    box=box,
+                    time=0.0,
+                    frame=frame.index,
+                    starts=True,
+                    focal=focal,
+                    princpt=princpt,
+                )
                 look, _ = closer.twice(hand)
                 if arguments.boxes or look.certainty >= LEAST_CERTAINTY:
                     yield replace(hand, is_right=look.right_logit >= 0)
 
 
 def _cuts(hand: HandInput, share: float) -> Iterator[HandInput]:
-    """The hand in its picture without what lies beyond the box, and without `share` of the box, at each side."""
+    """The hand in its picture without what lies beyond the box, and without `share` of the box, at each
+    side."""
     (x0, y0, x1, y1), (height, width) = np.asarray(hand.box), hand.image.shape[:2]
     lost = share * (x1 - x0), share * (y1 - y0)
-    left, top, right, bottom = (round(v) for v in (x0 + lost[0], y0 + lost[1], x1 - lost[0] + 1, y1 - lost[1] + 1))
-    for u, v, end_u, end_v in ((left, 0, width, height), (0, top, width, height), (0, 0, right, height), (0, 0, width, bottom)):
+    left, top, right, bottom = (
+        round(v) for v in (x0 + lost[0], y0 + lost[1], x1 - lost[0] + 1, y1 - lost[1] + 1)
+    )
+    for u, v, end_u, end_v in (
+        (left, 0, width, height),
+        (0, top, width, height),
+        (0, 0, right, height),
+        (0, 0, width, bottom),
+    ):
         u, v = max(u, 0), max(v, 0)
         box, princpt = np.asarray(hand.box) - [u, v, u, v], np.asarray(hand.princpt) - [u, v]
-        yield replace(hand, image=np.ascontiguousarray(hand.image[v:end_v, u:end_u]), box=box, princpt=princpt)
+        yield replace(
+            hand, image=np.ascontiguousarray(hand.image[v:end_v, u:end_u]), box=box, princpt=princpt
+        )
 
 
 def _joints(predictor: StreamingPredictor, hand: HandInput) -> Float[np.ndarray, "21 3"]:

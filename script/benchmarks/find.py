@@ -1,10 +1,12 @@
-"""Finding hands: how many of a table's hands are found, how well their boxes fit, whether their sides are told, and how long it takes.
+"""Finding hands: how many of a table's hands are found, how well their boxes fit, whether their sides are
+told, and how long it takes.
 
-The table has one labelled hand a picture: film it with person.both_probability=0, or the other hand counts as found where nothing is. Every frame
-is looked at by itself; a sequence's side is what its frames' log odds add up to. Boxes of the finder, and those that the network makes of them: the
-bounds of the joints that it sees there, which is what following a hand goes on with.
-"Confirmed" boxes are those that predict takes: where the network sees joints, too. A table's pictures are square; with --wide their upper and
-lower parts are cut off, since what is filmed is wide, and the finder sees it in a square.
+The table has one labelled hand a picture: film it with person.both_probability=0, or the other hand counts as
+found where nothing is. Every frame is looked at by itself; a sequence's side is what its frames' log odds add
+up to. Boxes of the finder, and those that the network makes of them: the bounds of the joints that it sees
+there, which is what following a hand goes on with. "Confirmed" boxes are those that predict takes: where the
+network sees joints, too. A table's pictures are square; with --wide their upper and lower parts are cut off,
+since what is filmed is wide, and the finder sees it in a square.
 """
 
 import argparse
@@ -32,11 +34,15 @@ SUMMARY = "hands found in a table's pictures, and their sides"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which networks, and on what."""
-    parser.add_argument("--data", required=True, help="frame table, as of script/prepare.py --config-name=synthetic-find")
+    parser.add_argument(
+        "--data", required=True, help="frame table, as of script/prepare.py --config-name=synthetic-find"
+    )
     parser.add_argument("--wide", action="store_true", help="cut the pictures to 16:9")
     parser.add_argument("--split", default="test", help="default %(default)s")
     parser.add_argument("--finder", default=FINDER, help="checkpoint or release (default %(default)s)")
-    parser.add_argument("--network", default=NETWORK, help="checkpoint or release that tells sides (default %(default)s)")
+    parser.add_argument(
+        "--network", default=NETWORK, help="checkpoint or release that tells sides (default %(default)s)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> Report:
@@ -50,13 +56,18 @@ def run(arguments: argparse.Namespace) -> Report:
     for row in tqdm(range(len(table)), unit="picture"):
         image, is_right = table.image(row), bool(labels["is_right"][row])
         cut = round(len(image) * (1 - 9 / 16) / 2) if arguments.wide else 0
-        image, true = np.ascontiguousarray(image[cut : len(image) - cut]), labels["box"][row] - [0, cut, 0, cut]
+        image, true = (
+            np.ascontiguousarray(image[cut : len(image) - cut]),
+            labels["box"][row] - [0, cut, 0, cut],
+        )
         camera = {"focal": labels["focal"][row], "princpt": labels["princpt"][row] - [0, cut]}
         start = time.perf_counter()
         boxes = [found.box for found in finder.detect(Frame(row, 0.0, image, ""))]
         taken.append(time.perf_counter() - start)
         false_positives += sum(_overlap(box, true) < FOUND for box in boxes)
-        looks = {tuple(box): closer.twice(HandInput(image=image, box=box, time=0.0, **camera))[0] for box in boxes}
+        looks = {
+            tuple(box): closer.twice(HandInput(image=image, box=box, time=0.0, **camera))[0] for box in boxes
+        }
         confirmed = [box for box in boxes if looks[tuple(box)].certainty >= LEAST_CERTAINTY]
         fits = [_overlap(box, true) for box in confirmed]
         wrong += sum(fit < FOUND for fit in fits)
@@ -88,7 +99,10 @@ def run(arguments: argparse.Namespace) -> Report:
         "wrong_side_of_sequences": float((together < 0).mean()),
         "finder_ms": 1e3 * float(np.median(taken)),
     }
-    rows = [[name.replace("_", " "), f"{value:.3f}" if isinstance(value, float) else str(value)] for name, value in numbers.items()]
+    rows = [
+        [name.replace("_", " "), f"{value:.3f}" if isinstance(value, float) else str(value)]
+        for name, value in numbers.items()
+    ]
     return Report(["what", "measured"], rows, {}, {"find": numbers})
 
 

@@ -21,11 +21,14 @@ NOISE_MM = 3.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """How many hands, and which."""
     parser.add_argument("--hands", type=int, default=1000, help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of poses, shapes and noise (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of poses, shapes and noise (default: %(default)s)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> Report:
-    """Poses of the synthetic data's sampler, any orientation, betas of unit variance, half a metre away; the open hand."""
+    """Poses of the synthetic data's sampler, any orientation, betas of unit variance, half a metre away; the
+    open hand."""
     count, layer = arguments.hands, HandLayer().double()
     random, generator = np.random.default_rng(arguments.seed), torch.Generator().manual_seed(arguments.seed)
 
@@ -35,12 +38,20 @@ def run(arguments: argparse.Namespace) -> Report:
     angles = torch.from_numpy(np.stack([sample_key_pose(random) for _ in range(count)]))
     axis = torch.nn.functional.normalize(normal(count, 3), dim=-1)
     turn = torch.pi * torch.rand(count, 1, generator=generator, dtype=torch.float64)
-    truth = layer(angles_to_pose(angles, turn * axis), normal(count, 10), torch.tensor([0.0, 0.0, 500.0]) + 60 * normal(count, 3))
+    truth = layer(
+        angles_to_pose(angles, turn * axis),
+        normal(count, 10),
+        torch.tensor([0.0, 0.0, 500.0]) + 60 * normal(count, 3),
+    )
     seen = torch.rand(count, 21, generator=generator) >= MISSING
     cases = {
         "exact joints": (truth.joints, None, 0.3),
         f"{MISSING:.0%} of the joints missing": (truth.joints, seen, 0.3),
-        f"{NOISE_MM:g} mm noise, noise={NOISE_MM:g}": (truth.joints + NOISE_MM * normal(count, 21, 3), None, NOISE_MM),
+        f"{NOISE_MM:g} mm noise, noise={NOISE_MM:g}": (
+            truth.joints + NOISE_MM * normal(count, 21, 3),
+            None,
+            NOISE_MM,
+        ),
     }
     rows, details = [], {}
     for name, (joints, mask, noise) in cases.items():
@@ -59,6 +70,11 @@ def run(arguments: argparse.Namespace) -> Report:
             "seconds": seconds,
         }
         details[name] = figures
-        rows.append([name, *(f"{value:.2f}" if isinstance(value, float) else str(value) for value in figures.values())])
+        rows.append(
+            [
+                name,
+                *(f"{value:.2f}" if isinstance(value, float) else str(value) for value in figures.values()),
+            ]
+        )
     header = ["given", "residual, mean mm", "worst mm", "vertices, mean mm", f"converged of {count}", "s"]
     return Report(header, rows, {}, {"hands": count, **details})

@@ -20,8 +20,12 @@ BATCHES = (1, 32, 256)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--hand", type=Path, default=OPEN_HAND, help="hand model file that both read (default: the open hand)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="time for each measurement (default: %(default)s)")
+    parser.add_argument(
+        "--hand", type=Path, default=OPEN_HAND, help="hand model file that both read (default: the open hand)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="time for each measurement (default: %(default)s)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> Report:
@@ -32,7 +36,10 @@ def run(arguments: argparse.Namespace) -> Report:
         for batch in BATCHES:
             theirs = _smplx(arguments.hand, batch, Path(folder)).to(device)
             generator = torch.Generator().manual_seed(batch)
-            pose, betas = (torch.randn(batch, width, generator=generator).to(device) * 0.3 for width in (POSE_DIM, NUM_BETAS))
+            pose, betas = (
+                torch.randn(batch, width, generator=generator).to(device) * 0.3
+                for width in (POSE_DIM, NUM_BETAS)
+            )
             trans = torch.zeros(batch, 3, device=device)
             calls = _calls(ours, theirs, pose, betas, trans)
             seconds = {}
@@ -43,7 +50,14 @@ def run(arguments: argparse.Namespace) -> Report:
                 name = f"{kind}_{batch}"
                 ratios[name] = taken["smplx"] / taken["ours"]
                 details[name] = {f"{who}_ms": 1e3 * value for who, value in taken.items()}
-                rows.append([str(batch), kind.replace("_", " + "), *(f"{1e3 * taken[w]:.2f} ms" for w in taken), f"{ratios[name]:.1f}"])
+                rows.append(
+                    [
+                        str(batch),
+                        kind.replace("_", " + "),
+                        *(f"{1e3 * taken[w]:.2f} ms" for w in taken),
+                        f"{ratios[name]:.1f}",
+                    ]
+                )
             ratios[f"memory_{batch}"] = memory["smplx"] / memory["ours"]
             details[f"memory_{batch}"] = {f"{who}_bytes": value for who, value in memory.items()}
             row = [str(batch), "memory, forward + backward", *(f"{memory[w] / 1e6:.2f} MB" for w in memory)]
@@ -66,7 +80,9 @@ def _smplx(hand: Path, batch: int, folder: Path) -> torch.nn.Module:
     with np.load(hand) as archive:
         path.write_bytes(pickle.dumps(dict(archive)))
     with contextlib.redirect_stdout(io.StringIO()):
-        return smplx.create(str(path), model_type="mano", use_pca=False, flat_hand_mean=True, batch_size=batch)
+        return smplx.create(
+            str(path), model_type="mano", use_pca=False, flat_hand_mean=True, batch_size=batch
+        )
 
 
 def _calls(ours: HandLayer, theirs: torch.nn.Module, pose, betas, trans) -> dict:
@@ -114,7 +130,9 @@ def _peak_bytes(call, device: str) -> int:
         call()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
         call()
     held = most = 0
     for event in sorted(profile.profiler.kineto_results.events(), key=lambda event: event.start_ns()):

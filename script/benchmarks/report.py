@@ -24,7 +24,9 @@ class Report:
         """The table, in Markdown, over the machine's line."""
         widths = [max(len(row[i]) for row in [self.header, *self.rows]) for i in range(len(self.header))]
         lines = [self.header, ["-" * width for width in widths], *self.rows]
-        table = "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines)
+        table = "\n".join(
+            "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines
+        )
         return f"{self.machine}\n\n{table}"
 
     def to_json(self) -> dict:
@@ -34,15 +36,22 @@ class Report:
 
 def machine() -> str:
     """Processor, threads, versions: a figure means nothing without them."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()}, {os.cpu_count()} CPU cores"
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{platform.machine()}, {os.cpu_count()} CPU cores"
+    )
     return f"{device}; torch {torch.__version__.split('+')[0]}, {torch.get_num_threads()} threads, Python {platform.python_version()}"
 
 
-def time_in_turns(functions: dict[str, Callable[[], object]], *, seconds: float, turn: float = 0.03) -> dict[str, float]:
+def time_in_turns(
+    functions: dict[str, Callable[[], object]], *, seconds: float, turn: float = 0.03
+) -> dict[str, float]:
     """Median seconds of one call of each function.
 
-    They run in turns of about `turn` seconds of calls one after another, for `seconds` in all, at least five turns each; two calls open
-    a turn and do not count, so that neither side finds the other's data in the cache.
+    They run in turns of about `turn` seconds of calls one after another, for `seconds` in all, at least five
+    turns each; two calls open a turn and do not count, so that neither side finds the other's data in the
+    cache.
     """
     calls = {}
     for name, function in functions.items():

@@ -1,8 +1,10 @@
-"""Training steps of Stage 2: from cached tokens, and with the backbone run for 7 frames at every step, without and with its gradients.
+"""Training steps of Stage 2: from cached tokens, and with the backbone run for 7 frames at every step,
+without and with its gradients.
 
-Random weights and random pictures, the same clips for all; each step is the whole one: batch, forward, criterion, backward, optimizer.
-Tokens are read from shards on disk as in training. With gradients the backbone is in the graph and its parameters get gradients, which is
-what training a frozen network without taking it out of the graph costs.
+Random weights and random pictures, the same clips for all; each step is the whole one: batch, forward,
+criterion, backward, optimizer. Tokens are read from shards on disk as in training. With gradients the
+backbone is in the graph and its parameters get gradients, which is what training a frozen network without
+taking it out of the graph costs.
 """
 
 import argparse
@@ -40,8 +42,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to measure."""
     default = "dino_large" if torch.cuda.is_available() else "dino_small"
     parser.add_argument("--network", default=default, help="a file of config/network (default %(default)s)")
-    parser.add_argument("--batch", type=int, default=16 if torch.cuda.is_available() else 8, help="clips a step (default %(default)s)")
-    parser.add_argument("--seconds", type=float, default=40.0, help="of measuring, after one step of each way (default %(default)g)")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=16 if torch.cuda.is_available() else 8,
+        help="clips a step (default %(default)s)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=40.0,
+        help="of measuring, after one step of each way (default %(default)g)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> Report:
@@ -59,10 +71,23 @@ def run(arguments: argparse.Namespace) -> Report:
             for name, step in steps.items():
                 taken[name] += [_seconds(step, device) for _ in range(QUICK_STEPS if name == "cached" else 1)]
     speed = {name: arguments.batch / float(np.median(values)) for name, values in taken.items()}
-    ratios = {"cached_vs_grad": speed["cached"] / speed["grad"], "cached_vs_no_grad": speed["cached"] / speed["no_grad"]}
-    labels = {"cached": "cached tokens", "no_grad": "backbone for 7 frames, no gradients", "grad": "backbone for 7 frames in the graph"}
+    ratios = {
+        "cached_vs_grad": speed["cached"] / speed["grad"],
+        "cached_vs_no_grad": speed["cached"] / speed["no_grad"],
+    }
+    labels = {
+        "cached": "cached tokens",
+        "no_grad": "backbone for 7 frames, no gradients",
+        "grad": "backbone for 7 frames in the graph",
+    }
     rows = [
-        [labels[name], str(len(taken[name])), f"{1e3 * arguments.batch / value:.1f}", f"{value:.2f}", f"{speed['cached'] / value:.1f}"]
+        [
+            labels[name],
+            str(len(taken[name])),
+            f"{1e3 * arguments.batch / value:.1f}",
+            f"{value:.2f}",
+            f"{speed['cached'] / value:.1f}",
+        ]
         for name, value in speed.items()
     ]
     details = {"network": arguments.network, "batch": arguments.batch, "clips_per_s": speed, "seconds": taken}
@@ -74,7 +99,13 @@ def _steps(
 ) -> dict[str, Callable[[], None]]:
     """name -> one training step under the loss's weights."""
     table = FrameTable(_random_table(folder / "table", network.size), "train")
-    clips = ClipDataset(table, View(network.size, network.expansion, Augmentation()), network.num_frame, ClipSampling(), views=1)
+    clips = ClipDataset(
+        table,
+        View(network.size, network.expansion, Augmentation()),
+        network.num_frame,
+        ClipSampling(),
+        views=1,
+    )
 
     @torch.no_grad()
     def encode(batch: ClipBatch) -> torch.Tensor:
@@ -87,7 +118,9 @@ def _steps(
     read = iter(training_batches(tokens, order, workers=0))
     keys = next(iter(order))
     pictures = collate([clips[key] for key in keys])  # decoded before: the comparison is of networks
-    every = torch.arange(pictures.frame.numel()).view_as(pictures.frame)  # 7 frames of every clip, shared or not
+    every = torch.arange(pictures.frame.numel()).view_as(
+        pictures.frame
+    )  # 7 frames of every clip, shared or not
     pictures = replace(pictures, frame=every).to(device)
 
     optimizer = torch.optim.AdamW(parameter_groups(network, 1e-5, 1e-5, 1e-4), fused=True)
@@ -131,7 +164,11 @@ def _random_table(root: Path, size: int) -> Path:
     def row(sequence: int, frame: int) -> dict:
         picture = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
         pose, trans = rng.normal(0, 0.2, 48), np.array([0.0, 0.0, 500.0])
-        joints = layer(*(torch.from_numpy(value).float()[None] for value in (pose, np.zeros(10), trans))).joints[0].numpy()
+        joints = (
+            layer(*(torch.from_numpy(value).float()[None] for value in (pose, np.zeros(10), trans)))
+            .joints[0]
+            .numpy()
+        )
         focal, princpt = np.full(2, 1.5 * size), np.full(2, size / 2)
         joints2d = joints[:, :2] / joints[:, 2:] * focal + princpt
         known = {
@@ -152,10 +189,20 @@ def _random_table(root: Path, size: int) -> Path:
             "frame": frame,
             "time": frame / 30,
         }
-        valid = {"joints2d_mask": np.ones(21, bool), "joints_mask": np.ones(21, bool), "has_hand": True, "has_camera": True}
-        return {name: np.zeros(shape) if shape else 0.0 for name, (_, shape) in COLUMNS.items()} | known | valid
+        valid = {
+            "joints2d_mask": np.ones(21, bool),
+            "joints_mask": np.ones(21, bool),
+            "has_hand": True,
+            "has_camera": True,
+        }
+        return (
+            {name: np.zeros(shape) if shape else 0.0 for name, (_, shape) in COLUMNS.items()} | known | valid
+        )
 
-    write_shard(root / "train.arrow", (row(sequence, frame) for sequence in range(SEQUENCES) for frame in range(FRAMES)))
+    write_shard(
+        root / "train.arrow",
+        (row(sequence, frame) for sequence in range(SEQUENCES) for frame in range(FRAMES)),
+    )
     write_index(root, {"train": ["train.arrow"]}, {"made_by": "benchmark"})
     return root
 

@@ -1,7 +1,9 @@
-"""Streaming inference: what Stage 2 costs per frame beside Stage 1 alone, and beside the whole window anew at every frame.
+"""Streaming inference: what Stage 2 costs per frame beside Stage 1 alone, and beside the whole window anew at
+every frame.
 
-Random weights, one hand, the same frames for all; "push" is the whole way from picture to HandEstimate (crop, network, kinematics),
-"network" the network with its hand layer. Each network runs on the CPU, and on the GPU where there is one.
+Random weights, one hand, the same frames for all; "push" is the whole way from picture to HandEstimate (crop,
+network, kinematics), "network" the network with its hand layer. Each network runs on the CPU, and on the GPU
+where there is one.
 """
 
 import argparse
@@ -24,8 +26,15 @@ BOX = (560.0, 250.0, 780.0, 470.0)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to measure and for how long."""
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS, help="default: all")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of measuring per network, device and kind (default %(default)g)")
-    parser.add_argument("--threads", type=int, default=None, help="of torch on the CPU (default: its own choice)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=20.0,
+        help="of measuring per network, device and kind (default %(default)g)",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=None, help="of torch on the CPU (default: its own choice)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> Report:
@@ -37,15 +46,35 @@ def run(arguments: argparse.Namespace) -> Report:
         for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
             for kind, functions in _kinds(name, device).items():
                 taken = time_in_turns(functions, seconds=arguments.seconds)
-                single, stream, window = (1e3 * taken[which] for which in ("single_frame", "stream", "window"))
+                single, stream, window = (
+                    1e3 * taken[which] for which in ("single_frame", "stream", "window")
+                )
                 ratios = {"stream_vs_single_frame": stream / single, "window_vs_stream": window / stream}
                 milliseconds = {"single_frame": single, "stream": stream, "window": window}
-                details.setdefault(name, {}).setdefault(device, {})[kind] = {**ratios, "milliseconds": milliseconds}
+                details.setdefault(name, {}).setdefault(device, {})[kind] = {
+                    **ratios,
+                    "milliseconds": milliseconds,
+                }
                 headline = headline or ratios
                 rows.append(
-                    [name, device, kind, *(f"{value:.2f}" for value in (single, stream, window)), *(f"{r:.2f}" for r in ratios.values())]
+                    [
+                        name,
+                        device,
+                        kind,
+                        *(f"{value:.2f}" for value in (single, stream, window)),
+                        *(f"{r:.2f}" for r in ratios.values()),
+                    ]
                 )
-    header = ["network", "device", "kind", "Stage 1, ms", "stream, ms", "window, ms", "stream / Stage 1", "window / stream"]
+    header = [
+        "network",
+        "device",
+        "kind",
+        "Stage 1, ms",
+        "stream, ms",
+        "window, ms",
+        "stream / Stage 1",
+        "window / stream",
+    ]
     return Report(header, rows, headline, {"networks": details})
 
 

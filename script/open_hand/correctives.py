@@ -1,4 +1,5 @@
-"""Pose correctives (posedirs): what linear blend skinning must add so that a bent hand has the shape and volume of flesh over bones."""
+"""Pose correctives (posedirs): what linear blend skinning must add so that a bent hand has the shape and
+volume of flesh over bones."""
 
 import numpy as np
 import roma
@@ -25,7 +26,8 @@ class Correctives:
     """The fit for one hand at rest, all in mm; `posedirs` [V, 3, 135] is the result of `fit`."""
 
     def __init__(self, vertices, faces, joints, tips, weights, softness):
-        """vertices [V, 3], faces [F, 3], joints [16, 3], fingertips [5] (vertex ids), skin weights [V, 16], softness [V] (volume.Parts)."""
+        """vertices [V, 3], faces [F, 3], joints [16, 3], fingertips [5] (vertex ids), skin weights [V, 16],
+        softness [V] (volume.Parts)."""
         self.vertices, self.joints, self.weights = vertices, joints, weights
         self.flesh = Flesh(vertices, faces, joints, tips, weights)
         self.parts = Parts(faces, weights, softness)
@@ -36,7 +38,8 @@ class Correctives:
         self.posedirs = np.zeros((len(vertices), 3, 9 * (NUM_MANO_JOINTS - 1)))
 
     def targets(self, angles: torch.Tensor) -> np.ndarray:
-        """The wanted hands [N, V, 3] for joint angles [N, 15, 3] in degrees: settled flesh, then swollen to the volumes of the rest pose."""
+        """The wanted hands [N, V, 3] for joint angles [N, 15, 3] in degrees: settled flesh, then swollen to
+        the volumes of the rest pose."""
         rotations = rotations_of(angles)
         starts = dual_quaternion_blend(rotations, self.vertices, self.joints, self.weights)
         inner = dual_quaternion_blend(rotations, self.flesh.inner, self.joints, self.weights)
@@ -56,9 +59,11 @@ class Correctives:
         return f"{away.mean():.2f} mm mean, {away.max(1).mean():.2f} mm at the worst vertex, volume {kept.min():+.1%} to {kept.max():+.1%}"
 
     def fit(self, angles: torch.Tensor, targets: np.ndarray) -> None:
-        """Ridge regression of what skinning lacks, taken back to the rest pose, on the entries of R - I of the joints nearby.
+        """Ridge regression of what skinning lacks, taken back to the rest pose, on the entries of R - I of
+        the joints nearby.
 
-        The regression keeps less volume than its targets have: in a few rounds the targets are swollen by what was lost.
+        The regression keeps less volume than its targets have: in a few rounds the targets are swollen by
+        what was lost.
         """
         features, skinned, turns = self._parts_of_pose(angles)
         products = features.T @ features
@@ -71,7 +76,9 @@ class Correctives:
                 matrix = products[np.ix_(near, near)] + np.diag(ridge[vertex, near])
                 self.posedirs[vertex][:, near] = np.linalg.solve(matrix, sides[vertex, near]).T
             lost = [self.volumes - self.parts.volumes(hand) for hand in self.pose(angles)]
-            wanted = np.stack([self.parts.swell(hand, self.parts.volumes(hand) + loss) for hand, loss in zip(wanted, lost)])
+            wanted = np.stack(
+                [self.parts.swell(hand, self.parts.volumes(hand) + loss) for hand, loss in zip(wanted, lost)]
+            )
 
     def _parts_of_pose(self, angles: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rotations = rotations_of(angles)

@@ -1,8 +1,9 @@
 """How a hand's flesh moves when its bones turn: the shape that the pose correctives are fitted to.
 
-Between skin and bones lies one layer of tetrahedra. The bones' side follows the pose, the skin's side is free and settles where every
-tetrahedron is turned rather than strained and keeps its volume. Solved by projective dynamics (Bouaziz et al., "Projective Dynamics: Fusing
-Constraint Projections for Fast Simulation", 2014) without inertia: the system's matrix is the same in all poses.
+Between skin and bones lies one layer of tetrahedra. The bones' side follows the pose, the skin's side is free
+and settles where every tetrahedron is turned rather than strained and keeps its volume. Solved by projective
+dynamics (Bouaziz et al., "Projective Dynamics: Fusing Constraint Projections for Fast Simulation", 2014)
+without inertia: the system's matrix is the same in all poses.
 """
 
 import numpy as np
@@ -24,8 +25,16 @@ PALM_MM = 7.0  # over which a place in the palm changes from one metacarpal to t
 class Flesh:
     """The layer of a hand at rest. `inner` [V, 3]: its bones' side, to be posed by whoever uses it."""
 
-    def __init__(self, vertices: np.ndarray, faces: np.ndarray, joints: np.ndarray, tips: np.ndarray, weights: np.ndarray):
-        """vertices [V, 3], faces [F, 3], joints [16, 3], fingertips [5] (vertex ids), skin weights [V, 16]; mm."""
+    def __init__(
+        self,
+        vertices: np.ndarray,
+        faces: np.ndarray,
+        joints: np.ndarray,
+        tips: np.ndarray,
+        weights: np.ndarray,
+    ):
+        """vertices [V, 3], faces [F, 3], joints [16, 3], fingertips [5] (vertex ids), skin weights [V, 16];
+        mm."""
         count = len(vertices)
         axes = bone_axes(vertices, faces, joints, vertices[tips], weights)
         self.inner = axes + BONE_SHARE * (vertices - axes)
@@ -37,7 +46,8 @@ class Flesh:
         tetrahedra, self.volumes = tetrahedra[kept], volumes[kept, None, None]
         inverse = np.linalg.inv(edges[kept])
         gradients = np.concatenate([-inverse.sum(2, keepdims=True), inverse], axis=2)  # [T, 3, 4]
-        # Deformation gradients, transposed, one under the other [3T, 3], of the skin's vertices and `inner` below them.
+        # Deformation gradients, transposed, one under the other [3T, 3], of the skin's vertices and `inner`
+        # below them.
         places = (np.repeat(np.arange(3 * len(tetrahedra)), 4), np.repeat(tetrahedra, 3, axis=0).ravel())
         self.gradients = csr_matrix((gradients.ravel(), places), shape=(3 * len(tetrahedra), 2 * count))
         self.forces = csr_matrix(self.gradients.multiply(np.repeat(self.volumes, 3)[:, None]).T)[:count]
@@ -48,10 +58,13 @@ class Flesh:
         self.coupling = matrix[:, count:]
 
     def settle(self, start: np.ndarray, inner: np.ndarray) -> np.ndarray:
-        """The skin [V, 3] over the posed `inner` [V, 3], found from `start` [V, 3], whose curvature it keeps where it can."""
+        """The skin [V, 3] over the posed `inner` [V, 3], found from `start` [V, 3], whose curvature it keeps
+        where it can."""
         skin, known = start, self.bending @ start - self.coupling @ inner
         for _ in range(ITERATIONS):
-            left, stretch, right = np.linalg.svd((self.gradients @ np.concatenate([skin, inner])).reshape(-1, 3, 3))
+            left, stretch, right = np.linalg.svd(
+                (self.gradients @ np.concatenate([skin, inner])).reshape(-1, 3, 3)
+            )
             mirrored = np.sign(np.linalg.det(left) * np.linalg.det(right))
             stretch[:, 2] *= mirrored
             right[:, 2] *= mirrored[:, None]
@@ -60,13 +73,18 @@ class Flesh:
         return skin
 
 
-def bone_axes(vertices: np.ndarray, faces: np.ndarray, joints: np.ndarray, tips: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """For each vertex [V, 3] the place on the axes of the bones that it follows: tips [5, 3], joints [16, 3], weights [V, 16]."""
+def bone_axes(
+    vertices: np.ndarray, faces: np.ndarray, joints: np.ndarray, tips: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """For each vertex [V, 3] the place on the axes of the bones that it follows: tips [5, 3], joints [16, 3],
+    weights [V, 16]."""
     ends = np.zeros_like(joints)
     for chain, tip in zip(MANO_CHAINS, tips):
         ends[list(chain[:2])] = joints[list(chain[1:])]
         ends[chain[2]] = joints[chain[2]] + LAST_BONE * (tip - joints[chain[2]])
-    palm = np.stack([_nearest(vertices, joints[0], joints[chain[0]], FOREARM) for chain in MANO_CHAINS[:4]], axis=1)
+    palm = np.stack(
+        [_nearest(vertices, joints[0], joints[chain[0]], FOREARM) for chain in MANO_CHAINS[:4]], axis=1
+    )
     squared = ((vertices[:, None] - palm) ** 2).sum(-1)
     share = np.exp((squared.min(1, keepdims=True) - squared) / (2 * PALM_MM**2))
     places = weights[:, :1] * np.einsum("vk,vkc->vc", share / share.sum(1, keepdims=True), palm)

@@ -12,18 +12,21 @@ from .rig import smoothed
 
 SUPPORT = 60  # vertices a joint may be regressed from
 SPREAD_MM = 20.0  # what keeps the shares even: many small ones rather than a few large ones
-# Adult hand length, wrist to the tip of the middle finger: mean and standard deviation in mm. The spread is ANSUR II's (2012; men 193.3 +- 9.9,
-# women 181.1 +- 10.1, pooled in equal parts); the mean is the bone-length tables' own, so that the template's bones are theirs.
+# Adult hand length, wrist to the tip of the middle finger: mean and standard deviation in mm. The spread is
+# ANSUR II's (2012; men 193.3 +- 9.9, women 181.1 +- 10.1, pooled in equal parts); the mean is the bone-length
+# tables' own, so that the template's bones are theirs.
 HAND_LENGTH_MM, HAND_LENGTH_SIGMA_MM = 184.0, 11.7
 
-# Cosines between a vertex's normal and the back of its bone; and where a nail lies between the last joint (0) and the tip (1).
+# Cosines between a vertex's normal and the back of its bone; and where a nail lies between the last joint (0)
+# and the tip (1).
 PALM_FACING, NAIL_FACING = -0.15, 0.75
 NAIL_ALONG = (0.42, 0.97)
 SOFTNESS = (0.3, 1.0, 0.05)  # of back, palm and nail
 
 
 def vertex_order(vertices: np.ndarray, tips: np.ndarray) -> np.ndarray:
-    """A permutation `order` (new[i] = old[order[i]]) that puts the five fingertips and their neighbours at the ids other code bases know."""
+    """A permutation `order` (new[i] = old[order[i]]) that puts the five fingertips and their neighbours at
+    the ids other code bases know."""
     fixed: dict[int, int] = {}
     for finger, tip in zip(MANO_FINGERS, tips):
         column = FINGERS.index(finger)
@@ -35,7 +38,8 @@ def vertex_order(vertices: np.ndarray, tips: np.ndarray) -> np.ndarray:
 
 
 def joint_regressor(hands: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """Non-negative regressor [16, V] with rows that sum to 1, least squares over hands [N, V, 3] and joints [N, 16, 3].
+    """Non-negative regressor [16, V] with rows that sum to 1, least squares over hands [N, V, 3] and joints
+    [N, 16, 3].
 
     The mean hand counts as much as all others together, so the template's joints are met almost exactly.
     """
@@ -45,7 +49,11 @@ def joint_regressor(hands: np.ndarray, joints: np.ndarray) -> np.ndarray:
     for j, place in enumerate(mean_joints):
         distance = np.linalg.norm(mean_hand - place, axis=1)
         near = np.argsort(distance)[: SUPPORT * (3 if j == 0 else 1)]
-        rows = [hands[some][:, near].transpose(0, 2, 1).reshape(-1, len(near)), 8 * mean_hand[near].T, np.full((1, len(near)), 1e4)]
+        rows = [
+            hands[some][:, near].transpose(0, 2, 1).reshape(-1, len(near)),
+            8 * mean_hand[near].T,
+            np.full((1, len(near)), 1e4),
+        ]
         sides = [joints[some, j].ravel(), 8 * place, [1e4]]
         spread = SPREAD_MM * np.eye(len(near))
         solution, _ = nnls(np.concatenate([*rows, spread]), np.concatenate([*sides, np.zeros(len(near))]))
@@ -54,10 +62,12 @@ def joint_regressor(hands: np.ndarray, joints: np.ndarray) -> np.ndarray:
 
 
 def shape_space(hands: np.ndarray, regressor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Template [V, 3] and directions [V, 3, 10], ordered by variance; a unit of each is one standard deviation of adult hands.
+    """Template [V, 3] and directions [V, 3, 10], ordered by variance; a unit of each is one standard
+    deviation of adult hands.
 
-    hands [N, V, 3] mm, flat. The origin becomes the mean of a hand's vertices. The template has the mean length; the first direction
-    (size, almost alone) is scaled so that all of them together give the length's deviation.
+    hands [N, V, 3] mm, flat. The origin becomes the mean of a hand's vertices. The template has the mean
+    length; the first direction (size, almost alone) is scaled so that all of them together give the length's
+    deviation.
     """
     hands = hands - hands.mean(1, keepdims=True)
     mean = hands.mean(0)
@@ -77,8 +87,11 @@ def shape_space(hands: np.ndarray, regressor: np.ndarray) -> tuple[np.ndarray, n
     return scale * mean, directions.transpose(1, 2, 0)
 
 
-def region(vertices: np.ndarray, normals: np.ndarray, joints: np.ndarray, tips: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """What each vertex is covered with, uint8 [V]: 0 the skin of back and forearm, 1 the palm's, 2 nail. For colouring a picture."""
+def region(
+    vertices: np.ndarray, normals: np.ndarray, joints: np.ndarray, tips: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """What each vertex is covered with, uint8 [V]: 0 the skin of back and forearm, 1 the palm's, 2 nail. For
+    colouring a picture."""
     back = np.concatenate([[[0.0, 1.0, 0.0]], np.cross(AXES[:, 2], AXES[:, 0])])
     facing = (normals * (weights @ back)).sum(1)
     result = np.zeros(len(vertices), dtype=np.uint8)
@@ -86,16 +99,24 @@ def region(vertices: np.ndarray, normals: np.ndarray, joints: np.ndarray, tips: 
     for f, tip in enumerate(tips):
         last = 3 + 3 * f
         along = (vertices - joints[last]) @ AXES[last - 1, 2] / np.linalg.norm(vertices[tip] - joints[last])
-        result[(weights[:, last] > 0.5) & (along > NAIL_ALONG[0]) & (along < NAIL_ALONG[1]) & (facing > NAIL_FACING)] = 2
+        result[
+            (weights[:, last] > 0.5)
+            & (along > NAIL_ALONG[0])
+            & (along < NAIL_ALONG[1])
+            & (facing > NAIL_FACING)
+        ] = 2
     return result
 
 
 def softness(region: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """How readily skin swells, [V]: the palm's side most, the back's, thin over bones, less, a nail hardly."""
+    """How readily skin swells, [V]: the palm's side most, the back's, thin over bones, less, a nail
+    hardly."""
     return smoothed(np.array(SOFTNESS)[region][:, None], faces, rounds=3)[:, 0]
 
 
 def save(path: Path, **tables: np.ndarray) -> None:
     """Writes the file: numbers as float32, vertices and faces as uint32 and uint8."""
-    packed = {key: table if table.dtype.kind in "iu" else table.astype(np.float32) for key, table in tables.items()}
+    packed = {
+        key: table if table.dtype.kind in "iu" else table.astype(np.float32) for key, table in tables.items()
+    }
     np.savez_compressed(path, **packed)

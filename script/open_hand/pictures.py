@@ -15,7 +15,8 @@ from tempohand.render import render, shade, vertex_normals
 SIZE = 240
 DISTANCE_MM, SPAN_MM = 1500.0, 250.0
 SKIN = np.array([[0.80, 0.62, 0.52], [0.90, 0.68, 0.60], [0.95, 0.80, 0.77]], dtype=np.float32)
-# Camera axes (x right, y down, z forward) in the hand's frame: looking at the back, at the palm, and from the thumb's side.
+# Camera axes (x right, y down, z forward) in the hand's frame: looking at the back, at the palm, and from the
+# thumb's side.
 VIEWS = {
     "back": np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]]),
     "palm": np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]]),
@@ -24,18 +25,23 @@ VIEWS = {
 
 
 def write_pictures(folder: Path) -> None:
-    """Writes open_hand_poses.png (each named pose, and the left hand at rest: back, palm, thumb's side) and open_hand_shapes.png (each
-    shape direction at -2 and +2)."""
+    """Writes open_hand_poses.png (each named pose, and the left hand at rest: back, palm, thumb's side) and
+    open_hand_shapes.png (each shape direction at -2 and +2)."""
     layer, left, zero = HandLayer(), HandLayer(side="left"), torch.zeros(10)
 
     def strip(vertices, hand, name):
-        return np.concatenate([_picture(vertices, hand, view, name if view == "back" else "") for view in VIEWS], axis=1)
+        return np.concatenate(
+            [_picture(vertices, hand, view, name if view == "back" else "") for view in VIEWS], axis=1
+        )
 
     named = {name: angles_to_pose(torch.from_numpy(angles).float()) for name, angles in POSES.items()}
     poses = [strip(layer(pose, zero).vertices.numpy(), layer, name) for name, pose in named.items()]
     poses.append(strip(left(mirror_pose(named["rest"]), zero).vertices.numpy(), left, "rest, left"))
     half = len(poses) // 2
-    _write(folder / "open_hand_poses.png", np.concatenate([np.concatenate(poses[:half]), np.concatenate(poses[half:])], axis=1))
+    _write(
+        folder / "open_hand_poses.png",
+        np.concatenate([np.concatenate(poses[:half]), np.concatenate(poses[half:])], axis=1),
+    )
 
     rows = []
     for sign in (-2.0, 2.0):
@@ -48,10 +54,23 @@ def write_pictures(folder: Path) -> None:
 def _picture(vertices: np.ndarray, layer: HandLayer, view: str, label: str) -> np.ndarray:
     skin = layer.faces.numpy()
     faces = np.concatenate([skin, close_wrist(skin)])
-    mirror = np.array([1.0 if layer.side == "right" else -1.0, 1, 1])  # of the picture, too: the camera stands on the other side
+    mirror = np.array(
+        [1.0 if layer.side == "right" else -1.0, 1, 1]
+    )  # of the picture, too: the camera stands on the other side
     points = mirror * ((mirror * vertices - [-85, -8, 5]) @ VIEWS[view].T) + [0, 0, DISTANCE_MM]
-    lights, normals = ((0.5, -0.6, -1.0), (-0.8, 0.1, -0.6)), vertex_normals(points, skin)  # without the cap, which would bend them
-    colours = shade(points, faces, SKIN[open_hand_region()], lights=lights, intensities=(0.6, 0.5), ambient=0.25, normals=normals)
+    lights, normals = (
+        ((0.5, -0.6, -1.0), (-0.8, 0.1, -0.6)),
+        vertex_normals(points, skin),
+    )  # without the cap, which would bend them
+    colours = shade(
+        points,
+        faces,
+        SKIN[open_hand_region()],
+        lights=lights,
+        intensities=(0.6, 0.5),
+        ambient=0.25,
+        normals=normals,
+    )
     focal = SIZE * DISTANCE_MM / SPAN_MM
     colour, _, _ = render(
         points,
@@ -71,5 +90,7 @@ def _picture(vertices: np.ndarray, layer: HandLayer, view: str, label: str) -> n
 def _write(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Dropping the last two bits does not show, and halves the file.
-    path.write_bytes(cv2.imencode(".png", (image & 0xFC)[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes())
+    path.write_bytes(
+        cv2.imencode(".png", (image & 0xFC)[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+    )
     print(f"wrote {path} ({path.stat().st_size / 1000:.0f} kB)")

@@ -1,4 +1,5 @@
-"""From the source's rig to a hand's: MANO's frame, joints where anatomy has them, skin weights around those joints, and a flat rest pose."""
+"""From the source's rig to a hand's: MANO's frame, joints where anatomy has them, skin weights around those
+joints, and a flat rest pose."""
 
 import numpy as np
 
@@ -9,23 +10,28 @@ SOURCE_FINGER = {"thumb": 1, "index": 2, "middle": 3, "ring": 4, "pinky": 5}
 THUMB_BASE = 13
 MANO_CHAINS = tuple((1 + 3 * i, 2 + 3 * i, 3 + 3 * i) for i in range(5))
 
-# How far along the source's bones each joint moves, as a fraction of the bone it moves on (negative: toward the wrist). The source has
-# its finger joints at the skin's creases; a knuckle lies well inside the palm. Chosen to meet the measured bone lengths in docs/open_hand.md.
+# How far along the source's bones each joint moves, as a fraction of the bone it moves on (negative: toward
+# the wrist). The source has its finger joints at the skin's creases; a knuckle lies well inside the palm.
+# Chosen to meet the measured bone lengths in docs/open_hand.md.
 WRIST_INTO_HAND = 0.13
 MCP_SHIFT = {"index": -0.16, "middle": -0.15, "ring": -0.15, "pinky": -0.12}
 PIP_SHIFT = {"index": 0.05, "middle": 0.04, "ring": 0.05, "pinky": 0.05}
 DIP_SHIFT = {"index": 0.08, "middle": 0.06, "ring": 0.13, "pinky": 0.12}
 THUMB_SHIFT = (-0.05, 0.15, 0.04)
-# How deep the axes of MCP, PIP and DIP lie, as a fraction of the way from the skin of the finger's back to the palm's. The source has them just
-# under the back's skin (0.2 to 0.3), where bending must lose volume: bones lie a little nearer to the back than to the palm.
+# How deep the axes of MCP, PIP and DIP lie, as a fraction of the way from the skin of the finger's back to
+# the palm's. The source has them just under the back's skin (0.2 to 0.3), where bending must lose volume:
+# bones lie a little nearer to the back than to the palm.
 AXIS_DEPTH = (0.40, 0.44, 0.44)
 # Half-widths in mm of the bands of skin that bend with MCP, PIP and DIP.
 BEND_MM = {"finger": (13.0, 8.0, 6.5), "thumb": (12.0, 10.0, 8.0)}
 MEMBERSHIP_MM = 5.0
 
 
-def to_mano_frame(vertices: np.ndarray, heads: np.ndarray, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Hands [N, V, 3] and bone heads [N, B, 3] in metres to millimetres with fingers -x, back +y, thumb +z, each hand's wrist bone at the origin."""
+def to_mano_frame(
+    vertices: np.ndarray, heads: np.ndarray, labels: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hands [N, V, 3] and bone heads [N, B, 3] in metres to millimetres with fingers -x, back +y, thumb +z,
+    each hand's wrist bone at the origin."""
     bone = {label: heads[:, i] for i, label in enumerate(labels)}
     x = _unit(bone["wrist.R"] - bone["finger3-1.R"])
     across = bone["finger2-1.R"] - bone["finger5-1.R"]
@@ -36,7 +42,8 @@ def to_mano_frame(vertices: np.ndarray, heads: np.ndarray, labels: list[str]) ->
 
 
 def place_joints(heads: np.ndarray, tips: np.ndarray, labels: list[str]) -> np.ndarray:
-    """MANO's 16 joints [N, 16, 3] from bone heads [N, B, 3] and fingertips [N, 5, 3] (MANO_FINGERS' order): linear in both."""
+    """MANO's 16 joints [N, 16, 3] from bone heads [N, B, 3] and fingertips [N, 5, 3] (MANO_FINGERS' order):
+    linear in both."""
     bone = {label: heads[:, i] for i, label in enumerate(labels)}
     joints = np.zeros((len(heads), NUM_MANO_JOINTS, 3))
     joints[:, 0] = _between(bone["wrist.R"], bone["finger3-1.R"], WRIST_INTO_HAND)
@@ -57,9 +64,11 @@ def place_joints(heads: np.ndarray, tips: np.ndarray, labels: list[str]) -> np.n
 
 
 def centre_joints(hands: np.ndarray, faces: np.ndarray, joints: np.ndarray, tips: np.ndarray) -> np.ndarray:
-    """Joints [N, 16, 3] of hands [N, V, 3], each but the wrist's and the thumb's first moved to AXIS_DEPTH between back and palm.
+    """Joints [N, 16, 3] of hands [N, V, 3], each but the wrist's and the thumb's first moved to AXIS_DEPTH
+    between back and palm.
 
-    tips [N, 5, 3]. Where the skin lies is found on the mean hand; a hand's own joint then follows the same two places of its own skin.
+    tips [N, 5, 3]. Where the skin lies is found on the mean hand; a hand's own joint then follows the same
+    two places of its own skin.
     """
     mean, mean_joints, mean_tips = hands.mean(0), joints.mean(0), tips.mean(0)
     centred = joints.copy()
@@ -76,8 +85,11 @@ def centre_joints(hands: np.ndarray, faces: np.ndarray, joints: np.ndarray, tips
     return centred
 
 
-def find_tips(vertices: np.ndarray, bone_weights: np.ndarray, heads: np.ndarray, labels: list[str]) -> np.ndarray:
-    """Fingertip vertex ids [5] (MANO_FINGERS' order) on a hand [V, 3]: the farthest along the last bone, near its axis."""
+def find_tips(
+    vertices: np.ndarray, bone_weights: np.ndarray, heads: np.ndarray, labels: list[str]
+) -> np.ndarray:
+    """Fingertip vertex ids [5] (MANO_FINGERS' order) on a hand [V, 3]: the farthest along the last bone, near
+    its axis."""
     tips = []
     for finger in MANO_FINGERS:
         number = SOURCE_FINGER[finger]
@@ -93,20 +105,31 @@ def find_tips(vertices: np.ndarray, bone_weights: np.ndarray, heads: np.ndarray,
 
 
 def skin_weights(
-    vertices: np.ndarray, faces: np.ndarray, joints: np.ndarray, tips: np.ndarray, bone_weights: np.ndarray, labels: list[str]
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    joints: np.ndarray,
+    tips: np.ndarray,
+    bone_weights: np.ndarray,
+    labels: list[str],
 ):
     """Skin weights [V, 16] of a hand [V, 3] around `joints` [16, 3].
 
-    Along a finger each joint's share rises smoothly over a band centred on its plane. Which finger a vertex belongs to is the source's
-    answer beyond the webs, and in the palm the nearest proximal bone.
+    Along a finger each joint's share rises smoothly over a band centred on its plane. Which finger a vertex
+    belongs to is the source's answer beyond the webs, and in the palm the nearest proximal bone.
     """
-    owner = np.stack([bone_weights[:, _finger_columns(finger, labels)].sum(1) for finger in MANO_FINGERS], axis=1)
+    owner = np.stack(
+        [bone_weights[:, _finger_columns(finger, labels)].sum(1) for finger in MANO_FINGERS], axis=1
+    )
     metacarpal = [labels.index(f"metacarpal{k}.R") for k in (1, 2, 3, 4)]
-    distance = np.stack([_segment_distance(vertices, joints[chain[0]], joints[chain[1]]) for chain in MANO_CHAINS[:4]], axis=1)
+    distance = np.stack(
+        [_segment_distance(vertices, joints[chain[0]], joints[chain[1]]) for chain in MANO_CHAINS[:4]], axis=1
+    )
     share = np.exp(-(distance**2 - distance.min(1, keepdims=True) ** 2) / (2 * MEMBERSHIP_MM**2))
     share = share / share.sum(1, keepdims=True)
     thumb_share = owner[:, 4:5]
-    in_palm = bone_weights[:, [*metacarpal, labels.index("wrist.R"), labels.index("root")]].sum(1, keepdims=True)
+    in_palm = bone_weights[:, [*metacarpal, labels.index("wrist.R"), labels.index("root")]].sum(
+        1, keepdims=True
+    )
     fingers = owner[:, :4] + share * in_palm
     membership = np.concatenate([fingers, thumb_share], axis=1)
 
@@ -129,8 +152,11 @@ def skin_weights(
     return weights / weights.sum(1, keepdims=True)
 
 
-def flatten(vertices: np.ndarray, joints: np.ndarray, tips: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Hands [N, V, 3], joints [N, 16, 3] and fingertips [N, 5, 3] with each bone of each finger turned to its rest direction in anatomy.AXES."""
+def flatten(
+    vertices: np.ndarray, joints: np.ndarray, tips: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hands [N, V, 3], joints [N, 16, 3] and fingertips [N, 5, 3] with each bone of each finger turned to its
+    rest direction in anatomy.AXES."""
     bones = AXES[:, 2]
     turns = np.tile(np.eye(3), (len(vertices), NUM_MANO_JOINTS, 1, 1))
     flat = joints.copy()
@@ -142,7 +168,9 @@ def flatten(vertices: np.ndarray, joints: np.ndarray, tips: np.ndarray, weights:
             ends[:, joint] = end
     for joint in range(1, NUM_MANO_JOINTS):
         parent = MANO_PARENTS[joint]
-        flat[:, joint] = flat[:, parent] + np.einsum("nij,nj->ni", turns[:, parent], joints[:, joint] - joints[:, parent])
+        flat[:, joint] = flat[:, parent] + np.einsum(
+            "nij,nj->ni", turns[:, parent], joints[:, joint] - joints[:, parent]
+        )
     moved = np.einsum("njab,nvjb->nvja", turns, vertices[:, :, None] - joints[:, None]) + flat[:, None]
     return np.einsum("vj,nvja->nva", weights, moved), flat
 
@@ -164,8 +192,11 @@ def _smoothstep(x: np.ndarray) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
-def _hit(hands: np.ndarray, mean: np.ndarray, faces: np.ndarray, origin: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """Where a ray from inside the mean hand leaves it, on each hand's own skin: [N, 3] (Moeller and Trumbore, 1997)."""
+def _hit(
+    hands: np.ndarray, mean: np.ndarray, faces: np.ndarray, origin: np.ndarray, direction: np.ndarray
+) -> np.ndarray:
+    """Where a ray from inside the mean hand leaves it, on each hand's own skin: [N, 3] (Moeller and Trumbore,
+    1997)."""
     corner = mean[faces[:, 0]]
     first, second = mean[faces[:, 1]] - corner, mean[faces[:, 2]] - corner
     across, offset = np.cross(direction, second), origin - corner
@@ -188,11 +219,14 @@ def _segment_distance(points: np.ndarray, start: np.ndarray, end: np.ndarray) ->
 
 def vertex_edges(faces: np.ndarray) -> np.ndarray:
     """The mesh's edges [E, 2], each once."""
-    return np.unique(np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1), axis=0)
+    return np.unique(
+        np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1), axis=0
+    )
 
 
 def smoothed(values: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
-    """Values [V, D] at vertices, each replaced `rounds` times by the mean of itself and its neighbours' mean."""
+    """Values [V, D] at vertices, each replaced `rounds` times by the mean of itself and its neighbours'
+    mean."""
     edges = vertex_edges(faces)
     degree = np.bincount(edges.ravel(), minlength=len(values))[:, None]
     for _ in range(rounds):

@@ -13,8 +13,8 @@ MIN_NORMAL_COSINE = 0.3  # a collapse may not turn a face further than this
 def simplify(vertices: np.ndarray, faces: np.ndarray, num_vertices: int, num_boundary: int, keep: set[int]):
     """Collapses edges until `num_vertices` remain, `num_boundary` of them on the boundary.
 
-    vertices [N, D]: positions and any further attributes whose change should cost (the first three columns are the position).
-    Vertices in `keep` stay. Returns (kept vertex ids, faces over those ids).
+    vertices [N, D]: positions and any further attributes whose change should cost (the first three columns
+    are the position). Vertices in `keep` stay. Returns (kept vertex ids, faces over those ids).
     """
     mesh = _Mesh(vertices[:, :3], faces)
     quadrics = _quadrics(vertices, faces)
@@ -59,10 +59,15 @@ def simplify(vertices: np.ndarray, faces: np.ndarray, num_vertices: int, num_bou
 
 
 def _quadrics(points: np.ndarray, faces: np.ndarray) -> list:
-    """Per vertex (centre, matrix): squared distance to the planes of its faces in the space of all columns, area-weighted."""
+    """Per vertex (centre, matrix): squared distance to the planes of its faces in the space of all columns,
+    area-weighted."""
     matrices = np.zeros((len(points), points.shape[1], points.shape[1]))
     for face in faces:
-        origin, first, second = points[face[0]], points[face[1]] - points[face[0]], points[face[2]] - points[face[0]]
+        origin, first, second = (
+            points[face[0]],
+            points[face[1]] - points[face[0]],
+            points[face[2]] - points[face[0]],
+        )
         area = 0.5 * np.linalg.norm(np.cross(first[:3], second[:3]))
         e1 = first / np.linalg.norm(first)
         e2 = second - e1 * (e1 @ second)
@@ -74,7 +79,8 @@ def _quadrics(points: np.ndarray, faces: np.ndarray) -> list:
 
 
 def _merged(first, second, centre):
-    # Exact for planes through `centre`; elsewhere the constant and linear terms are dropped, which only underrates old errors.
+    # Exact for planes through `centre`; elsewhere the constant and linear terms are dropped, which only
+    # underrates old errors.
     return centre, first[1] + second[1]
 
 
@@ -103,7 +109,9 @@ class _Mesh:
         shared = self.fan[vertex] & self.fan[other]
         if len(self.neighbours(vertex) & self.neighbours(other)) != len(shared):  # the link condition
             return False
-        if len(self.neighbours(vertex)) + len(self.neighbours(other)) - 2 - len(shared) > 9:  # no vertex of a high valence
+        if (
+            len(self.neighbours(vertex)) + len(self.neighbours(other)) - 2 - len(shared) > 9
+        ):  # no vertex of a high valence
             return False
         for i in self.fan[vertex] - shared:
             before = self._normal(self.faces[i])

@@ -8,11 +8,14 @@ from tempohand.skeleton import MANO_PARENTS, NUM_MANO_JOINTS
 
 
 def linear_blend(rotations: torch.Tensor, template: np.ndarray, joints: np.ndarray, weights: np.ndarray):
-    """Linear blend skinning without correctives: vertices [N, V, 3] and their blended turns [N, V, 3, 3] for rotations [N, 16, 3, 3]."""
+    """Linear blend skinning without correctives: vertices [N, V, 3] and their blended turns [N, V, 3, 3] for
+    rotations [N, 16, 3, 3]."""
     vertices, places, shares = (torch.from_numpy(x) for x in (template, joints, weights))
     turns, shifts = motions(rotations, places)
     blended_turns = torch.einsum("vj,njab->nvab", shares, turns)
-    return torch.einsum("nvab,vb->nva", blended_turns, vertices) + torch.einsum("vj,nja->nva", shares, shifts), blended_turns
+    return torch.einsum("nvab,vb->nva", blended_turns, vertices) + torch.einsum(
+        "vj,nja->nva", shares, shifts
+    ), blended_turns
 
 
 def motions(rotations: torch.Tensor, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -26,8 +29,11 @@ def motions(rotations: torch.Tensor, places: torch.Tensor) -> tuple[torch.Tensor
     return turns, positions - torch.einsum("njab,jb->nja", turns, places)
 
 
-def dual_quaternion_blend(rotations: torch.Tensor, vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Vertices [N, V, 3] for rotations [N, 16, 3, 3] (Kavan et al., "Skinning with dual quaternions", 2007)."""
+def dual_quaternion_blend(
+    rotations: torch.Tensor, vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Vertices [N, V, 3] for rotations [N, 16, 3, 3] (Kavan et al., "Skinning with dual quaternions",
+    2007)."""
     turns, shifts = motions(rotations, torch.from_numpy(joints))
     shares = torch.from_numpy(weights)
     real = roma.rotmat_to_unitquat(turns)

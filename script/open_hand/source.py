@@ -9,15 +9,21 @@ import numpy as np
 
 NUM_SAMPLES = 1000
 ADULT_AGES = (18.0, 75.0)
-# How far anny's own sliders for the hand go, one standard deviation: people of one body shape differ in their hands too.
-LOCAL_SIGMA = {"r-hand-fingers-length-incr": 0.25, "r-hand-fingers-diameter-incr": 0.25, "r-hand-scale-incr": 0.25}
+# How far anny's own sliders for the hand go, one standard deviation: people of one body shape differ in their
+# hands too.
+LOCAL_SIGMA = {
+    "r-hand-fingers-length-incr": 0.25,
+    "r-hand-fingers-diameter-incr": 0.25,
+    "r-hand-scale-incr": 0.25,
+}
 
 
 def source_hands(cache: Path | None = None) -> dict[str, np.ndarray]:
-    """vertices [N, 1609, 3] and bone_heads [N, 21, 3] in metres, faces [3196, 3], bone_weights [1609, 21], bone_labels [21].
+    """vertices [N, 1609, 3] and bone_heads [N, 21, 3] in metres, faces [3196, 3], bone_weights [1609, 21],
+    bone_labels [21].
 
-    Right hands at rest in anny's frame (its body stands upright), of adults drawn with a fixed seed. Read from `cache` if it exists, else
-    written there.
+    Right hands at rest in anny's frame (its body stands upright), of adults drawn with a fixed seed. Read
+    from `cache` if it exists, else written there.
     """
     if cache is not None and cache.exists():
         with np.load(cache) as archive:
@@ -29,9 +35,14 @@ def source_hands(cache: Path | None = None) -> dict[str, np.ndarray]:
     torch.manual_seed(0)
     model = anny.Anny(rig="anny-hand.R", topology="hand.R", local_changes="all", phenotypes="all")
     low, high = (torch.tensor(age, dtype=model.dtype) for age in ADULT_AGES)
-    people = SimpleShapeDistribution(model, morphological_age_distribution=torch.distributions.Uniform(low, high))
+    people = SimpleShapeDistribution(
+        model, morphological_age_distribution=torch.distributions.Uniform(low, high)
+    )
     _, phenotypes = people.sample(NUM_SAMPLES)
-    changes = {name: sigma * torch.randn(NUM_SAMPLES, dtype=model.dtype).clamp(-2, 2) for name, sigma in LOCAL_SIGMA.items()}
+    changes = {
+        name: sigma * torch.randn(NUM_SAMPLES, dtype=model.dtype).clamp(-2, 2)
+        for name, sigma in LOCAL_SIGMA.items()
+    }
     output = model(phenotype_kwargs=phenotypes, local_changes_kwargs=changes)
     num_bones = len(model.bone_labels)
     weights = torch.zeros(len(model.vertex_bone_indices), num_bones, dtype=model.dtype)

@@ -1,4 +1,5 @@
-"""Volumes of the parts of a hand (palm and phalanges), and the smoothest swelling that gives parts a wanted volume."""
+"""Volumes of the parts of a hand (palm and phalanges), and the smoothest swelling that gives parts a wanted
+volume."""
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -13,7 +14,8 @@ STIFF = 0.02  # of staying against smoothness
 
 
 class Parts:
-    """A hand cut where the joint that moves the skin most changes, each cut closed with a fan around its centre; and, as part 17, the whole.
+    """A hand cut where the joint that moves the skin most changes, each cut closed with a fan around its
+    centre; and, as part 17, the whole.
 
     softness [V]: how readily a place swells, against others.
     """
@@ -22,7 +24,10 @@ class Parts:
         count = len(weights)
         nearest = weights.argmax(1)[faces]
         owner = np.where(nearest[:, 1] == nearest[:, 2], nearest[:, 1], nearest[:, 0])
-        closed, owners = [np.concatenate([faces, close_wrist(faces)])], [np.concatenate([owner, np.zeros(len(close_wrist(faces)), int)])]
+        closed, owners = (
+            [np.concatenate([faces, close_wrist(faces)])],
+            [np.concatenate([owner, np.zeros(len(close_wrist(faces)), int)])],
+        )
         centres = []
         whole = closed[0]
         for part in range(NUM_MANO_JOINTS):
@@ -47,12 +52,15 @@ class Parts:
         return np.bincount(self.owners, (a * np.cross(b, c)).sum(1) / 6, minlength=NUM_MANO_JOINTS + 1)
 
     def swell(self, vertices: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        """Vertices [V, 3] moved smoothly and as little as may be, so that the parts have the volumes `wanted` [17]."""
+        """Vertices [V, 3] moved smoothly and as little as may be, so that the parts have the volumes `wanted`
+        [17]."""
         for _ in range(STEPS):
             gradients = self._gradients(vertices)
             moves = np.tensordot(self.give, gradients, 1)
             gram = np.tensordot(gradients, moves, ((0, 2), (0, 2)))
-            vertices = vertices + np.tensordot(moves, np.linalg.solve(gram, wanted - self.volumes(vertices)), (1, 0))
+            vertices = vertices + np.tensordot(
+                moves, np.linalg.solve(gram, wanted - self.volumes(vertices)), (1, 0)
+            )
         return vertices
 
     def _gradients(self, vertices: np.ndarray) -> np.ndarray:

@@ -1,8 +1,10 @@
 """Rows that cannot be used, and clips without them.
 
-A row is bad when its picture does not decode, is cut off or has another size than the row says (data/pictures.py), or when its labels
-contradict each other (data/consistency.py, all that needs no hand model). A bad frame in a clip's history is a missing frame; a clip whose last
-frame is bad does not exist. Training takes another row in its place, which the position decides; what is left out is counted (data/ledger.py).
+A row is bad when its picture does not decode, is cut off or has another size than the row says
+(data/pictures.py), or when its labels contradict each other (data/consistency.py, all that needs no hand
+model). A bad frame in a clip's history is a missing frame; a clip whose last frame is bad does not exist.
+Training takes another row in its place, which the position decides; what is left out is counted
+(data/ledger.py).
 """
 
 from collections.abc import Callable, Iterator
@@ -32,7 +34,8 @@ class LeftOut:
 
 
 def inconsistent_rows(table: FrameTable) -> BadRows:
-    """The rows of a table whose labels contradict each other, each with its first fault: 12 s for a million rows."""
+    """The rows of a table whose labels contradict each other, each with its first fault: 12 s for a million
+    rows."""
     bad = {}
     for first in range(0, len(table), CHUNK):
         rows = np.arange(first, min(first + CHUNK, len(table)))
@@ -41,8 +44,8 @@ def inconsistent_rows(table: FrameTable) -> BadRows:
 
 
 def without(plan: ClipPlan, bad: BadRows) -> ClipPlan | None:
-    """The plan as if its bad rows did not exist: the clips that end at one are gone, in the others they are missing frames. None where no
-    clip is left."""
+    """The plan as if its bad rows did not exist: the clips that end at one are gone, in the others they are
+    missing frames. None where no clip is left."""
     usable = np.array([row not in bad for row in plan.rows.tolist()])
     clips, mask = (part[usable[plan.clips[:, -1]]] for part in (plan.clips, plan.mask))
     if not len(clips):
@@ -54,11 +57,11 @@ def without(plan: ClipPlan, bad: BadRows) -> ClipPlan | None:
 
 
 def training_sample(clips: Clips, position: int, row: int, read: Callable[[ClipPlan], object]):
-    """The sample of a training position, whose last clip ends at `row`, or at the first of the position's replacements whose clips can all
-    be used; `sample.bad` holds every bad row met on the way.
+    """The sample of a training position, whose last clip ends at `row`, or at the first of the position's
+    replacements whose clips can all be used; `sample.bad` holds every bad row met on the way.
 
-    read(plan) gives a sample with the attributes `plan` (without bad rows) and `bad`, or LeftOut. Raises ValueError when nothing but bad rows
-    is found.
+    read(plan) gives a sample with the attributes `plan` (without bad rows) and `bad`, or LeftOut. Raises
+    ValueError when nothing but bad rows is found.
     """
     plan = clips.training(position, row)
     sample = read(plan)
@@ -81,7 +84,8 @@ def training_sample(clips: Clips, position: int, row: int, read: Callable[[ClipP
 
 
 def replacements(clips: Clips, position: int) -> Iterator[int]:
-    """Rows to take in the place of a bad one, without end: drawn by the seed and the position, among all on which a training clip can end."""
+    """Rows to take in the place of a bad one, without end: drawn by the seed and the position, among all on
+    which a training clip can end."""
     rng = np.random.default_rng([clips.seed, position, 1])
     while True:
         row = int(rng.integers(len(clips.starts)))

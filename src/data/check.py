@@ -37,12 +37,13 @@ class BadRow:
     detail: str
 
 
-# ----- one process -----------------------------------------------------------------------------------------------------------------------
+# ----- one process ------------------------------------------------------------------------------------------
 
 
 @cache
 def _hands(root: Path, path: str | None) -> Hands | None:
-    """The hand model of a table's parameters; None where they belong to a MANO file that was not given: then poses are not judged."""
+    """The hand model of a table's parameters; None where they belong to a MANO file that was not given: then
+    poses are not judged."""
     return None if path is None and hand_of(_about(root)) == "mano" else Hands(path)
 
 
@@ -53,7 +54,8 @@ def _about(root: Path) -> dict:
 
 @dataclass(frozen=True)
 class Part:
-    """Some record batches of a shard: one process's task. `first_row` is the split's row that the shard begins with."""
+    """Some record batches of a shard: one process's task. `first_row` is the split's row that the shard
+    begins with."""
 
     file: Path
     split: str
@@ -79,7 +81,9 @@ def check_part(part: Part, hand: str | None) -> list[BadRow]:
     return found
 
 
-def _check_batch(batch: pa.RecordBatch, shard: Path, split: str, first_row: int, hand: str | None) -> list[BadRow]:
+def _check_batch(
+    batch: pa.RecordBatch, shard: Path, split: str, first_row: int, hand: str | None
+) -> list[BadRow]:
     try:
         batch.validate(full=True)  # a damaged one may not be looked into
     except UNREADABLE as error:
@@ -90,15 +94,21 @@ def _check_batch(batch: pa.RecordBatch, shard: Path, split: str, first_row: int,
     for place, (image, wrong) in enumerate(zip(batch.column("image"), faults(measures))):
         reasons = [(name, describe(name, measures[name][place])) for name in wrong]
         try:
-            decode(resolved(image.as_py(), _about(shard.parent)), int(labels["width"][place]), int(labels["height"][place]))
+            decode(
+                resolved(image.as_py(), _about(shard.parent)),
+                int(labels["width"][place]),
+                int(labels["height"][place]),
+            )
         except BadPicture as error:
             reasons.insert(0, (error.reason, str(error)))
-        sequence, frame, source = (batch.column(name)[place].as_py() for name in ("sequence", "frame", "source"))
+        sequence, frame, source = (
+            batch.column(name)[place].as_py() for name in ("sequence", "frame", "source")
+        )
         found += [BadRow(split, first_row + place, sequence, frame, source, *reason) for reason in reasons]
     return found
 
 
-# ----- all of them -----------------------------------------------------------------------------------------------------------------------
+# ----- all of them ------------------------------------------------------------------------------------------
 
 
 def check_table(
@@ -106,8 +116,9 @@ def check_table(
 ) -> tuple[dict[str, int], list[BadRow]]:
     """Checks a table; returns the rows checked by split, and what is wrong, in the order of splits and rows.
 
-    splits: None for all. workers: processes, 0 for none but this one, None for one a core. hand: the hand model of pose and shape.
-    Raises FileNotFoundError where there is no table or shard, ValueError for an unknown split or a negative number of workers.
+    splits: None for all. workers: processes, 0 for none but this one, None for one a core. hand: the hand
+    model of pose and shape. Raises FileNotFoundError where there is no table or shard, ValueError for an
+    unknown split or a negative number of workers.
     """
     index, root = read_index(root), Path(root)
     workers = os.cpu_count() or 1 if workers is None else workers
@@ -115,7 +126,9 @@ def check_table(
         raise ValueError(f"`workers` is at least 0, not {workers}")
     for split in splits or ():
         if split not in index["splits"]:
-            raise ValueError(f"the table at '{root}' has no split '{split}', it has {sorted(index['splits'])}")
+            raise ValueError(
+                f"the table at '{root}' has no split '{split}', it has {sorted(index['splits'])}"
+            )
     _hands(root, hand)  # a missing hand file is reported here, not by every process
     wanted = list(dict.fromkeys(splits or index["splits"]))
     counts, parts, found = dict.fromkeys(wanted, 0), [], []
@@ -128,20 +141,27 @@ def check_table(
                 found.append(_damaged(split, name, complaint))
             for start in range(0, len(sizes), BATCHES_PER_TASK):
                 batches = range(start, min(start + BATCHES_PER_TASK, len(sizes)))
-                parts.append(Part(root / name, split, counts[split], batches, sum(sizes[start : batches[-1] + 1])))
+                parts.append(
+                    Part(root / name, split, counts[split], batches, sum(sizes[start : batches[-1] + 1]))
+                )
             counts[split] += sum(sizes)
     with tqdm(total=sum(counts.values()), unit="row", desc="checking") as bar:
         for part, bad in _checked(parts, hand, workers):
             found += bad
             bar.update(part.rows)
-    return counts, sorted(found, key=lambda bad: (wanted.index(bad.split), -1 if bad.row is None else bad.row))
+    return counts, sorted(
+        found, key=lambda bad: (wanted.index(bad.split), -1 if bad.row is None else bad.row)
+    )
 
 
 def _checked(parts: list[Part], hand: str | None, workers: int) -> Iterator[tuple[Part, list[BadRow]]]:
     if not workers:
         yield from ((part, check_part(part, hand)) for part in parts)
         return
-    yield from ((part, found) for (part, _), found in in_parallel(check_part, [(part, hand) for part in parts], workers, __name__))
+    yield from (
+        (part, found)
+        for (part, _), found in in_parallel(check_part, [(part, hand) for part in parts], workers, __name__)
+    )
 
 
 def _batch_sizes(file: Path) -> tuple[list[int], str | None]:
@@ -161,7 +181,13 @@ def _batch_sizes(file: Path) -> tuple[list[int], str | None]:
 
 def _damaged(split: str, shard: str, complaint: str) -> BadRow:
     return BadRow(
-        split, None, None, None, None, SHARD, f"{shard}: {' '.join(complaint.split())}: copy it again, or prepare the table again"
+        split,
+        None,
+        None,
+        None,
+        None,
+        SHARD,
+        f"{shard}: {' '.join(complaint.split())}: copy it again, or prepare the table again",
     )
 
 
@@ -169,14 +195,17 @@ def summary(counts: dict[str, int], found: list[BadRow]) -> str:
     """What was checked and found: a line per split, source and reason, and the first bad rows in full."""
     bad_rows = len({(bad.split, bad.row) for bad in found})
     lines = [
-        ", ".join(f"{split}: {rows:,} rows" for split, rows in counts.items()) + f"; {bad_rows or 'nothing'} inconsistent or unreadable"
+        ", ".join(f"{split}: {rows:,} rows" for split, rows in counts.items())
+        + f"; {bad_rows or 'nothing'} inconsistent or unreadable"
     ]
     if not found:
         return lines[0]
     tally = Counter((bad.split, bad.source or "-", bad.reason) for bad in found)
     lines += [f"{'split':10} {'source':16} {'reason':22} {'rows':>8}   first"]
     for (split, source, reason), count in sorted(tally.items(), key=lambda item: -item[1]):
-        first = next(bad for bad in found if (bad.split, bad.source or "-", bad.reason) == (split, source, reason))
+        first = next(
+            bad for bad in found if (bad.split, bad.source or "-", bad.reason) == (split, source, reason)
+        )
         place = "" if first.row is None else f"row {first.row} ({first.sequence}, frame {first.frame}): "
         lines.append(f"{split:10} {source:16} {reason:22} {count:8,}   {place}{first.detail}")
     return "\n".join(lines)
@@ -189,7 +218,9 @@ def write_rows(found: list[BadRow], path: str | Path) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Checks, prints the summary, writes the list; leaves with exit code 1 when something was found."""
-    counts, found = check_table(arguments.table, arguments.split, workers=arguments.workers, hand=arguments.hand)
+    counts, found = check_table(
+        arguments.table, arguments.split, workers=arguments.workers, hand=arguments.hand
+    )
     print(summary(counts, found))
     if arguments.json:
         write_rows(found, arguments.json)

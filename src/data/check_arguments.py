@@ -14,9 +14,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tempohand check-data`."""
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
     parser.add_argument("table", metavar="TABLE", help="a frame table: the folder with table.json")
-    parser.add_argument("--split", action="append", metavar="NAME", help="a split to check, may be given again (default: all)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes; 0: none but this one (default: one a core)")
-    parser.add_argument("--json", metavar="FILE", help="write the bad rows here, one JSON object a line and reason")
     parser.add_argument(
-        "--hand", metavar="FILE", help="the hand model that pose and shape belong to, as network.hand (default: the open hand)"
+        "--split", action="append", metavar="NAME", help="a split to check, may be given again (default: all)"
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes; 0: none but this one (default: one a core)"
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the bad rows here, one JSON object a line and reason"
+    )
+    parser.add_argument(
+        "--hand",
+        metavar="FILE",
+        help="the hand model that pose and shape belong to, as network.hand (default: the open hand)",
     )

@@ -1,4 +1,5 @@
-"""Which frames of a table are a clip, and which clips a training position draws: rows and masks, before anything is read."""
+"""Which frames of a table are a clip, and which clips a training position draws: rows and masks, before
+anything is read."""
 
 from dataclasses import dataclass
 
@@ -6,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 FRESH_VIEWS = 2**31  # numbers to draw from when every clip has a view of its own
-# What a history is, in seconds: the same in training, evaluation and streams, whatever the frame rate. Clips reach back 13 frames, up to 2 frames
-# apart in training (config/stage/two.yaml), at some 30 frames/s.
+# What a history is, in seconds: the same in training, evaluation and streams, whatever the frame rate. Clips
+# reach back 13 frames, up to 2 frames apart in training (config/stage/two.yaml), at some 30 frames/s.
 MAX_AGE_S = 0.9
 MAX_GAP_S = 0.4  # longer without a look at a hand, and what was known of it has passed
 MIN_STEP_S = 0.017  # between a clip's frames: of 60 frames/s every second one, of 50 and fewer every one
@@ -15,9 +16,11 @@ CLOCK_S = 1e-6  # differences of time stamps below this are rounding
 
 
 def lookback(num_frame: int) -> Int[np.ndarray, "t"]:
-    """How many frames before its last one each frame of a clip lies, oldest first: 0, 1, 2, 3, 5, 8, 13, ..., the Fibonacci numbers.
+    """How many frames before its last one each frame of a clip lies, oldest first: 0, 1, 2, 3, 5, 8, 13, ...,
+    the Fibonacci numbers.
 
-    Dense where motion is read, sparse where a hand is remembered that something has covered since: 7 frames reach back 13.
+    Dense where motion is read, sparse where a hand is remembered that something has covered since: 7 frames
+    reach back 13.
     """
     back = [0, 1, 2]
     while len(back) < num_frame:
@@ -28,10 +31,11 @@ def lookback(num_frame: int) -> Int[np.ndarray, "t"]:
 def clip_rows(
     start: int, last: int, num_frame: int, previous: Int[np.ndarray, "rows"] | None = None
 ) -> tuple[Int[np.ndarray, "t"], Bool[np.ndarray, "t"]]:
-    """Rows [T] of the clip that ends at row `last` and reaches back to row `start` at most, and which of them are real.
+    """Rows [T] of the clip that ends at row `last` and reaches back to row `start` at most, and which of them
+    are real.
 
-    previous: the row one step before each (`previous_rows`); None: the one above it. Where there is no such frame, the clip's earliest one is
-    repeated and marked False.
+    previous: the row one step before each (`previous_rows`); None: the one above it. Where there is no such
+    frame, the clip's earliest one is repeated and marked False.
     """
     back = lookback(num_frame)
     rows = steps_back(start, last, int(back[0]) + 1, previous)
@@ -39,8 +43,11 @@ def clip_rows(
     return rows[np.where(real, back, back[real][0])], real
 
 
-def steps_back(start: int, last: int, count: int, previous: Int[np.ndarray, "rows"] | None = None) -> Int[np.ndarray, "n"]:
-    """Row `last` and those one, two, ... steps before it, newest first: `count` of them, or as many as there are from row `start` on."""
+def steps_back(
+    start: int, last: int, count: int, previous: Int[np.ndarray, "rows"] | None = None
+) -> Int[np.ndarray, "n"]:
+    """Row `last` and those one, two, ... steps before it, newest first: `count` of them, or as many as there
+    are from row `start` on."""
     if previous is None:
         return np.arange(last, max(start, last - count + 1) - 1, -1)
     rows = [last]
@@ -50,11 +57,14 @@ def steps_back(start: int, last: int, count: int, previous: Int[np.ndarray, "row
 
 
 def previous_frames(time: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
-    """For each frame of one sequence, whose times (s) rise, the newest that is at least a step (MIN_STEP_S) older; -1 where there is none."""
+    """For each frame of one sequence, whose times (s) rise, the newest that is at least a step (MIN_STEP_S)
+    older; -1 where there is none."""
     return np.searchsorted(time, time - MIN_STEP_S, side="right") - 1
 
 
-def previous_rows(starts: Int[np.ndarray, "rows"], time: Float[np.ndarray, "rows"]) -> Int[np.ndarray, "rows"]:
+def previous_rows(
+    starts: Int[np.ndarray, "rows"], time: Float[np.ndarray, "rows"]
+) -> Int[np.ndarray, "rows"]:
     """`previous_frames` of every sequence of a table, as rows; -1 where there is none."""
     rows = np.arange(len(starts))
     previous = np.where(rows > starts, rows - 1, -1)
@@ -66,8 +76,11 @@ def previous_rows(starts: Int[np.ndarray, "rows"], time: Float[np.ndarray, "rows
     return previous
 
 
-def stretch_starts(starts: Int[np.ndarray, "rows"], time: Float[np.ndarray, "rows"]) -> Int[np.ndarray, "rows"]:
-    """The first row of each row's stretch: of its sequence, or since the last pause longer than MAX_GAP_S in it."""
+def stretch_starts(
+    starts: Int[np.ndarray, "rows"], time: Float[np.ndarray, "rows"]
+) -> Int[np.ndarray, "rows"]:
+    """The first row of each row's stretch: of its sequence, or since the last pause longer than MAX_GAP_S in
+    it."""
     rows = np.arange(len(starts))
     begins = (rows == starts) | (np.diff(time, prepend=time[:1]) > MAX_GAP_S + CLOCK_S)
     return np.maximum.accumulate(np.where(begins, rows, 0))
@@ -90,10 +103,12 @@ def eligible_rows(starts: Int[np.ndarray, "rows"], length: int) -> Int[np.ndarra
 
 @dataclass(frozen=True)
 class ClipSampling:
-    """How training clips vary in time: shortest history (frames kept), largest frame gap, clips per sample, and frames that go missing.
+    """How training clips vary in time: shortest history (frames kept), largest frame gap, clips per sample,
+    and frames that go missing.
 
-    With `consecutive` = c a sample is c clips, each one frame after the other, in one view: a velocity loss compares neighbours, and the
-    frames that they share are encoded once. `drop` is the probability that a frame is missing from the history of the clips that it is in.
+    With `consecutive` = c a sample is c clips, each one frame after the other, in one view: a velocity loss
+    compares neighbours, and the frames that they share are encoded once. `drop` is the probability that a
+    frame is missing from the history of the clips that it is in.
     """
 
     min_history: int = 1
@@ -103,15 +118,17 @@ class ClipSampling:
 
     def __post_init__(self):
         if min(self.min_history, self.max_gap, self.consecutive) < 1 or not 0 <= self.drop < 1:
-            raise ValueError(f"sampling: min_history, max_gap and consecutive are at least 1 and drop lies in [0, 1), got {self}")
+            raise ValueError(
+                f"sampling: min_history, max_gap and consecutive are at least 1 and drop lies in [0, 1), got {self}"
+            )
 
 
 @dataclass(frozen=True)
 class ClipPlan:
     """One sample: the frames that it shows, and its clips, oldest frame first, one frame after the other.
 
-    `rows` are rows of the table, ascending, each once; `clips` are places in them. Frames that a clip lacks are masked, its earliest one
-    stands in their place.
+    `rows` are rows of the table, ascending, each once; `clips` are places in them. Frames that a clip lacks
+    are masked, its earliest one stands in their place.
     """
 
     rows: Int[np.ndarray, "n"]
@@ -129,8 +146,8 @@ class ClipPlan:
         history: int,
         view: int = 0,
     ) -> "ClipPlan":
-        """Every clip of `num_frame` frames within the stretch `rows`, with the last `history` of them, as far as they are shown and not older than
-        MAX_AGE_S."""
+        """Every clip of `num_frame` frames within the stretch `rows`, with the last `history` of them, as far
+        as they are shown and not older than MAX_AGE_S."""
         back = lookback(num_frame)
         windows = np.arange(back[0], len(rows))[:, None] - back
         mask = shown[windows] & (np.arange(num_frame) >= num_frame - history)
@@ -147,10 +164,12 @@ class ClipPlan:
 
 
 class Clips:
-    """The clips of a table whose row r lies in the sequence that starts at row `starts[r]` and was seen at `time[r]` seconds.
+    """The clips of a table whose row r lies in the sequence that starts at row `starts[r]` and was seen at
+    `time[r]` seconds.
 
-    A training position decides its clips: gap, history, missing frames, and one of `views` fixed views of the sequence (None: a new one).
-    A sequence ends where a pause is longer than MAX_GAP_S, and its steps last MIN_STEP_S at least.
+    A training position decides its clips: gap, history, missing frames, and one of `views` fixed views of the
+    sequence (None: a new one). A sequence ends where a pause is longer than MAX_GAP_S, and its steps last
+    MIN_STEP_S at least.
     """
 
     def __init__(
@@ -163,18 +182,29 @@ class Clips:
         views: int | None = None,
     ):
         if views is not None and views < 1:
-            raise ValueError(f"tokens.views={views} must be at least 1, or null for a new view of every sample")
+            raise ValueError(
+                f"tokens.views={views} must be at least 1, or null for a new view of every sample"
+            )
         self.starts, self.time = stretch_starts(starts, time), time
         self.previous = previous_rows(self.starts, time)
-        self.num_frame, self.sampling, self.seed, self.views = num_frame, sampling or ClipSampling(), seed, views
+        self.num_frame, self.sampling, self.seed, self.views = (
+            num_frame,
+            sampling or ClipSampling(),
+            seed,
+            views,
+        )
 
     def training_rows(self) -> Int[np.ndarray, "n"]:
-        """Rows on which a training clip can end. Raises ValueError where sequences are too short for this num_frame."""
-        eligible_rows(self.starts, self.num_frame + self.sampling.consecutive - 1)  # somewhere a whole clip must exist
+        """Rows on which a training clip can end. Raises ValueError where sequences are too short for this
+        num_frame."""
+        eligible_rows(
+            self.starts, self.num_frame + self.sampling.consecutive - 1
+        )  # somewhere a whole clip must exist
         return np.flatnonzero(self.can_end(np.arange(len(self.starts))))
 
     def can_end(self, rows: Int[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
-        """Whether a training sample can end at each row: there are enough steps before it for its consecutive clips."""
+        """Whether a training sample can end at each row: there are enough steps before it for its consecutive
+        clips."""
         for _ in range(self.sampling.consecutive - 1):
             rows = np.where(rows >= 0, self.previous[rows], -1)
         return rows >= 0
@@ -191,7 +221,14 @@ class Clips:
         rows = back[np.where(real, steps, steps[real][0])]
         history = int(rng.integers(min(self.sampling.min_history, self.num_frame), self.num_frame + 1))
         kept = rng.random(len(rows)) >= self.sampling.drop
-        return ClipPlan.of(rows, real & kept, self.time[rows], self.num_frame, history, int(rng.integers(self.views or FRESH_VIEWS)))
+        return ClipPlan.of(
+            rows,
+            real & kept,
+            self.time[rows],
+            self.num_frame,
+            history,
+            int(rng.integers(self.views or FRESH_VIEWS)),
+        )
 
     def evaluation(self, row: int) -> ClipPlan:
         """The clip that ends at `row`, with its full history."""

@@ -1,7 +1,9 @@
-"""Do the labels of a row agree with each other? Measurements per row, and the bounds outside which a row is called inconsistent.
+"""Do the labels of a row agree with each other? Measurements per row, and the bounds outside which a row is
+called inconsistent.
 
-Every measurement is nan where a row's masks leave nothing to compare, so what is unknown is never held against a row. Bounds are wide:
-they let every annotation through that a person or a fit could have made, and stop what only a mistake makes (another unit, axis, order, side).
+Every measurement is nan where a row's masks leave nothing to compare, so what is unknown is never held
+against a row. Bounds are wide: they let every annotation through that a person or a fit could have made, and
+stop what only a mistake makes (another unit, axis, order, side).
 """
 
 from dataclasses import dataclass
@@ -20,7 +22,8 @@ Measures = dict[str, Float[np.ndarray, "n"]]
 
 @dataclass(frozen=True)
 class Bound:
-    """The range of a measurement that a consistent row has, its unit, and in words what is measured and why the bound lies there."""
+    """The range of a measurement that a consistent row has, its unit, and in words what is measured and why
+    the bound lies there."""
 
     low: float
     high: float
@@ -37,7 +40,11 @@ class Bound:
         """The range in words."""
         if self.low == self.high:
             return f"{self.low:g} {self.unit}".strip()
-        return f"at most {self.high:g} {self.unit}".strip() if self.low <= 0 else f"{self.low:g} to {self.high:g} {self.unit}".strip()
+        return (
+            f"at most {self.high:g} {self.unit}".strip()
+            if self.low <= 0
+            else f"{self.low:g} to {self.high:g} {self.unit}".strip()
+        )
 
 
 INF = float("inf")
@@ -69,19 +76,23 @@ class Hands:
 
     @torch.no_grad()
     def joints(self, labels: Labels) -> Float[np.ndarray, "n 21 3"]:
-        """The joints, mm, relative to the wrist, that pose and shape give; nan where they are not known or not finite."""
+        """The joints, mm, relative to the wrist, that pose and shape give; nan where they are not known or
+        not finite."""
         joints = np.full((len(labels["pose"]), len(PARENTS), 3), np.nan)
         known = labels["has_hand"] & np.isfinite(labels["pose"]).all(1) & np.isfinite(labels["shape"]).all(1)
         for layer, side in ((self.right, labels["is_right"]), (self.left, ~labels["is_right"])):
             rows = np.flatnonzero(known & side)
             if len(rows):
-                pose, shape = (torch.from_numpy(np.asarray(labels[name][rows], np.float32)) for name in ("pose", "shape"))
+                pose, shape = (
+                    torch.from_numpy(np.asarray(labels[name][rows], np.float32)) for name in ("pose", "shape")
+                )
                 joints[rows] = layer.joints(pose, shape).numpy()
         return joints
 
 
 def measure(labels: Labels, hands: Hands | None = None) -> Measures:
-    """Every measurement of `BOUNDS` for each row. labels: the table's columns (data/table.py). Without `hands` "pose" is not measured.
+    """Every measurement of `BOUNDS` for each row. labels: the table's columns (data/table.py). Without
+    `hands` "pose" is not measured.
 
     Lengths are in mm, 2D in px of the stored pictures or in multiples of what a measurement's bound says.
     """
@@ -105,13 +116,17 @@ def _measure(labels: Labels, hands: Hands | None) -> Measures:
         "box_misses": np.maximum(_nanmax(outside), 0.0),
         "box_too_large": edges.max(1) / extent,
         # Where the camera is a guess any positive focal length will do.
-        "focal": np.where(camera, _worst_if_nan(focal.mean(1) / size.max(1)), np.where((focal > 0).all(1), np.nan, -INF)),
+        "focal": np.where(
+            camera, _worst_if_nan(focal.mean(1) / size.max(1)), np.where((focal > 0).all(1), np.nan, -INF)
+        ),
         "focal_ratio": np.where(camera, focal[:, 0] / focal[:, 1], np.nan),
         "depth": np.where(camera, -_nanmax(-joints[..., 2]), np.nan),
         "shortest_bone": -_nanmax(-bones),
         "longest_bone": _nanmax(bones),
         "reprojection": reprojection(labels),
-        "wrist": np.where(labels["has_hand"], np.linalg.norm(labels["trans"] - joints[:, WRIST], axis=1), np.nan),
+        "wrist": np.where(
+            labels["has_hand"], np.linalg.norm(labels["trans"] - joints[:, WRIST], axis=1), np.nan
+        ),
     }
     if hands is not None:
         measures["pose"] = pose_error(labels, hands.joints(labels))
@@ -119,7 +134,8 @@ def _measure(labels: Labels, hands: Hands | None) -> Measures:
 
 
 def faults(measures: Measures) -> list[list[str]]:
-    """For each row the names of the measurements that lie outside their bounds; an empty list for a consistent row."""
+    """For each row the names of the measurements that lie outside their bounds; an empty list for a
+    consistent row."""
     wrong = {name: ~BOUNDS[name].holds(values) for name, values in measures.items()}
     rows = len(next(iter(measures.values())))
     found: list[list[str]] = [[] for _ in range(rows)]
@@ -147,10 +163,14 @@ def not_finite(labels: Labels) -> np.ndarray:
         "joints": labels["joints_mask"][..., None],
         "joints2d": labels["joints2d_mask"][..., None],
         **dict.fromkeys(("pose", "shape", "trans"), labels["has_hand"][:, None]),
-        **dict.fromkeys(("focal", "princpt", "box"), everywhere[:, None]),  # a crop needs them even where the camera is a guess
+        **dict.fromkeys(
+            ("focal", "princpt", "box"), everywhere[:, None]
+        ),  # a crop needs them even where the camera is a guess
         "time": everywhere,
     }
-    return sum((~np.isfinite(labels[name]) & mask).reshape(len(everywhere), -1).sum(1) for name, mask in used.items())
+    return sum(
+        (~np.isfinite(labels[name]) & mask).reshape(len(everywhere), -1).sum(1) for name, mask in used.items()
+    )
 
 
 def bone_lengths(joints: Float[np.ndarray, "n 21 3"]) -> Float[np.ndarray, "n 20"]:
@@ -159,13 +179,17 @@ def bone_lengths(joints: Float[np.ndarray, "n 21 3"]) -> Float[np.ndarray, "n 20
 
 
 def project(labels: Labels) -> Float[np.ndarray, "n 21 2"]:
-    """The valid 3D joints in pixels of the stored picture. Unlike geometry.project it goes on behind the camera, as the formula does."""
+    """The valid 3D joints in pixels of the stored picture. Unlike geometry.project it goes on behind the
+    camera, as the formula does."""
     joints = valid(labels, "joints")
-    return joints[..., :2] / joints[..., 2:] * labels["focal"][:, None].astype(float) + labels["princpt"][:, None].astype(float)
+    return joints[..., :2] / joints[..., 2:] * labels["focal"][:, None].astype(float) + labels["princpt"][
+        :, None
+    ].astype(float)
 
 
 def reprojection(labels: Labels) -> Float[np.ndarray, "n"]:
-    """Mean distance of 2D joints from the projected 3D ones over the hand's extent in the picture (the 2D joints' longer edge)."""
+    """Mean distance of 2D joints from the projected 3D ones over the hand's extent in the picture (the 2D
+    joints' longer edge)."""
     with np.errstate(all="ignore"):
         joints2d = valid(labels, "joints2d")
         distance = np.linalg.norm(project(labels) - joints2d, axis=2)

@@ -1,4 +1,5 @@
-"""What was left out: counted where batches arrive, added up over processes, listed in a file, and too much of it stops the run."""
+"""What was left out: counted where batches arrive, added up over processes, listed in a file, and too much of
+it stops the run."""
 
 import json
 from collections import Counter
@@ -51,18 +52,27 @@ def by_source(bad: BadRows, table: FrameTable) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter] = {}
     for row, reason in bad.items():
         counts.setdefault(table.about_row(row)["source"], Counter())[reason] += 1
-    return {source: dict(reasons.most_common()) for source, reasons in sorted(counts.items(), key=lambda item: -item[1].total())}
+    return {
+        source: dict(reasons.most_common())
+        for source, reasons in sorted(counts.items(), key=lambda item: -item[1].total())
+    }
 
 
 def in_words(bad: BadRows, table: FrameTable) -> str:
     """The same in words: "ho3d: undecodable picture 8, reprojection 3; hot3d: depth 1"."""
     sources = by_source(bad, table).items()
-    return "; ".join(f"{source}: " + ", ".join(f"{reason} {count}" for reason, count in reasons.items()) for source, reasons in sources)
+    return "; ".join(
+        f"{source}: " + ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+        for source, reasons in sources
+    )
 
 
 def listed(bad: BadRows, table: FrameTable) -> list[dict]:
     """split, row, sequence, frame, source and reason of each."""
-    return [{"split": table.split, "row": row, **table.about_row(row), "reason": reason} for row, reason in bad.items()]
+    return [
+        {"split": table.split, "row": row, **table.about_row(row), "reason": reason}
+        for row, reason in bad.items()
+    ]
 
 
 def write_list(path: Path, entries: list[dict]) -> None:
@@ -71,10 +81,11 @@ def write_list(path: Path, entries: list[dict]) -> None:
 
 
 class BadRowWatch:
-    """Watches over what a training run leaves out: says it, lists it in `file`, and stops the run above the share `max_bad`.
+    """Watches over what a training run leaves out: says it, lists it in `file`, and stops the run above the
+    share `max_bad`.
 
-    gather(x) gives every process's x; `say` prints on the main process, which alone writes. Rows that an earlier part of the run (`resumed`)
-    listed stay in the list; counts begin anew.
+    gather(x) gives every process's x; `say` prints on the main process, which alone writes. Rows that an
+    earlier part of the run (`resumed`) listed stay in the list; counts begin anew.
     """
 
     def __init__(
@@ -100,10 +111,13 @@ class BadRowWatch:
             file.unlink(missing_ok=True)
 
     def known(self, bad: BadRows, table: FrameTable, *, judged: bool) -> None:
-        """Enters what the labels of a whole split say before it is read; `judged`: too many of them stop the run."""
+        """Enters what the labels of a whole split say before it is read; `judged`: too many of them stop the
+        run."""
         if bad:
             self._enter(bad, table)
-            self.say(f"bad data: {len(bad):,} of {len(table):,} rows of split '{table.split}' are left out ({in_words(bad, table)})")
+            self.say(
+                f"bad data: {len(bad):,} of {len(table):,} rows of split '{table.split}' are left out ({in_words(bad, table)})"
+            )
         if judged:
             self._judge(Ledger(len(table), len(bad), bad), table, "rows")
 
@@ -114,7 +128,8 @@ class BadRowWatch:
         return total
 
     def check(self, ledger: Ledger, table: FrameTable) -> None:
-        """Looks at what training left out so far, on all processes at once: says the first row, and stops the run where it is too much.
+        """Looks at what training left out so far, on all processes at once: says the first row, and stops the
+        run where it is too much.
 
         Raises ValueError on the main process then, and exits the others.
         """

@@ -1,7 +1,8 @@
 """Clips as samples, and the order in which training and evaluation see them.
 
-A training position p (0, 1, 2, ...) decides everything about its sample: the row (a permutation per epoch) and every random draw. So the
-samples of optimizer step k are the same whatever the number of processes and workers, and a run resumes by its step alone.
+A training position p (0, 1, 2, ...) decides everything about its sample: the row (a permutation per epoch)
+and every random draw. So the samples of optimizer step k are the same whatever the number of processes and
+workers, and a run resumes by its step alone.
 """
 
 import os
@@ -29,9 +30,10 @@ from tempohand.data.view import Placement, View, place_labels
 class ClipDataset(Dataset):
     """Clips of a table's split as samples; `collate` makes ClipBatches of them.
 
-    `dataset[position, row]` is a training sample for TrainingOrder's (position, row) pairs; `clip(row)` is the evaluation clip of a row:
-    plain crop (whatever the view's augmentation), full history. With `views` training draws from so many fixed views of each sequence, as
-    it does with cached tokens (data/tokens.py); without, each sample has a view of its own. Rows that cannot be used are no part of a sample
+    `dataset[position, row]` is a training sample for TrainingOrder's (position, row) pairs; `clip(row)` is
+    the evaluation clip of a row: plain crop (whatever the view's augmentation), full history. With `views`
+    training draws from so many fixed views of each sequence, as it does with cached tokens (data/tokens.py);
+    without, each sample has a view of its own. Rows that cannot be used are no part of a sample
     (data/bad_rows.py); `inconsistent` are those that the labels alone give away.
     """
 
@@ -67,14 +69,19 @@ class ClipDataset(Dataset):
 
     def in_plain_view(self, plan: ClipPlan) -> "Sample | LeftOut":
         """A plan's frames as evaluation and inference see them."""
-        return self._sample(plan, self.plain, np.random.default_rng(0), int(plan.rows[0]), int(plan.rows[-1]) + 1)
+        return self._sample(
+            plan, self.plain, np.random.default_rng(0), int(plan.rows[0]), int(plan.rows[-1]) + 1
+        )
 
     def clip(self, row: int) -> "Sample | LeftOut":
         """The evaluation clip that ends at `row`; collate([clip]) is its batch."""
         return self.in_plain_view(self.clips.evaluation(row))
 
-    def _sample(self, plan: ClipPlan, view: View, rng: np.random.Generator, first: int, end: int) -> "Sample | LeftOut":
-        """The plan's frames in a view that `rng` draws for the rows from `first` to before `end`, used or not."""
+    def _sample(
+        self, plan: ClipPlan, view: View, rng: np.random.Generator, first: int, end: int
+    ) -> "Sample | LeftOut":
+        """The plan's frames in a view that `rng` draws for the rows from `first` to before `end`, used or
+        not."""
         pictures, bad = self._read(plan.rows)
         if bad:
             plan = without(plan, bad)
@@ -83,7 +90,9 @@ class ClipDataset(Dataset):
         draw = view.draw(rng, end - first)[plan.rows - first]
         labels = {name: torch.from_numpy(value) for name, value in self.table.labels(plan.rows).items()}
         is_right = bool(labels["is_right"][-1])
-        placement = view.place(draw, labels["width"], labels["focal"], labels["princpt"], labels["box"], is_right)
+        placement = view.place(
+            draw, labels["width"], labels["focal"], labels["princpt"], labels["box"], is_right
+        )
         image = view.warp([pictures[row] for row in plan.rows.tolist()], placement, draw)
         return Sample(plan, labels, placement, image, view.size, bad)
 
@@ -103,7 +112,8 @@ class ClipDataset(Dataset):
 
 @dataclass(frozen=True)
 class Sample:
-    """A plan's frames in one view; `collate` makes a batch of many. `bad`: rows that were met on the way and are no part of it."""
+    """A plan's frames in one view; `collate` makes a batch of many. `bad`: rows that were met on the way and
+    are no part of it."""
 
     plan: ClipPlan
     labels: dict[str, Tensor]
@@ -118,12 +128,16 @@ def collate(samples: list[Sample]) -> ClipBatch:
     counts = [len(sample.plan.rows) for sample in samples]
     labels = {name: torch.cat([sample.labels[name] for sample in samples]) for name in LABELS}
     placements = [sample.placement for sample in samples]
-    mirrored = torch.cat([torch.tensor(placement.mirrored).expand(count) for placement, count in zip(placements, counts)])
+    mirrored = torch.cat(
+        [torch.tensor(placement.mirrored).expand(count) for placement, count in zip(placements, counts)]
+    )
     shows_right = labels["is_right"] != mirrored
     moved = place_labels(
         labels,
         homography=torch.cat([placement.homography for placement in placements]),
-        rotation=torch.cat([placement.rotation.expand(count, 3, 3) for placement, count in zip(placements, counts)]),
+        rotation=torch.cat(
+            [placement.rotation.expand(count, 3, 3) for placement, count in zip(placements, counts)]
+        ),
         mirrored=mirrored,
         size=samples[0].size,
     )
@@ -149,7 +163,8 @@ def collate(samples: list[Sample]) -> ClipBatch:
 def clip_fields(
     plans: list[ClipPlan], time: Tensor, frames: dict[str, Tensor], is_right: Tensor, target: HandTarget
 ) -> dict[str, Tensor | HandTarget]:
-    """The fields of every clip of every plan, from those of the plans' frames, which lie one plan after the other."""
+    """The fields of every clip of every plan, from those of the plans' frames, which lie one plan after the
+    other."""
     offsets = np.cumsum([0] + [len(plan.rows) for plan in plans])
     frame = torch.from_numpy(np.concatenate([plan.clips + offset for plan, offset in zip(plans, offsets)]))
     first = torch.from_numpy(np.concatenate([np.arange(len(plan.clips)) == 0 for plan in plans]))
@@ -169,8 +184,9 @@ def clip_fields(
 class TrainingOrder:
     """Batches of (position, row) for one process, from optimizer micro-step `start` on, without end.
 
-    Global micro-batch k holds positions [k * P * B, (k + 1) * P * B); process r of P takes its r-th part. An epoch has as many positions as
-    there are rows. frequency: how often each row comes in it on average (their sum is the number of rows); None: each once.
+    Global micro-batch k holds positions [k * P * B, (k + 1) * P * B); process r of P takes its r-th part. An
+    epoch has as many positions as there are rows. frequency: how often each row comes in it on average (their
+    sum is the number of rows); None: each once.
     """
 
     def __init__(
@@ -201,7 +217,8 @@ class TrainingOrder:
             step += 1
 
     def _drawn(self, epoch: int) -> Int[np.ndarray, "n"]:
-        """An epoch's rows: each comes the whole number of times below or above its frequency (systematic sampling, Madow 1949, in a drawn order)."""
+        """An epoch's rows: each comes the whole number of times below or above its frequency (systematic
+        sampling, Madow 1949, in a drawn order)."""
         if self.frequency is None:
             return self.rows
         rng = np.random.default_rng([self.seed, epoch, 1])
@@ -214,15 +231,22 @@ class TrainingOrder:
 
 
 def training_batches(
-    dataset: Dataset, order: TrainingOrder, workers: int, ledger: Ledger | None = None, *, pinned: bool = False
+    dataset: Dataset,
+    order: TrainingOrder,
+    workers: int,
+    ledger: Ledger | None = None,
+    *,
+    pinned: bool = False,
 ) -> Iterator[ClipBatch]:
     """Batches without end of a dataset of clips (from pictures or from tokens), read by worker processes.
 
-    `ledger` is told how many frames were read for each batch and which of them left out. Without one a bad row is a ValueError.
-    pinned: in page-locked memory, which is what a copy to a GPU with non_blocking needs.
+    `ledger` is told how many frames were read for each batch and which of them left out. Without one a bad
+    row is a ValueError. pinned: in page-locked memory, which is what a copy to a GPU with non_blocking needs.
     """
     collate_fn = partial(_collate_training, dataset.collate)
-    return _told(_loader(dataset, collate_fn, workers, batch_sampler=order, pin_memory=pinned), dataset, ledger)
+    return _told(
+        _loader(dataset, collate_fn, workers, batch_sampler=order, pin_memory=pinned), dataset, ledger
+    )
 
 
 def evaluation_batches(
@@ -237,8 +261,9 @@ def evaluation_batches(
 ) -> Iterator[ClipBatch]:
     """The evaluation clips of `rows` in their order, each once, the last batch as short as it comes.
 
-    Process `rank` of `world` has every `world`-th batch: which clips make up a batch depends on nothing else, and so does, to the bit, what a
-    network says of them. `ledger` is told how many rows were asked for and which left out. Without one a bad row is a ValueError.
+    Process `rank` of `world` has every `world`-th batch: which clips make up a batch depends on nothing else,
+    and so does, to the bit, what a network says of them. `ledger` is told how many rows were asked for and
+    which left out. Without one a bad row is a ValueError.
     """
     return listed_batches(dataset, cut(rows, batch_size)[rank::world], workers, ledger)
 
@@ -246,9 +271,15 @@ def evaluation_batches(
 def listed_batches(
     dataset: Dataset, batches: list[Int[np.ndarray, "_"]], workers: int = 0, ledger: Ledger | None = None
 ) -> Iterator[ClipBatch]:
-    """The evaluation clips of the rows of each batch; rows that cannot be used are left out, and batches of which nothing is left."""
+    """The evaluation clips of the rows of each batch; rows that cannot be used are left out, and batches of
+    which nothing is left."""
     sampler = [rows.tolist() for rows in batches]
-    loader = _loader(_EvaluationClips(dataset), partial(_collate_evaluation, dataset.collate), workers, batch_sampler=sampler)
+    loader = _loader(
+        _EvaluationClips(dataset),
+        partial(_collate_evaluation, dataset.collate),
+        workers,
+        batch_sampler=sampler,
+    )
     return _told(loader, dataset, ledger)
 
 
@@ -281,7 +312,9 @@ def _usable(samples: list) -> tuple[list, BadRows]:
 def _collate_training(collate: Callable, samples: list) -> _Arrival:
     samples, bad = _usable(samples)
     left_out = sum(len(sample.bad) for sample in samples)
-    return _Arrival(collate(samples), sum(len(sample.plan.rows) for sample in samples) + left_out, left_out, bad)
+    return _Arrival(
+        collate(samples), sum(len(sample.plan.rows) for sample in samples) + left_out, left_out, bad
+    )
 
 
 def _collate_evaluation(collate: Callable, samples: list) -> _Arrival:
@@ -295,7 +328,9 @@ def _told(arrivals: Iterable[_Arrival], dataset: Dataset, ledger: Ledger | None)
             ledger.add(arrival.read, arrival.left_out, arrival.bad)
         elif arrival.bad:
             row, reason = next(iter(arrival.bad.items()))
-            raise ValueError(f"row {row} cannot be used ({reason}): look at the table with tempohand check-data")
+            raise ValueError(
+                f"row {row} cannot be used ({reason}): look at the table with tempohand check-data"
+            )
         if arrival.batch is not None:
             yield arrival.batch
 
@@ -303,11 +338,15 @@ def _told(arrivals: Iterable[_Arrival], dataset: Dataset, ledger: Ledger | None)
 def frame_batches(
     chunks: list[tuple[ClipDataset, int | None, Int[np.ndarray, "_"]]], workers: int = 0
 ) -> Iterator[tuple[ClipBatch | None, BadRows]]:
-    """Single frames as clips of one frame, one batch a chunk: its rows in the fixed view of its number, or plain where that is None.
+    """Single frames as clips of one frame, one batch a chunk: its rows in the fixed view of its number, or
+    plain where that is None.
 
     Rows that cannot be used come beside the batch, which is None where no other are left.
     """
-    return ((arrival.batch, arrival.bad) for arrival in _loader(_Frames(chunks), _collate_frames, workers, batch_size=1))
+    return (
+        (arrival.batch, arrival.bad)
+        for arrival in _loader(_Frames(chunks), _collate_frames, workers, batch_size=1)
+    )
 
 
 class _Frames(Dataset):
@@ -361,7 +400,8 @@ def _quiet_worker(_: int) -> None:
 
 
 def _outlive_signals() -> None:
-    """Signals to stop are for the training process, which still has a step to finish: a worker ends when that process says so, not before.
+    """Signals to stop are for the training process, which still has a step to finish: a worker ends when that
+    process says so, not before.
 
     A terminal and many schedulers send them to workers, too.
     """

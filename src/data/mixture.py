@@ -1,4 +1,5 @@
-"""Several tables as one to train on: how often each row comes, which rows do, and an account of what an epoch will hold.
+"""Several tables as one to train on: how often each row comes, which rows do, and an account of what an epoch
+will hold.
 
 Everything is decided from the tables' columns; no picture is read.
 """
@@ -17,9 +18,11 @@ from tempohand.skeleton import WRIST
 
 @dataclass(frozen=True)
 class TableChoice:
-    """One table of a mixture: its folder, its splits' names (validation None: it takes no part in validation), and its share of an epoch.
+    """One table of a mixture: its folder, its splits' names (validation None: it takes no part in
+    validation), and its share of an epoch.
 
-    weight: relative to the other tables' weights; None: by its number of rows (all tables of a mixture have a weight, or none has).
+    weight: relative to the other tables' weights; None: by its number of rows (all tables of a mixture have a
+    weight, or none has).
     """
 
     root: str
@@ -30,7 +33,8 @@ class TableChoice:
 
 @dataclass(frozen=True)
 class RowFilter:
-    """Which rows training clips may end on: at least so many valid 2D joints, and at least so long a longer box edge (px of the stored picture)."""
+    """Which rows training clips may end on: at least so many valid 2D joints, and at least so long a longer
+    box edge (px of the stored picture)."""
 
     min_joints2d: int = 0
     min_box: float = 0.0
@@ -43,8 +47,9 @@ class RowFilter:
 
 @dataclass(frozen=True)
 class Balance:
-    """Evens out distances within each table: rows fall into cells by the wrist's depth (bin edges in mm; unknown depth is a cell of its own), and
-    cells come equally often. A cell with fewer than `floor` rows comes as much less often, so that rare rows are not repeated absurdly."""
+    """Evens out distances within each table: rows fall into cells by the wrist's depth (bin edges in mm;
+    unknown depth is a cell of its own), and cells come equally often. A cell with fewer than `floor` rows
+    comes as much less often, so that rare rows are not repeated absurdly."""
 
     distance_mm: Sequence[float | int]
     floor: int
@@ -61,24 +66,38 @@ class Balance:
 
 
 class Mixture:
-    """The tables of a training run. tables: {name: settings of a TableChoice}. hand: the network's hand model; None: the open hand.
+    """The tables of a training run. tables: {name: settings of a TableChoice}. hand: the network's hand
+    model; None: the open hand.
 
-    Raises ValueError when there is nothing to validate on, weights are given for some tables only, or a table cannot be opened.
+    Raises ValueError when there is nothing to validate on, weights are given for some tables only, or a table
+    cannot be opened.
     """
 
     def __init__(self, tables: Mapping[str, Mapping[str, Any]], hand: str | None):
         self.choices = {name: TableChoice(**settings) for name, settings in tables.items()}
         given = [choice.weight is not None for choice in self.choices.values()]
         if any(given) != all(given):
-            raise ValueError("data.tables: give every table a weight, or none (then each has as many samples as rows)")
+            raise ValueError(
+                "data.tables: give every table a weight, or none (then each has as many samples as rows)"
+            )
         if any(choice.weight is not None and choice.weight <= 0 for choice in self.choices.values()):
             raise ValueError("data.tables: weights are above 0; leave a table out by ~data.tables.<name>")
         if not any(choice.validation for choice in self.choices.values()):
-            raise ValueError("data.tables: no table has a validation split: set data.tables.<name>.validation=<split> for one of them")
-        self.train = FrameTable.joined([FrameTable(choice.root, choice.train) for choice in self.choices.values()], "train")
-        validating = [FrameTable(choice.root, choice.validation) for choice in self.choices.values() if choice.validation]
+            raise ValueError(
+                "data.tables: no table has a validation split: set data.tables.<name>.validation=<split> for one of them"
+            )
+        self.train = FrameTable.joined(
+            [FrameTable(choice.root, choice.train) for choice in self.choices.values()], "train"
+        )
+        validating = [
+            FrameTable(choice.root, choice.validation)
+            for choice in self.choices.values()
+            if choice.validation
+        ]
         self.validation = FrameTable.joined(validating, "validation")
-        self.hidden_hands = [name for name, part in zip(self.choices, self.train.parts) if _other_hand(part.about, hand)]
+        self.hidden_hands = [
+            name for name, part in zip(self.choices, self.train.parts) if _other_hand(part.about, hand)
+        ]
         _hide_other_hands(self.train, hand)
         _hide_other_hands(self.validation, hand)
 
@@ -93,20 +112,27 @@ class Mixture:
         return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()
 
     def contents(self) -> dict[str, str]:
-        """For `train` and `validation` a hash of their rows: of every table's content and of which of its splits it gives, in their order."""
+        """For `train` and `validation` a hash of their rows: of every table's content and of which of its
+        splits it gives, in their order."""
         tables = {"train": self.train, "validation": self.validation}
         return {
-            name: _hash(part for table in whole.parts for part in (fingerprint(table.root), table.split)) for name, whole in tables.items()
+            name: _hash(part for table in whole.parts for part in (fingerprint(table.root), table.split))
+            for name, whole in tables.items()
         }
 
     def kept(self, eligible: Int[np.ndarray, "m"], filter: RowFilter) -> Int[np.ndarray, "n"]:
-        """Those of the rows on which training clips can end that the filter keeps. Raises ValueError when none is left."""
+        """Those of the rows on which training clips can end that the filter keeps. Raises ValueError when
+        none is left."""
         rows = eligible[filter.keeps(self.train)[eligible]]
         if not len(rows):
-            raise ValueError(f"data.filter ({filter}) keeps none of the {len(eligible):,} rows that clips can end on: loosen it")
+            raise ValueError(
+                f"data.filter ({filter}) keeps none of the {len(eligible):,} rows that clips can end on: loosen it"
+            )
         return rows
 
-    def frequencies(self, rows: Int[np.ndarray, "n"], balance: Balance | None) -> Float[np.ndarray, "n"] | None:
+    def frequencies(
+        self, rows: Int[np.ndarray, "n"], balance: Balance | None
+    ) -> Float[np.ndarray, "n"] | None:
         """How often each of the training rows comes in an epoch of n samples, on average; None: each once."""
         weighted = next(iter(self.choices.values())).weight is not None and len(self.choices) > 1
         if balance is None and not weighted:
@@ -130,12 +156,26 @@ class Mixture:
             relative[part == number] = balance.weights(depth[part == number])
         return relative
 
-    def account(self, eligible: Int[np.ndarray, "m"], rows: Int[np.ndarray, "n"], frequency: Float[np.ndarray, "n"] | None) -> list[str]:
-        """What an epoch will hold, a line per table: rows, those on which a clip can end, those that the filter keeps, share of the epoch, how
-        often a row comes (mean, most), labels, distances (5/50/95 %, mm, as drawn)."""
+    def account(
+        self,
+        eligible: Int[np.ndarray, "m"],
+        rows: Int[np.ndarray, "n"],
+        frequency: Float[np.ndarray, "n"] | None,
+    ) -> list[str]:
+        """What an epoch will hold, a line per table: rows, those on which a clip can end, those that the
+        filter keeps, share of the epoch, how often a row comes (mean, most), labels, distances (5/50/95 %,
+        mm, as drawn)."""
         table, often = self.train, np.ones(len(rows)) if frequency is None else frequency
-        part, of_eligible, depth = self.part_numbers(rows), self.part_numbers(eligible), wrist_depth(self.train)[rows]
-        known = {"2D": table.column("joints2d_mask").mean(1), "3D": table.column("joints_mask").mean(1), "hand": table.column("has_hand")}
+        part, of_eligible, depth = (
+            self.part_numbers(rows),
+            self.part_numbers(eligible),
+            wrist_depth(self.train)[rows],
+        )
+        known = {
+            "2D": table.column("joints2d_mask").mean(1),
+            "3D": table.column("joints_mask").mean(1),
+            "hand": table.column("has_hand"),
+        }
         lines = [
             f"{'table':16} {'rows':>10} {'clips':>10} {'kept':>10} {'share':>6} {'times':>6} {'most':>6} "
             + " ".join(f"{name:>5}" for name in known)
@@ -148,7 +188,10 @@ class Mixture:
             if not mine.any():
                 lines.append(f"{counts} {0:6.1%}   nothing is kept")
                 continue
-            share, labels = often[mine].sum() / often.sum(), " ".join(f"{values[rows[mine]].mean():5.0%}" for values in known.values())
+            share, labels = (
+                often[mine].sum() / often.sum(),
+                " ".join(f"{values[rows[mine]].mean():5.0%}" for values in known.values()),
+            )
             lines.append(
                 f"{counts} {share:6.1%} {often[mine].mean():6.2f} {often[mine].max():6.2f} {labels} {_spread(depth[mine], often[mine]):>15}"
             )
@@ -168,13 +211,16 @@ def wrist_depth(table: FrameTable) -> Float[np.ndarray, "rows"]:
 
 
 def spread_over_parts(table: FrameTable, count: int | None) -> Int[np.ndarray, "n"]:
-    """`count` rows of a joined table (None: all), as many of every part as it can give, evenly spread over each."""
+    """`count` rows of a joined table (None: all), as many of every part as it can give, evenly spread over
+    each."""
     lengths = np.diff(table.offsets)
     if count is None or count >= len(table):
         return np.arange(len(table))
     shares = np.zeros(len(lengths), int)
     left = count
-    for place, number in enumerate(np.argsort(lengths)):  # small parts first: what they cannot give the others do
+    for place, number in enumerate(
+        np.argsort(lengths)
+    ):  # small parts first: what they cannot give the others do
         shares[number] = min(lengths[number], left // (len(lengths) - place))
         left -= shares[number]
     parts = [np.linspace(0, length - 1, share).round().astype(int) for length, share in zip(lengths, shares)]
@@ -182,7 +228,8 @@ def spread_over_parts(table: FrameTable, count: int | None) -> Int[np.ndarray, "
 
 
 def hand_of(about: Mapping[str, Any]) -> str | None:
-    """Whose hand parameters a table holds: "open" (the open hand), "mano" (a hand file's), or None: it does not say."""
+    """Whose hand parameters a table holds: "open" (the open hand), "mano" (a hand file's), or None: it does
+    not say."""
     if "recipe" in about:
         return "mano" if about["recipe"].get("hand") else "open"
     return about.get("hand")

@@ -11,10 +11,12 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class Photometric:
-    """Ranges to draw from. brightness, contrast, saturation and white balance are half-widths of a factor around 1; `probability` is per group.
+    """Ranges to draw from. brightness, contrast, saturation and white balance are half-widths of a factor
+    around 1; `probability` is per group.
 
-    grey: probability of a clip without colours, whatever else was drawn; half of these have a tint, as wide as the white balance. Where it is
-    0 nothing is drawn for it, so that other settings' draws stay what they were.
+    grey: probability of a clip without colours, whatever else was drawn; half of these have a tint, as wide
+    as the white balance. Where it is 0 nothing is drawn for it, so that other settings' draws stay what they
+    were.
     """
 
     brightness: float = 0.3
@@ -32,7 +34,9 @@ class Photometric:
         if rng.random() < self.probability:
             saturation = 1 + rng.uniform(-1, 1) * self.saturation
             contrast = 1 + rng.uniform(-1, 1) * self.contrast
-            gains = (1 + rng.uniform(-1, 1) * self.brightness) * (1 + rng.uniform(-1, 1, 3) * self.white_balance)
+            gains = (1 + rng.uniform(-1, 1) * self.brightness) * (
+                1 + rng.uniform(-1, 1, 3) * self.white_balance
+            )
             grey = np.tile(LUMA, (3, 1))
             matrix = contrast * gains[:, None] * (grey + saturation * (np.eye(3) - grey))
             offset = np.full(3, 128.0 * (1 - contrast))
@@ -47,15 +51,19 @@ class Photometric:
 
 @dataclass(frozen=True)
 class PhotometricDraw:
-    """A drawn change: 3 x 4 colour matrix (RGB, 0-255), noise in grey levels, blur sigma in px, and the seed of the noise."""
+    """A drawn change: 3 x 4 colour matrix (RGB, 0-255), noise in grey levels, blur sigma in px, and the seed
+    of the noise."""
 
     colour: np.ndarray
     noise: float
     blur: float
     seed: int
 
-    def apply(self, pictures: list[UInt8[np.ndarray, "h w 3"]], frames: Int[np.ndarray, "t"]) -> list[UInt8[np.ndarray, "h w 3"]]:
-        """The clip's pictures, changed alike; the noise differs from frame to frame, as a sensor's does, and follows from `frames`' numbers."""
+    def apply(
+        self, pictures: list[UInt8[np.ndarray, "h w 3"]], frames: Int[np.ndarray, "t"]
+    ) -> list[UInt8[np.ndarray, "h w 3"]]:
+        """The clip's pictures, changed alike; the noise differs from frame to frame, as a sensor's does, and
+        follows from `frames`' numbers."""
         changed = []
         for picture, frame in zip(pictures, frames):
             picture = cv2.transform(picture, self.colour)

@@ -1,8 +1,9 @@
 """The frame table: one row per hand per frame, in Arrow, read through Hugging Face `datasets`.
 
-A table is a folder: `table.json` (format, splits and their shards, what made it) and Arrow stream files. Rows of a sequence lie together in
-the order of time, and a sequence lies in one shard. Sequences that are not independent of each other (synchronous cameras, both hands) belong
-to one recording. `table.json` is written last, so a folder without it is not a table.
+A table is a folder: `table.json` (format, splits and their shards, what made it) and Arrow stream files. Rows
+of a sequence lie together in the order of time, and a sequence lies in one shard. Sequences that are not
+independent of each other (synchronous cameras, both hands) belong to one recording. `table.json` is written
+last, so a folder without it is not a table.
 """
 
 import hashlib
@@ -31,9 +32,13 @@ def _floats(*shape: int) -> pa.DataType:
     return pa.list_(pa.float32(), int(np.prod(shape)))
 
 
-# name -> (Arrow type, shape of one row's value). Pixels are those of the stored picture; lengths are mm in its OpenCV camera space.
+# name -> (Arrow type, shape of one row's value). Pixels are those of the stored picture; lengths are mm in
+# its OpenCV camera space.
 COLUMNS = {
-    "image": (pa.binary(), ()),  # an encoded picture (JPEG, PNG, WebP), or "path:" and a file's name below the data set's folder
+    "image": (
+        pa.binary(),
+        (),
+    ),  # an encoded picture (JPEG, PNG, WebP), or "path:" and a file's name below the data set's folder
     "width": (pa.int32(), ()),
     "height": (pa.int32(), ()),
     "focal": (_floats(2), (2,)),
@@ -52,7 +57,10 @@ COLUMNS = {
     "hidden": (pa.float32(), ()),  # fraction of the hand that something covers; nan: unknown
     "source": (pa.string(), ()),
     "sequence": (pa.string(), ()),  # unique in the table
-    "recording": (pa.string(), ()),  # what was filmed at once, by whichever cameras, of whichever hands; tables from before it lack it
+    "recording": (
+        pa.string(),
+        (),
+    ),  # what was filmed at once, by whichever cameras, of whichever hands; tables from before it lack it
     "frame": (pa.int32(), ()),
     "time": (pa.float64(), ()),  # s
 }
@@ -62,15 +70,17 @@ LATER = ("recording",)  # columns that older tables lack
 
 
 def write_shard(path: str | Path, rows: Iterable[dict]) -> int:
-    """Writes rows (a dict with every column; arrays of the column's shape) as one shard, atomically; returns how many. A row without a
-    `recording` is of a sequence that is a recording of its own.
+    """Writes rows (a dict with every column; arrays of the column's shape) as one shard, atomically; returns
+    how many. A row without a `recording` is of a sequence that is a recording of its own.
 
     Raises ValueError naming the column when a row lacks one or a value has another shape.
     """
     count, pending = 0, []
     with whole(path) as part, pa.OSFile(str(part), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as stream:
         for row in rows:
-            pending.append({name: _checked({"recording": row.get("sequence"), **row}, name) for name in COLUMNS})
+            pending.append(
+                {name: _checked({"recording": row.get("sequence"), **row}, name) for name in COLUMNS}
+            )
             count += 1
             if len(pending) == ROWS_PER_BATCH:
                 stream.write_batch(pa.RecordBatch.from_pylist(pending, SCHEMA))
@@ -88,12 +98,15 @@ def _checked(row: dict, name: str):
         return row[name]
     value = np.asarray(row[name])
     if value.shape != shape:
-        raise ValueError(f"column '{name}' of sequence {row.get('sequence')} has shape {value.shape}, expected {shape}")
+        raise ValueError(
+            f"column '{name}' of sequence {row.get('sequence')} has shape {value.shape}, expected {shape}"
+        )
     return value.reshape(-1)
 
 
 def write_index(root: str | Path, splits: dict[str, list[str]], about: dict) -> None:
-    """Completes a table: names each split's shards (file names under `root`) and says what made it (`about`, JSON)."""
+    """Completes a table: names each split's shards (file names under `root`) and says what made it (`about`,
+    JSON)."""
     root = Path(root)
     write_whole(root / INDEX_NAME, json.dumps({"format": FORMAT, "splits": splits, "about": about}, indent=1))
 
@@ -102,15 +115,20 @@ def read_index(root: str | Path) -> dict:
     """The content of `table.json`. Raises FileNotFoundError or ValueError with the remedy in the message."""
     path = Path(root) / INDEX_NAME
     if not path.is_file():
-        raise FileNotFoundError(f"no frame table at '{root}' ({INDEX_NAME} is missing): make one with script/prepare.py")
+        raise FileNotFoundError(
+            f"no frame table at '{root}' ({INDEX_NAME} is missing): make one with script/prepare.py"
+        )
     index = json.loads(path.read_text(encoding="utf-8"))
     if index.get("format") != FORMAT:
-        raise ValueError(f"the table at '{root}' has format {index.get('format')}, this version reads {FORMAT}: prepare it again")
+        raise ValueError(
+            f"the table at '{root}' has format {index.get('format')}, this version reads {FORMAT}: prepare it again"
+        )
     return index
 
 
 def fingerprint(root: str | Path) -> str:
-    """A hash of what a table holds: its index and splits, and each shard's size and 16 blocks spread over it (all of a small one).
+    """A hash of what a table holds: its index and splits, and each shard's size and 16 blocks spread over it
+    (all of a small one).
 
     A copy has the same; a table prepared again from other data, settings or seed has another.
     """
@@ -130,22 +148,30 @@ def fingerprint(root: str | Path) -> str:
 
 
 class FrameTable:
-    """One split of a table, memory-mapped: labels by rows, pictures one at a time. `joined` makes one of several tables.
+    """One split of a table, memory-mapped: labels by rows, pictures one at a time. `joined` makes one of
+    several tables.
 
-    Raises FileNotFoundError where there is no table, ValueError for an unknown split, one without rows or a damaged shard.
+    Raises FileNotFoundError where there is no table, ValueError for an unknown split, one without rows or a
+    damaged shard.
     """
 
     def __init__(self, root: str | Path, split: str):
         index = read_index(root)
         if split not in index["splits"]:
-            raise ValueError(f"the table at '{root}' has no split '{split}', it has {sorted(index['splits'])}")
+            raise ValueError(
+                f"the table at '{root}' has no split '{split}', it has {sorted(index['splits'])}"
+            )
         files = [Path(root) / name for name in index["splits"][split]]
         for file in files:
             if not file.is_file():
-                raise FileNotFoundError(f"the table at '{root}' lacks its shard '{file.name}': prepare it again")
+                raise FileNotFoundError(
+                    f"the table at '{root}' lacks its shard '{file.name}': prepare it again"
+                )
         shards = [_open_shard(file) for file in files]
         if not sum(len(shard) for shard in shards):
-            raise ValueError(f"split '{split}' of the table at '{root}' is empty: prepare it again with more data")
+            raise ValueError(
+                f"split '{split}' of the table at '{root}' is empty: prepare it again with more data"
+            )
         self.root, self.split, self.about = Path(root), split, index["about"]
         self.knows_recordings = all("recording" in shard.column_names for shard in shards)
         self._fill(concatenate_datasets([_with_recordings(shard) for shard in shards]), [self])
@@ -153,26 +179,34 @@ class FrameTable:
     def _fill(self, rows: Dataset, parts: list["FrameTable"]) -> None:
         self._rows = rows.with_format("arrow")
         self.parts, self.offsets = parts, np.cumsum([0] + [len(part._rows) for part in parts])
-        # Labels are small (0.8 kB a row) and read for every sample: whole columns, shared by the worker processes that are forked later.
+        # Labels are small (0.8 kB a row) and read for every sample: whole columns, shared by the worker
+        # processes that are forked later.
         self._labels = {name: to_numpy(self._rows.data.column(name), name) for name in LABELS}
         self._images = self._rows.select_columns(["image"])
 
     @classmethod
     def joined(cls, tables: Sequence["FrameTable"], split: str) -> "FrameTable":
-        """The rows of several tables, one table after the other, as a table named `split`. `parts` are the tables, `offsets` where their rows begin,
-        and where the last one's end."""
+        """The rows of several tables, one table after the other, as a table named `split`. `parts` are the
+        tables, `offsets` where their rows begin, and where the last one's end."""
         if len(tables) == 1:
             return tables[0]
         whole = cls.__new__(cls)
-        whole.root, whole.split, whole.about = Path(" + ".join(str(table.root) for table in tables)), split, {}
+        whole.root, whole.split, whole.about = (
+            Path(" + ".join(str(table.root) for table in tables)),
+            split,
+            {},
+        )
         whole.knows_recordings = all(table.knows_recordings for table in tables)
         whole._fill(concatenate_datasets([table._rows.with_format(None) for table in tables]), list(tables))
-        for part, first, end in zip(tables, whole.offsets, whole.offsets[1:]):  # millions of rows: their labels are held once
+        for part, first, end in zip(
+            tables, whole.offsets, whole.offsets[1:]
+        ):  # millions of rows: their labels are held once
             part._labels = {name: column[first:end] for name, column in whole._labels.items()}
         return whole
 
     def set_has_hand(self, has_hand: Bool[np.ndarray, "rows"]) -> None:
-        """From now on these rows have hand parameters and the others none: those of another hand model than the network's teach a wrong pose."""
+        """From now on these rows have hand parameters and the others none: those of another hand model than
+        the network's teach a wrong pose."""
         self._labels["has_hand"] = has_hand
 
     def part_of(self, row: int) -> tuple["FrameTable", int]:
@@ -192,14 +226,17 @@ class FrameTable:
         return {name: column[rows] for name, column in self._labels.items()}
 
     def image_bytes(self, row: int) -> bytes:
-        """The encoded picture of a row. Raises FileNotFoundError for one that is referred to and not there."""
+        """The encoded picture of a row. Raises FileNotFoundError for one that is referred to and not
+        there."""
         return resolved(self._images[int(row)].column("image")[0].as_py(), self.part_of(row)[0].about)
 
     def image(self, row: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The decoded picture of a row, RGB. Raises BadPicture, a ValueError naming table, row and sequence, when it does not decode, is cut
-        off, or has another size than the row says."""
+        """The decoded picture of a row, RGB. Raises BadPicture, a ValueError naming table, row and sequence,
+        when it does not decode, is cut off, or has another size than the row says."""
         try:
-            return decode(self.image_bytes(row), int(self._labels["width"][row]), int(self._labels["height"][row]))
+            return decode(
+                self.image_bytes(row), int(self._labels["width"][row]), int(self._labels["height"][row])
+            )
         except BadPicture as error:
             (part, place), sequence = self.part_of(row), self.about_row(row)["sequence"]
             where = f"row {place} (sequence {sequence}) in split '{part.split}' of the table at '{part.root}'"
@@ -207,7 +244,9 @@ class FrameTable:
 
     def about_row(self, row: int) -> dict[str, str | int]:
         """Where a row comes from: its source, sequence and frame."""
-        return {name: self._rows.data.column(name)[int(row)].as_py() for name in ("source", "sequence", "frame")}
+        return {
+            name: self._rows.data.column(name)[int(row)].as_py() for name in ("source", "sequence", "frame")
+        }
 
     def to_parquet(self, path: str | Path) -> None:
         """Writes the split as one Parquet file, which DuckDB, Spark, Ray and pandas read."""
@@ -220,8 +259,9 @@ class FrameTable:
         return np.repeat(new, np.diff(np.append(new, len(codes))))
 
     def recordings(self) -> Int[np.ndarray, "rows"]:
-        """For every row the number of its recording, from 0 on in the order of their first rows. Those of different tables are different.
-        Where `knows_recordings` is False (a table from before there were recordings) each sequence counts as one."""
+        """For every row the number of its recording, from 0 on in the order of their first rows. Those of
+        different tables are different. Where `knows_recordings` is False (a table from before there were
+        recordings) each sequence counts as one."""
         names, numbers = self._rows.data.column("recording"), []
         for first, end in zip(self.offsets[:-1], self.offsets[1:]):
             codes = names.slice(first, end - first).combine_chunks().dictionary_encode().indices.to_numpy()
@@ -230,10 +270,11 @@ class FrameTable:
 
 
 def resolved(image: bytes, about: dict) -> bytes:
-    """An image column's value as an encoded picture: a reference is read below the folder that the table was made of.
+    """An image column's value as an encoded picture: a reference is read below the folder that the table was
+    made of.
 
-    about: the index's. The environment variable <DATASET>_ROOT (FREIHAND_ROOT, ...) says where that folder is now.
-    Raises FileNotFoundError naming both.
+    about: the index's. The environment variable <DATASET>_ROOT (FREIHAND_ROOT, ...) says where that folder is
+    now. Raises FileNotFoundError naming both.
     """
     if not image.startswith(REFERENCE):
         return image
@@ -252,7 +293,8 @@ def root_variable(dataset: str) -> str:
 
 
 def _open_shard(file: Path) -> Dataset:
-    """A shard, memory-mapped. A stream that was cut off between two batches would open without complaint, and short."""
+    """A shard, memory-mapped. A stream that was cut off between two batches would open without complaint, and
+    short."""
     damage = "ends too early"
     with file.open("rb") as stream:
         stream.seek(max(file.stat().st_size - len(END_OF_STREAM), 0))
@@ -267,7 +309,11 @@ def _open_shard(file: Path) -> Dataset:
 
 def _with_recordings(shard: Dataset) -> Dataset:
     """A shard from before there were recordings, with each sequence as one."""
-    return shard if "recording" in shard.column_names else shard.add_column("recording", shard.data.column("sequence"))
+    return (
+        shard
+        if "recording" in shard.column_names
+        else shard.add_column("recording", shard.data.column("sequence"))
+    )
 
 
 def to_numpy(column: pa.ChunkedArray, name: str) -> np.ndarray:

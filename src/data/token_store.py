@@ -62,18 +62,27 @@ class TokenStore:
                     "Name another tokens.folder, or leave it out: each network and view then has a folder of its own"
                 )
         elif self.folder.is_dir() and any(
-            path.name not in (KEY_NAME, LOCK_NAME) and path.suffix != ".part" for path in self.folder.iterdir()
+            path.name not in (KEY_NAME, LOCK_NAME) and path.suffix != ".part"
+            for path in self.folder.iterdir()
         ):
-            raise ValueError(f"tokens.folder='{folder}' is no folder of tokens ({KEY_NAME} is missing) and not empty: name another one")
+            raise ValueError(
+                f"tokens.folder='{folder}' is no folder of tokens ({KEY_NAME} is missing) and not empty: name another one"
+            )
 
     @contextmanager
     def making(
-        self, say: Callable[[str], None] = print, *, first: bool = True, gather: Callable[[object], list] = lambda own: [own]
+        self,
+        say: Callable[[str], None] = print,
+        *,
+        first: bool = True,
+        gather: Callable[[object], list] = lambda own: [own],
     ) -> Iterator[None]:
-        """Holds the folder, made where it was not, against other runs that would make the same tokens; waits for one that does.
+        """Holds the folder, made where it was not, against other runs that would make the same tokens; waits
+        for one that does.
 
-        Of several processes of a run (`gather` gives each the objects of all) the first holds it for all. They meet every POLL_S seconds while
-        they wait: another run may take hours, and a collective that does is taken for one that hangs.
+        Of several processes of a run (`gather` gives each the objects of all) the first holds it for all.
+        They meet every POLL_S seconds while they wait: another run may take hours, and a collective that does
+        is taken for one that hangs.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOCK_NAME).open("a") as lock:
@@ -110,7 +119,8 @@ class TokenStore:
         self._write(name, records)
 
     def finish(self, made: Iterable[str]) -> None:
-        """Completes the manifest: enters the shards that were just made, and those that an interrupted run had."""
+        """Completes the manifest: enters the shards that were just made, and those that an interrupted run
+        had."""
         before = self._manifest()
         known = {name: entry for name, entry in before.items() if name not in set(made)}
         for path in self.folder.glob("*.npy"):
@@ -125,7 +135,9 @@ class TokenStore:
         for name in names:
             path = self.folder / name
             if name not in known:
-                raise ValueError(f"the manifest of '{self.folder}' does not know '{name}': delete that file and start again")
+                raise ValueError(
+                    f"the manifest of '{self.folder}' does not know '{name}': delete that file and start again"
+                )
             size = path.stat().st_size if path.is_file() else 0
             if size != known[name]["size"] or _checksum(path) != known[name]["crc32"]:
                 raise ValueError(
@@ -176,7 +188,10 @@ def _differences(name: str, there: object, here: object) -> Iterator[str]:
         for part in sorted(there.keys() | here.keys()):
             yield from _differences(f"{name}.{part}" if name else part, there.get(part), here.get(part))
     elif there != here:
-        short = [f"{value[:8]}..." if isinstance(value, str) and len(value) == 64 else value for value in (there, here)]
+        short = [
+            f"{value[:8]}..." if isinstance(value, str) and len(value) == 64 else value
+            for value in (there, here)
+        ]
         yield f"{name} is {short[0]} there and {short[1]} here"
 
 

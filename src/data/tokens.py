@@ -1,9 +1,10 @@
 """Tokens: what a frozen network makes of each frame, computed once and trained from many times.
 
-Stage 2's spatial network never changes, so its features of a frame in a view are made once for each of K fixed views of every sequence,
-and once in the plain view for validation. A frame's record holds those features and all else that a clip takes of it (camera, time, placed
-labels), or why the frame cannot be used: training reads no picture and no table. Clips are drawn as from pictures (data/clips.py), position
-by position the same.
+Stage 2's spatial network never changes, so its features of a frame in a view are made once for each of K
+fixed views of every sequence, and once in the plain view for validation. A frame's record holds those
+features and all else that a clip takes of it (camera, time, placed labels), or why the frame cannot be used:
+training reads no picture and no table. Clips are drawn as from pictures (data/clips.py), position by position
+the same.
 """
 
 from collections.abc import Callable
@@ -35,15 +36,22 @@ TARGET_FIELDS = tuple(field.name for field in fields(HandTarget))
 Encode = Callable[[ClipBatch], Tensor]  # clips of one frame -> features [n, 1, f], on the CPU
 
 
-def token_key(network: dict, weights: dict[str, Tensor], view: View, data: dict[str, str], *, precision: str, dtype: str) -> dict:
-    """All that tokens depend on: the frozen network's settings and weights, the view, the rows of both splits (`Mixture.contents`), which
-    rows are bad and where a sequence is cut, the precision they were computed in and the type that they are stored in."""
+def token_key(
+    network: dict, weights: dict[str, Tensor], view: View, data: dict[str, str], *, precision: str, dtype: str
+) -> dict:
+    """All that tokens depend on: the frozen network's settings and weights, the view, the rows of both splits
+    (`Mixture.contents`), which rows are bad and where a sequence is cut, the precision they were computed in
+    and the type that they are stored in."""
     temporal = ("num_frame", "temporal")
     return {
         "format": FORMAT,
         "network": {name: value for name, value in network.items() if name not in temporal},
         "weights": weights_hash(weights),
-        "view": {"size": view.size, "expansion": view.expansion, "augmentation": view.augmentation and asdict(view.augmentation)},
+        "view": {
+            "size": view.size,
+            "expansion": view.expansion,
+            "augmentation": view.augmentation and asdict(view.augmentation),
+        },
         "data": data,
         "reasons": list(REASONS),
         "bounds": {name: [bound.low, bound.high] for name, bound in BOUNDS.items()},
@@ -71,10 +79,13 @@ class TokenSample(NamedTuple):
 class TokenDataset(Dataset):
     """Clips as samples, from memory-mapped records: the counterpart of ClipDataset.
 
-    `views` are the shards of each view, cut at `bounds` (rows, from 0 to the table's end); `clip(row)` reads the first view.
+    `views` are the shards of each view, cut at `bounds` (rows, from 0 to the table's end); `clip(row)` reads
+    the first view.
     """
 
-    def __init__(self, clips: Clips, size: int, dtype: str, bounds: Int[np.ndarray, "s"], views: list[list[np.ndarray]]):
+    def __init__(
+        self, clips: Clips, size: int, dtype: str, bounds: Int[np.ndarray, "s"], views: list[list[np.ndarray]]
+    ):
         self.clips, self.size, self.dtype, self.bounds = clips, size, DTYPES[dtype], bounds
         self.record = views[0][0].dtype
         self.reason = self.record.fields["reason"][1]  # where its byte is
@@ -99,7 +110,11 @@ class TokenDataset(Dataset):
             return TokenSample(plan, records, {})
         bad = {int(row): REASONS[reason - 1] for row, reason in zip(plan.rows, reasons) if reason}
         usable = without(plan, bad)
-        return LeftOut(bad) if usable is None else TokenSample(usable, records[np.isin(plan.rows, usable.rows)], bad)
+        return (
+            LeftOut(bad)
+            if usable is None
+            else TokenSample(usable, records[np.isin(plan.rows, usable.rows)], bad)
+        )
 
     def collate(self, samples: list[TokenSample]) -> TokenBatch:
         """One batch of every clip of every sample."""
@@ -151,10 +166,11 @@ def cached(
     say: Callable[[str], None] = print,
     shard_frames: int = SHARD_FRAMES,
 ) -> tuple[TokenDataset, TokenDataset]:
-    """Training and validation clips from tokens; what the store lacks is made first, shared among `processes`, which `gather` brings together:
-    it gives each of them the objects of all.
+    """Training and validation clips from tokens; what the store lacks is made first, shared among
+    `processes`, which `gather` brings together: it gives each of them the objects of all.
 
-    Raises ValueError when the disk is too small, a shard is damaged, features do not fit `dtype`, or a setting makes no sense.
+    Raises ValueError when the disk is too small, a shard is damaged, features do not fit `dtype`, or a
+    setting makes no sense.
     """
     if not training.clips.views or dtype not in DTYPES:
         raise ValueError(
@@ -176,7 +192,9 @@ def cached(
             if rank == 0:
                 frames = sum(shard.end - shard.first for shard in missing)
                 room = store.require_space(frames * kind.itemsize)
-                say(f"tokens: {frames:,} frames to encode ({len(kinds[0][1])} views), {kind.itemsize:,} bytes each: {room}")
+                say(
+                    f"tokens: {frames:,} frames to encode ({len(kinds[0][1])} views), {kind.itemsize:,} bytes each: {room}"
+                )
             _make(store, missing[rank::processes], encode, dtype, workers, kind, show=rank == 0)
         gather(None)
         if rank == 0:
@@ -184,25 +202,45 @@ def cached(
     gather(None)
     store.verify([shard.name for shard in every][rank::processes])
     return tuple(
-        TokenDataset(dataset.clips, dataset.view.size, dtype, cut, [[store.read(shard.name) for shard in parts] for parts in views])
+        TokenDataset(
+            dataset.clips,
+            dataset.view.size,
+            dtype,
+            cut,
+            [[store.read(shard.name) for shard in parts] for parts in views],
+        )
         for (dataset, _), cut, views in zip(kinds, bounds, shards)
     )
 
 
-def _make(store: TokenStore, shards: list[Shard], encode: Encode, dtype: str, workers: int, kind: np.dtype, show: bool) -> None:
+def _make(
+    store: TokenStore,
+    shards: list[Shard],
+    encode: Encode,
+    dtype: str,
+    workers: int,
+    kind: np.dtype,
+    show: bool,
+) -> None:
     chunks = [
-        (shard, np.arange(first, min(first + CHUNK, shard.end))) for shard in shards for first in range(shard.first, shard.end, CHUNK)
+        (shard, np.arange(first, min(first + CHUNK, shard.end)))
+        for shard in shards
+        for first in range(shard.first, shard.end, CHUNK)
     ]
     batches = frame_batches([(shard.dataset, shard.view, rows) for shard, rows in chunks], workers)
     total, done = sum(len(rows) for _, rows in chunks), []
-    with tqdm(total=total, desc="tokens", unit="frame", disable=not show or not total, mininterval=1.0) as bar:
+    with tqdm(
+        total=total, desc="tokens", unit="frame", disable=not show or not total, mininterval=1.0
+    ) as bar:
         for (shard, rows), (batch, bad) in zip(chunks, batches):
             records = np.zeros(len(rows), kind)
             for row, reason in bad.items():
                 records["reason"][row - rows[0]] = 1 + REASONS.index(reason)
             if batch is not None:
                 usable = batch.row.numpy()
-                records[usable - rows[0]] = _records(batch, encode, dtype, shard.dataset.table.labels(usable)["time"])
+                records[usable - rows[0]] = _records(
+                    batch, encode, dtype, shard.dataset.table.labels(usable)["time"]
+                )
             done.append(records)
             bar.update(len(rows))
             if rows[-1] + 1 == shard.end:
@@ -211,20 +249,30 @@ def _make(store: TokenStore, shards: list[Shard], encode: Encode, dtype: str, wo
 
 
 def _kind_of_record(shards: list[Shard], encode: Encode, dtype: str) -> np.dtype:
-    """What a record holds, which the first frame that can be used shows. Raises ValueError where there is none."""
-    frames = ((shard.dataset, shard.view, np.array([row])) for shard in shards for row in range(shard.first, shard.end))
+    """What a record holds, which the first frame that can be used shows. Raises ValueError where there is
+    none."""
+    frames = (
+        (shard.dataset, shard.view, np.array([row]))
+        for shard in shards
+        for row in range(shard.first, shard.end)
+    )
     for frame in frames:
         for batch, _ in frame_batches([frame]):
             if batch is not None:
                 return _records(batch, encode, dtype, np.zeros(1)).dtype
-    raise ValueError(f"no frame of '{shards[0].dataset.table.root}' can be used: look at the table with tempohand check-data")
+    raise ValueError(
+        f"no frame of '{shards[0].dataset.table.root}' can be used: look at the table with tempohand check-data"
+    )
 
 
 def _records(batch: ClipBatch, encode: Encode, dtype: str, time: np.ndarray) -> np.ndarray:
-    """One record a frame, of a batch of clips of one frame. `reason` is 0 for a frame that can be used, else 1 + its place in REASONS."""
+    """One record a frame, of a batch of clips of one frame. `reason` is 0 for a frame that can be used, else
+    1 + its place in REASONS."""
     features = encode(batch)[:, 0].to(DTYPES[dtype])
     if not features.isfinite().all():
-        raise ValueError(f"features of rows {batch.row.tolist()[:8]}... do not fit tokens.dtype={dtype}: take bf16 or fp32")
+        raise ValueError(
+            f"features of rows {batch.row.tolist()[:8]}... do not fit tokens.dtype={dtype}: take bf16 or fp32"
+        )
     columns = {
         "features": features.view(torch.int16) if dtype == "bf16" else features,  # NumPy has no bfloat16
         "focal": batch.focal[:, 0],
@@ -235,7 +283,9 @@ def _records(batch: ClipBatch, encode: Encode, dtype: str, time: np.ndarray) -> 
         "reason": torch.zeros(len(features), dtype=torch.uint8),
     }
     columns = {name: value.contiguous().numpy() for name, value in columns.items()}
-    records = np.empty(len(features), [(name, value.dtype, value.shape[1:]) for name, value in columns.items()])
+    records = np.empty(
+        len(features), [(name, value.dtype, value.shape[1:]) for name, value in columns.items()]
+    )
     for name, value in columns.items():
         records[name] = value
     return records

@@ -1,10 +1,11 @@
-"""A view: the crop and augmentation that turn stored frames into what a network sees, for image, camera and labels alike.
+"""A view: the crop and augmentation that turn stored frames into what a network sees, for image, camera and
+labels alike.
 
-Every geometric step is one homography per frame (mirror, camera rotation, crop), so nothing can be applied to the picture and not to the
-labels. `draw` and `apply` are apart: a draw can be kept and applied again.
+Every geometric step is one homography per frame (mirror, camera rotation, crop), so nothing can be applied to
+the picture and not to the labels. `draw` and `apply` are apart: a draw can be kept and applied again.
 
-Depth is not augmented: scaling the scene about the camera changes the hand's size, and scaling focal length and depth together changes the
-perspective that the picture shows. Both would make labels that no picture has.
+Depth is not augmented: scaling the scene about the camera changes the hand's size, and scaling focal length
+and depth together changes the perspective that the picture shows. Both would make labels that no picture has.
 """
 
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,8 @@ JITTER_CORRELATION = 0.8  # of a tracked box's error between neighbouring frames
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges to draw a view from; each is constant along a sequence except the jitter, which is an AR(1) process over its frames."""
+    """Ranges to draw a view from; each is constant along a sequence except the jitter, which is an AR(1)
+    process over its frames."""
 
     roll: float = 180.0  # degrees either way about the optical axis
     tilt: float = 0.0  # degrees of camera rotation about an axis in the image plane
@@ -38,7 +40,8 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class ViewDraw:
-    """The drawn view of a stretch of frames: camera rotation, crop side factor and crop shift (of the side) per frame, colour.
+    """The drawn view of a stretch of frames: camera rotation, crop side factor and crop shift (of the side)
+    per frame, colour.
 
     `draw[places]` is the same view of some of the frames.
     """
@@ -56,7 +59,8 @@ class ViewDraw:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a clip's frames went: per-frame homography from stored to crop pixels, camera of each crop, and the camera-space change."""
+    """Where a clip's frames went: per-frame homography from stored to crop pixels, camera of each crop, and
+    the camera-space change."""
 
     homography: Float[Tensor, "t 3 3"]
     focal: Float[Tensor, "t 2"]
@@ -70,7 +74,9 @@ class View:
 
     def __init__(self, size: int, expansion: float = 2.0, augmentation: Augmentation | None = None):
         if size < 32 or expansion < 1:
-            raise ValueError(f"view: size must be at least 32 px and expansion at least 1, got size={size}, expansion={expansion}")
+            raise ValueError(
+                f"view: size must be at least 32 px and expansion at least 1, got size={size}, expansion={expansion}"
+            )
         self.size, self.expansion, self.augmentation = size, expansion, augmentation
 
     def draw(self, rng: np.random.Generator, num_frame: int) -> ViewDraw:
@@ -79,16 +85,27 @@ class View:
         if a is None:
             still = torch.ones(num_frame).double(), torch.zeros(num_frame, 2).double()
             return ViewDraw(torch.eye(3, dtype=torch.float64), *still, None, False, frame)
-        roll, tilt, tilt_axis = rng.uniform(-a.roll, a.roll), rng.uniform(0, a.tilt), rng.uniform(0, 2 * np.pi)
+        roll, tilt, tilt_axis = (
+            rng.uniform(-a.roll, a.roll),
+            rng.uniform(0, a.tilt),
+            rng.uniform(0, 2 * np.pi),
+        )
         in_plane = np.radians(tilt) * np.array([np.cos(tilt_axis), np.sin(tilt_axis), 0.0])
-        rotation = torch.from_numpy(cv2.Rodrigues(in_plane)[0] @ cv2.Rodrigues(np.array([0.0, 0.0, np.radians(roll)]))[0])
-        scale = (1 + rng.uniform(-a.scale, a.scale)) * np.exp(a.jitter_scale * _correlated(rng, num_frame, 1)[:, 0])
+        rotation = torch.from_numpy(
+            cv2.Rodrigues(in_plane)[0] @ cv2.Rodrigues(np.array([0.0, 0.0, np.radians(roll)]))[0]
+        )
+        scale = (1 + rng.uniform(-a.scale, a.scale)) * np.exp(
+            a.jitter_scale * _correlated(rng, num_frame, 1)[:, 0]
+        )
         shift = rng.uniform(-a.shift, a.shift, 2) + a.jitter_shift * _correlated(rng, num_frame, 2)
         colour, mirror = a.photometric.draw(rng), bool(rng.random() < a.mirror)
         return ViewDraw(rotation, torch.from_numpy(scale), torch.from_numpy(shift), colour, mirror, frame)
 
-    def place(self, draw: ViewDraw, width: Tensor | int, focal: Tensor, princpt: Tensor, box: Tensor, is_right: bool) -> Placement:
-        """The homographies and cameras of a clip: focal, princpt [T, 2] and box [T, 4] in px of stored pictures `width` px wide (one, or [T]).
+    def place(
+        self, draw: ViewDraw, width: Tensor | int, focal: Tensor, princpt: Tensor, box: Tensor, is_right: bool
+    ) -> Placement:
+        """The homographies and cameras of a clip: focal, princpt [T, 2] and box [T, 4] in px of stored
+        pictures `width` px wide (one, or [T]).
 
         Crops show right hands: left ones are mirrored, unless the draw says the opposite.
         """
@@ -97,24 +114,39 @@ class View:
         mirror = geometry.mirror_homography(width) if mirrored else torch.eye(3, dtype=torch.float64)
         centre, side = geometry.box_to_square(box, self.expansion)
         if mirrored:
-            centre, princpt = (geometry.apply_homography(mirror, points[:, None])[:, 0] for points in (centre, princpt))
+            centre, princpt = (
+                geometry.apply_homography(mirror, points[:, None])[:, 0] for points in (centre, princpt)
+            )
         turn = geometry.camera_rotation_homography(draw.rotation, focal, princpt)
         centre = geometry.apply_homography(turn, centre[:, None])[:, 0] + draw.shift * side[:, None]
         crop = geometry.crop_homography(centre, side * draw.scale, self.size)
         new_focal, new_princpt = geometry.crop_camera(crop, focal, princpt)
-        return Placement(crop @ turn @ mirror, new_focal.float(), new_princpt.float(), draw.rotation, mirrored)
+        return Placement(
+            crop @ turn @ mirror, new_focal.float(), new_princpt.float(), draw.rotation, mirrored
+        )
 
-    def warp(self, pictures: list[UInt8[np.ndarray, "h w 3"]], placement: Placement, draw: ViewDraw) -> UInt8[Tensor, "t 3 s s"]:
+    def warp(
+        self, pictures: list[UInt8[np.ndarray, "h w 3"]], placement: Placement, draw: ViewDraw
+    ) -> UInt8[Tensor, "t 3 s s"]:
         """The clip's crops."""
-        crops = [_warp(picture, matrix, self.size) for picture, matrix in zip(pictures, placement.homography.numpy())]
+        crops = [
+            _warp(picture, matrix, self.size)
+            for picture, matrix in zip(pictures, placement.homography.numpy())
+        ]
         if draw.photometric is not None:
             crops = draw.photometric.apply(crops, draw.frame)
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
 
     def crop(
-        self, images: list, focal: Float[Tensor, "t 2"], princpt: Float[Tensor, "t 2"], box: Float[Tensor, "t 4"], is_right: bool
+        self,
+        images: list,
+        focal: Float[Tensor, "t 2"],
+        princpt: Float[Tensor, "t 2"],
+        box: Float[Tensor, "t 4"],
+        is_right: bool,
     ) -> tuple[UInt8[Tensor, "t 3 s s"], Float[Tensor, "t 2"], Float[Tensor, "t 2"]]:
-        """Plain crops of RGB pictures for inference: (image, focal, princpt). A left hand comes out mirrored, its camera space with it."""
+        """Plain crops of RGB pictures for inference: (image, focal, princpt). A left hand comes out mirrored,
+        its camera space with it."""
         plain = View(self.size, self.expansion).draw(np.random.default_rng(0), len(images))
         width = torch.tensor([image.shape[1] for image in images])
         placement = self.place(plain, width, focal, princpt, box, is_right)
@@ -156,9 +188,11 @@ def _correlated(rng: np.random.Generator, num_frame: int, channels: int) -> Floa
     return np.stack(values)
 
 
-def _warp(picture: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "3 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
-    """The picture through a homography, its edge repeated beyond it; a picture that shrinks by 2 or more is averaged down first, for bilinear
-    sampling would alias."""
+def _warp(
+    picture: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "3 3"], size: int
+) -> UInt8[np.ndarray, "s s 3"]:
+    """The picture through a homography, its edge repeated beyond it; a picture that shrinks by 2 or more is
+    averaged down first, for bilinear sampling would alias."""
     shrink = int(1 / np.sqrt(max(abs(np.linalg.det(matrix[:2, :2])), 1e-12)))
     shrink = min(shrink, max(picture.shape[:2]))  # beyond that nothing of the picture would be left to see
     if shrink >= 2:
@@ -170,8 +204,9 @@ def _warp(picture: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "3 3"],
 
 
 def _averaged(picture: UInt8[np.ndarray, "h w 3"], shrink: int) -> UInt8[np.ndarray, "k l 3"]:
-    """Means of squares of `shrink` px, with one square of the repeated edge before the picture and one or more behind it: so the edge of what
-    comes out is that of the picture itself, and no mean of what lies farther in."""
+    """Means of squares of `shrink` px, with one square of the repeated edge before the picture and one or
+    more behind it: so the edge of what comes out is that of the picture itself, and no mean of what lies
+    farther in."""
     height, width = picture.shape[:2]
     bottom, right = (shrink + -edge % shrink for edge in (height, width))
     wide = cv2.copyMakeBorder(picture, shrink, bottom, shrink, right, BEYOND)
@@ -179,6 +214,7 @@ def _averaged(picture: UInt8[np.ndarray, "h w 3"], shrink: int) -> UInt8[np.ndar
 
 
 def _to_full(shrink: int) -> Float[np.ndarray, "3 3"]:
-    """From `_averaged`'s pixels to the picture's, centres at integers: u = (u' + 0.5) shrink - 0.5 - shrink."""
+    """From `_averaged`'s pixels to the picture's, centres at integers: u = (u' + 0.5) shrink - 0.5 -
+    shrink."""
     offset = -shrink / 2 - 0.5
     return np.array([[shrink, 0, offset], [0, shrink, offset], [0, 0, 1.0]])

@@ -14,8 +14,15 @@ REPROJECTION = 0.03  # crop widths, consistency.BOUNDS' share of a hand in a cro
 
 
 def check_crops(batches: list[ClipBatch], shift: float = 0.0) -> list[Result]:
-    """The results of all checks of batches. shift: how far the view moves crops, of their edge (the hand finder's by a half)."""
-    return [_images(batches), _inside(batches, max(OUTSIDE, shift)), _centred(batches), _projection(batches), _masks(batches)]
+    """The results of all checks of batches. shift: how far the view moves crops, of their edge (the hand
+    finder's by a half)."""
+    return [
+        _images(batches),
+        _inside(batches, max(OUTSIDE, shift)),
+        _centred(batches),
+        _projection(batches),
+        _masks(batches),
+    ]
 
 
 def _all(batches: list[ClipBatch], name: str) -> torch.Tensor:
@@ -26,9 +33,15 @@ def _images(batches: list[ClipBatch]) -> Result:
     image = torch.cat([batch.image.flatten(0, 1) for batch in batches])
     mean = image.float().mean(dim=(0, 2, 3)).tolist()
     spread = float(image.float().std())
-    text = f"{image.dtype}, RGB mean {mean[0]:.0f} {mean[1]:.0f} {mean[2]:.0f}, spread {spread:.0f}".replace("torch.", "")
+    text = f"{image.dtype}, RGB mean {mean[0]:.0f} {mean[1]:.0f} {mean[2]:.0f}, spread {spread:.0f}".replace(
+        "torch.", ""
+    )
     good = image.dtype == torch.uint8 and spread > 5 and image.max() > 1
-    cause = "" if good else "Crops are empty, or not 0 to 255. Remedy: look at the pictures and boxes with tempohand check-data."
+    cause = (
+        ""
+        if good
+        else "Crops are empty, or not 0 to 255. Remedy: look at the pictures and boxes with tempohand check-data."
+    )
     return Result("crops: image range", text, "uint8, 0 to 255", "ok" if good else "FAILED", cause, spread)
 
 
@@ -37,7 +50,11 @@ def _inside(batches: list[ClipBatch], most: float) -> Result:
     name, expected = "crops: 2D in [-0.5, 0.5]", f"at most {most:.0%} outside"
     if not mask.any():
         return Result(
-            name, "no 2D joint is known", expected, "warning", "Without 2D joints uv, joints2d and heatmap have nothing to learn from."
+            name,
+            "no 2D joint is known",
+            expected,
+            "warning",
+            "Without 2D joints uv, joints2d and heatmap have nothing to learn from.",
         )
     share = float((joints2d.abs() > 0.5).any(-1)[mask].float().mean())
     cause = ""
@@ -53,7 +70,10 @@ def _centred(batches: list[ClipBatch]) -> Result:
     """The truth centred as losses and metrics do it."""
     joints, trans = _all(batches, "joints"), _all(batches, "trans")
     mask, hand = _all(batches, "joints_mask"), _all(batches, "hand_mask")
-    name, expected = "crops: root-centred truth", f"root at 0, joints {CENTRED_MM[0]:g} to {CENTRED_MM[1]:g} mm away, the wrist at trans"
+    name, expected = (
+        "crops: root-centred truth",
+        f"root at 0, joints {CENTRED_MM[0]:g} to {CENTRED_MM[1]:g} mm away, the wrist at trans",
+    )
     known = mask & mask[:, WRIST : WRIST + 1]
     if not known.any():
         return Result(name, "no 3D joint is known", expected, "warning", "Only 2D terms will learn.")
@@ -77,7 +97,9 @@ def _projection(batches: list[ClipBatch]) -> Result:
     errors = []
     for batch in batches:
         target, size = batch.target, batch.size
-        uv = normalise_pixels(project(target.joints, batch.focal[:, -1:], batch.princpt[:, -1:]), (size, size))
+        uv = normalise_pixels(
+            project(target.joints, batch.focal[:, -1:], batch.princpt[:, -1:]), (size, size)
+        )
         known = target.joints_mask & target.joints2d_mask & target.camera_mask[..., None]
         errors.append((uv - target.joints2d).norm(dim=-1)[known])
     error = torch.cat(errors)
@@ -85,7 +107,9 @@ def _projection(batches: list[ClipBatch]) -> Result:
         return Result(name, "not known in any clip", expected)
     mean = float(error.mean())
     cause = (
-        "" if mean <= REPROJECTION else "Camera and labels part in the view; see the same check of the table above for what explains it."
+        ""
+        if mean <= REPROJECTION
+        else "Camera and labels part in the view; see the same check of the table above for what explains it."
     )
     return Result(name, f"{mean:.2g} crop widths (mean)", expected, "FAILED" if cause else "ok", cause, mean)
 
@@ -101,5 +125,10 @@ def _masks(batches: list[ClipBatch]) -> Result:
     )
     text = ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items())
     return Result(
-        "crops: labels known", text, "more than 0 %", "warning" if lacking else "ok", cause, float(np.mean(list(shares.values())))
+        "crops: labels known",
+        text,
+        "more than 0 %",
+        "warning" if lacking else "ok",
+        cause,
+        float(np.mean(list(shares.values()))),
     )

@@ -23,10 +23,11 @@ LEARNING_RATE = 1e-3  # large enough that a gate that starts at zero is open aft
 
 
 def examine(settings: dict, say: Callable[[str], None] = print) -> list[Result]:
-    """Checks the data and the network of a training configuration (resolved), and returns what was found, in order.
+    """Checks the data and the network of a training configuration (resolved), and returns what was found, in
+    order.
 
-    Nothing is written. Raises FileNotFoundError or ValueError, in one clear line, where there is nothing to examine: no table, no such
-    checkpoint, a configuration that contradicts itself.
+    Nothing is written. Raises FileNotFoundError or ValueError, in one clear line, where there is nothing to
+    examine: no table, no such checkpoint, a configuration that contradicts itself.
     """
     results = [check_hand_file(settings["network"].get("hand"))]
     if results[0].verdict == "FAILED":
@@ -36,12 +37,16 @@ def examine(settings: dict, say: Callable[[str], None] = print) -> list[Result]:
     families: dict[str, Callable[[], list[Result]]] = {
         "labels": lambda: check_labels(*subject.label_rows(*LABEL_ROWS), Hands(subject.hand)),
         "pictures": lambda: check_pictures([subject.train_table, subject.validation_table]),
-        "sequences": lambda: check_sequences(subject.train_table, subject.validation_table, subject.settings["network"]["num_frame"]),
+        "sequences": lambda: check_sequences(
+            subject.train_table, subject.validation_table, subject.settings["network"]["num_frame"]
+        ),
         "start": lambda: check_start(subject),
         "samples": lambda: check_samples(subject),
         "crops": lambda: check_crops(subject.batches, subject.settings["view"]["augmentation"]["shift"]),
         "network": lambda: check_network(subject.network, subject.fresh_network(), subject.batches, weights),
-        "gradients": lambda: check_gradients(subject.fresh_network(), subject.batches, weights, LEARNING_RATE),
+        "gradients": lambda: check_gradients(
+            subject.fresh_network(), subject.batches, weights, LEARNING_RATE
+        ),
         "processes": lambda: [check_processes(subject.fresh_network, subject.samples[0], weights)],
         "speed": lambda: [check_speed(subject)],
         "disk": lambda: check_disk(subject),
@@ -50,7 +55,9 @@ def examine(settings: dict, say: Callable[[str], None] = print) -> list[Result]:
     bar = tqdm(families.items(), desc="examining", leave=False)
     for name, check in bar:
         bar.set_postfix_str(name)
-        if name in without_samples and any(result.check == "samples can be drawn" and result.verdict == "FAILED" for result in results):
+        if name in without_samples and any(
+            result.check == "samples can be drawn" and result.verdict == "FAILED" for result in results
+        ):
             continue
         results += check()
     return results

@@ -14,10 +14,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tempohand inspect`."""
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
     parser.add_argument("table", metavar="TABLE", help="a frame table: the folder with table.json")
-    parser.add_argument("--split", action="append", metavar="NAME", help="a split to show, may be given again (default: all)")
-    parser.add_argument("--rows", type=int, default=24, metavar="N", help="rows to draw from each split (default: 24)")
+    parser.add_argument(
+        "--split", action="append", metavar="NAME", help="a split to show, may be given again (default: all)"
+    )
+    parser.add_argument(
+        "--rows", type=int, default=24, metavar="N", help="rows to draw from each split (default: 24)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="which rows are drawn (default: 0)")
     parser.add_argument(
-        "--hand", metavar="FILE", help="file or folder of the hand model that the labels were made with (default: the open hand)"
+        "--hand",
+        metavar="FILE",
+        help="file or folder of the hand model that the labels were made with (default: the open hand)",
     )
-    parser.add_argument("--out", metavar="FILE", help="the page (default: inspect.html in the table's folder)")
+    parser.add_argument(
+        "--out", metavar="FILE", help="the page (default: inspect.html in the table's folder)"
+    )

@@ -1,4 +1,5 @@
-"""`tempohand inspect`: a page of random rows of a frame table, to see with one's own eyes that labels and pictures belong together."""
+"""`tempohand inspect`: a page of random rows of a frame table, to see with one's own eyes that labels and
+pictures belong together."""
 
 import argparse
 import base64
@@ -57,7 +58,10 @@ def inspect_table(
         body.append(_split(FrameTable(root, split), rows, seed, hands))
     out = Path(out or root / "inspect.html")
     title = index["about"].get("title", root.name)
-    write_whole(out, document(f"{title}: random rows", f"Rows of the frame table '{root}', drawn with seed {seed}.", body))
+    write_whole(
+        out,
+        document(f"{title}: random rows", f"Rows of the frame table '{root}', drawn with seed {seed}.", body),
+    )
     return out
 
 
@@ -68,12 +72,25 @@ def _hands(about: dict, hand: str | None) -> Hands | None:
 
 def _about(about: dict, no_hand: bool) -> str:
     known = [(name, str(about[name])) for name in ("title", "licence", "url", "root") if name in about]
-    known += [("left out", ", ".join(f"{reason} {count:,}" for reason, count in about.get("rejected", {}).items()) or "nothing")]
+    known += [
+        (
+            "left out",
+            ", ".join(f"{reason} {count:,}" for reason, count in about.get("rejected", {}).items())
+            or "nothing",
+        )
+    ]
     if no_hand:
-        known.append(("mesh", "not drawn: the hand parameters belong to a MANO file, --hand=<folder of the MANO files> draws them"))
+        known.append(
+            (
+                "mesh",
+                "not drawn: the hand parameters belong to a MANO file, --hand=<folder of the MANO files> draws them",
+            )
+        )
     entries = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in known)
     colours = [(LABELLED, "2D joints as labelled"), (PROJECTED, "3D joints, projected"), (BOX, "box")]
-    legend = "".join(f'<span class="dot" style="background: rgb{colour}"></span>{name}&emsp;' for colour, name in colours)
+    legend = "".join(
+        f'<span class="dot" style="background: rgb{colour}"></span>{name}&emsp;' for colour, name in colours
+    )
     return card(f"<dl>{entries}</dl><p>{legend}</p>")
 
 
@@ -91,13 +108,18 @@ def _split(frames: FrameTable, count: int, seed: int, hands: Hands | None) -> st
         about = frames.about_row(row)
         caption = f"<b>{escape(str(about['sequence']))}</b> frame {about['frame']}, {_sentence(labels, found, place)}"
         try:
-            pictures = views(frames.image(row), {name: column[place] for name, column in labels.items()}, hands)
+            pictures = views(
+                frames.image(row), {name: column[place] for name, column in labels.items()}, hands
+            )
             cards.append(card(f'<div class="views">{"".join(map(_image, pictures))}</div>{caption}'))
         except (BadPicture, FileNotFoundError) as error:
             cards.append(card(f"{escape(str(error))}<br>{caption}"))
     note = f"{len(rows)} of {len(frames):,} rows."
     return section(
-        frames.split, note, card(table(["of these rows", "median", "most"], figures)), f'<div class="rows">{"".join(cards)}</div>'
+        frames.split,
+        note,
+        card(table(["of these rows", "median", "most"], figures)),
+        f'<div class="rows">{"".join(cards)}</div>',
     )
 
 
@@ -106,12 +128,19 @@ def _sentence(labels: dict[str, np.ndarray], found: dict[str, np.ndarray], place
     parts.append(f"{labels['joints_mask'][place].sum()} 3D")
     if labels["joints_mask"][place, 0] and labels["has_camera"][place]:
         parts.append(f"{labels['joints'][place, 0, 2]:.0f} mm away")
-    parts += [f"{name.replace('_', ' ')} {values[place]:.2f}" for name, values in found.items() if np.isfinite(values[place])]
+    parts += [
+        f"{name.replace('_', ' ')} {values[place]:.2f}"
+        for name, values in found.items()
+        if np.isfinite(values[place])
+    ]
     return ", ".join(parts)
 
 
-def views(picture: UInt8[np.ndarray, "h w 3"], row: dict, hands: Hands | None) -> Iterable[UInt8[np.ndarray, "s t 3"]]:
-    """A row's picture with box and 2D joints; with the projected 3D joints; with the mesh of its hand parameters: those that it has labels for."""
+def views(
+    picture: UInt8[np.ndarray, "h w 3"], row: dict, hands: Hands | None
+) -> Iterable[UInt8[np.ndarray, "s t 3"]]:
+    """A row's picture with box and 2D joints; with the projected 3D joints; with the mesh of its hand
+    parameters: those that it has labels for."""
     scale = PICTURE_PX / max(picture.shape[:2])
     size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
     large = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
@@ -120,23 +149,40 @@ def views(picture: UInt8[np.ndarray, "h w 3"], row: dict, hands: Hands | None) -
         return (points + 0.5) * scale - 0.5
 
     labelled = large.copy()
-    low, high = (tuple(np.round(moved(corner)).astype(int).tolist()) for corner in (row["box"][:2], row["box"][2:]))
+    low, high = (
+        tuple(np.round(moved(corner)).astype(int).tolist()) for corner in (row["box"][:2], row["box"][2:])
+    )
     cv2.rectangle(labelled, low, high, BOX, 1, cv2.LINE_AA)
     one = {name: np.asarray(value)[None] for name, value in row.items()}
     yield draw_skeleton(labelled, moved(valid(one, "joints2d")[0]), LABELLED, 1.5)
     if row["has_camera"] and row["joints_mask"].any():
         yield draw_skeleton(large.copy(), moved(project(one)[0]), PROJECTED, 1.5)
     if row["has_camera"] and row["has_hand"] and hands is not None:
-        yield _mesh(large, row, hands.right if row["is_right"] else hands.left, row["focal"] * scale, moved(row["princpt"]))
+        yield _mesh(
+            large,
+            row,
+            hands.right if row["is_right"] else hands.left,
+            row["focal"] * scale,
+            moved(row["princpt"]),
+        )
 
 
-def _mesh(picture: np.ndarray, row: dict, layer: HandLayer, focal: np.ndarray, princpt: np.ndarray) -> np.ndarray:
+def _mesh(
+    picture: np.ndarray, row: dict, layer: HandLayer, focal: np.ndarray, princpt: np.ndarray
+) -> np.ndarray:
     with torch.no_grad():
         values = (torch.from_numpy(np.asarray(row[name], np.float32)) for name in ("pose", "shape", "trans"))
         vertices, faces = layer(*values).vertices.numpy(), layer.faces.numpy()
     ground = picture.astype(np.float32) / 255
     colour, _, _ = render(
-        vertices, faces, shade(vertices, faces, ALBEDO), focal, princpt, picture.shape[:2], background=ground, antialias=2
+        vertices,
+        faces,
+        shade(vertices, faces, ALBEDO),
+        focal,
+        princpt,
+        picture.shape[:2],
+        background=ground,
+        antialias=2,
     )
     return np.clip((ground + OPACITY * (colour - ground)) * 255 + 0.5, 0, 255).astype(np.uint8)
 

@@ -17,7 +17,8 @@ ORDER_SPREAD = 0.3  # log of bone lengths over the model's: above it another ord
 
 @dataclass(frozen=True)
 class Check:
-    """A line of the table: its name, the measurements of consistency.BOUNDS that it covers, and what to think of when no repair fits."""
+    """A line of the table: its name, the measurements of consistency.BOUNDS that it covers, and what to think
+    of when no repair fits."""
 
     name: str
     measures: tuple[str, ...]
@@ -41,11 +42,15 @@ CHECKS = (
 
 
 def check_labels(labels: Labels, source: np.ndarray, hands: Hands) -> list[Result]:
-    """The results of all label checks. labels: columns of sampled rows; source [n]: the data set of each, which are judged one by one."""
+    """The results of all label checks. labels: columns of sampled rows; source [n]: the data set of each,
+    which are judged one by one."""
     measures = measure(labels, hands)
     recognised = {}
     for name in np.unique(source):
-        rows = np.flatnonzero((source == name) & ~np.all([BOUNDS[each].holds(values) for each, values in measures.items()], axis=0))
+        rows = np.flatnonzero(
+            (source == name)
+            & ~np.all([BOUNDS[each].holds(values) for each, values in measures.items()], axis=0)
+        )
         if len(rows):
             rows = rows[:: max(1, len(rows) // 200)]  # enough to recognise a mistake by
             recognised[name] = recognise({column: values[rows] for column, values in labels.items()}, hands)
@@ -56,7 +61,11 @@ def check_labels(labels: Labels, source: np.ndarray, hands: Hands) -> list[Resul
 
 
 def _judge(
-    check: Check, measures: dict[str, np.ndarray], source: np.ndarray, recognised: dict[str, dict[str, Repair]], told: set[str]
+    check: Check,
+    measures: dict[str, np.ndarray],
+    source: np.ndarray,
+    recognised: dict[str, dict[str, Repair]],
+    told: set[str],
 ) -> Result:
     values = np.stack([measures[name] for name in check.measures])
     holds = np.stack([BOUNDS[name].holds(measures[name]) for name in check.measures])
@@ -67,7 +76,9 @@ def _judge(
     bad = {name: float((~good)[known & (source == name)].mean()) for name in np.unique(source[known])}
     worst = max(bad, key=bad.get)
     medians = [
-        f"{np.nanmedian(row):.3g} {BOUNDS[name].unit}".strip() for name, row in zip(check.measures, values) if not np.isnan(row).all()
+        f"{np.nanmedian(row):.3g} {BOUNDS[name].unit}".strip()
+        for name, row in zip(check.measures, values)
+        if not np.isnan(row).all()
     ]
     text = f"{100 * good[known].mean():.4g} % of {known.sum():,} rows; median {', '.join(medians)}"
     verdict, cause = judge(bad[worst], fail=SYSTEMATIC), ""
@@ -85,7 +96,9 @@ def _cause(check: Check, recognised: dict[str, Repair], told: set[str], *, singl
         return f"The same mistake as above: {repair.mistake}."
     if repair is not None:
         told.add(repair.mistake)
-        return f"Likely mistake: {repair.mistake}; with that undone the labels agree. Remedy: {repair.remedy}."
+        return (
+            f"Likely mistake: {repair.mistake}; with that undone the labels agree. Remedy: {repair.remedy}."
+        )
     if single:
         return "Single rows: tempohand check-data lists them all, and training leaves them out."
     return f"No known mistake explains it: {check.otherwise}."

@@ -1,4 +1,5 @@
-"""Checks of a few training steps on copies of the network: who learns, who must not, and whether two processes learn what one does."""
+"""Checks of a few training steps on copies of the network: who learns, who must not, and whether two
+processes learn what one does."""
 
 from collections.abc import Callable
 
@@ -16,9 +17,11 @@ STEPS = 3  # gates that start at zero let gradients through to what is behind th
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3  # relative: float32 sums in another order
 
 
-def check_gradients(network: nn.Module, batches: list[ClipBatch], weights: dict[str, float], lr: float) -> list[Result]:
-    """Whether, in a few optimizer steps of `network` (a copy to spoil, in training mode), every trainable parameter gets a gradient and
-    nothing frozen gets one or changes."""
+def check_gradients(
+    network: nn.Module, batches: list[ClipBatch], weights: dict[str, float], lr: float
+) -> list[Result]:
+    """Whether, in a few optimizer steps of `network` (a copy to spoil, in training mode), every trainable
+    parameter gets a gradient and nothing frozen gets one or changes."""
     frozen = _frozen(network)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items() if name in frozen}
     reached, leaking = set(), set()
@@ -34,7 +37,11 @@ def check_gradients(network: nn.Module, batches: list[ClipBatch], weights: dict[
             if parameter.grad is not None and bool((parameter.grad != 0).any()):
                 reached.add(name)
         optimizer.step()
-    trainable = [name for name, parameter in network.named_parameters() if parameter.requires_grad and name not in frozen]
+    trainable = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad and name not in frozen
+    ]
     dry = [name for name in trainable if name not in reached]
     cause = ""
     if dry:
@@ -60,7 +67,8 @@ def check_gradients(network: nn.Module, batches: list[ClipBatch], weights: dict[
 
 
 def _frozen(network: nn.Module) -> set[str]:
-    """Names of the parameters and buffers that must not move: the spatial network's under a temporal encoder, and what asks for no gradient."""
+    """Names of the parameters and buffers that must not move: the spatial network's under a temporal encoder,
+    and what asks for no gradient."""
     names = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
     if network.num_frame > 1:
         names |= {name for name in network.state_dict() if name.startswith("spatial.")}
@@ -71,11 +79,14 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def check_processes(make_network: Callable[[], nn.Module], samples: list[Sample], weights: dict[str, float]) -> Result:
+def check_processes(
+    make_network: Callable[[], nn.Module], samples: list[Sample], weights: dict[str, float]
+) -> Result:
     """Whether two processes with half of a batch each compute the loss and gradient of one with all of it.
 
-    The halves go through the same arithmetic as in training: each one's loss over the count of both, the mean of both gradients. A network
-    that draws at random (the hand finder looks at half of the pictures in the mirror) gives two losses for one batch and is not compared.
+    The halves go through the same arithmetic as in training: each one's loss over the count of both, the mean
+    of both gradients. A network that draws at random (the hand finder looks at half of the pictures in the
+    mirror) gives two losses for one batch and is not compared.
     """
     half = len(samples) // 2
     parts = [collate(samples[:half]), collate(samples[half : 2 * half])]
@@ -118,4 +129,6 @@ def _gradient(
 ) -> tuple[float, dict[str, Tensor]]:
     loss, _ = combine(network.criterion(network(batch), batch), weights, total, processes)
     loss.backward()
-    return float(loss.detach()), {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}
+    return float(loss.detach()), {
+        name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None
+    }

@@ -1,4 +1,5 @@
-"""Checks of what the network says before it has learned anything more: its scale, its loss terms, Stage 2 beside Stage 1."""
+"""Checks of what the network says before it has learned anything more: its scale, its loss terms, Stage 2
+beside Stage 1."""
 
 import math
 
@@ -10,13 +11,20 @@ from tempohand.data.consistency import bone_lengths
 from tempohand.doctor.result import Result
 from tempohand.training.objective import combine
 
-DEPTH_FACTOR, BONE_FACTOR, SPREAD_FACTOR = 3.0, 1.6, 4.0  # a network at its start may be so far off, and no further
+DEPTH_FACTOR, BONE_FACTOR, SPREAD_FACTOR = (
+    3.0,
+    1.6,
+    4.0,
+)  # a network at its start may be so far off, and no further
 ROUNDING_MM = 0.01  # float32 at half a metre has steps of 0.00003 mm
 DOMINANT = 0.9  # share of the weighted total that one term may have
 
 
-def check_network(network: nn.Module, fresh: nn.Module, batches: list[ClipBatch], weights: dict[str, float]) -> list[Result]:
-    """The results of all checks of predictions. `fresh` is a copy in training mode for the loss; `weights` are those of the loss terms."""
+def check_network(
+    network: nn.Module, fresh: nn.Module, batches: list[ClipBatch], weights: dict[str, float]
+) -> list[Result]:
+    """The results of all checks of predictions. `fresh` is a copy in training mode for the loss; `weights`
+    are those of the loss terms."""
     network.eval()
     with torch.no_grad():
         predictions = [network(batch) for batch in batches]
@@ -30,12 +38,23 @@ def _factor(name: str, ours: float, true: float, limit: float, unit: str, cause:
     ratio = ours / true if true else float("nan")
     good = 1 / limit <= ratio <= limit
     text = f"{ours:.3g} {unit}, truth {true:.3g} {unit}"
-    return Result(f"network: {name}", text, f"within a factor of {limit:g}", "ok" if good else "FAILED", "" if good else cause, ratio)
+    return Result(
+        f"network: {name}",
+        text,
+        f"within a factor of {limit:g}",
+        "ok" if good else "FAILED",
+        "" if good else cause,
+        ratio,
+    )
 
 
 def check_scale(predictions: list[HandPrediction], batches: list[ClipBatch]) -> list[Result]:
-    """Whether predictions and truth have the same scale: depth, bones, places in the crop. What is not known is not compared."""
-    ours = {name: torch.cat([getattr(each, name)[:, 0].float() for each in predictions]) for name in ("joints", "joints2d", "trans")}
+    """Whether predictions and truth have the same scale: depth, bones, places in the crop. What is not known
+    is not compared."""
+    ours = {
+        name: torch.cat([getattr(each, name)[:, 0].float() for each in predictions])
+        for name in ("joints", "joints2d", "trans")
+    }
     target = {
         name: torch.cat([getattr(batch.target, name)[:, 0] for batch in batches])
         for name in ("joints", "joints2d", "joints_mask", "joints2d_mask", "camera_mask")
@@ -47,17 +66,20 @@ def check_scale(predictions: list[HandPrediction], batches: list[ClipBatch]) -> 
         return [Result("network: outputs are finite", "nan or inf", "finite", "FAILED", cause)]
     placed = whole & target["camera_mask"]
     if placed.any():
-        cause = (
-            "Depth starts at focal * 140 mm / box (in px): focal length or box are not in px of the stored picture, or trans is not in mm."
-        )
+        cause = "Depth starts at focal * 140 mm / box (in px): focal length or box are not in px of the stored picture, or trans is not in mm."
         depths = (float(joints[placed, 0, 2].median()) for joints in (ours["joints"], target["joints"]))
         results.append(_factor("depth", *depths, DEPTH_FACTOR, "mm", cause))
     if whole.any():
         cause = "The hand model's lengths are not the data's: joints are not in mm, or network.hand is in other units."
-        bones = (float(bone_lengths(joints[whole].double().numpy()).mean()) for joints in (ours["joints"], target["joints"]))
+        bones = (
+            float(bone_lengths(joints[whole].double().numpy()).mean())
+            for joints in (ours["joints"], target["joints"])
+        )
         results.append(_factor("bone length", *bones, BONE_FACTOR, "mm", cause))
     if whole2d.any():
-        cause = "Predicted and true 2D joints have other normalisations: both are px / (W, H) - 0.5 in the crop."
+        cause = (
+            "Predicted and true 2D joints have other normalisations: both are px / (W, H) - 0.5 in the crop."
+        )
         spreads = (float(uv[whole2d].std(dim=1).mean()) for uv in (ours["joints2d"], target["joints2d"]))
         results.append(_factor("2D extent", *spreads, SPREAD_FACTOR, "crops", cause))
     return results
@@ -67,12 +89,17 @@ def check_stage2_starts_as_stage1(network: nn.Module, batch: ClipBatch, predicti
     """Whether an untrained temporal encoder leaves Stage 1's prediction as it is."""
     alone = network.spatial_only()(batch.last_frame())
     apart = float((prediction.joints - alone.joints).abs().max())
-    cause = (
-        "The temporal encoder's outputs do not start at zero, or frozen layers see other statistics. Remedy: zero its last layers' weights."
-    )
+    cause = "The temporal encoder's outputs do not start at zero, or frozen layers see other statistics. Remedy: zero its last layers' weights."
     good = apart <= ROUNDING_MM
     expected = f"at most {ROUNDING_MM:g} mm (rounding)"
-    return Result("Stage 2 starts as Stage 1", f"{apart:.2g} mm apart", expected, "ok" if good else "FAILED", "" if good else cause, apart)
+    return Result(
+        "Stage 2 starts as Stage 1",
+        f"{apart:.2g} mm apart",
+        expected,
+        "ok" if good else "FAILED",
+        "" if good else cause,
+        apart,
+    )
 
 
 def check_losses(network: nn.Module, batches: list[ClipBatch], weights: dict[str, float]) -> list[Result]:
@@ -86,21 +113,35 @@ def check_losses(network: nn.Module, batches: list[ClipBatch], weights: dict[str
         computed |= terms.keys()
         for name, value in raw.items():
             totals[name] = totals.get(name, 0.0) + float(value) * (weights.get(name) or 0.0) / len(batches)
-    used = [name for name, weight in weights.items() if weight and name in computed]  # some terms exist under some settings only
+    used = [
+        name for name, weight in weights.items() if weight and name in computed
+    ]  # some terms exist under some settings only
     wrong = [name for name in used if name in totals and not math.isfinite(totals[name])]
     absent = [name for name in used if name not in totals]
     text = f"{len(totals) - len(wrong)} of {len(totals)} on {len(batches)} batches"
-    cause = f"Not finite: {', '.join(wrong)}. Remedy: tempohand check-data finds labels that are not finite or impossible." if wrong else ""
+    cause = (
+        f"Not finite: {', '.join(wrong)}. Remedy: tempohand check-data finds labels that are not finite or impossible."
+        if wrong
+        else ""
+    )
     if absent:
         cause += f" No label for: {', '.join(absent)}; their weights do nothing on these batches."
     verdict = "FAILED" if wrong else "warning" if absent else "ok"
-    results = [Result("loss terms are finite", text, "all, and every weighted one has labels", verdict, cause.strip())]
+    results = [
+        Result(
+            "loss terms are finite", text, "all, and every weighted one has labels", verdict, cause.strip()
+        )
+    ]
     total = sum(totals[name] for name in used if name in totals)
     if wrong or not total > 0 or len(used) < 2:
         return results
     shares = {name: totals[name] / total for name in used if name in totals}
     largest = max(shares, key=shares.get)
-    name, expected, text = "no loss term dominates", f"at most {DOMINANT:.0%}", f"{largest} {shares[largest]:.0%} of {total:.3g}"
+    name, expected, text = (
+        "no loss term dominates",
+        f"at most {DOMINANT:.0%}",
+        f"{largest} {shares[largest]:.0%} of {total:.3g}",
+    )
     if shares[largest] <= DOMINANT:
         return [*results, Result(name, text, expected, number=shares[largest])]
     cause = (

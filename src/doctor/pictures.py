@@ -33,7 +33,9 @@ def check_pictures(tables: list[FrameTable]) -> list[Result]:
             brightest.append(int(picture.max()))
             contrast.append(float(picture.std()))
             if not labels["hidden"][place] > SEEN:
-                redness.append(red_over_blue(picture, labels["joints2d"][place], labels["joints2d_mask"][place]))
+                redness.append(
+                    red_over_blue(picture, labels["joints2d"][place], labels["joints2d_mask"][place])
+                )
     results = [_decodable(reasons, looked, detail)]
     if brightest:
         results += [_range(np.array(brightest), np.array(contrast)), channel_order(np.array(redness))]
@@ -46,8 +48,19 @@ def _decodable(reasons: Counter, looked: int, detail: str) -> Result:
     if bad:
         kinds = ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
         cause = f"{kinds}; first: {detail}. Remedy: tempohand check-data lists every such row; "
-        cause += "store width and height as the decoded picture has them." if "swapped" in detail else "convert or copy them again."
-    return Result("pictures decode, size as told", f"{looked - bad} of {looked}", "all", verdict, cause, 1 - bad / looked)
+        cause += (
+            "store width and height as the decoded picture has them."
+            if "swapped" in detail
+            else "convert or copy them again."
+        )
+    return Result(
+        "pictures decode, size as told",
+        f"{looked - bad} of {looked}",
+        "all",
+        verdict,
+        cause,
+        1 - bad / looked,
+    )
 
 
 def _range(brightest: np.ndarray, contrast: np.ndarray) -> Result:
@@ -55,18 +68,18 @@ def _range(brightest: np.ndarray, contrast: np.ndarray) -> Result:
     dark, flat = float((brightest <= 1).mean()), float((contrast < 2).mean())
     verdict, cause = judge(max(dark, flat)), ""
     if dark > 0.05:
-        cause = (
-            f"{dark:.0%} of the pictures have no value above 1: they were scaled to [0, 1] before they were stored. Remedy: store 0 to 255."
-        )
+        cause = f"{dark:.0%} of the pictures have no value above 1: they were scaled to [0, 1] before they were stored. Remedy: store 0 to 255."
     elif verdict != "ok":
         cause = f"{flat:.1%} of the pictures are flat: empty, black, or crops beside the frame. Remedy: leave such rows out."
     return Result("pictures' range", text, "above 1, at least 2", verdict, cause, float(np.median(brightest)))
 
 
 def red_over_blue(picture: np.ndarray, joints2d: np.ndarray, mask: np.ndarray) -> float:
-    """(red - blue) / (red + green + blue), the median over the joints' pixels, less than 0 for blue; nan where no joint is in the picture.
+    """(red - blue) / (red + green + blue), the median over the joints' pixels, less than 0 for blue; nan
+    where no joint is in the picture.
 
-    Skin of every tone reflects more red than blue (melanin and haemoglobin absorb short waves), so it is positive in almost any light.
+    Skin of every tone reflects more red than blue (melanin and haemoglobin absorb short waves), so it is
+    positive in almost any light.
     """
     height, width = picture.shape[:2]
     known = mask & np.isfinite(joints2d).all(1)
@@ -79,18 +92,28 @@ def red_over_blue(picture: np.ndarray, joints2d: np.ndarray, mask: np.ndarray) -
 
 
 def channel_order(redness: np.ndarray) -> Result:
-    """RGB or BGR, by the colour at the joints of hands that are seen. redness: `red_over_blue` of pictures."""
+    """RGB or BGR, by the colour at the joints of hands that are seen. redness: `red_over_blue` of
+    pictures."""
     name, expected = "channel order is RGB", f"red above blue in more than {RGB_SHARE:.0%}"
     known = redness[np.isfinite(redness)]
     coloured = known[np.abs(known) > GREY]
     if len(coloured) < max(0.2 * len(known), 1):
-        return Result(name, f"{len(known)} pictures looked at, hardly any with colour at the joints: it cannot be told", expected)
+        return Result(
+            name,
+            f"{len(known)} pictures looked at, hardly any with colour at the joints: it cannot be told",
+            expected,
+        )
     share = float((coloured > 0).mean())
     text = f"red above blue at the joints in {share:.1%} of {len(coloured)} pictures"
     if share < BGR_SHARE:
         cause = "Hands are bluer than red: the pictures are BGR (OpenCV's order) stored as RGB. Remedy: cv2.imencode takes BGR, so "
         return Result(
-            name, text, expected, "FAILED", cause + "convert RGB pictures with [..., ::-1] before it, and BGR ones not at all.", share
+            name,
+            text,
+            expected,
+            "FAILED",
+            cause + "convert RGB pictures with [..., ::-1] before it, and BGR ones not at all.",
+            share,
         )
     if share < RGB_SHARE:
         cause = "Some hands are bluer than red: one of several sources may be BGR, or there are gloves, coloured light or 2D joints beside the hand."

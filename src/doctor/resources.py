@@ -13,9 +13,13 @@ TARGET_BYTES = 800  # of a frame's labels, camera and masks in a token record
 
 
 def check_speed(subject: Subject) -> Result:
-    """Clips per second of the loader (measured in this process, times the workers) and of the network (forward and backward)."""
+    """Clips per second of the loader (measured in this process, times the workers) and of the network
+    (forward and backward)."""
     workers = max(subject.settings["data"]["workers"], 1)
-    keys = [(10**9 + place, int(row)) for place, row in enumerate(subject.training_rows[:: max(1, len(subject.training_rows) // 8)][:8])]
+    keys = [
+        (10**9 + place, int(row))
+        for place, row in enumerate(subject.training_rows[:: max(1, len(subject.training_rows) // 8)][:8])
+    ]
     start = time.perf_counter()
     read = sum(len(subject.training[key].plan.clips) for key in keys)
     loader = read / (time.perf_counter() - start) * workers
@@ -28,13 +32,27 @@ def check_speed(subject: Subject) -> Result:
     trained = len(batch.row) / times[-1]
     text = f"loader {loader:.0f} clips/s with {workers} worker(s), network {trained:.0f} clips/s here"
     if subject.settings["tokens"]["mode"] == "cached":
-        return Result("loader against network", f"{text}; tokens are cached: pictures are read once", "any", number=loader / trained)
+        return Result(
+            "loader against network",
+            f"{text}; tokens are cached: pictures are read once",
+            "any",
+            number=loader / trained,
+        )
     if loader * WAITS >= trained:
         slower = "the network" if trained < loader else "the loader, hardly"
-        return Result("loader against network", f"{text}: {slower} is the bottleneck", "any", number=loader / trained)
+        return Result(
+            "loader against network", f"{text}: {slower} is the bottleneck", "any", number=loader / trained
+        )
     more = min(int(workers * trained / loader) + 1, 64)
     cause = f"The network will wait for pictures. Remedy: data.workers={more} where there are cores for them, or smaller stored pictures."
-    return Result("loader against network", text, f"loader at least 1/{WAITS:g} of network", "warning", cause, loader / trained)
+    return Result(
+        "loader against network",
+        text,
+        f"loader at least 1/{WAITS:g} of network",
+        "warning",
+        cause,
+        loader / trained,
+    )
 
 
 def check_disk(subject: Subject) -> list[Result]:
@@ -42,15 +60,32 @@ def check_disk(subject: Subject) -> list[Result]:
     settings, network = subject.settings, subject.network
     weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     trained = sum(parameter.numel() * 4 for parameter in network.parameters() if parameter.requires_grad)
-    state = weights * (2 if settings["optim"]["ema"] else 1) + 2 * trained  # the network, its average, AdamW's two moments
-    need = (settings["log"]["keep"] + 1) * (weights + state) + 2 * weights  # one more while it is written; best
-    results = [_disk("disk for checkpoints", Path(settings["out"]), need, "out=<another disk>, or a smaller log.keep")]
+    state = (
+        weights * (2 if settings["optim"]["ema"] else 1) + 2 * trained
+    )  # the network, its average, AdamW's two moments
+    need = (settings["log"]["keep"] + 1) * (
+        weights + state
+    ) + 2 * weights  # one more while it is written; best
+    results = [
+        _disk(
+            "disk for checkpoints", Path(settings["out"]), need, "out=<another disk>, or a smaller log.keep"
+        )
+    ]
     if settings["tokens"]["mode"] == "cached":
         tokens, spatial = settings["tokens"], network.spatial
-        record = (spatial.token_dim + spatial.detail_dim) * (4 if tokens["dtype"] == "fp32" else 2) + TARGET_BYTES
+        record = (spatial.token_dim + spatial.detail_dim) * (
+            4 if tokens["dtype"] == "fp32" else 2
+        ) + TARGET_BYTES
         frames = len(subject.train_table) * (tokens["views"] or 1) + len(subject.validation_table)
         folder = Path(tokens["folder"] or Path(subject.mixture.home) / "tokens")
-        results.append(_disk("disk for tokens", folder, frames * record, "tokens.folder=<another disk>, or fewer tokens.views"))
+        results.append(
+            _disk(
+                "disk for tokens",
+                folder,
+                frames * record,
+                "tokens.folder=<another disk>, or fewer tokens.views",
+            )
+        )
     return results
 
 

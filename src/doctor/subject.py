@@ -1,4 +1,5 @@
-"""What the doctor examines: the data sets, batches and network that script/train.py would make of the same settings."""
+"""What the doctor examines: the data sets, batches and network that script/train.py would make of the same
+settings."""
 
 import copy
 from collections.abc import Callable
@@ -24,8 +25,8 @@ LARGE = 20e6  # parameters
 
 @dataclass
 class Subject:
-    """settings: a training configuration, resolved. Everything else is made from it, once. Raises as training would, for what is missing or
-    contradicts itself."""
+    """settings: a training configuration, resolved. Everything else is made from it, once. Raises as training
+    would, for what is missing or contradicts itself."""
 
     settings: dict
     say: Callable[[str], None]
@@ -38,9 +39,14 @@ class Subject:
         self.mixture = Mixture(data["tables"], network.get("hand"))
         self.train_table, self.validation_table = self.mixture.train, self.mixture.validation
         augmentation = Augmentation(photometric=Photometric(**view.pop("photometric")), **view)
-        view, sampling = View(network["size"], network["expansion"], augmentation), ClipSampling(**settings["sampling"])
+        view, sampling = (
+            View(network["size"], network["expansion"], augmentation),
+            ClipSampling(**settings["sampling"]),
+        )
         self.training = ClipDataset(self.train_table, view, network["num_frame"], sampling, settings["seed"])
-        self.training_rows = self.mixture.kept(self.training.clips.training_rows(), RowFilter(**data["filter"]))
+        self.training_rows = self.mixture.kept(
+            self.training.clips.training_rows(), RowFilter(**data["filter"])
+        )
 
     @property
     def hand(self) -> str | None:
@@ -54,7 +60,8 @@ class Subject:
 
     @cached_property
     def network(self) -> nn.Module:
-        """The network as training would start with it. To be left as it is: `fresh_network` is for changing."""
+        """The network as training would start with it. To be left as it is: `fresh_network` is for
+        changing."""
         torch.manual_seed(self.settings["seed"])
         network = build_network(self.settings["network"])
         if self.settings["init_from"]:
@@ -91,7 +98,9 @@ class Subject:
             rows = evenly_spread(len(table), count)
             parts.append(table.labels(rows))
             sources.append(table.column("source")[rows])
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, np.concatenate(sources).astype(str)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, np.concatenate(
+            sources
+        ).astype(str)
 
 
 def evenly_spread(rows: int, count: int) -> np.ndarray:

@@ -1,8 +1,9 @@
 """How far a figure may be chance: the paired bootstrap over recordings.
 
-Frames of one recording resemble each other, whichever camera or hand they are of, so whole recordings are drawn, with replacement and for all
-rows alike (paired: a recording that is hard for one row is hard for the other). Intervals are percentiles of the resampled metric (Efron and
-Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Sums per recording make a resample a product of matrices.
+Frames of one recording resemble each other, whichever camera or hand they are of, so whole recordings are
+drawn, with replacement and for all rows alike (paired: a recording that is hard for one row is hard for the
+other). Intervals are percentiles of the resampled metric (Efron and Tibshirani, An Introduction to the
+Bootstrap, 1993, chapter 13). Sums per recording make a resample a product of matrices.
 """
 
 from functools import lru_cache
@@ -16,7 +17,8 @@ from tempohand.evaluation.scores import MAX_CLUSTERS, METRICS, ScoreBoard, means
 
 RESAMPLES = 2000
 LEVEL = 0.95
-# With five recordings even a difference of one sign in all of them has p = 2 / 2^5 > 5 % in a sign test: no interval may exclude 0 there.
+# With five recordings even a difference of one sign in all of them has p = 2 / 2^5 > 5 % in a sign test: no
+# interval may exclude 0 there.
 MIN_RECORDINGS = 6
 
 
@@ -28,14 +30,21 @@ def _draws(places: int, resamples: int, seed: int) -> Float[Tensor, "resamples p
 
 
 def mean_interval(
-    total: Float[Tensor, "n k"], count: Float[Tensor, "n k"], cluster: Int[np.ndarray, "n"], resamples: int = RESAMPLES, seed: int = 0
+    total: Float[Tensor, "n k"],
+    count: Float[Tensor, "n k"],
+    cluster: Int[np.ndarray, "n"],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> tuple[float, float] | None:
     """Bounds of the mean over columns of sum(total) / sum(count), when whole clusters of samples are drawn.
 
-    cluster: a number a sample; those of one number are drawn together. None where fewer than MIN_RECORDINGS clusters have anything to say.
-    Beyond MAX_CLUSTERS, neighbours share a place. Columns without a count are left out.
+    cluster: a number a sample; those of one number are drawn together. None where fewer than MIN_RECORDINGS
+    clusters have anything to say. Beyond MAX_CLUSTERS, neighbours share a place. Columns without a count are
+    left out.
     """
-    if (count == count[:, :1]).all():  # equal denominators: the mean of the columns' means is the mean of their mean
+    if (
+        count == count[:, :1]
+    ).all():  # equal denominators: the mean of the columns' means is the mean of their mean
         total, count = total.mean(dim=1, keepdim=True), count[:, :1]
     spoken = count.sum(dim=1) > 0
     numbers, place = np.unique(cluster[spoken.numpy()], return_inverse=True)
@@ -53,19 +62,26 @@ def mean_interval(
 
 
 class Bootstrap:
-    """Metrics of every row and split of a board in `resamples` draws of its recordings, the same draws for all; `seed` fixes them."""
+    """Metrics of every row and split of a board in `resamples` draws of its recordings, the same draws for
+    all; `seed` fixes them."""
 
     def __init__(self, board: ScoreBoard, resamples: int = RESAMPLES, seed: int = 0):
         self.rows, self.splits, self.resamples, self.seed = board.rows, board.splits, resamples, seed
         places = len(board.state)
         draws = _draws(places, resamples, seed)
-        self._resampled, self._seen = [], []  # [resample, split, metric] and [cluster, split, metric] of each row
+        self._resampled, self._seen = (
+            [],
+            [],
+        )  # [resample, split, metric] and [cluster, split, metric] of each row
         for state in board.state.unbind(dim=1):
             self._resampled.append(means((draws @ state.flatten(1)).view(resamples, *state.shape[1:])))
             self._seen.append(means(state).isfinite())
 
-    def interval(self, row: str, split: str, metric: str, than: str | None = None) -> tuple[float, float] | None:
-        """Bounds of the row's metric on a split, or of its difference to row `than`; None where fewer than MIN_RECORDINGS speak."""
+    def interval(
+        self, row: str, split: str, metric: str, than: str | None = None
+    ) -> tuple[float, float] | None:
+        """Bounds of the row's metric on a split, or of its difference to row `than`; None where fewer than
+        MIN_RECORDINGS speak."""
         place = (slice(None), self.splits.index(split), METRICS.index(metric))
         first = self.rows.index(row)
         values, seen = self._resampled[first][place], self._seen[first][place]
@@ -75,5 +91,7 @@ class Bootstrap:
         if seen.sum() < MIN_RECORDINGS:
             return None
         tail = (1 - LEVEL) / 2
-        low, high = np.nanquantile(values.numpy(), [tail, 1 - tail])  # nan: a draw without any recording of the split
+        low, high = np.nanquantile(
+            values.numpy(), [tail, 1 - tail]
+        )  # nan: a draw without any recording of the split
         return float(low), float(high)

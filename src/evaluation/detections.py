@@ -12,7 +12,9 @@ from tempohand.batch import BoxPrediction
 
 OVERLAP = 0.5  # two boxes that overlap by more are of one hand,
 CONTAINED = 0.8  # and so are two of which one holds more than this share of the other
-SHOWN = 0.3  # score from which on a box is shown: docs/log.md has what lower and higher ones find, and imagine
+SHOWN = (
+    0.3  # score from which on a box is shown: docs/log.md has what lower and higher ones find, and imagine
+)
 
 
 class Peaks(NamedTuple):
@@ -24,9 +26,11 @@ class Peaks(NamedTuple):
     is_right: Bool[Tensor, "n"]
 
 
-def find_peaks(prediction: BoxPrediction, threshold: float, known: Bool[Tensor, "b 1 2 g g"] | None = None) -> Peaks:
-    """The cells whose score is above `threshold` and the highest among their 3 x 3 neighbours ("Objects as Points", Zhou et al. 2019).
-    `known`: as for `hand_scores`."""
+def find_peaks(
+    prediction: BoxPrediction, threshold: float, known: Bool[Tensor, "b 1 2 g g"] | None = None
+) -> Peaks:
+    """The cells whose score is above `threshold` and the highest among their 3 x 3 neighbours ("Objects as
+    Points", Zhou et al. 2019). `known`: as for `hand_scores`."""
     score, is_right = hand_scores(prediction, known)
     highest = (score == F.max_pool2d(score, 3, stride=1, padding=1)) & (score > threshold)
     picture, row, column = highest.nonzero().unbind(-1)
@@ -37,8 +41,9 @@ def find_peaks(prediction: BoxPrediction, threshold: float, known: Bool[Tensor, 
 def hand_scores(
     prediction: BoxPrediction, known: Bool[Tensor, "b 1 2 g g"] | None = None
 ) -> tuple[Float[Tensor, "b g g"], Bool[Tensor, "b g g"]]:
-    """The probability of each cell to hold the centre of a hand of either side, which are predicted each by itself, and whether of a right one
-    rather: a small picture may show that there is a hand and not which. `known`: other cells and sides count as empty."""
+    """The probability of each cell to hold the centre of a hand of either side, which are predicted each by
+    itself, and whether of a right one rather: a small picture may show that there is a hand and not which.
+    `known`: other cells and sides count as empty."""
     sides = prediction.logits[:, 0].sigmoid()
     sides = sides if known is None else sides.masked_fill(~known[:, 0], 0.0)
     return 1 - (1 - sides).prod(dim=1), sides[:, 0] >= sides[:, 1]
@@ -50,10 +55,12 @@ def overlap(first: Float[Tensor, "*#batch 4"], second: Float[Tensor, "*#batch 4"
     return common / (areas[0] + areas[1] - common)
 
 
-def same_hand(first: Float[Tensor, "*#batch 4"], second: Float[Tensor, "*#batch 4"], size: tuple[int, int]) -> Bool[Tensor, "*batch"]:
-    """Whether boxes xyxy, px of a picture of `size` (W, H), are of one hand: what the picture shows of them overlaps by more than OVERLAP, or the
-    larger holds more than CONTAINED of the smaller. Of a hand that the border cuts off one box may be bounds of all of it, and another of what
-    is seen, or of a part."""
+def same_hand(
+    first: Float[Tensor, "*#batch 4"], second: Float[Tensor, "*#batch 4"], size: tuple[int, int]
+) -> Bool[Tensor, "*batch"]:
+    """Whether boxes xyxy, px of a picture of `size` (W, H), are of one hand: what the picture shows of them
+    overlaps by more than OVERLAP, or the larger holds more than CONTAINED of the smaller. Of a hand that the
+    border cuts off one box may be bounds of all of it, and another of what is seen, or of a part."""
     first, second = (clip_box(box, size) for box in (first, second))
     common, areas = _common(first, second)
     smaller = torch.minimum(*areas).clamp_min(torch.finfo(common.dtype).tiny)
@@ -74,8 +81,8 @@ def _common(first: Tensor, second: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 
 def suppress(box: Float[Tensor, "n 4"], score: Float[Tensor, "n"], size: tuple[int, int]) -> list[int]:
-    """Places of the boxes (px of a picture of `size`) that are not the same hand as a better one, the best first: non-maximum suppression,
-    whatever the side."""
+    """Places of the boxes (px of a picture of `size`) that are not the same hand as a better one, the best
+    first: non-maximum suppression, whatever the side."""
     kept: list[int] = []
     same = same_hand(rearrange(box, "n c -> n 1 c"), rearrange(box, "n c -> 1 n c"), size)
     for place in score.argsort(descending=True, stable=True).tolist():

@@ -1,10 +1,11 @@
 """Runs predictors over whole sequences and scores them: every row of the result sees the same frames.
 
-Batches hold single frames in the order of their sequences and cross sequence borders, so that images that are sequences of one frame run
-in full batches too. A temporal network encodes each frame once and reads its histories from the kept tokens, as it does on live video.
+Batches hold single frames in the order of their sequences and cross sequence borders, so that images that are
+sequences of one frame run in full batches too. A temporal network encodes each frame once and reads its
+histories from the kept tokens, as it does on live video.
 
-Labels stay on the CPU, where everything is scored. Of the network's device a predictor asks for its joints and vertices alone, in one copy a
-batch (`to_host`); what it keeps besides stays there.
+Labels stay on the CPU, where everything is scored. Of the network's device a predictor asks for its joints
+and vertices alone, in one copy a batch (`to_host`); what it keeps besides stays there.
 """
 
 import copy
@@ -26,7 +27,8 @@ from tempohand.geometry import normalise_pixels
 from tempohand.hand.layer import HandLayer, HandOutput
 from tempohand.skeleton import NUM_JOINTS, NUM_VERTICES, WRIST
 
-# Labelled joints that are farther than this from the hand that the labelled parameters make belong to another hand model.
+# Labelled joints that are farther than this from the hand that the labelled parameters make belong to another
+# hand model.
 OTHER_HAND_MODEL_MM = 5.0
 _TIPS = (4, 8, 12, 16, 20)  # whose place on the mesh differs between code bases by more
 _KNUCKLES = [joint for joint in range(NUM_JOINTS) if joint not in _TIPS]
@@ -43,12 +45,14 @@ class Predictor(Protocol):
         ...
 
     def conclude(self, kept: dict[str, Tensor], time: Float[Tensor, "n"]) -> Hands:
-        """The hands of a whole sequence, on the CPU, from what was kept of its frames; under "row" their rows in the table. time in s."""
+        """The hands of a whole sequence, on the CPU, from what was kept of its frames; under "row" their rows
+        in the table. time in s."""
         ...
 
 
 def encode_once(network: torch.nn.Module, autocast: Callable) -> Callable[[ClipBatch], tuple]:
-    """network.encode_fully under `autocast()`, which remembers its last batch: two predictors may share it."""
+    """network.encode_fully under `autocast()`, which remembers its last batch: two predictors may share
+    it."""
     last = {}
 
     def encode(batch: ClipBatch) -> tuple:
@@ -61,8 +65,12 @@ def encode_once(network: torch.nn.Module, autocast: Callable) -> Callable[[ClipB
 
 
 def to_host(prediction: HandPrediction | Hands) -> Hands:
-    """The hands of single frames on the CPU, by one copy: each copy waits for all that the device has to do."""
-    points = torch.cat([prediction.joints.reshape(-1, NUM_JOINTS, 3), prediction.vertices.reshape(-1, NUM_VERTICES, 3)], dim=1)
+    """The hands of single frames on the CPU, by one copy: each copy waits for all that the device has to
+    do."""
+    points = torch.cat(
+        [prediction.joints.reshape(-1, NUM_JOINTS, 3), prediction.vertices.reshape(-1, NUM_VERTICES, 3)],
+        dim=1,
+    )
     return Hands(*points.cpu().split([NUM_JOINTS, NUM_VERTICES], dim=1))
 
 
@@ -83,11 +91,12 @@ class PerFrame:
 
 
 class Temporal:
-    """A network over clips: `encode` gives each frame's token once, `decode` the hand at the end of each history.
+    """A network over clips: `encode` gives each frame's token once, `decode` the hand at the end of each
+    history.
 
-    clip_rows(start, last, num_frame) -> (rows [T], real [T]) says which frames a clip has, as in training; those that were left out of the
-    evaluation are missing. A history begins anew after more than max_gap seconds and holds nothing older than max_age, as live. `watch` sees
-    each prediction and its batch.
+    clip_rows(start, last, num_frame) -> (rows [T], real [T]) says which frames a clip has, as in training;
+    those that were left out of the evaluation are missing. A history begins anew after more than max_gap
+    seconds and holds nothing older than max_age, as live. `watch` sees each prediction and its batch.
     """
 
     def __init__(
@@ -119,7 +128,11 @@ class Temporal:
         """The hand of each frame from the frames up to it."""
         place = torch.arange(len(time))
         follows = torch.cat([torch.zeros(1, dtype=torch.bool), time[1:] - time[:-1] <= self.max_gap])
-        starts = place.masked_fill(follows, 0).cummax(dim=0).values.maximum(torch.searchsorted(time, time - self.max_age))
+        starts = (
+            place.masked_fill(follows, 0)
+            .cummax(dim=0)
+            .values.maximum(torch.searchsorted(time, time - self.max_age))
+        )
         places, real = self._clips(kept["row"].numpy(), starts.numpy())
         size, device, hands = int(kept["size"][0]), kept["tokens"].device, []
         for places_, real_ in zip(places.split(self.chunk), real.split(self.chunk)):
@@ -127,7 +140,9 @@ class Temporal:
             row, places_ = kept["row"][places_[:, -1]], places_.to(device)
             last = places_[:, -1]
             batch = ClipBatch(
-                image=torch.zeros(1, dtype=torch.uint8, device=device).expand(count, self.num_frame, 3, size, size),
+                image=torch.zeros(1, dtype=torch.uint8, device=device).expand(
+                    count, self.num_frame, 3, size, size
+                ),
                 focal=kept["focal"][places_],
                 princpt=kept["princpt"][places_],
                 time=when.to(device),
@@ -141,9 +156,15 @@ class Temporal:
             hands.append(to_host(prediction))
         return Hands(torch.cat([part.joints for part in hands]), torch.cat([part.vertices for part in hands]))
 
-    def _clips(self, rows: Int[np.ndarray, "n"], starts: Int[np.ndarray, "n"]) -> tuple[Int[Tensor, "n t"], Bool[Tensor, "n t"]]:
-        """Of each frame its clip's places among the kept frames `rows`, whose histories begin at the places `starts`, and which are real."""
-        clips = [self.clip_rows(start, row, self.num_frame) for start, row in zip(rows[starts].tolist(), rows.tolist())]
+    def _clips(
+        self, rows: Int[np.ndarray, "n"], starts: Int[np.ndarray, "n"]
+    ) -> tuple[Int[Tensor, "n t"], Bool[Tensor, "n t"]]:
+        """Of each frame its clip's places among the kept frames `rows`, whose histories begin at the places
+        `starts`, and which are real."""
+        clips = [
+            self.clip_rows(start, row, self.num_frame)
+            for start, row in zip(rows[starts].tolist(), rows.tolist())
+        ]
         wanted, real = (np.stack(part) for part in zip(*clips))
         places = np.searchsorted(rows, wanted)
         real = real & (rows[places] == wanted)
@@ -152,20 +173,29 @@ class Temporal:
 
 
 def labelled_hand(hand: HandLayer, target: HandTarget) -> tuple[HandOutput, Bool[Tensor, "b"]]:
-    """The hands that the labelled parameters make, wrist at the origin, and which of them are the labelled ones: where the parameters are
-    known, and belong to this hand model."""
+    """The hands that the labelled parameters make, wrist at the origin, and which of them are the labelled
+    ones: where the parameters are known, and belong to this hand model."""
     usable, joints, known = target.hand_mask[:, 0], target.joints[:, 0], target.joints_mask[:, 0]
-    pose, shape = target.pose[:, 0].masked_fill(~usable[:, None], 0.0), target.shape[:, 0].masked_fill(~usable[:, None], 0.0)
+    pose, shape = (
+        target.pose[:, 0].masked_fill(~usable[:, None], 0.0),
+        target.shape[:, 0].masked_fill(~usable[:, None], 0.0),
+    )
     output = hand(pose, shape)
     known = known & known[:, WRIST : WRIST + 1]
-    distance = (joints - joints[:, WRIST : WRIST + 1] - output.joints).norm(dim=-1).masked_fill(~known, 0.0)[:, _KNUCKLES]
-    of_another_model = distance.sum(dim=-1) / known[:, _KNUCKLES].sum(dim=-1).clamp_min(1) > OTHER_HAND_MODEL_MM
+    distance = (
+        (joints - joints[:, WRIST : WRIST + 1] - output.joints)
+        .norm(dim=-1)
+        .masked_fill(~known, 0.0)[:, _KNUCKLES]
+    )
+    of_another_model = (
+        distance.sum(dim=-1) / known[:, _KNUCKLES].sum(dim=-1).clamp_min(1) > OTHER_HAND_MODEL_MM
+    )
     return output, usable & ~of_another_model
 
 
 class TruthKeeper:
-    """The labels of batches, kept like a predictor's output; the true vertices are made by the hand layer. All of it on the CPU, with a hand
-    layer of its own there, while the network's device computes."""
+    """The labels of batches, kept like a predictor's output; the true vertices are made by the hand layer.
+    All of it on the CPU, with a hand layer of its own there, while the network's device computes."""
 
     FIELDS = ("joints", "joints_mask", "camera_mask", "hidden", "joints2d_mask")
 
@@ -174,13 +204,18 @@ class TruthKeeper:
         self.hand, self.expansion = copy.deepcopy(hand).cpu(), expansion
 
     def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Labels, and vertices relative to the wrist where the hand's parameters are known and belong to this hand model. The batch is on
-        the CPU."""
+        """Labels, and vertices relative to the wrist where the hand's parameters are known and belong to this
+        hand model. The batch is on the CPU."""
         target = batch.target
         assert target is not None, "evaluation needs labels"
         output, known = labelled_hand(self.hand, target)
         kept = {name: getattr(target, name)[:, 0] for name in self.FIELDS}
-        kept |= {"hand_mask": known, "vertices": output.vertices, "vertices_joints": output.joints, "row": batch.row}
+        kept |= {
+            "hand_mask": known,
+            "vertices": output.vertices,
+            "vertices_joints": output.joints,
+            "row": batch.row,
+        }
         return kept | {
             "joints2d": target.joints2d[:, 0] * self.expansion,
             "focal": batch.focal[:, 0] / batch.size * self.expansion,
@@ -203,12 +238,17 @@ def cut_into_sequences(
 ) -> Iterator[dict[tuple[str, str], Tensor]]:
     """Rearranges pieces (dicts of tensors with one leading axis, a frame each) into one dict a sequence.
 
-    The frames come sequence after sequence; `sequence` is the number of the sequence of each row of the table, and pieces[ROW] their rows.
+    The frames come sequence after sequence; `sequence` is the number of the sequence of each row of the
+    table, and pieces[ROW] their rows.
     """
     pending, current = [], None
 
     def whole() -> dict[tuple[str, str], Tensor]:
-        return pending[0] if len(pending) == 1 else {name: torch.cat([piece[name] for piece in pending]) for name in pending[0]}
+        return (
+            pending[0]
+            if len(pending) == 1
+            else {name: torch.cat([piece[name] for piece in pending]) for name in pending[0]}
+        )
 
     for piece in pieces:
         numbers = sequence[piece[ROW].numpy()]
@@ -218,7 +258,8 @@ def cut_into_sequences(
                 yield whole()
                 pending = []
             current = numbers[start]
-            # Copies: what stays may be a whole sequence, and a loading process's batch holds an open file for every tensor.
+            # Copies: what stays may be a whole sequence, and a loading process's batch holds an open file for
+            # every tensor.
             pending.append({name: value[start:end].clone() for name, value in piece.items()})
     if pending:
         yield whole()
@@ -235,13 +276,15 @@ def predict_sequences(
 ) -> Iterator[tuple[Tensor, TrueHands, dict[str, Hands]]]:
     """(rows, truth, {predictor: hands}) of each sequence of which there are frames.
 
-    batches are on the CPU, and what is yielded is, too; the predictors see them on `device`. sequence (its number), frame, time: columns of the
-    whole table (time in s, float64).
+    batches are on the CPU, and what is yielded is, too; the predictors see them on `device`. sequence (its
+    number), frame, time: columns of the whole table (time in s, float64).
     """
 
     def observed() -> Iterator[dict[tuple[str, str], Tensor]]:
         for batch in batches:
-            assert batch.image.shape[1] == 1, f"single frames are evaluated, got clips of {batch.image.shape[1]}"
+            assert batch.image.shape[1] == 1, (
+                f"single frames are evaluated, got clips of {batch.image.shape[1]}"
+            )
             with torch.no_grad():
                 kept = {("", name): value for name, value in truth.observe(batch).items()}
                 there = batch.to(device)
@@ -259,8 +302,12 @@ def predict_sequences(
             with torch.no_grad():
                 own = {name: value for (owner, name), value in kept.items() if owner == row}
                 hands[row] = predictor.conclude({"row": rows} | own, when)
-            assert hands[row].joints.shape == true.joints.shape, f"{row}: {hands[row].joints.shape} for {true.joints.shape}"
-            assert hands[row].vertices.shape == true.vertices.shape, f"{row}: {hands[row].vertices.shape} for {true.vertices.shape}"
+            assert hands[row].joints.shape == true.joints.shape, (
+                f"{row}: {hands[row].joints.shape} for {true.joints.shape}"
+            )
+            assert hands[row].vertices.shape == true.vertices.shape, (
+                f"{row}: {hands[row].vertices.shape} for {true.vertices.shape}"
+            )
         yield rows, true, hands
 
 
@@ -282,10 +329,11 @@ def score_sequences(
     total: int,
     watch: Callable[[SequenceResult], None] = lambda _: None,
 ) -> ScoreBoard:
-    """Scores every sequence. rows: the result's rows in their order; filters: filtered row -> (its source, the filter).
+    """Scores every sequence. rows: the result's rows in their order; filters: filtered row -> (its source,
+    the filter).
 
-    recording: of each row of the table, which of the split's `total` recordings it is in. `watch` sees each sequence's hands and errors.
-    The sums are those of this process: call `ScoreBoard.reduce` afterwards.
+    recording: of each row of the table, which of the split's `total` recordings it is in. `watch` sees each
+    sequence's hands and errors. The sums are those of this process: call `ScoreBoard.reduce` afterwards.
     """
     board = ScoreBoard(rows, [*SPLITS, *CURVE], total)
     for indices, true, hands in sequences:

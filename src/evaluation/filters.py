@@ -1,9 +1,11 @@
 """Causal filters by real time: what a per-frame network with classical smoothing reaches.
 
-The One-Euro filter (Casiez, Roussel and Vogel, CHI 2012) is a first-order low-pass whose cut-off rises with the speed of the signal, so that a
-resting hand does not tremble and a moving one does not lag. The constant-velocity Kalman filter knows a position and a velocity that white
-acceleration noise disturbs (Bar-Shalom, Li and Kirubarajan, Estimation with Applications to Tracking and Navigation, 2001, section 6.2.2).
-Both treat every channel by itself, run in float64, and start anew after a pause. How they are tuned: tuning.py.
+The One-Euro filter (Casiez, Roussel and Vogel, CHI 2012) is a first-order low-pass whose cut-off rises with
+the speed of the signal, so that a resting hand does not tremble and a moving one does not lag. The
+constant-velocity Kalman filter knows a position and a velocity that white acceleration noise disturbs
+(Bar-Shalom, Li and Kirubarajan, Estimation with Applications to Tracking and Navigation, 2001, section
+6.2.2). Both treat every channel by itself, run in float64, and start anew after a pause. How they are tuned:
+tuning.py.
 """
 
 import math
@@ -20,7 +22,8 @@ DIFFUSE = 1e10  # of the velocity's first variance over the measurement's, 1/s^2
 
 
 def _steps(time: Float[Tensor, "n"], longest_gap: float) -> list[float]:
-    """Seconds since the frame before; infinite where the filter starts anew. Raises ValueError when time does not rise."""
+    """Seconds since the frame before; infinite where the filter starts anew. Raises ValueError when time does
+    not rise."""
     steps = (time[1:].double() - time[:-1].double()).tolist()
     if any(not step > 0 for step in steps):
         raise ValueError("filter: time stamps must rise from frame to frame")
@@ -37,8 +40,9 @@ def one_euro(
 ) -> Float[Tensor, "n ..."]:
     """The filtered signal.
 
-    time: seconds, rising; steps may differ. min_cutoff (Hz) and beta (Hz per unit/s) broadcast against the channels, so that many settings
-    run at once. The filter starts anew after a step longer than `longest_gap`. Raises ValueError when time does not rise.
+    time: seconds, rising; steps may differ. min_cutoff (Hz) and beta (Hz per unit/s) broadcast against the
+    channels, so that many settings run at once. The filter starts anew after a step longer than
+    `longest_gap`. Raises ValueError when time does not rise.
     """
     filtered, speed = [], None
     for step, value in zip(_steps(time, longest_gap), signal.double()):
@@ -61,14 +65,18 @@ def _smoothing(cutoff: float | Tensor, step: float) -> float | Tensor:
 
 
 def constant_velocity(
-    signal: Float[Tensor, "n *channels"], time: Float[Tensor, "n"], ratio: float | Tensor, longest_gap: float = LONGEST_GAP_S
+    signal: Float[Tensor, "n *channels"],
+    time: Float[Tensor, "n"],
+    ratio: float | Tensor,
+    longest_gap: float = LONGEST_GAP_S,
 ) -> Float[Tensor, "n ..."]:
     """The filtered signal: the position of a constant-velocity Kalman filter after each measurement.
 
-    Model per channel: x' = v, v' = white noise of density q (unit^2/s^3), measured z = x + noise of variance r (unit^2). Only
-    `ratio` = q / r (1/s^3) matters to the estimate; it broadcasts against the channels. Over a step h: F = [[1, h], [0, 1]],
-    Q = q [[h^3/3, h^2/2], [h^2/2, h]]. The filter starts, and starts anew after a step longer than `longest_gap`, at the measurement with
-    an unknown velocity (DIFFUSE), which two frames then fix. Raises ValueError when time does not rise.
+    Model per channel: x' = v, v' = white noise of density q (unit^2/s^3), measured z = x + noise of variance
+    r (unit^2). Only `ratio` = q / r (1/s^3) matters to the estimate; it broadcasts against the channels. Over
+    a step h: F = [[1, h], [0, 1]], Q = q [[h^3/3, h^2/2], [h^2/2, h]]. The filter starts, and starts anew
+    after a step longer than `longest_gap`, at the measurement with an unknown velocity (DIFFUSE), which two
+    frames then fix. Raises ValueError when time does not rise.
     """
     ratio, filtered = torch.as_tensor(ratio, dtype=torch.float64), []
     for h, value in zip(_steps(time, longest_gap), signal.double()):
@@ -78,7 +86,11 @@ def constant_velocity(
             velocity = torch.zeros_like(value) * ratio
             filtered.append(value + velocity)
             continue
-        xx, xv, vv = xx + 2 * h * xv + h**2 * vv + ratio * h**3 / 3, xv + h * vv + ratio * h**2 / 2, vv + ratio * h
+        xx, xv, vv = (
+            xx + 2 * h * xv + h**2 * vv + ratio * h**3 / 3,
+            xv + h * vv + ratio * h**2 / 2,
+            vv + ratio * h,
+        )
         gain_x, gain_v = xx / (xx + 1), xv / (xx + 1)
         predicted = filtered[-1] + h * velocity
         filtered.append(predicted + gain_x * (value - predicted))
@@ -94,7 +106,9 @@ class OneEuro:
     min_cutoff: float | Tensor = 2.5
     beta: float | Tensor = 0.03
 
-    def __call__(self, signal: Float[Tensor, "n *channels"], time: Float[Tensor, "n"]) -> Float[Tensor, "n ..."]:
+    def __call__(
+        self, signal: Float[Tensor, "n *channels"], time: Float[Tensor, "n"]
+    ) -> Float[Tensor, "n ..."]:
         """The filtered signal of one sequence."""
         return one_euro(signal, time, self.min_cutoff, self.beta)
 
@@ -105,6 +119,8 @@ class ConstantVelocity:
 
     ratio: float | Tensor = 1e4
 
-    def __call__(self, signal: Float[Tensor, "n *channels"], time: Float[Tensor, "n"]) -> Float[Tensor, "n ..."]:
+    def __call__(
+        self, signal: Float[Tensor, "n *channels"], time: Float[Tensor, "n"]
+    ) -> Float[Tensor, "n ..."]:
         """The filtered signal of one sequence."""
         return constant_velocity(signal, time, self.ratio)

@@ -1,4 +1,5 @@
-"""The lag of a network in the picture while it trains: the paths of the joints over those validation rows that follow each other."""
+"""The lag of a network in the picture while it trains: the paths of the joints over those validation rows
+that follow each other."""
 
 import numpy as np
 import torch
@@ -6,13 +7,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tempohand.batch import ClipBatch, HandPrediction
-from tempohand.evaluation.metrics.lag import FEWEST_FRAMES, LEAST_MOTION_2D, REACH, along_picture, lag, lag_curves
+from tempohand.evaluation.metrics.lag import (
+    FEWEST_FRAMES,
+    LEAST_MOTION_2D,
+    REACH,
+    along_picture,
+    lag,
+    lag_curves,
+)
 from tempohand.evaluation.sums import Gather
 from tempohand.geometry import normalise_pixels
 
 
 class Paths:
-    """Collects predicted and true joints in the picture. sequence (its number), time (s): columns of the validation table."""
+    """Collects predicted and true joints in the picture. sequence (its number), time (s): columns of the
+    validation table."""
 
     def __init__(self, sequence: Int[np.ndarray, "rows"], time: Float[np.ndarray, "rows"], expansion: float):
         self.sequence, self.time, self.expansion = sequence, time, expansion
@@ -31,12 +40,14 @@ class Paths:
         self.kept.append({name: part.cpu().numpy() for name, part in parts.items()})
 
     def lag(self, gather: Gather) -> float:
-        """Frames, over the rows of all processes; nan where no 2 * REACH + FEWEST_FRAMES of them follow each other, or no hand moves there.
-        Call it on all processes at once."""
+        """Frames, over the rows of all processes; nan where no 2 * REACH + FEWEST_FRAMES of them follow each
+        other, or no hand moves there. Call it on all processes at once."""
         pieces = [piece for part in gather(self.kept) for piece in part]
         if not pieces:
             return float("nan")
-        columns = {name: torch.from_numpy(np.concatenate([piece[name] for piece in pieces])) for name in pieces[0]}
+        columns = {
+            name: torch.from_numpy(np.concatenate([piece[name] for piece in pieces])) for name in pieces[0]
+        }
         order = columns["row"].argsort()
         columns = {name: column[order] for name, column in columns.items()}
         rows = columns.pop("row").numpy()
@@ -45,7 +56,9 @@ class Paths:
         for start, end in zip([0, *borders], [*borders, len(rows)]):
             if end - start >= 2 * REACH + FEWEST_FRAMES:
                 part = {name: column[start:end] for name, column in columns.items()}
-                curve, valid = self._curve(part, torch.from_numpy(np.asarray(self.time)[rows[start:end]]).double())
+                curve, valid = self._curve(
+                    part, torch.from_numpy(np.asarray(self.time)[rows[start:end]]).double()
+                )
                 curves, frames = curves + curve[valid].sum(dim=0), frames + int(valid.sum())
         return float(lag(curves / frames)) if frames else float("nan")
 

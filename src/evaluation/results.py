@@ -1,4 +1,5 @@
-"""What an evaluation leaves behind: metrics.json, a table to read, and the strips of frames that the report draws."""
+"""What an evaluation leaves behind: metrics.json, a table to read, and the strips of frames that the report
+draws."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -36,27 +37,51 @@ LABELS = {
     "lag_2d": "lag",
     "lag_wrist": "wrist's lag",
 }
-UNITS = dict.fromkeys(METRICS, "mm") | {"auc_50": "1"} | dict.fromkeys(("accel_error", "accel_error_root"), "mm/frame^2")
-UNITS |= dict.fromkeys(("jitter", "jitter_root"), "m/s^3") | {"error_2d": "% of the box's edge"} | dict.fromkeys(LAGS, "frames")
-MAIN_METRICS = ("mpjpe_root", "pa_mpjpe", "mpjpe", "root_error", "error_2d", "accel_error", "jitter", "lag_2d")
+UNITS = (
+    dict.fromkeys(METRICS, "mm")
+    | {"auc_50": "1"}
+    | dict.fromkeys(("accel_error", "accel_error_root"), "mm/frame^2")
+)
+UNITS |= (
+    dict.fromkeys(("jitter", "jitter_root"), "m/s^3")
+    | {"error_2d": "% of the box's edge"}
+    | dict.fromkeys(LAGS, "frames")
+)
+MAIN_METRICS = (
+    "mpjpe_root",
+    "pa_mpjpe",
+    "mpjpe",
+    "root_error",
+    "error_2d",
+    "accel_error",
+    "jitter",
+    "lag_2d",
+)
 COMPARED = "stage2"  # whose differences to the other rows are of interest
 STRIP_REACH = 24  # frames either side of the most hidden one
 
 
 def summary(content: dict) -> str:
-    """What a terminal shows of metrics.json's content: the tables, its `notes`, and what nothing valid spoke for."""
+    """What a terminal shows of metrics.json's content: the tables, its `notes`, and what nothing valid spoke
+    for."""
     silent = without_sample(content)
-    parts = [format_tables(content), *content["notes"], *([f"no valid sample for: {', '.join(silent)}"] if silent else [])]
+    parts = [
+        format_tables(content),
+        *content["notes"],
+        *([f"no valid sample for: {', '.join(silent)}"] if silent else []),
+    ]
     return "".join(f"\n{part}\n" for part in parts)
 
 
 def to_json(board: ScoreBoard, drawn_by: str = "recordings", **about) -> dict:
-    """The content of metrics.json. drawn_by: what the board's recordings are, "sequences" where the table knows no others.
+    """The content of metrics.json. drawn_by: what the board's recordings are, "sequences" where the table
+    knows no others.
 
-    `n`; `about` (what was evaluated, what was left out, `test_loss`: row -> loss or None); `units`; `rows`: row -> metrics of all frames,
-    `hidden_50`, `splits`; `hidden_curve`; `bootstrap`: how intervals were made; `intervals`: row -> split -> metric -> [low, high];
-    `differences`: "stage2 - <row>" -> split -> metric -> value, low, high.
-    A metric that nothing valid speaks for is None, and so is an interval of too few recordings: strict JSON has no nan.
+    `n`; `about` (what was evaluated, what was left out, `test_loss`: row -> loss or None); `units`; `rows`:
+    row -> metrics of all frames, `hidden_50`, `splits`; `hidden_curve`; `bootstrap`: how intervals were made;
+    `intervals`: row -> split -> metric -> [low, high]; `differences`: "stage2 - <row>" -> split -> metric ->
+    value, low, high. A metric that nothing valid speaks for is None, and so is an interval of too few
+    recordings: strict JSON has no nan.
     """
     result, drawn = board.compute(), Bootstrap(board)
     rows = {}
@@ -73,20 +98,42 @@ def to_json(board: ScoreBoard, drawn_by: str = "recordings", **about) -> dict:
         "mpjpe_root": {row: [splits[name]["mpjpe_root"] for name in CURVE] for row, splits in result.items()},
         "interval": {row: [drawn.interval(row, name, "mpjpe_root") for name in CURVE] for row in board.rows},
     }
-    intervals = {row: {split: {name: drawn.interval(row, split, name) for name in METRICS} for split in SPLITS} for row in board.rows}
+    intervals = {
+        row: {split: {name: drawn.interval(row, split, name) for name in METRICS} for split in SPLITS}
+        for row in board.rows
+    }
     differences = {}
     for other in board.rows if COMPARED in board.rows else ():
         if other != COMPARED:
-            differences[difference_name(other)] = {split: _differences(result, drawn, other, split) for split in SPLITS}
-    bootstrap = {"resamples": drawn.resamples, "seed": drawn.seed, "level": LEVEL, "drawn": drawn_by, "number": board.recordings}
-    content = {"n": first[ALL]["n"], **about, "units": UNITS, "rows": rows, "hidden_curve": curve, "bootstrap": bootstrap}
+            differences[difference_name(other)] = {
+                split: _differences(result, drawn, other, split) for split in SPLITS
+            }
+    bootstrap = {
+        "resamples": drawn.resamples,
+        "seed": drawn.seed,
+        "level": LEVEL,
+        "drawn": drawn_by,
+        "number": board.recordings,
+    }
+    content = {
+        "n": first[ALL]["n"],
+        **about,
+        "units": UNITS,
+        "rows": rows,
+        "hidden_curve": curve,
+        "bootstrap": bootstrap,
+    }
     return without_nan({**content, "intervals": intervals, "differences": differences})
 
 
 def without_sample(content: dict) -> list[str]:
-    """What metrics.json has no figure for, because nothing valid speaks for it: empty splits, metrics, metrics of single splits, losses."""
+    """What metrics.json has no figure for, because nothing valid speaks for it: empty splits, metrics,
+    metrics of single splits, losses."""
     rows = content["rows"]
-    values = {row: {ALL: columns, MAIN_SPLIT: columns[MAIN_SPLIT], **columns["splits"]} for row, columns in rows.items()}
+    values = {
+        row: {ALL: columns, MAIN_SPLIT: columns[MAIN_SPLIT], **columns["splits"]}
+        for row, columns in rows.items()
+    }
     names = {}  # a dict, for their order
     for row, splits in values.items():
         for split, columns in splits.items():
@@ -97,7 +144,11 @@ def without_sample(content: dict) -> list[str]:
                 if columns[name] is None and (split == ALL or splits[ALL][name] is not None):
                     names[f"{name} of {row}" if split == ALL else f"{name} of {split}"] = True
     for row, terms in content.get("loss_terms", {}).items():
-        names |= {f"loss term {name.removeprefix(RAW)} of {row}": True for name, value in terms.items() if value is None}
+        names |= {
+            f"loss term {name.removeprefix(RAW)} of {row}": True
+            for name, value in terms.items()
+            if value is None
+        }
     return list(names)
 
 
@@ -116,7 +167,11 @@ def _differences(result: dict, drawn: Bootstrap, other: str, split: str) -> dict
     values = {}
     for name in METRICS:
         low, high = drawn.interval(COMPARED, split, name, than=other) or (None, None)
-        values[name] = {"value": result[COMPARED][split][name] - result[other][split][name], "low": low, "high": high}
+        values[name] = {
+            "value": result[COMPARED][split][name] - result[other][split][name],
+            "low": low,
+            "high": high,
+        }
     return values
 
 
@@ -141,7 +196,10 @@ def number(value: float | None, signed: bool = False) -> str:
 def grid(title: str, head: list[str], lines: list[list[str]]) -> str:
     """Columns as wide as what is in them, the first one to the left."""
     widths = [max(map(len, column)) for column in zip(head, *lines)]
-    texts = [[f"{line[0]:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(line[1:], widths[1:]))] for line in [head, *lines]]
+    texts = [
+        [f"{line[0]:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(line[1:], widths[1:]))]
+        for line in [head, *lines]
+    ]
     return "\n".join([title, *("  ".join(cells).rstrip() for cells in texts)])
 
 
@@ -155,13 +213,23 @@ def _main_table(content: dict, title: str, split: str) -> str:
     for row, values in content["rows"].items():
         values = values if split == ALL else values[split]
         bounds = content["intervals"][row][split]
-        lines.append([row, *(number(values[name]) + bounds_text(*(bounds[name] or (None, None))) for name in MAIN_METRICS)])
+        lines.append(
+            [
+                row,
+                *(
+                    number(values[name]) + bounds_text(*(bounds[name] or (None, None)))
+                    for name in MAIN_METRICS
+                ),
+            ]
+        )
     return grid(title, ["", *(LABELS[name] for name in MAIN_METRICS)], lines)
 
 
 def _by_split(content: dict, title: str, metric: str, splits: Iterable[str]) -> str:
     rows = [values["splits"] for values in content["rows"].values()]
-    lines = [[split, f"{rows[0][split]['n']}", *(number(row[split][metric]) for row in rows)] for split in splits]
+    lines = [
+        [split, f"{rows[0][split]['n']}", *(number(row[split][metric]) for row in rows)] for split in splits
+    ]
     return grid(title, ["", "frames", *content["rows"]], lines)
 
 
@@ -171,7 +239,11 @@ def _difference_table(content: dict, other: str) -> str:
     for split, values in content["differences"][difference_name(other)].items():
         n = counts.get(split, content["rows"][other]["splits"].get(split, {}).get("n"))
         if n:
-            cells = [number(values[name]["value"], True) + bounds_text(values[name]["low"], values[name]["high"], True) for name in names]
+            cells = [
+                number(values[name]["value"], True)
+                + bounds_text(values[name]["low"], values[name]["high"], True)
+                for name in names
+            ]
             marks = [" *" if excludes_zero(values[name]) else "  " for name in names]
             lines.append([split, f"{n}", *(cell + mark for cell, mark in zip(cells, marks))])
     title = f"{difference_name(other)}, negative: {COMPARED} is better (*: the interval excludes 0)"
@@ -179,7 +251,8 @@ def _difference_table(content: dict, other: str) -> str:
 
 
 def format_tables(content: dict) -> str:
-    """metrics.json for a terminal: all frames, the half-hidden ones, one metric over all splits, and the differences that count."""
+    """metrics.json for a terminal: all frames, the half-hidden ones, one metric over all splits, and the
+    differences that count."""
     rows, level = content["rows"], content["bootstrap"]["level"]
     how = f"{level:.0%} intervals: paired bootstrap over {content['bootstrap']['number']} {content['bootstrap']['drawn']}"
     blocks = [
@@ -194,7 +267,9 @@ def format_tables(content: dict) -> str:
     blocks.append(_main_table(content, half, MAIN_SPLIT) if n else "no frame is half hidden")
     splits = next(iter(rows.values()))["splits"]
     blocks.append(_by_split(content, "root-rel. MPJPE by split", "mpjpe_root", splits))
-    blocks.append(_by_split(content, "lag in the picture by speed, frames", "lag_2d", (*WRIST_SPEED, *FINGER_SPEED)))
+    blocks.append(
+        _by_split(content, "lag in the picture by speed, frames", "lag_2d", (*WRIST_SPEED, *FINGER_SPEED))
+    )
     losses = content.get("test_loss", {}).items()
     unknown = "unknown: its checkpoint does not say the weights that it was trained with"
     blocks += [f"test loss of {row}: {unknown if value is None else number(value)}" for row, value in losses]
@@ -211,27 +286,40 @@ class StripChoice:
 
 
 def choose_strips(
-    hidden: Float[np.ndarray, "n"], starts: Int[np.ndarray, "n"], names: np.ndarray, count: int, reach: int = STRIP_REACH
+    hidden: Float[np.ndarray, "n"],
+    starts: Int[np.ndarray, "n"],
+    names: np.ndarray,
+    count: int,
+    reach: int = STRIP_REACH,
 ) -> list[StripChoice]:
-    """The `count` sequences with the clearest occlusion, each cut to `reach` frames either side of its most hidden frame.
+    """The `count` sequences with the clearest occlusion, each cut to `reach` frames either side of its most
+    hidden frame.
 
-    Clearest: the hidden fraction at the peak minus its mean at the two ends of the stretch. Columns are those of the whole split. Where
-    the fraction is unknown everywhere, the middle of the first sequences.
+    Clearest: the hidden fraction at the peak minus its mean at the two ends of the stretch. Columns are those
+    of the whole split. Where the fraction is unknown everywhere, the middle of the first sequences.
     """
     ranked = []
     for first in np.unique(starts):
-        rows = np.flatnonzero(starts == first) if len(starts) < 100_000 else np.arange(first, first + (starts[first:] == first).sum())
+        rows = (
+            np.flatnonzero(starts == first)
+            if len(starts) < 100_000
+            else np.arange(first, first + (starts[first:] == first).sum())
+        )
         values = np.nan_to_num(hidden[rows])
         peak = int(values.argmax()) if values.max() > 0 else len(rows) // 2
         stretch = slice(max(peak - reach, 0), peak + reach + 1)
         clear = values[peak] - (values[stretch][0] + values[stretch][-1]) / 2
         if len(rows) > 2:
             ranked.append((-clear, int(first), rows[stretch]))
-    return [StripChoice(str(names[first]), rows) for _, first, rows in sorted(ranked, key=lambda item: item[:2])[:count]]
+    return [
+        StripChoice(str(names[first]), rows)
+        for _, first, rows in sorted(ranked, key=lambda item: item[:2])[:count]
+    ]
 
 
 class StripKeeper:
-    """Keeps crops and results of chosen rows while an evaluation runs, and writes each stretch as strip_<number>.npz."""
+    """Keeps crops and results of chosen rows while an evaluation runs, and writes each stretch as
+    strip_<number>.npz."""
 
     def __init__(self, choices: list[StripChoice], out: str | Path):
         self.choices, self.out = choices, Path(out)
@@ -255,11 +343,15 @@ class StripKeeper:
         """Writes the stretches that lie in an evaluated sequence."""
         place = {int(row): index for index, row in enumerate(result.rows.tolist())}
         for number, choice in enumerate(self.choices):
-            rows = [int(row) for row in choice.rows if int(row) in place]  # others were left out, or lie in other sequences
+            rows = [
+                int(row) for row in choice.rows if int(row) in place
+            ]  # others were left out, or lie in other sequences
             if rows:
                 self._write(number, choice.sequence, rows, result, torch.tensor([place[row] for row in rows]))
 
-    def _write(self, number: int, sequence: str, shown: list[int], result: SequenceResult, chosen: Tensor) -> None:
+    def _write(
+        self, number: int, sequence: str, shown: list[int], result: SequenceResult, chosen: Tensor
+    ) -> None:
         crops = [self._crops.pop(row) for row in shown]
         rows = list(result.hands)
         errors = torch.stack([result.errors[row].errors["mpjpe_root"].value[chosen] for row in rows])

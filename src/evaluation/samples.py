@@ -1,6 +1,8 @@
-"""What a protocol compares, sample by sample: every hand as it is in its own camera space, left hands not mirrored, mm.
+"""What a protocol compares, sample by sample: every hand as it is in its own camera space, left hands not
+mirrored, mm.
 
-Sequences are predicted in the space of the crops, where all hands are right ones; `Collector` turns them back and keeps what a protocol needs.
+Sequences are predicted in the space of the crops, where all hands are right ones; `Collector` turns them back
+and keeps what a protocol needs.
 """
 
 from collections.abc import Callable, Mapping
@@ -71,7 +73,9 @@ class Truth:
     def of_merged(cls, merged: Mapping[str, np.ndarray], column: Callable[[str], np.ndarray]) -> "Truth":
         """Of the samples that were collected (`merge`). column: a frame table's column by its name."""
         columns = {name: column(name)[merged["row"]] for name in COLUMNS}
-        meshes = {name: torch.from_numpy(merged[name]) for name in ("vertices", "vertices_mask") if name in merged}
+        meshes = {
+            name: torch.from_numpy(merged[name]) for name in ("vertices", "vertices_mask") if name in merged
+        }
         return cls.of_columns(columns, **meshes)
 
     @classmethod
@@ -79,17 +83,25 @@ class Truth:
         """From columns of a frame table (COLUMNS) cut to the samples."""
         fields = {name: columns[name] for name in COLUMNS}
         others = ("sequence", "recording", "frame")
-        tensors = {name: torch.from_numpy(np.array(value)) for name, value in fields.items() if name not in others}
+        tensors = {
+            name: torch.from_numpy(np.array(value)) for name, value in fields.items() if name not in others
+        }
         tensors |= {name: value.double() for name, value in tensors.items() if value.is_floating_point()}
         cluster = np.unique(fields["recording"].astype(str), return_inverse=True)[1]
-        return cls(sequence=np.asarray(fields["sequence"]), frame=np.asarray(fields["frame"]), cluster=cluster, **tensors, **vertices)
+        return cls(
+            sequence=np.asarray(fields["sequence"]),
+            frame=np.asarray(fields["frame"]),
+            cluster=cluster,
+            **tensors,
+            **vertices,
+        )
 
 
 class Collector:
     """Keeps the predictions of whole sequences, turned back into each hand's own camera space.
 
-    names: the predictors to keep. is_right: the table's column. With `vertices` the predicted and the true vertices are kept too, which takes
-    9 kB a hand and predictor.
+    names: the predictors to keep. is_right: the table's column. With `vertices` the predicted and the true
+    vertices are kept too, which takes 9 kB a hand and predictor.
     """
 
     def __init__(self, names: list[str], is_right: Bool[np.ndarray, "rows"], vertices: bool):
@@ -101,7 +113,9 @@ class Collector:
         mirrored = ~self.is_right[rows][:, None, None]
 
         def keep(name: str, points: Tensor) -> None:
-            self.kept.setdefault(name, []).append(torch.where(mirrored, mirror_points(points), points).float().numpy())
+            self.kept.setdefault(name, []).append(
+                torch.where(mirrored, mirror_points(points), points).float().numpy()
+            )
 
         self.kept["row"].append(rows.numpy())
         for name in self.names:
@@ -119,10 +133,13 @@ class Collector:
 
 
 def merge(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The contents of all processes' collectors in the order of the rows. Raises ValueError when there is not one sample."""
+    """The contents of all processes' collectors in the order of the rows. Raises ValueError when there is not
+    one sample."""
     parts = [part for part in parts if part]
     if not parts:
-        raise ValueError("not one frame of the split could be used: look at the table with tempohand check-data")
+        raise ValueError(
+            "not one frame of the split could be used: look at the table with tempohand check-data"
+        )
     merged = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.argsort(merged["row"])
     return {name: value[order] for name, value in merged.items()}
@@ -135,6 +152,11 @@ def predictions(merged: Mapping[str, np.ndarray], names: list[str]) -> dict[str,
         joints = torch.from_numpy(merged[f"{name}/joints"]).double().view(-1, NUM_JOINTS, 3)
         vertices = merged.get(f"{name}/vertices")
         if not torch.isfinite(joints).all():
-            raise ValueError(f"{name} predicts joints that are not finite: the network diverged, or its checkpoint is damaged")
-        found[name] = Prediction(joints, None if vertices is None else torch.from_numpy(vertices).double().view(-1, NUM_VERTICES, 3))
+            raise ValueError(
+                f"{name} predicts joints that are not finite: the network diverged, or its checkpoint is damaged"
+            )
+        found[name] = Prediction(
+            joints,
+            None if vertices is None else torch.from_numpy(vertices).double().view(-1, NUM_VERTICES, 3),
+        )
     return found

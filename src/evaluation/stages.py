@@ -13,7 +13,8 @@ Watch = Callable[[HandPrediction, ClipBatch], object]  # sees predictions with t
 
 @dataclass(frozen=True)
 class Histories:
-    """Which frames a clip has, as in training: `clip_rows` as `Temporal` takes it, and its bounds in seconds."""
+    """Which frames a clip has, as in training: `clip_rows` as `Temporal` takes it, and its bounds in
+    seconds."""
 
     clip_rows: Callable
     max_gap: float
@@ -28,7 +29,8 @@ def build_predictors(
     watch: dict[str, Watch] | None = None,
     shaped: Callable[[HandPrediction, ClipBatch], HandPrediction] = lambda prediction, _: prediction,
 ) -> tuple[dict[str, Predictor], PerFrame]:
-    """({stage: its predictor}, Stage 1 unwatched). Stages that share their spatial network encode a frame once, under `autocast()`.
+    """({stage: its predictor}, Stage 1 unwatched). Stages that share their spatial network encode a frame
+    once, under `autocast()`.
 
     watch: stage -> who sees its predictions, after `shaped` changed them; None: nobody.
     """
@@ -51,7 +53,13 @@ def build_predictors(
         def decode2(features: torch.Tensor, batch: ClipBatch) -> HandPrediction:
             return shaped(stage2.decode(features, batch), batch)
 
-        found["stage2"] = Temporal(lambda batch: encode2(batch)[0], decode2, stage2.num_frame, **vars(histories), watch=watch["stage2"])
+        found["stage2"] = Temporal(
+            lambda batch: encode2(batch)[0],
+            decode2,
+            stage2.num_frame,
+            **vars(histories),
+            watch=watch["stage2"],
+        )
     return found, PerFrame(predict1)
 
 

@@ -1,4 +1,5 @@
-"""Sums and counts by name: whatever samples are shared out among processes and batches, the same means come out."""
+"""Sums and counts by name: whatever samples are shared out among processes and batches, the same means come
+out."""
 
 import math
 from collections.abc import Callable
@@ -21,10 +22,12 @@ class Totals(dict[str, tuple[float, int]]):
         return {name: total / count if count else math.nan for name, (total, count) in self.items()}
 
     def loss(self, weights: dict[str, float]) -> float:
-        """The weighted sum of the means of the loss terms. As in training a term for which nothing was valid counts nothing; nan where
-        none has anything."""
+        """The weighted sum of the means of the loss terms. As in training a term for which nothing was valid
+        counts nothing; nan where none has anything."""
         weighted = [
-            (name, weights[name.removeprefix(RAW)]) for name in self if name.startswith(RAW) and weights.get(name.removeprefix(RAW))
+            (name, weights[name.removeprefix(RAW)])
+            for name in self
+            if name.startswith(RAW) and weights.get(name.removeprefix(RAW))
         ]
         means = self.means()
         spoken = [weight * means[name] for name, weight in weighted if self[name][1]]
@@ -46,16 +49,25 @@ class Sums:
         """Adds loss terms, each entry the mean over the axes that its mask lacks."""
         for name, term in terms.items():
             value = term.value.double()
-            self.add(RAW + name, value.flatten(term.mask.ndim).mean(dim=-1) if value.ndim > term.mask.ndim else value, term.mask)
+            self.add(
+                RAW + name,
+                value.flatten(term.mask.ndim).mean(dim=-1) if value.ndim > term.mask.ndim else value,
+                term.mask,
+            )
 
     def totals(self, gather: Gather) -> Totals:
         """Of all processes, some of which may have seen nothing; call it on all of them at once."""
-        values = torch.stack(list(self.entries.values())).tolist() if self.entries else []  # one wait for the device
+        values = (
+            torch.stack(list(self.entries.values())).tolist() if self.entries else []
+        )  # one wait for the device
         parts = gather(dict(zip(self.entries, values)))
         names = sorted({name for part in parts for name in part})
         columns = {name: [part[name] for part in parts if name in part] for name in names}
         return Totals(
-            {name: (math.fsum(total for total, _ in column), int(sum(count for _, count in column))) for name, column in columns.items()}
+            {
+                name: (math.fsum(total for total, _ in column), int(sum(count for _, count in column)))
+                for name, column in columns.items()
+            }
         )
 
 

@@ -1,8 +1,9 @@
 """Filters of whole hands, and the choice of their parameters on held-out sequences.
 
-Three groups of axes are filtered apart, each with its own parameters or not at all: the wrist's place in the picture, its depth, and what lies
-about it (orientation and fingers). Noise of depth is an order of magnitude larger than that of the others, and where a group has hardly any
-noise, every causal filter costs more by its lag than it gains.
+Three groups of axes are filtered apart, each with its own parameters or not at all: the wrist's place in the
+picture, its depth, and what lies about it (orientation and fingers). Noise of depth is an order of magnitude
+larger than that of the others, and where a group has hardly any noise, every causal filter costs more by its
+lag than it gains.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +35,8 @@ class HandFilter:
         points = torch.cat([hands.joints, hands.vertices], dim=1)
         wrist = points[:, :1]
         place, depth, relative = (
-            part if smooth is None else smooth(part, time) for part, smooth in zip((*split_wrist(wrist), points - wrist), self.of_groups())
+            part if smooth is None else smooth(part, time)
+            for part, smooth in zip((*split_wrist(wrist), points - wrist), self.of_groups())
         )
         points = relative + join_wrist(place, depth)
         return Hands(*points.split([hands.joints.shape[1], hands.vertices.shape[1]], dim=1))
@@ -58,8 +60,13 @@ def join_wrist(place: Float[Tensor, "n 1 2"], depth: Float[Tensor, "n 1 1"]) -> 
     return torch.cat([place / METRE * depth, depth], dim=-1)
 
 
-# Of each kind: settings to choose from (cut-offs in Hz, rises in Hz per mm/s, ratios in 1/s^3), and what stands where nothing was chosen.
-ONE_EURO_GRID = tuple(OneEuro(cutoff, beta) for cutoff in (0.1, 0.3, 0.6, 1.2, 2.5, 5.0, 10.0) for beta in (0.0, 0.003, 0.01, 0.03, 0.1))
+# Of each kind: settings to choose from (cut-offs in Hz, rises in Hz per mm/s, ratios in 1/s^3), and what
+# stands where nothing was chosen.
+ONE_EURO_GRID = tuple(
+    OneEuro(cutoff, beta)
+    for cutoff in (0.1, 0.3, 0.6, 1.2, 2.5, 5.0, 10.0)
+    for beta in (0.0, 0.003, 0.01, 0.03, 0.1)
+)
 ONE_EURO = HandFilter(OneEuro(2.5, 0.03), OneEuro(1.2, 0.003), OneEuro(2.5, 0.03))
 KALMAN_GRID = tuple(ConstantVelocity(10 ** (half / 2)) for half in range(-8, 13))
 KALMAN = HandFilter(ConstantVelocity(1e4), ConstantVelocity(1e3), ConstantVelocity(1e4))
@@ -67,7 +74,8 @@ KALMAN = HandFilter(ConstantVelocity(1e4), ConstantVelocity(1e3), ConstantVeloci
 
 @dataclass(frozen=True)
 class FilteredRow:
-    """A filtered row of an evaluation: its key in metrics.json, its choices, what stands where nothing was chosen, and what it is tuned for."""
+    """A filtered row of an evaluation: its key in metrics.json, its choices, what stands where nothing was
+    chosen, and what it is tuned for."""
 
     key: str
     settings: tuple[Filter, ...]
@@ -85,9 +93,10 @@ FILTERED_ROWS = {
 class FilterTuning:
     """Chooses the filter of each group of axes on held-out sequences, by sums that processes can add up.
 
-    Measured are each setting's error (of place and depth the wrist's, of the articulation mpjpe_root) and acceleration error on the group's
-    axes, over those without a filter. `best(smooth=True)` minimises their sum, in which one per cent of accuracy is worth one per cent of
-    smoothness; `best(smooth=False)` minimises the error alone. Among the choices is no filter, which has 1 and 1.
+    Measured are each setting's error (of place and depth the wrist's, of the articulation mpjpe_root) and
+    acceleration error on the group's axes, over those without a filter. `best(smooth=True)` minimises their
+    sum, in which one per cent of accuracy is worth one per cent of smoothness; `best(smooth=False)` minimises
+    the error alone. Among the choices is no filter, which has 1 and 1.
     """
 
     def __init__(self, settings: Sequence[Filter], default: HandFilter | None = None):
@@ -106,10 +115,17 @@ class FilterTuning:
             sums += self._errors(*part, true.time)
 
     def _errors(
-        self, predicted: Float[Tensor, "n p d"], true: Float[Tensor, "n p d"], mask: Bool[Tensor, "n p"], time: Float[Tensor, "n"]
+        self,
+        predicted: Float[Tensor, "n p d"],
+        true: Float[Tensor, "n p d"],
+        mask: Bool[Tensor, "n p"],
+        time: Float[Tensor, "n"],
     ) -> Float[Tensor, "settings 2 2"]:
-        """Sums and counts of errors and acceleration errors of one sequence under every setting: all at once, as points of one hand."""
-        candidates = torch.cat([every(predicted[:, None], time) for every in self._at_once()] + [predicted[:, None]], dim=1)
+        """Sums and counts of errors and acceleration errors of one sequence under every setting: all at once,
+        as points of one hand."""
+        candidates = torch.cat(
+            [every(predicted[:, None], time) for every in self._at_once()] + [predicted[:, None]], dim=1
+        )
         shape = candidates.shape[:3]
         points, target = candidates.flatten(1, 2), true[:, None].expand_as(candidates).flatten(1, 2)
         masks = mask[:, None].expand(shape).flatten(1, 2)
@@ -131,7 +147,10 @@ class FilterTuning:
             else:
                 runs.append([setting])
         columns = [(type(run[0]), zip(*map(astuple, run))) for run in runs]
-        return [kind(*(torch.tensor(values, dtype=torch.float64)[:, None, None] for values in each)) for kind, each in columns]
+        return [
+            kind(*(torch.tensor(values, dtype=torch.float64)[:, None, None] for values in each))
+            for kind, each in columns
+        ]
 
     def best(self, smooth: bool = True) -> tuple[HandFilter, float]:
         """The chosen filter and its criterion, the mean over groups: 1 without a filter, less is better.
@@ -162,8 +181,8 @@ def default_filters() -> tuple[dict[str, HandFilter], str]:
 def tune_filters(
     sequences: Iterable[tuple[Float[Tensor, "n 21 3"], TrueHands]], total: Callable[[Tensor], Tensor]
 ) -> tuple[dict[str, HandFilter], str]:
-    """Row -> its filter, chosen on held-out sequences (unfiltered joints, truth), and the best there of the rows that are tuned for accuracy and
-    smoothness. total: adds up what all processes saw."""
+    """Row -> its filter, chosen on held-out sequences (unfiltered joints, truth), and the best there of the
+    rows that are tuned for accuracy and smoothness. total: adds up what all processes saw."""
     tunings = {name: FilterTuning(row.settings, row.default) for name, row in FILTERED_ROWS.items()}
     for joints, true in sequences:
         for tuning in tunings.values():

@@ -1,5 +1,6 @@
-"""The scores that training watches: sums and counts, so that any sharing out among processes gives the same means; and the one of them by
-which the best checkpoint is chosen, which depends on what the validation rows have labels for."""
+"""The scores that training watches: sums and counts, so that any sharing out among processes gives the same
+means; and the one of them by which the best checkpoint is chosen, which depends on what the validation rows
+have labels for."""
 
 import math
 from abc import ABC, abstractmethod
@@ -24,7 +25,8 @@ FOUND = 0.5  # overlap (intersection over union) with the true box from which on
 class BestScore(NamedTuple):
     """A score by which the best checkpoint can be chosen: the least is best.
 
-    needs: the labels that a validation row needs for it, in words; has: which rows have them, by their masks of joints in 3D and in 2D.
+    needs: the labels that a validation row needs for it, in words; has: which rows have them, by their masks
+    of joints in 3D and in 2D.
     """
 
     name: str
@@ -43,7 +45,8 @@ class BestScore(NamedTuple):
 class Scores(ABC):
     """Collects the scores of one kind of network, and loss terms.
 
-    expansion: edge of the crops over that of the hands' boxes. sequence (its number), time (s): columns of the validation table.
+    expansion: edge of the crops over that of the hands' boxes. sequence (its number), time (s): columns of
+    the validation table.
     """
 
     UNITS: dict[str, str]  # of every score, by its name
@@ -55,8 +58,11 @@ class Scores(ABC):
         self.expansion, self.sums, self.paths = expansion, Sums(), Paths(sequence, time, expansion)
 
     @classmethod
-    def best(cls, joints_mask: Bool[np.ndarray, "n 21"], joints2d_mask: Bool[np.ndarray, "n 21"]) -> BestScore:
-        """The score by which the best checkpoint of a run is chosen: the same in every validation, by what its rows have labels for.
+    def best(
+        cls, joints_mask: Bool[np.ndarray, "n 21"], joints2d_mask: Bool[np.ndarray, "n 21"]
+    ) -> BestScore:
+        """The score by which the best checkpoint of a run is chosen: the same in every validation, by what
+        its rows have labels for.
 
         Raises ValueError where they have none that a score can be made of.
         """
@@ -80,28 +86,39 @@ class Scores(ABC):
     def means(self, gather: Gather, weights: dict[str, float]) -> dict[str, float]:
         """Mean of every score over all processes, which `gather` brings together; nan where nothing is valid.
 
-        `loss` is the weighted sum of the terms (`weights` by name), `n` the number of samples, `processes` that of the processes.
+        `loss` is the weighted sum of the terms (`weights` by name), `n` the number of samples, `processes`
+        that of the processes.
         """
         processes = len(gather(None))
         totals = self.sums.totals(gather)
         scores = dict.fromkeys(self.UNITS, float("nan")) | totals.means()
-        return scores | {"n": totals.get("n", (0, 0))[1], "processes": processes, "loss": totals.loss(weights)}
+        return scores | {
+            "n": totals.get("n", (0, 0))[1],
+            "processes": processes,
+            "loss": totals.loss(weights),
+        }
 
     @classmethod
     def line(cls, scores: dict[str, float]) -> str:
         """The scores in one line, and for which of them there was no valid sample."""
-        line = ", ".join(f"{name} {scores[name]:.2f}{unit}" for name, unit in cls.UNITS.items()) + f", loss {scores['loss']:.4f}"
+        line = (
+            ", ".join(f"{name} {scores[name]:.2f}{unit}" for name, unit in cls.UNITS.items())
+            + f", loss {scores['loss']:.4f}"
+        )
         counted = f"Evaluated on {scores['n']} samples from all {scores['processes']} processes: {line}"
         silent = [name + cls.SILENT.get(name, "") for name, value in scores.items() if value != value]
         return counted + (f"; no valid sample for: {', '.join(silent)}" if silent else "")
 
 
 class Validation(Scores):
-    """Of networks that give hands: joint errors, mm; in the picture (error_2d) per cent of the longer edge of the hand's box, of which a
-    crop without augmentation is `expansion` wide; and the lag in the picture (lag.py), frames, over rows that follow each other."""
+    """Of networks that give hands: joint errors, mm; in the picture (error_2d) per cent of the longer edge of
+    the hand's box, of which a crop without augmentation is `expansion` wide; and the lag in the picture
+    (lag.py), frames, over rows that follow each other."""
 
     UNITS = {"mpjpe": " mm", "mpjpe_root": " mm", "pa_mpjpe": " mm", "error_2d": " %", "lag_2d": " frames"}
-    SILENT = {"lag_2d": " (it takes a moving hand in rows that follow each other, as data.validation_rows=null gives them)"}
+    SILENT = {
+        "lag_2d": " (it takes a moving hand in rows that follow each other, as data.validation_rows=null gives them)"
+    }
     BESTS = (
         BestScore(
             "mpjpe_root",
@@ -110,7 +127,13 @@ class Validation(Scores):
             "3D joints, the wrist and another",
             lambda joints_mask, _: joints_mask[:, WRIST] & (joints_mask.sum(axis=1) > 1),
         ),
-        BestScore("error_2d", "2D error", "{:.2f} % of the box's edge", "2D joints", lambda _, joints2d_mask: joints2d_mask.any(axis=1)),
+        BestScore(
+            "error_2d",
+            "2D error",
+            "{:.2f} % of the box's edge",
+            "2D joints",
+            lambda _, joints2d_mask: joints2d_mask.any(axis=1),
+        ),
     )
 
     def add(self, prediction: HandPrediction, batch: ClipBatch, terms: dict[str, Term]) -> None:
@@ -120,7 +143,10 @@ class Validation(Scores):
         self.sums.add("mpjpe", *metrics.mpjpe(*joints, mask & target.camera_mask))
         self.sums.add("mpjpe_root", *metrics.mpjpe_root(*joints, mask))
         self.sums.add("pa_mpjpe", *metrics.pa_mpjpe(*joints, mask))
-        places = (100 * self.expansion * joints2d[:, 0].float() for joints2d in (prediction.joints2d, target.joints2d))
+        places = (
+            100 * self.expansion * joints2d[:, 0].float()
+            for joints2d in (prediction.joints2d, target.joints2d)
+        )
         self.sums.add("error_2d", *metrics.error_2d(*places, target.joints2d_mask[:, 0]))
         self.paths.add(prediction, batch)
         self._add_terms(target, terms)
@@ -133,21 +159,32 @@ class Validation(Scores):
 class FinderValidation(Scores):
     """Of the hand finder, over pictures with one labelled hand, a right one, whose centre is in them.
 
-    Only cells of which it is known whether a hand's centre is in them count: those that the loss term `centre` is over. The best box is that
-    of the best of them, whatever the side. iou: its overlap with the labelled one; missed: the share of hands that it overlaps by less than
-    FOUND; wrong_side: the share of wrong sides among those that it overlaps by more. false_positives: peaks above SHOWN a picture, those
+    Only cells of which it is known whether a hand's centre is in them count: those that the loss term
+    `centre` is over. The best box is that of the best of them, whatever the side. iou: its overlap with the
+    labelled one; missed: the share of hands that it overlaps by less than FOUND; wrong_side: the share of
+    wrong sides among those that it overlaps by more. false_positives: peaks above SHOWN a picture, those
     without a hand included, that do so overlap no hand.
     """
 
     UNITS = dict.fromkeys(("iou", "missed", "wrong_side", "false_positives"), "")
     BESTS = (
-        BestScore("missed", "share of hands missed", "{:.1%}", "2D joints, all 21", lambda _, joints2d_mask: joints2d_mask.all(axis=1)),
+        BestScore(
+            "missed",
+            "share of hands missed",
+            "{:.1%}",
+            "2D joints, all 21",
+            lambda _, joints2d_mask: joints2d_mask.all(axis=1),
+        ),
     )
 
     def add(self, prediction: BoxPrediction, batch: ClipBatch, terms: dict[str, Term]) -> None:
         """Adds one batch."""
         target = batch.target
-        known, here, (true, labelled) = terms["centre"].mask, terms["size"].mask[:, 0], (part[:, 0] for part in target.box())
+        known, here, (true, labelled) = (
+            terms["centre"].mask,
+            terms["size"].mask[:, 0],
+            (part[:, 0] for part in target.box()),
+        )
         score, is_right = (part.flatten(1) for part in hand_scores(prediction, known))
         cell, clip = score.argmax(dim=-1), torch.arange(len(true), device=true.device)
         box, wrong_side = prediction.box[:, 0].flatten(2)[clip, :, cell], ~is_right[clip, cell]
@@ -162,4 +199,7 @@ class FinderValidation(Scores):
         self._add_terms(target, terms)
 
 
-VALIDATIONS: dict[str, type[Scores]] = {"posenet": Validation, "finder": FinderValidation}  # by the network's name
+VALIDATIONS: dict[str, type[Scores]] = {
+    "posenet": Validation,
+    "finder": FinderValidation,
+}  # by the network's name

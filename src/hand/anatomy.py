@@ -3,10 +3,12 @@
 Every one of the 15 finger joints has three angles in degrees, zero in the flat rest pose:
 
 - flexion: positive bends toward the palm (the thumb's first joint: across the palm);
-- abduction: positive leaves the middle finger (the middle finger itself: toward the thumb; the thumb: out of the palm's plane);
+- abduction: positive leaves the middle finger (the middle finger itself: toward the thumb; the thumb: out of
+  the palm's plane);
 - twist: positive is the right-hand rule about the bone toward the tip.
 
-Axes are in the rest frame of the right hand (fingers -x, back of the hand +y, thumb +z). Order of joints: MANO's, without the wrist.
+Axes are in the rest frame of the right hand (fingers -x, back of the hand +y, thumb +z). Order of joints:
+MANO's, without the wrist.
 """
 
 import numpy as np
@@ -58,10 +60,11 @@ def _axes() -> np.ndarray:
 # [15, 3, 3]: joint, (flexion, abduction, twist), unit vector.
 AXES: Float[np.ndarray, "15 3 3"] = _axes()
 
-# Active range of motion in degrees, (least, greatest), after "Normal Range of Motion" in C. Eaton, "The Electronic Textbook of Hand Surgery"
-# (eatonhand.com): finger MCP -45/90, PIP 0/100, DIP 0/80; thumb MCP -10/55, IP -15/80; thumb base: radial abduction 0/60, palmar abduction 0/45,
-# which are counted here from a rest pose that lies at 45 and 20. Finger abduction is 20 each way (American Academy of Orthopaedic Surgeons).
-# The thumb's base pronates (negative twist) as it opposes the fingers.
+# Active range of motion in degrees, (least, greatest), after "Normal Range of Motion" in C. Eaton, "The
+# Electronic Textbook of Hand Surgery" (eatonhand.com): finger MCP -45/90, PIP 0/100, DIP 0/80; thumb MCP
+# -10/55, IP -15/80; thumb base: radial abduction 0/60, palmar abduction 0/45, which are counted here from a
+# rest pose that lies at 45 and 20. Finger abduction is 20 each way (American Academy of Orthopaedic
+# Surgeons). The thumb's base pronates (negative twist) as it opposes the fingers.
 _MCP = ((-45, 90), (-20, 20), (-5, 5))
 _PIP = ((0, 100), (0, 0), (0, 0))
 _DIP = ((0, 80), (0, 0), (0, 0))
@@ -69,21 +72,26 @@ _CMC = ((-15, 45), (-20, 30), (-25, 10))
 _THUMB_MCP = ((-10, 55), (-5, 5), (-5, 5))
 _THUMB_IP = ((-15, 80), (0, 0), (0, 0))
 # [15, 3, 2]: joint, (flexion, abduction, twist), (least, greatest).
-RANGE_DEG: Float[np.ndarray, "15 3 2"] = np.array([_MCP, _PIP, _DIP] * 4 + [_CMC, _THUMB_MCP, _THUMB_IP], dtype=np.float64)
+RANGE_DEG: Float[np.ndarray, "15 3 2"] = np.array(
+    [_MCP, _PIP, _DIP] * 4 + [_CMC, _THUMB_MCP, _THUMB_IP], dtype=np.float64
+)
 
 
 def angles_to_pose(
     angles: Float[Tensor, "*batch 15 3"], global_orient: Float[Tensor, "*batch 3"] | None = None
 ) -> Float[Tensor, "*batch 48"]:
-    """Axis-angle pose [*, 48] of joint angles [*, 15, 3] in degrees (flexion, abduction, twist); differentiable.
+    """Axis-angle pose [*, 48] of joint angles [*, 15, 3] in degrees (flexion, abduction, twist);
+    differentiable.
 
-    Each joint's rotation is flexion after abduction after twist: the abduction and twist axes move with the flexed bone.
-    global_orient: [*, 3] axis-angle of the wrist; none if not given.
+    Each joint's rotation is flexion after abduction after twist: the abduction and twist axes move with the
+    flexed bone. global_orient: [*, 3] axis-angle of the wrist; none if not given.
     """
     need_tensors(angles=angles, global_orient=global_orient)
     axes = torch.as_tensor(AXES, dtype=angles.dtype, device=angles.device)
     turns = roma.rotvec_to_unitquat(torch.deg2rad(angles).unsqueeze(-1) * axes)
-    turn = roma.quat_product(roma.quat_product(turns[..., FLEXION, :], turns[..., ABDUCTION, :]), turns[..., TWIST, :])
+    turn = roma.quat_product(
+        roma.quat_product(turns[..., FLEXION, :], turns[..., ABDUCTION, :]), turns[..., TWIST, :]
+    )
     rotvecs = roma.unitquat_to_rotvec(turn).flatten(-2)
     if global_orient is None:
         global_orient = rotvecs.new_zeros(*rotvecs.shape[:-1], 3)
@@ -108,7 +116,8 @@ def _pose(
     thumb_out=0,
     thumb_twist=0,
 ) -> np.ndarray:
-    """Angles [15, 3] from flexions per finger, abductions (index, middle, ring, pinky) and the thumb's first joint."""
+    """Angles [15, 3] from flexions per finger, abductions (index, middle, ring, pinky) and the thumb's first
+    joint."""
     angles = np.zeros((NUM_FINGER_JOINTS, 3))
     for start, flexion in zip(range(0, NUM_FINGER_JOINTS, 3), (index, middle, pinky, ring, thumb)):
         angles[start : start + 3, FLEXION] = flexion
@@ -118,20 +127,59 @@ def _pose(
     return angles
 
 
-# Named poses, angles [15, 3] in degrees. The thumb's in fist, point, pinch, ok and victory were searched for contact without penetration.
+# Named poses, angles [15, 3] in degrees. The thumb's in fist, point, pinch, ok and victory were searched for
+# contact without penetration.
 _FOLDED = {"index": (75, 95, 60), "middle": (78, 95, 60), "ring": (78, 92, 55), "pinky": (76, 88, 55)}
 POSES: dict[str, Float[np.ndarray, "15 3"]] = {
     "flat": _pose(),
-    "rest": _pose(index=(18, 25, 12), middle=(22, 28, 14), ring=(25, 30, 14), pinky=(28, 28, 14), thumb=(8, 8, 12), thumb_out=4),
-    "fist": _pose(**_FOLDED | {"index": (72, 98, 58)}, thumb=(20, 18, 78), spread=(6, 0, 2, 1), thumb_out=28, thumb_twist=-7),
-    "point": _pose(**_FOLDED | {"index": (5, 5, 3)}, thumb=(27, 24, 40), spread=(0, 0, 2, 1), thumb_out=19, thumb_twist=-23),
+    "rest": _pose(
+        index=(18, 25, 12),
+        middle=(22, 28, 14),
+        ring=(25, 30, 14),
+        pinky=(28, 28, 14),
+        thumb=(8, 8, 12),
+        thumb_out=4,
+    ),
+    "fist": _pose(
+        **_FOLDED | {"index": (72, 98, 58)},
+        thumb=(20, 18, 78),
+        spread=(6, 0, 2, 1),
+        thumb_out=28,
+        thumb_twist=-7,
+    ),
+    "point": _pose(
+        **_FOLDED | {"index": (5, 5, 3)},
+        thumb=(27, 24, 40),
+        spread=(0, 0, 2, 1),
+        thumb_out=19,
+        thumb_twist=-23,
+    ),
     "pinch": _pose(
-        index=(45, 45, 26), middle=(30, 35, 15), ring=(22, 28, 12), pinky=(15, 22, 10), thumb=(35, 12, 2), thumb_out=19, thumb_twist=-22
+        index=(45, 45, 26),
+        middle=(30, 35, 15),
+        ring=(22, 28, 12),
+        pinky=(15, 22, 10),
+        thumb=(35, 12, 2),
+        thumb_out=19,
+        thumb_twist=-22,
     ),
     "grasp": _pose(
-        index=(35, 40, 25), middle=(38, 42, 25), ring=(42, 45, 25), pinky=(45, 42, 25), thumb=(25, 12, 18), thumb_out=22, thumb_twist=-18
+        index=(35, 40, 25),
+        middle=(38, 42, 25),
+        ring=(42, 45, 25),
+        pinky=(45, 42, 25),
+        thumb=(25, 12, 18),
+        thumb_out=22,
+        thumb_twist=-18,
     ),
-    "spread": _pose(index=(-5, 0, 0), middle=(-5, 0, 0), ring=(-5, 0, 0), pinky=(-5, 0, 0), thumb=(-12, 0, -5), spread=(12, 0, 10, 14)),
+    "spread": _pose(
+        index=(-5, 0, 0),
+        middle=(-5, 0, 0),
+        ring=(-5, 0, 0),
+        pinky=(-5, 0, 0),
+        thumb=(-12, 0, -5),
+        spread=(12, 0, 10, 14),
+    ),
     "thumb_up": _pose(**_FOLDED, thumb=(-14, -9, -10), spread=(5, 0, 2, 1)),
     "ok": _pose(
         index=(43, 56, 38),
@@ -144,7 +192,18 @@ POSES: dict[str, Float[np.ndarray, "15 3"]] = {
         thumb_twist=-21,
     ),
     "victory": _pose(
-        **_FOLDED | {"index": (0, 2, 2), "middle": (0, 2, 2)}, thumb=(43, 25, 37), spread=(12, -6, 1, 1), thumb_out=17, thumb_twist=-24
+        **_FOLDED | {"index": (0, 2, 2), "middle": (0, 2, 2)},
+        thumb=(43, 25, 37),
+        spread=(12, -6, 1, 1),
+        thumb_out=17,
+        thumb_twist=-24,
     ),
-    "hook": _pose(index=(5, 92, 55), middle=(5, 95, 58), ring=(5, 92, 56), pinky=(5, 88, 54), thumb=(2, 30, 30), thumb_twist=-5),
+    "hook": _pose(
+        index=(5, 92, 55),
+        middle=(5, 95, 58),
+        ring=(5, 92, 56),
+        pinky=(5, 88, 54),
+        thumb=(2, 30, 30),
+        thumb_twist=-5,
+    ),
 }

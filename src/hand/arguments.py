@@ -1,6 +1,8 @@
-"""The command line of `tempohand hand`: one action per line of the table. Imports nothing heavy, so that --help is instant.
+"""The command line of `tempohand hand`: one action per line of the table. Imports nothing heavy, so that
+--help is instant.
 
-An action's module has add_arguments(parser) and run(arguments). It is imported for its arguments, so it imports nothing heavy before it runs.
+An action's module has add_arguments(parser) and run(arguments). It is imported for its arguments, so it
+imports nothing heavy before it runs.
 """
 
 import argparse
@@ -9,7 +11,8 @@ from typing import NamedTuple
 
 
 class Action(NamedTuple):
-    """What can be done with a hand model: one line for the list, and the module with its add_arguments and run."""
+    """What can be done with a hand model: one line for the list, and the module with its add_arguments and
+    run."""
 
     summary: str
     module: str
@@ -18,7 +21,9 @@ class Action(NamedTuple):
 ACTIONS = {
     "check": Action("say what a hand model file is, try it, and draw it", "tempohand.hand.check"),
     "convert": Action("write a hand model file as .npz or .safetensors", "tempohand.hand.convert"),
-    "fit": Action("find the pose, shape and wrist of hands whose joints are given", "tempohand.hand.fit_command"),
+    "fit": Action(
+        "find the pose, shape and wrist of hands whose joints are given", "tempohand.hand.fit_command"
+    ),
 }
 
 
@@ -28,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, action in ACTIONS.items():
         added = actions.add_parser(
-            name, help=action.summary, description=action.summary, formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=action.summary,
+            description=action.summary,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         importlib.import_module(action.module).add_arguments(added)

@@ -1,4 +1,5 @@
-"""`tempohand hand check`: what a hand model file is, whether it works, and how it looks. What it needs is imported when it runs."""
+"""`tempohand hand check`: what a hand model file is, whether it works, and how it looks. What it needs is
+imported when it runs."""
 
 import argparse
 
@@ -6,10 +7,15 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tempohand hand check`."""
     parser.add_argument(
-        "path", metavar="PATH", nargs="?", help="a hand model file, or a folder that holds MANO_RIGHT.pkl (default: the open hand)"
+        "path",
+        metavar="PATH",
+        nargs="?",
+        help="a hand model file, or a folder that holds MANO_RIGHT.pkl (default: the open hand)",
     )
     parser.add_argument(
-        "--picture", metavar="FILE", help="where to draw it (default: PATH's name with _check.png, in the working directory)"
+        "--picture",
+        metavar="FILE",
+        help="where to draw it (default: PATH's name with _check.png, in the working directory)",
     )
 
 

@@ -1,4 +1,5 @@
-"""`kinematics.pose_hand` and Rodrigues' formula on the CPU, through compiled kernels and with their own gradients."""
+"""`kinematics.pose_hand` and Rodrigues' formula on the CPU, through compiled kernels and with their own
+gradients."""
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ def _arrays(*tensors: Tensor) -> list[np.ndarray]:
 
 
 class Rotations(torch.autograd.Function):
-    """Rotation vectors [N, 3] -> rotation matrices [N, 3, 3], with gradients that are exact at zero rotation."""
+    """Rotation vectors [N, 3] -> rotation matrices [N, 3, 3], with gradients that are exact at zero
+    rotation."""
 
     @staticmethod
     def forward(ctx, rotvecs: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
@@ -39,10 +41,13 @@ class Rotations(torch.autograd.Function):
 
 
 class PoseHand(torch.autograd.Function):
-    """rotations [N, 16, 3, 3], betas [N, B], wrists [N, 3] -> 21 joints [N, 21, 3] in OpenPose order, vertices [N, V, 3], mm."""
+    """rotations [N, 16, 3, 3], betas [N, B], wrists [N, 3] -> 21 joints [N, 21, 3] in OpenPose order,
+    vertices [N, V, 3], mm."""
 
     @staticmethod
-    def forward(ctx, rotations: Tensor, betas: Tensor, trans: Tensor, chain: Chain, skin: Skin) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx, rotations: Tensor, betas: Tensor, trans: Tensor, chain: Chain, skin: Skin
+    ) -> tuple[Tensor, Tensor]:
         """`chain` and `skin` hold the tables."""
         count, bones = rotations.shape[:2]
         ctx.set_materialize_grads(False)
@@ -50,7 +55,9 @@ class PoseHand(torch.autograd.Function):
         coefficients = betas.new_empty(count, len(skin.dirs))
         rest, joints, motions = (betas.new_empty(count, bones, width) for width in (3, 3, 12))
         kernels.chain_forward(
-            *_arrays(rotations, betas, trans, chain.rest_joints, chain.joint_dirs), _PARENTS, *_arrays(coefficients, rest, motions, joints)
+            *_arrays(rotations, betas, trans, chain.rest_joints, chain.joint_dirs),
+            _PARENTS,
+            *_arrays(coefficients, rest, motions, joints),
         )
         shaped = torch.addmm(skin.template, coefficients, skin.dirs)
         moved = betas.new_empty(count, skin.weights.shape[1], 3)
@@ -72,11 +79,15 @@ class PoseHand(torch.autograd.Function):
             g_joints = rest.new_zeros(count, len(chain.to_op), 3)
         g_joints, g_tips = g_joints.index_select(1, chain.from_op).split([bones, len(skin.tips)], dim=1)
         g_shaped, g_motions = torch.empty_like(shaped), torch.empty_like(motions)
-        kernels.skin_backward(*_arrays(shaped, motions, g_vertices, g_tips, g_shaped, g_motions, skin.weights, skin.tips))
+        kernels.skin_backward(
+            *_arrays(shaped, motions, g_vertices, g_tips, g_shaped, g_motions, skin.weights, skin.tips)
+        )
         with torch.autocast("cpu", enabled=False):
             g_coefficients = g_shaped @ skin.dirs.mT
         g_rotations = torch.empty_like(rotations, memory_format=torch.contiguous_format)
         g_betas, g_trans = rest.new_empty(count, ctx.shape_dim), rest.new_empty(count, 3)
         tables = _arrays(rotations, rest, motions, chain.joint_dirs)
-        kernels.chain_backward(*tables, _PARENTS, *_arrays(g_coefficients, g_motions, g_joints, g_rotations, g_betas, g_trans))
+        kernels.chain_backward(
+            *tables, _PARENTS, *_arrays(g_coefficients, g_motions, g_joints, g_rotations, g_betas, g_trans)
+        )
         return g_rotations, g_betas, g_trans, None, None

@@ -1,6 +1,8 @@
-"""Hand model files, found, read safely and written: the open hand that comes with the package, MANO's own files, and plain copies of either.
+"""Hand model files, found, read safely and written: the open hand that comes with the package, MANO's own
+files, and plain copies of either.
 
-All hold the same tables under the same keys (Romero, Tzionas and Black, "Embodied Hands", 2017); `tables` says which. docs/hand_files.md.
+All hold the same tables under the same keys (Romero, Tzionas and Black, "Embodied Hands", 2017); `tables`
+says which. docs/hand_files.md.
 """
 
 import os
@@ -12,11 +14,20 @@ import safetensors
 from safetensors.numpy import save
 
 from tempohand.hand.pickles import read_pickle
-from tempohand.hand.tables import SHAPES, HandTables, LeftShapedirs, Side, checked_tables, mirrored, with_left_shapedirs
+from tempohand.hand.tables import (
+    SHAPES,
+    HandTables,
+    LeftShapedirs,
+    Side,
+    checked_tables,
+    mirrored,
+    with_left_shapedirs,
+)
 from tempohand.writing import whole
 
 OPEN_HAND = Path(__file__).with_name("open_hand.npz")
-# Where a folder may keep its MANO files: smplx's layout, the official archive's, and those of common code bases.
+# Where a folder may keep its MANO files: smplx's layout, the official archive's, and those of common code
+# bases.
 FOLDERS = (
     "",
     "mano",
@@ -35,17 +46,20 @@ SUFFIXES = (".pkl", ".npz", ".safetensors")
 MAX_BYTES = 32_000_000  # an official file has 4 MB; as quoted text it would have up to 16
 
 
-def read_hand_file(path: str | Path | None = None, *, side: Side | None = None, left_shapedirs: LeftShapedirs = "fixed") -> HandTables:
+def read_hand_file(
+    path: str | Path | None = None, *, side: Side | None = None, left_shapedirs: LeftShapedirs = "fixed"
+) -> HandTables:
     """Reads a hand model.
 
-    path: None for the open hand (a right hand); a .pkl, .npz or .safetensors file with MANO's keys; or a folder with MANO_RIGHT.pkl / MANO_LEFT.pkl
-    in it or in one of the usual places below it, of which `side` picks one.
-    side: which hand to return; None for the file's own (a folder's right one). A file of the other side gives its mirror image, so
-    `read_hand_file(side="left")` is a left open hand. A file's side is its `side` entry, if it has one, or else left if its name holds LEFT.
-    left_shapedirs: the x rows of shapedirs in the official MANO_LEFT.pkl are the right hand's, not their mirror image. Annotations of
-    InterHand2.6M and HOT3D were made with the rows negated ("fixed"), those of DexYCB without ("unfixed"). Whichever form the file has, a left hand
-    comes in the form asked for; right hands have only one.
-    Raises FileNotFoundError for a missing file, ValueError for a file that is not a hand model, naming the table and both shapes.
+    path: None for the open hand (a right hand); a .pkl, .npz or .safetensors file with MANO's keys; or a
+    folder with MANO_RIGHT.pkl / MANO_LEFT.pkl in it or in one of the usual places below it, of which `side`
+    picks one. side: which hand to return; None for the file's own (a folder's right one). A file of the other
+    side gives its mirror image, so `read_hand_file(side="left")` is a left open hand. A file's side is its
+    `side` entry, if it has one, or else left if its name holds LEFT. left_shapedirs: the x rows of shapedirs
+    in the official MANO_LEFT.pkl are the right hand's, not their mirror image. Annotations of InterHand2.6M
+    and HOT3D were made with the rows negated ("fixed"), those of DexYCB without ("unfixed"). Whichever form
+    the file has, a left hand comes in the form asked for; right hands have only one. Raises FileNotFoundError
+    for a missing file, ValueError for a file that is not a hand model, naming the table and both shapes.
     """
     path = find_hand_file(path, side)
     tables = with_left_shapedirs(read_tables(path), "fixed")
@@ -55,8 +69,8 @@ def read_hand_file(path: str | Path | None = None, *, side: Side | None = None, 
 
 
 def find_hand_file(path: str | Path | None = None, side: Side | None = None) -> Path:
-    """The file that `read_hand_file` would read. Raises FileNotFoundError when there is none, ValueError for a file of another kind,
-    TypeError for what is no path."""
+    """The file that `read_hand_file` would read. Raises FileNotFoundError when there is none, ValueError for
+    a file of another kind, TypeError for what is no path."""
     if not isinstance(path, (str, os.PathLike, type(None))):
         raise TypeError(
             f"a hand model is given by its file's path, not by a {type(path).__name__}: HandLayer(path) makes the layer, layer(pose, betas) poses"
@@ -65,10 +79,14 @@ def find_hand_file(path: str | Path | None = None, side: Side | None = None) -> 
     name = f"MANO_{(side or 'right').upper()}"
     if path.is_file():
         if path.suffix not in SUFFIXES:
-            raise ValueError(f"{path}: a hand model is a .pkl, .npz or .safetensors file, or a folder that holds {name}.pkl")
+            raise ValueError(
+                f"{path}: a hand model is a .pkl, .npz or .safetensors file, or a folder that holds {name}.pkl"
+            )
         return path
     if not path.is_dir():
-        raise FileNotFoundError(f"{path}: no such hand model file or folder (leave the path empty for the open hand)")
+        raise FileNotFoundError(
+            f"{path}: no such hand model file or folder (leave the path empty for the open hand)"
+        )
     for folder in FOLDERS:
         for suffix in SUFFIXES:
             candidate = path / folder / (name + suffix)
@@ -78,7 +96,8 @@ def find_hand_file(path: str | Path | None = None, side: Side | None = None) -> 
 
 
 def read_tables(path: Path) -> HandTables:
-    """The tables of one file exactly as it holds them. Raises ValueError for a file that is not a hand model."""
+    """The tables of one file exactly as it holds them. Raises ValueError for a file that is not a hand
+    model."""
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(
             f"{path}: has {path.stat().st_size / 1e6:.0f} MB; a hand model has 4 MB, and more than {MAX_BYTES / 1e6:.0f} are refused"
@@ -92,7 +111,8 @@ def read_tables(path: Path) -> HandTables:
 
 
 def write_hand_file(tables: HandTables, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Writes a hand model as .npz or .safetensors, by the path's ending: every table and the side. Reading it gives the same bits.
+    """Writes a hand model as .npz or .safetensors, by the path's ending: every table and the side. Reading it
+    gives the same bits.
 
     Raises ValueError for another ending, FileExistsError if the file is there and `overwrite` is not set.
     """
@@ -105,7 +125,12 @@ def write_hand_file(tables: HandTables, path: str | Path, *, overwrite: bool = F
         if path.suffix == ".npz":
             np.savez_compressed(file, **tables.as_file(), side=np.array(tables.side))
         else:
-            file.write(save({key: np.ascontiguousarray(table) for key, table in tables.as_file().items()}, metadata={"side": tables.side}))
+            file.write(
+                save(
+                    {key: np.ascontiguousarray(table) for key, table in tables.as_file().items()},
+                    metadata={"side": tables.side},
+                )
+            )
     return path
 
 

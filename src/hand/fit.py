@@ -1,8 +1,10 @@
-"""Hand parameters of given joints: pose, shape and wrist whose hand has its 21 joints where they were measured, in 3D or in a picture.
+"""Hand parameters of given joints: pose, shape and wrist whose hand has its 21 joints where they were
+measured, in 3D or in a picture.
 
-The most probable hand under Gaussian noise on the joints and Gaussian priors on shape and joint angles, found by Levenberg-Marquardt (Marquardt,
-"An Algorithm for Least-Squares Estimation of Nonlinear Parameters", 1963) on the manifold of rotations, all hands at once, each with its own damping.
-Joints do not show the twist of a straight finger about its own bone, nor all of the shape: there the priors decide.
+The most probable hand under Gaussian noise on the joints and Gaussian priors on shape and joint angles, found
+by Levenberg-Marquardt (Marquardt, "An Algorithm for Least-Squares Estimation of Nonlinear Parameters", 1963)
+on the manifold of rotations, all hands at once, each with its own damping. Joints do not show the twist of a
+straight finger about its own bone, nor all of the shape: there the priors decide.
 """
 
 from typing import NamedTuple
@@ -34,11 +36,12 @@ CHUNK = 256  # hands whose derivatives lie in memory at once
 
 
 class FittedHands(NamedTuple):
-    """Fitted hands in the frame of the given joints (mm); nan where fewer than 4 of a hand's joints were given.
+    """Fitted hands in the frame of the given joints (mm); nan where fewer than 4 of a hand's joints were
+    given.
 
-    pose is absolute axis-angle, shape is betas, trans the wrist, joints the fitted hand's own. residual: distance of each given joint to
-    the fitted hand's, in the unit given (mm, or px in a picture), nan where a joint was not given. A left hand's values are those of the left hand.
-    converged: the solver came to rest.
+    pose is absolute axis-angle, shape is betas, trans the wrist, joints the fitted hand's own. residual:
+    distance of each given joint to the fitted hand's, in the unit given (mm, or px in a picture), nan where a
+    joint was not given. A left hand's values are those of the left hand. converged: the solver came to rest.
     """
 
     pose: Float[Tensor, "n 48"]
@@ -89,7 +92,8 @@ _Measured = _Points | _Pixels
 
 
 class _Solver:
-    """Levenberg-Marquardt for many hands: 48 numbers of rotation (increments on the right of each joint's matrix), 10 of shape, 3 of the wrist."""
+    """Levenberg-Marquardt for many hands: 48 numbers of rotation (increments on the right of each joint's
+    matrix), 10 of shape, 3 of the wrist."""
 
     def __init__(self, model: JointModel, prior: AnglePrior):
         self.model, self.prior = model, prior
@@ -112,9 +116,15 @@ class _Solver:
         """Squared errors of joints and priors, in standard deviations."""
         errors = measured.errors(self.model.posed(*hands)) * measured.weight[..., None]
         priors = self.prior.errors(hands.rotations[:, 1:])
-        return errors.square().sum(dim=(1, 2)) + priors.square().sum(dim=(1, 2)) + hands.betas.square().sum(dim=1)
+        return (
+            errors.square().sum(dim=(1, 2))
+            + priors.square().sum(dim=(1, 2))
+            + hands.betas.square().sum(dim=1)
+        )
 
-    def normal_equations(self, hands: Hands, measured: _Measured) -> tuple[Float[Tensor, "n 61 61"], Float[Tensor, "n 61"]]:
+    def normal_equations(
+        self, hands: Hands, measured: _Measured
+    ) -> tuple[Float[Tensor, "n 61 61"], Float[Tensor, "n 61"]]:
         """J^T J and -J^T r of the errors that `cost` squares."""
         posed = self.model.derived(*hands)
         n = len(posed.joints)
@@ -128,7 +138,11 @@ class _Solver:
 
         errors, rates = self.prior.derived(hands.rotations[:, 1:])
         joint = torch.arange(1, NUM_MANO_JOINTS, device=matrix.device)
-        blocks = matrix[:, :POSE_DIM, :POSE_DIM].unflatten(1, (NUM_MANO_JOINTS, 3)).unflatten(3, (NUM_MANO_JOINTS, 3))
+        blocks = (
+            matrix[:, :POSE_DIM, :POSE_DIM]
+            .unflatten(1, (NUM_MANO_JOINTS, 3))
+            .unflatten(3, (NUM_MANO_JOINTS, 3))
+        )
         blocks[:, joint, :, joint] += rearrange(rates.mT @ rates, "n j a b -> j n a b")
         vector[:, 3:POSE_DIM] -= einsum(rates, errors, "n j e a, n j e -> n j a").flatten(1)
         shape = slice(POSE_DIM, POSE_DIM + NUM_BETAS)
@@ -137,7 +151,8 @@ class _Solver:
         return matrix, vector
 
     def solve(self, hands: Hands, measured: _Measured, max_iterations: int) -> tuple[Hands, Tensor, Tensor]:
-        """(hands, cost [N], converged [N]) after at most that many steps; a hand that came to rest costs nothing further."""
+        """(hands, cost [N], converged [N]) after at most that many steps; a hand that came to rest costs
+        nothing further."""
         hands = Hands(*(field.clone() for field in hands))
         cost = self.cost(hands, measured)
         damping = torch.full_like(cost, _FIRST_DAMPING)
@@ -183,14 +198,22 @@ def fit_hands(
 ) -> FittedHands:
     """Fits hands to joints in space (mm, any right-handed frame).
 
-    joints: OpenPose order; a joint is missing where `mask` is False or a coordinate is not finite. is_right: left hands are mirrored for the fit
-    and their results back; without it all are right. noise: standard deviation of a joint's coordinates (mm), which weighs the joints against
-    the priors. Raises ValueError for the layer of a left hand and for a noise that is not positive.
+    joints: OpenPose order; a joint is missing where `mask` is False or a coordinate is not finite. is_right:
+    left hands are mirrored for the fit and their results back; without it all are right. noise: standard
+    deviation of a joint's coordinates (mm), which weighs the joints against the priors. Raises ValueError for
+    the layer of a left hand and for a noise that is not positive.
     """
     need_tensors(joints=joints, mask=mask, is_right=is_right)
     given = _given(joints, mask)
     points = _right(torch.where(given[..., None], joints, 0.0).double(), is_right)
-    return _fit(layer, _Points(points, given.double() / _positive(noise)), is_right, joints.dtype, max_iterations, progress)
+    return _fit(
+        layer,
+        _Points(points, given.double() / _positive(noise)),
+        is_right,
+        joints.dtype,
+        max_iterations,
+        progress,
+    )
 
 
 def fit_hands_2d(
@@ -205,9 +228,11 @@ def fit_hands_2d(
     max_iterations: int = MAX_ITERATIONS,
     progress: bool = False,
 ) -> FittedHands:
-    """Fits hands to joints in a picture: pixels and the camera (focal, princpt) that saw them. As `fit_hands`, with `noise` in px.
+    """Fits hands to joints in a picture: pixels and the camera (focal, princpt) that saw them. As
+    `fit_hands`, with `noise` in px.
 
-    One picture does not tell a near small hand from a far large one, nor always which way a finger bends: there the priors decide.
+    One picture does not tell a near small hand from a far large one, nor always which way a finger bends:
+    there the priors decide.
     """
     need_tensors(joints2d=joints2d, focal=focal, princpt=princpt, mask=mask, is_right=is_right)
     given = _given(joints2d, mask)
@@ -232,11 +257,20 @@ def _positive(noise: float) -> float:
 
 def _right(points: Tensor, is_right: Tensor | None) -> Tensor:
     """Points of left hands mirrored; does the same on the way back."""
-    return points if is_right is None else torch.where(is_right.reshape(-1, *[1] * (points.ndim - 1)), points, mirror_points(points))
+    return (
+        points
+        if is_right is None
+        else torch.where(is_right.reshape(-1, *[1] * (points.ndim - 1)), points, mirror_points(points))
+    )
 
 
 def _fit(
-    layer: HandLayer, measured: _Measured, is_right: Tensor | None, dtype: torch.dtype, max_iterations: int, progress: bool
+    layer: HandLayer,
+    measured: _Measured,
+    is_right: Tensor | None,
+    dtype: torch.dtype,
+    max_iterations: int,
+    progress: bool,
 ) -> FittedHands:
     if layer.side != "right":
         raise ValueError(
@@ -245,7 +279,10 @@ def _fit(
     solver = _Solver(JointModel(layer), AnglePrior(measured.points.device))
     n, device = len(measured.points), measured.points.device
     result = FittedHands(
-        *(torch.full((n, *shape), torch.nan, dtype=torch.float64, device=device) for shape in ((48,), (10,), (3,), (21, 3), (21,))),
+        *(
+            torch.full((n, *shape), torch.nan, dtype=torch.float64, device=device)
+            for shape in ((48,), (10,), (3,), (21, 3), (21,))
+        ),
         torch.zeros(n, dtype=torch.bool, device=device),
     )
     usable = ((measured.weight > 0).sum(dim=1) >= LEAST_JOINTS).nonzero().squeeze(1)
@@ -258,5 +295,7 @@ def _fit(
     if is_right is not None:
         right = is_right[:, None]
         mirrored = torch.where(right, result.pose, mirror_pose(result.pose))
-        result = result._replace(pose=mirrored, trans=_right(result.trans, is_right), joints=_right(result.joints, is_right))
+        result = result._replace(
+            pose=mirrored, trans=_right(result.trans, is_right), joints=_right(result.joints, is_right)
+        )
     return FittedHands(*(field.to(dtype) for field in result[:-1]), result.converged)

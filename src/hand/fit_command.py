@@ -1,4 +1,5 @@
-"""`tempohand hand fit`: pose, shape and wrist of hands whose joints are given. What it needs is imported when it runs."""
+"""`tempohand hand fit`: pose, shape and wrist of hands whose joints are given. What it needs is imported when
+it runs."""
 
 import argparse
 
@@ -21,11 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", metavar="OUT", help="the .npz file to write")
     parser.add_argument("--hand", metavar="FILE", help="hand model file or folder (default: the open hand)")
     parser.add_argument(
-        "--side", choices=("right", "left"), help="side of every hand, whatever IN says (default: its is_right, else right)"
+        "--side",
+        choices=("right", "left"),
+        help="side of every hand, whatever IN says (default: its is_right, else right)",
     )
-    parser.add_argument("--unit", choices=("mm", "m"), default="mm", help="of joints in space (default %(default)s)")
     parser.add_argument(
-        "--order", choices=("openpose", "mano21", "mano16"), default="openpose", help="order of the joints (default %(default)s)"
+        "--unit", choices=("mm", "m"), default="mm", help="of joints in space (default %(default)s)"
+    )
+    parser.add_argument(
+        "--order",
+        choices=("openpose", "mano21", "mano16"),
+        default="openpose",
+        help="order of the joints (default %(default)s)",
     )
     parser.add_argument(
         "--noise",
@@ -34,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how exact the joints are, one standard deviation in mm, or in px in a picture: the less exact, the more the hand is a usual one "
         "(default 0.3 mm, 1 px)",
     )
-    parser.add_argument("--picture", metavar="FILE", help="draw some of the fitted hands and the given joints into this .png or .jpg")
+    parser.add_argument(
+        "--picture",
+        metavar="FILE",
+        help="draw some of the fitted hands and the given joints into this .png or .jpg",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -44,7 +56,9 @@ def run(arguments: argparse.Namespace) -> None:
     from tempohand.hand import fit, fit_files
     from tempohand.hand.layer import HandLayer
 
-    measured = fit_files.read_joints(arguments.input, unit=arguments.unit, order=arguments.order, side=arguments.side)
+    measured = fit_files.read_joints(
+        arguments.input, unit=arguments.unit, order=arguments.order, side=arguments.side
+    )
     fit_files.check_output(arguments.output, ".npz", besides=arguments.input)
     if arguments.picture is not None:
         fit_files.check_output(arguments.picture, ".png", ".jpg", besides=arguments.input)
@@ -57,7 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
         fitted = fit.fit_hands(layer, measured.points, noise=noise, **common)
     else:
         noise = fit.NOISE_PX if arguments.noise is None else arguments.noise
-        fitted = fit.fit_hands_2d(layer, measured.points, measured.focal, measured.princpt, noise=noise, **common)
+        fitted = fit.fit_hands_2d(
+            layer, measured.points, measured.focal, measured.princpt, noise=noise, **common
+        )
     seconds = perf_counter() - start
 
     fit_files.write_fitted(arguments.output, fitted, measured)

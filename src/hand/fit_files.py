@@ -37,7 +37,9 @@ ORDERS = {
 UNITS_MM = {"mm": 1.0, "m": 1000.0}
 BONE_MM = (5.0, 200.0)  # the median bone of any hand, with room
 DOUBTFUL_MM, DOUBTFUL_DEG = 10.0, 10.0
-FINGER_ENDS = [3 * finger + joint for finger in range(4) for joint in (1, 2)]  # among MANO's joints without the wrist
+FINGER_ENDS = [
+    3 * finger + joint for finger in range(4) for joint in (1, 2)
+]  # among MANO's joints without the wrist
 
 
 class MeasuredJoints(NamedTuple):
@@ -55,26 +57,35 @@ class MeasuredJoints(NamedTuple):
         return "mm" if self.focal is None else "px"
 
 
-def read_joints(path: str | Path, *, unit: str = "mm", order: str = "openpose", side: str | None = None) -> MeasuredJoints:
-    """Reads `joints`, or `joints2d` with `focal` and `princpt`, and perhaps `mask` and `is_right`, from a .npz or .json file.
+def read_joints(
+    path: str | Path, *, unit: str = "mm", order: str = "openpose", side: str | None = None
+) -> MeasuredJoints:
+    """Reads `joints`, or `joints2d` with `focal` and `princpt`, and perhaps `mask` and `is_right`, from a
+    .npz or .json file.
 
-    unit: "mm" or "m"; order: a key of ORDERS; side: "right" or "left" for all, None for what the file says (right if nothing).
-    Raises FileNotFoundError, and ValueError for what is no such file, has wrong shapes, no joints, or bones of no hand's length.
+    unit: "mm" or "m"; order: a key of ORDERS; side: "right" or "left" for all, None for what the file says
+    (right if nothing). Raises FileNotFoundError, and ValueError for what is no such file, has wrong shapes,
+    no joints, or bones of no hand's length.
     """
     path = Path(path)
     content = _read(path)
     name = next((name for name in ("joints", "joints2d") if name in content), None)
     if name is None:
-        raise ValueError(f"{path}: has neither 'joints' nor 'joints2d', but {', '.join(sorted(content)) or 'nothing'}")
+        raise ValueError(
+            f"{path}: has neither 'joints' nor 'joints2d', but {', '.join(sorted(content)) or 'nothing'}"
+        )
     count, gather = ORDERS[order]
     dimensions = 3 if name == "joints" else 2
     points = _numbers(path, content, name)
     if points.shape[1:] != (count, dimensions) or points.ndim != 3:
-        raise ValueError(f"{path}: {name} has shape {list(points.shape)}; expected [N, {count}, {dimensions}] (order {order})")
+        raise ValueError(
+            f"{path}: {name} has shape {list(points.shape)}; expected [N, {count}, {dimensions}] (order {order})"
+        )
     n = len(points)
     mask = np.isfinite(points).all(axis=-1) & (_numbers(path, content, "mask", (n, count), np.ones(1)) > 0)
     points, mask = (
-        np.concatenate([x, np.zeros((n, NUM_JOINTS - count, *x.shape[2:]), x.dtype)], axis=1)[:, gather] for x in (points, mask)
+        np.concatenate([x, np.zeros((n, NUM_JOINTS - count, *x.shape[2:]), x.dtype)], axis=1)[:, gather]
+        for x in (points, mask)
     )
     if not mask.sum(axis=1, initial=0).max(initial=0) >= LEAST_JOINTS:
         raise ValueError(f"{path}: no hand has {LEAST_JOINTS} finite joints in {name}; nothing can be fitted")
@@ -86,10 +97,14 @@ def read_joints(path: str | Path, *, unit: str = "mm", order: str = "openpose", 
         _check_size(path, points, mask, unit, order)
         camera = None, None
     else:
-        camera = tuple(torch.from_numpy(_numbers(path, content, key, (n, 2)).copy()) for key in ("focal", "princpt"))
+        camera = tuple(
+            torch.from_numpy(_numbers(path, content, key, (n, 2)).copy()) for key in ("focal", "princpt")
+        )
         if not (camera[0] > 0).all() or not camera[1].isfinite().all():
             raise ValueError(f"{path}: focal and princpt are pixels (x, y): focal positive, both finite")
-    return MeasuredJoints(torch.from_numpy(points), torch.from_numpy(mask), torch.from_numpy(is_right), *camera)
+    return MeasuredJoints(
+        torch.from_numpy(points), torch.from_numpy(mask), torch.from_numpy(is_right), *camera
+    )
 
 
 def _read(path: Path) -> dict:
@@ -106,11 +121,19 @@ def _read(path: Path) -> dict:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not a readable {path.suffix} file of plain numbers ({error})") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds a {type(content).__name__} where an object with 'joints' is expected")
+        raise ValueError(
+            f"{path}: holds a {type(content).__name__} where an object with 'joints' is expected"
+        )
     return content
 
 
-def _numbers(path: Path, content: dict, key: str, shape: tuple[int, ...] | None = None, default: np.ndarray | None = None) -> np.ndarray:
+def _numbers(
+    path: Path,
+    content: dict,
+    key: str,
+    shape: tuple[int, ...] | None = None,
+    default: np.ndarray | None = None,
+) -> np.ndarray:
     """An entry as float64 (null is nan), spread over `shape`."""
     if key not in content and default is None:
         raise ValueError(f"{path}: joints2d needs '{key}' beside it, in pixels")
@@ -154,12 +177,16 @@ def check_output(path: str | Path, *suffixes: str, besides: str | Path) -> None:
 
 
 def write_fitted(path: str | Path, fitted: FittedHands, measured: MeasuredJoints) -> None:
-    """Writes fitted hands as .npz: the columns that CONVENTIONS names, and with a camera focal, princpt and joints2d."""
+    """Writes fitted hands as .npz: the columns that CONVENTIONS names, and with a camera focal, princpt and
+    joints2d."""
     columns = {**fitted._asdict(), "is_right": measured.is_right}
     if measured.focal is not None:
         pixels = project(fitted.joints, measured.focal, measured.princpt)
         columns |= {"focal": measured.focal, "princpt": measured.princpt, "joints2d": pixels}
-    arrays = {name: (column.float() if column.is_floating_point() else column).numpy() for name, column in columns.items()}
+    arrays = {
+        name: (column.float() if column.is_floating_point() else column).numpy()
+        for name, column in columns.items()
+    }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays, format=FORMAT, conventions=CONVENTIONS, residual_unit=measured.unit)
     write_whole(path, buffer.getvalue())
@@ -169,7 +196,9 @@ def summary(fitted: FittedHands, measured: MeasuredJoints, noise: float, seconds
     """How the fit went, in a few lines."""
     residual = fitted.residual[fitted.residual.isfinite()].double()
     usable = fitted.pose.isfinite().all(dim=1)
-    median, high, worst = (float(residual.quantile(q)) for q in (0.5, 0.95, 1.0)) if len(residual) else (np.nan,) * 3
+    median, high, worst = (
+        (float(residual.quantile(q)) for q in (0.5, 0.95, 1.0)) if len(residual) else (np.nan,) * 3
+    )
     lines = [
         f"{len(usable)} hand{'s' * (len(usable) != 1)} in {seconds:.1f} s",
         f"distance of a given joint to the fitted one: median {median:.2f}, 95 % {high:.2f}, worst {worst:.2f} {measured.unit}",
@@ -190,7 +219,8 @@ def summary(fitted: FittedHands, measured: MeasuredJoints, noise: float, seconds
 
 
 def backward_bend(fitted: FittedHands, measured: MeasuredJoints) -> float:
-    """Degrees by which the last two joints of the four fingers bend away from the palm, the median over hands: what a wrong side does."""
+    """Degrees by which the last two joints of the four fingers bend away from the palm, the median over
+    hands: what a wrong side does."""
     pose = torch.where(measured.is_right[:, None], fitted.pose, mirror_pose(fitted.pose)).double()
     pose = pose[pose.isfinite().all(dim=1), 3:].unflatten(1, (15, 3))
     flexion = AnglePrior().angles(roma.rotvec_to_rotmat(pose))[:, FINGER_ENDS, FLEXION]

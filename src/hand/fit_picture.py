@@ -9,7 +9,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from tempohand.draw import draw_skeleton
-from tempohand.geometry import box_to_square, crop_camera, crop_homography, mirror_points, mirror_pose, project
+from tempohand.geometry import (
+    box_to_square,
+    crop_camera,
+    crop_homography,
+    mirror_points,
+    mirror_pose,
+    project,
+)
 from tempohand.hand.fit import FittedHands
 from tempohand.hand.fit_files import MeasuredJoints
 from tempohand.hand.layer import HandLayer
@@ -34,8 +41,11 @@ def write_picture(path: str | Path, layer: HandLayer, fitted: FittedHands, measu
     write_whole(path, encoded.tobytes())
 
 
-def draw_fitted(layer: HandLayer, fitted: FittedHands, measured: MeasuredJoints) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture, RGB, a column per hand. Joints in space: one row from the front and one from the side; in a picture: as its camera sees them."""
+def draw_fitted(
+    layer: HandLayer, fitted: FittedHands, measured: MeasuredJoints
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture, RGB, a column per hand. Joints in space: one row from the front and one from the side; in
+    a picture: as its camera sees them."""
     usable = fitted.pose.isfinite().all(dim=1).nonzero().squeeze(1)
     rows = usable[torch.linspace(0, len(usable) - 1, min(SHOWN, len(usable))).round().long()]
     columns = []
@@ -54,10 +64,27 @@ def draw_fitted(layer: HandLayer, fitted: FittedHands, measured: MeasuredJoints)
                 turn, away = torch.from_numpy(view), torch.tensor([0.0, 0.0, AWAY_MM]).double()
                 points = (given - centre) @ turn.mT + away
                 tiles.append(
-                    _tile((vertices - centre) @ turn.mT + away, faces, project(points, *camera), mask, *camera, f"{label}, {name}")
+                    _tile(
+                        (vertices - centre) @ turn.mT + away,
+                        faces,
+                        project(points, *camera),
+                        mask,
+                        *camera,
+                        f"{label}, {name}",
+                    )
                 )
         else:
-            tiles = [_tile(vertices, faces, given, mask, measured.focal[row].double(), measured.princpt[row].double(), label)]
+            tiles = [
+                _tile(
+                    vertices,
+                    faces,
+                    given,
+                    mask,
+                    measured.focal[row].double(),
+                    measured.princpt[row].double(),
+                    label,
+                )
+            ]
         columns.append(np.concatenate(tiles))
     return np.concatenate(columns, axis=1)
 
@@ -69,7 +96,13 @@ def _vertices(layer: HandLayer, fitted: FittedHands, row: int, right: bool) -> F
 
 
 def _tile(
-    vertices: Tensor, faces: np.ndarray, pixels: Tensor, mask: Tensor, focal: Tensor, princpt: Tensor, label: str
+    vertices: Tensor,
+    faces: np.ndarray,
+    pixels: Tensor,
+    mask: Tensor,
+    focal: Tensor,
+    princpt: Tensor,
+    label: str,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """A crop about the mesh: the mesh, and the given joints over it."""
     seen = project(vertices, focal, princpt)
@@ -78,8 +111,12 @@ def _tile(
     focal, princpt = (x.numpy() for x in crop_camera(crop, focal, princpt))
     colours = shade(vertices.numpy(), faces, SKIN, lights=LIGHTS, intensities=INTENSITIES)
     ground = np.full((TILE_PX, TILE_PX, 3), GROUND, np.float32)
-    colour, _, _ = render(vertices.numpy(), faces, colours, focal, princpt, (TILE_PX, TILE_PX), background=ground, antialias=3)
+    colour, _, _ = render(
+        vertices.numpy(), faces, colours, focal, princpt, (TILE_PX, TILE_PX), background=ground, antialias=3
+    )
     picture = np.ascontiguousarray((255 * colour.clip(0, 1)).round().astype(np.uint8))
     joints = (pixels @ crop[:2, :2].mT + crop[:2, 2]).numpy()
     draw_skeleton(picture, joints, thickness=1.6, mask=mask.numpy())
-    return cv2.putText(picture, label, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (230, 230, 230), 1, cv2.LINE_AA)
+    return cv2.putText(
+        picture, label, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (230, 230, 230), 1, cv2.LINE_AA
+    )

@@ -33,13 +33,17 @@ class Hands(NamedTuple):
 def posed_hands(names: tuple[str, ...], device: torch.device) -> Hands:
     """The named poses of `hand.anatomy` at the mean shape, wrist at the origin, unturned."""
     angles = torch.from_numpy(np.stack([POSES[name] for name in names]))
-    rotations = roma.rotvec_to_rotmat(rearrange(angles_to_pose(angles), "n (j c) -> n j c", j=NUM_MANO_JOINTS)).to(device)
+    rotations = roma.rotvec_to_rotmat(
+        rearrange(angles_to_pose(angles), "n (j c) -> n j c", j=NUM_MANO_JOINTS)
+    ).to(device)
     return Hands(rotations, rotations.new_zeros(len(names), NUM_BETAS), rotations.new_zeros(len(names), 3))
 
 
-def start_from_points(model: JointModel, points: Float[Tensor, "n 21 3"], weight: Float[Tensor, "n 21"]) -> Hands:
-    """Hands near the given joints (mm; weight 0: not given): the palm by the best rigid motion, then each finger as in the named pose that
-    brings it nearest."""
+def start_from_points(
+    model: JointModel, points: Float[Tensor, "n 21 3"], weight: Float[Tensor, "n 21"]
+) -> Hands:
+    """Hands near the given joints (mm; weight 0: not given): the palm by the best rigid motion, then each
+    finger as in the named pose that brings it nearest."""
     n, named = len(points), posed_hands(tuple(POSES), points.device)
     templates = model.posed(*named)
     given = (weight > 0).to(points)
@@ -47,9 +51,18 @@ def start_from_points(model: JointModel, points: Float[Tensor, "n 21 3"], weight
     share[list(PALM)] = 1.0
     relaxed = templates[list(POSES).index("rest")].expand(n, -1, -1)
     turn, shift = roma.rigid_points_registration(relaxed, points, weights=share * given)
-    distances = (einsum(turn, templates, "n r c, k p c -> n k p r") + shift[:, None, None] - points[:, None]).square().sum(dim=-1)
-    nearest = rearrange((distances * given[:, None])[..., 1:], "n k (finger joint) -> n k finger joint", finger=5).sum(dim=-1).argmin(dim=1)
-    # OpenPose's fingers are thumb, index, middle, ring, pinky; MANO's joints index, middle, pinky, ring, thumb.
+    distances = (
+        (einsum(turn, templates, "n r c, k p c -> n k p r") + shift[:, None, None] - points[:, None])
+        .square()
+        .sum(dim=-1)
+    )
+    nearest = (
+        rearrange((distances * given[:, None])[..., 1:], "n k (finger joint) -> n k finger joint", finger=5)
+        .sum(dim=-1)
+        .argmin(dim=1)
+    )
+    # OpenPose's fingers are thumb, index, middle, ring, pinky; MANO's joints index, middle, pinky, ring,
+    # thumb.
     nearest = nearest[:, [1, 2, 4, 3, 0]].repeat_interleave(3, dim=1)
     fingers = named.rotations[nearest, torch.arange(1, NUM_MANO_JOINTS, device=points.device)]
     rotations = torch.cat([turn[:, None], fingers], dim=1)
@@ -57,12 +70,15 @@ def start_from_points(model: JointModel, points: Float[Tensor, "n 21 3"], weight
 
 
 def view_rotations(count: int) -> Float[Tensor, "count 3 3"]:
-    """Rotations that bring evenly spread directions (a Fibonacci lattice) of an object to the front; the roll about them is arbitrary."""
+    """Rotations that bring evenly spread directions (a Fibonacci lattice) of an object to the front; the roll
+    about them is arbitrary."""
     number = torch.arange(count, dtype=torch.float64) + 0.5
     height, around = 1 - 2 * number / count, number * torch.pi * (1 + 5**0.5)
     radius = (1 - height**2).sqrt()
     front = torch.stack([radius * around.cos(), radius * around.sin(), height], dim=-1)
-    helper = torch.where(front[:, :1].abs() < 0.8, front.new_tensor([1.0, 0, 0]), front.new_tensor([0, 1.0, 0]))
+    helper = torch.where(
+        front[:, :1].abs() < 0.8, front.new_tensor([1.0, 0, 0]), front.new_tensor([0, 1.0, 0])
+    )
     across = torch.nn.functional.normalize(torch.linalg.cross(helper, front), dim=-1)
     return torch.stack([across, torch.linalg.cross(front, across), front], dim=-2)
 
@@ -76,8 +92,9 @@ def starts_from_picture(
 ) -> list[Hands]:
     """Hands seen like the given pixels (weight 0: not given): for each named pose the best of many views.
 
-    A distant hand's picture is a view of it, turned in the plane, scaled and shifted; with pixels as complex numbers the best turn and
-    scale of every view are one product. Depth follows from the scale, which bone lengths fix.
+    A distant hand's picture is a view of it, turned in the plane, scaled and shifted; with pixels as complex
+    numbers the best turn and scale of every view are one product. Depth follows from the scale, which bone
+    lengths fix.
     """
     total = weight.sum(dim=-1, keepdim=True)
     rays = torch.cat([(pixels - princpt[:, None]) / focal[:, None], torch.ones_like(pixels[..., :1])], dim=-1)
@@ -99,7 +116,15 @@ def starts_from_picture(
         spread = weight @ flat.abs().square().mT - (weight.to(flat) @ flat.mT).abs().square() / total
         best = (overlap.abs().square() / spread).argmax(dim=-1)
         starts.append(
-            _place(hand, template[best], views[best], (overlap / spread).gather(1, best[:, None]), weight / total, seen_mean, look)
+            _place(
+                hand,
+                template[best],
+                views[best],
+                (overlap / spread).gather(1, best[:, None]),
+                weight / total,
+                seen_mean,
+                look,
+            )
         )
     return starts
 
@@ -112,14 +137,19 @@ def _turn_onto_z(direction: Tensor) -> Float[Tensor, "n 3 3"]:
     return rearrange(torch.stack(rows, dim=-1), "n (r c) -> n r c", r=3)
 
 
-def _place(hand: Hands, template: Tensor, view: Tensor, scale: Tensor, share: Tensor, seen_mean: Tensor, look: Tensor) -> Hands:
-    """Hands whose template [N, 21, 3], seen under `view`, has the complex in-plane turn and `scale` (1 / depth), its middle at `seen_mean`."""
+def _place(
+    hand: Hands, template: Tensor, view: Tensor, scale: Tensor, share: Tensor, seen_mean: Tensor, look: Tensor
+) -> Hands:
+    """Hands whose template [N, 21, 3], seen under `view`, has the complex in-plane turn and `scale` (1 /
+    depth), its middle at `seen_mean`."""
     n = len(template)
     depth = 1 / scale.abs()
     turn = scale * depth
     none, one = torch.zeros_like(depth), torch.ones_like(depth)
     roll = rearrange(
-        torch.stack([turn.real, -turn.imag, none, turn.imag, turn.real, none, none, none, one], dim=-1), "n 1 (r c) -> n r c", r=3
+        torch.stack([turn.real, -turn.imag, none, turn.imag, turn.real, none, none, none, one], dim=-1),
+        "n 1 (r c) -> n r c",
+        r=3,
     )
     middle = torch.cat([seen_mean.real, seen_mean.imag, one], dim=-1) * depth
     wrist = middle - einsum(roll, share, template, "n r c, n p, n p c -> n r")

@@ -1,8 +1,9 @@
 """The hand layer's 21 joints alone, in float64, and their exact derivatives: what a solver needs.
 
-The 16 joints and the 5 fingertips are points on the skin of one kinematic chain: a joint follows itself with weight 1, a fingertip has
-a vertex's skin weights and pose correctives. A point's derivative by a joint's rotation is then the geometric Jacobian of a chain, axis x lever arm,
-summed over the bones that carry the point (Murray, Li and Sastry, "A Mathematical Introduction to Robotic Manipulation", 1994, section 3.4).
+The 16 joints and the 5 fingertips are points on the skin of one kinematic chain: a joint follows itself with
+weight 1, a fingertip has a vertex's skin weights and pose correctives. A point's derivative by a joint's
+rotation is then the geometric Jacobian of a chain, axis x lever arm, summed over the bones that carry the
+point (Murray, Li and Sastry, "A Mathematical Introduction to Robotic Manipulation", 1994, section 3.4).
 """
 
 import copy
@@ -20,8 +21,8 @@ from tempohand.skeleton import MANO21_TO_OP, MANO_PARENTS, NUM_BETAS, NUM_MANO_J
 class PosedJoints(NamedTuple):
     """Joints [N, 21, 3] in mm, OpenPose order, and their derivatives.
 
-    by_rotation [N, 21, 3, 16, 3]: by a small rotation vector of each of MANO's joints, applied on the right of its rotation matrix.
-    by_betas [N, 21, 3, 10]. The derivative by the wrist's position is the identity.
+    by_rotation [N, 21, 3, 16, 3]: by a small rotation vector of each of MANO's joints, applied on the right
+    of its rotation matrix. by_betas [N, 21, 3, 10]. The derivative by the wrist's position is the identity.
     """
 
     joints: Float[Tensor, "n 21 3"]
@@ -30,10 +31,11 @@ class PosedJoints(NamedTuple):
 
 
 class JointModel:
-    """What the 21 joints of a hand layer depend on, in float64 on the layer's device; lengths in mm, relative to the wrist.
+    """What the 21 joints of a hand layer depend on, in float64 on the layer's device; lengths in mm, relative
+    to the wrist.
 
-    Read off the layer's function, not its tables: it is linear in the betas, and quadratic in the entries of one rotation matrix, of
-    which a central difference takes the linear part exactly.
+    Read off the layer's function, not its tables: it is linear in the betas, and quadratic in the entries of
+    one rotation matrix, of which a central difference takes the linear part exactly.
     """
 
     def __init__(self, layer: HandLayer):
@@ -58,9 +60,12 @@ class JointModel:
         for joint, parent in enumerate(MANO_PARENTS[1:], 1):
             self.carries[:, joint] += self.carries[:, parent]
 
-        # Pose correctives [21, 3, 15, 3, 3]: what an entry of a joint's matrix does beyond turning what hangs on the joint.
+        # Pose correctives [21, 3, 15, 3, 3]: what an entry of a joint's matrix does beyond turning what hangs
+        # on the joint.
         entries = torch.zeros(NUM_MANO_JOINTS - 1, 3, 3, *still.shape, dtype=still.dtype, device=still.device)
-        for joint, row, column in torch.cartesian_prod(torch.arange(NUM_MANO_JOINTS - 1), torch.arange(3), torch.arange(3)).tolist():
+        for joint, row, column in torch.cartesian_prod(
+            torch.arange(NUM_MANO_JOINTS - 1), torch.arange(3), torch.arange(3)
+        ).tolist():
             entries[joint, row, column, joint + 1, row, column] = 1.0
         betas = mean.expand(*entries.shape[:3], -1)
         slopes = (layer.joints(still + entries, betas) - layer.joints(still - entries, betas)) / 2
@@ -75,7 +80,9 @@ class JointModel:
         _, _, carried = self._carry(rotations, betas)
         return einsum(self.weights, carried, "p j, n p j c -> n p c") + trans[:, None]
 
-    def derived(self, rotations: Float[Tensor, "n 16 3 3"], betas: Float[Tensor, "n 10"], trans: Float[Tensor, "n 3"]) -> PosedJoints:
+    def derived(
+        self, rotations: Float[Tensor, "n 16 3 3"], betas: Float[Tensor, "n 10"], trans: Float[Tensor, "n 3"]
+    ) -> PosedJoints:
         """Joints and their derivatives."""
         turns, joints, carried = self._carry(rotations, betas)
         carried = self.weights[..., None] * carried
@@ -93,17 +100,24 @@ class JointModel:
         by_betas = einsum(blended, self.point_dirs, "n p r c, p c b -> n p r b")
         joint_dirs = [torch.zeros_like(by_betas[:, 0])]
         for joint, parent in enumerate(MANO_PARENTS[1:], 1):
-            joint_dirs.append(joint_dirs[parent] + turns[:, parent] @ (self.rest_dirs[joint] - self.rest_dirs[parent]))
-        joint_dirs = torch.stack(joint_dirs, dim=1) - einsum(turns, self.rest_dirs, "n j r c, j c b -> n j r b")
+            joint_dirs.append(
+                joint_dirs[parent] + turns[:, parent] @ (self.rest_dirs[joint] - self.rest_dirs[parent])
+            )
+        joint_dirs = torch.stack(joint_dirs, dim=1) - einsum(
+            turns, self.rest_dirs, "n j r c, j c b -> n j r b"
+        )
         by_betas = by_betas + einsum(self.weights, joint_dirs, "p j, n j r b -> n p r b")
         return PosedJoints(carried.sum(dim=2) + trans[:, None], by_rotation, by_betas)
 
     def _carry(self, rotations: Tensor, betas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Global rotations [N, 16, 3, 3], joints [N, 16, 3], and where each joint alone would carry each point [N, 21, 16, 3]; wrist at 0."""
+        """Global rotations [N, 16, 3, 3], joints [N, 16, 3], and where each joint alone would carry each
+        point [N, 21, 16, 3]; wrist at 0."""
         rest = self.rest + einsum(self.rest_dirs, betas, "j c b, n b -> n j c")
         turns, joints = [rotations[:, 0]], [rest[:, 0]]
         for joint, parent in enumerate(MANO_PARENTS[1:], 1):
-            joints.append(joints[parent] + einsum(turns[parent], rest[:, joint] - rest[:, parent], "n r c, n c -> n r"))
+            joints.append(
+                joints[parent] + einsum(turns[parent], rest[:, joint] - rest[:, parent], "n r c, n c -> n r")
+            )
             turns.append(turns[parent] @ rotations[:, joint])
         turns, joints = torch.stack(turns, dim=1), torch.stack(joints, dim=1)
         points = self.points + einsum(self.point_dirs, betas, "p c b, n b -> n p c")

@@ -1,10 +1,11 @@
 """The hand's kinematics and skinning on the CPU, compiled by numba: forward, and the gradients by hand.
 
-Written out over one hand at a time, every intermediate stays in the cache and a batch of one costs a few calls instead of a hundred small
-operations. The same functions as `kinematics.pose_hand`, which is the oracle they are tested against.
+Written out over one hand at a time, every intermediate stays in the cache and a batch of one costs a few
+calls instead of a hundred small operations. The same functions as `kinematics.pose_hand`, which is the oracle
+they are tested against.
 
-Arrays: coordinates of vertices lie in planes, [N, 3 V] with all x first, so that the inner loops run over neighbouring
-numbers. A `motion` is a joint's rigid motion x -> G x + s as 12 numbers: G row by row, then s.
+Arrays: coordinates of vertices lie in planes, [N, 3 V] with all x first, so that the inner loops run over
+neighbouring numbers. A `motion` is a joint's rigid motion x -> G x + s as 12 numbers: G row by row, then s.
 """
 
 from typing import no_type_check
@@ -35,7 +36,8 @@ def rotations_forward(rotvecs, rotations):
 @njit(cache=True, fastmath=_MATH, nogil=True, error_model="numpy")
 @no_type_check
 def rotations_backward(rotvecs, g_rotations, g_rotvecs):
-    """Gradient [N, 3] to rotation vectors [N, 3] of that [N, 3, 3] to their matrices. Exact at zero rotation."""
+    """Gradient [N, 3] to rotation vectors [N, 3] of that [N, 3, 3] to their matrices. Exact at zero
+    rotation."""
     for n in range(len(rotvecs)):
         x, y, z = float(rotvecs[n, 0]), float(rotvecs[n, 1]), float(rotvecs[n, 2])
         a, b, da, db = _rodrigues(x * x + y * y + z * z)
@@ -57,7 +59,8 @@ def rotations_backward(rotvecs, g_rotations, g_rotvecs):
 @njit(cache=True, inline="always")
 @no_type_check
 def _rodrigues(square):
-    """a = sin t / t and b = (1 - cos t) / t^2 at t^2 = `square`, and their derivatives by t divided by t; as series near zero."""
+    """a = sin t / t and b = (1 - cos t) / t^2 at t^2 = `square`, and their derivatives by t divided by t; as
+    series near zero."""
     if square < 1e-2:
         a = 1 - square / 6 * (1 - square / 20 * (1 - square / 42 * (1 - square / 72)))
         b = 0.5 - square / 24 * (1 - square / 30 * (1 - square / 56 * (1 - square / 90)))
@@ -83,9 +86,11 @@ def chain_forward(
     motions,
     joints,
 ):
-    """Along the kinematic tree: rotations [N, J, 3, 3], betas [N, B] and wrists [N, 3] -> what skinning needs.
+    """Along the kinematic tree: rotations [N, J, 3, 3], betas [N, B] and wrists [N, 3] -> what skinning
+    needs.
 
-    Writes `coefficients` [N, B + 9 (J - 1)] of the shape and pose directions, `rest` [N, J, 3], `motions` [N, J, 12] and `joints` [N, J, 3].
+    Writes `coefficients` [N, B + 9 (J - 1)] of the shape and pose directions, `rest` [N, J, 3], `motions` [N,
+    J, 12] and `joints` [N, J, 3].
     """
     count, shapes = len(parents), betas.shape[1]
     for n in range(len(rotations)):
@@ -110,11 +115,19 @@ def chain_forward(
                     place = joints[n, parent, r]
                     for c in range(3):
                         place += before[3 * r + c] * (rest[n, j, c] - rest[n, parent, c])
-                        motion[3 * r + c] = before[3 * r] * own[0, c] + before[3 * r + 1] * own[1, c] + before[3 * r + 2] * own[2, c]
+                        motion[3 * r + c] = (
+                            before[3 * r] * own[0, c]
+                            + before[3 * r + 1] * own[1, c]
+                            + before[3 * r + 2] * own[2, c]
+                        )
                         coefficients[n, shapes + 9 * (j - 1) + 3 * r + c] = own[r, c] - (r == c)
                     joints[n, j, r] = place
             for r in range(3):
-                turned = motion[3 * r] * rest[n, j, 0] + motion[3 * r + 1] * rest[n, j, 1] + motion[3 * r + 2] * rest[n, j, 2]
+                turned = (
+                    motion[3 * r] * rest[n, j, 0]
+                    + motion[3 * r + 1] * rest[n, j, 1]
+                    + motion[3 * r + 2] * rest[n, j, 2]
+                )
                 motion[9 + r] = joints[n, j, r] - turned
 
 
@@ -147,13 +160,22 @@ def chain_backward(
                     g_rest[j, c] -= motion[3 * r + c] * shift[9 + r]
         for j in range(count - 1, 0, -1):
             parent = parents[j]
-            g_motion, g_before, before, own = g_motions[n, j], g_motions[n, parent], motions[n, parent], rotations[n, j]
+            g_motion, g_before, before, own = (
+                g_motions[n, j],
+                g_motions[n, parent],
+                motions[n, parent],
+                rotations[n, j],
+            )
             for r in range(3):
                 g_place = g_joints[n, j, r]
                 g_joints[n, parent, r] += g_place
                 for c in range(3):
                     g_before[3 * r + c] += g_place * (rest[n, j, c] - rest[n, parent, c])
-                    g_before[3 * r + c] += g_motion[3 * r] * own[c, 0] + g_motion[3 * r + 1] * own[c, 1] + g_motion[3 * r + 2] * own[c, 2]
+                    g_before[3 * r + c] += (
+                        g_motion[3 * r] * own[c, 0]
+                        + g_motion[3 * r + 1] * own[c, 1]
+                        + g_motion[3 * r + 2] * own[c, 2]
+                    )
                     g_rest[j, c] += before[3 * r + c] * g_place
                     g_rest[parent, c] -= before[3 * r + c] * g_place
                     g_rotations[n, j, r, c] = (
@@ -211,10 +233,15 @@ def skin_backward(
     weights,
     tips,
 ):
-    """The gradients of `skin_forward` to the planes and to the motions; `g_tips` [N, T, 3] come on top for the vertices `tips` [T]."""
+    """The gradients of `skin_forward` to the planes and to the motions; `g_tips` [N, T, 3] come on top for
+    the vertices `tips` [T]."""
     count = weights.shape[1]
     zero = shaped.dtype.type(0)
-    p, q, r = np.empty(count, dtype=shaped.dtype), np.empty(count, dtype=shaped.dtype), np.empty(count, dtype=shaped.dtype)
+    p, q, r = (
+        np.empty(count, dtype=shaped.dtype),
+        np.empty(count, dtype=shaped.dtype),
+        np.empty(count, dtype=shaped.dtype),
+    )
     for n in range(len(shaped)):
         for v in range(count):
             p[v], q[v], r[v] = g_vertices[n, v, 0], g_vertices[n, v, 1], g_vertices[n, v, 2]
@@ -242,4 +269,9 @@ def skin_backward(
                     b += share * y[v]
                     c += share * z[v]
                     d += share
-                g_motions[n, j, 3 * k], g_motions[n, j, 3 * k + 1], g_motions[n, j, 3 * k + 2], g_motions[n, j, 9 + k] = a, b, c, d
+                (
+                    g_motions[n, j, 3 * k],
+                    g_motions[n, j, 3 * k + 1],
+                    g_motions[n, j, 3 * k + 2],
+                    g_motions[n, j, 9 + k],
+                ) = a, b, c, d

@@ -1,7 +1,8 @@
-"""The hand's function in plain tensor operations: for any device, for compilers and exporters, and for every kind of derivative.
+"""The hand's function in plain tensor operations: for any device, for compilers and exporters, and for every
+kind of derivative.
 
-Linear blend skinning with shape and pose blend shapes (Romero, Tzionas and Black, "Embodied Hands", 2017). `kernels` has the same function
-for CPUs.
+Linear blend skinning with shape and pose blend shapes (Romero, Tzionas and Black, "Embodied Hands", 2017).
+`kernels` has the same function for CPUs.
 """
 
 import torch
@@ -15,9 +16,11 @@ FINGER_JOINTS = 3  # MANO's joints after the wrist are five chains of three
 
 
 class Chain(nn.Module):
-    """The kinematic tree's tables, as buffers outside state dicts: `rest_joints` [16, 3] and `joint_dirs` [16, 3, B], mm.
+    """The kinematic tree's tables, as buffers outside state dicts: `rest_joints` [16, 3] and `joint_dirs`
+    [16, 3, B], mm.
 
-    `to_op` [21] gathers OpenPose's order from MANO's 16 joints and the tips of thumb, index, middle, ring and pinky; `from_op` is its inverse.
+    `to_op` [21] gathers OpenPose's order from MANO's 16 joints and the tips of thumb, index, middle, ring and
+    pinky; `from_op` is its inverse.
     """
 
     def __init__(self, rest_joints: Float[Tensor, "16 3"], joint_dirs: Float[Tensor, "16 3 b"]):
@@ -32,12 +35,17 @@ class Chain(nn.Module):
 class Skin(nn.Module):
     """The skin's tables, as buffers outside state dicts, for all vertices of a hand or for some.
 
-    `template` [3 V] and `dirs` [B + 135, 3 V] hold all x, then all y, then all z (mm): coefficients @ dirs + template is the blended hand, laid
-    out for skinning. `weights` [16, V]; `tips` [5] are the fingertips among the vertices.
+    `template` [3 V] and `dirs` [B + 135, 3 V] hold all x, then all y, then all z (mm): coefficients @ dirs +
+    template is the blended hand, laid out for skinning. `weights` [16, V]; `tips` [5] are the fingertips
+    among the vertices.
     """
 
     def __init__(
-        self, template: Float[Tensor, "v 3"], dirs: Float[Tensor, "k v 3"], weights: Float[Tensor, "v 16"], tips: Int[Tensor, "5"]
+        self,
+        template: Float[Tensor, "v 3"],
+        dirs: Float[Tensor, "k v 3"],
+        weights: Float[Tensor, "v 16"],
+        tips: Int[Tensor, "5"],
     ):
         super().__init__()
         tables = {
@@ -57,7 +65,8 @@ def pose_hand(
     betas: Float[Tensor, "*batch b"],
     trans: Float[Tensor, "*batch 3"],
 ) -> tuple[Float[Tensor, "*batch 21 3"], Float[Tensor, "*batch v 3"]]:
-    """21 joints in OpenPose order and the skin's vertices, mm, from the rotations of MANO's 16 joints, the shape and the wrist's position."""
+    """21 joints in OpenPose order and the skin's vertices, mm, from the rotations of MANO's 16 joints, the
+    shape and the wrist's position."""
     rest = chain.rest_joints + einsum(chain.joint_dirs, betas, "j c b, ... b -> ... j c")
     turned = rotations[..., 1:, :, :] - torch.eye(3, dtype=rotations.dtype, device=rotations.device)
     coefficients = torch.cat([betas, turned.flatten(-3)], dim=-1)
@@ -74,9 +83,12 @@ def pose_hand(
 
 
 def _along_fingers(rotations: Tensor, rest: Tensor, trans: Tensor) -> tuple[Tensor, Tensor]:
-    """Global rotations [*, 16, 3, 3] and joint positions [*, 16, 3]: all five fingers at once, joint by joint toward the tip."""
+    """Global rotations [*, 16, 3, 3] and joint positions [*, 16, 3]: all five fingers at once, joint by joint
+    toward the tip."""
     turn, joint = rotations[..., :1, :, :], trans.unsqueeze(-2)
-    local = rearrange(rotations[..., 1:, :, :], "... (finger depth) r c -> depth ... finger r c", depth=FINGER_JOINTS)
+    local = rearrange(
+        rotations[..., 1:, :, :], "... (finger depth) r c -> depth ... finger r c", depth=FINGER_JOINTS
+    )
     places = rearrange(rest[..., 1:, :], "... (finger depth) c -> depth ... finger c", depth=FINGER_JOINTS)
     parent_place, turns, joints = rest[..., :1, :], [], []
     first = turn, joint

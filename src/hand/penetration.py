@@ -11,12 +11,16 @@ _FINGER_OF_JOINT = np.array([0, *((joint - 1) // 3 + 1 for joint in range(1, NUM
 
 
 def penetration_depth(
-    vertices: Float[np.ndarray, "778 3"], faces: Int[np.ndarray, "1538 3"], weights: Float[np.ndarray, "778 16"]
+    vertices: Float[np.ndarray, "778 3"],
+    faces: Int[np.ndarray, "1538 3"],
+    weights: Float[np.ndarray, "778 16"],
 ) -> Float[np.ndarray, "778"]:
-    """How deep each vertex of a finger lies inside the palm or another finger, in the unit of `vertices`; 0 outside, and for palm vertices.
+    """How deep each vertex of a finger lies inside the palm or another finger, in the unit of `vertices`; 0
+    outside, and for palm vertices.
 
-    A part is closed with a fan where it was cut from the others. A vertex is inside where the generalised winding number (Jacobson, Kavan and
-    Sorkine-Hornung, 2013) exceeds a half. Proximal phalanges are not tested against the palm that they grow out of.
+    A part is closed with a fan where it was cut from the others. A vertex is inside where the generalised
+    winding number (Jacobson, Kavan and Sorkine-Hornung, 2013) exceeds a half. Proximal phalanges are not
+    tested against the palm that they grow out of.
     """
     vertices = np.asarray(vertices, dtype=np.float64)
     joint = weights.argmax(1)
@@ -39,7 +43,8 @@ def penetration_depth(
 
 
 def _closed(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Triangles [T, 3, 3] of an open piece of surface, each of its openings closed with a fan to the opening's centre."""
+    """Triangles [T, 3, 3] of an open piece of surface, each of its openings closed with a fan to the
+    opening's centre."""
     edges = {(int(face[k]), int(face[(k + 1) % 3])) for face in faces for k in range(3)}
     follows: dict[int, list[int]] = {}
     for start, end in edges:
@@ -58,7 +63,8 @@ def _closed(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _winding_number(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Generalised winding number [P]: solid angles of all triangles over 4 pi (Van Oosterom and Strackee, 1983)."""
+    """Generalised winding number [P]: solid angles of all triangles over 4 pi (Van Oosterom and Strackee,
+    1983)."""
     a, b, c = (triangles[None, :, k] - points[:, None] for k in range(3))
     la, lb, lc = (np.linalg.norm(x, axis=-1) for x in (a, b, c))
     triple = (a * np.cross(b, c)).sum(-1)
@@ -67,7 +73,8 @@ def _winding_number(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def _distance(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Distance [P] from points to the nearest of the triangles, sampled at 21 places on each: exact to a fraction of an edge."""
+    """Distance [P] from points to the nearest of the triangles, sampled at 21 places on each: exact to a
+    fraction of an edge."""
     steps = [(i / 5, j / 5, (5 - i - j) / 5) for i in range(6) for j in range(6 - i)]
     samples = np.einsum("sk,tkc->tsc", np.array(steps), triangles).reshape(-1, 3)
     squared = (points**2).sum(1)[:, None] + (samples**2).sum(1)[None] - 2 * points @ samples.T

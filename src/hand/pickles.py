@@ -1,9 +1,11 @@
 """The official hand model files, read without running them.
 
-MANO_RIGHT.pkl and MANO_LEFT.pkl are Python 2 pickles of chumpy arrays and scipy matrices. A pickle is a program: it names functions and calls
-them. Here nothing that a file names is ever looked up, imported or called. Its instructions are followed as far as they describe data; where it
-would call something, what stays is a `Record` of the name, the arguments and the state; and arrays are made from the records' plain bytes.
-A name that a hand model has no use for is refused on sight, and so is an instruction outside the short list below.
+MANO_RIGHT.pkl and MANO_LEFT.pkl are Python 2 pickles of chumpy arrays and scipy matrices. A pickle is a
+program: it names functions and calls them. Here nothing that a file names is ever looked up, imported or
+called. Its instructions are followed as far as they describe data; where it would call something, what stays
+is a `Record` of the name, the arguments and the state; and arrays are made from the records' plain bytes. A
+name that a hand model has no use for is refused on sight, and so is an instruction outside the short list
+below.
 """
 
 import codecs
@@ -16,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-# Every name that hand model files use: numpy 1's and 2's arrays, scipy's compressed matrices at their old and new places, chumpy's classes,
-# and what Python 2 and 3 write for sets, for bytes and for objects in the old protocols.
+# Every name that hand model files use: numpy 1's and 2's arrays, scipy's compressed matrices at their old and
+# new places, chumpy's classes, and what Python 2 and 3 write for sets, for bytes and for objects in the old
+# protocols.
 _KNOWN = re.compile(
     r"numpy\.(ndarray|dtype|_?core\.multiarray\.(_reconstruct|scalar)|_?core\.numeric\._frombuffer)"
     r"|scipy\.sparse(\._?cs[cr])?\.cs[cr]_(matrix|array)"
@@ -33,7 +36,8 @@ MAX_SPARSE_ENTRIES = 10_000_000
 
 @dataclass(repr=False)  # a few bytes can nest records so that their text has no end
 class Record:
-    """What a pickle would make by calling `name` with `arguments` and then giving it `state`. Without arguments: the bare name."""
+    """What a pickle would make by calling `name` with `arguments` and then giving it `state`. Without
+    arguments: the bare name."""
 
     name: str
     arguments: tuple | None = None
@@ -41,17 +45,22 @@ class Record:
 
 
 def read_pickle(path: Path, keys: Collection[str]) -> dict[str, np.ndarray]:
-    """The arrays of a pickled dict under `keys`, those of them that are there; chumpy arrays evaluated, sparse matrices dense.
+    """The arrays of a pickled dict under `keys`, those of them that are there; chumpy arrays evaluated,
+    sparse matrices dense.
 
-    Raises ValueError for a damaged file, for a name or an instruction that a hand model does not need (named, and nothing has run), for something
-    else than a dict, and for a key whose value is no array of numbers.
+    Raises ValueError for a damaged file, for a name or an instruction that a hand model does not need (named,
+    and nothing has run), for something else than a dict, and for a key whose value is no array of numbers.
     """
     try:
         content = read_records(path.read_bytes())
     except Exception as error:  # a damaged or hostile file may break its reader anywhere
-        raise ValueError(f"{path}: not a readable hand model: {str(error) or type(error).__name__}") from error
+        raise ValueError(
+            f"{path}: not a readable hand model: {str(error) or type(error).__name__}"
+        ) from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: not a hand model: holds {_kind(content)} where a dict of tables is expected")
+        raise ValueError(
+            f"{path}: not a hand model: holds {_kind(content)} where a dict of tables is expected"
+        )
     arrays = {}
     for key in keys:
         if key in content:
@@ -65,7 +74,8 @@ def read_pickle(path: Path, keys: Collection[str]) -> dict[str, np.ndarray]:
 
 
 def read_records(data: bytes) -> object:
-    """What a pickle describes: dicts, lists (sets too), tuples, numbers, text, bytes, and `Record`s for everything else.
+    """What a pickle describes: dicts, lists (sets too), tuples, numbers, text, bytes, and `Record`s for
+    everything else.
 
     Raises ValueError for names and instructions outside the lists above; any exception for a damaged pickle.
     """
@@ -88,7 +98,9 @@ def read_records(data: bytes) -> object:
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 count = int(instruction[-1])
                 stack[-count:] = [tuple(stack[-count:])]
-            case "TUPLE" | "LIST" | "FROZENSET" | "DICT" | "APPENDS" | "ADDITEMS" | "SETITEMS" | "INST" | "OBJ":
+            case (
+                "TUPLE" | "LIST" | "FROZENSET" | "DICT" | "APPENDS" | "ADDITEMS" | "SETITEMS" | "INST" | "OBJ"
+            ):
                 items, stack = stack, outer.pop()
                 match instruction:
                     case "TUPLE":
@@ -115,7 +127,11 @@ def read_records(data: bytes) -> object:
                 stack.append(_named(argument))
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
-                stack.append(_named(f"{module} {name}" if isinstance(module, str) and isinstance(name, str) else "no text"))
+                stack.append(
+                    _named(
+                        f"{module} {name}" if isinstance(module, str) and isinstance(name, str) else "no text"
+                    )
+                )
             case "REDUCE" | "NEWOBJ":
                 arguments, function = stack.pop(), stack.pop()
                 stack.append(_called(function, arguments))
@@ -129,12 +145,15 @@ def read_records(data: bytes) -> object:
             case _ if _VALUES.fullmatch(instruction):
                 stack.append(argument)
             case _:
-                raise ValueError(f"uses the pickle instruction {instruction}, which a hand model does not need; it is refused")
+                raise ValueError(
+                    f"uses the pickle instruction {instruction}, which a hand model does not need; it is refused"
+                )
     return stack.pop()
 
 
 def _instructions(data: bytes) -> Iterator[tuple[str, object]]:
-    """A pickle's instructions, each with its argument; as pickletools.genops, which takes no bytes beyond ASCII in Python 2's quoted strings."""
+    """A pickle's instructions, each with its argument; as pickletools.genops, which takes no bytes beyond
+    ASCII in Python 2's quoted strings."""
     file, name = io.BytesIO(data), ""
     while name != "STOP":
         opcode = pickletools.code2op.get(file.read(1).decode("latin1"))
@@ -157,7 +176,9 @@ def _named(module_and_name: str) -> Record:
 def _called(function: object, arguments: object) -> Record:
     if not (isinstance(function, Record) and function.arguments is None and isinstance(arguments, tuple)):
         raise ValueError(f"calls {_kind(function)}; it is refused")
-    if function.name.endswith("._reconstructor"):  # Python 2 in the old protocols: (class, its base, the base's state)
+    if function.name.endswith(
+        "._reconstructor"
+    ):  # Python 2 in the old protocols: (class, its base, the base's state)
         return _called(arguments[0], ())
     return Record(function.name, arguments)
 

@@ -1,4 +1,5 @@
-"""Representations of a hand's pose: axis-angle [*, 48], 6D [*, 16, 6] and rotation matrices [*, 16, 3, 3], MANO's 16 joints, absolute."""
+"""Representations of a hand's pose: axis-angle [*, 48], 6D [*, 16, 6] and rotation matrices [*, 16, 3, 3],
+MANO's 16 joints, absolute."""
 
 import roma
 import torch
@@ -12,25 +13,33 @@ from tempohand.skeleton import NUM_MANO_JOINTS, POSE_DIM
 
 
 def need_tensors(**values: object) -> None:
-    """Raises TypeError for the first value that is neither a tensor nor None, saying how to make one: NumPy arrays, lists and numbers have no
-    device, and a silent conversion would cut gradients and copy at every call."""
+    """Raises TypeError for the first value that is neither a tensor nor None, saying how to make one: NumPy
+    arrays, lists and numbers have no device, and a silent conversion would cut gradients and copy at every
+    call."""
     for name, value in values.items():
         if value is not None and not isinstance(value, Tensor):
             kind = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
-            raise TypeError(f"{name} is a {kind}, not a torch tensor: torch.as_tensor({name}) makes one of an array or a list")
+            raise TypeError(
+                f"{name} is a {kind}, not a torch tensor: torch.as_tensor({name}) makes one of an array or a list"
+            )
 
 
 def rotvec_to_rotmat(rotvecs: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rotation matrices of rotation vectors (radians); gradients are finite at zero rotation. Compiled on CPUs, by roma elsewhere.
-    Raises TypeError for other than tensors, as all functions here."""
+    """Rotation matrices of rotation vectors (radians); gradients are finite at zero rotation. Compiled on
+    CPUs, by roma elsewhere. Raises TypeError for other than tensors, as all functions here."""
     need_tensors(rotvecs=rotvecs)
-    if rotvecs.device.type != "cpu" or torch.compiler.is_compiling() or rotvecs.dtype not in (torch.float32, torch.float64):
+    if (
+        rotvecs.device.type != "cpu"
+        or torch.compiler.is_compiling()
+        or rotvecs.dtype not in (torch.float32, torch.float64)
+    ):
         return roma.rotvec_to_rotmat(rotvecs)
     return Rotations.apply(rotvecs.reshape(-1, 3)).view(*rotvecs.shape, 3)
 
 
 def pose_to_rotmat(pose: Tensor) -> Float[Tensor, "*batch 16 3 3"]:
-    """A pose in any representation, told apart by its shape, as rotation matrices. Raises ValueError for other shapes."""
+    """A pose in any representation, told apart by its shape, as rotation matrices. Raises ValueError for
+    other shapes."""
     need_tensors(pose=pose)
     if pose.shape[-2:] == (NUM_MANO_JOINTS, 6):
         return rotation_6d_to_matrix(pose)
@@ -50,6 +59,6 @@ def rotmat_to_pose(rotations: Float[Tensor, "*batch 16 3 3"]) -> Float[Tensor, "
 
 
 def pose_to_rot6d(pose: Tensor) -> Float[Tensor, "*batch 16 6"]:
-    """A pose in any representation as the first two columns of its rotation matrices (Zhou et al., "On the Continuity of Rotation
-    Representations in Neural Networks", CVPR 2019)."""
+    """A pose in any representation as the first two columns of its rotation matrices (Zhou et al., "On the
+    Continuity of Rotation Representations in Neural Networks", CVPR 2019)."""
     return matrix_to_rotation_6d(pose_to_rotmat(pose))

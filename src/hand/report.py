@@ -17,7 +17,10 @@ SHAPEDIRS = {
     ("right", "fixed"): "a right hand's",
     ("right", "unfixed"): "a right hand's, but their size direction disagrees with the template in x",
     ("left", "fixed"): "fixed: a left hand's",
-    ("left", "unfixed"): "unfixed: a right hand's in x, as in the official MANO_LEFT.pkl (read as left_shapedirs says)",
+    (
+        "left",
+        "unfixed",
+    ): "unfixed: a right hand's in x, as in the official MANO_LEFT.pkl (read as left_shapedirs says)",
 }
 LICENCES = {
     True: "CC0: the open hand",
@@ -28,8 +31,8 @@ LICENCES = {
 def report(path: Path) -> dict[str, str]:
     """Facts about a hand model file, name by name, in the order to print them in.
 
-    Raises ValueError when the file is not a hand model, or when at rest the hand layer does not give its template (to 1e-5 m, relative to the
-    wrist), finite joints and bones of a hand's length.
+    Raises ValueError when the file is not a hand model, or when at rest the hand layer does not give its
+    template (to 1e-5 m, relative to the wrist), finite joints and bones of a hand's length.
     """
     tables = read_tables(path)
     joints, error_m = rest_pose(path, tables)
@@ -44,17 +47,23 @@ def report(path: Path) -> dict[str, str]:
         "PCA components": str(len(tables.hands_components)),
         "mean pose": f"not zero: up to {angle:.0f} degrees" if angle > 0 else "zero",
         "hand length": f"{np.linalg.norm(joints[JOINT_NAMES.index('middle_tip')] - joints[WRIST]):.1f} mm, wrist to middle fingertip, mean shape",
-        "bone lengths": "; ".join(f"{finger} {' '.join(f'{bone:.0f}' for bone in bones[finger])}" for finger in FINGERS) + " mm",
+        "bone lengths": "; ".join(
+            f"{finger} {' '.join(f'{bone:.0f}' for bone in bones[finger])}" for finger in FINGERS
+        )
+        + " mm",
         "rest pose": f"the template, to {error_m:.0e} m",
         "licence": LICENCES[is_open_hand(tables)],
     }
 
 
 def rest_pose(path: Path, tables: HandTables) -> tuple[Float[np.ndarray, "21 3"], float]:
-    """The hand layer's joints at rest, mm, relative to the wrist, and how far its vertices lie from the template, metres. Raises as `report`."""
+    """The hand layer's joints at rest, mm, relative to the wrist, and how far its vertices lie from the
+    template, metres. Raises as `report`."""
     output = HandLayer(path)(torch.eye(3).expand(NUM_MANO_JOINTS, 3, 3), torch.zeros(NUM_BETAS))
     joints, vertices = output.joints.numpy().astype(np.float64), output.vertices.numpy() / 1000
-    error_m = float(np.abs(vertices - (tables.v_template - tables.joint_regressor[0] @ tables.v_template)).max())
+    error_m = float(
+        np.abs(vertices - (tables.v_template - tables.joint_regressor[0] @ tables.v_template)).max()
+    )
     if not error_m < REST_TOLERANCE_M:
         raise ValueError(
             f"{path}: at rest the hand layer's vertices are {error_m:.1e} m from the template; at most {REST_TOLERANCE_M:.0e} is right"
@@ -72,7 +81,10 @@ def rest_pose(path: Path, tables: HandTables) -> tuple[Float[np.ndarray, "21 3"]
 def bone_lengths(joints: Float[np.ndarray, "21 3"]) -> dict[str, list[float]]:
     """Lengths of each finger's four bones from the wrist to the tip, in the unit of `joints`."""
     lengths = np.linalg.norm(joints - joints[list(PARENTS)], axis=1)
-    return {finger: [float(lengths[JOINT_NAMES.index(f"{finger}_{part}")]) for part in (1, 2, 3, "tip")] for finger in FINGERS}
+    return {
+        finger: [float(lengths[JOINT_NAMES.index(f"{finger}_{part}")]) for part in (1, 2, 3, "tip")]
+        for finger in FINGERS
+    }
 
 
 def is_open_hand(tables: HandTables) -> bool:

@@ -2,7 +2,10 @@
 
 import argparse
 
-NETWORK, FINDER = "tempohand-tiny", "tempohand-finder"  # come with the package, and are taken where no others are asked for
+NETWORK, FINDER = (
+    "tempohand-tiny",
+    "tempohand-finder",
+)  # come with the package, and are taken where no others are asked for
 
 DESCRIPTION = """Predicts 3D hands in a video, a picture or a folder of pictures, with the network that comes with the package or your own.
 
@@ -24,7 +27,8 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `tempohand predict`. `dest` is the library's name of an argument: cli.py makes the flag of it in messages."""
+    """Arguments of `tempohand predict`. `dest` is the library's name of an argument: cli.py makes the flag of
+    it in messages."""
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
     parser.add_argument(
         "input",
@@ -38,18 +42,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="checkpoint directory of a trained network (model.safetensors and config.json), or the name of one that comes with the package "
         "(default %(default)s)",
     )
-    parser.add_argument("--out", metavar="DIR", help="folder for the results (default: INPUT's name with -hands, in the working directory)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="folder for the results (default: INPUT's name with -hands, in the working directory)",
+    )
 
-    boxes = parser.add_argument_group("where the hands are (one of these; default: they are found)").add_mutually_exclusive_group()
+    boxes = parser.add_argument_group(
+        "where the hands are (one of these; default: they are found)"
+    ).add_mutually_exclusive_group()
     boxes.add_argument(
-        "--boxes", metavar="FILE", help="boxes per frame: .npz (box_xyxy, detected), .json or .csv (frame,x0,y0,x1,y1[,side[,hand]])"
+        "--boxes",
+        metavar="FILE",
+        help="boxes per frame: .npz (box_xyxy, detected), .json or .csv (frame,x0,y0,x1,y1[,side[,hand]])",
     )
     boxes.add_argument(
         "--box",
         metavar="X0,Y0,X1,Y1",
         help="one box in pixels, around the hand's 21 joints without a margin, for every frame (--box=... if X0 is negative)",
     )
-    boxes.add_argument("--detect", action="store_true", help="find hands with MediaPipe (optional dependency)")
+    boxes.add_argument(
+        "--detect", action="store_true", help="find hands with MediaPipe (optional dependency)"
+    )
     boxes.add_argument(
         "--finder",
         default=FINDER,
@@ -79,7 +93,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help="weight of the box before, 0 to below 1 (default 0.3 where hands are found, 0 with --boxes and --box)",
     )
-    hands.add_argument("--max-hands", type=int, default=None, metavar="N", help="most hands to find in a frame (default 4)")
+    hands.add_argument(
+        "--max-hands", type=int, default=None, metavar="N", help="most hands to find in a frame (default 4)"
+    )
     hands.add_argument(
         "--finder-tiles",
         dest="tiles",
@@ -97,23 +113,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="frames from one look for hands to the next; between them the network's own predictions are followed (default %(default)s: none)",
     )
-    hands.add_argument("--detector-model", metavar="FILE.task", help="MediaPipe's hand model (default hand_landmarker.task)")
-    hands.add_argument("--fps", type=float, metavar="RATE", help="makes a folder's pictures the frames of one sequence")
+    hands.add_argument(
+        "--detector-model", metavar="FILE.task", help="MediaPipe's hand model (default hand_landmarker.task)"
+    )
+    hands.add_argument(
+        "--fps", type=float, metavar="RATE", help="makes a folder's pictures the frames of one sequence"
+    )
 
     camera = parser.add_argument_group("camera (depth scales with the focal length)")
     camera.add_argument(
-        "--focal", dest="focal_px", type=float, metavar="PX", help="focal length in pixels of the input (default: the picture's diagonal)"
+        "--focal",
+        dest="focal_px",
+        type=float,
+        metavar="PX",
+        help="focal length in pixels of the input (default: the picture's diagonal)",
     )
     camera.add_argument(
-        "--fov", dest="fov_deg", type=float, metavar="DEG", help="or the field of view across the picture's longer side, in degrees"
+        "--fov",
+        dest="fov_deg",
+        type=float,
+        metavar="DEG",
+        help="or the field of view across the picture's longer side, in degrees",
     )
-    camera.add_argument("--princpt", metavar="CX,CY", help="principal point in pixels (default: the picture's centre)")
+    camera.add_argument(
+        "--princpt", metavar="CX,CY", help="principal point in pixels (default: the picture's centre)"
+    )
 
     output = parser.add_argument_group("output")
     output.add_argument("--no-overlay", action="store_true", help="do not draw the hands over the input")
-    output.add_argument("--opacity", type=float, default=None, metavar="A", help="of the drawn mesh, 0 to 1 (default 0.8)")
+    output.add_argument(
+        "--opacity", type=float, default=None, metavar="A", help="of the drawn mesh, 0 to 1 (default 0.8)"
+    )
     output.add_argument("--obj", action="store_true", help="also write every hand's mesh as .obj")
 
     run = parser.add_argument_group("computing")
-    run.add_argument("--batch-size", type=int, default=32, metavar="N", help="hands per network pass (default %(default)s)")
+    run.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="hands per network pass (default %(default)s)"
+    )
     run.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")

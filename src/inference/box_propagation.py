@@ -1,4 +1,5 @@
-"""Following hands by their own predictions: the next frame's box is where the network saw the hand in this one."""
+"""Following hands by their own predictions: the next frame's box is where the network saw the hand in this
+one."""
 
 import numpy as np
 import torch
@@ -13,15 +14,16 @@ from tempohand.inference.tracker import Detection
 
 
 class FollowedHands:
-    """A source of boxes that has its finder (anything with HandFinder's `detect`) look at every `every`-th frame, and at those before which
-    no hand is known; between them hands are followed.
+    """A source of boxes that has its finder (anything with HandFinder's `detect`) look at every `every`-th
+    frame, and at those before which no hand is known; between them hands are followed.
 
-    Where it looks, a known hand that it sees too keeps being followed (and hears its side), one that it does not see is let go, and others
-    are new; pairs are those that overlap most, all in all, as the picture shows them. A found box that overlaps several known hands
-    comes without a number: the tracker, which knows motion and sides, decides whose it is. A hand is let go, too, when its prediction
-    overlaps the box that it was made from by less than OVERLAP: a network that is lost would else lead its own boxes astray. `follow` is told the
-    estimates of every frame before the next one is looked at: it is of one input, and not for several threads. Use as a context manager.
-    Raises ValueError for every < 1.
+    Where it looks, a known hand that it sees too keeps being followed (and hears its side), one that it does
+    not see is let go, and others are new; pairs are those that overlap most, all in all, as the picture shows
+    them. A found box that overlaps several known hands comes without a number: the tracker, which knows
+    motion and sides, decides whose it is. A hand is let go, too, when its prediction overlaps the box that it
+    was made from by less than OVERLAP: a network that is lost would else lead its own boxes astray. `follow`
+    is told the estimates of every frame before the next one is looked at: it is of one input, and not for
+    several threads. Use as a context manager. Raises ValueError for every < 1.
     """
 
     def __init__(self, finder, every: int):
@@ -51,7 +53,10 @@ class FollowedHands:
         self.since, found = 0, self.finder.detect(frame)
         if not (self.known and found):
             return found
-        known, new = (torch.from_numpy(np.stack([np.asarray(one.box, np.float64) for one in boxes])) for boxes in (self.known, found))
+        known, new = (
+            torch.from_numpy(np.stack([np.asarray(one.box, np.float64) for one in boxes]))
+            for boxes in (self.known, found)
+        )
         pair = known[:, None], new[None]
         same = same_hand(*pair, frame.size).numpy()
         share = overlap(*(clip_box(box, frame.size) for box in pair)).nan_to_num().numpy() * same
@@ -72,10 +77,15 @@ class FollowedHands:
             self.size = one.image_size
 
     def _resize(self, size: tuple[int, int]) -> None:
-        """Known boxes in a picture of another size: scaled with the same view, let go in another (resolution.py)."""
+        """Known boxes in a picture of another size: scaled with the same view, let go in another
+        (resolution.py)."""
         if self.known and self.size not in (None, size):
             scale = scale_between(self.size, size)
-            self.known = [] if scale is None else [Detection(rescale(one.box, scale), hand=one.hand) for one in self.known]
+            self.known = (
+                []
+                if scale is None
+                else [Detection(rescale(one.box, scale), hand=one.hand) for one in self.known]
+            )
 
 
 def _overlap(first: Float[np.ndarray, "4"], second: Float[np.ndarray, "4"]) -> float:

@@ -1,7 +1,7 @@
 """Where the hands are, as the user says it: a file with boxes, or one box for every frame.
 
-A box is xyxy in px of the upright picture and bounds the hand's 21 joints, seen or not, without a margin: what training labels have. The crop adds
-its own.
+A box is xyxy in px of the upright picture and bounds the hand's 21 joints, seen or not, without a margin:
+what training labels have. The crop adds its own.
 """
 
 import csv
@@ -21,20 +21,24 @@ _SIDES = {"right": True, "left": False}
 
 
 def check_box(box: Float[np.ndarray, "4"], size: tuple[int, int], where: str) -> None:
-    """Raises ValueError, naming `where`, for a box that is not finite, has no area, or lies wholly outside a picture of `size` (W, H)."""
+    """Raises ValueError, naming `where`, for a box that is not finite, has no area, or lies wholly outside a
+    picture of `size` (W, H)."""
     x0, y0, x1, y1 = (float(value) for value in box)
     shown = f"({x0:g}, {y0:g}, {x1:g}, {y1:g})"
     if not np.isfinite(box).all():
         raise ValueError(f"{where}: the box {shown} is not four finite numbers")
     if x1 <= x0 or y1 <= y0:
-        raise ValueError(f"{where}: the box {shown} has no area; a box is x0,y0,x1,y1 with x0 < x1 and y0 < y1")
+        raise ValueError(
+            f"{where}: the box {shown} has no area; a box is x0,y0,x1,y1 with x0 < x1 and y0 < y1"
+        )
     width, height = size
     if x1 < 0 or y1 < 0 or x0 > width - 1 or y0 > height - 1:
         raise ValueError(f"{where}: the box {shown} lies outside the picture of {width} x {height} px")
 
 
 class ConstantBox:
-    """One box for every frame. In a sequence it is in pixels of the first picture, and scaled with the same view's resolution (resolution.py)."""
+    """One box for every frame. In a sequence it is in pixels of the first picture, and scaled with the same
+    view's resolution (resolution.py)."""
 
     def __init__(self, box: Float[np.ndarray, "4"]):
         self.box = np.asarray(box, np.float64)
@@ -66,9 +70,11 @@ class ConstantBox:
 
 
 class FileBoxes:
-    """Boxes read from a file: .npz (one hand, one row a frame), .json or .csv (any number of hands a frame). docs/predict.md has the formats.
+    """Boxes read from a file: .npz (one hand, one row a frame), .json or .csv (any number of hands a frame).
+    docs/predict.md has the formats.
 
-    rows: frame (index, or name of a folder's picture) -> its hands. length: number of frames that the file speaks of, None where it does not say.
+    rows: frame (index, or name of a folder's picture) -> its hands. length: number of frames that the file
+    speaks of, None where it does not say.
     """
 
     def __init__(self, path: Path, rows: dict[int | str, list[Detection]], length: int | None = None):
@@ -90,31 +96,44 @@ class FileBoxes:
         return boxes
 
     def check(self, source: Source) -> None:
-        """Holds the file against the input. Raises ValueError for frames that the input lacks and for boxes that its pictures cannot have."""
+        """Holds the file against the input. Raises ValueError for frames that the input lacks and for boxes
+        that its pictures cannot have."""
         names = {name: index for index, name in enumerate(source.names)}
         for frame in [frame for frame in self.rows if isinstance(frame, str)]:
             if frame not in names:
-                raise ValueError(f"the boxes file '{self.path}' speaks of '{frame}', which is not a picture of '{source.path}'")
+                raise ValueError(
+                    f"the boxes file '{self.path}' speaks of '{frame}', which is not a picture of '{source.path}'"
+                )
             self.rows.setdefault(names[frame], []).extend(self.rows.pop(frame))
-        self.check_count(source.count() if self._in_doubt(source) else source.expected_count, source.incomplete is not None)
+        self.check_count(
+            source.count() if self._in_doubt(source) else source.expected_count, source.incomplete is not None
+        )
         if source.size is not None:
             for frame, detections in self.rows.items():
                 for detection in detections:
                     check_box(detection.box, source.size, f"boxes file '{self.path}', frame {frame}")
 
     def _in_doubt(self, source: Source) -> bool:
-        """Whether what a video's header says of its length disagrees with the file: then counting is worth a decoding pass."""
+        """Whether what a video's header says of its length disagrees with the file: then counting is worth a
+        decoding pass."""
         expected = source.expected_count
-        return expected is None or (expected != self.length if self.length is not None else max(self.rows) >= expected)
+        return expected is None or (
+            expected != self.length if self.length is not None else max(self.rows) >= expected
+        )
 
     def check_count(self, count: int, incomplete: bool = False) -> None:
-        """Raises ValueError where the file does not fit an input of `count` frames; more rows than frames fit an `incomplete` one."""
+        """Raises ValueError where the file does not fit an input of `count` frames; more rows than frames fit
+        an `incomplete` one."""
         if incomplete and (self.length is None or self.length > count):
             return
         if self.length is not None and self.length != count:
-            raise ValueError(f"the boxes file '{self.path}' has {self.length} rows for {count} frames: it needs one row a frame")
+            raise ValueError(
+                f"the boxes file '{self.path}' has {self.length} rows for {count} frames: it needs one row a frame"
+            )
         if max(self.rows) >= count:
-            raise ValueError(f"the boxes file '{self.path}' speaks of frame {max(self.rows)}, the input has frames 0 to {count - 1}")
+            raise ValueError(
+                f"the boxes file '{self.path}' speaks of frame {max(self.rows)}, the input has frames 0 to {count - 1}"
+            )
 
     def detect(self, frame: Frame) -> list[Detection]:
         """The hands of a frame."""
@@ -134,16 +153,25 @@ def _read_npz(path: Path) -> FileBoxes:
         raise ValueError(f"the boxes file '{path}' has no array box_xyxy [frames, 4]")
     boxes = arrays["box_xyxy"]
     if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype.kind not in "fiu":
-        raise ValueError(f"box_xyxy of the boxes file '{path}' is {boxes.dtype} {list(boxes.shape)}, expected numbers [frames, 4]")
+        raise ValueError(
+            f"box_xyxy of the boxes file '{path}' is {boxes.dtype} {list(boxes.shape)}, expected numbers [frames, 4]"
+        )
     boxes, count = boxes.astype(np.float64), len(boxes)
     detected = arrays.get("detected", np.isfinite(boxes).all(axis=1))
     if detected.shape != (count,):
-        raise ValueError(f"the boxes file '{path}': detected has shape {list(detected.shape)}, box_xyxy has {count} rows")
+        raise ValueError(
+            f"the boxes file '{path}': detected has shape {list(detected.shape)}, box_xyxy has {count} rows"
+        )
     is_right = arrays.get("is_right")
     if is_right is not None and is_right.shape not in ((), (count,)):
-        raise ValueError(f"the boxes file '{path}': is_right has shape {list(is_right.shape)}, expected one value or {count}")
+        raise ValueError(
+            f"the boxes file '{path}': is_right has shape {list(is_right.shape)}, expected one value or {count}"
+        )
     sides = [None] * count if is_right is None else np.broadcast_to(is_right.astype(bool), count).tolist()
-    rows = {index: [Detection(boxes[index], sides[index], hand=0)] for index in np.flatnonzero(detected.astype(bool)).tolist()}
+    rows = {
+        index: [Detection(boxes[index], sides[index], hand=0)]
+        for index in np.flatnonzero(detected.astype(bool)).tolist()
+    }
     return FileBoxes(path, rows, length=count)
 
 
@@ -153,7 +181,9 @@ def _read_json(path: Path) -> FileBoxes:
     except (ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"the boxes file '{path}' is not JSON ({error})") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError(f'the boxes file \'{path}\' is not a list of {{"frame": ..., "box": [x0, y0, x1, y1]}}')
+        raise ValueError(
+            f'the boxes file \'{path}\' is not a list of {{"frame": ..., "box": [x0, y0, x1, y1]}}'
+        )
     parsed = []
     for number, entry in enumerate(entries):
         where = f"entry {number} of the boxes file '{path}'"
@@ -177,7 +207,15 @@ def _read_csv(path: Path) -> FileBoxes:
             raise ValueError(
                 f"{where} does not fit: the first line names the columns frame,x0,y0,x1,y1[,side[,hand]], every other has as many values"
             )
-        parsed.append((where, line["frame"], [line[name] for name in ("x0", "y0", "x1", "y1")], line.get("side"), line.get("hand")))
+        parsed.append(
+            (
+                where,
+                line["frame"],
+                [line[name] for name in ("x0", "y0", "x1", "y1")],
+                line.get("side"),
+                line.get("hand"),
+            )
+        )
     return _collect(path, parsed)
 
 
@@ -188,14 +226,19 @@ def _collect(path: Path, parsed: list[tuple]) -> FileBoxes:
             values = np.array([float(value) for value in box])
         except (TypeError, ValueError):
             raise ValueError(f"{where}: the box {box} is not four numbers") from None
-        frame, hand = _whole(frame, f"{where}: frame", names=True), _whole(hand, f"{where}: hand") if hand not in (None, "") else None
+        frame, hand = (
+            _whole(frame, f"{where}: frame", names=True),
+            _whole(hand, f"{where}: hand") if hand not in (None, "") else None,
+        )
         if side not in (None, "", *_SIDES):
             raise ValueError(f"{where}: side is 'right' or 'left', not '{side}'")
         is_right = _SIDES.get(side)
         if hand is not None and any(other.hand == hand for other in rows[frame]):
             raise ValueError(f"{where}: hand {hand} has a second box in frame {frame}")
         if hand is not None and is_right is not None and sides.setdefault(hand, is_right) != is_right:
-            raise ValueError(f"{where}: hand {hand} is {side} here and the other side before; give it another number")
+            raise ValueError(
+                f"{where}: hand {hand} is {side} here and the other side before; give it another number"
+            )
         rows[frame].append(Detection(values, is_right, hand))
     return FileBoxes(path, dict(rows))
 
@@ -208,4 +251,6 @@ def _whole(value, what: str, names: bool = False) -> int | str:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    raise ValueError(f"{what} is a whole number from 0{' or the name of a picture' if names else ''}, not {value!r}")
+    raise ValueError(
+        f"{what} is a whole number from 0{' or the name of a picture' if names else ''}, not {value!r}"
+    )

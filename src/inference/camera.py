@@ -13,9 +13,10 @@ from tempohand.inference.resolution import rescale, scale_between
 class CameraChoice:
     """How to get focal length and principal point for a picture of any size.
 
-    focal_px: focal length in pixels, or fov_deg: the field of view across the picture's longer side, in degrees. With neither, the focal length is
-    the picture's diagonal: a diagonal field of view of 53 degrees, between a phone's and a normal lens (Kissos et al., "Beyond Weak
-    Perspective for Monocular 3D Human Pose Estimation", 2020; also CLIFF, ECCV 2022). princpt: (cx, cy) in pixels; default the picture's centre.
+    focal_px: focal length in pixels, or fov_deg: the field of view across the picture's longer side, in
+    degrees. With neither, the focal length is the picture's diagonal: a diagonal field of view of 53 degrees,
+    between a phone's and a normal lens (Kissos et al., "Beyond Weak Perspective for Monocular 3D Human Pose
+    Estimation", 2020; also CLIFF, ECCV 2022). princpt: (cx, cy) in pixels; default the picture's centre.
     Raises ValueError for values that no camera has.
     """
 
@@ -33,9 +34,12 @@ class CameraChoice:
         if self.princpt is not None and not all(map(math.isfinite, self.princpt)):
             raise ValueError(f"`princpt` is two finite numbers of pixels, not {self.princpt}")
 
-    def camera(self, size: tuple[int, int], first: tuple[int, int] | None = None) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-        """(focal, princpt) in pixels, float64, for a picture of `size` (W, H). first: the size of a sequence's first picture, in whose pixels
-        focal_px and princpt are; they are scaled with the same view's resolution (resolution.py)."""
+    def camera(
+        self, size: tuple[int, int], first: tuple[int, int] | None = None
+    ) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+        """(focal, princpt) in pixels, float64, for a picture of `size` (W, H). first: the size of a
+        sequence's first picture, in whose pixels focal_px and princpt are; they are scaled with the same
+        view's resolution (resolution.py)."""
         scale = None if first in (None, size) else scale_between(first, size)
         if scale is not None:
             focal, princpt = self.camera(first)
@@ -51,7 +55,8 @@ class CameraChoice:
         return np.array([focal, focal], np.float64), np.array(princpt, np.float64)
 
     def describe(self, size: tuple[int, int] | None) -> str:
-        """One line for the user: the focal length and what hangs on it. size: (W, H) of all pictures; None where they may differ."""
+        """One line for the user: the focal length and what hangs on it. size: (W, H) of all pictures; None
+        where they may differ."""
         assumed = self.focal_px is None and self.fov_deg is None
         if size is not None:
             (focal, _), _ = self.camera(size)

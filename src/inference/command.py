@@ -1,4 +1,5 @@
-"""`tempohand predict`: a trained network on a video, a picture or a folder of pictures, from input files to output files."""
+"""`tempohand predict`: a trained network on a video, a picture or a folder of pictures, from input files to
+output files."""
 
 import argparse
 import sys
@@ -28,10 +29,12 @@ from tempohand.inference.tracker import SMOOTHING, Tracker
 
 
 def run(arguments: argparse.Namespace, load: Callable | None = None) -> Path:
-    """`tempohand predict`; returns the folder with the results. `load` reads the checkpoint (default: model/registry.py's load_network).
+    """`tempohand predict`; returns the folder with the results. `load` reads the checkpoint (default:
+    model/registry.py's load_network).
 
-    Raises ValueError or FileNotFoundError with one clear line for bad input, and leaves no file then. Where a part of the input could not be
-    read, the results of the rest are written and the program ends with EXIT_INCOMPLETE.
+    Raises ValueError or FileNotFoundError with one clear line for bad input, and leaves no file then. Where a
+    part of the input could not be read, the results of the rest are written and the program ends with
+    EXIT_INCOMPLETE.
     """
     started = time.perf_counter()
     camera, tracker, opacity = _camera(arguments), _tracker(arguments), _opacity(arguments)
@@ -41,13 +44,19 @@ def run(arguments: argparse.Namespace, load: Callable | None = None) -> Path:
         boxes = stack.enter_context(_boxes(arguments, source))
         boxes.check(source)
         network, device = _load(arguments.checkpoint, load), _device(arguments.device)
-        predictor = StreamingPredictor(network, device=device, batch_size=arguments.batch_size, max_gap=tracker.max_gap)
+        predictor = StreamingPredictor(
+            network, device=device, batch_size=arguments.batch_size, max_gap=tracker.max_gap
+        )
         faces = predictor.network.hand.faces.cpu().numpy()
         stage = stack.enter_context(staged(out))
         with export.Rows(stage) as rows:
             num_frames, frames_with_hand = 0, 0
             with nullcontext() if arguments.no_overlay else _overlay(source, stage) as overlay:
-                progress = tqdm(predict_frames(source, boxes, tracker, camera, predictor), total=source.expected_count, unit="frame")
+                progress = tqdm(
+                    predict_frames(source, boxes, tracker, camera, predictor),
+                    total=source.expected_count,
+                    unit="frame",
+                )
                 for frame, found in progress:
                     if not num_frames:
                         progress.write(in_flags(camera.describe(source.size), arguments.flags))
@@ -64,13 +73,20 @@ def run(arguments: argparse.Namespace, load: Callable | None = None) -> Path:
                 print(f"warning: '{source.path}' is incomplete: {source.incomplete.reason}", file=sys.stderr)
             if not len(rows):
                 raise ValueError(_no_hand(source, boxes, num_frames))
-            about = export.describe(source.path.name, source.names, source.count(), source.fps, source.incomplete)
+            about = export.describe(
+                source.path.name, source.names, source.count(), source.fps, source.incomplete
+            )
             columns = rows.columns()
             export.write_npz(stage / export.PREDICTIONS, columns, faces, about)
             export.write_json(stage / "predictions.json", columns, about)
             num_hands = len(np.unique(columns["hand_id"]))
         written = [out / file.relative_to(stage) for file in staged_files(stage)]
-    counts = {"frames": num_frames, "with_hand": frames_with_hand, "predictions": len(rows), "hands": num_hands}
+    counts = {
+        "frames": num_frames,
+        "with_hand": frames_with_hand,
+        "predictions": len(rows),
+        "hands": num_hands,
+    }
     _summarise(source, counts, time.perf_counter() - started, written)
     if source.incomplete:
         raise SystemExit(EXIT_INCOMPLETE)
@@ -89,9 +105,17 @@ def _camera(arguments: argparse.Namespace) -> CameraChoice:
 
 
 def _tracker(arguments: argparse.Namespace) -> Tracker:
-    smoothing = arguments.smoothing if arguments.smoothing is not None else SMOOTHING if arguments.boxes is arguments.box is None else 0.0
+    smoothing = (
+        arguments.smoothing
+        if arguments.smoothing is not None
+        else SMOOTHING
+        if arguments.boxes is arguments.box is None
+        else 0.0
+    )
     max_gap = {} if arguments.max_gap is None else {"max_gap": arguments.max_gap}
-    return Tracker(**max_gap, smoothing=smoothing, side=None if arguments.side is None else arguments.side == "right")
+    return Tracker(
+        **max_gap, smoothing=smoothing, side=None if arguments.side is None else arguments.side == "right"
+    )
 
 
 def _opacity(arguments: argparse.Namespace) -> float:
@@ -111,11 +135,17 @@ def _boxes(arguments: argparse.Namespace, source: Source):
     if arguments.box is not None:
         return nullcontext(ConstantBox.parse(arguments.box))
     if arguments.detect:
-        return HandDetector(arguments.detector_model or DEFAULT_MODEL, video=not source.independent, max_hands=max_hands)
+        return HandDetector(
+            arguments.detector_model or DEFAULT_MODEL, video=not source.independent, max_hands=max_hands
+        )
     tiles = arguments.tiles
-    if tiles is None:  # a picture is worth the time, and a video has other frames in which a hand may be found
+    if (
+        tiles is None
+    ):  # a picture is worth the time, and a video has other frames in which a hand may be found
         tiles = 2 if source.independent else 1
-    finder = HandFinder.load(arguments.finder, device=_device(arguments.device), tiles=tiles, max_hands=max_hands)
+    finder = HandFinder.load(
+        arguments.finder, device=_device(arguments.device), tiles=tiles, max_hands=max_hands
+    )
     every = arguments.every  # pictures of their own have nobody to follow
     return finder if every == 1 or source.independent else FollowedHands(finder, every)
 
@@ -130,7 +160,9 @@ def _load(checkpoint: str, load: Callable | None):
 
 def _device(name: str | None) -> str:
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("`device` is cuda, but this torch sees no GPU: leave it out, or install a CUDA build of torch")
+        raise ValueError(
+            "`device` is cuda, but this torch sees no GPU: leave it out, or install a CUDA build of torch"
+        )
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -142,7 +174,11 @@ def _overlay(source: Source, stage: Path) -> VideoOverlay | PictureOverlay:
 
 def _no_hand(source: Source, boxes: BoxSource, num_frames: int) -> str:
     where = f"'{source.path}'" if num_frames == 1 else f"any of the {num_frames} frames of '{source.path}'"
-    told = "" if isinstance(boxes, FileBoxes | ConstantBox) else "; if there is one, say where with `box` X0,Y0,X1,Y1 or `boxes` FILE"
+    told = (
+        ""
+        if isinstance(boxes, FileBoxes | ConstantBox)
+        else "; if there is one, say where with `box` X0,Y0,X1,Y1 or `boxes` FILE"
+    )
     return f"no hand in {where}{told}"
 
 

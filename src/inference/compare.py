@@ -28,14 +28,17 @@ class Opinion:
 
     @classmethod
     def read(cls, path: str | Path, hand: int | None = None) -> "Opinion":
-        """From a predictions.npz (one hand of it) or another tool's landmarks. Raises FileNotFoundError or ValueError, one line."""
+        """From a predictions.npz (one hand of it) or another tool's landmarks. Raises FileNotFoundError or
+        ValueError, one line."""
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no file '{path}'")
         try:
             with np.load(path, allow_pickle=False) as archive:
                 content = dict(archive)
         except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-            raise ValueError(f"'{path}' is not an .npz file of plain arrays ({' '.join(str(error).split())[:100]})") from None
+            raise ValueError(
+                f"'{path}' is not an .npz file of plain arrays ({' '.join(str(error).split())[:100]})"
+            ) from None
         if "hand_id" in content:
             ids, counts = np.unique(content["hand_id"], return_counts=True)
             wanted = int(ids[counts.argmax()]) if hand is None else hand
@@ -45,7 +48,9 @@ class Opinion:
             found = cls(*(content[name][rows] for name in ("frame", "joints", "joints2d", "box")))
         else:
             if lacking := sorted({"joints_3d_mm", "joints_2d", "box_xyxy"} - set(content)):
-                raise ValueError(f"'{path}' is neither a predictions.npz nor has it the array '{lacking[0]}' (tempohand compare --help)")
+                raise ValueError(
+                    f"'{path}' is neither a predictions.npz nor has it the array '{lacking[0]}' (tempohand compare --help)"
+                )
             rows = np.flatnonzero(content.get("detected", np.ones(len(content["joints_2d"]), bool)))
             found = cls(rows, *(content[name][rows] for name in ("joints_3d_mm", "joints_2d", "box_xyxy")))
         if found.joints.shape[1:] != (NUM_JOINTS, 3) or found.joints2d.shape[1:] != (NUM_JOINTS, 2):
@@ -61,12 +66,14 @@ class Opinion:
 
 
 def compare(ours: Opinion, other: Opinion) -> dict:
-    """Figures over the frames that both have, and `frames`: each frame's. Raises ValueError when there is none.
+    """Figures over the frames that both have, and `frames`: each frame's. Raises ValueError when there is
+    none.
 
-    pa_mpjpe_mm: mean joint distance after the best similarity of ours onto the other's. distance_2d_px, distance_2d_box: mean joint distance
-    in the picture, in px and over the other's longer box edge; tips_..., palm_...: of the five fingertips, and of wrist and knuckles.
-    acceleration_ours, acceleration_other: mean |x[t-1] - 2 x[t] + x[t+1]| of the joints relative to the wrist, mm/frame^2, over three frames in a
-    row; acceleration_error: of their difference (Kocabas et al., CVPR 2020), without any alignment.
+    pa_mpjpe_mm: mean joint distance after the best similarity of ours onto the other's. distance_2d_px,
+    distance_2d_box: mean joint distance in the picture, in px and over the other's longer box edge; tips_...,
+    palm_...: of the five fingertips, and of wrist and knuckles. acceleration_ours, acceleration_other: mean
+    |x[t-1] - 2 x[t] + x[t+1]| of the joints relative to the wrist, mm/frame^2, over three frames in a row;
+    acceleration_error: of their difference (Kocabas et al., CVPR 2020), without any alignment.
     """
     frames = np.intersect1d(ours.frame, other.frame)
     if not len(frames):
@@ -74,7 +81,9 @@ def compare(ours: Opinion, other: Opinion) -> dict:
     missed = int(len(np.setdiff1d(other.frame, frames)))
     ours, other = ours.of(frames), other.of(frames)
     mask = torch.ones(len(frames), NUM_JOINTS, dtype=torch.bool)
-    aligned = pa_mpjpe(torch.from_numpy(ours.joints).double(), torch.from_numpy(other.joints).double(), mask).value.numpy()
+    aligned = pa_mpjpe(
+        torch.from_numpy(ours.joints).double(), torch.from_numpy(other.joints).double(), mask
+    ).value.numpy()
     distance = np.linalg.norm(ours.joints2d.astype(float) - other.joints2d, axis=2)
     edge = (other.box[:, 2:] - other.box[:, :2]).max(1)
     triple = np.flatnonzero((np.diff(frames[:-1]) == 1) & (np.diff(frames[1:]) == 1)) + 1
@@ -89,15 +98,24 @@ def compare(ours: Opinion, other: Opinion) -> dict:
         "distance_2d_box": float((distance.mean(1) / edge).mean()),
         "tips_2d_box": float((distance[:, tips].mean(1) / edge).mean()),
         "palm_2d_box": float((distance[:, palm].mean(1) / edge).mean()),
-        **{f"{finger}_tip_2d_box": float((distance[:, tip] / edge).mean()) for finger, tip in zip(FINGERS, tips)},
+        **{
+            f"{finger}_tip_2d_box": float((distance[:, tip] / edge).mean())
+            for finger, tip in zip(FINGERS, tips)
+        },
         "acceleration_ours": _mean_length(accelerations[0]),
         "acceleration_other": _mean_length(accelerations[1]),
         "acceleration_error": _mean_length(accelerations[0] - accelerations[1]),
-        "frames": {"frame": frames.tolist(), "pa_mpjpe_mm": aligned.tolist(), "distance_2d_box": (distance.mean(1) / edge).tolist()},
+        "frames": {
+            "frame": frames.tolist(),
+            "pa_mpjpe_mm": aligned.tolist(),
+            "distance_2d_box": (distance.mean(1) / edge).tolist(),
+        },
     }
 
 
-def _acceleration(joints: Float[np.ndarray, "n 21 3"], triple: Int[np.ndarray, "m"]) -> Float[np.ndarray, "m 21 3"]:
+def _acceleration(
+    joints: Float[np.ndarray, "n 21 3"], triple: Int[np.ndarray, "m"]
+) -> Float[np.ndarray, "m 21 3"]:
     relative = joints.astype(float) - joints[:, WRIST : WRIST + 1]
     return relative[triple - 1] - 2 * relative[triple] + relative[triple + 1]
 

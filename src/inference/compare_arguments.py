@@ -18,5 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
     parser.add_argument("predictions", metavar="FILE", help="the predictions that are looked at")
     parser.add_argument("other", metavar="OTHER", help="the second opinion")
-    parser.add_argument("--hand", type=int, metavar="ID", help="the hand_id to take (default: the one with most frames)")
+    parser.add_argument(
+        "--hand", type=int, metavar="ID", help="the hand_id to take (default: the one with most frames)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures, and each frame's, here")

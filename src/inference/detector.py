@@ -1,7 +1,8 @@
-"""Hand boxes by MediaPipe's hand landmarker (optional: `pip install 'tempohand[detect]'`), and its model file made from a wheel.
+"""Hand boxes by MediaPipe's hand landmarker (optional: `pip install 'tempohand[detect]'`), and its model file
+made from a wheel.
 
-MediaPipe's wheels ship no model any more; that of 0.10.21 holds the two networks (Apache-2.0) that the landmarker's .task file consists of:
-an uncompressed zip with fixed names.
+MediaPipe's wheels ship no model any more; that of 0.10.21 holds the two networks (Apache-2.0) that the
+landmarker's .task file consists of: an uncompressed zip with fixed names.
 """
 
 import argparse
@@ -27,7 +28,8 @@ _WHEEL = "pip download --no-deps --dest . mediapipe==0.10.21 (for another Python
 
 
 def build_model(wheel: str | Path, out: str | Path) -> Path:
-    """Makes the landmarker's .task file from a mediapipe 0.10.21 wheel. Raises FileNotFoundError or ValueError when the wheel is not that."""
+    """Makes the landmarker's .task file from a mediapipe 0.10.21 wheel. Raises FileNotFoundError or
+    ValueError when the wheel is not that."""
     wheel, out = Path(wheel), Path(out)
     if not wheel.is_file():
         raise FileNotFoundError(f"there is no wheel '{wheel}': get it by {_WHEEL}")
@@ -37,7 +39,9 @@ def build_model(wheel: str | Path, out: str | Path) -> Path:
     except zipfile.BadZipFile:
         raise ValueError(f"'{wheel}' is not a wheel (not a zip file): get one by {_WHEEL}") from None
     except KeyError as error:
-        raise ValueError(f"'{wheel}' has no hand networks ({error.args[0]}): get mediapipe 0.10.21's by {_WHEEL}") from None
+        raise ValueError(
+            f"'{wheel}' has no hand networks ({error.args[0]}): get mediapipe 0.10.21's by {_WHEEL}"
+        ) from None
     with whole(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         for name, data in parts.items():
             info = zipfile.ZipInfo(name)  # its fixed date makes the file reproducible
@@ -48,10 +52,12 @@ def build_model(wheel: str | Path, out: str | Path) -> Path:
 
 
 class HandDetector:
-    """MediaPipe's hand landmarker as a source of boxes: bounds of its 21 landmarks, with the side that it sees.
+    """MediaPipe's hand landmarker as a source of boxes: bounds of its 21 landmarks, with the side that it
+    sees.
 
-    A video is tracked from frame to frame, independent pictures are looked at one by one. Raises ValueError saying what to install when mediapipe
-    is missing or too old, FileNotFoundError when its model file is. Use as a context manager.
+    A video is tracked from frame to frame, independent pictures are looked at one by one. Raises ValueError
+    saying what to install when mediapipe is missing or too old, FileNotFoundError when its model file is. Use
+    as a context manager.
     """
 
     def __init__(self, model: str | Path = DEFAULT_MODEL, *, video: bool, max_hands: int = MAX_HANDS):
@@ -67,7 +73,9 @@ class HandDetector:
                 f"the hand detector needs mediapipe 1.2 or newer, this is {mediapipe.__version__}: pip install -U 'mediapipe>=1.2'"
             )
         if not Path(model).is_file():
-            raise FileNotFoundError(f"there is no hand model '{model}': {_WHEEL}, then: tempohand detector-model {model} --wheel THE_WHEEL")
+            raise FileNotFoundError(
+                f"there is no hand model '{model}': {_WHEEL}, then: tempohand detector-model {model} --wheel THE_WHEEL"
+            )
         mode = vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE
         options = vision.HandLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(model)), num_hands=max_hands, running_mode=mode
@@ -91,7 +99,9 @@ class HandDetector:
 
     def detect(self, frame: Frame) -> list[Detection]:
         """The hands of a frame; those whose landmarks lie outside the picture are left out."""
-        picture = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame.image))
+        picture = self._mediapipe.Image(
+            image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame.image)
+        )
         if self._video:
             self._time_ms = max(self._time_ms + 1, round(frame.time * 1000))
             result = self._landmarker.detect_for_video(picture, self._time_ms)
@@ -102,14 +112,23 @@ class HandDetector:
             pixels = np.array([[point.x, point.y] for point in landmarks]) * size - 0.5  # to pixel centres
             low, high = pixels.min(axis=0), pixels.max(axis=0)
             if (high > low).all() and (high >= 0).all() and (low <= size - 1).all():
-                detections.append(Detection(np.concatenate([low, high]), is_right=handedness[0].category_name == "Right"))
+                detections.append(
+                    Detection(np.concatenate([low, high]), is_right=handedness[0].category_name == "Right")
+                )
         return detections
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tempohand detector-model`."""
-    parser.add_argument("out", metavar="OUT.task", help=f"the model file to write; predict --detect looks for {DEFAULT_MODEL}")
-    parser.add_argument("--wheel", required=True, metavar="FILE.whl", help=f"a wheel of mediapipe 0.10.21: {_WHEEL}".replace("%", "%%"))
+    parser.add_argument(
+        "out", metavar="OUT.task", help=f"the model file to write; predict --detect looks for {DEFAULT_MODEL}"
+    )
+    parser.add_argument(
+        "--wheel",
+        required=True,
+        metavar="FILE.whl",
+        help=f"a wheel of mediapipe 0.10.21: {_WHEEL}".replace("%", "%%"),
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """Predictions as files: .npz with everything, strict .json without vertices, and meshes as .obj.
 
-Memory holds a part of the rows at a time, however many there are: they are kept in files of raw values until the run is over.
+Memory holds a part of the rows at a time, however many there are: they are kept in files of raw values until
+the run is over.
 """
 
 import json
@@ -50,7 +51,8 @@ _COLUMNS = {
 
 
 class Rows:
-    """Estimates as columns, appended as they come and kept in files: one of raw values per column, in a temporary folder inside `folder`.
+    """Estimates as columns, appended as they come and kept in files: one of raw values per column, in a
+    temporary folder inside `folder`.
 
     Use as a context manager; the files are gone when it ends.
     """
@@ -77,12 +79,16 @@ class Rows:
         for estimate in estimates:
             for name, attribute in _COLUMNS.items():
                 value = np.asarray(getattr(estimate, attribute))
-                assert self._kinds.setdefault(name, (value.dtype, value.shape)) == (value.dtype, value.shape), name
+                assert self._kinds.setdefault(name, (value.dtype, value.shape)) == (
+                    value.dtype,
+                    value.shape,
+                ), name
                 self._files[name].write(value.tobytes())
             self._count += 1
 
     def columns(self) -> dict[str, np.ndarray]:
-        """The columns [rows, ...] so far, named as in the files; they are read from the disk where they are looked at."""
+        """The columns [rows, ...] so far, named as in the files; they are read from the disk where they are
+        looked at."""
         assert self._count, "a run without a hand has nothing to export"
         for file in self._files.values():
             file.flush()
@@ -92,13 +98,23 @@ class Rows:
         }
 
 
-def write_npz(path: Path, columns: Mapping[str, np.ndarray], faces: Int[np.ndarray, "f 3"], about: dict) -> None:
-    """Every column, `faces`, and what `about` (see `describe`) says; strings and numbers as 0-d arrays, an unknown number as nan.
+def write_npz(
+    path: Path, columns: Mapping[str, np.ndarray], faces: Int[np.ndarray, "f 3"], about: dict
+) -> None:
+    """Every column, `faces`, and what `about` (see `describe`) says; strings and numbers as 0-d arrays, an
+    unknown number as nan.
 
     What `np.savez_compressed` would write, but columns that lie on the disk are copied part by part.
     """
-    scalars = {name: np.array(np.nan if value is None else value) for name, value in about.items() if name != "names"}
-    arrays = {**columns, "faces": np.asarray(faces, np.int32), "names": np.array(about["names"], dtype=np.str_), **scalars}
+    scalars = {
+        name: np.array(np.nan if value is None else value) for name, value in about.items() if name != "names"
+    }
+    arrays = {
+        **columns,
+        "faces": np.asarray(faces, np.int32),
+        "names": np.array(about["names"], dtype=np.str_),
+        **scalars,
+    }
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, values in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
@@ -109,7 +125,8 @@ def write_npz(path: Path, columns: Mapping[str, np.ndarray], faces: Int[np.ndarr
 
 
 def write_json(path: Path, columns: Mapping[str, np.ndarray], about: dict) -> None:
-    """`about` and a list `hands` with one object per row, without vertices. Strict JSON: no NaN, numbers that give the same float32 back."""
+    """`about` and a list `hands` with one object per row, without vertices. Strict JSON: no NaN, numbers that
+    give the same float32 back."""
     head = json.dumps({**about, "hands": []}, allow_nan=False)
     with path.open("w", encoding="utf-8") as file:
         file.write(head.removesuffix("]}"))
@@ -128,19 +145,33 @@ def _hands(columns: Mapping[str, np.ndarray]) -> Iterator[dict]:
 
 def write_obj(path: Path, vertices: np.ndarray, faces: Int[np.ndarray, "f 3"]) -> None:
     """One mesh, camera space in mm, as Wavefront OBJ."""
-    lines = [f"v {x:.4f} {y:.4f} {z:.4f}" for x, y, z in vertices] + [f"f {a} {b} {c}" for a, b, c in np.asarray(faces) + 1]
+    lines = [f"v {x:.4f} {y:.4f} {z:.4f}" for x, y, z in vertices] + [
+        f"f {a} {b} {c}" for a, b, c in np.asarray(faces) + 1
+    ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def describe(
-    source: str, names: list[str], num_frames: int, fps: Fraction | float | int | None, incomplete: Incomplete | None = None
+    source: str,
+    names: list[str],
+    num_frames: int,
+    fps: Fraction | float | int | None,
+    incomplete: Incomplete | None = None,
 ) -> dict:
-    """What the files say besides the hands: the input's file name, its frames' names (a folder's), their number and rate.
+    """What the files say besides the hands: the input's file name, its frames' names (a folder's), their
+    number and rate.
 
     incomplete: what of the input could not be read. Of an input that was read wholly nothing is said of this.
     """
     rate = None if fps is None else float(fps)
-    about = {"format": FORMAT, "conventions": CONVENTIONS, "source": source, "num_frames": num_frames, "fps": rate, "names": names}
+    about = {
+        "format": FORMAT,
+        "conventions": CONVENTIONS,
+        "source": source,
+        "num_frames": num_frames,
+        "fps": rate,
+        "names": names,
+    }
     if incomplete is None:
         return about
     return about | {
@@ -152,4 +183,6 @@ def describe(
 
 def _plain(values: np.ndarray) -> list:
     """Nested lists of Python numbers; float32 in its own shortest digits rather than in float64's."""
-    return values.astype(np.str_).astype(np.float64).tolist() if values.dtype == np.float32 else values.tolist()
+    return (
+        values.astype(np.str_).astype(np.float64).tolist() if values.dtype == np.float32 else values.tolist()
+    )

@@ -1,4 +1,5 @@
-"""Hand boxes by the project's own hand finder (model/finder.py), which comes as a checkpoint and needs nothing else."""
+"""Hand boxes by the project's own hand finder (model/finder.py), which comes as a checkpoint and needs
+nothing else."""
 
 from pathlib import Path
 
@@ -19,15 +20,24 @@ SHARED = 1 / 3  # of a tile's edge that it shares at least with its neighbour: s
 
 
 class HandFinder:
-    """A trained FinderNet as a source of boxes: bounds of 21 joints, in every frame by itself. Sides are left to who sees the hand from near
-    (inference/verification.py): among a whole picture's pixels they are a guess.
+    """A trained FinderNet as a source of boxes: bounds of 21 joints, in every frame by itself. Sides are left
+    to who sees the hand from near (inference/verification.py): among a whole picture's pixels they are a
+    guess.
 
-    network: `model.registry.load_network(..., "finder")`'s. tiles: 1 for the whole picture alone, n for squares of 1/n of its longer edge
-    besides, in which smaller hands are found. max_hands: the best so many of a frame. Use as a context manager. Raises ValueError for numbers
-    below 1.
+    network: `model.registry.load_network(..., "finder")`'s. tiles: 1 for the whole picture alone, n for
+    squares of 1/n of its longer edge besides, in which smaller hands are found. max_hands: the best so many
+    of a frame. Use as a context manager. Raises ValueError for numbers below 1.
     """
 
-    def __init__(self, network: nn.Module, *, device: str | torch.device = "cpu", tiles: int = 1, max_hands: int, threshold: float = SHOWN):
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        device: str | torch.device = "cpu",
+        tiles: int = 1,
+        max_hands: int,
+        threshold: float = SHOWN,
+    ):
         if tiles < 1:
             raise ValueError(f"`tiles` is at least 1 (the whole picture), not {tiles}")
         if max_hands < 1:
@@ -38,7 +48,8 @@ class HandFinder:
 
     @classmethod
     def load(cls, checkpoint: str | Path, **options) -> "HandFinder":
-        """From a checkpoint directory. Raises FileNotFoundError or ValueError, also where another kind of network is in it."""
+        """From a checkpoint directory. Raises FileNotFoundError or ValueError, also where another kind of
+        network is in it."""
         from tempohand.model.registry import load_network  # slow, and only needed here
 
         return cls(load_network(checkpoint, "finder"), **options)
@@ -54,12 +65,16 @@ class HandFinder:
 
     @torch.inference_mode()
     def detect(self, frame: Frame) -> list[Detection]:
-        """The hands of a frame, the surest first; those whose box's centre lies outside the picture are left out."""
+        """The hands of a frame, the surest first; those whose box's centre lies outside the picture are left
+        out."""
         looked_at = regions(frame.size, self.tiles)
         count, any_camera = len(looked_at), torch.ones(len(looked_at), 2)
         crops = self.view.crop([frame.image] * count, any_camera, any_camera, looked_at, True)[0]
-        prediction = self.network.look(crops.to(self.device), torch.zeros(count, dtype=torch.bool, device=self.device))
-        # To the CPU in one copy, of a few numbers a cell: to pick peaks on the device is to wait for it again and again.
+        prediction = self.network.look(
+            crops.to(self.device), torch.zeros(count, dtype=torch.bool, device=self.device)
+        )
+        # To the CPU in one copy, of a few numbers a cell: to pick peaks on the device is to wait for it again
+        # and again.
         cells = torch.cat([prediction.logits, prediction.box], dim=2).cpu()
         peaks = find_peaks(BoxPrediction(*cells.split([2, 4], dim=2)), self.threshold)
         boxes = to_picture(peaks.box.double(), looked_at[peaks.picture], self.view.size)
@@ -70,27 +85,36 @@ class HandFinder:
 
 
 def regions(size: tuple[int, int], tiles: int) -> Float[Tensor, "n 4"]:
-    """What is looked at of a picture of `size` (W, H), xyxy px to the pixels' outer edges: all of it, and with tiles > 1 squares of 1 / tiles
-    of its longer edge, evenly spread so that neighbours share at least SHARED of an edge."""
+    """What is looked at of a picture of `size` (W, H), xyxy px to the pixels' outer edges: all of it, and
+    with tiles > 1 squares of 1 / tiles of its longer edge, evenly spread so that neighbours share at least
+    SHARED of an edge."""
     whole = [[-0.5, -0.5, size[0] - 0.5, size[1] - 0.5]]
     if tiles == 1:
         return torch.tensor(whole, dtype=torch.float64)
     side = max(size) / tiles
     counts = [max(int(np.ceil((edge - side) / (side * (1 - SHARED)))), 0) + 1 for edge in size]
-    starts = [np.linspace(0, edge - side, count) if count > 1 else [(edge - side) / 2] for edge, count in zip(size, counts)]
+    starts = [
+        np.linspace(0, edge - side, count) if count > 1 else [(edge - side) / 2]
+        for edge, count in zip(size, counts)
+    ]
     corners = [(x - 0.5, y - 0.5) for y in starts[1] for x in starts[0]]
     return torch.tensor(whole + [[x, y, x + side, y + side] for x, y in corners], dtype=torch.float64)
 
 
 def to_picture(boxes: Float[Tensor, "n 4"], region: Float[Tensor, "n 4"], size: int) -> Float[Tensor, "n 4"]:
-    """Boxes (xyxy, [-0.5, 0.5]) in the square crops of `size` px around regions of a picture, in the picture's pixels."""
+    """Boxes (xyxy, [-0.5, 0.5]) in the square crops of `size` px around regions of a picture, in the
+    picture's pixels."""
     corners = geometry.denormalise_pixels(rearrange(boxes, "n (corner c) -> n corner c", c=2), (size, size))
-    return rearrange(geometry.apply_homography(_crop(region, size).inverse(), corners), "n corner c -> n (corner c)")
+    return rearrange(
+        geometry.apply_homography(_crop(region, size).inverse(), corners), "n corner c -> n (corner c)"
+    )
 
 
 def to_crop(boxes: Float[Tensor, "n 4"], region: Float[Tensor, "n 4"], size: int) -> Float[Tensor, "n 4"]:
     """The inverse of `to_picture`."""
-    corners = geometry.apply_homography(_crop(region, size), rearrange(boxes, "n (corner c) -> n corner c", c=2))
+    corners = geometry.apply_homography(
+        _crop(region, size), rearrange(boxes, "n (corner c) -> n corner c", c=2)
+    )
     return rearrange(geometry.normalise_pixels(corners, (size, size)), "n corner c -> n (corner c)")
 
 

@@ -1,4 +1,5 @@
-"""A hand's history in a stream: the frames that an estimate rests on, and when it begins anew. Its bounds in time are data/clips.py's."""
+"""A hand's history in a stream: the frames that an estimate rests on, and when it begins anew. Its bounds in
+time are data/clips.py's."""
 
 from dataclasses import dataclass
 
@@ -6,9 +7,18 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tempohand.data.clips import CLOCK_S, MAX_AGE_S, MAX_GAP_S, clip_rows, lookback, previous_frames, steps_back
+from tempohand.data.clips import (
+    CLOCK_S,
+    MAX_AGE_S,
+    MAX_GAP_S,
+    clip_rows,
+    lookback,
+    previous_frames,
+    steps_back,
+)
 
-# A hand may cross a box side per step of the widest training clip, 2.25 m/s for a box of 150 mm; over less time, one side all the same.
+# A hand may cross a box side per step of the widest training clip, 2.25 m/s for a box of 150 mm; over less
+# time, one side all the same.
 MAX_SPEED = 15.0  # box sides a second
 MIN_REACH = 1.0  # box sides
 
@@ -22,30 +32,48 @@ class Seen:
     princpt: Float[np.ndarray, "2"]
     time: float  # s
     is_right: bool
-    box: Float[np.ndarray, "4"]  # xyxy, as rays: (px - princpt) / focal of the picture, which frames of any size share
+    box: Float[
+        np.ndarray, "4"
+    ]  # xyxy, as rays: (px - princpt) / focal of the picture, which frames of any size share
 
 
-def follow(history: tuple[Seen, ...], seen: Seen, num_frame: int, max_gap: float = MAX_GAP_S) -> tuple[Seen, ...]:
-    """The history with one more frame, oldest first: as far as clips of `num_frame` frames reach back, none older than MAX_AGE_S.
+def follow(
+    history: tuple[Seen, ...], seen: Seen, num_frame: int, max_gap: float = MAX_GAP_S
+) -> tuple[Seen, ...]:
+    """The history with one more frame, oldest first: as far as clips of `num_frame` frames reach back, none
+    older than MAX_AGE_S.
 
-    It begins anew with `seen` after more than `max_gap` seconds, when the hand changes its side (crops of the other are mirrored), and when
-    its box jumps: farther than `reach` of the time between, it is another hand. A frame with its predecessor's time stamp replaces it.
+    It begins anew with `seen` after more than `max_gap` seconds, when the hand changes its side (crops of the
+    other are mirrored), and when its box jumps: farther than `reach` of the time between, it is another hand.
+    A frame with its predecessor's time stamp replaces it.
     """
     if not history:
         return (seen,)
     last = history[-1]
     elapsed = seen.time - last.time
     assert elapsed >= 0, "time was checked before"
-    if elapsed > max_gap + CLOCK_S or seen.is_right != last.is_right or displacement(last.box, seen.box) > reach(elapsed):
+    if (
+        elapsed > max_gap + CLOCK_S
+        or seen.is_right != last.is_right
+        or displacement(last.box, seen.box) > reach(elapsed)
+    ):
         return (seen,)
-    kept = (*(one for one in (history[:-1] if elapsed == 0 else history) if seen.time - one.time <= MAX_AGE_S + CLOCK_S), seen)
+    kept = (
+        *(
+            one
+            for one in (history[:-1] if elapsed == 0 else history)
+            if seen.time - one.time <= MAX_AGE_S + CLOCK_S
+        ),
+        seen,
+    )
     most = int(lookback(num_frame)[0]) + 1
     steps = steps_back(0, len(kept) - 1, most, _previous(kept))
     return kept[steps[-1] :] if len(steps) == most else kept  # no later clip reaches farther than this one
 
 
 def clip_of(history: tuple[Seen, ...], num_frame: int) -> tuple[Seen, ...]:
-    """The frames of a history that are the clip at its end, oldest first, 1 to `num_frame` of them (data/clips.py's rule)."""
+    """The frames of a history that are the clip at its end, oldest first, 1 to `num_frame` of them
+    (data/clips.py's rule)."""
     places, real = clip_rows(0, len(history) - 1, num_frame, _previous(history))
     return tuple(history[place] for place in places[real])
 
@@ -55,7 +83,8 @@ def _previous(history: tuple[Seen, ...]) -> Int[np.ndarray, "n"]:
 
 
 def displacement(before: Float[np.ndarray, "4"], after: Float[np.ndarray, "4"]) -> float:
-    """How far the box's farthest edge went, in longer sides of the smaller box: place and size in one number."""
+    """How far the box's farthest edge went, in longer sides of the smaller box: place and size in one
+    number."""
     side = min(max(box[2] - box[0], box[3] - box[1]) for box in (before, after))
     return float(np.abs(after - before).max() / side)
 

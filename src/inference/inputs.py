@@ -24,7 +24,8 @@ Picture = Any  # a uint8 array or tensor [h, w, 3]
 class HandInput:
     """One hand in one frame: where it is and which camera sees it.
 
-    The picture may have another size in every frame: box, focal and princpt are in its own pixels. `starts` begins a new history.
+    The picture may have another size in every frame: box, focal and princpt are in its own pixels. `starts`
+    begins a new history.
     """
 
     image: Picture  # the whole picture, RGB, uint8 [h, w, 3]
@@ -40,7 +41,8 @@ class HandInput:
 
 @dataclass(frozen=True)
 class CheckedInput:
-    """A HandInput of plain values (a numpy picture, Python's numbers) that make sense, with its box and its camera."""
+    """A HandInput of plain values (a numpy picture, Python's numbers) that make sense, with its box and its
+    camera."""
 
     source: HandInput
     box: Float[np.ndarray, "4"]
@@ -49,16 +51,25 @@ class CheckedInput:
 
 
 def check_input(hand: HandInput) -> CheckedInput:
-    """Raises ValueError for values without meaning and TypeError for values of another kind, in one line that says which hand and frame."""
+    """Raises ValueError for values without meaning and TypeError for values of another kind, in one line that
+    says which hand and frame."""
     number, frame = _whole(hand.hand, "`hand`, an id,"), _whole(hand.frame, "`frame`")
     where = f"hand {number} in frame {frame}"
     time = _number(hand.time, f"{where}: `time`, in seconds,")
     if not math.isfinite(time):
         raise ValueError(f"{where}: its time is {time} s, which is no time")
-    is_right = _truth(hand.is_right, f"{where}: `is_right`", "; where nobody knows the side, look() asks the network")
+    is_right = _truth(
+        hand.is_right, f"{where}: `is_right`", "; where nobody knows the side, look() asks the network"
+    )
     starts = _truth(hand.starts, f"{where}: `starts`")
     image = _plain(hand.image)
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+    if (
+        not isinstance(image, np.ndarray)
+        or image.dtype != np.uint8
+        or image.ndim != 3
+        or image.shape[2] != 3
+        or not image.size
+    ):
         what = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ValueError(f"{where}: its picture is {what}, not RGB as a uint8 array [height, width, 3]")
     size = (image.shape[1], image.shape[0])
@@ -71,7 +82,9 @@ def check_input(hand: HandInput) -> CheckedInput:
     if hand.princpt is not None:
         princpt = _numbers(hand.princpt, 2, f"{where}: the principal point")
     if not (np.isfinite([focal, princpt]).all() and (focal > 0).all()):
-        raise ValueError(f"{where}: focal length {focal.tolist()} and principal point {princpt.tolist()} px are those of no camera")
+        raise ValueError(
+            f"{where}: focal length {focal.tolist()} and principal point {princpt.tolist()} px are those of no camera"
+        )
     source = replace(hand, image=image, time=time, hand=number, is_right=is_right, frame=frame, starts=starts)
     return CheckedInput(source, box, focal, princpt)
 
@@ -113,7 +126,10 @@ def _truth(value, what: str, advice: str = "") -> bool:
 
 def _numbers(values, count: int, what: str) -> Float[np.ndarray, "n"]:
     try:
-        numbers = np.array([_one(value) for value in values] if isinstance(values, list | tuple) else _plain(values), np.float64)
+        numbers = np.array(
+            [_one(value) for value in values] if isinstance(values, list | tuple) else _plain(values),
+            np.float64,
+        )
     except (TypeError, ValueError):
         numbers = None
     if numbers is None or numbers.shape != (count,):

@@ -1,4 +1,5 @@
-"""Predictions drawn over the frames: a shaded mesh and the skeleton; as a video, a picture or a folder of pictures."""
+"""Predictions drawn over the frames: a shaded mesh and the skeleton; as a video, a picture or a folder of
+pictures."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -25,12 +26,17 @@ _MARGIN = 2  # px around the mesh, for its anti-aliased rim
 
 
 def side_faces(faces: Int[np.ndarray, "f 3"], is_right: bool) -> Int[np.ndarray, "f 3"]:
-    """The faces of a hand of that side, wound so that they look outward: a mirrored mesh needs them reversed."""
+    """The faces of a hand of that side, wound so that they look outward: a mirrored mesh needs them
+    reversed."""
     return faces if is_right else np.ascontiguousarray(faces[:, ::-1])
 
 
 def draw_hands(
-    image: UInt8[np.ndarray, "h w 3"], estimates: Sequence[HandEstimate], faces: Int[np.ndarray, "f 3"], *, opacity: float = MESH_OPACITY
+    image: UInt8[np.ndarray, "h w 3"],
+    estimates: Sequence[HandEstimate],
+    faces: Int[np.ndarray, "f 3"],
+    *,
+    opacity: float = MESH_OPACITY,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """A copy of the picture with every hand's mesh, far ones first, and their skeletons over them."""
     picture = np.array(image, order="C")
@@ -45,7 +51,8 @@ def draw_hands(
 def mesh_window(
     vertices: Float[np.ndarray, "v 3"], focal: np.ndarray, princpt: np.ndarray, size: tuple[int, int]
 ) -> tuple[int, int, int, int] | None:
-    """(x0, y0, x1, y1), x1 and y1 exclusive: the part of a picture of `size` (W, H) that a mesh can touch; None where it touches none.
+    """(x0, y0, x1, y1), x1 and y1 exclusive: the part of a picture of `size` (W, H) that a mesh can touch;
+    None where it touches none.
 
     A mesh that reaches nearer than the near plane may touch anything.
     """
@@ -67,15 +74,27 @@ def _draw_mesh(picture: np.ndarray, estimate: HandEstimate, faces: np.ndarray, o
     x0, y0, x1, y1 = window
     part = picture[y0:y1, x0:x1]
     ground = part.astype(np.float32) / 255
-    colours = shade(estimate.vertices, faces, ALBEDO[estimate.is_right], lights=LIGHTS, intensities=INTENSITIES)
+    colours = shade(
+        estimate.vertices, faces, ALBEDO[estimate.is_right], lights=LIGHTS, intensities=INTENSITIES
+    )
     centre = estimate.princpt - np.array([x0, y0], np.float32)
-    colour, _, _ = render(estimate.vertices, faces, colours, estimate.focal, centre, part.shape[:2], background=ground, antialias=2)
+    colour, _, _ = render(
+        estimate.vertices,
+        faces,
+        colours,
+        estimate.focal,
+        centre,
+        part.shape[:2],
+        background=ground,
+        antialias=2,
+    )
     blended = ground + opacity * (colour - ground)
     part[:] = np.clip(blended * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
 class VideoOverlay:
-    """Frames to an .mp4 (H.264 where this PyAV has libx264, else MPEG-4) at a constant `fps`, each at the place nearest to its time.
+    """Frames to an .mp4 (H.264 where this PyAV has libx264, else MPEG-4) at a constant `fps`, each at the
+    place nearest to its time.
 
     Both codecs want even sizes: an odd picture gets its last row or column twice. Use as a context manager.
     """
@@ -98,7 +117,11 @@ class VideoOverlay:
         height, width = picture.shape[:2]
         if self._container is None:
             self._open(width + width % 2, height + height % 2)
-        even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if height % 2 or width % 2 else picture
+        even = (
+            np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            if height % 2 or width % 2
+            else picture
+        )
         encoded = av.VideoFrame.from_ndarray(even, format="rgb24")
         self._last = max(self._last + 1, round(frame.time * self.fps))
         encoded.pts, encoded.time_base = self._last, 1 / self.fps
@@ -124,7 +147,8 @@ def _is_jpeg(name: str) -> bool:
 
 
 class PictureOverlay:
-    """Frames to pictures in `folder`: `fixed_stem` names the only one; without it each has its `overlay_name`."""
+    """Frames to pictures in `folder`: `fixed_stem` names the only one; without it each has its
+    `overlay_name`."""
 
     def __init__(self, folder: Path, fixed_stem: str | None = None):
         self.folder, self.fixed_stem = folder, fixed_stem
@@ -142,7 +166,9 @@ class PictureOverlay:
             name = self.fixed_stem + (".jpg" if _is_jpeg(name) else ".png")
         jpeg = _is_jpeg(name)
         options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if jpeg else []
-        good, data = cv2.imencode(".jpg" if jpeg else ".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+        good, data = cv2.imencode(
+            ".jpg" if jpeg else ".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options
+        )
         assert good, f"encoding {name} failed"
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / name).write_bytes(data.tobytes())

@@ -23,8 +23,9 @@ def predict_frames(
 ) -> Iterator[tuple[Frame, list[HandEstimate]]]:
     """Every frame of the input with its hands, in order; frames without a box come with none.
 
-    Hands of several frames share a network pass; frames wait for it in a buffer of limited size. Where hands are followed each frame has its
-    own, since the next one's boxes come of it. Of hands that the tracker has forgotten nothing is kept, in the predictor neither.
+    Hands of several frames share a network pass; frames wait for it in a buffer of limited size. Where hands
+    are followed each frame has its own, since the next one's boxes come of it. Of hands that the tracker has
+    forgotten nothing is kept, in the predictor neither.
     """
     first: tuple[int, int] | None = None  # size of a sequence's first picture
     follows = isinstance(boxes, FollowedHands)
@@ -49,7 +50,13 @@ def predict_frames(
             tracker.reset()
         first = frame.size if first is None or source.independent else first
         focal, princpt = camera.camera(frame.size, first)
-        shared = {"image": frame.image, "time": frame.time, "frame": frame.index, "focal": focal, "princpt": princpt}
+        shared = {
+            "image": frame.image,
+            "time": frame.time,
+            "frame": frame.index,
+            "focal": focal,
+            "princpt": princpt,
+        }
         sides = None if closer is None else _sides(closer, shared)
         tracked = tracker.update(frame.time, boxes.detect(frame), frame.size, sides)
         if closer is not None:

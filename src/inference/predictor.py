@@ -1,4 +1,5 @@
-"""A trained network on hands over time: one backbone pass per hand and frame, the features of each hand's last frames kept."""
+"""A trained network on hands over time: one backbone pass per hand and frame, the features of each hand's
+last frames kept."""
 
 import math
 import threading
@@ -15,7 +16,16 @@ from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.data.clips import MAX_GAP_S
 from tempohand.data.view import View
 from tempohand.inference.history import Seen, clip_of, follow
-from tempohand.inference.inputs import CheckedInput, HandInput, Number, Numbers, Picture, Truth, Whole, check_input
+from tempohand.inference.inputs import (
+    CheckedInput,
+    HandInput,
+    Number,
+    Numbers,
+    Picture,
+    Truth,
+    Whole,
+    check_input,
+)
 
 MOST_HANDS = 256  # whose histories are kept; more are nowhere within the time that a history outlasts
 _VALUES = ("pose", "shape", "trans", "joints", "vertices", "joints2d")
@@ -23,7 +33,8 @@ _VALUES = ("pose", "shape", "trans", "joints", "vertices", "joints2d")
 
 @dataclass(frozen=True)
 class HandEstimate:
-    """What the network says of one hand in one frame, in the picture's own camera space (OpenCV, mm) and pixels; a left hand as a left hand."""
+    """What the network says of one hand in one frame, in the picture's own camera space (OpenCV, mm) and
+    pixels; a left hand as a left hand."""
 
     frame: int
     time: float
@@ -51,26 +62,42 @@ class Look:
 
 
 class StreamingPredictor:
-    """Runs `network` (model/registry.py's load_network) over hands that come in the order of time, live or from a file.
+    """Runs `network` (model/registry.py's load_network) over hands that come in the order of time, live or
+    from a file.
 
-    Crops are those of evaluation: the network's own `config["view"]`. Every frame is encoded once; its features are then decoded together
-    with those of the same hand's previous frames (data/clips.py's `lookback` and inference/history.py say which), up to `network.num_frame` in
-    all, at their real times: network(batch) of that clip. max_gap: seconds without a hand after which its history begins anew.
+    Crops are those of evaluation: the network's own `config["view"]`. Every frame is encoded once; its
+    features are then decoded together with those of the same hand's previous frames (data/clips.py's
+    `lookback` and inference/history.py say which), up to `network.num_frame` in all, at their real times:
+    network(batch) of that clip. max_gap: seconds without a hand after which its history begins anew.
 
-    Every hand has its own clock, so no other hand's frame tells that one is gone: the MOST_HANDS that were pushed last are kept, unless `keep`
-    or `reset` says that they may go. Safe to share among threads: calls take turns, and hands whose numbers differ have nothing to do with
-    each other, as in one thread.
+    Every hand has its own clock, so no other hand's frame tells that one is gone: the MOST_HANDS that were
+    pushed last are kept, unless `keep` or `reset` says that they may go. Safe to share among threads: calls
+    take turns, and hands whose numbers differ have nothing to do with each other, as in one thread.
     """
 
-    def __init__(self, network, *, device: str | torch.device = "cpu", batch_size: int = 32, max_gap: float | int = MAX_GAP_S):
+    def __init__(
+        self,
+        network,
+        *,
+        device: str | torch.device = "cpu",
+        batch_size: int = 32,
+        max_gap: float | int = MAX_GAP_S,
+    ):
         if batch_size < 1:
             raise ValueError(f"`batch_size` is at least 1, not {batch_size}")
         if not max_gap >= 0:
             raise ValueError(f"`max_gap` is a number of seconds from 0, not {max_gap:g}")
-        self.network, self.device, self.batch_size, self.max_gap = network.to(device).eval(), torch.device(device), batch_size, max_gap
+        self.network, self.device, self.batch_size, self.max_gap = (
+            network.to(device).eval(),
+            torch.device(device),
+            batch_size,
+            max_gap,
+        )
         view = network.config.get("view", {})
         if not {"size", "expansion"} <= view.keys():
-            raise ValueError("the checkpoint's config.json does not say the view (size, expansion) that its network was trained with")
+            raise ValueError(
+                "the checkpoint's config.json does not say the view (size, expansion) that its network was trained with"
+            )
         self.view = View(view["size"], view["expansion"])
         self._histories: dict[int, tuple[Seen, ...]] = {}  # the hand that was pushed last stands last
         self._lock = threading.RLock()
@@ -100,18 +127,30 @@ class StreamingPredictor:
         princpt: Numbers | None = None,
         frame: Whole = 0,
     ) -> HandEstimate:
-        """The next frame of one hand: HandInput's values in, its estimate out. Raises what `push_all` raises."""
-        one = HandInput(image=image, box=box, time=time, hand=hand, is_right=is_right, focal=focal, princpt=princpt, frame=frame)
+        """The next frame of one hand: HandInput's values in, its estimate out. Raises what `push_all`
+        raises."""
+        one = HandInput(
+            image=image,
+            box=box,
+            time=time,
+            hand=hand,
+            is_right=is_right,
+            focal=focal,
+            princpt=princpt,
+            frame=frame,
+        )
         return self.push_all([one])[0]
 
     @torch.inference_mode()
     def push_all(self, hands: Sequence[HandInput]) -> list[HandEstimate]:
-        """One estimate per hand, in the order given: a frame's hands, or any number of frames, in the order of time.
+        """One estimate per hand, in the order given: a frame's hands, or any number of frames, in the order
+        of time.
 
-        Raises ValueError for input without meaning (a hand's time that runs back, a box that is empty or outside the picture, a picture
-        that is not uint8 RGB, a camera that none has) and TypeError for values of another kind (no number, no side), before anything is
-        predicted, and ValueError when the network's output is not finite. After an
-        error the histories of this call's hands are as before the pass (of up to batch_size hands) that failed.
+        Raises ValueError for input without meaning (a hand's time that runs back, a box that is empty or
+        outside the picture, a picture that is not uint8 RGB, a camera that none has) and TypeError for values
+        of another kind (no number, no side), before anything is predicted, and ValueError when the network's
+        output is not finite. After an error the histories of this call's hands are as before the pass (of up
+        to batch_size hands) that failed.
         """
         with self._lock:
             return self._push_all(hands)
@@ -123,7 +162,9 @@ class StreamingPredictor:
             crops = self._crop(part)
             features = self.network.encode(crops.to(self.device))[:, 0]
             histories, windows = dict(self._histories), []
-            for hand, one, focal, princpt in zip(part, features, crops.focal[:, 0].numpy(), crops.princpt[:, 0].numpy()):
+            for hand, one, focal, princpt in zip(
+                part, features, crops.focal[:, 0].numpy(), crops.princpt[:, 0].numpy()
+            ):
                 rays = (hand.box - np.tile(hand.princpt, 2)) / np.tile(hand.focal, 2)
                 seen = Seen(one, focal, princpt, float(hand.source.time), hand.source.is_right, rays)
                 before = histories.pop(hand.source.hand, ())
@@ -152,7 +193,8 @@ class StreamingPredictor:
             return Look(*torch.cat([*said]).tolist())
 
     def _check(self, hands: Sequence[HandInput]) -> list[CheckedInput]:
-        """The hands with their cameras. Raises ValueError or TypeError in one line that says which hand and frame."""
+        """The hands with their cameras. Raises ValueError or TypeError in one line that says which hand and
+        frame."""
         latest = {hand: history[-1].time for hand, history in self._histories.items()}
         checked = []
         for given in hands:
@@ -171,39 +213,63 @@ class StreamingPredictor:
         """Every hand as a clip of one frame."""
         images, focals, princpts = [], [], []
         for hand in hands:
-            camera = (torch.from_numpy(value.astype(np.float32))[None] for value in (hand.focal, hand.princpt, hand.box))
+            camera = (
+                torch.from_numpy(value.astype(np.float32))[None]
+                for value in (hand.focal, hand.princpt, hand.box)
+            )
             image, focal, princpt = self.view.crop([hand.source.image], *camera, hand.source.is_right)
             images.append(image)
             focals.append(focal)
             princpts.append(princpt)
         is_right, once = [hand.source.is_right for hand in hands], [1] * len(hands)
-        return _clips(torch.stack(images), torch.stack(focals), torch.stack(princpts), torch.zeros(len(hands), 1), is_right, once)
+        return _clips(
+            torch.stack(images),
+            torch.stack(focals),
+            torch.stack(princpts),
+            torch.zeros(len(hands), 1),
+            is_right,
+            once,
+        )
 
     def _assemble(self, windows: list[tuple[Seen, ...]]) -> tuple[Tensor, ClipBatch]:
-        """Features and clips of num_frame frames; short histories are filled up by their first frame and masked, as the loader does."""
+        """Features and clips of num_frame frames; short histories are filled up by their first frame and
+        masked, as the loader does."""
         span = self.network.num_frame
         filled = [(window[0],) * (span - len(window)) + window for window in windows]
-        # Relative to the last frame while they are Python's float64: float32 would lose milliseconds within hours.
-        time = torch.tensor([[seen.time - window[-1].time for seen in window] for window in filled], dtype=torch.float32)
+        # Relative to the last frame while they are Python's float64: float32 would lose milliseconds within
+        # hours.
+        time = torch.tensor(
+            [[seen.time - window[-1].time for seen in window] for window in filled], dtype=torch.float32
+        )
         focal, princpt = (
-            torch.from_numpy(np.array([[getattr(seen, name) for seen in window] for window in filled])) for name in ("focal", "princpt")
+            torch.from_numpy(np.array([[getattr(seen, name) for seen in window] for window in filled]))
+            for name in ("focal", "princpt")
         )
         # decode asks for the crop's size and never for its pixels: an image without memory.
-        image = torch.zeros(1, dtype=torch.uint8, device=self.device).expand(len(windows), span, 3, self.view.size, self.view.size)
+        image = torch.zeros(1, dtype=torch.uint8, device=self.device).expand(
+            len(windows), span, 3, self.view.size, self.view.size
+        )
         is_right, lengths = ([window[-1].is_right for window in windows], [len(window) for window in windows])
         batch = _clips(image, focal, princpt, time, is_right, lengths)
         features = torch.stack([seen.features for window in filled for seen in window])
         return features.view(len(windows), span, *features.shape[1:]), batch.to(self.device)
 
-    def _estimate(self, hands: list[CheckedInput], windows: list[tuple[Seen, ...]], prediction: HandPrediction) -> list[HandEstimate]:
+    def _estimate(
+        self, hands: list[CheckedInput], windows: list[tuple[Seen, ...]], prediction: HandPrediction
+    ) -> list[HandEstimate]:
         """The predictions in the pictures' camera spaces and pixels."""
         there = {name: getattr(prediction, name)[:, 0].float() for name in _VALUES}
-        flat = torch.cat([value.flatten(1) for value in there.values()], dim=1).cpu()  # one copy: each waits for the device
+        flat = torch.cat(
+            [value.flatten(1) for value in there.values()], dim=1
+        ).cpu()  # one copy: each waits for the device
         finite = flat.isfinite().all(dim=1).tolist()
         parts = flat.split([value[0].numel() for value in there.values()], dim=1)
         values = {name: part.reshape(there[name].shape) for name, part in zip(there, parts)}
-        # A crop keeps the camera space (mirrored for a left hand), so a crop pixel and a picture pixel are one ray.
-        pixels = geometry.denormalise_pixels(values.pop("joints2d").double(), (self.view.size, self.view.size)).numpy()
+        # A crop keeps the camera space (mirrored for a left hand), so a crop pixel and a picture pixel are
+        # one ray.
+        pixels = geometry.denormalise_pixels(
+            values.pop("joints2d").double(), (self.view.size, self.view.size)
+        ).numpy()
         estimates = []
         for place, (hand, window) in enumerate(zip(hands, windows)):
             source, one = hand.source, {name: value[place] for name, value in values.items()}
@@ -235,7 +301,9 @@ class StreamingPredictor:
         return estimates
 
 
-def _clips(image: Tensor, focal: Tensor, princpt: Tensor, time: Tensor, is_right: list[bool], lengths: list[int]) -> ClipBatch:
+def _clips(
+    image: Tensor, focal: Tensor, princpt: Tensor, time: Tensor, is_right: list[bool], lengths: list[int]
+) -> ClipBatch:
     """Clips whose last `lengths` frames are real."""
     count, span = time.shape
     return ClipBatch(

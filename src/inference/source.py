@@ -1,8 +1,9 @@
 """Frames to predict on: a video, one picture, or a folder of pictures, all as RGB with a time in seconds.
 
-Every source has `kind`, `path`, `names` (of a folder's pictures, in the order of frames), `fps` (None: unknown), `independent` (no frame has
-to do with another), `size` ((W, H) of all frames; None where they may differ), `expected_count` (frames as far as known without decoding),
-`incomplete` (after an iteration: what could not be read; None where everything could) and `count()`.
+Every source has `kind`, `path`, `names` (of a folder's pictures, in the order of frames), `fps` (None:
+unknown), `independent` (no frame has to do with another), `size` ((W, H) of all frames; None where they may
+differ), `expected_count` (frames as far as known without decoding), `incomplete` (after an iteration: what
+could not be read; None where everything could) and `count()`.
 """
 
 import re
@@ -26,7 +27,8 @@ PICTURE_SUFFIXES = (
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of the input. `index` counts the input's frames (files of a folder) from 0, `time` is in seconds from the first."""
+    """One picture of the input. `index` counts the input's frames (files of a folder) from 0, `time` is in
+    seconds from the first."""
 
     index: int
     time: float
@@ -40,7 +42,8 @@ class Frame:
 
 
 def natural_order(name: str) -> tuple:
-    """A key to sort names by: runs of digits count as numbers, so that frame_2 comes before frame_10. Equal numbers go by their text."""
+    """A key to sort names by: runs of digits count as numbers, so that frame_2 comes before frame_10. Equal
+    numbers go by their text."""
     parts = re.split(r"([0-9]+)", name)
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
@@ -69,10 +72,12 @@ class PictureSource:
 
 
 class FolderSource:
-    """A folder's pictures in the natural order of their names: independent frames, or with `fps` the frames of one sequence.
+    """A folder's pictures in the natural order of their names: independent frames, or with `fps` the frames
+    of one sequence.
 
-    Hidden files and files without a picture's extension are no frames. A picture that cannot be used is skipped with a warning and keeps its
-    index; `unreadable` lists them after an iteration. Raises ValueError for a folder without pictures and, in a sequence, for another size.
+    Hidden files and files without a picture's extension are no frames. A picture that cannot be used is
+    skipped with a warning and keeps its index; `unreadable` lists them after an iteration. Raises ValueError
+    for a folder without pictures and, in a sequence, for another size.
     """
 
     kind = "folder"
@@ -83,7 +88,9 @@ class FolderSource:
         files = sorted(files, key=lambda file: natural_order(file.name))
         self.files = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
         if not self.files:
-            raise ValueError(f"no pictures in the folder '{self.path}' (looked for {' '.join(PICTURE_SUFFIXES)})")
+            raise ValueError(
+                f"no pictures in the folder '{self.path}' (looked for {' '.join(PICTURE_SUFFIXES)})"
+            )
         self.names = [file.name for file in self.files]
         self.size, self.expected_count = None, len(self.files)  # pictures may differ in size
         self.unreadable: list[str] = []
@@ -94,7 +101,11 @@ class FolderSource:
         if not self.unreadable:
             return None
         lost, count = len(self.unreadable), len(self.files)
-        return Incomplete(count, count - lost, f"{lost} of the {count} pictures cannot be used, the first: '{self.unreadable[0]}'")
+        return Incomplete(
+            count,
+            count - lost,
+            f"{lost} of the {count} pictures cannot be used, the first: '{self.unreadable[0]}'",
+        )
 
     def count(self) -> int:
         """Number of frames, unreadable ones included."""
@@ -121,7 +132,8 @@ class FolderSource:
 
 
 class VideoSource(Video):
-    """A video's frames (media/video.py). Raises ValueError when there is no video in the file or nothing of it decodes."""
+    """A video's frames (media/video.py). Raises ValueError when there is no video in the file or nothing of
+    it decodes."""
 
     kind, independent = "video", False
 
@@ -140,7 +152,8 @@ Source = PictureSource | FolderSource | VideoSource
 def open_source(path: str | Path, fps: float | int | None = None) -> Source:
     """The frames behind a path: a folder, a picture (told by its content, not its extension) or a video.
 
-    fps: makes a folder's pictures one sequence; ValueError with anything else. Raises FileNotFoundError or ValueError with one clear line.
+    fps: makes a folder's pictures one sequence; ValueError with anything else. Raises FileNotFoundError or
+    ValueError with one clear line.
     """
     _refuse_live(str(path))
     path = Path(path)
@@ -149,11 +162,15 @@ def open_source(path: str | Path, fps: float | int | None = None) -> Source:
     if fps is not None and not (np.isfinite(fps) and fps > 0):
         raise ValueError(f"`fps` is a positive number of frames a second, not {fps:g}")
     if fps is not None and not path.is_dir():
-        raise ValueError("`fps` is for a folder of pictures: a video has its own times, and one picture has none")
+        raise ValueError(
+            "`fps` is for a folder of pictures: a video has its own times, and one picture has none"
+        )
     if path.is_dir():
         return FolderSource(path, fps)
     if not path.is_file():
-        raise ValueError(f"'{path}' is a pipe or a device, and input is read more than once: save it as a file first")
+        raise ValueError(
+            f"'{path}' is a pipe or a device, and input is read more than once: save it as a file first"
+        )
     if not path.stat().st_size:
         raise ValueError(f"'{path}' is empty")
     return VideoSource(path) if is_video(path) else PictureSource(path)
@@ -162,9 +179,13 @@ def open_source(path: str | Path, fps: float | int | None = None) -> Source:
 def _refuse_live(path: str) -> None:
     """Raises ValueError for what other programs take as input, saying what to do in its place."""
     if path == "-":
-        raise ValueError("input is read more than once, which standard input cannot be: save it as a file first (cat > clip.mp4)")
+        raise ValueError(
+            "input is read more than once, which standard input cannot be: save it as a file first (cat > clip.mp4)"
+        )
     if re.match(r"[a-zA-Z][\w+.-]*://", path):
-        raise ValueError(f"'{path}' is an address, not a file: download it first (curl -L -o clip.mp4 ADDRESS)")
+        raise ValueError(
+            f"'{path}' is an address, not a file: download it first (curl -L -o clip.mp4 ADDRESS)"
+        )
     if path.isdecimal() and not Path(path).exists():
         raise ValueError(
             f"there is no file or folder '{path}', and cameras are not opened: record a file first (ffmpeg -f v4l2 -i /dev/video{path} "

@@ -1,4 +1,5 @@
-"""A run's folder of results: its files appear together once the run has succeeded, and those of an earlier run leave with it."""
+"""A run's folder of results: its files appear together once the run has succeeded, and those of an earlier
+run leave with it."""
 
 import os
 import re
@@ -20,12 +21,13 @@ _MESH = re.compile(r"\d+-hand\d+\.obj")
 
 @contextmanager
 def staged(out: str | Path) -> Iterator[Path]:
-    """A temporary folder beside `out`. When the block ends well, what lies in it is moved into `out` (made if needed), where it replaces what an
-    earlier run left there (`earlier_files`): files of the same name, and files that this run does not have. Otherwise it is removed, and `out` is
-    as it was. Whatever else is in `out` stays.
+    """A temporary folder beside `out`. When the block ends well, what lies in it is moved into `out` (made if
+    needed), where it replaces what an earlier run left there (`earlier_files`): files of the same name, and
+    files that this run does not have. Otherwise it is removed, and `out` is as it was. Whatever else is in
+    `out` stays.
 
-    Raises NotADirectoryError when `out` is something else than a folder, and FileExistsError, before anything is moved, where a folder is in the
-    place of a file or the other way round.
+    Raises NotADirectoryError when `out` is something else than a folder, and FileExistsError, before anything
+    is moved, where a folder is in the place of a file or the other way round.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -38,7 +40,9 @@ def staged(out: str | Path) -> Iterator[Path]:
         targets = {file: out / file.relative_to(stage) for file in staged_files(stage)}
         for target in targets.values():
             if target.is_dir() or (target.parent.exists() and not target.parent.is_dir()):
-                raise FileExistsError(f"'{target}' cannot be written: a file and a folder have the same name there; give another `out`")
+                raise FileExistsError(
+                    f"'{target}' cannot be written: a file and a folder have the same name there; give another `out`"
+                )
         stale = set(earlier_files(out)) - set(targets.values())
         for file, target in targets.items():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -58,8 +62,9 @@ def staged_files(stage: Path) -> list[Path]:
 
 
 def earlier_files(out: Path) -> list[Path]:
-    """The files that an earlier run has left in `out`: told by its predictions, which name the pictures that it drew on, and by the names that
-    a run gives to the others. None where there are no predictions of ours."""
+    """The files that an earlier run has left in `out`: told by its predictions, which name the pictures that
+    it drew on, and by the names that a run gives to the others. None where there are no predictions of
+    ours."""
     try:
         with np.load(out / PREDICTIONS, allow_pickle=False) as archive:
             ours, names = str(archive["format"]) == FORMAT, archive["names"].tolist()

@@ -1,4 +1,5 @@
-"""A closer look at boxes of which little is known: whether a found one holds a hand at all, and which side a hand is where nobody said so."""
+"""A closer look at boxes of which little is known: whether a found one holds a hand at all, and which side a
+hand is where nobody said so."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection
@@ -13,7 +14,9 @@ from tempohand.inference.predictor import HandInput, Look, StreamingPredictor
 
 LEAST_CERTAINTY = 0.21  # of two looks: below it a found box is no hand (docs/log.md)
 MOST_A_LOOK = 3.0  # log odds that one look adds at most: neighbouring frames repeat each other's mistakes
-MOST = 15.0  # log odds in all, so that later looks can turn an early mistake round; and frames from one look to the next at most
+# log odds in all, so that later looks can turn an early mistake round; and frames from one look to the next
+# at most
+MOST = 15.0
 
 
 @dataclass
@@ -25,13 +28,16 @@ class _Hand:
 
 
 class CloserLook:
-    """Adds up what the network says of a hand's side, frame by frame; the surer it is, the more frames pass until it looks again.
+    """Adds up what the network says of a hand's side, frame by frame; the surer it is, the more frames pass
+    until it looks again.
 
-    look: StreamingPredictor's, two passes of the spatial network. see: the joints that it sees in a box, px of the picture, whatever was
-    before. Causal: a frame's answer never depends on later ones.
+    look: StreamingPredictor's, two passes of the spatial network. see: the joints that it sees in a box, px
+    of the picture, whatever was before. Causal: a frame's answer never depends on later ones.
     """
 
-    def __init__(self, look: Callable[[HandInput], Look], see: Callable[[HandInput], Float[np.ndarray, "21 2"]]):
+    def __init__(
+        self, look: Callable[[HandInput], Look], see: Callable[[HandInput], Float[np.ndarray, "21 2"]]
+    ):
         self.look, self.see = look, see
         self._hands: dict[int, _Hand] = defaultdict(_Hand)
 
@@ -52,8 +58,8 @@ class CloserLook:
         return {hand: known.odds for hand, known in self._hands.items()}
 
     def ask(self, hand: HandInput) -> float:
-        """The log odds that what is in the box is a right hand, by this look alone: it has no part in what is added up of any hand, since who
-        is in the box is what is asked. Raises what `look` raises."""
+        """The log odds that what is in the box is a right hand, by this look alone: it has no part in what is
+        added up of any hand, since who is in the box is what is asked. Raises what `look` raises."""
         return _within(self.look(hand).right_logit, MOST_A_LOOK)
 
     def keep(self, hands: Collection[int]) -> None:
@@ -62,10 +68,11 @@ class CloserLook:
             del self._hands[hand]
 
     def twice(self, hand: HandInput) -> tuple[Look, Float[np.ndarray, "4"]]:
-        """The side that a look at the box says, and the mean certainty of that look and a second one at the bounds of what is seen there; the
-        bounds, xyxy px.
+        """The side that a look at the box says, and the mean certainty of that look and a second one at the
+        bounds of what is seen there; the bounds, xyxy px.
 
-        A hand is in these bounds again. In a face or an elbow the network sees a hand somewhere, and where it saw it there is none.
+        A hand is in these bounds again. In a face or an elbow the network sees a hand somewhere, and where it
+        saw it there is none.
         """
         said = self.look(hand)
         joints = self.see(replace(hand, is_right=said.right_logit >= 0))
@@ -76,9 +83,10 @@ class CloserLook:
         return Look(said.right_logit, (said.certainty + again) / 2), box
 
     def is_right(self, hand: HandInput, found: bool = False) -> bool | None:
-        """Whether the hand is a right one; `hand.starts` forgets what was known of its number. None for a found one that starts and is none, or
-        one that another box of its frame was found to hold: later frames are not asked, since a hand that is followed stays one while it is
-        hidden. Raises what `look` raises."""
+        """Whether the hand is a right one; `hand.starts` forgets what was known of its number. None for a
+        found one that starts and is none, or one that another box of its frame was found to hold: later
+        frames are not asked, since a hand that is followed stays one while it is hidden. Raises what `look`
+        raises."""
         if hand.starts:
             self._hands.pop(hand.hand, None)
         known = self._hands[hand.hand]

@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-_OF_MOVIES = (b"moov", b"moof", b"mdat")  # boxes whose size counts; what stands behind a movie may be anything
+_OF_MOVIES = (
+    b"moov",
+    b"moof",
+    b"mdat",
+)  # boxes whose size counts; what stands behind a movie may be anything
 
 
 def missing_bytes(path: Path) -> int:
-    """Bytes that an MP4 or QuickTime, a Matroska or WebM, or an AVI file lacks at its end; 0 for a whole file, and where none is announced."""
+    """Bytes that an MP4 or QuickTime, a Matroska or WebM, or an AVI file lacks at its end; 0 for a whole
+    file, and where none is announced."""
     length = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(12)

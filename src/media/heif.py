@@ -1,7 +1,9 @@
-"""Still pictures in HEIF files (HEIC, AVIF), as phones write them: one coded picture, or a grid of tiles; cropped, turned and mirrored.
+"""Still pictures in HEIF files (HEIC, AVIF), as phones write them: one coded picture, or a grid of tiles;
+cropped, turned and mirrored.
 
-FFmpeg's libraries show every coded picture of the file as a stream of its own, whose id is the item's. Which of them is meant, and how they are
-put together, is said by the boxes of ISO/IEC 23008-12 and 14496-12, read here.
+FFmpeg's libraries show every coded picture of the file as a stream of its own, whose id is the item's. Which
+of them is meant, and how they are put together, is said by the boxes of ISO/IEC 23008-12 and 14496-12, read
+here.
 """
 
 import io
@@ -15,7 +17,10 @@ from jaxtyping import UInt8
 
 from tempohand.media.upright import UNTURNED, Upright
 
-STILL, SEQUENCE = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"miaf", b"avif"), (b"hevc", b"hevx", b"msf1", b"avis")
+STILL, SEQUENCE = (
+    (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"miaf", b"avif"),
+    (b"hevc", b"hevx", b"msf1", b"avis"),
+)
 CODED = (b"hvc1", b"av01", b"avc1", b"jpeg")
 DAMAGE = (ValueError, IndexError, KeyError, struct.error, av.error.FFmpegError)
 
@@ -26,7 +31,8 @@ def brand(head: bytes) -> bytes:
 
 
 def decode_heif(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    """The file's primary picture, RGB. Raises one of DAMAGE when the file is damaged or of a kind that is not read."""
+    """The file's primary picture, RGB. Raises one of DAMAGE when the file is damaged or of a kind that is not
+    read."""
     items = _Items(data)
     kind = items.kinds[items.primary]
     if kind == b"grid":
@@ -89,7 +95,10 @@ class _Items:
 
     def data_of(self, item: int) -> bytes:
         """What the file holds of an item."""
-        return b"".join((self._idat if one.in_idat else self._file)[one.offset :][: one.length or None] for one in self._extents[item])
+        return b"".join(
+            (self._idat if one.in_idat else self._file)[one.offset :][: one.length or None]
+            for one in self._extents[item]
+        )
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -145,7 +154,12 @@ def _extents(body: bytes) -> dict[int, list[_Extent]]:
     numbers, extents = _Numbers(body), {}
     version, _ = numbers.full()
     sizes, more = numbers(1), numbers(1)
-    offset_size, length_size, base_size, index_size = sizes >> 4, sizes & 15, more >> 4, (more & 15) * (version > 0)
+    offset_size, length_size, base_size, index_size = (
+        sizes >> 4,
+        sizes & 15,
+        more >> 4,
+        (more & 15) * (version > 0),
+    )
     for _ in range(numbers(4 if version == 2 else 2)):
         item = numbers(4 if version == 2 else 2)
         in_idat = version > 0 and numbers(2) & 15 == 1
@@ -171,14 +185,21 @@ def _decoded(data: bytes, items: list[int]) -> dict[int, UInt8[np.ndarray, "h w 
     return pictures
 
 
-def _assembled(pictures: dict[int, np.ndarray], tiles: list[int], numbers: _Numbers) -> UInt8[np.ndarray, "h w 3"]:
+def _assembled(
+    pictures: dict[int, np.ndarray], tiles: list[int], numbers: _Numbers
+) -> UInt8[np.ndarray, "h w 3"]:
     """Tiles row by row, of one size; what reaches beyond the grid's own size is cut away."""
     _, flags = numbers(1), numbers(1)
     rows, columns = numbers(1) + 1, numbers(1) + 1
     width, height = (numbers(4 if flags & 1 else 2) for _ in range(2))
     if len(tiles) != rows * columns:
         raise ValueError(f"its grid of {columns} x {rows} tiles has {len(tiles)}")
-    whole = np.concatenate([np.concatenate([pictures[tile] for tile in tiles[row * columns :][:columns]], axis=1) for row in range(rows)])
+    whole = np.concatenate(
+        [
+            np.concatenate([pictures[tile] for tile in tiles[row * columns :][:columns]], axis=1)
+            for row in range(rows)
+        ]
+    )
     if whole.shape[0] < height or whole.shape[1] < width:
         raise ValueError("its tiles do not cover the picture")
     return whole[:height, :width]
@@ -189,12 +210,18 @@ def _transformed(picture: np.ndarray, name: bytes, body: bytes) -> np.ndarray:
         return np.rot90(picture, body[0] & 3)
     if name == b"imir":  # 0: top and bottom are exchanged, 1: left and right
         return picture[:, ::-1] if body[0] & 1 else picture[::-1]
-    if name == b"clap":  # size, and the way from the picture's centre to that of the part that is shown, as fractions
+    if (
+        name == b"clap"
+    ):  # size, and the way from the picture's centre to that of the part that is shown, as fractions
         values = struct.unpack(">8i", body)
         width, height, right, down = (top / bottom for top, bottom in zip(values[::2], values[1::2]))
         left = round((picture.shape[1] - width) / 2 + right)
         top = round((picture.shape[0] - height) / 2 + down)
-        if min(left, top) < 0 or not 0 < width <= picture.shape[1] - left or not 0 < height <= picture.shape[0] - top:
+        if (
+            min(left, top) < 0
+            or not 0 < width <= picture.shape[1] - left
+            or not 0 < height <= picture.shape[0] - top
+        ):
             raise ValueError("its clean aperture reaches beyond the picture")
         return picture[top : top + round(height), left : left + round(width)]
     return picture

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Incomplete:
-    """How many frames there should be and how many there are, and why, in words that continue "it is incomplete: "."""
+    """How many frames there should be and how many there are, and why, in words that continue "it is
+    incomplete: "."""
 
     announced: int | None  # by the file or folder; None where nothing announces them
     decoded: int

@@ -2,9 +2,9 @@
 
 What a picture is, wherever one is read (tables, data sets, backgrounds, `tempohand predict`):
 
-- RGB of 8 bits, turned and mirrored as its EXIF (of a HEIF file: its irot and imir boxes) says. Grey is R = G = B; of 16 bits the upper 8
-  count; transparency is left out, and what it hides is seen; CMYK is converted; a colour profile is not applied. Pixels are square, whatever
-  density the file names.
+- RGB of 8 bits, turned and mirrored as its EXIF (of a HEIF file: its irot and imir boxes) says. Grey is R = G
+  = B; of 16 bits the upper 8 count; transparency is left out, and what it hides is seen; CMYK is converted; a
+  colour profile is not applied. Pixels are square, whatever density the file names.
 - whole: a file that is cut off is none, even where a decoder (OpenCV 4) fills it up with grey.
 - one: an animation and a file of several pages are no picture, since nobody says which of theirs is meant.
 """
@@ -18,11 +18,24 @@ from jaxtyping import UInt8
 
 from tempohand.media import heif
 
-UNDECODABLE, CUT_OFF, OTHER_SIZE = REASONS = ("undecodable picture", "picture cut off", "picture of another size")
+UNDECODABLE, CUT_OFF, OTHER_SIZE = REASONS = (
+    "undecodable picture",
+    "picture cut off",
+    "picture of another size",
+)
 HEAD = 32  # bytes of a file's beginning that `is_picture` looks at
 PNG, TIFF = b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# What files of formats that OpenCV decodes begin with. Their names are not asked, nor is OpenCV, which crashes on a path that is not UTF-8.
-_BEGINNINGS = (b"\xff\xd8\xff", PNG, *TIFF, b"BM", b"\0\0\0\x0cjP  \r\n\x87\n", b"\xffO\xffQ", *(b"P%d" % kind for kind in range(1, 7)))
+# What files of formats that OpenCV decodes begin with. Their names are not asked, nor is OpenCV, which
+# crashes on a path that is not UTF-8.
+_BEGINNINGS = (
+    b"\xff\xd8\xff",
+    PNG,
+    *TIFF,
+    b"BM",
+    b"\0\0\0\x0cjP  \r\n\x87\n",
+    b"\xffO\xffQ",
+    *(b"P%d" % kind for kind in range(1, 7)),
+)
 _NO_WHITE = "its samples are {}, which do not say what is white: save it with 8 or 16 bits a channel"
 _SEVERAL = "it holds several pictures (an animation, or pages), and nothing says which is meant: save each as a file, or all as a video"
 _SILENT = 0
@@ -37,7 +50,8 @@ class BadPicture(ValueError):
 
 
 def is_picture(head: bytes) -> bool:
-    """Whether a file that begins with these HEAD bytes is of a format of still pictures that `decode_picture` reads."""
+    """Whether a file that begins with these HEAD bytes is of a format of still pictures that `decode_picture`
+    reads."""
     webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
     return head.startswith(_BEGINNINGS) or webp or heif.brand(head) in heif.STILL
 
@@ -49,7 +63,8 @@ def read_head(path: Path) -> bytes:
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file is for media/video.py: what is no picture, and animations but WebP's, which FFmpeg's libraries do not play."""
+    """Whether a file is for media/video.py: what is no picture, and animations but WebP's, which FFmpeg's
+    libraries do not play."""
     head = read_head(path)
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return False
@@ -57,7 +72,8 @@ def is_video(path: Path) -> bool:
 
 
 def decode_picture(data: bytes | None) -> UInt8[np.ndarray, "h w 3"]:
-    """An encoded picture, RGB (the rules are above). Raises BadPicture when it does not decode, is cut off, or is not one picture."""
+    """An encoded picture, RGB (the rules are above). Raises BadPicture when it does not decode, is cut off,
+    or is not one picture."""
     data = data or b""
     if data and cut_off(data):
         raise BadPicture(CUT_OFF, f"its {len(data)} bytes lack the end of the file")
@@ -78,7 +94,8 @@ def decode_picture(data: bytes | None) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def cut_off(data: bytes) -> bool:
-    """Whether a JPEG, PNG or WebP file lacks its end; False for other formats. What stands behind the end is not looked at."""
+    """Whether a JPEG, PNG or WebP file lacks its end; False for other formats. What stands behind the end is
+    not looked at."""
     if data.startswith(b"\xff\xd8"):
         return _jpeg_is_cut_off(data)
     if data.startswith(PNG[:4]):
@@ -87,7 +104,8 @@ def cut_off(data: bytes) -> bool:
 
 
 def is_animation(data: bytes) -> bool:
-    """Whether a GIF, PNG, WebP or HEIF file holds a sequence of pictures. Its beginning is enough: of a PNG, all before the picture."""
+    """Whether a GIF, PNG, WebP or HEIF file holds a sequence of pictures. Its beginning is enough: of a PNG,
+    all before the picture."""
     if data.startswith(PNG):
         return b"acTL" in _png_chunks(data)
     if data.startswith(b"RIFF") and data[8:16] == b"WEBPVP8X":
@@ -108,7 +126,8 @@ def _decoded(data: UInt8[np.ndarray, "n"]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _jpeg_is_cut_off(data: bytes) -> bool:
-    """The picture's own end marker comes after its scan: that of a thumbnail stands in an earlier segment, and is stepped over."""
+    """The picture's own end marker comes after its scan: that of a thumbnail stands in an earlier segment,
+    and is stepped over."""
     place = 2
     while data[place : place + 1] == b"\xff":
         marker = data[place + 1 : place + 2]

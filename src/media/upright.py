@@ -1,7 +1,9 @@
-"""Decoded frames of a video as they are to be seen: upright, with square pixels, RGB. FFmpeg's own filters do the work.
+"""Decoded frames of a video as they are to be seen: upright, with square pixels, RGB. FFmpeg's own filters do
+the work.
 
-A player turns and mirrors a frame as its display matrix says, stretches it by its pixel aspect ratio and converts colours by the frame's own
-matrix and range. The same filters in the same order as the ffmpeg command inserts them (`-vf scale=iw*sar:ih -pix_fmt rgb24`) give its pixels.
+A player turns and mirrors a frame as its display matrix says, stretches it by its pixel aspect ratio and
+converts colours by the frame's own matrix and range. The same filters in the same order as the ffmpeg command
+inserts them (`-vf scale=iw*sar:ih -pix_fmt rgb24`) give its pixels.
 """
 
 from fractions import Fraction
@@ -13,12 +15,15 @@ from av.sidedata.sidedata import Type
 from jaxtyping import Int, UInt8
 
 UNTURNED = (1, 0, 0, 1)
-MOST_STRETCH = 16  # a pixel aspect ratio beyond 16:1 or 1:16 is an error in the file, and would make pictures of any size
-_LEAN = 0.02  # sine of the angle up to which ffmpeg, too, takes a display matrix for a multiple of 90 degrees (1 degree)
+# a pixel aspect ratio beyond 16:1 or 1:16 is an error in the file, and would make pictures of any size
+MOST_STRETCH = 16
+# sine of the angle up to which ffmpeg, too, takes a display matrix for a multiple of 90 degrees (1 degree)
+_LEAN = 0.02
 
 
 def orientation(frame: av.VideoFrame) -> tuple[int, int, int, int]:
-    """The frame's display matrix (a, b, c, d): a stored direction (x, y) is shown as (a x + c y, b x + d y), each 0, 1 or -1.
+    """The frame's display matrix (a, b, c, d): a stored direction (x, y) is shown as (a x + c y, b x + d y),
+    each 0, 1 or -1.
 
     Raises ValueError for an angle that is no multiple of 90 degrees.
     """
@@ -32,7 +37,8 @@ def orientation(frame: av.VideoFrame) -> tuple[int, int, int, int]:
 
 
 def right_angled(matrix: Int[np.ndarray, "4"]) -> tuple[int, int, int, int]:
-    """(a, b, c, d) of a display matrix of any scale, as `orientation` returns it. Raises ValueError for another angle."""
+    """(a, b, c, d) of a display matrix of any scale, as `orientation` returns it. Raises ValueError for
+    another angle."""
     a, b, c, d = (float(value) for value in matrix)
     along, across = min(abs(a), abs(d)), min(abs(b), abs(c))
     if max(along, across) == 0:  # no matrix: all zeros, as some writers leave it
@@ -46,9 +52,12 @@ def right_angled(matrix: Int[np.ndarray, "4"]) -> tuple[int, int, int, int]:
 
 
 def filters(matrix: tuple[int, int, int, int], aspect: Fraction) -> list[tuple[str, str]]:
-    """FFmpeg's filters (name, arguments) that show a stored frame of display matrix (a, b, c, d) and pixel aspect ratio (width : height)."""
+    """FFmpeg's filters (name, arguments) that show a stored frame of display matrix (a, b, c, d) and pixel
+    aspect ratio (width : height)."""
     a, b, c, d = matrix
-    steps = [("transpose", "cclock_flip")] if b else []  # x and y are exchanged, then the exchanged axes are mirrored
+    steps = (
+        [("transpose", "cclock_flip")] if b else []
+    )  # x and y are exchanged, then the exchanged axes are mirrored
     steps += [("hflip", "")] if a < 0 or c < 0 else []
     steps += [("vflip", "")] if d < 0 or b < 0 else []
     return steps + ([("scale", "iw*sar:ih")] if aspect != 1 else [])
@@ -57,8 +66,8 @@ def filters(matrix: tuple[int, int, int, int], aspect: Fraction) -> list[tuple[s
 class Upright:
     """Turns decoded frames of a stream into what is shown.
 
-    aspect: the stream's pixel aspect ratio; None or 0: square. matrix: that of all frames; None: each frame's own. When frames change their
-    size, format or orientation midway the filters are set up again.
+    aspect: the stream's pixel aspect ratio; None or 0: square. matrix: that of all frames; None: each frame's
+    own. When frames change their size, format or orientation midway the filters are set up again.
     """
 
     def __init__(self, aspect: Fraction | None, matrix: tuple[int, int, int, int] | None = None):
@@ -70,13 +79,28 @@ class Upright:
     def __call__(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
         """The frame's picture, RGB. Raises ValueError for a display matrix that `orientation` refuses."""
         matrix = self.matrix or orientation(frame)
-        made_for = (frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range), matrix)
+        made_for = (
+            frame.width,
+            frame.height,
+            frame.format.name,
+            int(frame.colorspace),
+            int(frame.color_range),
+            matrix,
+        )
         if made_for != self._made_for:
             self._graph, self._made_for = self._set_up(*made_for), made_for
         self._graph.push(frame)
         return self._graph.pull().to_ndarray()
 
-    def _set_up(self, width: int, height: int, pixels: str, colours: int, full_range: int, matrix: tuple[int, int, int, int]):
+    def _set_up(
+        self,
+        width: int,
+        height: int,
+        pixels: str,
+        colours: int,
+        full_range: int,
+        matrix: tuple[int, int, int, int],
+    ):
         graph = av.filter.Graph()
         camera = graph.add(
             "buffer",

@@ -19,11 +19,13 @@ _SHORT_S = 0.25  # by how much a stream's frames may end before the time that it
 
 
 class Video:
-    """One video stream, the one that a player shows. size: (W, H) of the first frame as shown; fps: average rate, FALLBACK_FPS when unknown.
+    """One video stream, the one that a player shows. size: (W, H) of the first frame as shown; fps: average
+    rate, FALLBACK_FPS when unknown.
 
-    expected_count: what the header announces, quick and possibly wrong; None where it does not. `incomplete` says after a pass through the
-    frames what is lacking of them, and is None for a whole file; frames that came are given in any case. Raises ValueError when
-    there is no video in the file, or none of its frames decodes.
+    expected_count: what the header announces, quick and possibly wrong; None where it does not. `incomplete`
+    says after a pass through the frames what is lacking of them, and is None for a whole file; frames that
+    came are given in any case. Raises ValueError when there is no video in the file, or none of its frames
+    decodes.
     """
 
     def __init__(self, path: str | Path):
@@ -50,7 +52,8 @@ class Video:
         return self._counted
 
     def pictures(self) -> Iterator[tuple[float, UInt8[np.ndarray, "h w 3"]]]:
-        """(seconds from the first frame, picture) of every frame. Times are the file's own, so a variable frame rate is respected."""
+        """(seconds from the first frame, picture) of every frame. Times are the file's own, so a variable
+        frame rate is respected."""
         upright, first, before = Upright(self._aspect), None, None
         for index, frame in enumerate(self._decode()):
             time = frame.time if frame.time is not None else float(index / self.fps)
@@ -61,7 +64,9 @@ class Video:
             try:
                 picture = upright(frame)
             except ValueError as error:
-                raise ValueError(f"'{self.path}' cannot be shown: {error}; convert it first: ffmpeg -i IN OUT.mp4") from None
+                raise ValueError(
+                    f"'{self.path}' cannot be shown: {error}; convert it first: ffmpeg -i IN OUT.mp4"
+                ) from None
             yield time, picture
             before = time
 
@@ -71,8 +76,12 @@ class Video:
             container = av.open(f"file:{self.path}")  # else a colon in its name would end a protocol's
         except (av.error.FFmpegError, OSError) as error:
             if self._missing:
-                raise ValueError(f"'{self.path}' is cut off: {self._missing:,} bytes are missing, and no frame can be found") from error
-            raise ValueError(f"'{self.path}' is neither a video nor a picture that can be read ({_reason(error)})") from error
+                raise ValueError(
+                    f"'{self.path}' is cut off: {self._missing:,} bytes are missing, and no frame can be found"
+                ) from error
+            raise ValueError(
+                f"'{self.path}' is neither a video nor a picture that can be read ({_reason(error)})"
+            ) from error
         with container:
             stream = container.streams.best("video")
             if stream is None:
@@ -92,12 +101,20 @@ class Video:
             self._counted = done
             self.incomplete = self._lacking(container, stream, done, end, faults)
         if not done:
-            raise ValueError(f"'{self.path}' is damaged: none of its frames decodes ({faults[0] if faults else 'there is none'})")
+            raise ValueError(
+                f"'{self.path}' is damaged: none of its frames decodes ({faults[0] if faults else 'there is none'})"
+            )
 
-    def _lacking(self, container, stream, done: int, end: float | None, faults: list[str]) -> Incomplete | None:
+    def _lacking(
+        self, container, stream, done: int, end: float | None, faults: list[str]
+    ) -> Incomplete | None:
         causes = [f"{self._missing:,} bytes are missing at its end"] if self._missing else []
         if faults:
-            causes.append(faults[0] if len(faults) == 1 else f"{len(faults)} errors while decoding, the first: {faults[0]}")
+            causes.append(
+                faults[0]
+                if len(faults) == 1
+                else f"{len(faults)} errors while decoding, the first: {faults[0]}"
+            )
         announced = _announced_end(container, stream)
         if announced and end is not None and end < announced - _SHORT_S:
             causes.append(f"its frames end at {end:.1f} s of {announced:.1f} s")
@@ -137,7 +154,8 @@ def _end(frame: av.VideoFrame, fps: Fraction) -> float | None:
 
 
 def _announced_end(container, stream) -> float | None:
-    """Seconds at which the stream's last frame ends by the tag that Matroska writers leave; None without it."""
+    """Seconds at which the stream's last frame ends by the tag that Matroska writers leave; None without
+    it."""
     tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if tag is None or "matroska" not in container.format.name:
         return None

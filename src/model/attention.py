@@ -13,7 +13,8 @@ ROTARY_BASE = 10_000.0
 
 
 def rotary(x: Float[Tensor, "b heads t d"], position: Float[Tensor, "b t"]) -> Float[Tensor, "b heads t d"]:
-    """Rotary position encoding on interleaved pairs (Su et al., RoFormer, 2021); float32 inside, positions may be negative and real."""
+    """Rotary position encoding on interleaved pairs (Su et al., RoFormer, 2021); float32 inside, positions
+    may be negative and real."""
     half = x.shape[-1] // 2
     frequency = ROTARY_BASE ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
     angle = position.float()[:, None, :, None] * frequency
@@ -40,9 +41,13 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(context_dim or dim, 2 * inner, bias=False)
         self.out = nn.Linear(inner, dim)
 
-    def forward(self, x: Float[Tensor, "b n d"], context: Float[Tensor, "b m c"] | None = None) -> Float[Tensor, "b n d"]:
+    def forward(
+        self, x: Float[Tensor, "b n d"], context: Float[Tensor, "b m c"] | None = None
+    ) -> Float[Tensor, "b n d"]:
         key, value = self.key_value(x if context is None else context).chunk(2, dim=-1)
-        query, key, value = (rearrange(y, "b n (h d) -> b h n d", h=self.heads) for y in (self.query(x), key, value))
+        query, key, value = (
+            rearrange(y, "b n (h d) -> b h n d", h=self.heads) for y in (self.query(x), key, value)
+        )
         return self.out(rearrange(attend(query, key, value), "b h n d -> b n (h d)"))
 
 
@@ -54,7 +59,8 @@ class Mlp(nn.Sequential):
 
 
 class CrossBlock(nn.Module):
-    """x + cross-attention over a context, then + MLP, both pre-norm; `self_attention` adds one over x before them."""
+    """x + cross-attention over a context, then + MLP, both pre-norm; `self_attention` adds one over x before
+    them."""
 
     def __init__(
         self,
@@ -69,7 +75,11 @@ class CrossBlock(nn.Module):
         super().__init__()
         self.norm_self = nn.LayerNorm(dim) if self_attention else None
         self.attend_self = Attention(dim, heads, head_dim=head_dim) if self_attention else None
-        self.norm_cross, self.norm_context, self.norm_mlp = nn.LayerNorm(dim), nn.LayerNorm(context_dim or dim), nn.LayerNorm(dim)
+        self.norm_cross, self.norm_context, self.norm_mlp = (
+            nn.LayerNorm(dim),
+            nn.LayerNorm(context_dim or dim),
+            nn.LayerNorm(dim),
+        )
         self.attend = Attention(dim, heads, context_dim, head_dim)
         self.mlp = Mlp(dim, mlp)
         self.dropout = nn.Dropout(dropout)

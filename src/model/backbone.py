@@ -1,4 +1,5 @@
-"""The image backbone: any timm network, as a map from RGB crops to a grid of tokens, or to feature maps at some strides."""
+"""The image backbone: any timm network, as a map from RGB crops to a grid of tokens, or to feature maps at
+some strides."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,32 +23,47 @@ DINOV3_LICENCE = "Meta's DINOv3 License, https://ai.meta.com/resources/models-an
 class Backbone(nn.Module):
     """timm network `name` for crops of `size` px; its tokens come without class and register tokens.
 
-    `weights`: None for random ones, "timm" for timm's pretrained ones (downloads), or the path of a safetensors or torch file (read with
-    weights_only; `pretrained.fill` says in which layouts). Either gives the network every weight. `options` go to timm.create_model.
-    `strides`: for feature maps (`pyramid`) in place of tokens.
+    `weights`: None for random ones, "timm" for timm's pretrained ones (downloads), or the path of a
+    safetensors or torch file (read with weights_only; `pretrained.fill` says in which layouts). Either gives
+    the network every weight. `options` go to timm.create_model. `strides`: for feature maps (`pyramid`) in
+    place of tokens.
 
-    What the output does not depend on (a head that timm builds whatever it is told) is not trained: distributed training stops at a
-    parameter without a gradient. `lines` say what was loaded, and under which licence, where it is not an open one.
+    What the output does not depend on (a head that timm builds whatever it is told) is not trained:
+    distributed training stops at a parameter without a gradient. `lines` say what was loaded, and under which
+    licence, where it is not an open one.
 
-    Raises ValueError for an unknown name, one that does not take crops of this size, has no such strides, or whose weights do not fit;
-    FileNotFoundError for a missing file.
+    Raises ValueError for an unknown name, one that does not take crops of this size, has no such strides, or
+    whose weights do not fit; FileNotFoundError for a missing file.
     """
 
-    def __init__(self, name: str, size: int, weights: str | None = None, options: dict | None = None, strides: Sequence[int] | None = None):
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        weights: str | None = None,
+        options: dict | None = None,
+        strides: Sequence[int] | None = None,
+    ):
         super().__init__()
         if not timm.is_model(name):
             raise ValueError(
                 f"backbone.name: timm {timm.__version__} has no network '{name}'; close: {timm.list_models(f'*{name[:6]}*')[:5]}"
             )
         if weights not in (None, "timm") and not Path(weights).exists():
-            raise FileNotFoundError(f"backbone.weights: no file '{weights}' (give a safetensors or torch file, or timm, or null)")
+            raise FileNotFoundError(
+                f"backbone.weights: no file '{weights}' (give a safetensors or torch file, or timm, or null)"
+            )
         options = dict(options or {})
         try:
-            if getattr(timm.get_pretrained_cfg(name), "fixed_input_size", False):  # timm's word for a network that takes img_size
+            if getattr(
+                timm.get_pretrained_cfg(name), "fixed_input_size", False
+            ):  # timm's word for a network that takes img_size
                 options.setdefault("img_size", size)
             self.net = timm.create_model(name, num_classes=0, **options)
         except (AssertionError, RuntimeError, TypeError) as error:
-            raise ValueError(f"backbone: timm cannot build '{name}' for {size} px crops with options {options}: {_line(error)}") from error
+            raise ValueError(
+                f"backbone: timm cannot build '{name}' for {size} px crops with options {options}: {_line(error)}"
+            ) from error
         for unused in ("head", "head_drop", "fc_norm", "norm_head"):  # forward_features ends before them
             if any(True for _ in getattr(self.net, unused, nn.Identity()).parameters()):
                 setattr(self.net, unused, nn.Identity())
@@ -66,17 +82,22 @@ class Backbone(nn.Module):
         self.lines = list(self._load(name, weights, options, unused))
 
     def _try(self, name: str) -> set[str]:
-        """One picture goes through: sizes are read off what comes out, and weights that it does not depend on are frozen. Their names."""
+        """One picture goes through: sizes are read off what comes out, and weights that it does not depend on
+        are frozen. Their names."""
         was_training = self.training
         self.eval()
         try:
             with torch.enable_grad():
                 outputs = self._try_pyramid() if self.strides else self._try_tokens(name)
         except (AssertionError, AttributeError, RuntimeError) as error:
-            raise ValueError(f"backbone.name: '{name}' does not take {self.size} px crops ({_line(error)})") from error
+            raise ValueError(
+                f"backbone.name: '{name}' does not take {self.size} px crops ({_line(error)})"
+            ) from error
         self.train(was_training)
         reached = _leaves(outputs)
-        unused = {name: parameter for name, parameter in self.net.named_parameters() if parameter not in reached}
+        unused = {
+            name: parameter for name, parameter in self.net.named_parameters() if parameter not in reached
+        }
         for parameter in unused.values():
             parameter.requires_grad_(False)
         return set(unused)
@@ -89,8 +110,13 @@ class Backbone(nn.Module):
     def _try_tokens(self, name: str) -> list[Tensor]:
         x = self._normalised(self._blank())
         features = self._read(x)
-        if not isinstance(features, Tensor) or features.ndim == 3 and not hasattr(self.net, "num_prefix_tokens"):
-            # Several outputs, or a sequence of which the network does not say where the picture's begin: its last map tells how many they are.
+        if (
+            not isinstance(features, Tensor)
+            or features.ndim == 3
+            and not hasattr(self.net, "num_prefix_tokens")
+        ):
+            # Several outputs, or a sequence of which the network does not say where the picture's begin: its
+            # last map tells how many they are.
             self.by_maps = True
             last = self._read(x)
             self.by_maps = not isinstance(features, Tensor) or features.shape[1] != last[0, 0].numel()
@@ -98,7 +124,9 @@ class Backbone(nn.Module):
         tokens = self._tokens(features)
         self.dim, self.grid = tokens.shape[-1], math.isqrt(tokens.shape[1])
         if self.grid**2 != tokens.shape[1]:
-            raise ValueError(f"backbone.name: '{name}' gives {tokens.shape[1]} tokens for a {self.size} px crop, which is no square grid")
+            raise ValueError(
+                f"backbone.name: '{name}' gives {tokens.shape[1]} tokens for a {self.size} px crop, which is no square grid"
+            )
         return [tokens]
 
     def _blank(self) -> UInt8[Tensor, "1 3 s s"]:
@@ -125,9 +153,12 @@ class Backbone(nn.Module):
         return self._tokens(self._read(self._normalised(image)))
 
     def _read(self, x: Float[Tensor, "n 3 h w"]) -> Tensor | Sequence | dict:
-        """What timm calls the network's features; with `by_maps` the last of its feature maps, which timm gives in one form for all."""
+        """What timm calls the network's features; with `by_maps` the last of its feature maps, which timm
+        gives in one form for all."""
         if self.by_maps:
-            return self.net.forward_intermediates(x, indices=1, output_fmt="NCHW", intermediates_only=True)[-1]
+            return self.net.forward_intermediates(x, indices=1, output_fmt="NCHW", intermediates_only=True)[
+                -1
+            ]
         return self.net.forward_features(x)
 
     def _tokens(self, features: Tensor) -> Float[Tensor, "n l c"]:
@@ -137,11 +168,18 @@ class Backbone(nn.Module):
         return features[:, self.prefix :]
 
     def pyramid(self, image: UInt8[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n _ _ _"]]:
-        """The feature maps at `strides`, in rising order: [n, c, h / stride, w / stride] each, c of `channels`."""
-        return self.net.forward_intermediates(self._normalised(image), indices=self.levels, output_fmt="NCHW", intermediates_only=True)
+        """The feature maps at `strides`, in rising order: [n, c, h / stride, w / stride] each, c of
+        `channels`."""
+        return self.net.forward_intermediates(
+            self._normalised(image), indices=self.levels, output_fmt="NCHW", intermediates_only=True
+        )
 
     def _levels(self) -> list[int]:
-        last = {level["reduction"]: place for place, level in enumerate(self.net.feature_info)} if self.strides else {}
+        last = (
+            {level["reduction"]: place for place, level in enumerate(self.net.feature_info)}
+            if self.strides
+            else {}
+        )
         if missing := sorted(set(self.strides) - last.keys()):
             raise ValueError(
                 f"backbone.name: this network has no features at stride {missing[0]}, only at {sorted(last)}: take a convolutional one"

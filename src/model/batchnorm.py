@@ -11,12 +11,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class GhostBatchNormAct2d(BatchNormAct2d):
-    """timm's BatchNorm2d and activation, with the statistics of every `group` images by themselves in training.
+    """timm's BatchNorm2d and activation, with the statistics of every `group` images by themselves in
+    training.
 
-    "Ghost batch normalisation", E. Hoffer, I. Hubara, D. Soudry, "Train longer, generalize better", 2017. As long as `group` divides what each
-    process has of a batch, training is the same on any number of processes. A batch that is no multiple is split evenly into the nearest
-    number of groups. The running statistics move by the mean of what the groups say: the mean of the processes' is then the whole batch's.
-    Weights and buffers are named as BatchNorm2d's. Raises ValueError for a group of less than 1.
+    "Ghost batch normalisation", E. Hoffer, I. Hubara, D. Soudry, "Train longer, generalize better", 2017. As
+    long as `group` divides what each process has of a batch, training is the same on any number of processes.
+    A batch that is no multiple is split evenly into the nearest number of groups. The running statistics move
+    by the mean of what the groups say: the mean of the processes' is then the whole batch's. Weights and
+    buffers are named as BatchNorm2d's. Raises ValueError for a group of less than 1.
     """
 
     def __init__(self, channels: int, *, group: int, **options):
@@ -47,7 +49,8 @@ class GhostBatchNormAct2d(BatchNormAct2d):
 
 
 def sharing_effects(network: nn.Module, images: int) -> Iterator[str]:
-    """Says, in a line each, how batch normalisation in training depends on a process having `images` of a batch; nothing where it does not."""
+    """Says, in a line each, how batch normalisation in training depends on a process having `images` of a
+    batch; nothing where it does not."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
     ghosts = [norm for norm in norms if isinstance(norm, GhostBatchNormAct2d)]
     if uneven := next((norm for norm in ghosts if images % norm.group), None):

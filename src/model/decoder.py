@@ -25,11 +25,23 @@ class Decoder(nn.Module):
     With a single query self-attention would be one linear map, so there is none.
     """
 
-    def __init__(self, dim: int, context_dim: int, grid: int, layers: int, heads: int, mlp: int, dropout: float = 0.0, head_dim: int = 64):
+    def __init__(
+        self,
+        dim: int,
+        context_dim: int,
+        grid: int,
+        layers: int,
+        heads: int,
+        mlp: int,
+        dropout: float = 0.0,
+        head_dim: int = 64,
+    ):
         super().__init__()
         self.query = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
         self.register_buffer("positions", sincos_positions(grid, context_dim), persistent=False)
-        self.layers = nn.ModuleList(CrossBlock(dim, heads, mlp, context_dim, head_dim, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(
+            CrossBlock(dim, heads, mlp, context_dim, head_dim, dropout) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, tokens: Float[Tensor, "n l c"]) -> Float[Tensor, "n d"]:

@@ -22,32 +22,43 @@ LOG_SIZE_RANGE = (-5.0, 2.0)
 
 
 class FinderNet(nn.Module):
-    """Hands as points (X. Zhou et al., "Objects as Points", 2019): for every cell of a raster the probability that a right or a left hand's
-    centre lies in it, and that hand's box.
+    """Hands as points (X. Zhou et al., "Objects as Points", 2019): for every cell of a raster the probability
+    that a right or a left hand's centre lies in it, and that hand's box.
 
-    size: edge of its pictures, px, a multiple of 32. expansion: of the crops that it is trained on (data/view.py). backbone: as in the
-    configuration. width: channels of the top-down path (T.-Y. Lin et al., "Feature Pyramid Networks", 2017) that joins its feature maps.
+    size: edge of its pictures, px, a multiple of 32. expansion: of the crops that it is trained on
+    (data/view.py). backbone: as in the configuration. width: channels of the top-down path (T.-Y. Lin et al.,
+    "Feature Pyramid Networks", 2017) that joins its feature maps.
 
-    Batches are Stage 1's, where every labelled hand is a right one, since the crops of left hands are mirrored. Here sides matter: in
-    training half of the pictures, at random, are looked at in the mirror, in evaluation those that were mirrored are mirrored back. What is
-    said is said of the batch's own pictures: a prediction for a mirrored picture is mirrored, and so are its sides.
+    Batches are Stage 1's, where every labelled hand is a right one, since the crops of left hands are
+    mirrored. Here sides matter: in training half of the pictures, at random, are looked at in the mirror, in
+    evaluation those that were mirrored are mirrored back. What is said is said of the batch's own pictures: a
+    prediction for a mirrored picture is mirrored, and so are its sides.
     """
 
     def __init__(self, num_frame: int, size: int, expansion: float, backbone: dict, width: int):
         super().__init__()
         if num_frame != 1:
-            raise ValueError(f"network.num_frame={num_frame}: the hand finder looks at single frames, num_frame=1")
+            raise ValueError(
+                f"network.num_frame={num_frame}: the hand finder looks at single frames, num_frame=1"
+            )
         if size % STRIDES[-1]:
-            raise ValueError(f"network.size={size}: the hand finder takes pictures whose edge is a multiple of {STRIDES[-1]} px")
+            raise ValueError(
+                f"network.size={size}: the hand finder takes pictures whose edge is a multiple of {STRIDES[-1]} px"
+            )
         self.num_frame, self.size, self.expansion = num_frame, size, expansion
         self.backbone = Backbone(size=size, strides=STRIDES, **backbone)
         self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.backbone.channels)
         self.head = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.GroupNorm(8, width), nn.ReLU(), nn.Conv2d(width, 6, 1)
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.GroupNorm(8, width),
+            nn.ReLU(),
+            nn.Conv2d(width, 6, 1),
         )
         with torch.no_grad():
             self.head[-1].weight.mul_(0.1)
-            self.head[-1].bias.copy_(torch.tensor([PRIOR_LOGIT, PRIOR_LOGIT, 0.0, 0.0, PRIOR_LOG_SIZE, PRIOR_LOG_SIZE]))
+            self.head[-1].bias.copy_(
+                torch.tensor([PRIOR_LOGIT, PRIOR_LOGIT, 0.0, 0.0, PRIOR_LOG_SIZE, PRIOR_LOG_SIZE])
+            )
 
     def set_step(self, step: int, dropout_start: int) -> None:
         """Nothing here depends on the step: there is no dropout."""
@@ -57,8 +68,14 @@ class FinderNet(nn.Module):
         frames = batch.image.shape[1]
         if frames != 1:
             raise ValueError(f"the hand finder takes clips of 1 frame, got {frames}: use batch.last_frame()")
-        assert batch.size == self.size, f"the network takes {self.size} px pictures, the batch has {batch.size}"
-        mirrored = torch.rand(len(batch.image), device=batch.image.device) < 0.5 if self.training else ~batch.is_right
+        assert batch.size == self.size, (
+            f"the network takes {self.size} px pictures, the batch has {batch.size}"
+        )
+        mirrored = (
+            torch.rand(len(batch.image), device=batch.image.device) < 0.5
+            if self.training
+            else ~batch.is_right
+        )
         return self.look(batch.image[:, 0], mirrored)
 
     def look(self, image: Tensor, mirrored: Bool[Tensor, "n"]) -> BoxPrediction:
@@ -72,30 +89,44 @@ class FinderNet(nn.Module):
         said = self.head(joined).float()
         said = rearrange(torch.where(choice, mirror_image(said), said), "n c h w -> n 1 c h w")
         logits, offset, log_size = said.split(2, dim=2)
-        return BoxPrediction(logits, decode_boxes(offset, log_size, self.size), {"offset": offset, "log_size": log_size})
+        return BoxPrediction(
+            logits, decode_boxes(offset, log_size, self.size), {"offset": offset, "log_size": log_size}
+        )
 
     def criterion(self, prediction: BoxPrediction, batch: ClipBatch) -> dict[str, Term]:
         """The unreduced loss terms, by name (`model.finder_losses.finder_terms`)."""
         return finder_terms(prediction, batch)
 
     def load_pretrained(self, path: str | Path) -> list[str]:
-        """Loads the weights of another finder, or what fits of a PoseNet's backbone, which knows hands already, though from nearer (a checkpoint
-        directory, a .safetensors or a torch file); returns a line saying so.
+        """Loads the weights of another finder, or what fits of a PoseNet's backbone, which knows hands
+        already, though from nearer (a checkpoint directory, a .safetensors or a torch file); returns a line
+        saying so.
 
-        Raises ValueError naming what differs when a finder's weight is missing, unknown or of another shape, or nothing of a backbone fits;
-        FileNotFoundError without such a file.
+        Raises ValueError naming what differs when a finder's weight is missing, unknown or of another shape,
+        or nothing of a backbone fits; FileNotFoundError without such a file.
         """
         weights, own = load_weights(path), self.state_dict()
         given, prefix = of_network(weights, own, path)
         if not any("spatial.backbone." in name for name in weights):
-            wrong = sorted(own.keys() ^ given.keys()) or [name for name in own if own[name].shape != given[name].shape]
+            wrong = sorted(own.keys() ^ given.keys()) or [
+                name for name in own if own[name].shape != given[name].shape
+            ]
             if wrong:
-                raise ValueError(f"'{path}' does not fit this hand finder: {len(wrong)} of {len(own)} weights differ, first {wrong[:3]}")
+                raise ValueError(
+                    f"'{path}' does not fit this hand finder: {len(wrong)} of {len(own)} weights differ, first {wrong[:3]}"
+                )
             self.load_state_dict(given)
-            return [f"inherited {len(own)} of {len(own)} tensors from '{path}'" + (f", under '{prefix}'" if prefix else "")]
-        fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+            return [
+                f"inherited {len(own)} of {len(own)} tensors from '{path}'"
+                + (f", under '{prefix}'" if prefix else "")
+            ]
+        fitting = {
+            name: value for name, value in given.items() if name in own and own[name].shape == value.shape
+        }
         if not any(value.ndim for value in fitting.values()):  # counters fit everything
-            raise ValueError(f"nothing of the backbone in '{path}' fits this hand finder's: give one with the same stem and first stages")
+            raise ValueError(
+                f"nothing of the backbone in '{path}' fits this hand finder's: give one with the same stem and first stages"
+            )
         self.load_state_dict(own | fitting)
         return [f"inherited {len(fitting)} of {len(own)} tensors from the backbone in '{path}'"]
 
@@ -103,12 +134,16 @@ class FinderNet(nn.Module):
 def mirror_image(said: Float[Tensor, "n 6 g g"]) -> Float[Tensor, "n 6 g g"]:
     """What the head says of a picture, for its mirror image: sides change, and offsets along x turn round."""
     logits, offset, log_size = said.split(2, dim=1)
-    return torch.cat([logits.flip(1), offset * beside(offset, (-1.0, 1.0)).view(2, 1, 1), log_size], dim=1).flip(-1)
+    return torch.cat(
+        [logits.flip(1), offset * beside(offset, (-1.0, 1.0)).view(2, 1, 1), log_size], dim=1
+    ).flip(-1)
 
 
-def decode_boxes(offset: Float[Tensor, "b 1 2 g g"], log_size: Float[Tensor, "b 1 2 g g"], size: int) -> Float[Tensor, "b 1 4 g g"]:
-    """Boxes (xyxy, [-0.5, 0.5] in a picture of `size` px) from their centres' offsets from the cells' (in cells) and the log of their edges
-    over the picture's; `finder_target` has the inverse."""
+def decode_boxes(
+    offset: Float[Tensor, "b 1 2 g g"], log_size: Float[Tensor, "b 1 2 g g"], size: int
+) -> Float[Tensor, "b 1 4 g g"]:
+    """Boxes (xyxy, [-0.5, 0.5] in a picture of `size` px) from their centres' offsets from the cells' (in
+    cells) and the log of their edges over the picture's; `finder_target` has the inverse."""
     grid = offset.shape[-1]
     cells = (torch.arange(grid, device=offset.device) + 0.5) / grid - 0.5 - 0.5 / size
     centre = torch.stack(torch.meshgrid(cells, cells, indexing="xy")) + offset / grid

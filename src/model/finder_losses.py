@@ -1,4 +1,5 @@
-"""The hand finder's losses: pure functions from a prediction and a batch to unreduced terms with their masks."""
+"""The hand finder's losses: pure functions from a prediction and a batch to unreduced terms with their
+masks."""
 
 from typing import NamedTuple
 
@@ -10,15 +11,16 @@ from torch import Tensor
 from tempohand.batch import BoxPrediction, ClipBatch, HandTarget, Term
 from tempohand.model.losses import l1
 
-OVERLAP = 0.7  # cells near a centre whose box, moved there, would still overlap the hand's by this much are hardly wrong
+# cells near a centre whose box, moved there, would still overlap the hand's by this much are hardly wrong
+OVERLAP = 0.7
 FOCUS, LENIENCE = 2, 4  # the focal loss's exponents, alpha and beta of "Objects as Points"
 
 
 class FinderTarget(NamedTuple):
     """What a finder should say of pictures with one labelled hand each, which is a right one.
 
-    A hand whose centre lies outside the picture is in no cell. Tables label one hand of a picture, so where another one may be is unknown:
-    every left hand but inside the labelled one's box.
+    A hand whose centre lies outside the picture is in no cell. Tables label one hand of a picture, so where
+    another one may be is unknown: every left hand but inside the labelled one's box.
     """
 
     cell: Int[Tensor, "b 1"]  # the centre's, row by row
@@ -32,7 +34,8 @@ class FinderTarget(NamedTuple):
 def finder_target(target: HandTarget, grid: int, size: int) -> FinderTarget:
     """The target over a raster of grid x grid cells of pictures of `size` px.
 
-    Normalised places are those of pixel centres at px / size - 0.5: half a pixel more is the place in the raster, which a mirror leaves so.
+    Normalised places are those of pixel centres at px / size - 0.5: half a pixel more is the place in the
+    raster, which a mirror leaves so.
     """
     box, labelled = target.box()
     box = box + 0.5 / size
@@ -41,10 +44,15 @@ def finder_target(target: HandTarget, grid: int, size: int) -> FinderTarget:
     place = ((centre + 0.5) * grid).clamp(0, grid - 1e-3)  # in cells
     column, row = place.floor().unbind(-1)
     cells = torch.arange(grid, device=box.device)
-    distance2 = (cells - column[..., None])[..., None, :] ** 2 + (cells - row[..., None])[..., :, None] ** 2  # (b 1 g g)
+    distance2 = (cells - column[..., None])[..., None, :] ** 2 + (cells - row[..., None])[
+        ..., :, None
+    ] ** 2  # (b 1 g g)
     sigma = (2 * lenient_radius(edges * grid) + 1) / 6
     nearness = torch.exp(-distance2 / (2 * sigma[..., None, None] ** 2)) * has_centre[..., None, None]
-    u, v = ((cells + 0.5) / grid - 0.5).expand(grid, grid), ((cells + 0.5) / grid - 0.5)[:, None].expand(grid, grid)
+    u, v = (
+        ((cells + 0.5) / grid - 0.5).expand(grid, grid),
+        ((cells + 0.5) / grid - 0.5)[:, None].expand(grid, grid),
+    )
     x0, y0, x1, y1 = box[..., None, None].unbind(2)
     inside = (u >= x0) & (u <= x1) & (v >= y0) & (v <= y1)
     return FinderTarget(
@@ -58,7 +66,8 @@ def finder_target(target: HandTarget, grid: int, size: int) -> FinderTarget:
 
 
 def lenient_radius(size: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch"]:
-    """How far a box (width, height) can be moved along both axes before it overlaps where it was by less than OVERLAP.
+    """How far a box (width, height) can be moved along both axes before it overlaps where it was by less than
+    OVERLAP.
 
     The overlap (w - r)(h - r) is OVERLAP times the union 2 w h - (w - r)(h - r).
     """
@@ -68,7 +77,8 @@ def lenient_radius(size: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch"]:
 
 
 def finder_terms(prediction: BoxPrediction, batch: ClipBatch) -> dict[str, Term]:
-    """centre: the penalty-reduced focal loss of every known cell and side, offset, size: L1 in the centre's cell (Zhou et al. 2019).
+    """centre: the penalty-reduced focal loss of every known cell and side, offset, size: L1 in the centre's
+    cell (Zhou et al. 2019).
 
     A picture's some 600 known entries hold one centre, so the weight of `centre` is to be of that order.
     """
@@ -80,7 +90,11 @@ def finder_terms(prediction: BoxPrediction, batch: ClipBatch) -> dict[str, Term]
     alarm = -((1 - target.nearness) ** LENIENCE) * logits.sigmoid() ** FOCUS * F.logsigmoid(-logits)
 
     def there(name: str) -> Float[Tensor, "b 1 2"]:
-        return prediction.terms[name].flatten(3).gather(3, target.cell[..., None, None].expand(-1, -1, 2, 1))[..., 0]
+        return (
+            prediction.terms[name]
+            .flatten(3)
+            .gather(3, target.cell[..., None, None].expand(-1, -1, 2, 1))[..., 0]
+        )
 
     return {
         "centre": Term(torch.where(positive, hit, alarm), target.known),

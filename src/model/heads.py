@@ -1,4 +1,5 @@
-"""From a token to hand parameters: rotations, shape, translation; and the auxiliary heat maps of the 2D joints."""
+"""From a token to hand parameters: rotations, shape, translation; and the auxiliary heat maps of the 2D
+joints."""
 
 import math
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from tempohand.geometry import denormalise_pixels, rotation_6d_to_matrix, unproject
 from tempohand.skeleton import MEAN_HAND_SIZE_MM, NUM_BETAS, NUM_JOINTS, NUM_MANO_JOINTS
 
-# Distance at which the hand box of a typical pose is as large as it is: mm of hand across the box's longer edge, measured on synthetic data.
-# Depth is predicted as a factor around focal * PRIOR_EXTENT_MM / (px of the hand box), and the crop tells that box's size.
+# Distance at which the hand box of a typical pose is as large as it is: mm of hand across the box's longer
+# edge, measured on synthetic data. Depth is predicted as a factor around focal * PRIOR_EXTENT_MM / (px of the
+# hand box), and the crop tells that box's size.
 PRIOR_EXTENT_MM = 140.0
 HEATMAP_SIGMA = 1.5  # bins, of a soft-argmax head's Gaussian target
 JOINT_DEPTH_BINS = 32  # over joints' depth relative to the wrist ...
@@ -55,7 +57,11 @@ class HeatmapTranslation(nn.Module):
         super().__init__()
         self.linear = nn.Linear(dim, 3 * bins)
         centres = torch.linspace(-1, 1, bins)
-        self.register_buffer("centres", torch.stack([centres * UV_RANGE, centres * UV_RANGE, centres * DEPTH_RANGE]), persistent=False)
+        self.register_buffer(
+            "centres",
+            torch.stack([centres * UV_RANGE, centres * UV_RANGE, centres * DEPTH_RANGE]),
+            persistent=False,
+        )
 
     def forward(self, token: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         logits = rearrange(self.linear(token), "... (xyz bin) -> ... xyz bin", xyz=3)
@@ -75,26 +81,40 @@ class Heads(nn.Module):
             nn.init.zeros_(linear.bias)
         with torch.no_grad():
             self.pose.bias.copy_(torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(NUM_MANO_JOINTS))
-        kinds = {"regression": lambda: RegressedTranslation(dim), "heatmap": lambda: HeatmapTranslation(dim, bins)}
+        kinds = {
+            "regression": lambda: RegressedTranslation(dim),
+            "heatmap": lambda: HeatmapTranslation(dim, bins),
+        }
         if translation not in kinds:
             raise ValueError(f"heads.translation: '{translation}' is none of {sorted(kinds)}")
         self.translation = kinds[translation]()
 
-    def forward(self, token: Float[Tensor, "*batch d"], correction: Float[Tensor, "*batch c"] | None = None) -> HandParameters:
-        """Hand parameters of each token; `correction` is added to them (6D, shape, uv, log depth). The caller turns autocast off."""
+    def forward(
+        self, token: Float[Tensor, "*batch d"], correction: Float[Tensor, "*batch c"] | None = None
+    ) -> HandParameters:
+        """Hand parameters of each token; `correction` is added to them (6D, shape, uv, log depth). The caller
+        turns autocast off."""
         columns, shape = self.pose(token), self.shape(token)
         uv, log_depth, extra = self.translation(token)
         if correction is not None:
             parts = correction.split([columns.shape[-1], shape.shape[-1], 2, 1], dim=-1)
-            columns, shape, uv, log_depth = columns + parts[0], shape + parts[1], uv + parts[2], log_depth + parts[3][..., 0]
+            columns, shape, uv, log_depth = (
+                columns + parts[0],
+                shape + parts[1],
+                uv + parts[2],
+                log_depth + parts[3][..., 0],
+            )
         rotation = rotation_6d_to_matrix(rearrange(columns, "... (joint c) -> ... joint c", c=6))
         return HandParameters(rotation, columns, shape, uv, log_depth, extra)
 
 
-def depth_prior(focal: Float[Tensor, "*batch 2"], size: int, expansion: float, *, norm_by_hand: bool) -> Float[Tensor, "*batch"]:
+def depth_prior(
+    focal: Float[Tensor, "*batch 2"], size: int, expansion: float, *, norm_by_hand: bool
+) -> Float[Tensor, "*batch"]:
     """Prior wrist depth of a crop: in mm, or in hand sizes with `norm_by_hand`.
 
-    The crop is `expansion` times the hand box, so the box has size / expansion px, and depth = focal * extent / px.
+    The crop is `expansion` times the hand box, so the box has size / expansion px, and depth = focal * extent
+    / px.
     """
     extent = PRIOR_EXTENT_MM / MEAN_HAND_SIZE_MM if norm_by_hand else PRIOR_EXTENT_MM
     return focal.log().mean(dim=-1).exp() * extent * expansion / size
@@ -108,16 +128,19 @@ def wrist_position(
     size: int,
 ) -> Float[Tensor, "*batch 3"]:
     """The wrist in camera space, in the unit of `depth`, from its place in a size x size crop."""
-    return unproject(denormalise_pixels(uv, (size, size))[..., None, :], depth[..., None], focal, princpt)[..., 0, :]
+    return unproject(denormalise_pixels(uv, (size, size))[..., None, :], depth[..., None], focal, princpt)[
+        ..., 0, :
+    ]
 
 
 class JointHeatmaps(nn.Module):
-    """Where each of the 21 joints is, as distributions: a heat map over the crop, and one over depth relative to the wrist (2.5D: Iqbal et
-    al., Hand Pose Estimation via Latent 2.5D Heatmap Regression, ECCV 2018).
+    """Where each of the 21 joints is, as distributions: a heat map over the crop, and one over depth relative
+    to the wrist (2.5D: Iqbal et al., Hand Pose Estimation via Latent 2.5D Heatmap Regression, ECCV 2018).
 
-    They are trained by cross-entropy, which moves at once where a regression waits at the mean of two answers (palm or back, this finger or
-    that). The network goes on with their expectations (Sun et al., Integral Human Pose Regression, ECCV 2018), how sure the map is, and what
-    the image tokens say there. Maps are `upsample` times finer than the token grid.
+    They are trained by cross-entropy, which moves at once where a regression waits at the mean of two answers
+    (palm or back, this finger or that). The network goes on with their expectations (Sun et al., Integral
+    Human Pose Regression, ECCV 2018), how sure the map is, and what the image tokens say there. Maps are
+    `upsample` times finer than the token grid.
     """
 
     FEATURES = 16  # of the tokens under a joint's heat map
@@ -126,25 +149,41 @@ class JointHeatmaps(nn.Module):
         super().__init__()
         self.map = nn.Linear(dim, NUM_JOINTS * upsample**2)
         self.identity = nn.Parameter(torch.randn(NUM_JOINTS, dim) * 0.02)
-        self.read = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, JOINT_DEPTH_BINS + self.FEATURES))
+        self.read = nn.Sequential(
+            nn.LayerNorm(dim),
+            nn.Linear(dim, dim),
+            nn.GELU(),
+            nn.Linear(dim, JOINT_DEPTH_BINS + self.FEATURES),
+        )
         self.grid, self.upsample = grid, upsample
-        self.register_buffer("centres", (torch.arange(grid * upsample) + 0.5) / (grid * upsample) - 0.5, persistent=False)
+        self.register_buffer(
+            "centres", (torch.arange(grid * upsample) + 0.5) / (grid * upsample) - 0.5, persistent=False
+        )
         self.register_buffer("depths", torch.linspace(-1, 1, JOINT_DEPTH_BINS), persistent=False)
 
-    def forward(self, tokens: Float[Tensor, "n l c"]) -> tuple[Float[Tensor, "n 21 r r"], Float[Tensor, "n 21 z"], Float[Tensor, "n 21 f"]]:
-        """Logits over the crop (r = grid * upsample) and over depth, and each joint's reading: u, v, depth, certainty, features."""
+    def forward(
+        self, tokens: Float[Tensor, "n l c"]
+    ) -> tuple[Float[Tensor, "n 21 r r"], Float[Tensor, "n 21 z"], Float[Tensor, "n 21 f"]]:
+        """Logits over the crop (r = grid * upsample) and over depth, and each joint's reading: u, v, depth,
+        certainty, features."""
         maps = rearrange(self.map(tokens), "n (h w) c -> n c h w", h=self.grid)
         logits = F.pixel_shuffle(maps, self.upsample).float()
         probability = logits.flatten(-2).softmax(dim=-1)
         grid = probability.view_as(logits)
         u, v = (grid.sum(dim=-2) * self.centres).sum(-1), (grid.sum(dim=-1) * self.centres).sum(-1)
         # Certainty: entropy below that of a flat map, 0 (flat) to 1 (one bin).
-        certainty = 1 + (probability * probability.clamp_min(1e-9).log()).sum(-1) / math.log(probability.shape[-1])
+        certainty = 1 + (probability * probability.clamp_min(1e-9).log()).sum(-1) / math.log(
+            probability.shape[-1]
+        )
         share = reduce(grid, "n j (h a) (w b) -> n j (h w)", "sum", a=self.upsample, b=self.upsample)
         read = self.read(share.to(tokens.dtype) @ tokens + self.identity.to(tokens.dtype)).float()
         depth_logits, features = read[..., :JOINT_DEPTH_BINS], read[..., JOINT_DEPTH_BINS:]
         depth = (depth_logits.softmax(dim=-1) * self.depths).sum(dim=-1)
-        return logits, depth_logits, torch.cat([torch.stack([u, v, depth, certainty], dim=-1), features], dim=-1)
+        return (
+            logits,
+            depth_logits,
+            torch.cat([torch.stack([u, v, depth, certainty], dim=-1), features], dim=-1),
+        )
 
 
 JOINT_READING_DIM = NUM_JOINTS * (4 + JointHeatmaps.FEATURES)

@@ -1,6 +1,8 @@
-"""PoseNet's losses: pure functions from a prediction and a batch to unreduced terms with their masks. Averages and weights come later.
+"""PoseNet's losses: pure functions from a prediction and a batch to unreduced terms with their masks.
+Averages and weights come later.
 
-Every term is [B, 1, ...] against a mask [B, 1, ...] that broadcasts over its last axes; lengths inside terms are in mm, 2D in crop widths.
+Every term is [B, 1, ...] against a mask [B, 1, ...] that broadcasts over its last axes; lengths inside terms
+are in mm, 2D in crop widths.
 """
 
 from dataclasses import replace
@@ -19,32 +21,42 @@ from tempohand.skeleton import HAND_SIZE_CHAIN, WRIST
 
 def l1(prediction: Tensor, target: Tensor) -> Tensor:
     """|prediction - target|; shapes must be equal, nothing is broadcast."""
-    assert prediction.shape == target.shape, f"prediction {tuple(prediction.shape)} against target {tuple(target.shape)}"
+    assert prediction.shape == target.shape, (
+        f"prediction {tuple(prediction.shape)} against target {tuple(target.shape)}"
+    )
     return (prediction - target).abs()
 
 
 def squared(prediction: Tensor, target: Tensor) -> Tensor:
     """(prediction - target)^2, under the same rule."""
-    assert prediction.shape == target.shape, f"prediction {tuple(prediction.shape)} against target {tuple(target.shape)}"
+    assert prediction.shape == target.shape, (
+        f"prediction {tuple(prediction.shape)} against target {tuple(target.shape)}"
+    )
     return (prediction - target).square()
 
 
-def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float, norm_by_hand: bool) -> dict[str, Term]:
+def posenet_terms(
+    prediction: HandPrediction, batch: ClipBatch, expansion: float, norm_by_hand: bool
+) -> dict[str, Term]:
     """Every term that PoseNet can be trained with.
 
-    orientation, pose: L1 and squared difference of rotation matrices' entries, which are continuous everywhere, unlike axis-angle's under a
-    full roll (L1 learns the orientation faster; for fingers its least is at the median, which is mostly straight, where the square's is at
-    the mean of what a finger may be doing); shape: L1 of betas;
-    uv, depth: the wrist in the crop and log depth around the prior (under norm_by_hand in true hand sizes); joints: wrist-relative L1, mm;
-    joints2d: reprojection; heatmap, joint_depth: cross-entropy of the joints' heat maps and of their depths relative to the wrist;
-    translation: that of the heat-map translation head; side: binary cross-entropy of whether the crop shows a right hand;
-    velocity, wrist_velocity: L1 of the motion since the previous frame, between clips of the batch that follow each other, mm.
+    orientation, pose: L1 and squared difference of rotation matrices' entries, which are continuous
+    everywhere, unlike axis-angle's under a full roll (L1 learns the orientation faster; for fingers its least
+    is at the median, which is mostly straight, where the square's is at the mean of what a finger may be
+    doing); shape: L1 of betas; uv, depth: the wrist in the crop and log depth around the prior (under
+    norm_by_hand in true hand sizes); joints: wrist-relative L1, mm; joints2d: reprojection; heatmap,
+    joint_depth: cross-entropy of the joints' heat maps and of their depths relative to the wrist;
+    translation: that of the heat-map translation head; side: binary cross-entropy of whether the crop shows a
+    right hand; velocity, wrist_velocity: L1 of the motion since the previous frame, between clips of the
+    batch that follow each other, mm.
     """
     target = without_unknown(batch.target)
     truth = roma.rotvec_to_rotmat(target.pose.unflatten(-1, (16, 3)))
     uv, log_depth = wrist_targets(replace(batch, target=target), expansion, norm_by_hand)
     known_wrist = target.hand_mask & target.camera_mask
-    known_depth = known_wrist & target.joints_mask[..., HAND_SIZE_CHAIN].all(dim=-1) if norm_by_hand else known_wrist
+    known_depth = (
+        known_wrist & target.joints_mask[..., HAND_SIZE_CHAIN].all(dim=-1) if norm_by_hand else known_wrist
+    )
     relative = [joints - joints[..., WRIST : WRIST + 1, :] for joints in (prediction.joints, target.joints)]
     joints_mask = target.joints_mask & target.joints_mask[..., WRIST : WRIST + 1]
     terms = {
@@ -59,7 +71,9 @@ def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float
     if "translation_logits" in prediction.terms:
         place = torch.cat([uv / UV_RANGE, log_depth[..., None] / DEPTH_RANGE], dim=-1)
         value, within = bins_cross_entropy(prediction.terms["translation_logits"], place)
-        terms["translation"] = Term(value, within & known_depth[..., None], known_depth[..., None].expand_as(within))
+        terms["translation"] = Term(
+            value, within & known_depth[..., None], known_depth[..., None].expand_as(within)
+        )
     if "heatmaps" in prediction.terms:
         value, within = heatmap_cross_entropy(prediction.terms["heatmaps"], target.joints2d)
         terms["heatmap"] = Term(value, within & target.joints2d_mask, target.joints2d_mask)
@@ -68,15 +82,21 @@ def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float
         terms["joint_depth"] = Term(value, within & joints_mask, joints_mask)
     if "side_logit" in prediction.terms:
         logit = prediction.terms["side_logit"]
-        is_right = torch.ones_like(logit) if batch.shows_right is None else batch.shows_right[:, None].to(logit)
+        is_right = (
+            torch.ones_like(logit) if batch.shows_right is None else batch.shows_right[:, None].to(logit)
+        )
         terms["side"] = Term(
-            F.binary_cross_entropy_with_logits(logit, is_right, reduction="none"), torch.ones_like(logit, dtype=torch.bool)
+            F.binary_cross_entropy_with_logits(logit, is_right, reduction="none"),
+            torch.ones_like(logit, dtype=torch.bool),
         )
     if batch.previous is not None:
         follows = batch.previous >= 0
         before = batch.previous.clamp_min(0)
         step = [joints - joints[before] for joints in relative]
-        wrist = [joints[..., WRIST, :] - joints[before][..., WRIST, :] for joints in (prediction.joints, target.joints)]
+        wrist = [
+            joints[..., WRIST, :] - joints[before][..., WRIST, :]
+            for joints in (prediction.joints, target.joints)
+        ]
         terms["velocity"] = Term(l1(*step), joints_mask & joints_mask[before] & follows[:, None, None])
         terms["wrist_velocity"] = Term(l1(*wrist), known_wrist & known_wrist[before] & follows[:, None])
     return terms
@@ -85,13 +105,20 @@ def posenet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float
 def without_unknown(target: HandTarget) -> HandTarget:
     """The same labels with 0 in place of those that are masked out, which may hold anything.
 
-    Masking a term's value is not enough: a nan that is left out of a mean still makes the gradient of what it was computed with nan.
+    Masking a term's value is not enough: a nan that is left out of a mean still makes the gradient of what it
+    was computed with nan.
     """
-    masks = {"joints2d": target.joints2d_mask, "joints": target.joints_mask} | dict.fromkeys(("pose", "shape", "trans"), target.hand_mask)
-    return replace(target, **{name: getattr(target, name).where(mask[..., None], 0.0) for name, mask in masks.items()})
+    masks = {"joints2d": target.joints2d_mask, "joints": target.joints_mask} | dict.fromkeys(
+        ("pose", "shape", "trans"), target.hand_mask
+    )
+    return replace(
+        target, **{name: getattr(target, name).where(mask[..., None], 0.0) for name, mask in masks.items()}
+    )
 
 
-def wrist_targets(batch: ClipBatch, expansion: float, norm_by_hand: bool) -> tuple[Float[Tensor, "b 1 2"], Float[Tensor, "b 1"]]:
+def wrist_targets(
+    batch: ClipBatch, expansion: float, norm_by_hand: bool
+) -> tuple[Float[Tensor, "b 1 2"], Float[Tensor, "b 1"]]:
     """True wrist uv in the crop, and the log of its depth over the prior.
 
     Under norm_by_hand the depth is in units of the true hand's size; nothing else ever sees that size.
@@ -108,7 +135,8 @@ def wrist_targets(batch: ClipBatch, expansion: float, norm_by_hand: bool) -> tup
 def heatmap_cross_entropy(
     logits: Float[Tensor, "b 1 21 r r"], joints2d: Float[Tensor, "b 1 21 2"]
 ) -> tuple[Float[Tensor, "b 1 21"], Bool[Tensor, "b 1 21"]]:
-    """Cross-entropy against a normalised Gaussian around the joint, and which joints lie in the crop (others have no place in the map)."""
+    """Cross-entropy against a normalised Gaussian around the joint, and which joints lie in the crop (others
+    have no place in the map)."""
     resolution = logits.shape[-1]
     centres = torch.arange(resolution, device=logits.device)
     place = denormalise_pixels(joints2d, (resolution, resolution)) - 0.5  # in bins, centres at integers
@@ -121,8 +149,11 @@ def heatmap_cross_entropy(
 def bins_cross_entropy(
     logits: Float[Tensor, "*batch n"], place: Float[Tensor, "*batch"]
 ) -> tuple[Float[Tensor, "*batch"], Bool[Tensor, "*batch"]]:
-    """Cross-entropy over n bins from -1 to 1 against a normalised Gaussian around `place`, and which places the bins cover."""
+    """Cross-entropy over n bins from -1 to 1 against a normalised Gaussian around `place`, and which places
+    the bins cover."""
     bins = logits.shape[-1]
     where = (place + 1) / 2 * (bins - 1)
-    target = F.softmax(-((torch.arange(bins, device=logits.device) - where[..., None]) ** 2) / (2 * HEATMAP_SIGMA**2), dim=-1)
+    target = F.softmax(
+        -((torch.arange(bins, device=logits.device) - where[..., None]) ** 2) / (2 * HEATMAP_SIGMA**2), dim=-1
+    )
     return -(target * logits.log_softmax(dim=-1)).sum(dim=-1), place.abs() <= 1

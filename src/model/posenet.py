@@ -13,7 +13,15 @@ from tempohand.geometry import apply_homography, hand_size, mirror_homography, n
 from tempohand.hand.layer import HandLayer
 from tempohand.model.backbone import Backbone
 from tempohand.model.decoder import Decoder
-from tempohand.model.heads import CERTAINTY, JOINT_READING_DIM, HandParameters, Heads, JointHeatmaps, depth_prior, wrist_position
+from tempohand.model.heads import (
+    CERTAINTY,
+    JOINT_READING_DIM,
+    HandParameters,
+    Heads,
+    JointHeatmaps,
+    depth_prior,
+    wrist_position,
+)
 from tempohand.model.losses import posenet_terms
 from tempohand.model.perspective import PerspectiveEmbedding
 from tempohand.model.temporal import TemporalEncoder, parameter_vector
@@ -22,14 +30,23 @@ from tempohand.skeleton import NUM_JOINTS
 
 
 class SpatialNet(nn.Module):
-    """One frame: backbone -> perspective embedding -> decoder -> token; heads read hand parameters from a token.
+    """One frame: backbone -> perspective embedding -> decoder -> token; heads read hand parameters from a
+    token.
 
-    A frame's features are its token (`token_dim` wide) and, with heat maps, what they read of each joint (`detail_dim`: place, certainty,
-    features there), which has its part in the token, too. side: whether the features tell a right hand from a left one.
+    A frame's features are its token (`token_dim` wide) and, with heat maps, what they read of each joint
+    (`detail_dim`: place, certainty, features there), which has its part in the token, too. side: whether the
+    features tell a right hand from a left one.
     """
 
     def __init__(
-        self, size: int, backbone: dict, perspective: dict, decoder: dict, heads: dict, heatmap: dict | None = None, side: bool = False
+        self,
+        size: int,
+        backbone: dict,
+        perspective: dict,
+        decoder: dict,
+        heads: dict,
+        heatmap: dict | None = None,
+        side: bool = False,
     ):
         super().__init__()
         self.backbone = Backbone(size=size, **backbone)
@@ -40,14 +57,18 @@ class SpatialNet(nn.Module):
         self.token_dim, self.detail_dim = decoder["dim"], JOINT_READING_DIM if heatmap else 0
         if heatmap:
             dim = self.token_dim
-            self.from_joints = nn.Sequential(nn.Linear(JOINT_READING_DIM, dim), nn.GELU(), nn.Linear(dim, dim))
+            self.from_joints = nn.Sequential(
+                nn.Linear(JOINT_READING_DIM, dim), nn.GELU(), nn.Linear(dim, dim)
+            )
         self.side = nn.Linear(self.token_dim + self.detail_dim, 1) if side else None
 
     def certainty(self, features: Float[Tensor, "*batch f"]) -> Float[Tensor, "*batch"]:
         """The joints' mean certainty of place in `forward`'s features, 0 to 1; 1 without heat maps."""
         if self.heatmaps is None:
             return torch.ones_like(features[..., 0])
-        return rearrange(features[..., self.token_dim :], "... (joint f) -> ... joint f", joint=NUM_JOINTS)[..., CERTAINTY].mean(dim=-1)
+        return rearrange(features[..., self.token_dim :], "... (joint f) -> ... joint f", joint=NUM_JOINTS)[
+            ..., CERTAINTY
+        ].mean(dim=-1)
 
     def side_logit(self, features: Float[Tensor, "*batch f"]) -> Float[Tensor, "*batch"]:
         """Log odds that `forward`'s features are of a right hand, in float32 whatever autocast says."""
@@ -57,7 +78,8 @@ class SpatialNet(nn.Module):
     def forward(
         self, image: Tensor, focal: Float[Tensor, "n 2"], princpt: Float[Tensor, "n 2"]
     ) -> tuple[Float[Tensor, "n f"], tuple[Float[Tensor, "n 21 r r"], Float[Tensor, "n 21 z"]] | None]:
-        """The features of each crop [N, 3, S, S] (uint8 RGB), and the joints' logits over the crop and over depth."""
+        """The features of each crop [N, 3, S, S] (uint8 RGB), and the joints' logits over the crop and over
+        depth."""
         features = self.backbone(image)
         features = self.perspective(features, focal, princpt, image.shape[-1])
         token = self.decoder(features)
@@ -69,9 +91,11 @@ class SpatialNet(nn.Module):
 
 
 class PoseNet(nn.Module):
-    """Stage 1 (`temporal` None, num_frame 1) or Stage 2 (a frozen spatial network under a temporal encoder, num_frame > 1).
+    """Stage 1 (`temporal` None, num_frame 1) or Stage 2 (a frozen spatial network under a temporal encoder,
+    num_frame > 1).
 
-    Every argument but `hand` (path of a MANO file; None: the open hand) is a dict of the configuration's groups.
+    Every argument but `hand` (path of a MANO file; None: the open hand) is a dict of the configuration's
+    groups.
     """
 
     def __init__(
@@ -92,7 +116,12 @@ class PoseNet(nn.Module):
                 else "with a temporal encoder takes num_frame > 1"
             )
             raise ValueError(f"num_frame is {num_frame}, but a network {stage}")
-        self.num_frame, self.size, self.expansion, self.norm_by_hand = num_frame, size, expansion, norm_by_hand
+        self.num_frame, self.size, self.expansion, self.norm_by_hand = (
+            num_frame,
+            size,
+            expansion,
+            norm_by_hand,
+        )
         self.hand = HandLayer(hand)
         self.spatial = SpatialNet(size, **spatial)
         self.temporal = None
@@ -109,7 +138,8 @@ class PoseNet(nn.Module):
         return self
 
     def set_step(self, step: int, dropout_start: int) -> None:
-        """Dropout is off before optimizer step `dropout_start`: on from the start it makes a pretrained backbone overfit early."""
+        """Dropout is off before optimizer step `dropout_start`: on from the start it makes a pretrained
+        backbone overfit early."""
         learning = self if self.temporal is None else self.temporal
         for module in learning.modules():
             if isinstance(module, nn.Dropout):
@@ -128,8 +158,8 @@ class PoseNet(nn.Module):
     def encode_fully(self, batch: ClipBatch) -> tuple[Float[Tensor, "b t f"], tuple[Tensor, Tensor] | None]:
         """Features, and the last frames' heat maps, which some of Stage 1's loss terms ask for.
 
-        The last frames go through the network by themselves: matrix kernels round differently for other batch sizes, and like this Stage 2
-        starts bit for bit as Stage 1.
+        The last frames go through the network by themselves: matrix kernels round differently for other batch
+        sizes, and like this Stage 2 starts bit for bit as Stage 1.
         """
         assert batch.size == self.size, f"the network takes {self.size} px crops, the batch has {batch.size}"
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.temporal is None):
@@ -137,23 +167,35 @@ class PoseNet(nn.Module):
             if batch.image.shape[1] == 1:
                 return last[:, None], heatmaps
             # Neighbouring clips share frames: each is encoded once.
-            frame = torch.arange(batch.time.numel(), device=last.device).view_as(batch.time) if batch.frame is None else batch.frame
+            frame = (
+                torch.arange(batch.time.numel(), device=last.device).view_as(batch.time)
+                if batch.frame is None
+                else batch.frame
+            )
             known = torch.cat([frame[:, -1], frame[:, :-1].flatten()])
             _, inverse = torch.unique(known, return_inverse=True)
             place = torch.arange(len(known), device=known.device)
             first = torch.full_like(known, len(known)).scatter_reduce_(0, inverse, place, "amin")[inverse]
             new = place[(first == place) & (place >= len(last))] - len(last)
-            earlier = [rearrange(x[:, :-1], "b t ... -> (b t) ...")[new] for x in (batch.image, batch.focal, batch.princpt)]
+            earlier = [
+                rearrange(x[:, :-1], "b t ... -> (b t) ...")[new]
+                for x in (batch.image, batch.focal, batch.princpt)
+            ]
             tokens = torch.cat([last, self.spatial(*earlier)[0]]) if len(new) else last
             where = torch.cumsum(first == place, 0) - 1  # the last frames come first, and are all their own
             tokens = tokens[where[first]]
-            return torch.cat([rearrange(tokens[len(last) :], "(b t) d -> b t d", b=len(last)), last[:, None]], dim=1), heatmaps
+            return torch.cat(
+                [rearrange(tokens[len(last) :], "(b t) d -> b t d", b=len(last)), last[:, None]], dim=1
+            ), heatmaps
 
     def forward(self, batch: ClipBatch) -> HandPrediction:
-        """Predicts the last frame's hand. Raises ValueError when the batch has another number of frames than the network."""
+        """Predicts the last frame's hand. Raises ValueError when the batch has another number of frames than
+        the network."""
         frames = batch.image.shape[1]
         if self.temporal is None and frames != 1:
-            raise ValueError(f"a Stage 1 network takes clips of 1 frame, got {frames}: use batch.last_frame()")
+            raise ValueError(
+                f"a Stage 1 network takes clips of 1 frame, got {frames}: use batch.last_frame()"
+            )
         features, heatmaps = self.encode_fully(batch)
         prediction = self.decode(features, batch, heatmaps if self.temporal is None else None)
         if self.spatial.side is not None and self.temporal is None:
@@ -161,10 +203,12 @@ class PoseNet(nn.Module):
         return prediction
 
     def look(self, batch: ClipBatch) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
-        """What each clip's last crop shows: the log odds that it is a right hand, and how surely it is a hand.
+        """What each clip's last crop shows: the log odds that it is a right hand, and how surely it is a
+        hand.
 
-        The first is half of what the side head says of the crop less what it says of its mirror image, since in that a right hand is a left one.
-        The second is the joints' mean certainty of place (JointHeatmaps), 0 to 1, in the surer of the two; 1 without heat maps.
+        The first is half of what the side head says of the crop less what it says of its mirror image, since
+        in that a right hand is a left one. The second is the joints' mean certainty of place (JointHeatmaps),
+        0 to 1, in the surer of the two; 1 without heat maps.
 
         Raises ValueError for a network that was trained without sides (`tells_sides`).
         """
@@ -182,14 +226,23 @@ class PoseNet(nn.Module):
         """Whether the network has a side head."""
         return self.spatial.side is not None
 
-    def decode(self, features: Float[Tensor, "b t f"], batch: ClipBatch, heatmaps: tuple[Tensor, Tensor] | None = None) -> HandPrediction:
-        """From the frames' features to the last frame's hand; of the batch it takes the cameras, times, masks and the crop size. Heat maps
-        are passed on to the criterion."""
+    def decode(
+        self,
+        features: Float[Tensor, "b t f"],
+        batch: ClipBatch,
+        heatmaps: tuple[Tensor, Tensor] | None = None,
+    ) -> HandPrediction:
+        """From the frames' features to the last frame's hand; of the batch it takes the cameras, times, masks
+        and the crop size. Heat maps are passed on to the criterion."""
         focal, princpt = batch.focal[:, -1:].float(), batch.princpt[:, -1:].float()
         change, correction = 0.0, None
         if self.temporal is not None:
-            change, correction = self.temporal(features, self._readings(features, batch), batch.time, batch.frame_mask)
-        with torch.autocast(features.device.type, enabled=False):  # a bfloat16 has 8 bits: .3 to .8 mm of the wrist's place
+            change, correction = self.temporal(
+                features, self._readings(features, batch), batch.time, batch.frame_mask
+            )
+        with torch.autocast(
+            features.device.type, enabled=False
+        ):  # a bfloat16 has 8 bits: .3 to .8 mm of the wrist's place
             token = features[:, -1:, : self.spatial.token_dim].float() + change
             prediction = self._assemble(self.spatial.heads(token, correction), focal, princpt)
         if heatmaps is not None:
@@ -229,7 +282,12 @@ class PoseNet(nn.Module):
             joints=joints,
             vertices=relative.vertices + trans_pred_scaled[..., None, :],
             joints2d=normalise_pixels(pixels, (self.size, self.size)),
-            terms={"columns": parameters.columns, "uv": parameters.uv, "log_depth": parameters.log_depth, **parameters.extra},
+            terms={
+                "columns": parameters.columns,
+                "uv": parameters.uv,
+                "log_depth": parameters.log_depth,
+                **parameters.extra,
+            },
         )
 
     def criterion(self, prediction: HandPrediction, batch: ClipBatch) -> dict[str, Term]:
@@ -237,10 +295,11 @@ class PoseNet(nn.Module):
         return posenet_terms(prediction, batch, self.expansion, self.norm_by_hand)
 
     def load_pretrained(self, path: str | Path) -> list[str]:
-        """Loads Stage 1's spatial weights (a checkpoint directory, a .safetensors or a torch file, under any prefix); returns lines saying what
-        was inherited.
+        """Loads Stage 1's spatial weights (a checkpoint directory, a .safetensors or a torch file, under any
+        prefix); returns lines saying what was inherited.
 
-        Raises ValueError naming what is missing or mis-shaped when any spatial weight is, FileNotFoundError when there is no such file.
+        Raises ValueError naming what is missing or mis-shaped when any spatial weight is, FileNotFoundError
+        when there is no such file.
         """
         own = {f"spatial.{name}": tensor for name, tensor in self.spatial.state_dict().items()}
         weights, prefix = of_network(load_weights(path), own, path)
@@ -250,7 +309,11 @@ class PoseNet(nn.Module):
         unexpected = sorted(name for name in weights.keys() - own.keys() if not name.startswith("temporal."))
         if missing or misshaped:
             bare = sum(name.removeprefix("spatial.") in weights for name in own)
-            cause = f" (it has {bare} of them without 'spatial.': save the whole network's state_dict)" if bare else ""
+            cause = (
+                f" (it has {bare} of them without 'spatial.': save the whole network's state_dict)"
+                if bare
+                else ""
+            )
             raise ValueError(
                 f"'{path}' does not fit this network's spatial part: {len(missing)} of {len(own)} weights missing {missing[:3]}{cause}, "
                 f"{len(misshaped)} of another shape {misshaped[:3]}, {len(unexpected)} unknown {unexpected[:3]}; "

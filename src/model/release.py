@@ -1,4 +1,5 @@
-"""Networks that come with the package, in half precision: a Stage 2 checkpoint, with Stage 1 inside, and the hand finder."""
+"""Networks that come with the package, in half precision: a Stage 2 checkpoint, with Stage 1 inside, and the
+hand finder."""
 
 import json
 import os
@@ -18,34 +19,45 @@ KEPT = ("network", "view", "stage", "name", "loss")  # of a checkpoint's configu
 
 
 def load(name: str | Path = "tempohand-tiny", *, stage: int = 2) -> nn.Module:
-    """A network that comes with the package (or a Stage 2 checkpoint directory), in evaluation mode and single precision, on the CPU.
+    """A network that comes with the package (or a Stage 2 checkpoint directory), in evaluation mode and
+    single precision, on the CPU.
 
-    stage: 2 for the network over a history of frames, 1 for the per-frame network that is inside it. network(batch) takes a ClipBatch;
-    `inference.predictor.StreamingPredictor(network)` takes pictures. Raises FileNotFoundError for an unknown name, ValueError for another
-    stage or a checkpoint that has none.
+    stage: 2 for the network over a history of frames, 1 for the per-frame network that is inside it.
+    network(batch) takes a ClipBatch; `inference.predictor.StreamingPredictor(network)` takes pictures. Raises
+    FileNotFoundError for an unknown name, ValueError for another stage or a checkpoint that has none.
     """
     network = load_network(name, "posenet")
     if stage not in (1, 2) or network.num_frame == 1:
-        raise ValueError(f"load('{name}', stage={stage}): stage is 1 or 2, and '{name}' has to be a Stage 2 network")
+        raise ValueError(
+            f"load('{name}', stage={stage}): stage is 1 or 2, and '{name}' has to be a Stage 2 network"
+        )
     return network if stage == 2 else network.spatial_only().eval()
 
 
 def make_release(checkpoint: str | Path, folder: str | Path, name: str, training: dict) -> int:
-    """Writes a checkpoint of Stage 2 or of a hand finder as the release `name` into `folder`, appearing when whole; returns its weights' size in
-    bytes.
+    """Writes a checkpoint of Stage 2 or of a hand finder as the release `name` into `folder`, appearing when
+    whole; returns its weights' size in bytes.
 
-    Floating point tensors become half precision. training: what is to be said of how it was made (JSON values). Raises ValueError for
-    Stage 1, for values that half precision cannot hold, and above MOST_BYTES.
+    Floating point tensors become half precision. training: what is to be said of how it was made (JSON
+    values). Raises ValueError for Stage 1, for values that half precision cannot hold, and above MOST_BYTES.
     """
     config, weights = load_config(checkpoint), load_weights(checkpoint)
     if config["network"]["name"] == "posenet" and config["stage"] != 2:
-        raise ValueError(f"'{checkpoint}' is of Stage {config['stage']}: a release is a Stage 2 checkpoint, Stage 1 is inside it")
+        raise ValueError(
+            f"'{checkpoint}' is of Stage {config['stage']}: a release is a Stage 2 checkpoint, Stage 1 is inside it"
+        )
     half = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
-    if lost := [key for key, value in half.items() if value.is_floating_point() and not torch.isfinite(value).all()]:
-        raise ValueError(f"half precision cannot hold {len(lost)} tensors of '{checkpoint}', first '{lost[0]}'")
+    if lost := [
+        key for key, value in half.items() if value.is_floating_point() and not torch.isfinite(value).all()
+    ]:
+        raise ValueError(
+            f"half precision cannot hold {len(lost)} tensors of '{checkpoint}', first '{lost[0]}'"
+        )
     content = safetensors.torch.save({key: value.contiguous() for key, value in half.items()})
     if len(content) > MOST_BYTES:
-        raise ValueError(f"'{checkpoint}' has {len(content) / 1e6:.1f} MB in half precision, a release at most {MOST_BYTES / 1e6:.0f}")
+        raise ValueError(
+            f"'{checkpoint}' has {len(content) / 1e6:.1f} MB in half precision, a release at most {MOST_BYTES / 1e6:.0f}"
+        )
     target = Path(folder) / name
     part = target.with_name(f"{name}.part")
     shutil.rmtree(part, ignore_errors=True)

@@ -1,4 +1,5 @@
-"""The temporal encoder: the last frame's token asks up to 7 frames what they know, and takes from their predictions what it trusts."""
+"""The temporal encoder: the last frame's token asks up to 7 frames what they know, and takes from their
+predictions what it trusts."""
 
 import torch
 from einops import einsum, rearrange
@@ -10,25 +11,40 @@ from tempohand.model.heads import HandParameters
 from tempohand.skeleton import NUM_BETAS, NUM_MANO_JOINTS
 
 ROTARY_UNIT_S = 0.020  # one rotary position per 20 ms
-# A hand's parameters in one vector, by groups that are trusted separately: 16 rotations in 6D, shape, wrist uv, log depth.
+# A hand's parameters in one vector, by groups that are trusted separately: 16 rotations in 6D, shape, wrist
+# uv, log depth.
 GROUPS = (*(6,) * NUM_MANO_JOINTS, NUM_BETAS, 2, 1)
 PARAMETER_DIM = sum(GROUPS)
 MIXING_DIM = 16
 
 
 class TemporalEncoder(nn.Module):
-    """Features of T frames and what the frozen heads read from each -> a change to the last frame's token, and one to its parameters.
+    """Features of T frames and what the frozen heads read from each -> a change to the last frame's token,
+    and one to its parameters.
 
-    Queries are the last frame's, keys and values all T; positions are real times, so that dropped frames are seen as such. The change of the
-    parameters has two parts: what a network makes of it all, and a mixture of the frames' own predictions with weights for every joint, which
-    is how a filter would do it, but by what is seen in each frame. Every output starts at zero: Stage 2 begins exactly as Stage 1.
+    Queries are the last frame's, keys and values all T; positions are real times, so that dropped frames are
+    seen as such. The change of the parameters has two parts: what a network makes of it all, and a mixture of
+    the frames' own predictions with weights for every joint, which is how a filter would do it, but by what
+    is seen in each frame. Every output starts at zero: Stage 2 begins exactly as Stage 1.
     """
 
-    def __init__(self, token_dim: int, detail_dim: int, width: int, layers: int, heads: int, dropout: float = 0.0, head_dim: int = 64):
+    def __init__(
+        self,
+        token_dim: int,
+        detail_dim: int,
+        width: int,
+        layers: int,
+        heads: int,
+        dropout: float = 0.0,
+        head_dim: int = 64,
+    ):
         super().__init__()
         self.token_dim = token_dim
         self.norm = nn.LayerNorm(token_dim)
-        self.embed_token, self.embed_reading = nn.Linear(token_dim, width), nn.Linear(2 * PARAMETER_DIM, width)
+        self.embed_token, self.embed_reading = (
+            nn.Linear(token_dim, width),
+            nn.Linear(2 * PARAMETER_DIM, width),
+        )
         self.embed_detail = nn.Linear(detail_dim, width, bias=False) if detail_dim else None
         self.norm_context, self.heads = nn.LayerNorm(width), heads
         # The context is the same for every layer: all their keys and values come from one product.
@@ -48,22 +64,31 @@ class TemporalEncoder(nn.Module):
         time: Float[Tensor, "b t"],
         frame_mask: Bool[Tensor, "b t"],
     ) -> tuple[Float[Tensor, "b 1 d"], Float[Tensor, "b 1 p"]]:
-        """features: each frame's token, and what is known in detail of its joints. parameters: `parameter_vector` of each frame. `time` in
-        seconds relative to the last frame; `frame_mask` is False for frames that do not exist."""
+        """features: each frame's token, and what is known in detail of its joints. parameters:
+        `parameter_vector` of each frame. `time` in seconds relative to the last frame; `frame_mask` is False
+        for frames that do not exist."""
         difference = parameters - parameters[:, -1:]
         tokens = features[..., : self.token_dim]
-        context = self.embed_token(self.norm(tokens)) + self.embed_reading(torch.cat([parameters, 3 * difference], dim=-1))
+        context = self.embed_token(self.norm(tokens)) + self.embed_reading(
+            torch.cat([parameters, 3 * difference], dim=-1)
+        )
         if self.embed_detail is not None:
             context = context + self.embed_detail(features[..., self.token_dim :])
         # Counted from the last frame, whose own position is 0: queries need no rotation.
         position = (time - time[:, -1:]) / ROTARY_UNIT_S
         context = self.norm_context(context)
-        key, value = rearrange(self.key_value(context), "b t (kv l h d) -> kv l b h t d", kv=2, l=len(self.layers), h=self.heads)
-        key = rotary(rearrange(key, "l b h t d -> b (l h) t d"), position).unflatten(1, (len(self.layers), -1))
+        key, value = rearrange(
+            self.key_value(context), "b t (kv l h d) -> kv l b h t d", kv=2, l=len(self.layers), h=self.heads
+        )
+        key = rotary(rearrange(key, "l b h t d -> b (l h) t d"), position).unflatten(
+            1, (len(self.layers), -1)
+        )
         x, mask = context[:, -1:], frame_mask[:, None, None]
         for number, layer in enumerate(self.layers):
             x = layer(x, key[:, number], value[number], mask)
-        with torch.autocast(x.device.type, enabled=False):  # what is added to a hand's parameters, in their own precision
+        with torch.autocast(
+            x.device.type, enabled=False
+        ):  # what is added to a hand's parameters, in their own precision
             x, context = self.norm_out(x.float()), context.float()
             change = self.correct(x) + self.mix(x, context, difference, frame_mask, position)
             return self.out(x), change
@@ -76,18 +101,25 @@ class QueryBlock(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query, self.out = nn.Linear(width, heads * head_dim, bias=False), nn.Linear(heads * head_dim, width)
+        self.query, self.out = (
+            nn.Linear(width, heads * head_dim, bias=False),
+            nn.Linear(heads * head_dim, width),
+        )
         self.mlp, self.dropout = Mlp(width, 2 * width), nn.Dropout(dropout)
 
-    def forward(self, x: Float[Tensor, "b 1 w"], key: Tensor, value: Tensor, mask: Tensor) -> Float[Tensor, "b 1 w"]:
-        """key, value: [B, heads, T, head_dim], the keys turned by time; `mask` is False for frames that do not exist."""
+    def forward(
+        self, x: Float[Tensor, "b 1 w"], key: Tensor, value: Tensor, mask: Tensor
+    ) -> Float[Tensor, "b 1 w"]:
+        """key, value: [B, heads, T, head_dim], the keys turned by time; `mask` is False for frames that do
+        not exist."""
         query = rearrange(self.query(self.norm(x)), "b n (h d) -> b h n d", h=self.heads)
         x = x + self.dropout(self.out(rearrange(attend(query, key, value, mask), "b h n d -> b n (h d)")))
         return x + self.dropout(self.mlp(self.norm_mlp(x)))
 
 
 class Mixture(nn.Module):
-    """An attention with one head for each group of parameters, whose values are the frames' own predictions."""
+    """An attention with one head for each group of parameters, whose values are the frames' own
+    predictions."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -95,20 +127,34 @@ class Mixture(nn.Module):
         self.gate = nn.Linear(width, len(GROUPS))
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
-        self.register_buffer("group", torch.repeat_interleave(torch.arange(len(GROUPS)), torch.tensor(GROUPS)), persistent=False)
+        self.register_buffer(
+            "group",
+            torch.repeat_interleave(torch.arange(len(GROUPS)), torch.tensor(GROUPS)),
+            persistent=False,
+        )
 
     def forward(
-        self, x: Tensor, context: Tensor, difference: Tensor, frame_mask: Tensor, position: Float[Tensor, "b t"]
+        self,
+        x: Tensor,
+        context: Tensor,
+        difference: Tensor,
+        frame_mask: Tensor,
+        position: Float[Tensor, "b t"],
     ) -> Float[Tensor, "b 1 p"]:
         """The gated weighted mean of `difference` [B, T, P], each frame's parameters less the last one's."""
-        query, key = (rearrange(y, "b t (g d) -> b g t d", d=MIXING_DIM) for y in (self.query(x), self.key(context)))
+        query, key = (
+            rearrange(y, "b t (g d) -> b g t d", d=MIXING_DIM) for y in (self.query(x), self.key(context))
+        )
         key = rotary(key, position)
         score = einsum(query, key, "b g q d, b g t d -> b g t") * MIXING_DIM**-0.5
         weight = score.masked_fill(~frame_mask[:, None], -torch.inf).softmax(dim=-1) * self.gate(x).mT
         return einsum(weight[:, self.group], difference, "b p t, b t p -> b p").unsqueeze(1)
 
 
-def parameter_vector(parameters: HandParameters, uv: Float[Tensor, "b t 2"], log_depth: Float[Tensor, "b t"]) -> Float[Tensor, "b t p"]:
-    """What the heads say of each frame, one vector in the order of GROUPS; the wrist's uv and log depth as the last frame's crop would have
-    them, so that a hand that holds still while its crop moves is seen to hold still."""
+def parameter_vector(
+    parameters: HandParameters, uv: Float[Tensor, "b t 2"], log_depth: Float[Tensor, "b t"]
+) -> Float[Tensor, "b t p"]:
+    """What the heads say of each frame, one vector in the order of GROUPS; the wrist's uv and log depth as
+    the last frame's crop would have them, so that a hand that holds still while its crop moves is seen to
+    hold still."""
     return torch.cat([parameters.columns, parameters.shape, uv, log_depth[..., None]], dim=-1)

@@ -1,4 +1,5 @@
-"""Reading network weights: safetensors, a torch file (weights_only), or a checkpoint directory that holds one."""
+"""Reading network weights: safetensors, a torch file (weights_only), or a checkpoint directory that holds
+one."""
 
 import argparse
 import json
@@ -17,11 +18,15 @@ from tempohand.manifest import verify
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 RELEASED = Path(__file__).with_name("released")  # checkpoint directories that come with the package
-AVERAGED = ("ema", "teacher")  # words in the name of the copy that is meant, of several in a training program's file
+AVERAGED = (
+    "ema",
+    "teacher",
+)  # words in the name of the copy that is meant, of several in a training program's file
 
 
 def released() -> list[str]:
-    """Names of the networks that come with the package: each can stand where a checkpoint directory is asked for."""
+    """Names of the networks that come with the package: each can stand where a checkpoint directory is asked
+    for."""
     return sorted(path.name for path in RELEASED.glob("*") if path.is_dir())
 
 
@@ -33,13 +38,18 @@ def locate(path: str | Path) -> Path:
 def load_weights(path: str | Path) -> dict[str, Tensor]:
     """Name -> tensor, on the CPU, of a path or the name of a network that comes with the package.
 
-    Tensors in a torch file's nested dictionaries are named by all their keys: {"model": {"a": t}} is {"model.a": t}, and what is no tensor is
-    left out (`of_network` finds a network in the rest). Raises FileNotFoundError or ValueError with the remedy in one line.
+    Tensors in a torch file's nested dictionaries are named by all their keys: {"model": {"a": t}} is
+    {"model.a": t}, and what is no tensor is left out (`of_network` finds a network in the rest). Raises
+    FileNotFoundError or ValueError with the remedy in one line.
     """
     path = locate(path)
     file = path / WEIGHTS_NAME if path.is_dir() else path
     if not file.is_file():
-        what = f"the directory '{path}' has no {WEIGHTS_NAME}" if path.is_dir() else f"there is no checkpoint at '{path}'"
+        what = (
+            f"the directory '{path}' has no {WEIGHTS_NAME}"
+            if path.is_dir()
+            else f"there is no checkpoint at '{path}'"
+        )
         raise FileNotFoundError(
             f"{what}: give a checkpoint directory (such as outputs/<run>/checkpoint/best), a .safetensors or a torch file"
         )
@@ -47,12 +57,16 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
-        with torch.serialization.safe_globals([argparse.Namespace]):  # many training programs store their arguments beside the weights
+        with torch.serialization.safe_globals(
+            [argparse.Namespace]
+        ):  # many training programs store their arguments beside the weights
             content = torch.load(file, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise ValueError(f"'{file}' is not readable as weights: {str(error).splitlines()[0]}") from error
     except Exception as error:  # pickle's own errors have no common base
-        raise ValueError(f"'{file}' is not a plain torch file of tensors ({type(error).__name__}): convert it to safetensors") from error
+        raise ValueError(
+            f"'{file}' is not a plain torch file of tensors ({type(error).__name__}): convert it to safetensors"
+        ) from error
     weights = dict(_tensors(content)) if isinstance(content, Mapping) else {}
     if not weights:
         raise ValueError(f"'{file}' holds no named tensors: give a file with a network's state_dict")
@@ -67,12 +81,16 @@ def _tensors(nested: Mapping, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from _tensors(value, f"{prefix}{key}.")
 
 
-def of_network(weights: Mapping[str, Tensor], names: Collection[str], source: str | Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a network, under its own names, out of a file that may hold them under a prefix; and that prefix.
+def of_network(
+    weights: Mapping[str, Tensor], names: Collection[str], source: str | Path
+) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a network, under its own names, out of a file that may hold them under a prefix; and
+    that prefix.
 
-    names: the network's own. The prefix (`module.`, `state_dict.model.`, `teacher.backbone.`, or none) is the one under which most of them
-    are; of several copies a teacher's or an averaged network is taken. What is not under the prefix is left out. Raises ValueError when
-    several copies remain; source: the file, for that line. A file without any of the names is given back as it is.
+    names: the network's own. The prefix (`module.`, `state_dict.model.`, `teacher.backbone.`, or none) is the
+    one under which most of them are; of several copies a teacher's or an averaged network is taken. What is
+    not under the prefix is left out. Raises ValueError when several copies remain; source: the file, for that
+    line. A file without any of the names is given back as it is.
     """
     names = frozenset(names)
     found = Counter(key[:at] for key in weights for at in _beginnings(key) if key[at:] in names)
@@ -82,8 +100,12 @@ def of_network(weights: Mapping[str, Tensor], names: Collection[str], source: st
     averaged = [prefix for prefix in most if any(word in prefix.lower() for word in AVERAGED)]
     prefix, *others = averaged or most
     if others:
-        raise ValueError(f"'{source}' holds several networks, under {sorted([prefix, *others])}: save the one to take in a file of its own")
-    return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}, prefix
+        raise ValueError(
+            f"'{source}' holds several networks, under {sorted([prefix, *others])}: save the one to take in a file of its own"
+        )
+    return {
+        key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)
+    }, prefix
 
 
 def _beginnings(key: str) -> Iterator[int]:
@@ -93,7 +115,8 @@ def _beginnings(key: str) -> Iterator[int]:
 
 
 def load_config(path: str | Path) -> dict:
-    """The config.json of a checkpoint directory, or of a network that comes with the package. Raises FileNotFoundError where there is none."""
+    """The config.json of a checkpoint directory, or of a network that comes with the package. Raises
+    FileNotFoundError where there is none."""
     path = locate(path)
     file = path / CONFIG_NAME
     if not file.is_file():

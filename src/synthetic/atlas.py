@@ -1,7 +1,8 @@
-"""What is drawn on the skin: flexion creases, palm lines, knuckle wrinkles, nails, veins, moles, a ring; finer than the hand's vertices.
+"""What is drawn on the skin: flexion creases, palm lines, knuckle wrinkles, nails, veins, moles, a ring;
+finer than the hand's vertices.
 
-Two square textures, palm and back, are the hand at rest seen from below and from above (planar coordinates x and z). They are factors on the
-skin's colour, in linear light.
+Two square textures, palm and back, are the hand at rest seen from below and from above (planar coordinates x
+and z). They are factors on the skin's colour, in linear light.
 """
 
 from dataclasses import dataclass
@@ -20,15 +21,35 @@ from tempohand.synthetic.texture import noise
 ATLAS_SIZE = 256
 ATLAS_MM = 236.0  # its edge: the hand's length and a margin
 SHIFT = 4  # of cv2's fixed-point coordinates, bits
-WIDTH_MM = np.array([0.0] + [8.5] * 6 + [7.0] * 3 + [8.0] * 3 + [10.0] * 3)  # half a finger's, at each of MANO's joints
+WIDTH_MM = np.array(
+    [0.0] + [8.5] * 6 + [7.0] * 3 + [8.0] * 3 + [10.0] * 3
+)  # half a finger's, at each of MANO's joints
 TIP_OF = dict(zip(LAST_JOINTS, FINGER_TIPS))
-# Palm lines through weighted joints (wrist 0, MCPs of index 1, middle 4, pinky 7, ring 10, thumb's base 13 and MCP 14).
+# Palm lines through weighted joints (wrist 0, MCPs of index 1, middle 4, pinky 7, ring 10, thumb's base 13
+# and MCP 14).
 PALM_LINES = (
-    ({1: 0.8, 14: 0.2}, {1: 0.5, 14: 0.3, 0: 0.1, 10: 0.1}, {4: 0.45, 0: 0.4, 13: 0.15}, {4: 0.2, 0: 0.8}),  # about the thumb's ball
-    ({1: 0.8, 14: 0.2}, {4: 0.62, 0: 0.28, 1: 0.1}, {10: 0.55, 0: 0.45}, {7: 0.55, 0: 0.45}),  # across the middle
-    ({7: 1.05, 0: 0.1, 4: -0.15}, {10: 0.86, 0: 0.14}, {4: 0.93, 0: 0.07}, {1: 0.55, 4: 0.5, 0: -0.05}),  # under the fingers
+    (
+        {1: 0.8, 14: 0.2},
+        {1: 0.5, 14: 0.3, 0: 0.1, 10: 0.1},
+        {4: 0.45, 0: 0.4, 13: 0.15},
+        {4: 0.2, 0: 0.8},
+    ),  # about the thumb's ball
+    (
+        {1: 0.8, 14: 0.2},
+        {4: 0.62, 0: 0.28, 1: 0.1},
+        {10: 0.55, 0: 0.45},
+        {7: 0.55, 0: 0.45},
+    ),  # across the middle
+    (
+        {7: 1.05, 0: 0.1, 4: -0.15},
+        {10: 0.86, 0: 0.14},
+        {4: 0.93, 0: 0.07},
+        {1: 0.55, 4: 0.5, 0: -0.05},
+    ),  # under the fingers
 )
-METALS = np.array([(222, 190, 110), (200, 200, 205), (150, 150, 155), (215, 160, 130), (40, 40, 42)], float) / 255
+METALS = (
+    np.array([(222, 190, 110), (200, 200, 205), (150, 150, 155), (215, 160, 130), (40, 40, 42)], float) / 255
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +82,8 @@ class HandAtlas:
 
 
 def _frames() -> Float[ndarray, "16 3 3"]:
-    """Unit vectors at each joint of the hand at rest: along the bone, across it, out of its back; zero for the wrist."""
+    """Unit vectors at each joint of the hand at rest: along the bone, across it, out of its back; zero for
+    the wrist."""
     bones, across = AXES[:, TWIST], AXES[:, FLEXION].copy()
     across[12:] = np.cross(THUMB_BACK, bones[12:])  # the thumb's nail looks up more than its joints' axes say
     across /= np.linalg.norm(across, axis=1, keepdims=True)
@@ -70,10 +92,17 @@ def _frames() -> Float[ndarray, "16 3 3"]:
 
 
 FRAMES = _frames()
-# Palm creases: one where a finger leaves the palm, beyond its knuckle, two at its middle joint, one at its last; the thumb's base has two.
-PALM_CREASES = np.array([1, 4, 7, 10, 13, 13] + [joint for last in LAST_JOINTS for joint in (last - 1, last - 1, last)])
-PALM_PLACES = np.array([18.0, 19.0, 13.5, 18.0, -1.5, 1.5] + [-1.5, 1.5, 0.0] * 5)  # mm from the joint toward the tip
-WRINKLED = np.array([joint for last in LAST_JOINTS for joint in [last - 1] * 4 + [last] * 2] + [13, 13])  # on the back
+# Palm creases: one where a finger leaves the palm, beyond its knuckle, two at its middle joint, one at its
+# last; the thumb's base has two.
+PALM_CREASES = np.array(
+    [1, 4, 7, 10, 13, 13] + [joint for last in LAST_JOINTS for joint in (last - 1, last - 1, last)]
+)
+PALM_PLACES = np.array(
+    [18.0, 19.0, 13.5, 18.0, -1.5, 1.5] + [-1.5, 1.5, 0.0] * 5
+)  # mm from the joint toward the tip
+WRINKLED = np.array(
+    [joint for last in LAST_JOINTS for joint in [last - 1] * 4 + [last] * 2] + [13, 13]
+)  # on the back
 
 
 class _Ink:
@@ -101,18 +130,29 @@ def _creases(
     half: Float[ndarray, "n"],
     side: float,
 ) -> Float[ndarray, "n 5 3"]:
-    """Lines across fingers, each `along` mm from a joint toward the tip and 2 `half` mm long, on the back (side 1) or the palm side (-1)."""
+    """Lines across fingers, each `along` mm from a joint toward the tip and 2 `half` mm long, on the back
+    (side 1) or the palm side (-1)."""
     s = np.linspace(-1.0, 1.0, 5)
     n, half = len(joint), half[:, None, None]
-    wave = rng.normal(0.0, 0.35, (n, 5)) + rng.normal(0.0, 0.5, (n, 1)) * s + rng.normal(0.0, 0.6, (n, 1)) * (1 - s * s)
+    wave = (
+        rng.normal(0.0, 0.35, (n, 5))
+        + rng.normal(0.0, 0.5, (n, 1)) * s
+        + rng.normal(0.0, 0.6, (n, 1)) * (1 - s * s)
+    )
     bone, across, back = FRAMES[joint].transpose(1, 0, 2)[:, :, None]
     # The surface curves away: its edge lies below its middle.
     round_ = side * half * np.sqrt(1 - 0.85 * s * s)[:, None]
-    return atlas.joints[joint][:, None] + (along[:, None] + wave)[..., None] * bone + half * s[:, None] * across + round_ * back
+    return (
+        atlas.joints[joint][:, None]
+        + (along[:, None] + wave)[..., None] * bone
+        + half * s[:, None] * across
+        + round_ * back
+    )
 
 
 def _curves(points: Float[ndarray, "n 4 3"]) -> Float[ndarray, "n 24 3"]:
-    """Smooth curves near four points each: cubic Bezier curves, the inner control points moved so that they pass close to them."""
+    """Smooth curves near four points each: cubic Bezier curves, the inner control points moved so that they
+    pass close to them."""
     a, b, c, d = (points[:, k : k + 1] for k in range(4))
     b, c = b + 0.5 * (b - (2 * a + d) / 3), c + 0.5 * (c - (a + 2 * d) / 3)
     t = np.linspace(0, 1, 24)[:, None]
@@ -121,13 +161,28 @@ def _curves(points: Float[ndarray, "n 4 3"]) -> Float[ndarray, "n 24 3"]:
 
 def _palm_lines(rng: np.random.Generator, atlas: HandAtlas) -> Float[ndarray, "s s"]:
     ink, count = _Ink(atlas), len(PALM_CREASES)
-    creases = _creases(rng, atlas, PALM_CREASES, PALM_PLACES + rng.normal(0, 0.5, count), 1.05 * WIDTH_MM[PALM_CREASES], -1.0)
+    creases = _creases(
+        rng, atlas, PALM_CREASES, PALM_PLACES + rng.normal(0, 0.5, count), 1.05 * WIDTH_MM[PALM_CREASES], -1.0
+    )
     ink.lines(creases, rng.uniform(0.4, 1.0, count))
-    points = np.array([[sum(weight * atlas.joints[joint] for joint, weight in point.items()) for point in line] for line in PALM_LINES])
-    ink.lines(_curves(points + rng.normal(0.0, 2.0, points.shape)), rng.uniform(0.5, 1.0, len(points)), int(rng.integers(1, 3)))
+    points = np.array(
+        [
+            [sum(weight * atlas.joints[joint] for joint, weight in point.items()) for point in line]
+            for line in PALM_LINES
+        ]
+    )
+    ink.lines(
+        _curves(points + rng.normal(0.0, 2.0, points.shape)),
+        rng.uniform(0.5, 1.0, len(points)),
+        int(rng.integers(1, 3)),
+    )
     small = int(rng.integers(3, 9))  # anywhere on the palm
     middle = rng.dirichlet(np.ones(6), small) @ atlas.joints[[0, 1, 4, 7, 10, 13]]
-    points = middle[:, None] + np.linspace(-1, 1, 4)[:, None] * rng.normal(0, 7.0, (small, 1, 3)) + rng.normal(0, 1.0, (small, 4, 3))
+    points = (
+        middle[:, None]
+        + np.linspace(-1, 1, 4)[:, None] * rng.normal(0, 7.0, (small, 1, 3))
+        + rng.normal(0, 1.0, (small, 4, 3))
+    )
     ink.lines(_curves(points), rng.uniform(0.15, 0.6, small))
     return ink.blurred(0.7)
 
@@ -135,7 +190,9 @@ def _palm_lines(rng: np.random.Generator, atlas: HandAtlas) -> Float[ndarray, "s
 def _wrinkles(rng: np.random.Generator, atlas: HandAtlas) -> Float[ndarray, "s s"]:
     ink, count = _Ink(atlas), len(WRINKLED)
     half = WIDTH_MM[WRINKLED] * rng.uniform(0.5, 0.9, count)
-    ink.lines(_creases(rng, atlas, WRINKLED, rng.normal(0.0, 2.5, count), half, 1.0), rng.uniform(0.1, 0.9, count))
+    ink.lines(
+        _creases(rng, atlas, WRINKLED, rng.normal(0.0, 2.5, count), half, 1.0), rng.uniform(0.1, 0.9, count)
+    )
     return ink.blurred(0.7)
 
 
@@ -150,7 +207,9 @@ def _veins(rng: np.random.Generator, atlas: HandAtlas) -> Float[ndarray, "s s"]:
     return ink.blurred(1.6)
 
 
-def _nails(rng: np.random.Generator, atlas: HandAtlas) -> tuple[Float[ndarray, "s s"], Float[ndarray, "s s"], Float[ndarray, "s s"]]:
+def _nails(
+    rng: np.random.Generator, atlas: HandAtlas
+) -> tuple[Float[ndarray, "s s"], Float[ndarray, "s s"], Float[ndarray, "s s"]]:
     """Shares of nail, of its white free edge, and of the dark line about it."""
     plate, edge, rim = _Ink(atlas), _Ink(atlas), _Ink(atlas)
     turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)[:, None]
@@ -171,16 +230,26 @@ def _nails(rng: np.random.Generator, atlas: HandAtlas) -> tuple[Float[ndarray, "
 
 
 def draw_skin(
-    rng: np.random.Generator, atlas: HandAtlas, tone: Float[ndarray, "3"], creases: float, veins: float, ring: bool
+    rng: np.random.Generator,
+    atlas: HandAtlas,
+    tone: Float[ndarray, "3"],
+    creases: float,
+    veins: float,
+    ring: bool,
 ) -> tuple[Float[ndarray, "s s 3"], Float[ndarray, "s s 3"]]:
-    """The textures of a person's palm and back, factors in linear light. tone: the back's colour, linear; creases, veins: their depth, 0 none;
-    ring: whether a finger wears one."""
+    """The textures of a person's palm and back, factors in linear light. tone: the back's colour, linear;
+    creases, veins: their depth, 0 none; ring: whether a finger wears one."""
     rough = rng.uniform(0.02, 0.06)
-    grain = np.float32(rough) * (noise(rng, ATLAS_SIZE, 1, 1.5) + np.float32(0.6) * noise(rng, ATLAS_SIZE, 3, 1.0))
+    grain = np.float32(rough) * (
+        noise(rng, ATLAS_SIZE, 1, 1.5) + np.float32(0.6) * noise(rng, ATLAS_SIZE, 3, 1.0)
+    )
     # Folds lose blue and green light first: what comes out of a crease has met skin twice.
     fold, vein = np.float32([0.75, 1.0, 1.05]), np.float32([1.0, 0.55, 0.35])
     palm = np.exp(grain[..., None] - np.float32(creases) * _palm_lines(rng, atlas)[..., None] * fold)
-    wrinkles, veins = np.float32(0.8 * creases) * _wrinkles(rng, atlas), np.float32(veins) * _veins(rng, atlas)
+    wrinkles, veins = (
+        np.float32(0.8 * creases) * _wrinkles(rng, atlas),
+        np.float32(veins) * _veins(rng, atlas),
+    )
     back = np.exp(grain[::-1, :, None] - wrinkles[..., None] * fold - veins[..., None] * vein)
     plate, edge, rim = (share[..., None] for share in _nails(rng, atlas))
     # Nails show the rosy bed; varnish has its own colour.

@@ -23,7 +23,9 @@ class BackgroundConfig:
     things: int  # at most, in a procedural background
     blur: tuple[float, float]  # sigma over the picture's edge
     photo_probability: float  # where a folder of photos is given
-    place_probability: float  # of a place in perspective with people in it, where there is no photo; else one of flat shapes
+    place_probability: (
+        float  # of a place in perspective with people in it, where there is no photo; else one of flat shapes
+    )
     face_probability: float  # of that place's being a face that the hand is laid before
     behind: tuple[float, float]  # mm from the hand to the background
     slant: float  # degrees that it leans away from facing the camera, at most
@@ -32,8 +34,9 @@ class BackgroundConfig:
 class Wall:
     """A textured plane behind the hand, fixed in the world, large enough for every frame's window.
 
-    bare: unless there is a photo on it, it stays without a picture (texture None) until `show` brings one of `edge` x `edge` texels.
-    near: mm from the hand's farthest point to it, which then faces the camera; None: as the configuration says.
+    bare: unless there is a photo on it, it stays without a picture (texture None) until `show` brings one of
+    `edge` x `edge` texels. near: mm from the hand's farthest point to it, which then faces the camera; None:
+    as the configuration says.
     """
 
     def __init__(
@@ -51,7 +54,9 @@ class Wall:
         distance = float(scene.vertices[:, :NUM_VERTICES, 2].max()) + (drawn if near is None else near)
         corners = np.array([[u, v] for u in (-1, size) for v in (-1, size)], float)
         rays = (corners - scene.princpt[:, None]) / scene.focal[:, None]
-        rays = np.concatenate([rays, np.ones((*rays.shape[:2], 1))], axis=-1) @ camera.rotation.transpose(0, 2, 1)
+        rays = np.concatenate([rays, np.ones((*rays.shape[:2], 1))], axis=-1) @ camera.rotation.transpose(
+            0, 2, 1
+        )
         for slant in (config.slant, 0.0) if near is None else (0.0,):
             lean = np.radians(rng.uniform(-slant, slant, 2))
             normal = np.array([np.sin(lean[0]), np.sin(lean[1]), 1.0])
@@ -63,7 +68,10 @@ class Wall:
         x /= np.linalg.norm(x)
         self.axes = np.stack([x, np.cross(normal, x)])  # (2, 3): along the texture's columns and rows
         self.anchor, self.normal = np.array([0.0, 0.0, distance]), normal
-        hits = camera.position[:, None] + rays * (((self.anchor - camera.position) @ normal)[:, None] / facing)[..., None]
+        hits = (
+            camera.position[:, None]
+            + rays * (((self.anchor - camera.position) @ normal)[:, None] / facing)[..., None]
+        )
         places = (hits - self.anchor) @ self.axes.T
         low, high = places.reshape(-1, 2).min(0), places.reshape(-1, 2).max(0)
         extent = float((high - low).max())
@@ -82,7 +90,8 @@ class Wall:
         self.texture = LINEAR[picture]
 
     def behind(self, point: Float[ndarray, "3"], position: Float[ndarray, "3"]) -> Float[ndarray, "2"]:
-        """The texel (column, row) that a camera at `position` sees behind a point, both in world space, mm."""
+        """The texel (column, row) that a camera at `position` sees behind a point, both in world space,
+        mm."""
         ray = point - position
         hit = position + ray * ((self.anchor - position) @ self.normal) / (ray @ self.normal)
         return self.axes @ (hit - self.corner) / self.step
@@ -92,4 +101,6 @@ class Wall:
         matrix = np.array([[focal[0], 0, princpt[0]], [0, focal[1], princpt[1]], [0, 0, 1.0]])
         plane = np.column_stack([self.axes[0] * self.step, self.axes[1] * self.step, self.corner - position])
         homography = matrix @ rotation.T @ plane
-        return cv2.warpPerspective(self.texture, homography, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        return cv2.warpPerspective(
+            self.texture, homography, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        )

@@ -1,7 +1,8 @@
-"""Things that cover most of the hand for a few frames: what only a memory of the frames before can see through.
+"""Things that cover most of the hand for a few frames: what only a memory of the frames before can see
+through.
 
-A thing's course is drawn until it hides the hand for as long as was asked for, counted in small rasters; so run lengths are held whatever
-thing it is, and however the hand moves behind it.
+A thing's course is drawn until it hides the hand for as long as was asked for, counted in small rasters; so
+run lengths are held whatever thing it is, and however the hand moves behind it.
 """
 
 from collections.abc import Callable
@@ -43,10 +44,11 @@ def add_covers(
     config: CoverConfig,
     other_hand: Callable[[np.random.Generator], Mesh],
 ) -> list[Track]:
-    """The things that there are and, in a sequence with covers, those that cover the hand one after the other; there nothing else may hide
-    half of it.
+    """The things that there are and, in a sequence with covers, those that cover the hand one after the
+    other; there nothing else may hide half of it.
 
-    moments: of the frames, in frame times; hand, faces: the hand in camera space, mm; other_hand: as for `occluders.passing`.
+    moments: of the frames, in frame times; hand, faces: the hand in camera space, mm; other_hand: as for
+    `occluders.passing`.
     """
     if rng.random() >= config.probability:
         return things
@@ -64,7 +66,11 @@ def add_covers(
             lengths = stops - starts
             cut = stops[-1:] == near.stop - near.start  # the sequence ends before the thing leaves
             least, most = config.hidden_frames
-            if len(lengths) == 1 and lengths[0] <= most and (cut or (lengths[0] >= least and abs(lengths[0] - wanted) < 1.5)):
+            if (
+                len(lengths) == 1
+                and lengths[0] <= most
+                and (cut or (lengths[0] >= least and abs(lengths[0] - wanted) < 1.5))
+            ):
                 rasters.add(thing, near)
                 found.append(thing)
                 begin = near.start + stops[0]
@@ -80,12 +86,16 @@ def runs(mask: Bool[ndarray, "t"]) -> tuple[Integer[ndarray, "r"], Integer[ndarr
 
 
 class HandRasters:
-    """Small pictures of the hand in every frame, each from a camera that holds its box, and of the things in front of it."""
+    """Small pictures of the hand in every frame, each from a camera that holds its box, and of the things in
+    front of it."""
 
     def __init__(self, hand: Float[ndarray, "t 778 3"], faces: Integer[ndarray, "f 3"]):
         rays = hand[..., :2] / hand[..., 2:]
         low, high = rays.min(1), rays.max(1)
-        self.centre, self.half = (low + high) / 2, (high - low).max(1) / 2  # of the hand's box, as x / z and y / z
+        self.centre, self.half = (
+            (low + high) / 2,
+            (high - low).max(1) / 2,
+        )  # of the hand's box, as x / z and y / z
         self.depth = hand[..., 2].min(1)  # of its nearest point
         self.focal = RASTER_PX / (2 * self.half)
         self.princpt = (RASTER_PX - 1) / 2 - self.centre * self.focal[:, None]
@@ -98,13 +108,17 @@ class HandRasters:
 
     def add(self, thing: Track, frames: slice) -> None:
         """Puts a thing into the pictures of some frames."""
-        for frame, vertices in zip(range(frames.start, frames.stop), thing.during(frames).vertices(), strict=True):
+        for frame, vertices in zip(
+            range(frames.start, frames.stop), thing.during(frames).vertices(), strict=True
+        ):
             self._draw(thing, vertices, frame, self.frames[frame])
 
     def hidden(self, thing: Track, frames: slice) -> Float[ndarray, "n"]:
         """The fraction of the hand that is hidden in some frames with one more thing, which is not kept."""
         seen, scratch = [], Buffers.empty((RASTER_PX, RASTER_PX))
-        for frame, vertices in zip(range(frames.start, frames.stop), thing.during(frames).vertices(), strict=True):
+        for frame, vertices in zip(
+            range(frames.start, frames.stop), thing.during(frames).vertices(), strict=True
+        ):
             for copy, kept in zip(scratch, self.frames[frame], strict=True):
                 copy[:] = kept
             self._draw(thing, vertices, frame, scratch)
@@ -113,7 +127,15 @@ class HandRasters:
 
     def _draw(self, thing: Track, vertices: Float[ndarray, "v 3"], frame: int, into: Buffers) -> None:
         camera = (self.focal[frame], self.focal[frame]), self.princpt[frame]
-        rasterise(vertices, thing.mesh.faces, *camera, into.face.shape, into=into, cull=True, first_face=self.num_faces)
+        rasterise(
+            vertices,
+            thing.mesh.faces,
+            *camera,
+            into.face.shape,
+            into=into,
+            cull=True,
+            first_face=self.num_faces,
+        )
 
 
 def _cover(
@@ -125,7 +147,8 @@ def _cover(
     config: CoverConfig,
     other_hand: Callable[[np.random.Generator], Mesh],
 ) -> tuple[Track, slice]:
-    """A thing that comes at `begin`, covers the hand for about `wanted` frames and leaves; and the frames in which it is about."""
+    """A thing that comes at `begin`, covers the hand for about `wanted` frames and leaves; and the frames in
+    which it is about."""
     enter, leave = rng.uniform(*config.enter_frames, 2)
     stay = max(wanted - 0.35 * (enter + leave), 0.0)
     near = slice(int(begin), min(int(np.ceil(begin + enter + stay + leave)) + 1, len(moments)))
@@ -138,7 +161,11 @@ def _cover(
     out = way + (np.pi * (rng.random() < 0.6) if kind != "hand" else 0.0) + rng.normal(0, 0.3)
     toward, away = (np.array([np.cos(angle), np.sin(angle)]) for angle in (way, out))
     # It goes with the hand more or less, and drifts across it meanwhile.
-    target = hand.centre[middle] + rng.uniform(0.2, 1.0) * (hand.centre - hand.centre[middle]) + rng.uniform(-0.2, 0.2, 2) * extent
+    target = (
+        hand.centre[middle]
+        + rng.uniform(0.2, 1.0) * (hand.centre - hand.centre[middle])
+        + rng.uniform(-0.2, 0.2, 2) * extent
+    )
     drift = rng.uniform(0.0, 1.0) * extent * (np.clip((phase - enter) / max(stay, 1.0), 0, 1) - 0.5)
     far = 3.2 * extent + 1.2 * size  # out of the stored picture
     come, go = 1 - minimum_jerk(phase / enter), minimum_jerk((phase - enter - stay) / leave)
@@ -146,7 +173,9 @@ def _cover(
     if kind == "hand":
         mesh = other_hand(rng)
         mesh = mesh._replace(vertices=mesh.vertices - [0.0, rng.uniform(0.0, 180.0), 0.0])  # hand or forearm
-        start = rotation_of_y_to(np.array([*toward, rng.uniform(-0.3, 0.1)])) @ rotations_of(np.array([0.0, rng.uniform(-3.0, 3.0), 0.0]))
+        start = rotation_of_y_to(np.array([*toward, rng.uniform(-0.3, 0.1)])) @ rotations_of(
+            np.array([0.0, rng.uniform(-3.0, 3.0), 0.0])
+        )
     else:
         mesh = make_thing(rng, kind, size * depth)
         start = rotations_of(rng.uniform(-0.5, 0.5, 3))

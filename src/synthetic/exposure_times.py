@@ -1,4 +1,5 @@
-"""When a camera exposes: late frames and dropped ones. Labels and time stamps are those of the exposures that are kept."""
+"""When a camera exposes: late frames and dropped ones. Labels and time stamps are those of the exposures that
+are kept."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,16 +21,20 @@ class ClockConfig:
 
 
 class Clock(NamedTuple):
-    """Exposures of a camera: their moments [T] in frame times, rising, and which of them are stored [N], neither the first nor the last."""
+    """Exposures of a camera: their moments [T] in frame times, rising, and which of them are stored [N],
+    neither the first nor the last."""
 
     moments: Float[ndarray, "t"]
     kept: Integer[ndarray, "n"]
 
 
 def sample_clock(rng: np.random.Generator, num_frames: int, config: ClockConfig) -> Clock:
-    """A clock that keeps `num_frames` exposures; a steady one exposes at 0, 1, ..., num_frames + 1 and keeps all but the ends."""
+    """A clock that keeps `num_frames` exposures; a steady one exposes at 0, 1, ..., num_frames + 1 and keeps
+    all but the ends."""
     rate = rng.uniform(*config.drop_rate) if rng.random() < config.drop_probability else 0.0
-    lost = (rng.random(num_frames) < rate) * rng.integers(config.drop_frames[0], config.drop_frames[1] + 1, num_frames)
+    lost = (rng.random(num_frames) < rate) * rng.integers(
+        config.drop_frames[0], config.drop_frames[1] + 1, num_frames
+    )
     kept = 1 + np.arange(num_frames) + np.concatenate([[0], np.cumsum(lost)[:-1]])
     moments = np.arange(kept[-1] + 2, dtype=float)
     if rng.random() < config.late_probability:

@@ -1,4 +1,5 @@
-"""Makes a frame table of synthetic sequences: in parallel, resumable, and byte for byte the same however many processes do it."""
+"""Makes a frame table of synthetic sequences: in parallel, resumable, and byte for byte the same however many
+processes do it."""
 
 import hashlib
 import json
@@ -44,17 +45,22 @@ class SyntheticConfig(SceneConfig):
 
     @classmethod
     def from_mapping(cls, mapping: dict[str, Any]) -> "SyntheticConfig":
-        """From nested dictionaries (a configuration file's). Raises ValueError naming a key that is missing or unknown."""
+        """From nested dictionaries (a configuration file's). Raises ValueError naming a key that is missing
+        or unknown."""
         return _build(cls, mapping, "")
 
     def recipe(self) -> dict[str, Any]:
-        """Everything that the bytes depend on, as JSON values: the configuration, the version, the hand model, the photos."""
+        """Everything that the bytes depend on, as JSON values: the configuration, the version, the hand
+        model, the photos."""
         hand = Path(self.hand) if self.hand else Path(tempohand.hand.__path__[0]) / "open_hand.npz"
         recipe = asdict(self) | {"version": VERSION}
         if hand.is_file():
             recipe["hand_sha256"] = hashlib.sha256(hand.read_bytes()).hexdigest()
         if self.backgrounds:
-            names = [f"{path.relative_to(self.backgrounds)}:{path.stat().st_size}" for path in list_photos(self.backgrounds)]
+            names = [
+                f"{path.relative_to(self.backgrounds)}:{path.stat().st_size}"
+                for path in list_photos(self.backgrounds)
+            ]
             recipe["photos_sha256"] = hashlib.sha256("\n".join(names).encode()).hexdigest()
         return json.loads(json.dumps(recipe))
 
@@ -62,7 +68,9 @@ class SyntheticConfig(SceneConfig):
 def _build(kind: type, mapping: dict[str, Any], path: str):
     known = {field.name: field.type for field in fields(kind)}
     if unknown := sorted(set(mapping) - set(known)):
-        raise ValueError(f"synthetic data has no setting {path}{unknown[0]}; there are: {', '.join(path + name for name in known)}")
+        raise ValueError(
+            f"synthetic data has no setting {path}{unknown[0]}; there are: {', '.join(path + name for name in known)}"
+        )
     if missing := sorted(set(known) - set(mapping)):
         raise ValueError(f"synthetic data lacks the setting {path}{missing[0]}")
     values = {}
@@ -73,7 +81,7 @@ def _build(kind: type, mapping: dict[str, Any], path: str):
     return kind(**values)
 
 
-# ----- one process -----------------------------------------------------------------------------------------------------------------------
+# ----- one process ------------------------------------------------------------------------------------------
 
 
 @cache
@@ -87,7 +95,8 @@ def _photos(folder: str | None) -> list[Path]:
 
 
 def film_sequence(config: SyntheticConfig, split: str, index: int):
-    """The rows of one sequence, in order. The generator's seed is (seed, split, index): no other sequence has a say in it."""
+    """The rows of one sequence, in order. The generator's seed is (seed, split, index): no other sequence has
+    a say in it."""
     rng = np.random.default_rng([config.seed, SPLITS.index(split), index])
     scene = compose(rng, _kit(config.hand), config.frames[split], config)
     shot = Shot(
@@ -108,21 +117,27 @@ def _write(config: SyntheticConfig, split: str, indices: range, path: Path) -> i
     return write_shard(path, (row for index in indices for row in film_sequence(config, split, index)))
 
 
-# ----- all of them -----------------------------------------------------------------------------------------------------------------------
+# ----- all of them ------------------------------------------------------------------------------------------
 
 
-def make_table(config: SyntheticConfig, out: str | Path, *, processes: int | None = None, overwrite: bool = False) -> bool:
-    """Films every sequence of `config` into a frame table at `out`; returns whether there was anything left to do.
+def make_table(
+    config: SyntheticConfig, out: str | Path, *, processes: int | None = None, overwrite: bool = False
+) -> bool:
+    """Films every sequence of `config` into a frame table at `out`; returns whether there was anything left
+    to do.
 
-    Finished shards of an interrupted run with the same configuration are kept. processes: None for one a core. Raises ValueError when `out`
-    holds something else (another configuration's table, other files) and `overwrite` is not set, or a setting makes no sense.
+    Finished shards of an interrupted run with the same configuration are kept. processes: None for one a
+    core. Raises ValueError when `out` holds something else (another configuration's table, other files) and
+    `overwrite` is not set, or a setting makes no sense.
     """
     out = Path(out)
     processes = os.cpu_count() or 1 if processes is None else processes
     if processes < 1:
         raise ValueError(f"processes={processes}: at least one process has to work")
     if set(config.sequences) != set(SPLITS) or set(config.frames) != set(SPLITS):
-        raise ValueError(f"sequences and frames name the splits {', '.join(SPLITS)}, not {', '.join(config.sequences)}")
+        raise ValueError(
+            f"sequences and frames name the splits {', '.join(SPLITS)}, not {', '.join(config.sequences)}"
+        )
     if not any(config.sequences.values()):
         raise ValueError("there is nothing to make: the number of sequences is 0 in every split")
     _kit(config.hand)  # a missing hand file is reported here, not by every process
@@ -131,11 +146,21 @@ def make_table(config: SyntheticConfig, out: str | Path, *, processes: int | Non
         print(f"'{out}' is complete: nothing to do (overwrite=true makes it again)")
         return False
     shards = {
-        split: [range(start, min(start + SEQUENCES_PER_SHARD, count)) for start in range(0, count, SEQUENCES_PER_SHARD)]
+        split: [
+            range(start, min(start + SEQUENCES_PER_SHARD, count))
+            for start in range(0, count, SEQUENCES_PER_SHARD)
+        ]
         for split, count in config.sequences.items()
     }
-    names = {split: [f"{split}-{number:05d}.arrow" for number in range(len(parts))] for split, parts in shards.items()}
-    jobs = [(split, part, out / name) for split in SPLITS for part, name in zip(shards[split], names[split], strict=True)]
+    names = {
+        split: [f"{split}-{number:05d}.arrow" for number in range(len(parts))]
+        for split, parts in shards.items()
+    }
+    jobs = [
+        (split, part, out / name)
+        for split in SPLITS
+        for part, name in zip(shards[split], names[split], strict=True)
+    ]
     todo = [job for job in jobs if not job[2].exists()]
     started, made = time.perf_counter(), 0
     total = sum(len(part) * config.frames[split] for split, part, _ in todo)
@@ -146,12 +171,15 @@ def make_table(config: SyntheticConfig, out: str | Path, *, processes: int | Non
     seconds = time.perf_counter() - started
     write_index(out, names, {"dataset": "synthetic", "recipe": recipe})
     print(summary(out, [split for split in SPLITS if config.sequences[split]]))
-    print(f"{made} frames in {seconds:.1f} s with {processes} processes: {made / max(seconds, 1e-9):.0f} frames/s")
+    print(
+        f"{made} frames in {seconds:.1f} s with {processes} processes: {made / max(seconds, 1e-9):.0f} frames/s"
+    )
     return True
 
 
 def summary(root: str | Path, splits: list[str]) -> str:
-    """What a table holds, as text: a line per split with frames, sequences, hidden shares, distances, sides and bytes."""
+    """What a table holds, as text: a line per split with frames, sequences, hidden shares, distances, sides
+    and bytes."""
     lines = [
         f"{'split':6} {'sequences':>9} {'frames':>7} {'half hidden':>11} {'in sequences':>12} {'distance mm (5/50/95 %)':>24} {'left':>5} {'MB':>6}"
     ]
@@ -161,7 +189,10 @@ def summary(root: str | Path, splits: list[str]) -> str:
         sequences = np.unique(starts)
         covered = len(np.unique(starts[hidden]))
         distance = "/".join(f"{x:.0f}" for x in np.percentile(table.column("trans")[:, 2], (5, 50, 95)))
-        size = sum((Path(root) / name).stat().st_size for name in json.loads((Path(root) / INDEX_NAME).read_text())["splits"][split])
+        size = sum(
+            (Path(root) / name).stat().st_size
+            for name in json.loads((Path(root) / INDEX_NAME).read_text())["splits"][split]
+        )
         lines.append(
             f"{split:6} {len(sequences):9d} {len(table):7d} {hidden.mean():11.1%} {covered / len(sequences):12.1%} {distance:>24} "
             f"{1 - table.column('is_right').mean():5.0%} {size / 1e6:6.0f}"

@@ -1,4 +1,5 @@
-"""What a hand holds, made to measure: as thick as the room that the bent fingers leave, and where they leave it."""
+"""What a hand holds, made to measure: as thick as the room that the bent fingers leave, and where they leave
+it."""
 
 import numpy as np
 from jaxtyping import Float
@@ -15,9 +16,12 @@ KINDS = ("cylinder", "bottle", "ball", "box")
 
 
 def _room(joints: Float[ndarray, "21 3"]) -> tuple[Float[ndarray, "2"], float]:
-    """Middle (x, y) and radius of the largest circle between palm and fingers, seen along the knuckles. joints: the right hand's, hand frame."""
+    """Middle (x, y) and radius of the largest circle between palm and fingers, seen along the knuckles.
+    joints: the right hand's, hand frame."""
     flat = joints[:, :2]
-    bones = [(0, first) for first in (5, 9, 13)] + [(first + k, first + k + 1) for first in (5, 9, 13) for k in range(3)]
+    bones = [(0, first) for first in (5, 9, 13)] + [
+        (first + k, first + k + 1) for first in (5, 9, 13) for k in range(3)
+    ]
     a, b = (flat[[bone[k] for bone in bones]] for k in (0, 1))
     thick = np.array([PALM_MM] * 3 + [FLESH_MM] * 9)
     x, y = np.meshgrid(np.linspace(-150, -40, 23), np.linspace(-75, -PALM_MM, 16))
@@ -39,8 +43,8 @@ def gripped(
 ) -> Track:
     """A thing that the fingers close about, fixed to the hand.
 
-    joints: of a bent hand in the hand frame of a right hand, mm from the wrist; rotation, wrist: the hand's orientation and place in camera space;
-    side: 1 right, -1 left.
+    joints: of a bent hand in the hand frame of a right hand, mm from the wrist; rotation, wrist: the hand's
+    orientation and place in camera space; side: 1 right, -1 left.
     """
     (x, y), radius = _room(joints)
     radius = max(radius * rng.uniform(0.75, 1.0), LEAST_MM)
@@ -61,4 +65,6 @@ def _made(rng: np.random.Generator, kind: str, radius: float) -> Mesh:
     if kind == "ball":
         return ball(radius)
     width = radius * rng.uniform(0.5, 1.35)  # a telephone, a book, a box
-    return box(2 * np.array([width, rng.uniform(40.0, 90.0), np.sqrt(max(2 * radius**2 - width**2, 20.0)) * 0.8]))
+    return box(
+        2 * np.array([width, rng.uniform(40.0, 90.0), np.sqrt(max(2 * radius**2 - width**2, 20.0)) * 0.8])
+    )

@@ -25,21 +25,29 @@ class Touch:
         self.dark, self.soft = rng.uniform(*DARK), rng.uniform(*SOFT_MM)
 
     def face(self, scene: Scene, wall: Wall) -> tuple[float, float, float]:
-        """Where the face is on the wall behind the hand: its middle and half its height, texels (`people.person`)."""
+        """Where the face is on the wall behind the hand: its middle and half its height, texels
+        (`people.person`)."""
         middle, camera = len(scene.joints) // 2, scene.camera
         hand = scene.joints[middle].mean(0) @ camera.rotation[middle].T + camera.position[middle]
         half = self.rng.uniform(*HALF_HEIGHT_MM) / wall.step
         return (*(wall.behind(hand, camera.position[middle]) + self.rng.uniform(-1, 1, 2) * OFF * half), half)
 
     def shade(
-        self, wall: Float[ndarray, "h w 3"], covered: Bool[ndarray, "fh fw"], per_mm: float, toward: Float[ndarray, "3"]
+        self,
+        wall: Float[ndarray, "h w 3"],
+        covered: Bool[ndarray, "fh fw"],
+        per_mm: float,
+        toward: Float[ndarray, "3"],
     ) -> Float[ndarray, "h w 3"]:
         """The wall as a window sees it, linear light, darkened about what is before it.
 
-        covered: the samples that see a hand, an arm or a thing; per_mm: px a millimetre of the hand is; toward: the strongest light.
+        covered: the samples that see a hand, an arm or a thing; per_mm: px a millimetre of the hand is;
+        toward: the strongest light.
         """
         height, width = wall.shape[:2]
         share = cv2.resize(covered.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
         away = -toward[:2] * self.distance * per_mm
         share = cv2.warpAffine(share, np.array([[1, 0, away[0]], [0, 1, away[1]]]), (width, height))
-        return wall * (1 - self.dark * cv2.GaussianBlur(share, (0, 0), max(self.soft * per_mm, 0.5)))[..., None]
+        return (
+            wall * (1 - self.dark * cv2.GaussianBlur(share, (0, 0), max(self.soft * per_mm, 0.5)))[..., None]
+        )

@@ -12,7 +12,10 @@ from tempohand.synthetic.scene import HandKit, Scene
 from tempohand.synthetic.skin import skin_colours, to_linear
 from tempohand.synthetic.texture import colour, noise, pattern
 
-CREASES, VEINS = (0.25, 1.1), (0.0, 0.22)  # depth of what is drawn on the skin: old hands and young ones, hard light and soft
+CREASES, VEINS = (
+    (0.25, 1.1),
+    (0.0, 0.22),
+)  # depth of what is drawn on the skin: old hands and young ones, hard light and soft
 BAND_RINGS = (2, 4)  # a bracelet or watch begins at one of these rings of the forearm, and ends at the next
 
 
@@ -30,8 +33,19 @@ class LookConfig:
 class Materials:
     """Colour and surface of every vertex and face of a scene."""
 
-    def __init__(self, rng: np.random.Generator, look_rng: np.random.Generator, scene: Scene, kit: HandKit, look: LookConfig):
-        skin = replace(kit.skin, nail=np.zeros(NUM_VERTICES, bool), crease=0.4 * kit.skin.crease) if look.drawn_skin else kit.skin
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        look_rng: np.random.Generator,
+        scene: Scene,
+        kit: HandKit,
+        look: LookConfig,
+    ):
+        skin = (
+            replace(kit.skin, nail=np.zeros(NUM_VERTICES, bool), crease=0.4 * kit.skin.crease)
+            if look.drawn_skin
+            else kit.skin
+        )
         hand, arm = skin_colours(rng, skin)
         self.tone = arm  # of the person's skin, linear
         count, arm_count = scene.vertices.shape[1], int(kit.forearm_faces.max()) + 1
@@ -48,16 +62,23 @@ class Materials:
             self.albedo[rows] = share * wrist + (1 - share) * arm
         self.albedo[:arm_count][cloth] = 1.0
         self.wrap, self.gloss = np.zeros((count, 3), np.float32), np.zeros(count, np.float32)
-        self.wrap[:arm_count] = np.where(cloth[:, None], 0.1, rng.uniform(0.5, 1.3) * np.array([0.35, 0.18, 0.12]))
+        self.wrap[:arm_count] = np.where(
+            cloth[:, None], 0.1, rng.uniform(0.5, 1.3) * np.array([0.35, 0.18, 0.12])
+        )
         self.gloss[:arm_count] = np.where(cloth, 0.0, rng.uniform(0.0, 0.12))
         self.uv = np.zeros((count, 2), np.float32)
         self.uv[:NUM_VERTICES] = kit.skin.uv
         angle = np.arange(arm_count - NUM_VERTICES) % edge
         self.uv[NUM_VERTICES:arm_count] = np.column_stack([np.abs(angle / edge * 2 - 1) * 2, ring * 0.35])
         skin_texture = (
-            1 + rng.uniform(0.02, 0.07) * noise(rng, TEXTURE_SIZE, 1, 1.5) + rng.uniform(0.0, 0.04) * noise(rng, TEXTURE_SIZE, 0, 1.0)
+            1
+            + rng.uniform(0.02, 0.07) * noise(rng, TEXTURE_SIZE, 1, 1.5)
+            + rng.uniform(0.0, 0.04) * noise(rng, TEXTURE_SIZE, 0, 1.0)
         )
-        textures = [np.repeat(skin_texture[..., None], 3, axis=-1), to_linear(np.clip(pattern(rng, TEXTURE_SIZE) / 255, 0, 1))]
+        textures = [
+            np.repeat(skin_texture[..., None], 3, axis=-1),
+            to_linear(np.clip(pattern(rng, TEXTURE_SIZE) / 255, 0, 1)),
+        ]
         own = cloth[scene.arm_faces].any(1).astype(np.int32)
         self.arm_vertices, self.hand_faces, self.arm_faces = arm_count, len(kit.faces), len(scene.arm_faces)
         self._dress(look_rng, scene, kit, look, arm, own, textures)
@@ -84,12 +105,23 @@ class Materials:
             place[: len(texture), : len(texture)] = texture
 
     def _dress(
-        self, rng: np.random.Generator, scene: Scene, kit: HandKit, look: LookConfig, tone: ndarray, own: ndarray, textures: list[ndarray]
+        self,
+        rng: np.random.Generator,
+        scene: Scene,
+        kit: HandKit,
+        look: LookConfig,
+        tone: ndarray,
+        own: ndarray,
+        textures: list[ndarray],
     ) -> None:
-        """Draws on the skin, or puts a glove over it; and a band about the wrist. Changes the layers `own` of hand and arm and adds textures."""
-        ring, band, gloved = (rng.random() < p for p in (look.ring_probability, look.band_probability, look.glove_probability))
+        """Draws on the skin, or puts a glove over it; and a band about the wrist. Changes the layers `own` of
+        hand and arm and adds textures."""
+        ring, band, gloved = (
+            rng.random() < p for p in (look.ring_probability, look.band_probability, look.glove_probability)
+        )
         edge, first_band = len(kit.loop), int(rng.integers(*BAND_RINGS))
-        # Two triangles a quad: the faces between two rings are a row of the first half and a row of the second.
+        # Two triangles a quad: the faces between two rings are a row of the first half and a row of the
+        # second.
         strip = self.hand_faces + edge * first_band + np.arange(edge)
         strip = np.concatenate([strip, strip + (self.arm_faces - self.hand_faces - edge) // 2])
         if gloved:  # latex, or cloth; it ends where the sleeve begins, or at a ring before
@@ -106,7 +138,13 @@ class Materials:
             textures += draw_skin(rng, kit.atlas, tone, rng.uniform(*CREASES), rng.uniform(*VEINS), ring)
         if band and first_band < scene.cloth_from:
             metal = METALS[rng.integers(len(METALS))] if rng.random() < 0.6 else colour(rng, 0.5) / 255
-            # Two rings of vertices are skin on one side and band on the other: the band's texture undoes the skin's colour.
+            # Two rings of vertices are skin on one side and band on the other: the band's texture undoes the
+            # skin's colour.
             links = 1 + 0.25 * np.sign(np.sin(np.arange(TEXTURE_SIZE) * rng.uniform(0.2, 0.8)))
             own[strip] = len(textures)
-            textures.append(np.ones((TEXTURE_SIZE, TEXTURE_SIZE, 1)) * links[:, None] * to_linear(np.clip(metal, 0, 1)) / tone)
+            textures.append(
+                np.ones((TEXTURE_SIZE, TEXTURE_SIZE, 1))
+                * links[:, None]
+                * to_linear(np.clip(metal, 0, 1))
+                / tone
+            )

@@ -1,6 +1,8 @@
-"""How the hand and the camera move: finger angles within the ranges of motion, wrist orientation and place, all over time.
+"""How the hand and the camera move: finger angles within the ranges of motion, wrist orientation and place,
+all over time.
 
-World space is the OpenCV camera's at its resting place: x right, y down, z forward, mm. Angles come in degrees from `hand.anatomy`.
+World space is the OpenCV camera's at its resting place: x right, y down, z forward, mm. Angles come in
+degrees from `hand.anatomy`.
 """
 
 from collections.abc import Callable
@@ -16,21 +18,32 @@ from numpy import ndarray
 from tempohand.hand.anatomy import ABDUCTION, FLEXION, POSES, RANGE_DEG
 from tempohand.synthetic.curves import follow, random_walk, sample_timeline, wobble
 
-FINGER_ROWS = {"index": slice(0, 3), "middle": slice(3, 6), "pinky": slice(6, 9), "ring": slice(9, 12), "thumb": slice(12, 15)}
-# Hand frame (fingers -x, back +y, thumb +z) to the camera's with the fingers up: columns are the images of x, y, z.
+FINGER_ROWS = {
+    "index": slice(0, 3),
+    "middle": slice(3, 6),
+    "pinky": slice(6, 9),
+    "ring": slice(9, 12),
+    "thumb": slice(12, 15),
+}
+# Hand frame (fingers -x, back +y, thumb +z) to the camera's with the fingers up: columns are the images of x,
+# y, z.
 PALM_TO_CAMERA = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 BACK_TO_CAMERA = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 HAND_CENTRE = np.array([-85.0, 0.0, 0.0])  # mm from the wrist, hand frame: about the middle of the open hand
 TREMOR_DEG = 1.0
 FINGER_LAG_S = 0.08
-FACING_SHARE = 0.5  # of the view "mixed": people show hands to cameras; all other orientations must be known too
+FACING_SHARE = (
+    0.5  # of the view "mixed": people show hands to cameras; all other orientations must be known too
+)
 
 
 @dataclass(frozen=True)
 class MotionConfig:
     """How much moves. Ranges are (least, greatest)."""
 
-    view: str  # "facing": palm or back toward the camera, fingers up; "any": every orientation; "mixed": one or the other
+    # "facing": palm or back toward the camera, fingers up; "any": every orientation; "mixed": one or the
+    # other
+    view: str
     palm_probability: float  # of the palm, not the back, facing the camera, in the view "facing"
     yaw_pitch_roll: tuple[float, float, float]  # degrees by which the hand turns away from that, at most
     distance: tuple[float, float]  # mm from the camera to the hand
@@ -44,7 +57,8 @@ class MotionConfig:
 
 
 class Camera(NamedTuple):
-    """A pinhole camera of a (virtual) frame and its way: orientation [T, 3, 3] and place [T, 3] mm in the world."""
+    """A pinhole camera of a (virtual) frame and its way: orientation [T, 3, 3] and place [T, 3] mm in the
+    world."""
 
     width: int
     height: int
@@ -79,7 +93,8 @@ def _within_range(angles: Float[ndarray, "*batch 15 3"]) -> Float[ndarray, "*bat
 
 
 def sample_key_pose(rng: np.random.Generator, *, holding: bool = False) -> Float[ndarray, "15 3"]:
-    """One hand pose, joint angles in degrees inside the ranges of motion: a named pose, a count, or something in between, never quite the same.
+    """One hand pose, joint angles in degrees inside the ranges of motion: a named pose, a count, or something
+    in between, never quite the same.
 
     `holding`: hands that could close about an object.
     """
@@ -127,7 +142,8 @@ def finger_motion(
     *,
     holding: bool = False,
 ) -> Float[ndarray, "t 15 3"]:
-    """Joint angles over time, degrees: key poses, minimum-jerk moves between them with a lag for every finger, holds, and a small tremor.
+    """Joint angles over time, degrees: key poses, minimum-jerk moves between them with a lag for every
+    finger, holds, and a small tremor.
 
     free_pose: asked once a key pose; takes its place unless it is None, or the hand is `holding` something.
     """
@@ -147,8 +163,11 @@ def finger_motion(
     return angles + rng.uniform(0.2, 1.0) * _tremor() * tremor
 
 
-def wrist_rotation(rng: np.random.Generator, times: Float[ndarray, "t"], config: MotionConfig) -> Float[ndarray, "t 3 3"]:
-    """The hand's orientation in the world over time: roll, pitch and yaw away from a base orientation, each within its limit."""
+def wrist_rotation(
+    rng: np.random.Generator, times: Float[ndarray, "t"], config: MotionConfig
+) -> Float[ndarray, "t 3 3"]:
+    """The hand's orientation in the world over time: roll, pitch and yaw away from a base orientation, each
+    within its limit."""
     view = config.view
     if view == "mixed":
         view = "facing" if rng.random() < FACING_SHARE else "any"
@@ -165,14 +184,22 @@ def wrist_rotation(rng: np.random.Generator, times: Float[ndarray, "t"], config:
         wave[rng.choice([0, 2])] = rng.uniform(0.2, 0.6)
     timeline = sample_timeline(rng, times[-1], config.move_seconds, config.hold_seconds)
     keys = random_walk(rng, timeline.num_keys, limit * (0.97 - wave), np.full(3, config.turn_step))
-    angles = follow(timeline, keys, times) + limit * wave * np.sin(2 * np.pi * rng.uniform(1.2, 2.8) * times + rng.uniform(0, 6.3))[:, None]
+    angles = (
+        follow(timeline, keys, times)
+        + limit * wave * np.sin(2 * np.pi * rng.uniform(1.2, 2.8) * times + rng.uniform(0, 6.3))[:, None]
+    )
     angles = np.radians(angles + limit * 0.03 * wobble(rng, times, 3, (0.5, 5.0)))
-    yaw, pitch, roll = (rotations_of(angles[:, [axis]] * np.eye(3)[direction]) for axis, direction in enumerate((1, 0, 2)))
+    yaw, pitch, roll = (
+        rotations_of(angles[:, [axis]] * np.eye(3)[direction]) for axis, direction in enumerate((1, 0, 2))
+    )
     return roll @ pitch @ yaw @ base
 
 
 def sample_camera(
-    rng: np.random.Generator, times: Float[ndarray, "t"], config: MotionConfig, focal_per_width: tuple[float, float]
+    rng: np.random.Generator,
+    times: Float[ndarray, "t"],
+    config: MotionConfig,
+    focal_per_width: tuple[float, float],
 ) -> Camera:
     """A camera with a usual frame size and field of view; handheld ones drift and shake."""
     width, height = [(640, 480), (960, 540), (1280, 720), (1280, 960)][rng.integers(4)]
@@ -180,23 +207,44 @@ def sample_camera(
     princpt = (np.array([width, height]) - 1) / 2 + rng.normal(0.0, 0.01, 2) * width
     turn, shift = np.zeros((len(times), 3)), np.zeros((len(times), 3))
     if rng.random() < config.handheld_probability:
-        turn += rng.uniform(0.2, 4.0) * wobble(rng, times, 3, (0.05, 0.5)) + rng.uniform(0.02, 0.25) * wobble(rng, times, 3, (1.0, 7.0))
-        shift += rng.uniform(5.0, 40.0) * wobble(rng, times, 3, (0.05, 0.5)) + rng.uniform(0.1, 1.5) * wobble(rng, times, 3, (1.0, 7.0))
-    return Camera(width, height, np.array([focal, focal * rng.uniform(0.995, 1.005)]), princpt, rotations_of(np.radians(turn)), shift)
+        turn += rng.uniform(0.2, 4.0) * wobble(rng, times, 3, (0.05, 0.5)) + rng.uniform(0.02, 0.25) * wobble(
+            rng, times, 3, (1.0, 7.0)
+        )
+        shift += rng.uniform(5.0, 40.0) * wobble(rng, times, 3, (0.05, 0.5)) + rng.uniform(0.1, 1.5) * wobble(
+            rng, times, 3, (1.0, 7.0)
+        )
+    return Camera(
+        width,
+        height,
+        np.array([focal, focal * rng.uniform(0.995, 1.005)]),
+        princpt,
+        rotations_of(np.radians(turn)),
+        shift,
+    )
 
 
 def wrist_path(
-    rng: np.random.Generator, times: Float[ndarray, "t"], config: MotionConfig, camera: Camera, rotation: Float[ndarray, "t 3 3"]
+    rng: np.random.Generator,
+    times: Float[ndarray, "t"],
+    config: MotionConfig,
+    camera: Camera,
+    rotation: Float[ndarray, "t 3 3"],
 ) -> Float[ndarray, "t 3"]:
-    """The wrist's place in the world over time, mm: reaches about the frame, and the arc that turning about wrist, hand or elbow makes."""
+    """The wrist's place in the world over time, mm: reaches about the frame, and the arc that turning about
+    wrist, hand or elbow makes."""
     timeline = sample_timeline(rng, times[-1], config.move_seconds, config.hold_seconds)
     near, far = np.log(config.distance)
     half_depth = np.exp((near + far) / 2)
     # Keys in (x / z, y / z, log z): the frame's borders and the distances are then plain limits.
-    depth = random_walk(rng, timeline.num_keys, [(far - near) / 2], [config.reach_step / half_depth])[:, 0] + (near + far) / 2
+    depth = (
+        random_walk(rng, timeline.num_keys, [(far - near) / 2], [config.reach_step / half_depth])[:, 0]
+        + (near + far) / 2
+    )
     room = (np.array([camera.width, camera.height]) / 2 / camera.focal) - 70.0 / np.exp(depth.max())
     room = np.maximum(room, 0.02)
-    direction = random_walk(rng, timeline.num_keys, room, np.full(2, config.reach_step / np.exp(depth.mean())))
+    direction = random_walk(
+        rng, timeline.num_keys, room, np.full(2, config.reach_step / np.exp(depth.mean()))
+    )
     path = follow(timeline, np.column_stack([direction, depth]), times)
     centre = np.column_stack([path[:, :2], np.ones(len(path))]) * np.exp(path[:, 2:])
     centre += 1.5 * wobble(rng, times, 3, (0.5, 6.0))

@@ -1,4 +1,5 @@
-"""Things made of triangles: boxes, bottles, balls, sheets, arms; and the forearm that continues the hand's open wrist."""
+"""Things made of triangles: boxes, bottles, balls, sheets, arms; and the forearm that continues the hand's
+open wrist."""
 
 from typing import NamedTuple
 
@@ -10,7 +11,8 @@ from tempohand.render import vertex_normals
 
 
 class Mesh(NamedTuple):
-    """A closed thing about its own origin, mm: faces counter-clockwise from outside, unit normals, texture coordinates (one texture = 0..1)."""
+    """A closed thing about its own origin, mm: faces counter-clockwise from outside, unit normals, texture
+    coordinates (one texture = 0..1)."""
 
     vertices: Float[ndarray, "v 3"]
     faces: Integer[ndarray, "f 3"]
@@ -37,11 +39,14 @@ def box(size: Float[ndarray, "3"]) -> Mesh:
             )
             normals += [sign * np.eye(3)[axis]] * 4
             uv += [(0, 0), (1, 0), (1, 1), (0, 1)]
-    return Mesh(np.array(corners) * np.asarray(size) / 2, np.array(faces), np.array(normals), np.array(uv, float))
+    return Mesh(
+        np.array(corners) * np.asarray(size) / 2, np.array(faces), np.array(normals), np.array(uv, float)
+    )
 
 
 def lathe(profile: list[tuple[float, float]], segments: int = 20) -> Mesh:
-    """A body of revolution about y. profile: (radius, y) from its lowest y to its highest; radius 0 at both ends closes it."""
+    """A body of revolution about y. profile: (radius, y) from its lowest y to its highest; radius 0 at both
+    ends closes it."""
     profile = np.array(profile, float)
     turn = np.linspace(0.0, 2 * np.pi, segments + 1)
     ring = np.stack([np.cos(turn), np.zeros_like(turn), np.sin(turn)], 1)
@@ -51,12 +56,20 @@ def lathe(profile: list[tuple[float, float]], segments: int = 20) -> Mesh:
     c = a + segments + 1
     faces = np.concatenate([np.stack([a, c, a + 1], 1), np.stack([a + 1, c, c + 1], 1)])
     height = np.ptp(profile[:, 1])
-    uv = np.stack([np.tile(turn / np.pi, len(profile)), np.repeat((profile[:, 1] - profile[:, 1].min()) / height, segments + 1)], 1)
+    uv = np.stack(
+        [
+            np.tile(turn / np.pi, len(profile)),
+            np.repeat((profile[:, 1] - profile[:, 1].min()) / height, segments + 1),
+        ],
+        1,
+    )
     normals = vertex_normals(vertices, faces)
     # The seam has two columns of vertices in one place: give both the mean.
     seam = np.arange(len(profile)) * (segments + 1)
     mean = normals[seam] + normals[seam + segments]
-    normals[seam] = normals[seam + segments] = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+    normals[seam] = normals[seam + segments] = mean / np.maximum(
+        np.linalg.norm(mean, axis=1, keepdims=True), 1e-9
+    )
     return Mesh(vertices, faces, normals, uv)
 
 
@@ -64,7 +77,9 @@ def cylinder(radius: float, height: float, top: float = 1.0) -> Mesh:
     """A cylinder or cone stump about y, its upper radius `top` times the lower one."""
     h, upper = height / 2, radius * top
     # Rings at the rims are doubled (and a hair apart), so that the ends are flat and the rim is an edge.
-    return lathe([(0, -h), (radius * 0.97, -h), (radius, -h * 0.985), (upper, h * 0.985), (upper * 0.97, h), (0, h)])
+    return lathe(
+        [(0, -h), (radius * 0.97, -h), (radius, -h * 0.985), (upper, h * 0.985), (upper * 0.97, h), (0, h)]
+    )
 
 
 def bottle(radius: float, height: float, rng: np.random.Generator) -> Mesh:
@@ -111,7 +126,8 @@ def sheet(width: float, height: float, bend: float) -> Mesh:
 
 
 def forearm_topology(loop: Integer[ndarray, "e"], num_vertices: int, rings: int) -> Integer[ndarray, "f 3"]:
-    """Faces that join the wrist loop, `rings` rings of the same number of vertices, and one last point that closes the end.
+    """Faces that join the wrist loop, `rings` rings of the same number of vertices, and one last point that
+    closes the end.
 
     Indices count the hand's `num_vertices` first, then the forearm's as `forearm_vertices` gives them.
     """
@@ -133,12 +149,14 @@ def forearm_vertices(
     swell: Float[ndarray, "n"],
     beyond: Float[ndarray, "t 3"] | None = None,
 ) -> Float[ndarray, "t m 3"]:
-    """Vertices of a forearm, mm, in the space of the hand: n rings of e vertices, and the point that closes the end.
+    """Vertices of a forearm, mm, in the space of the hand: n rings of e vertices, and the point that closes
+    the end.
 
-    loop: the posed wrist loop. rotation: the hand's (its x axis leads to the arm). direction: unit vector from the wrist along the arm.
-    rings: distance of each ring from the loop along the arm, mm. swell: radius of each ring over the bare arm's.
-    beyond: unit vector from the elbow, the last ring but one, along the upper arm; None: the arm is straight.
-    The arm leaves in the hand's own direction, bends to `direction` within some 50 mm, and widens from the wrist to the elbow.
+    loop: the posed wrist loop. rotation: the hand's (its x axis leads to the arm). direction: unit vector
+    from the wrist along the arm. rings: distance of each ring from the loop along the arm, mm. swell: radius
+    of each ring over the bare arm's. beyond: unit vector from the elbow, the last ring but one, along the
+    upper arm; None: the arm is straight. The arm leaves in the hand's own direction, bends to `direction`
+    within some 50 mm, and widens from the wrist to the elbow.
     """
     centre = loop.mean(1, keepdims=True)  # (t, 1, 3)
     local = (loop - centre) @ rotation  # (t, e, 3), hand axes
@@ -151,8 +169,11 @@ def forearm_vertices(
         tangent[:, -1] = beyond
     middle = centre + np.cumsum(tangent * steps[:, None], axis=1)  # (t, n, 3)
     if beyond is not None:  # the elbow's own section halves the angle
-        tangent[:, -2] = (tangent[:, -2] + beyond) / np.linalg.norm(tangent[:, -2] + beyond, axis=-1, keepdims=True)
-    # Cross-sections: the hand's y and z axes, made perpendicular to the arm's own direction; the loop's own form fades into an ellipse.
+        tangent[:, -2] = (tangent[:, -2] + beyond) / np.linalg.norm(
+            tangent[:, -2] + beyond, axis=-1, keepdims=True
+        )
+    # Cross-sections: the hand's y and z axes, made perpendicular to the arm's own direction; the loop's own
+    # form fades into an ellipse.
     y = rotation[:, None, :, 1] - tangent * (rotation[:, None, :, 1] * tangent).sum(-1, keepdims=True)
     y /= np.linalg.norm(y, axis=-1, keepdims=True)
     z = np.cross(tangent, y)
@@ -166,6 +187,11 @@ def forearm_vertices(
     section = section * widen[:, None, None]
     # The loop's own slant along x fades out too.
     along = local[:, None, :, :1] * (1 - fade)
-    vertices = middle[:, :, None] + section[..., :1] * y[:, :, None] + section[..., 1:] * z[:, :, None] + along * tangent[:, :, None]
+    vertices = (
+        middle[:, :, None]
+        + section[..., :1] * y[:, :, None]
+        + section[..., 1:] * z[:, :, None]
+        + along * tangent[:, :, None]
+    )
     end = middle[:, -1:] + tangent[:, -1:] * 15.0
     return np.concatenate([vertices.reshape(len(loop), -1, 3), end], axis=1)

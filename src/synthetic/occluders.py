@@ -33,7 +33,8 @@ class OccluderConfig:
 
 
 class Track(NamedTuple):
-    """A rigid thing over time: its mesh (mm), orientation [T, 3, 3] and place [T, 3] in camera space, and its texture (linear RGB)."""
+    """A rigid thing over time: its mesh (mm), orientation [T, 3, 3] and place [T, 3] in camera space, and its
+    texture (linear RGB)."""
 
     mesh: Mesh
     rotation: Float[ndarray, "t 3 3"]
@@ -91,11 +92,12 @@ def passing(
     config: OccluderConfig,
     other_hand: Callable[[np.random.Generator], Mesh],
 ) -> Track:
-    """A thing that comes into the line of sight, covers the hand or a part of it, and leaves, each over some frames.
+    """A thing that comes into the line of sight, covers the hand or a part of it, and leaves, each over some
+    frames.
 
-    frames: moments in frame times; rays: centre of the hand over time as (x / z, y / z); half: half its extent in the same unit; near: the
-    hand's least depth, mm.
-    other_hand: makes a second hand, its fingers about its origin and its arm along +y.
+    frames: moments in frame times; rays: centre of the hand over time as (x / z, y / z); half: half its
+    extent in the same unit; near: the hand's least depth, mm. other_hand: makes a second hand, its fingers
+    about its origin and its arm along +y.
     """
     kind = str(rng.choice(KINDS))
     depth = near * rng.uniform(*config.depth)
@@ -112,7 +114,11 @@ def passing(
     way_out = way + rng.choice([0.0, np.pi]) + rng.normal(0, 0.5)
     far = 1.6 * (extent + size)
     come = far * (1 - minimum_jerk((frames - begin) / enter))[:, None] * [np.cos(way), np.sin(way)]
-    go = far * minimum_jerk((frames - begin - enter - cover) / leave)[:, None] * [np.cos(way_out), np.sin(way_out)]
+    go = (
+        far
+        * minimum_jerk((frames - begin - enter - cover) / leave)[:, None]
+        * [np.cos(way_out), np.sin(way_out)]
+    )
     rays = target + come + go
     # Another hand reaches in from where it comes; other things stand or lie as they like.
     if kind == "hand":
@@ -126,10 +132,15 @@ def passing(
     return Track(mesh, turn @ start, position, surface(rng, kind), rng.uniform(0.0, 0.25))
 
 
-def held(rng: np.random.Generator, rotation: Float[ndarray, "t 3 3"], wrist: Float[ndarray, "t 3"], side: float) -> Track:
-    """A thing lying in the palm. rotation, wrist: the hand's orientation and place in camera space; side: 1 right, -1 left."""
+def held(
+    rng: np.random.Generator, rotation: Float[ndarray, "t 3 3"], wrist: Float[ndarray, "t 3"], side: float
+) -> Track:
+    """A thing lying in the palm. rotation, wrist: the hand's orientation and place in camera space; side: 1
+    right, -1 left."""
     kind = str(rng.choice(["cylinder", "bottle", "ball", "box"]))
-    mesh = make_thing(rng, kind, rng.uniform(28.0, 45.0) if kind in ("ball", "box") else rng.uniform(40.0, 75.0))
+    mesh = make_thing(
+        rng, kind, rng.uniform(28.0, 45.0) if kind in ("ball", "box") else rng.uniform(40.0, 75.0)
+    )
     # Across the palm: the thing's long axis (y) along the hand's z, tilted a little.
     start = rotations_of(rng.normal(0, 0.2, 3)) @ rotations_of(np.array([np.pi / 2, 0.0, 0.0]))
     place = np.array([-85.0 * side, -np.abs(mesh.vertices[:, [0, 2]]).max() - 18.0, 8.0])

@@ -1,4 +1,5 @@
-"""Places behind the hand, drawn in perspective: rooms with windows and furniture, desks from above, streets and gardens. sRGB, 8 bits."""
+"""Places behind the hand, drawn in perspective: rooms with windows and furniture, desks from above, streets
+and gardens. sRGB, 8 bits."""
 
 import cv2
 import numpy as np
@@ -16,7 +17,8 @@ def _tuple(rgb) -> tuple[float, ...]:
 
 
 def fill(canvas: UInt8[ndarray, "h w 3"], points: Float[ndarray, "n 2"], rgb) -> None:
-    """A filled polygon, points in px; what lies far outside is brought near, so that coordinates stay in range."""
+    """A filled polygon, points in px; what lies far outside is brought near, so that coordinates stay in
+    range."""
     points = np.clip(points, -20 * len(canvas), 20 * len(canvas))
     cv2.fillPoly(canvas, [np.rint(points * 2**SHIFT).astype(np.int32)], _tuple(rgb), cv2.LINE_AA, SHIFT)
 
@@ -29,7 +31,8 @@ def wall_colour(rng: np.random.Generator) -> Float[ndarray, "3"]:
 
 
 class Eye:
-    """A camera of a place, metres: x right, y down, z forward, pitched and rolled a little; it draws on a canvas."""
+    """A camera of a place, metres: x right, y down, z forward, pitched and rolled a little; it draws on a
+    canvas."""
 
     def __init__(self, rng: np.random.Generator, size: int, pitch: float):
         self.canvas = np.zeros((size, size, 3), np.uint8)
@@ -61,14 +64,24 @@ class Eye:
 
     def box(self, low: Float[ndarray, "3"], high: Float[ndarray, "3"], rgb) -> None:
         """A box with its faces lit differently, the far ones first."""
-        corners = np.array([[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])])
-        quads = [(0, 1, 3, 2, 0), (4, 5, 7, 6, 0), (0, 1, 5, 4, 1), (2, 3, 7, 6, 1), (0, 2, 6, 4, 2), (1, 3, 7, 5, 2)]
+        corners = np.array(
+            [[x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])]
+        )
+        quads = [
+            (0, 1, 3, 2, 0),
+            (4, 5, 7, 6, 0),
+            (0, 1, 5, 4, 1),
+            (2, 3, 7, 6, 1),
+            (0, 2, 6, 4, 2),
+            (1, 3, 7, 5, 2),
+        ]
         quads.sort(key=lambda quad: -np.linalg.norm(corners[list(quad[:4])].mean(0)))
         for *corner, axis in quads[3:]:
             self.polygon(corners[corner], np.asarray(rgb) * self.shading[axis])
 
     def plane(self, picture: UInt8[ndarray, "h w 3"], corners: Float[ndarray, "4 3"]) -> None:
-        """A picture on a quad in space (corners: its upper left, upper right, lower right, lower left); the part in front of the camera."""
+        """A picture on a quad in space (corners: its upper left, upper right, lower right, lower left); the
+        part in front of the camera."""
         height, width = picture.shape[:2]
         a, b, d = corners[0], corners[1] - corners[0], corners[3] - corners[0]
         camera = np.array([[self.focal, 0, self.size / 2], [0, self.focal, self.size / 2], [0, 0, 1.0]])
@@ -77,8 +90,20 @@ class Eye:
         pixels = self.project(corners)
         if len(pixels) < 3 or abs(np.linalg.det(homography)) < 1e-9:
             return
-        cv2.fillPoly(mask, [np.rint(np.clip(pixels, -20 * self.size, 20 * self.size) * 2**SHIFT).astype(np.int32)], 1, cv2.LINE_8, SHIFT)
-        seen = cv2.warpPerspective(picture, homography, (self.size, self.size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        cv2.fillPoly(
+            mask,
+            [np.rint(np.clip(pixels, -20 * self.size, 20 * self.size) * 2**SHIFT).astype(np.int32)],
+            1,
+            cv2.LINE_8,
+            SHIFT,
+        )
+        seen = cv2.warpPerspective(
+            picture,
+            homography,
+            (self.size, self.size),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
         cv2.copyTo(seen, mask, self.canvas)
 
 
@@ -100,7 +125,8 @@ def _floor(rng: np.random.Generator) -> UInt8[ndarray, "s s 3"]:
 
 
 def _on_wall(rng: np.random.Generator, eye: Eye, wall: int, room: Float[ndarray, "3 2"]) -> None:
-    """A window, door, picture, board, cupboard or shelf on the far wall (0) or a side wall (1 left, 2 right)."""
+    """A window, door, picture, board, cupboard or shelf on the far wall (0) or a side wall (1 left, 2
+    right)."""
 
     def place(u, v):  # metres along the wall and down
         along = room[0 if wall == 0 else 2, 0] + u
@@ -110,7 +136,9 @@ def _on_wall(rng: np.random.Generator, eye: Eye, wall: int, room: Float[ndarray,
     def rectangle(u, v, w, h, rgb):
         eye.polygon(np.array([place(u, v), place(u + w, v), place(u + w, v + h), place(u, v + h)]), rgb)
 
-    kind = rng.choice(["window", "door", "picture", "board", "shelf", "stripe"], p=[0.25, 0.15, 0.22, 0.12, 0.2, 0.06])
+    kind = rng.choice(
+        ["window", "door", "picture", "board", "shelf", "stripe"], p=[0.25, 0.15, 0.22, 0.12, 0.2, 0.06]
+    )
     length, height = np.ptp(room[0 if wall == 0 else 2]), np.ptp(room[1])
     u, v = rng.uniform(0, 0.8) * length, room[1, 0] + rng.uniform(0.15, 0.45) * height
     w, h = rng.uniform(0.4, 1.8), rng.uniform(0.4, 1.4)
@@ -122,7 +150,13 @@ def _on_wall(rng: np.random.Generator, eye: Eye, wall: int, room: Float[ndarray,
         for k in range(panes):
             rectangle(u + 0.04 + k * w / panes, v + 0.05, w / panes - 0.06, h - 0.1, light)
             if rng.random() < 0.6:  # what is outside
-                rectangle(u + 0.04 + k * w / panes, v + h * rng.uniform(0.4, 0.8), w / panes - 0.06, h * 0.2 - 0.05, colour(rng, 0.4))
+                rectangle(
+                    u + 0.04 + k * w / panes,
+                    v + h * rng.uniform(0.4, 0.8),
+                    w / panes - 0.06,
+                    h * 0.2 - 0.05,
+                    colour(rng, 0.4),
+                )
         if rng.random() < 0.4:  # curtains
             for left in (u - 0.2, u + w - 0.1):
                 rectangle(left, v - 0.1, 0.3, h + 0.5, colour(rng, 0.4))
@@ -131,7 +165,11 @@ def _on_wall(rng: np.random.Generator, eye: Eye, wall: int, room: Float[ndarray,
         rectangle(u + 0.06, room[1, 1] - 2.0, 0.83, 2.0, colour(rng, 0.25))
     elif kind == "picture":
         rectangle(u, v, w * 0.6, h * 0.6, colour(rng, 0.3) * 0.6)
-        corners = [place(u + 0.04, v + 0.04), place(u + w * 0.6 - 0.04, v + 0.04), place(u + w * 0.6 - 0.04, v + h * 0.6 - 0.04)]
+        corners = [
+            place(u + 0.04, v + 0.04),
+            place(u + w * 0.6 - 0.04, v + 0.04),
+            place(u + w * 0.6 - 0.04, v + h * 0.6 - 0.04),
+        ]
         corners.append(place(u + 0.04, v + h * 0.6 - 0.04))
         eye.plane(np.clip(pattern(rng, 64), 0, 255).astype(np.uint8), np.array(corners))
     elif kind == "board":
@@ -160,11 +198,18 @@ def room(rng: np.random.Generator, size: int) -> UInt8[ndarray, "size size 3"]:
     paint = wall_colour(rng)
     eye.canvas[:] = _tuple(paint * 0.9)
     side, other = paint * rng.uniform(0.6, 1.05), paint * rng.uniform(0.6, 1.05)
-    eye.polygon(np.array([[left, top, far], [right, top, far], [right, top, front], [left, top, front]]), wall_colour(rng))
+    eye.polygon(
+        np.array([[left, top, far], [right, top, far], [right, top, front], [left, top, front]]),
+        wall_colour(rng),
+    )
     eye.polygon(np.array([[left, top, front], [left, top, far], [left, low, far], [left, low, front]]), side)
-    eye.polygon(np.array([[right, top, far], [right, top, front], [right, low, front], [right, low, far]]), other)
+    eye.polygon(
+        np.array([[right, top, far], [right, top, front], [right, low, front], [right, low, far]]), other
+    )
     eye.polygon(np.array([[left, top, far], [right, top, far], [right, low, far], [left, low, far]]), paint)
-    eye.plane(_floor(rng), np.array([[left, low, far], [right, low, far], [right, low, front], [left, low, front]]))
+    eye.plane(
+        _floor(rng), np.array([[left, low, far], [right, low, far], [right, low, front], [left, low, front]])
+    )
     for _ in range(rng.integers(0, 7)):
         _on_wall(rng, eye, int(rng.choice(3, p=[0.6, 0.2, 0.2])), walls)
     things = []
@@ -174,9 +219,15 @@ def room(rng: np.random.Generator, size: int) -> UInt8[ndarray, "size size 3"]:
         things.append((np.array([x, low - h, z]), np.array([x + w, low, z + d]), colour(rng, 0.35)))
     for lower, upper, rgb in sorted(things, key=lambda thing: -thing[0][2]):
         if rng.random() < 0.4:  # a table: a board on legs
-            eye.box(np.array([lower[0], lower[1], lower[2]]), np.array([upper[0], lower[1] + 0.05, upper[2]]), rgb)
+            eye.box(
+                np.array([lower[0], lower[1], lower[2]]), np.array([upper[0], lower[1] + 0.05, upper[2]]), rgb
+            )
             for x in (lower[0], upper[0] - 0.05):
-                eye.box(np.array([x, lower[1] + 0.05, lower[2]]), np.array([x + 0.05, low, lower[2] + 0.05]), rgb * 0.8)
+                eye.box(
+                    np.array([x, lower[1] + 0.05, lower[2]]),
+                    np.array([x + 0.05, low, lower[2] + 0.05]),
+                    rgb * 0.8,
+                )
         else:
             eye.box(lower, upper, rgb)
     return eye.canvas
@@ -185,15 +236,24 @@ def room(rng: np.random.Generator, size: int) -> UInt8[ndarray, "size size 3"]:
 def _desk_top(rng: np.random.Generator) -> UInt8[ndarray, "s s 3"]:
     """A table from above, 1.2 m wide: papers, a keyboard, books, a telephone, a cup, pens."""
     size = 384
-    top = np.clip(pattern(rng, size), 0, 255) if rng.random() < 0.3 else np.ones((size, size, 3)) * colour(rng, 0.3)
+    top = (
+        np.clip(pattern(rng, size), 0, 255)
+        if rng.random() < 0.3
+        else np.ones((size, size, 3)) * colour(rng, 0.3)
+    )
     if rng.random() < 0.5:  # wood
         top = top * (
             1
-            + rng.uniform(0.02, 0.07) * np.sin(rng.uniform(0.2, 0.9) * np.arange(size)[:, None] + 2.5 * noise(rng, size, 4, 2.0))[..., None]
+            + rng.uniform(0.02, 0.07)
+            * np.sin(rng.uniform(0.2, 0.9) * np.arange(size)[:, None] + 2.5 * noise(rng, size, 4, 2.0))[
+                ..., None
+            ]
         )
     top = np.clip(top, 0, 255).astype(np.uint8)
     for _ in range(rng.integers(2, 16)):
-        kind = rng.choice(["paper", "keyboard", "book", "phone", "cup", "pen"], p=[0.25, 0.2, 0.2, 0.12, 0.13, 0.1])
+        kind = rng.choice(
+            ["paper", "keyboard", "book", "phone", "cup", "pen"], p=[0.25, 0.2, 0.2, 0.12, 0.13, 0.1]
+        )
         x, y = rng.uniform(0, size, 2)
         turn = rng.normal(0, 0.3)
         across, down = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
@@ -211,7 +271,9 @@ def _desk_top(rng: np.random.Generator) -> UInt8[ndarray, "s s 3"]:
             rectangle(0, 0, 140, 44, base * np.ones(3))
             for row in range(5):
                 for column in range(15):
-                    rectangle(3 + 9 * column, 3 + 8 * row, 7.5, 6.5, key * rng.uniform(0.95, 1.05) * np.ones(3))
+                    rectangle(
+                        3 + 9 * column, 3 + 8 * row, 7.5, 6.5, key * rng.uniform(0.95, 1.05) * np.ones(3)
+                    )
         elif kind == "book":
             rectangle(3, 3, rng.uniform(40, 80), rng.uniform(60, 100), np.full(3, 30.0))
             w, h, cover = rng.uniform(40, 80), rng.uniform(60, 100), colour(rng, 0.5)
@@ -237,22 +299,57 @@ def desk(rng: np.random.Generator, size: int) -> UInt8[ndarray, "size size 3"]:
     middle = height / np.tan(max(down, 0.6))
     eye.canvas[:] = _tuple(wall_colour(rng) * rng.uniform(0.4, 1.0))
     if rng.random() < 0.6:
-        eye.plane(_floor(rng), np.array([[-4, height + 0.75, 6], [4, height + 0.75, 6], [4, height + 0.75, -2], [-4, height + 0.75, -2.0]]))
+        eye.plane(
+            _floor(rng),
+            np.array(
+                [
+                    [-4, height + 0.75, 6],
+                    [4, height + 0.75, 6],
+                    [4, height + 0.75, -2],
+                    [-4, height + 0.75, -2.0],
+                ]
+            ),
+        )
     x, z = rng.uniform(-0.3, 0.3), middle + far * rng.uniform(0.3, 0.6)
     wide = rng.uniform(0.6, 1.2)
     eye.plane(
         _desk_top(rng),
-        np.array([[x - wide, height, z], [x + wide, height, z], [x + wide, height, z - far * 1.6], [x - wide, height, z - far * 1.6]]),
+        np.array(
+            [
+                [x - wide, height, z],
+                [x + wide, height, z],
+                [x + wide, height, z - far * 1.6],
+                [x - wide, height, z - far * 1.6],
+            ]
+        ),
     )
     if rng.random() < 0.5:  # a screen
         w, h = rng.uniform(0.3, 0.7), rng.uniform(0.2, 0.4)
         low, back = height - 0.1, z - 0.05
         eye.polygon(
-            np.array([[x - w, low - 2 * h, back], [x + w, low - 2 * h, back], [x + w, low, back], [x - w, low, back]]), np.full(3, 25.0)
+            np.array(
+                [
+                    [x - w, low - 2 * h, back],
+                    [x + w, low - 2 * h, back],
+                    [x + w, low, back],
+                    [x - w, low, back],
+                ]
+            ),
+            np.full(3, 25.0),
         )
         shown = np.clip(pattern(rng, 96) * rng.uniform(0.7, 1.2), 0, 255).astype(np.uint8)
         w, h, low = w - 0.02, h - 0.02, low - 0.02
-        eye.plane(shown, np.array([[x - w, low - 2 * h, back], [x + w, low - 2 * h, back], [x + w, low, back], [x - w, low, back]]))
+        eye.plane(
+            shown,
+            np.array(
+                [
+                    [x - w, low - 2 * h, back],
+                    [x + w, low - 2 * h, back],
+                    [x + w, low, back],
+                    [x - w, low, back],
+                ]
+            ),
+        )
     for _ in range(rng.integers(0, 4)):  # things that stand on it
         place = np.array([x + rng.uniform(-wide, wide), height, z - rng.uniform(0, 0.8) * far])
         extent = np.array([rng.uniform(0.04, 0.25), rng.uniform(0.03, 0.3), rng.uniform(0.04, 0.2)])
@@ -263,23 +360,37 @@ def desk(rng: np.random.Generator, size: int) -> UInt8[ndarray, "size size 3"]:
 def outdoors(rng: np.random.Generator, size: int) -> UInt8[ndarray, "size size 3"]:
     """Sky, trees or houses, and ground."""
     y = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
-    high, low = rng.uniform(60, 220) * np.array([0.6, 0.8, 1.1]), rng.uniform(180, 255) * np.array([0.95, 0.98, 1.02])
+    high, low = (
+        rng.uniform(60, 220) * np.array([0.6, 0.8, 1.1]),
+        rng.uniform(180, 255) * np.array([0.95, 0.98, 1.02]),
+    )
     canvas = high + (low - high) * np.minimum(1.4 * y, 1.0) + np.zeros((size, size, 3), np.float32)
     clouds = np.clip(noise(rng, size, 4, 1.5) * rng.uniform(0.0, 0.7), 0, 1)[..., None]
     canvas = canvas + (245 - canvas) * clouds
     horizon = rng.uniform(0.25, 0.8) * size
     leaf = np.array([70, 95, 40]) * rng.uniform(0.4, 1.5) * np.exp(rng.normal(0, 0.15, 3))
-    line = horizon - size * np.abs(rng.uniform(0.02, 0.25) + 0.06 * noise(rng, size, 2)[0]) * (rng.random() < 0.7)
+    line = horizon - size * np.abs(rng.uniform(0.02, 0.25) + 0.06 * noise(rng, size, 2)[0]) * (
+        rng.random() < 0.7
+    )
     rows = np.arange(size)[:, None]
     trees = (rows > line) & (rows < horizon)
     rough = 1 + 0.35 * noise(rng, size, int(rng.integers(0, 3)), rng.uniform(0.6, 2.0))[..., None]
     canvas = np.where(trees[..., None], leaf * rough, canvas)
-    ground = (leaf * [1.2, 1.3, 1.0] if rng.random() < 0.5 else colour(rng, 0.2)) * (1 + 0.15 * noise(rng, size, 1)[..., None])
+    ground = (leaf * [1.2, 1.3, 1.0] if rng.random() < 0.5 else colour(rng, 0.2)) * (
+        1 + 0.15 * noise(rng, size, 1)[..., None]
+    )
     canvas = np.where((rows >= horizon)[..., None], ground, canvas)
     canvas = np.clip(canvas, 0, 255).astype(np.uint8)
     for _ in range(rng.integers(0, 5)):  # houses with rows of windows
-        x, w, top = rng.uniform(-0.2, 1.0) * size, rng.uniform(0.1, 0.4) * size, horizon - rng.uniform(0.05, 0.45) * size
-        wall, pane = wall_colour(rng) * rng.uniform(0.5, 1.0), rng.uniform(30, 200) * np.array([0.8, 0.95, 1.1])
+        x, w, top = (
+            rng.uniform(-0.2, 1.0) * size,
+            rng.uniform(0.1, 0.4) * size,
+            horizon - rng.uniform(0.05, 0.45) * size,
+        )
+        wall, pane = (
+            wall_colour(rng) * rng.uniform(0.5, 1.0),
+            rng.uniform(30, 200) * np.array([0.8, 0.95, 1.1]),
+        )
         cv2.rectangle(canvas, (int(x), int(top)), (int(x + w), int(horizon)), _tuple(wall), -1)
         step = max(int(size * rng.uniform(0.025, 0.07)), 5)
         for v in range(int(top) + step // 2, int(horizon) - step, step):

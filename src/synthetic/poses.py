@@ -1,6 +1,8 @@
-"""Hand poses finger by finger: every finger straight, relaxed, hooked or curled on its own, the thumb anywhere or against a fingertip.
+"""Hand poses finger by finger: every finger straight, relaxed, hooked or curled on its own, the thumb
+anywhere or against a fingertip.
 
-Candidates are drawn in bulk and the one in which the fingers pass least through each other is kept: bones as capsules tell that well enough.
+Candidates are drawn in bulk and the one in which the fingers pass least through each other is kept: bones as
+capsules tell that well enough.
 """
 
 from functools import cache
@@ -16,7 +18,12 @@ from tempohand.skeleton import NUM_BETAS
 
 CANDIDATES = 5  # whole hands, of which the best is kept
 TOUCHES = 32  # tries to bring the thumb to a fingertip, twice: anywhere, then near the best
-ROWS = {"index": 0, "middle": 3, "ring": 9, "pinky": 6}  # first rows, thumb's side first: neighbours tend to do alike
+ROWS = {
+    "index": 0,
+    "middle": 3,
+    "ring": 9,
+    "pinky": 6,
+}  # first rows, thumb's side first: neighbours tend to do alike
 THUMB = 12
 TIPS = {"index": 8, "middle": 12, "ring": 16, "pinky": 20}
 
@@ -44,7 +51,13 @@ THUMB_REACH = np.array([(5, 45), (0, 30), (-25, 0), (0, 50), (-5, 65)], float)  
 FINGER_REACH = np.array([(5, 80), (10, 90)], float)  # MCP and PIP of the finger it touches
 
 # Capsules: bones of the 21 joints with their radii in mm, and the pairs that must not overlap.
-RADIUS = {"thumb": (10.0, 9.0), "index": (8.5, 7.5, 7.0), "middle": (8.5, 7.5, 7.0), "ring": (8.0, 7.0, 6.5), "pinky": (7.0, 6.0, 5.5)}
+RADIUS = {
+    "thumb": (10.0, 9.0),
+    "index": (8.5, 7.5, 7.0),
+    "middle": (8.5, 7.5, 7.0),
+    "ring": (8.0, 7.0, 6.5),
+    "pinky": (7.0, 6.0, 5.5),
+}
 PALM_RADIUS = 11.0
 FINGERTIP = 0.7  # where a fingertip's capsule ends between last joint and tip: the tip is skin
 CONTACT_MM = 2.0  # flesh gives way that much
@@ -52,8 +65,9 @@ CONTACT_MM = 2.0  # flesh gives way that much
 
 @cache
 def _capsules() -> tuple[ndarray, ndarray, ndarray, ndarray]:
-    """Ends [n, 2] and radii [n] of the capsules, and the pairs [p], [p] that are compared: bones of different fingers; and the outer bones
-    of fingers and thumb with the palm's, from the index finger's to the pinky's."""
+    """Ends [n, 2] and radii [n] of the capsules, and the pairs [p], [p] that are compared: bones of different
+    fingers; and the outer bones of fingers and thumb with the palm's, from the index finger's to the
+    pinky's."""
     ends, radii, owner, outer = [], [], [], []
     for finger, first in (("thumb", 2), ("index", 5), ("middle", 9), ("ring", 13), ("pinky", 17)):
         for k, radius in enumerate(RADIUS[finger]):
@@ -72,7 +86,12 @@ def _capsules() -> tuple[ndarray, ndarray, ndarray, ndarray]:
             b = owner[j]
             both = a != b and "palm" not in (a, b)
             # Neighbouring first bones lie side by side in every hand.
-            side_by_side = both and "thumb" not in (a, b) and ends[i][0] in (5, 9, 13, 17) and ends[j][0] in (5, 9, 13, 17)
+            side_by_side = (
+                both
+                and "thumb" not in (a, b)
+                and ends[i][0] in (5, 9, 13, 17)
+                and ends[j][0] in (5, 9, 13, 17)
+            )
             if (both and not side_by_side) or (a == "palm" and b != "palm" and outer[j]):
                 pairs.append((i, j))
     first, second = np.array(pairs).T
@@ -82,7 +101,8 @@ def _capsules() -> tuple[ndarray, ndarray, ndarray, ndarray]:
 def segment_distance(
     a: Float[ndarray, "*n 3"], b: Float[ndarray, "*n 3"], c: Float[ndarray, "*n 3"], d: Float[ndarray, "*n 3"]
 ) -> Float[ndarray, "*n"]:
-    """Distance between the segments ab and cd, none of them a point (Ericson, "Real-Time Collision Detection", 2005, section 5.1.9)."""
+    """Distance between the segments ab and cd, none of them a point (Ericson, "Real-Time Collision
+    Detection", 2005, section 5.1.9)."""
     u, v, w = b - a, d - c, a - c
     uu, vv, uv, uw, vw = ((x * y).sum(-1) for x, y in ((u, u), (v, v), (u, v), (u, w), (v, w)))
     s = np.clip((uv * vw - uw * vv) / np.maximum(uu * vv - uv * uv, 1e-9), 0.0, 1.0)
@@ -99,7 +119,8 @@ def _fingertips_in(joints: Float[ndarray, "n 21 3"]) -> Float[ndarray, "n 21 3"]
 
 
 def overlap(joints: Float[ndarray, "n 21 3"]) -> Float[ndarray, "n"]:
-    """How far fingers pass through each other and the palm: the sum of the capsules' overlaps beyond what flesh yields, mm."""
+    """How far fingers pass through each other and the palm: the sum of the capsules' overlaps beyond what
+    flesh yields, mm."""
     ends, radii, i, j = _capsules()
     joints = _fingertips_in(joints)
     a, b = joints[:, ends[:, 0]], joints[:, ends[:, 1]]
@@ -123,7 +144,11 @@ def _fingers(rng: np.random.Generator) -> Float[ndarray, "15 3"]:
             state = STATES[rng.choice(len(STATES), p=shares)]
         knuckle, middle = rng.uniform(*state[1]), rng.uniform(*state[2])
         # One tendon bends the last two joints: the end joint follows the middle one.
-        angles[row : row + 3, FLEXION] = knuckle, middle, middle * rng.uniform(0.4, 0.8) + rng.normal(0.0, 4.0)
+        angles[row : row + 3, FLEXION] = (
+            knuckle,
+            middle,
+            middle * rng.uniform(0.4, 0.8) + rng.normal(0.0, 4.0),
+        )
         # A bent knuckle's ligaments are tight: fingers spread when straight.
         loose = 1.0 - 0.85 * max(knuckle, 0.0) / 90.0
         reach = {"index": 13.0, "middle": 2.0, "ring": 9.0, "pinky": 16.0}[finger]
@@ -135,11 +160,15 @@ def _fingers(rng: np.random.Generator) -> Float[ndarray, "15 3"]:
 
 
 def _set_thumb(angles: Float[ndarray, "*n 15 3"], thumb: Float[ndarray, "*n 5"]) -> None:
-    angles[..., THUMB, FLEXION], angles[..., THUMB, ABDUCTION], angles[..., THUMB, TWIST] = (thumb[..., k] for k in range(3))
+    angles[..., THUMB, FLEXION], angles[..., THUMB, ABDUCTION], angles[..., THUMB, TWIST] = (
+        thumb[..., k] for k in range(3)
+    )
     angles[..., THUMB + 1, FLEXION], angles[..., THUMB + 2, FLEXION] = thumb[..., 3], thumb[..., 4]
 
 
-def _touching(rng: np.random.Generator, layer: HandLayer, angles: Float[ndarray, "15 3"]) -> Float[ndarray, "15 3"]:
+def _touching(
+    rng: np.random.Generator, layer: HandLayer, angles: Float[ndarray, "15 3"]
+) -> Float[ndarray, "15 3"]:
     """The hand with its thumb at, or just before, the tip of one finger."""
     finger = str(rng.choice(list(TOUCHED), p=list(TOUCHED.values())))
     row, tip = ROWS[finger], TIPS[finger]
@@ -147,10 +176,16 @@ def _touching(rng: np.random.Generator, layer: HandLayer, angles: Float[ndarray,
     meet = RADIUS["thumb"][-1] + RADIUS[finger][-1] - 1.0
     middle, width = space.mean(1), np.ptp(space, axis=1) / 2
     for scale in (1.0, 0.25):
-        tries = np.clip(middle + scale * width * rng.uniform(-1, 1, (TOUCHES, len(space))), space[:, 0], space[:, 1])
+        tries = np.clip(
+            middle + scale * width * rng.uniform(-1, 1, (TOUCHES, len(space))), space[:, 0], space[:, 1]
+        )
         hands = np.repeat(angles[None], TOUCHES, axis=0)
         _set_thumb(hands, tries[:, :5])
-        hands[:, row, FLEXION], hands[:, row + 1, FLEXION], hands[:, row + 2, FLEXION] = tries[:, 5], tries[:, 6], 0.6 * tries[:, 6]
+        hands[:, row, FLEXION], hands[:, row + 1, FLEXION], hands[:, row + 2, FLEXION] = (
+            tries[:, 5],
+            tries[:, 6],
+            0.6 * tries[:, 6],
+        )
         hands[:, row, ABDUCTION] *= 0.3
         joints = joints_of(layer, hands)
         inner = _fingertips_in(joints)

@@ -27,7 +27,11 @@ class Finish:
     """One camera's and one transport's ways for one sequence."""
 
     def __init__(self, rng: np.random.Generator, config: FinishConfig):
-        smooth, sharpen, small = rng.random(3) < [config.smooth_probability, config.sharpen_probability, config.small_probability]
+        smooth, sharpen, small = rng.random(3) < [
+            config.smooth_probability,
+            config.sharpen_probability,
+            config.small_probability,
+        ]
         self.chroma = int(rng.choice(CHROMA_EDGES)) if smooth else 0
         self.median = bool(smooth and rng.random() < MEDIAN_PROBABILITY)
         self.amount, self.sigma = (rng.uniform(*span) for span in SHARPEN)
@@ -43,9 +47,15 @@ class Finish:
             chroma = [cv2.blur(plane, (self.chroma, self.chroma)) for plane in chroma]
             picture = cv2.cvtColor(cv2.merge([luma, *chroma]), cv2.COLOR_YCrCb2RGB)
         if self.amount:
-            picture = cv2.addWeighted(picture, 1 + self.amount, cv2.GaussianBlur(picture, (0, 0), self.sigma), -self.amount, 0)
+            picture = cv2.addWeighted(
+                picture, 1 + self.amount, cv2.GaussianBlur(picture, (0, 0), self.sigma), -self.amount, 0
+            )
         if self.factor > 1.0:
             height, width = picture.shape[:2]
-            small = cv2.resize(picture, (round(width / self.factor), round(height / self.factor)), interpolation=cv2.INTER_AREA)
+            small = cv2.resize(
+                picture,
+                (round(width / self.factor), round(height / self.factor)),
+                interpolation=cv2.INTER_AREA,
+            )
             picture = cv2.resize(small, (width, height), interpolation=self.enlarge)
         return picture

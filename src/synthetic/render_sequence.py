@@ -1,4 +1,5 @@
-"""Films a scene: light, background, motion blur, the camera's traces; a stored picture and its labels for every frame."""
+"""Films a scene: light, background, motion blur, the camera's traces; a stored picture and its labels for
+every frame."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,10 @@ class Lights:
         strength = rng.uniform(0.75, 1.2)
         self.colours = np.exp(warmth) * share[:, None] * strength * (1 - ambient) * 1.5
         sky = rng.uniform(0.9, 1.1, 3)
-        self.sky, self.ground = ambient * strength * sky, ambient * strength * rng.uniform(0.35, 0.95) * rng.uniform(0.85, 1.1, 3)
+        self.sky, self.ground = (
+            ambient * strength * sky,
+            ambient * strength * rng.uniform(0.35, 0.95) * rng.uniform(0.85, 1.1, 3),
+        )
         up = np.array([0.0, -1.0, 0.0]) + rng.normal(0, 0.4, 3)
         self.up = up / np.linalg.norm(up)
         self.shadow = rng.uniform(0.3, 0.95)
@@ -64,7 +68,9 @@ class Shot:
     ):
         self.rng, self.scene, self.size = rng, scene, size
         self.film = Film(rng, film)
-        look_rng, contact_rng, finish_rng, place_rng = rng.spawn(4)  # generators of their own, so that what is off changes nothing else
+        look_rng, contact_rng, finish_rng, place_rng = rng.spawn(
+            4
+        )  # generators of their own, so that what is off changes nothing else
         self.lights = Lights(rng)
         (face_rng,) = place_rng.spawn(1)
         bare = place_rng.random() < wall.place_probability
@@ -113,7 +119,8 @@ class Shot:
             }
 
     def picture(self, frame: int) -> tuple[ndarray, float]:
-        """The developed picture (RGB, uint8) of an exposure, and the fraction of the hand that things hide in it."""
+        """The developed picture (RGB, uint8) of an exposure, and the fraction of the hand that things hide in
+        it."""
         scene, size = self.scene, self.size
         lit = self.lit(frame)
         moments, factor = self.moments(frame)
@@ -126,10 +133,14 @@ class Shot:
             buffers = self.rasterise_hand(vertices, scene.focal[frame], scene.princpt[frame] + jitter, factor)
             if dark is None:
                 dark = crevices(buffers, factor, size * 0.035, self.crevice)
-            hides = self.rasterise_rest(vertices, scene.focal[frame], scene.princpt[frame] + jitter, factor, bounds)
+            hides = self.rasterise_rest(
+                vertices, scene.focal[frame], scene.princpt[frame] + jitter, factor, bounds
+            )
             hidden = hides if moment == 0.0 else hidden
             if wall is None or self.camera_moves(frame):
-                rotation, position = (self.between(x, frame, moment) for x in (scene.camera.rotation, scene.camera.position))
+                rotation, position = (
+                    self.between(x, frame, moment) for x in (scene.camera.rotation, scene.camera.position)
+                )
                 wall = self.wall.seen(scene.focal[frame], scene.princpt[frame], rotation, position, size)
                 if self.touch is not None:
                     per_mm = scene.focal[frame, 0] / scene.joints[frame, :, 2].mean()
@@ -149,27 +160,34 @@ class Shot:
         return cv2.copyMakeBorder(picture[v, u], *beyond, BEYOND), hidden
 
     def frame_bounds(self, frame: int) -> tuple[slice, slice]:
-        """Columns and rows of the window that lie inside the camera's own frame, one at least: beyond them there is no picture."""
+        """Columns and rows of the window that lie inside the camera's own frame, one at least: beyond them
+        there is no picture."""
         scene = self.scene
         if not scene.bordered:
             return slice(0, self.size), slice(0, self.size)
         scale = scene.focal[frame] / scene.camera.focal
         low = (-0.5 - scene.camera.princpt) * scale + scene.princpt[frame]
-        high = ([scene.camera.width - 0.5, scene.camera.height - 0.5] - scene.camera.princpt) * scale + scene.princpt[frame]
+        high = (
+            [scene.camera.width - 0.5, scene.camera.height - 0.5] - scene.camera.princpt
+        ) * scale + scene.princpt[frame]
         start, stop = (np.clip(np.rint(x + 0.5), 0, self.size).astype(int) for x in (low, high))
         start = np.minimum(start, self.size - 1)
         stop = np.maximum(stop, start + 1)
         return slice(start[0], stop[0]), slice(start[1], stop[1])
 
     def moments(self, frame: int) -> tuple[list[float], int]:
-        """When the shutter's samples are taken, in frames about the frame's own time, and samples per pixel edge in each."""
+        """When the shutter's samples are taken, in frames about the frame's own time, and samples per pixel
+        edge in each."""
         scene, m = self.scene, self.materials
         points = scene.vertices[frame - 1 : frame + 2, ::7]
         uv = points[..., :2] / np.maximum(points[..., 2:], 50.0) * scene.focal[frame]
         travel = np.linalg.norm(uv[2] - uv[0], axis=-1) / self.span(frame) * self.film.shutter
         inside = np.abs(uv[1] + scene.princpt[frame] - self.size / 2).max(-1) < self.size / 2
         hand = inside[: m.arm_vertices // 7]
-        if travel[: len(hand)][hand].max(initial=0.0) < SHARP_PX and travel[inside].max(initial=0.0) < 2 * SHARP_PX:
+        if (
+            travel[: len(hand)][hand].max(initial=0.0) < SHARP_PX
+            and travel[inside].max(initial=0.0) < 2 * SHARP_PX
+        ):
             return [0.0], SUPERSAMPLES
         count = int(np.digitize(travel[inside].max(), self.film.blur_steps)) * 2 + 3
         return list(self.film.shutter * (np.arange(count) - count // 2) / count), 1
@@ -177,13 +195,17 @@ class Shot:
     def camera_moves(self, frame: int) -> bool:
         """Whether the background moves visibly within a frame."""
         camera = self.scene.camera
-        turn = np.abs(camera.rotation[frame + 1] - camera.rotation[frame - 1]).max() * self.scene.focal[frame, 0]
+        turn = (
+            np.abs(camera.rotation[frame + 1] - camera.rotation[frame - 1]).max() * self.scene.focal[frame, 0]
+        )
         return bool(turn * 2 / self.span(frame) * self.film.shutter > 1.0)
 
     def between(self, values: Float[ndarray, "t ..."], frame: int, moment: float) -> Float[ndarray, "..."]:
         """The parabola through a frame and its neighbours, `moment` frame times away from the frame."""
         moments, near = self.scene.clock.moments, slice(frame - 1, frame + 2)
-        return values[frame] if moment == 0.0 else parabola(values[near], moments[near] - moments[frame], moment)
+        return (
+            values[frame] if moment == 0.0 else parabola(values[near], moments[near] - moments[frame], moment)
+        )
 
     def span(self, frame: int) -> float:
         """Frame times from the exposure before a frame to the one after it."""
@@ -193,13 +215,22 @@ class Shot:
         """Lit colours of all vertices at a frame, linear light."""
         scene, m, lights = self.scene, self.materials, self.lights
         vertices = scene.vertices[frame]
-        normals = [vertex_normals(vertices[: m.arm_vertices], scene.arm_faces), *(thing.normals(frame) for thing in scene.things)]
+        normals = [
+            vertex_normals(vertices[: m.arm_vertices], scene.arm_faces),
+            *(thing.normals(frame) for thing in scene.things),
+        ]
         normals = np.ascontiguousarray(np.concatenate(normals), np.float32)
         view = -vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
         shadow = np.ones(len(vertices), np.float32)
-        shadow[: m.arm_vertices] = cast_shadow(vertices, m.faces, m.arm_vertices, lights.directions[0], lights.shadow)
+        shadow[: m.arm_vertices] = cast_shadow(
+            vertices, m.faces, m.arm_vertices, lights.directions[0], lights.shadow
+        )
         hands = [scene.joints[frame]]
-        hands += [thing.joints @ thing.rotation[frame].T + thing.position[frame] for thing in scene.things if thing.joints is not None]
+        hands += [
+            thing.joints @ thing.rotation[frame].T + thing.position[frame]
+            for thing in scene.things
+            if thing.joints is not None
+        ]
         opened = openness(vertices, normals, np.stack(hands), self.contact)
         out = np.empty((len(vertices), 3), np.float32)
         light_vertices(
@@ -213,10 +244,15 @@ class Shot:
         m, buffers = self.materials, self.buffers[factor]
         buffers.clear()
         camera = supersampled_camera(focal, princpt, factor)
-        return rasterise(vertices, m.faces[: m.hand_faces], *camera, buffers.face.shape, into=buffers, cull=True)
+        return rasterise(
+            vertices, m.faces[: m.hand_faces], *camera, buffers.face.shape, into=buffers, cull=True
+        )
 
-    def rasterise_rest(self, vertices: Float[ndarray, "v 3"], focal, princpt, factor: int, bounds: tuple[slice, slice]) -> float:
-        """Adds everything else to what `rasterise_hand` left; returns the fraction of the hand's samples inside `bounds` that things cover.
+    def rasterise_rest(
+        self, vertices: Float[ndarray, "v 3"], focal, princpt, factor: int, bounds: tuple[slice, slice]
+    ) -> float:
+        """Adds everything else to what `rasterise_hand` left; returns the fraction of the hand's samples
+        inside `bounds` that things cover.
 
         Things go in before the forearm, so that the arm does not count as hiding the hand.
         """
@@ -225,7 +261,17 @@ class Shot:
         u, v = (slice(bound.start * factor, bound.stop * factor) for bound in bounds)
         inside = buffers.face[v, u]
         alone = np.count_nonzero(inside >= 0)
-        rasterise(vertices, m.faces[m.arm_faces :], *camera, shape, into=buffers, cull=True, first_face=m.arm_faces)
+        rasterise(
+            vertices, m.faces[m.arm_faces :], *camera, shape, into=buffers, cull=True, first_face=m.arm_faces
+        )
         seen = np.count_nonzero((inside >= 0) & (inside < m.hand_faces))
-        rasterise(vertices, m.faces[m.hand_faces : m.arm_faces], *camera, shape, into=buffers, cull=True, first_face=m.hand_faces)
+        rasterise(
+            vertices,
+            m.faces[m.hand_faces : m.arm_faces],
+            *camera,
+            shape,
+            into=buffers,
+            cull=True,
+            first_face=m.hand_faces,
+        )
         return 1.0 - seen / max(alone, 1)

@@ -1,6 +1,8 @@
-"""One sequence before it is filmed: whose hand, where, how it moves, before what camera, with what in the way; and the labels.
+"""One sequence before it is filmed: whose hand, where, how it moves, before what camera, with what in the
+way; and the labels.
 
-Everything about a sequence is drawn from one random generator, so a seed gives the same sequence whatever else is made beside it.
+Everything about a sequence is drawn from one random generator, so a seed gives the same sequence whatever
+else is made beside it.
 """
 
 from collections.abc import Callable
@@ -53,13 +55,21 @@ class CameraConfig:
     focal_per_width: tuple[float, float]  # focal length over the frame's width
     image_size: int  # edge of the stored square picture, px
     window: float  # edge of the stored window over that of the hand's box ...
-    window_factor: tuple[float, float]  # ... times a factor of this range, log-uniform, constant over a sequence
-    window_place: float  # share of the window's free room, from its middle, over which the hand's place in it is drawn for a sequence
-    still: bool  # whether the window stays where it is for a whole sequence, as a filmed picture does; else it follows the hand
-    window_jitter: float  # the window's edge and place vary by this fraction of the box, constant over a sequence
-    border_probability: (
-        float  # of the picture ending at the camera's frame, its edge repeated beyond; else the frame is as large as need be
+    window_factor: tuple[
+        float, float
+    ]  # ... times a factor of this range, log-uniform, constant over a sequence
+    # share of the window's free room, from its middle, over which the hand's place in it is drawn for a
+    # sequence
+    window_place: float
+    # whether the window stays where it is for a whole sequence, as a filmed picture does; else it follows the
+    # hand
+    still: bool
+    window_jitter: (
+        float  # the window's edge and place vary by this fraction of the box, constant over a sequence
     )
+    # of the picture ending at the camera's frame, its edge repeated beyond; else the frame is as large as
+    # need be
+    border_probability: float
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,9 @@ class PersonConfig:
     sleeve_width: tuple[float, float]  # its radius over the arm's
     both_probability: float  # of the other hand being near
     arm: float  # where the arm ends, mm from the wrist
-    elbow: tuple[float, float]  # degrees that it bends at the last of RINGS_MM but one, constant over a sequence
+    elbow: tuple[
+        float, float
+    ]  # degrees that it bends at the last of RINGS_MM but one, constant over a sequence
 
 
 @dataclass(frozen=True)
@@ -110,8 +122,8 @@ class HandKit(NamedTuple):
 
 @dataclass
 class Scene:
-    """The T exposures of a sequence. Those that are stored have one before and one after them, so that they know where they come from and
-    go to.
+    """The T exposures of a sequence. Those that are stored have one before and one after them, so that they
+    know where they come from and go to.
 
     Camera space, mm; vertices are those of hand, forearm and things, in this order.
     """
@@ -136,7 +148,9 @@ class Scene:
         return project(self.joints, self.focal, self.princpt)
 
 
-def project(points: Float[ndarray, "t n 3"], focal: Float[ndarray, "t 2"], princpt: Float[ndarray, "t 2"]) -> Float[ndarray, "t n 2"]:
+def project(
+    points: Float[ndarray, "t n 3"], focal: Float[ndarray, "t 2"], princpt: Float[ndarray, "t 2"]
+) -> Float[ndarray, "t n 2"]:
     """Pinhole projection of each frame's points (in front of the camera), px."""
     return points[..., :2] / points[..., 2:] * focal[:, None] + princpt[:, None]
 
@@ -150,11 +164,17 @@ def smooth(values: Float[ndarray, "t d"], sigma: float) -> Float[ndarray, "t d"]
 
 
 def window_track(
-    rng: np.random.Generator, window_rng: np.random.Generator, joints2d: Float[ndarray, "t 21 2"], camera: Camera, config: CameraConfig
+    rng: np.random.Generator,
+    window_rng: np.random.Generator,
+    joints2d: Float[ndarray, "t 21 2"],
+    camera: Camera,
+    config: CameraConfig,
 ) -> tuple[Float[ndarray, "t 2"], Float[ndarray, "t 2"]]:
-    """Focal length and principal point (px) of the stored picture over time: a square that follows the hand smoothly.
+    """Focal length and principal point (px) of the stored picture over time: a square that follows the hand
+    smoothly.
 
-    The window moves over the frame, and with it only the intrinsics: the camera space stays that of the frame.
+    The window moves over the frame, and with it only the intrinsics: the camera space stays that of the
+    frame.
     """
     low, high = joints2d.min(1), joints2d.max(1)
     if config.still:
@@ -175,7 +195,9 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
     """Draws a sequence: person, motion, camera, things, window."""
     # What a factor that is off would draw must not change the rest: these have generators of their own.
     clock_rng, cover_rng, pose_rng, both_rng, grip_rng = rng.spawn(5)
-    window_rng, elbow_rng = grip_rng.spawn(2)  # not a sixth: the shot's own generators are numbered after these
+    window_rng, elbow_rng = grip_rng.spawn(
+        2
+    )  # not a sixth: the shot's own generators are numbered after these
     clock = sample_clock(clock_rng, num_frames, config.clock)
     times = clock.moments / config.camera.fps
     is_right = bool(rng.random() < config.person.right_probability)
@@ -186,21 +208,45 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
     wrist = wrist_path(rng, times, config.motion, camera, rotation)
 
     def free_pose() -> Float[ndarray, "15 3"] | None:
-        return sample_free_pose(pose_rng, kit.layer) if pose_rng.random() < config.motion.free_probability else None
+        return (
+            sample_free_pose(pose_rng, kit.layer)
+            if pose_rng.random() < config.motion.free_probability
+            else None
+        )
 
     angles = torch.from_numpy(finger_motion(rng, times, config.motion, free_pose, holding=holding))
     pose = angles_to_pose(angles, torch.from_numpy(rotation_vectors(rotation))).float()
-    output = kit.layer(pose, torch.from_numpy(betas).float().expand(len(times), -1), torch.from_numpy(wrist).float())
+    output = kit.layer(
+        pose, torch.from_numpy(betas).float().expand(len(times), -1), torch.from_numpy(wrist).float()
+    )
     joints, hand, pose = output.joints.double().numpy(), output.vertices.double().numpy(), pose.double()
 
-    cloth_from = int(rng.integers(*config.person.sleeve_rings)) if rng.random() < config.person.sleeve_probability else len(RINGS_MM) + 1
+    cloth_from = (
+        int(rng.integers(*config.person.sleeve_rings))
+        if rng.random() < config.person.sleeve_probability
+        else len(RINGS_MM) + 1
+    )
     rings, swell = _forearm_profile(rng, cloth_from, config.person)
     direction = _arm_direction(rng, times, rotation)
-    arm = forearm_vertices(hand[:, kit.loop], rotation, direction, rings, swell, _upper_arm(elbow_rng, direction, rotation, config.person))
+    arm = forearm_vertices(
+        hand[:, kit.loop],
+        rotation,
+        direction,
+        rings,
+        swell,
+        _upper_arm(elbow_rng, direction, rotation, config.person),
+    )
     vertices = np.concatenate([hand, arm], axis=1)
 
-    if not is_right:  # a left hand is the mirror image of a right one; the world and its camera are not mirrored
-        joints, vertices, rotation, pose = joints @ MIRROR, vertices @ MIRROR, MIRROR @ rotation @ MIRROR, mirror_pose(pose)
+    if (
+        not is_right
+    ):  # a left hand is the mirror image of a right one; the world and its camera are not mirrored
+        joints, vertices, rotation, pose = (
+            joints @ MIRROR,
+            vertices @ MIRROR,
+            MIRROR @ rotation @ MIRROR,
+            mirror_pose(pose),
+        )
     joints, vertices = camera.to_camera(joints), camera.to_camera(vertices)
     rotation = camera.rotation.transpose(0, 2, 1) @ rotation
     pose = np.concatenate([rotation_vectors(rotation), pose.numpy()[:, 3:]], axis=1)
@@ -213,14 +259,20 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
             bent = (joints[middle] - joints[middle, 0]) @ rotation[middle] * [side, 1.0, 1.0]
             things = [gripped(grip_rng, bent, rotation, joints[:, 0], side)]
     if both_rng.random() < config.person.both_probability:
-        other_pose = sample_free_pose(both_rng, kit.layer) if both_rng.random() < 0.5 else sample_key_pose(both_rng)
-        things.append(other_hand_of(both_rng, times, kit, other_pose, betas, (rings, swell), rotation, joints, is_right))
+        other_pose = (
+            sample_free_pose(both_rng, kit.layer) if both_rng.random() < 0.5 else sample_key_pose(both_rng)
+        )
+        things.append(
+            other_hand_of(both_rng, times, kit, other_pose, betas, (rings, swell), rotation, joints, is_right)
+        )
 
     def reaching(rng: np.random.Generator) -> Mesh:
         return _other_hand(rng, kit, config.person)
 
     things += _passing_things(rng, clock.moments, vertices[:, :NUM_VERTICES], config.occluder, reaching)
-    things = add_covers(cover_rng, clock.moments, vertices[:, :NUM_VERTICES], kit.faces, things, config.cover, reaching)
+    things = add_covers(
+        cover_rng, clock.moments, vertices[:, :NUM_VERTICES], kit.faces, things, config.cover, reaching
+    )
     everything = np.concatenate([vertices, *(thing.vertices() for thing in things)], axis=1)
     frame = np.broadcast_to(camera.focal, (len(times), 2)), np.broadcast_to(camera.princpt, (len(times), 2))
     focal, princpt = window_track(rng, window_rng, project(joints, *frame), camera, config.camera)
@@ -244,19 +296,26 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
     )
 
 
-def _forearm_profile(rng: np.random.Generator, cloth_from: int, person: PersonConfig) -> tuple[Float[ndarray, "n"], Float[ndarray, "n"]]:
+def _forearm_profile(
+    rng: np.random.Generator, cloth_from: int, person: PersonConfig
+) -> tuple[Float[ndarray, "n"], Float[ndarray, "n"]]:
     """Ring distances and radii: one ring is doubled, so that a sleeve begins with a step."""
     double = min(cloth_from, len(RINGS_MM) - 1)
     rings = np.insert(np.array(RINGS_MM, float), double, RINGS_MM[double] - 1.0)
     rings[-1] = person.arm
     swell = np.ones(len(rings))
     cloth = np.arange(len(rings)) >= cloth_from
-    swell[cloth] = rng.uniform(*person.sleeve_width) * (1 + rng.uniform(0.0, 0.06) * rng.normal(0, 1, cloth.sum()))
+    swell[cloth] = rng.uniform(*person.sleeve_width) * (
+        1 + rng.uniform(0.0, 0.06) * rng.normal(0, 1, cloth.sum())
+    )
     return rings, swell
 
 
-def _arm_direction(rng: np.random.Generator, times: Float[ndarray, "t"], rotation: Float[ndarray, "t 3 3"]) -> Float[ndarray, "t 3"]:
-    """Unit vectors along the arm, away from the wrist, world space: the wrist bends up to some 45 degrees, deviates up to some 15."""
+def _arm_direction(
+    rng: np.random.Generator, times: Float[ndarray, "t"], rotation: Float[ndarray, "t 3 3"]
+) -> Float[ndarray, "t 3"]:
+    """Unit vectors along the arm, away from the wrist, world space: the wrist bends up to some 45 degrees,
+    deviates up to some 15."""
     bend = np.radians(rng.uniform(-30, 30) + 12 * wobble(rng, times, 1, (0.2, 1.2))[:, 0])
     deviate = np.radians(rng.uniform(-12, 12) + 5 * wobble(rng, times, 1, (0.2, 1.2))[:, 0])
     turn = rotations_of(bend[:, None] * [0.0, 0.0, 1.0]) @ rotations_of(deviate[:, None] * [0.0, 1.0, 0.0])
@@ -264,9 +323,13 @@ def _arm_direction(rng: np.random.Generator, times: Float[ndarray, "t"], rotatio
 
 
 def _upper_arm(
-    rng: np.random.Generator, forearm: Float[ndarray, "t 3"], rotation: Float[ndarray, "t 3 3"], person: PersonConfig
+    rng: np.random.Generator,
+    forearm: Float[ndarray, "t 3"],
+    rotation: Float[ndarray, "t 3 3"],
+    person: PersonConfig,
 ) -> Float[ndarray, "t 3"] | None:
-    """Unit vectors from the elbow to the shoulder, world space: bent to any side of the forearm, which turns about itself; None: straight."""
+    """Unit vectors from the elbow to the shoulder, world space: bent to any side of the forearm, which turns
+    about itself; None: straight."""
     angle, around = np.radians(rng.uniform(*person.elbow)), rng.uniform(0, 2 * np.pi)
     if angle == 0.0:
         return None

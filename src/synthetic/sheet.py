@@ -17,19 +17,31 @@ from tempohand.writing import write_whole
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def contact_sheet(root: str | Path, split: str, rows: int, columns: int, edge: int) -> UInt8[ndarray, "h w 3"]:
-    """rows x columns pictures (RGB) of `edge` px, of one sequence each. Raises ValueError when the split has fewer sequences."""
+def contact_sheet(
+    root: str | Path, split: str, rows: int, columns: int, edge: int
+) -> UInt8[ndarray, "h w 3"]:
+    """rows x columns pictures (RGB) of `edge` px, of one sequence each. Raises ValueError when the split has
+    fewer sequences."""
     table = FrameTable(root, split)
     firsts = np.unique(table.sequence_starts())
     if len(firsts) < rows * columns:
-        raise ValueError(f"'{root}' has {len(firsts)} sequences in its split {split}, fewer than the {rows} x {columns} of the sheet")
-    pictures = [cv2.resize(table.image(int(row)), (edge, edge), interpolation=cv2.INTER_AREA) for row in firsts[: rows * columns]]
-    return np.concatenate([np.concatenate(pictures[k : k + columns], axis=1) for k in range(0, rows * columns, columns)])
+        raise ValueError(
+            f"'{root}' has {len(firsts)} sequences in its split {split}, fewer than the {rows} x {columns} of the sheet"
+        )
+    pictures = [
+        cv2.resize(table.image(int(row)), (edge, edge), interpolation=cv2.INTER_AREA)
+        for row in firsts[: rows * columns]
+    ]
+    return np.concatenate(
+        [np.concatenate(pictures[k : k + columns], axis=1) for k in range(0, rows * columns, columns)]
+    )
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("table", type=Path)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--split", default="test")
@@ -38,8 +50,12 @@ def main() -> None:
     options = parser.parse_args()
     sheet = contact_sheet(options.table, options.split, options.rows, options.columns, options.edge)
     if options.picture.suffix.lower() not in SUFFIXES or not options.picture.parent.is_dir():
-        raise ValueError(f"'{options.picture}' cannot be written: name a {' or '.join(SUFFIXES)} in a folder that exists")
-    data = cv2.imencode(options.picture.suffix, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+        raise ValueError(
+            f"'{options.picture}' cannot be written: name a {' or '.join(SUFFIXES)} in a folder that exists"
+        )
+    data = cv2.imencode(
+        options.picture.suffix, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80]
+    )[1]
     write_whole(options.picture, data.tobytes())
 
 

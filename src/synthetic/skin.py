@@ -1,4 +1,5 @@
-"""Skin: tones over the whole human range, paler palms, nails, creases, blotches, one RGB albedo per vertex of the hand."""
+"""Skin: tones over the whole human range, paler palms, nails, creases, blotches, one RGB albedo per vertex of
+the hand."""
 
 from dataclasses import dataclass
 
@@ -9,11 +10,30 @@ from numpy import ndarray
 from tempohand.hand.layer import HandLayer
 from tempohand.render import vertex_normals
 
-# sRGB of skin from the palest to the darkest, about those of the Monk Skin Tone scale (Monk, 2019) in the light of a room.
+# sRGB of skin from the palest to the darkest, about those of the Monk Skin Tone scale (Monk, 2019) in the
+# light of a room.
 TONES = (
-    np.array([(246, 218, 200), (232, 190, 164), (212, 163, 130), (184, 132, 98), (146, 98, 70), (105, 68, 48), (68, 45, 34)], float) / 255
+    np.array(
+        [
+            (246, 218, 200),
+            (232, 190, 164),
+            (212, 163, 130),
+            (184, 132, 98),
+            (146, 98, 70),
+            (105, 68, 48),
+            (68, 45, 34),
+        ],
+        float,
+    )
+    / 255
 )
-FINGER_TIPS = (744, 320, 443, 671, 554)  # in the order of MANO's last joints below: thumb, index, middle, pinky, ring
+FINGER_TIPS = (
+    744,
+    320,
+    443,
+    671,
+    554,
+)  # in the order of MANO's last joints below: thumb, index, middle, pinky, ring
 LAST_JOINTS = (15, 3, 6, 9, 12)
 THUMB_BACK = (0.25, 0.75, 0.60)  # about where the thumb's nail looks
 
@@ -27,7 +47,9 @@ def to_linear(srgb):
 def to_srgb(linear):
     """sRGB values of linear light, both 0..1: the inverse of `to_linear`."""
     linear = np.asarray(linear, float)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055)
+    return np.where(
+        linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
+    )
 
 
 @dataclass(frozen=True)
@@ -64,7 +86,9 @@ class SkinMap:
             bone = child - joints[joint]
             along = (rest - joints[joint]) @ bone / np.linalg.norm(bone)
             crease = np.maximum(crease, np.exp(-((along / 2.2) ** 2)) * (gap < 18))
-        knuckle = np.exp(-((np.linalg.norm(rest[:, None] - joints[[1, 4, 7, 10]], axis=-1).min(1) / 16) ** 2)) * (up > 0.3)
+        knuckle = np.exp(
+            -((np.linalg.norm(rest[:, None] - joints[[1, 4, 7, 10]], axis=-1).min(1) / 16) ** 2)
+        ) * (up > 0.3)
         palm = np.clip(0.5 - 0.9 * up, 0.0, 1.0)
         return cls(palm, nail, crease, np.maximum(tip, 0.7 * knuckle), rest[:, [0, 2]] / 64.0, rest)
 
@@ -75,7 +99,9 @@ def _thumb_back(bone: Float[ndarray, "3"]) -> Float[ndarray, "3"]:
     return back / np.linalg.norm(back)
 
 
-def skin_colours(rng: np.random.Generator, skin: SkinMap) -> tuple[Float[ndarray, "778 3"], Float[ndarray, "3"]]:
+def skin_colours(
+    rng: np.random.Generator, skin: SkinMap
+) -> tuple[Float[ndarray, "778 3"], Float[ndarray, "3"]]:
     """Albedo (linear RGB) of every hand vertex of one person, and of the arm."""
     place = rng.random() * (len(TONES) - 1)
     low = int(place)

@@ -1,4 +1,5 @@
-"""Procedural pictures: noise, patterns for things, and backgrounds with the structure of rooms, desks and the outdoors."""
+"""Procedural pictures: noise, patterns for things, and backgrounds with the structure of rooms, desks and the
+outdoors."""
 
 from functools import cache
 from pathlib import Path
@@ -18,14 +19,18 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 @cache
 def noise_fields() -> Float[ndarray, "n 512 512"]:
-    """Periodic noise fields of growing smoothness, zero mean and unit variance; the same on every machine and in every process."""
+    """Periodic noise fields of growing smoothness, zero mean and unit variance; the same on every machine and
+    in every process."""
     rng = np.random.default_rng(20)
     fy, fx = np.meshgrid(np.fft.fftfreq(NOISE_SIZE), np.fft.rfftfreq(NOISE_SIZE), indexing="ij")
     radius = np.hypot(fx, fy)
     radius[0, 0] = np.inf
     fields = []
     for slope in NOISE_SLOPES:
-        field = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(NOISE_SIZE, NOISE_SIZE))) * radius**-slope, s=(NOISE_SIZE, NOISE_SIZE))
+        field = np.fft.irfft2(
+            np.fft.rfft2(rng.normal(size=(NOISE_SIZE, NOISE_SIZE))) * radius**-slope,
+            s=(NOISE_SIZE, NOISE_SIZE),
+        )
         fields.append((field - field.mean()) / field.std())
     return np.stack(fields).astype(np.float32)
 
@@ -47,7 +52,8 @@ def noise(rng: np.random.Generator, size: int, field: int, zoom: float = 1.0) ->
 
 
 def colour(rng: np.random.Generator, vivid: float = 0.35) -> Float[ndarray, "3"]:
-    """An RGB colour in 0..255 as things have them: dull more often than vivid, warm or blue more often than not; `vivid`: mean saturation."""
+    """An RGB colour in 0..255 as things have them: dull more often than vivid, warm or blue more often than
+    not; `vivid`: mean saturation."""
     hue, value = rng.random(), rng.beta(1.6, 1.3)
     if rng.random() < 0.7:
         hue = rng.normal(0.09, 0.03) % 1.0 if rng.random() < 0.65 else rng.normal(0.59, 0.04)
@@ -67,12 +73,17 @@ def _unit(field: Float[ndarray, "h w"], sharpness: float) -> Float[ndarray, "h w
 def pattern(rng: np.random.Generator, size: int) -> Float[ndarray, "size size 3"]:
     """A thing's surface, RGB 0..255: plain, noisy, striped, checked, dotted, wooden, printed."""
     a, b = colour(rng, 0.4), colour(rng, 0.4)
-    kind = rng.choice(["plain", "noise", "stripes", "checks", "dots", "wood", "print"], p=[0.3, 0.2, 0.12, 0.1, 0.08, 0.1, 0.1])
+    kind = rng.choice(
+        ["plain", "noise", "stripes", "checks", "dots", "wood", "print"],
+        p=[0.3, 0.2, 0.12, 0.1, 0.08, 0.1, 0.1],
+    )
     y, x = np.mgrid[:size, :size].astype(np.float32) / size
     if kind == "plain":
         share = np.zeros((size, size), np.float32)
     elif kind == "noise":
-        share = _unit(noise(rng, size, int(rng.integers(len(NOISE_SLOPES))), rng.uniform(0.5, 4)), rng.uniform(0.3, 2.0))
+        share = _unit(
+            noise(rng, size, int(rng.integers(len(NOISE_SLOPES))), rng.uniform(0.5, 4)), rng.uniform(0.3, 2.0)
+        )
     elif kind == "stripes":
         turn = rng.choice([0, np.pi / 2, np.pi / 4])
         wave = np.sin(2 * np.pi * rng.integers(2, 9) * (x * np.cos(turn) + y * np.sin(turn)))
@@ -100,11 +111,19 @@ def _printed(rng: np.random.Generator, size: int) -> Float[ndarray, "size size 3
         left = size // 10
         while left < size * 0.9:
             word = int(rng.integers(step, 4 * step))
-            cv2.rectangle(page, (left, row), (min(left + word, int(size * 0.92)), row + max(step // 2, 1)), ink, -1)
+            cv2.rectangle(
+                page, (left, row), (min(left + word, int(size * 0.92)), row + max(step // 2, 1)), ink, -1
+            )
             left += word + step // 2 + 1
     if rng.random() < 0.5:
         x, y = rng.integers(size // 10, size // 2, 2)
-        cv2.rectangle(page, (int(x), int(y)), (int(x + size // 3), int(y + size // 4)), tuple(map(float, colour(rng))), -1)
+        cv2.rectangle(
+            page,
+            (int(x), int(y)),
+            (int(x + size // 3), int(y + size // 4)),
+            tuple(map(float, colour(rng))),
+            -1,
+        )
     return page
 
 
@@ -122,7 +141,8 @@ def _furniture(rng: np.random.Generator, canvas: Float[ndarray, "h w 3"]) -> Non
     x, y = (int(v) for v in rng.uniform(-0.1, 1.0, 2) * size)
     w, h = (max(int(v), 3) for v in np.exp(rng.uniform(np.log(0.04), np.log(0.7), 2)) * size)
     kind = rng.choice(
-        ["box", "frame", "shelf", "ellipse", "line", "polygon", "patch", "person"], p=[0.27, 0.1, 0.1, 0.12, 0.14, 0.09, 0.1, 0.08]
+        ["box", "frame", "shelf", "ellipse", "line", "polygon", "patch", "person"],
+        p=[0.27, 0.1, 0.1, 0.12, 0.14, 0.09, 0.1, 0.08],
     )
     if kind == "box":
         cv2.rectangle(canvas, (x, y), (x + w, y + h), tint, -1)
@@ -140,7 +160,9 @@ def _furniture(rng: np.random.Generator, canvas: Float[ndarray, "h w 3"]) -> Non
             cv2.rectangle(canvas, (left, top), (right, y + h), tuple(map(float, colour(rng, 0.5))), -1)
         cv2.rectangle(canvas, (x - 8, y + h), (x + 2 * w, y + h + max(size // 60, 2)), tint, -1)
     elif kind == "ellipse":
-        cv2.ellipse(canvas, (x, y), (max(w // 2, 2), max(h // 2, 2)), float(rng.uniform(0, 180)), 0, 360, tint, -1)
+        cv2.ellipse(
+            canvas, (x, y), (max(w // 2, 2), max(h // 2, 2)), float(rng.uniform(0, 180)), 0, 360, tint, -1
+        )
     elif kind == "line":
         turn = rng.choice([0.0, np.pi / 2, rng.uniform(0, np.pi)])
         dx, dy = int(np.cos(turn) * 2 * size), int(np.sin(turn) * 2 * size)
@@ -155,14 +177,33 @@ def _furniture(rng: np.random.Generator, canvas: Float[ndarray, "h w 3"]) -> Non
     else:  # somebody in the room: clothes, and a head or an arm the colour of skin
         skin = np.array([215, 160, 130]) * rng.uniform(0.3, 1.12)
         cv2.ellipse(canvas, (x, y + size // 3), (size // 5, size // 4), 0, 0, 360, tint, -1)
-        cv2.ellipse(canvas, (x, y), (size // 12, size // 9), float(rng.uniform(-20, 20)), 0, 360, tuple(map(float, skin)), -1)
         cv2.ellipse(
-            canvas, (x, y - size // 20), (size // 11, size // 13), 0, 180, 360, tuple(float(c) for c in rng.uniform(15, 110, 3)), -1
+            canvas,
+            (x, y),
+            (size // 12, size // 9),
+            float(rng.uniform(-20, 20)),
+            0,
+            360,
+            tuple(map(float, skin)),
+            -1,
+        )
+        cv2.ellipse(
+            canvas,
+            (x, y - size // 20),
+            (size // 11, size // 13),
+            0,
+            180,
+            360,
+            tuple(float(c) for c in rng.uniform(15, 110, 3)),
+            -1,
         )
 
 
-def background(rng: np.random.Generator, size: int, things: int, blur: tuple[float, float]) -> UInt8[ndarray, "size size 3"]:
-    """A place to film in, sRGB: a wall, floor or sky with light and texture, up to `things` things before it, and defocus.
+def background(
+    rng: np.random.Generator, size: int, things: int, blur: tuple[float, float]
+) -> UInt8[ndarray, "size size 3"]:
+    """A place to film in, sRGB: a wall, floor or sky with light and texture, up to `things` things before it,
+    and defocus.
 
     blur: range of the Gaussian's sigma in fractions of the picture's edge.
     """
@@ -171,7 +212,9 @@ def background(rng: np.random.Generator, size: int, things: int, blur: tuple[flo
         row = int(size * rng.uniform(0.2, 0.8))
         canvas[row:] = _mix(colour(rng), colour(rng), _stretch(rng, size))[row:]
     if rng.random() < 0.5:
-        share = _unit(noise(rng, size, int(rng.integers(len(NOISE_SLOPES))), rng.uniform(0.5, 6)), rng.uniform(0.2, 1.5))
+        share = _unit(
+            noise(rng, size, int(rng.integers(len(NOISE_SLOPES))), rng.uniform(0.5, 6)), rng.uniform(0.2, 1.5)
+        )
         canvas = _mix(canvas, colour(rng).astype(np.float32), share * np.float32(rng.uniform(0.1, 0.9)))
     elif rng.random() < 0.3:
         canvas = cv2.resize(pattern(rng, max(size // 2, 8)), (size, size)).astype(np.float32)
@@ -191,7 +234,9 @@ def in_the_light(
         # Blurring a smaller copy is the same to the eye and much faster.
         factor = max(int(sigma / 2), 1)
         small = cv2.resize(canvas, (size // factor, size // factor), interpolation=cv2.INTER_AREA)
-        canvas = cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / factor), (size, size), interpolation=cv2.INTER_LINEAR)
+        canvas = cv2.resize(
+            cv2.GaussianBlur(small, (0, 0), sigma / factor), (size, size), interpolation=cv2.INTER_LINEAR
+        )
     rough = rng.uniform(0.0, 0.05) if rng.random() < 0.5 else 0.004
     texture = noise(rng, size, int(rng.integers(3)), rng.uniform(0.7, 2.0)) * np.float32(rough)
     light = noise(rng, size, 4, rng.uniform(2, 8)) * np.float32(rng.uniform(0.02, 0.2))
@@ -213,15 +258,21 @@ def list_photos(folder: str | Path) -> list[Path]:
     return readable
 
 
-def photo_background(rng: np.random.Generator, photos: list[Path], size: int) -> UInt8[ndarray, "size size 3"]:
+def photo_background(
+    rng: np.random.Generator, photos: list[Path], size: int
+) -> UInt8[ndarray, "size size 3"]:
     """A random square of a random photo, sRGB. Raises ValueError naming a photo that does not decode."""
     path = photos[rng.integers(len(photos))]
     try:
         picture = decode_picture(path.read_bytes())
     except BadPicture as error:
-        raise ValueError(f"the background '{path}' does not decode ({error}): remove it from the folder") from None
+        raise ValueError(
+            f"the background '{path}' does not decode ({error}): remove it from the folder"
+        ) from None
     edge = int(min(picture.shape[:2]) * rng.uniform(0.4, 1.0))
     top, left = (int(rng.integers(extent - edge + 1)) for extent in picture.shape[:2])
     square = picture[top : top + edge, left : left + edge]
     square = square[:, ::-1] if rng.random() < 0.5 else square
-    return np.ascontiguousarray(cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if edge > size else cv2.INTER_CUBIC))
+    return np.ascontiguousarray(
+        cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if edge > size else cv2.INTER_CUBIC)
+    )

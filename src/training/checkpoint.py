@@ -1,8 +1,10 @@
-"""Checkpoints: `step-<n>` directories (the last k are kept), `last` pointing to the newest, and `best` pointing to `best-<n>`, weights alone.
+"""Checkpoints: `step-<n>` directories (the last k are kept), `last` pointing to the newest, and `best`
+pointing to `best-<n>`, weights alone.
 
-Each is written under another name, synced to the disk and renamed when whole, so a directory with the right name is complete; links are
-replaced in one step, so `best` never is absent. A directory holds model.safetensors (what evaluation and Stage 2 load: the averaged weights
-where there is an average), config.json, for resuming training.pt, and checksums.json, by which a damaged one is found.
+Each is written under another name, synced to the disk and renamed when whole, so a directory with the right
+name is complete; links are replaced in one step, so `best` never is absent. A directory holds
+model.safetensors (what evaluation and Stage 2 load: the averaged weights where there is an average),
+config.json, for resuming training.pt, and checksums.json, by which a damaged one is found.
 """
 
 import json
@@ -25,11 +27,15 @@ STEP_DIRECTORY = re.compile(r"step-(\d{8,})(\.old)?")
 
 
 class NotSaved(Exception):
-    """A checkpoint could not be written, for example onto a full disk; what was there before is as it was. The message says why."""
+    """A checkpoint could not be written, for example onto a full disk; what was there before is as it was.
+    The message says why."""
 
 
-def save_weights(directory: Path, weights: dict[str, Tensor], config: dict, state: dict | None = None) -> None:
-    """Writes one checkpoint directory, replacing what is there only when the new one is whole. Raises NotSaved, leaving no part of it."""
+def save_weights(
+    directory: Path, weights: dict[str, Tensor], config: dict, state: dict | None = None
+) -> None:
+    """Writes one checkpoint directory, replacing what is there only when the new one is whole. Raises
+    NotSaved, leaving no part of it."""
     part, old = (directory.with_name(directory.name + suffix) for suffix in (".part", ".old"))
     try:
         shutil.rmtree(part, ignore_errors=True)
@@ -45,7 +51,9 @@ def save_weights(directory: Path, weights: dict[str, Tensor], config: dict, stat
             _sync(path)
         shutil.rmtree(old, ignore_errors=True)
         if directory.exists():
-            os.replace(directory, old)  # whole, too: newest_whole finds it if the run ends before the next line
+            os.replace(
+                directory, old
+            )  # whole, too: newest_whole finds it if the run ends before the next line
         os.replace(part, directory)
         _sync(directory.parent)
         if old.exists():
@@ -56,7 +64,9 @@ def save_weights(directory: Path, weights: dict[str, Tensor], config: dict, stat
         shutil.rmtree(part, ignore_errors=True)
 
 
-def save_step(root: Path, step: int, weights: dict[str, Tensor], config: dict, state: dict, keep: int) -> Path:
+def save_step(
+    root: Path, step: int, weights: dict[str, Tensor], config: dict, state: dict, keep: int
+) -> Path:
     """Writes `step-<n>`, points `last` to it, and removes all but the newest `keep`. Raises NotSaved."""
     directory = root / f"step-{step:08d}"
     save_weights(directory, weights, config, {"format": STATE_FORMAT, **state})
@@ -69,7 +79,9 @@ def save_step(root: Path, step: int, weights: dict[str, Tensor], config: dict, s
 def save_best(root: Path, step: int, weights: dict[str, Tensor], config: dict) -> None:
     """Writes `best-<n>`, points `best` to it, and removes what it pointed to. Raises NotSaved."""
     directory = root / f"best-{step:08d}"
-    while directory.exists():  # the step was trained before; what `best` points to stays until it points elsewhere
+    while (
+        directory.exists()
+    ):  # the step was trained before; what `best` points to stays until it points elsewhere
         directory = directory.with_name(directory.name + "x")
     save_weights(directory, weights, config)
     _point(root / "best", directory)
@@ -84,7 +96,8 @@ def begun(root: Path) -> bool:
 
 
 def newest_whole(root: Path, say: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint to resume from; None where there is none. Damaged ones are skipped, and named by `say`.
+    """The newest checkpoint to resume from; None where there is none. Damaged ones are skipped, and named by
+    `say`.
 
     Raises ValueError when all are damaged.
     """
@@ -99,12 +112,15 @@ def newest_whole(root: Path, say: Callable[[str], None]) -> Path | None:
         except ValueError as error:
             say(f"skipped a damaged checkpoint: {error}")
     if steps:
-        raise ValueError(f"every checkpoint in '{root}' is damaged: set out=... to start anew elsewhere, or remove that folder")
+        raise ValueError(
+            f"every checkpoint in '{root}' is damaged: set out=... to start anew elsewhere, or remove that folder"
+        )
     return None
 
 
 def go_back(root: Path, directory: Path, step: int, say: Callable[[str], None]) -> None:
-    """Makes a folder ready for a run that goes on from `directory`, at `step`: what is newer is renamed to *.aside, unfinished parts go."""
+    """Makes a folder ready for a run that goes on from `directory`, at `step`: what is newer is renamed to
+    *.aside, unfinished parts go."""
     for part in root.glob("*.part"):
         shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
     for number, newer in _steps(root):
@@ -120,7 +136,8 @@ def go_back(root: Path, directory: Path, step: int, say: Callable[[str], None]) 
 def load_state(directory: str | Path) -> dict:
     """The training state of a checkpoint.
 
-    Raises FileNotFoundError when it holds weights only, ValueError when it is damaged or was written by an earlier version.
+    Raises FileNotFoundError when it holds weights only, ValueError when it is damaged or was written by an
+    earlier version.
     """
     file = Path(directory) / STATE_NAME
     if not file.is_file():
@@ -131,16 +148,23 @@ def load_state(directory: str | Path) -> dict:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle's and the archive's errors have no common base
-        raise ValueError(f"'{file}' is not readable ({type(error).__name__}): resume from another checkpoint") from error
+        raise ValueError(
+            f"'{file}' is not readable ({type(error).__name__}): resume from another checkpoint"
+        ) from error
     if state.get("format") != STATE_FORMAT:
-        raise ValueError(f"'{directory}' was written by another version of script/train.py: start anew from its weights with init_from=...")
+        raise ValueError(
+            f"'{directory}' was written by another version of script/train.py: start anew from its weights with init_from=..."
+        )
     return state
 
 
 def _steps(root: Path) -> list[tuple[int, Path]]:
     """Step directories with their numbers, newest first."""
     found = [(STEP_DIRECTORY.fullmatch(path.name), path) for path in root.glob("step-*")]
-    return sorted(((int(match[1]), path) for match, path in found if match), key=lambda entry: (-entry[0], len(entry[1].name)))
+    return sorted(
+        ((int(match[1]), path) for match, path in found if match),
+        key=lambda entry: (-entry[0], len(entry[1].name)),
+    )
 
 
 def _point(link: Path, directory: Path) -> None:
@@ -158,7 +182,8 @@ def _point(link: Path, directory: Path) -> None:
 
 
 def _remove(directory: Path) -> None:
-    """Deletes a checkpoint that is no longer wanted; interrupted, it leaves nothing under a checkpoint's name."""
+    """Deletes a checkpoint that is no longer wanted; interrupted, it leaves nothing under a checkpoint's
+    name."""
     part = directory.with_name(directory.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     with suppress(OSError):

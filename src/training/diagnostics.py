@@ -1,4 +1,5 @@
-"""Tables for people: what is in a batch and what the network makes of it, and what each loss term is made of."""
+"""Tables for people: what is in a batch and what the network makes of it, and what each loss term is made
+of."""
 
 import torch
 from einops import rearrange
@@ -11,20 +12,30 @@ from tempohand.training.objective import per_entry, weighted_sum
 
 
 def describe_batch(batch: ClipBatch, prediction: HandPrediction | BoxPrediction) -> list[str]:
-    """Ranges and means of a batch's inputs, of what the network says (joints beside the true ones in 2D, in camera space and relative to the
-    wrist; a hand finder's scores and boxes), and the share of clips that have each kind of label. Labels that are masked out are left out."""
+    """Ranges and means of a batch's inputs, of what the network says (joints beside the true ones in 2D, in
+    camera space and relative to the wrist; a hand finder's scores and boxes), and the share of clips that
+    have each kind of label. Labels that are masked out are left out."""
     target, frames = batch.target, batch.time.shape[1]
-    lines = [f"{len(batch.row)} clips of {frames} frame(s), {batch.size} px, table rows {_list(batch.row)}", _HEAD]
+    lines = [
+        f"{len(batch.row)} clips of {frames} frame(s), {batch.size} px, table rows {_list(batch.row)}",
+        _HEAD,
+    ]
     if (features := getattr(batch, "features", None)) is not None:
         lines.append(_line("features (in place of images)", features))
     else:
         lines += [
-            _line(f"image {name} (0-255)", batch.image[:, :, channel].float()) for channel, name in enumerate(("red", "green", "blue"))
+            _line(f"image {name} (0-255)", batch.image[:, :, channel].float())
+            for channel, name in enumerate(("red", "green", "blue"))
         ]
     for name, unit in (("focal", "px"), ("princpt", "px")):
-        lines += [_line(f"{name} {axis} ({unit})", getattr(batch, name)[..., place]) for place, axis in enumerate("xy")]
+        lines += [
+            _line(f"{name} {axis} ({unit})", getattr(batch, name)[..., place])
+            for place, axis in enumerate("xy")
+        ]
     lines.append(_line("time (s)", batch.time))
-    lines += _boxes(target, prediction) if isinstance(prediction, BoxPrediction) else _hands(target, prediction)
+    lines += (
+        _boxes(target, prediction) if isinstance(prediction, BoxPrediction) else _hands(target, prediction)
+    )
     outside = (target.joints2d.abs() > 0.5).any(dim=-1)[target.joints2d_mask]
     shares = {
         "joints2d": target.joints2d_mask,
@@ -46,8 +57,9 @@ def describe_terms(
     prediction: HandPrediction | BoxPrediction,
     batch: ClipBatch,
 ) -> list[str]:
-    """Every loss term: its weight, its mean over all processes (raw, weighted, and as a share of the loss), and, of this process's batch, its
-    mean, its largest element and how many entries are valid; then, for hands, how far apart joints are before and after root-centring, mm."""
+    """Every loss term: its weight, its mean over all processes (raw, weighted, and as a share of the loss),
+    and, of this process's batch, its mean, its largest element and how many entries are valid; then, for
+    hands, how far apart joints are before and after root-centring, mm."""
     total = float(weighted_sum(raw, weights))
     head = "".join(f"{name:>12}" for name in ("raw", "weighted", "of the loss", "mean here", "max here"))
     lines = [f"loss {total:.6g}", f"  {'term':<16}{'weight':>9}{head}  valid"]
@@ -56,8 +68,16 @@ def describe_terms(
         everywhere = ["-"] * 3
         if name in raw:
             mean = float(raw[name])
-            everywhere = [f"{mean:.4g}", f"{weight * mean:.4g}", f"{weight * mean / total:.1%}" if total else "-"]
-        here = [f"{valid.mean().item():.4g}", f"{term.value[term.mask].max().item():.4g}"] if len(valid) else ["-"] * 2
+            everywhere = [
+                f"{mean:.4g}",
+                f"{weight * mean:.4g}",
+                f"{weight * mean / total:.1%}" if total else "-",
+            ]
+        here = (
+            [f"{valid.mean().item():.4g}", f"{term.value[term.mask].max().item():.4g}"]
+            if len(valid)
+            else ["-"] * 2
+        )
         cells = "".join(f"{cell:>12}" for cell in everywhere + here)
         lines.append(f"  {name:<16}{weight:>9.4g}{cells}  {len(valid)} of {term.mask.numel()}")
     if isinstance(prediction, BoxPrediction):
@@ -65,11 +85,19 @@ def describe_terms(
     target, mask = batch.target, batch.target.joints_mask & batch.target.joints_mask[..., WRIST : WRIST + 1]
     before = (prediction.joints - target.joints).abs()
     after = (
-        prediction.joints - prediction.joints[..., WRIST : WRIST + 1, :] - target.joints + target.joints[..., WRIST : WRIST + 1, :]
+        prediction.joints
+        - prediction.joints[..., WRIST : WRIST + 1, :]
+        - target.joints
+        + target.joints[..., WRIST : WRIST + 1, :]
     ).abs()
     if mask.any():
-        words = [f"mean {difference[mask].mean().item():.4g}, max {difference[mask].max().item():.4g} mm" for difference in (before, after)]
-        lines.append(f"  joints' difference, each coordinate: in camera space {words[0]}; after root-centring {words[1]}")
+        words = [
+            f"mean {difference[mask].mean().item():.4g}, max {difference[mask].max().item():.4g} mm"
+            for difference in (before, after)
+        ]
+        lines.append(
+            f"  joints' difference, each coordinate: in camera space {words[0]}; after root-centring {words[1]}"
+        )
     return lines
 
 
@@ -85,7 +113,9 @@ _HEAD = f"  {'':<32}{'min':>12}{'mean':>12}{'max':>12}"
 def _line(name: str, values: Tensor) -> str:
     values = values.detach().float()
     numbers = [values.min(), values.mean(), values.max()] if values.numel() else []
-    return f"  {name:<32}" + ("".join(f"{number.item():>12.4g}" for number in numbers) or f"{'none valid':>12}")
+    return f"  {name:<32}" + (
+        "".join(f"{number.item():>12.4g}" for number in numbers) or f"{'none valid':>12}"
+    )
 
 
 def _hands(target: HandTarget, prediction: HandPrediction) -> list[str]:
@@ -99,22 +129,34 @@ def _hands(target: HandTarget, prediction: HandPrediction) -> list[str]:
         lines.append(_line(f"{who} z - root z (mm)", known[..., 2]))
         lines.append(_line(f"{who} bone length (mm)", bone_lengths(known)))
     return lines + [
-        _line(f"{who} shape", shape[target.hand_mask]) for who, shape in (("true", target.shape), ("predicted", prediction.shape))
+        _line(f"{who} shape", shape[target.hand_mask])
+        for who, shape in (("true", target.shape), ("predicted", prediction.shape))
     ]
 
 
 def _boxes(target: HandTarget, prediction: BoxPrediction) -> list[str]:
     true, known = target.box()
     true, said = true[known], rearrange(prediction.box, "b t side v u -> (b t v u) side")
-    lines = [_line(f"score of a {side} hand", prediction.logits[:, :, place].sigmoid()) for place, side in enumerate(("right", "left"))]
+    lines = [
+        _line(f"score of a {side} hand", prediction.logits[:, :, place].sigmoid())
+        for place, side in enumerate(("right", "left"))
+    ]
     for who, box in (("true", true), ("predicted", said)):
         low, high = box[:, :2], box[:, 2:]
-        lines += [_line(f"{who} box centre {axis} (crop)", ((low + high) / 2)[:, place]) for place, axis in enumerate("uv")]
-        lines += [_line(f"{who} box {edge} (crop)", (high - low)[:, place]) for place, edge in enumerate(("width", "height"))]
+        lines += [
+            _line(f"{who} box centre {axis} (crop)", ((low + high) / 2)[:, place])
+            for place, axis in enumerate("uv")
+        ]
+        lines += [
+            _line(f"{who} box {edge} (crop)", (high - low)[:, place])
+            for place, edge in enumerate(("width", "height"))
+        ]
     return lines
 
 
-def _pair(name: str, axes: str, unit: str, true: Tensor, predicted: Tensor, mask: Bool[Tensor, "b 1 21"]) -> list[str]:
+def _pair(
+    name: str, axes: str, unit: str, true: Tensor, predicted: Tensor, mask: Bool[Tensor, "b 1 21"]
+) -> list[str]:
     return [
         _line(f"{who} {name} {axis} ({unit})", joints[mask][:, place])
         for place, axis in enumerate(axes)

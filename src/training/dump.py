@@ -1,6 +1,8 @@
-"""What a run leaves when a step goes wrong: a checkpoint directory with the step's batches inside, from which it can be done again.
+"""What a run leaves when a step goes wrong: a checkpoint directory with the step's batches inside, from which
+it can be done again.
 
-    model.safetensors, config.json      as in every checkpoint (the weights before the step); config.json says more under "debug"
+    model.safetensors, config.json      as in every checkpoint (the weights before the step); config.json says
+    more under "debug"
     batch-<micro-step>-<rank>.safetensors   every field of a batch
 
 Folders are written under another name and renamed when whole.
@@ -24,7 +26,8 @@ CONFIG_NAME = "config.json"
 
 
 def save_batch(file: Path, batch: ClipBatch) -> None:
-    """Every field of a batch, one safetensors file; a tensor that is one value expanded (pictures under cached tokens) is stored as that.
+    """Every field of a batch, one safetensors file; a tensor that is one value expanded (pictures under
+    cached tokens) is stored as that.
 
     Raises OSError, naming the file, where the disk is full or read-only."""
     tensors, shapes = {}, {}
@@ -41,16 +44,23 @@ def load_batch(file: Path, kind: type[ClipBatch]) -> ClipBatch:
         shapes = json.loads(stored.metadata()["expanded"])
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no dict)
     tensors |= {name: tensors[name].expand(shape) for name, shape in shapes.items()}
-    target = {field.name: tensors[f"target.{field.name}"] for field in fields(HandTarget) if f"target.{field.name}" in tensors}
+    target = {
+        field.name: tensors[f"target.{field.name}"]
+        for field in fields(HandTarget)
+        if f"target.{field.name}" in tensors
+    }
     own = {field.name: tensors[field.name] for field in fields(kind) if field.name in tensors}
     return kind(**own, target=HandTarget(**target) if target else None)
 
 
 def finish(part: Path, folder: Path, network: nn.Module, config: dict, debug: dict) -> None:
-    """Adds the weights and config.json to the batches in `part` and renames it to `folder`, replacing what an earlier run left there.
+    """Adds the weights and config.json to the batches in `part` and renames it to `folder`, replacing what an
+    earlier run left there.
 
     Raises OSError, naming the file, where the disk is full or read-only."""
-    weights: dict[str, Tensor] = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    weights: dict[str, Tensor] = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
     write_whole(part / "model.safetensors", safetensors.torch.save(weights))
     write_whole(part / CONFIG_NAME, json.dumps({**config, "debug": debug}, indent=1))
     shutil.rmtree(folder, ignore_errors=True)
@@ -74,7 +84,8 @@ class Dump:
 
 
 def read_debug(folder: str | Path) -> dict:
-    """What a dump's config.json says under "debug". Raises FileNotFoundError or ValueError where there is no dump."""
+    """What a dump's config.json says under "debug". Raises FileNotFoundError or ValueError where there is no
+    dump."""
     file = Path(folder) / CONFIG_NAME
     if not file.is_file():
         raise FileNotFoundError(
@@ -82,5 +93,7 @@ def read_debug(folder: str | Path) -> dict:
         )
     debug = json.loads(file.read_text(encoding="utf-8")).get("debug")
     if debug is None:
-        raise ValueError(f"debug.replay: '{folder}' is a checkpoint and holds no batch: give <out>/debug/step-<n> of a run that stopped")
+        raise ValueError(
+            f"debug.replay: '{folder}' is a checkpoint and holds no batch: give <out>/debug/step-<n> of a run that stopped"
+        )
     return debug

@@ -6,7 +6,8 @@ from tempohand.batch import ClipBatch, HandPrediction
 
 
 class FromFeatures(nn.Module):
-    """A network whose forward starts at `batch.features` (data/tokens.py) in place of pictures: network.decode(features, batch)."""
+    """A network whose forward starts at `batch.features` (data/tokens.py) in place of pictures:
+    network.decode(features, batch)."""
 
     def __init__(self, network: nn.Module):
         super().__init__()

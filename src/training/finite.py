@@ -1,4 +1,5 @@
-"""Where values that are not finite are: in a batch, in a network's weights, in its gradients, in loss terms."""
+"""Where values that are not finite are: in a batch, in a network's weights, in its gradients, in loss
+terms."""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -35,7 +36,8 @@ def rows_where(batch: ClipBatch, wrong: Tensor) -> list[int]:
 
 
 def bad_fields(batch: ClipBatch) -> dict[str, list[int]]:
-    """Inputs, and labels that are not masked out, with values that are not finite: name -> table rows. (`hidden` is nan where unknown.)"""
+    """Inputs, and labels that are not masked out, with values that are not finite: name -> table rows.
+    (`hidden` is nan where unknown.)"""
     masks, found = label_masks(batch) if batch.target is not None else {}, {}
     for name, value in tensors_of(batch):
         if value.is_floating_point() and name != "target.hidden":
@@ -59,7 +61,8 @@ def bad_weights(network: nn.Module) -> list[str]:
 
 
 class ForwardOrder:
-    """The order in which a network's modules run, taken down in its first forward pass by hooks that then remove themselves."""
+    """The order in which a network's modules run, taken down in its first forward pass by hooks that then
+    remove themselves."""
 
     def __init__(self, network: nn.Module):
         self.network, self.place = network, {}
@@ -75,8 +78,8 @@ class ForwardOrder:
         handle = module.register_forward_hook(note)
 
     def bad_gradients(self) -> list[str]:
-        """Parameters whose gradients are not finite, those of the last modules first: backward goes through them first, and what begins in
-        one is in everything before it."""
+        """Parameters whose gradients are not finite, those of the last modules first: backward goes through
+        them first, and what begins in one is in everything before it."""
         bad = [
             name
             for name, parameter in self.network.named_parameters()

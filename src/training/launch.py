@@ -1,27 +1,37 @@
-"""What a launcher's environment asks for beside the configuration: refused where the two contradict each other, for one of them would be
-ignored without a word."""
+"""What a launcher's environment asks for beside the configuration: refused where the two contradict each
+other, for one of them would be ignored without a word."""
 
 from collections.abc import Mapping
 from datetime import timedelta
 
-# How long a process waits for the others. PyTorch's own 10 minutes (NCCL) or 30 (gloo) are too short for what one process may do while the
-# others wait: read back the checksums of tokens or of a checkpoint, write a checkpoint to a slow disk, open tables of millions of rows.
-# Launchers end all processes when one ends, so a longer time delays only the end of a run that hangs.
+# How long a process waits for the others. PyTorch's own 10 minutes (NCCL) or 30 (gloo) are too short for what
+# one process may do while the others wait: read back the checksums of tokens or of a checkpoint, write a
+# checkpoint to a slow disk, open tables of millions of rows. Launchers end all processes when one ends, so a
+# longer time delays only the end of a run that hangs.
 PATIENCE = timedelta(hours=6)
 PRECISION, MICRO_STEPS = "ACCELERATE_MIXED_PRECISION", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
-PLUGINS = {"ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
+PLUGINS = {
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
 
 
-def refuse_contradictions(environment: Mapping[str, str], mixed_precision: str, accumulate: int | None = None) -> None:
-    """Compares the variables that `accelerate launch` sets (from its arguments or its own configuration file) with the keys of the same
-    meaning. accumulate: micro-steps a step; None: no step is taken, and their number means nothing. Raises ValueError, saying what to set,
-    where they differ or ask for what is not done here.
+def refuse_contradictions(
+    environment: Mapping[str, str], mixed_precision: str, accumulate: int | None = None
+) -> None:
+    """Compares the variables that `accelerate launch` sets (from its arguments or its own configuration file)
+    with the keys of the same meaning. accumulate: micro-steps a step; None: no step is taken, and their
+    number means nothing. Raises ValueError, saying what to set, where they differ or ask for what is not done
+    here.
 
     `accelerate launch` says precision "no" where nobody asked for any, so that one contradicts nothing.
     """
     for variable, plugin in PLUGINS.items():
         if environment.get(variable, "false").lower() in ("true", "1", "yes", "y", "on"):
-            raise ValueError(f"{variable} asks for {plugin}; scripts share out data among processes and nothing else: launch it without")
+            raise ValueError(
+                f"{variable} asks for {plugin}; scripts share out data among processes and nothing else: launch it without"
+            )
     asked = environment.get(PRECISION, "no").lower()
     if asked not in ("no", mixed_precision):
         raise ValueError(

@@ -1,4 +1,5 @@
-"""A run's record: metrics.jsonl (one JSON object a line), config.yaml, and an Accelerate tracker beside them."""
+"""A run's record: metrics.jsonl (one JSON object a line), config.yaml, and an Accelerate tracker beside
+them."""
 
 import errno
 import io
@@ -17,12 +18,22 @@ from tempohand.writing import write_whole
 
 
 class RunLog:
-    """Writes on the main process only. A resumed run keeps the first `lines` lines up to its `step`, and goes on after them.
+    """Writes on the main process only. A resumed run keeps the first `lines` lines up to its `step`, and goes
+    on after them.
 
     What a full disk does not take waits in memory for the next line.
     """
 
-    def __init__(self, run: Path, accelerator: Accelerator, config: dict, *, tracker: bool, step: int = 0, lines: int = 0):
+    def __init__(
+        self,
+        run: Path,
+        accelerator: Accelerator,
+        config: dict,
+        *,
+        tracker: bool,
+        step: int = 0,
+        lines: int = 0,
+    ):
         self.accelerator, self.tracker, self.handle = accelerator, tracker, None
         self.lines, self.waiting, self.warned = 0, b"", False
         if accelerator.is_main_process:
@@ -35,7 +46,9 @@ class RunLog:
         if tracker:  # TensorBoard leaves out what an interrupted run wrote after this step
             accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": step + 1}})
 
-    def train(self, step: int, loss: Tensor, raw: dict[str, Tensor], weights: dict[str, float], **scalars) -> None:
+    def train(
+        self, step: int, loss: Tensor, raw: dict[str, Tensor], weights: dict[str, float], **scalars
+    ) -> None:
         """One line of training: the total, every term raw and weighted, and whatever else is given."""
         values = {"loss": loss, **{f"raw/{name}": value for name, value in raw.items()}}
         values |= {f"loss/{name}": value * weights[name] for name, value in raw.items() if weights.get(name)}
@@ -122,12 +135,14 @@ def suppress_full_disk() -> Iterator[None]:
 
 
 def outlive_a_full_disk() -> None:
-    """From here on what is printed may be lost, where it goes to a file on a full disk, and the run goes on."""
+    """From here on what is printed may be lost, where it goes to a file on a full disk, and the run goes
+    on."""
     sys.stdout, sys.stderr = _PatientStream(sys.stdout), _PatientStream(sys.stderr)
 
 
 def whole_lines(path: Path) -> list[str]:
-    """The lines of a file of JSON lines up to the first that was cut off or damaged; none where there is no file."""
+    """The lines of a file of JSON lines up to the first that was cut off or damaged; none where there is no
+    file."""
     lines = []
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

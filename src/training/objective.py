@@ -8,7 +8,8 @@ from torch import Tensor
 from tempohand.batch import Term
 from tempohand.training.tally import Count, Tally
 
-# Terms that exist only under some settings (heat maps by config, motion when a batch holds neighbouring clips).
+# Terms that exist only under some settings (heat maps by config, motion when a batch holds neighbouring
+# clips).
 OPTIONAL = frozenset({"heatmap", "joint_depth", "translation", "side", "velocity", "wrist_velocity"})
 
 
@@ -19,17 +20,22 @@ def combine(
     processes: int = 1,
     tally: Tally | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum of each term's mean over its valid entries, and every mean (raw) by name; a term with nothing valid counts nothing.
+    """The weighted sum of each term's mean over its valid entries, and every mean (raw) by name; a term with
+    nothing valid counts nothing.
 
-    Over several processes the means are over all valid entries of all of them, and the raw ones are the same on each. The loss is to be
-    differentiated: gradients are averaged later, so each process contributes its sum times `processes` over the global count.
-    Terms without a weight are reported and not trained on. `tally` is given how much was valid, over all processes.
-    Raises ValueError when a weight names no term.
+    Over several processes the means are over all valid entries of all of them, and the raw ones are the same
+    on each. The loss is to be differentiated: gradients are averaged later, so each process contributes its
+    sum times `processes` over the global count. Terms without a weight are reported and not trained on.
+    `tally` is given how much was valid, over all processes. Raises ValueError when a weight names no term.
     """
-    unknown = sorted(name for name, weight in weights.items() if weight and name not in terms and name not in OPTIONAL)
+    unknown = sorted(
+        name for name, weight in weights.items() if weight and name not in terms and name not in OPTIONAL
+    )
     if unknown:
         raise ValueError(f"loss: no term is called {unknown}, this network has {sorted(terms)}")
-    names = sorted(OPTIONAL | terms.keys())  # the same on every process, also when a term has no entry on this one
+    names = sorted(
+        OPTIONAL | terms.keys()
+    )  # the same on every process, also when a term has no entry on this one
     nothing = next(iter(terms.values())).value.new_zeros((), dtype=torch.float32)
     sums, counts = [], []
     for name in names:
@@ -40,7 +46,11 @@ def combine(
         term = terms[name]
         sums.append(torch.where(term.mask, per_entry(term), nothing).sum())
         known = term.mask if term.known is None else term.known
-        counts.append(torch.stack([term.mask.sum(), known.sum(), known.new_full((), known.numel(), dtype=torch.int64)]).float())
+        counts.append(
+            torch.stack(
+                [term.mask.sum(), known.sum(), known.new_full((), known.numel(), dtype=torch.int64)]
+            ).float()
+        )
     local = torch.cat([torch.stack(sums).detach()[:, None], torch.stack(counts)], dim=1)
     total = sum_over_processes(local) if sum_over_processes else local
     shares = {name: entry * processes / n for name, entry, n in zip(names, sums, total[:, 1].clamp_min(1))}

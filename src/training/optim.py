@@ -13,7 +13,8 @@ def of_backbone(name: str) -> bool:
 
 
 def parameter_groups(network: nn.Module, lr: float, backbone_lr: float, weight_decay: float) -> list[dict]:
-    """Trainable parameters in four groups: backbone or not, with weight decay (matrices) or without (biases, norms, vectors).
+    """Trainable parameters in four groups: backbone or not, with weight decay (matrices) or without (biases,
+    norms, vectors).
 
     Frozen parameters are in none. Raises ValueError when nothing is trainable.
     """
@@ -24,7 +25,11 @@ def parameter_groups(network: nn.Module, lr: float, backbone_lr: float, weight_d
     if not groups:
         raise ValueError("the network has no trainable parameter")
     return [
-        {"params": parameters, "lr": backbone_lr if backbone else lr, "weight_decay": weight_decay if decays else 0.0}
+        {
+            "params": parameters,
+            "lr": backbone_lr if backbone else lr,
+            "weight_decay": weight_decay if decays else 0.0,
+        }
         for (backbone, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
 

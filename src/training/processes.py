@@ -1,4 +1,5 @@
-"""What makes training the same on any number of processes: shares of a batch, random numbers, moving statistics, one mind."""
+"""What makes training the same on any number of processes: shares of a batch, random numbers, moving
+statistics, one mind."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -30,13 +31,23 @@ def clips_per_process(batch_size: int, processes: int, accumulate: int, consecut
 
 
 def seed_step(seed: int, step: int, micro_step: int, rank: int) -> None:
-    """Sets torch's random numbers (dropout's masks) for a process's micro-step: they depend on nothing that went before."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, step, micro_step, rank]).generate_state(1, np.uint64)[0] >> 1))
+    """Sets torch's random numbers (dropout's masks) for a process's micro-step: they depend on nothing that
+    went before."""
+    torch.manual_seed(
+        int(np.random.SeedSequence([seed, step, micro_step, rank]).generate_state(1, np.uint64)[0] >> 1)
+    )
 
 
-def average_statistics(network: nn.Module, sum_over_processes: Callable[[Tensor], Tensor], processes: int) -> None:
-    """Gives every process the mean of all processes' moving statistics, of the batch normalisations that are in training."""
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training and module.track_running_stats]
+def average_statistics(
+    network: nn.Module, sum_over_processes: Callable[[Tensor], Tensor], processes: int
+) -> None:
+    """Gives every process the mean of all processes' moving statistics, of the batch normalisations that are
+    in training."""
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
+    ]
     buffers = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var)]
     if processes == 1 or not buffers:
         return
@@ -46,7 +57,8 @@ def average_statistics(network: nn.Module, sum_over_processes: Callable[[Tensor]
 
 
 def on_main_process(accelerator: Accelerator, work: Callable[[], R]) -> R:
-    """What `work` returns on the main process, or the ValueError or FileNotFoundError that it raises there, on every process."""
+    """What `work` returns on the main process, or the ValueError or FileNotFoundError that it raises there,
+    on every process."""
     outcome: list = [None, None]
     if accelerator.is_main_process:
         try:

@@ -11,7 +11,16 @@ from torch import Tensor, nn
 
 from tempohand.batch import BoxPrediction, ClipBatch, HandPrediction, Term
 from tempohand.training.dump import Dump
-from tempohand.training.finite import ForwardOrder, bad_fields, bad_terms, bad_weights, label_masks, rows_where, some, tensors_of
+from tempohand.training.finite import (
+    ForwardOrder,
+    bad_fields,
+    bad_terms,
+    bad_weights,
+    label_masks,
+    rows_where,
+    some,
+    tensors_of,
+)
 from tempohand.training.objective import combine, per_entry, weighted_sum
 from tempohand.training.processes import seed_step
 
@@ -31,7 +40,8 @@ RANGES = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one pass found: every term's mean, the first module whose output is not finite, and the parameters whose gradients are not."""
+    """What one pass found: every term's mean, the first module whose output is not finite, and the parameters
+    whose gradients are not."""
 
     raw: dict[str, float]
     module: str | None
@@ -39,23 +49,31 @@ class Outcome:
 
     def verdict(self, weights: dict[str, float]) -> dict[str, list[str]]:
         """In the words of a dump: {} when everything is finite."""
-        names = sorted(name for name, value in self.raw.items() if weights.get(name) and not math.isfinite(value))
-        if names or not math.isfinite(weighted_sum({name: torch.tensor(value) for name, value in self.raw.items()}, weights)):
+        names = sorted(
+            name for name, value in self.raw.items() if weights.get(name) and not math.isfinite(value)
+        )
+        if names or not math.isfinite(
+            weighted_sum({name: torch.tensor(value) for name, value in self.raw.items()}, weights)
+        ):
             return {"loss": names or ["their sum"]}
         return {"gradient": self.gradients} if self.gradients else {}
 
 
 def replay(dump: Dump, network: nn.Module, predict: nn.Module, say: Callable[[str], None] = print) -> bool:
-    """Forward, criterion and backward of every batch of a dump; returns whether something is not finite, as it was in the run.
+    """Forward, criterion and backward of every batch of a dump; returns whether something is not finite, as
+    it was in the run.
 
-    `predict` is what batches go through: the network, or its part that starts from tokens. Processes' batches go through it one by one, with
-    the run's own random numbers, and their terms are combined, so the loss is the run's.
+    `predict` is what batches go through: the network, or its part that starts from tokens. Processes' batches
+    go through it one by one, with the run's own random numbers, and their terms are combined, so the loss is
+    the run's.
     """
     debug, settings = dump.debug, dump.debug["settings"]
     precision, weights = settings["mixed_precision"], settings["loss"]
     network.train()
     network.set_step(debug["step"], settings["optim"]["dropout_start"])
-    say(f"'{dump.folder}': optimizer step {debug['step'] + 1} of a run that found: {_words(debug['verdict'])}")
+    say(
+        f"'{dump.folder}': optimizer step {debug['step'] + 1} of a run that found: {_words(debug['verdict'])}"
+    )
     for micro, batches in enumerate(dump.batches):
         for process, batch in enumerate(batches):
             for line in unusual(batch):
@@ -68,7 +86,9 @@ def replay(dump: Dump, network: nn.Module, predict: nn.Module, say: Callable[[st
         operation = _anomaly(dump, network, predict, precision)
         say(f"  backward with anomaly detection: {operation or 'no nan (infinite values only)'}")
     if verdict and precision != "no":
-        say(f"  in float32 (mixed_precision=no): {_words(_run(dump, network, predict, 'no').verdict(weights))}")
+        say(
+            f"  in float32 (mixed_precision=no): {_words(_run(dump, network, predict, 'no').verdict(weights))}"
+        )
     same = "the same as in the run" if verdict == debug["verdict"] else "not as in the run"
     say(f"verdict, {same}: {_words(verdict)}")
     return bool(verdict)
@@ -76,7 +96,9 @@ def replay(dump: Dump, network: nn.Module, predict: nn.Module, say: Callable[[st
 
 def unusual(batch: ClipBatch) -> list[str]:
     """One line for each input or known label with values that are not finite or outside RANGES."""
-    lines = [f"{name} is not finite in table rows {some(rows, 8)}" for name, rows in bad_fields(batch).items()]
+    lines = [
+        f"{name} is not finite in table rows {some(rows, 8)}" for name, rows in bad_fields(batch).items()
+    ]
     masks = label_masks(batch) if batch.target is not None else {}
     for name, value in tensors_of(batch):
         if name in RANGES:
@@ -85,11 +107,15 @@ def unusual(batch: ClipBatch) -> list[str]:
             if name in masks:
                 wrong &= masks[name][..., None]
             if rows := rows_where(batch, wrong):
-                lines.append(f"{name} is outside [{low:g}, {high:g}] in table rows {some(rows, 8)}: {value[wrong][0].item():g}")
+                lines.append(
+                    f"{name} is outside [{low:g}, {high:g}] in table rows {some(rows, 8)}: {value[wrong][0].item():g}"
+                )
     return lines
 
 
-def _run(dump: Dump, network: nn.Module, predict: nn.Module, precision: str, say: Callable | None = None) -> Outcome:
+def _run(
+    dump: Dump, network: nn.Module, predict: nn.Module, precision: str, say: Callable | None = None
+) -> Outcome:
     """One optimizer step's forward and backward; with `say` it tells what it sees."""
     weights, order, means = dump.debug["settings"]["loss"], ForwardOrder(network), []
     network.zero_grad(set_to_none=True)
@@ -107,7 +133,8 @@ def _run(dump: Dump, network: nn.Module, predict: nn.Module, precision: str, say
     if say and gradients:
         say(f"  gradients that are not finite, the one nearest to the loss first: {some(gradients, 8)}")
     raw = {
-        name: sum(float(mean.get(name, 0.0)) for mean in means) / len(means) for name in dict.fromkeys(n for mean in means for n in mean)
+        name: sum(float(mean.get(name, 0.0)) for mean in means) / len(means)
+        for name in dict.fromkeys(n for mean in means for n in mean)
     }
     return Outcome(raw, found[0] if found else None, gradients)
 
@@ -120,7 +147,9 @@ def _forward(
     for process, batch in enumerate(dump.batches[micro]):
         batch = batch.to(device)
         seed_step(settings["seed"], dump.debug["step"], micro, process)
-        with torch.autocast(device.type, dtype=PRECISIONS[precision], enabled=PRECISIONS[precision] is not None):
+        with torch.autocast(
+            device.type, dtype=PRECISIONS[precision], enabled=PRECISIONS[precision] is not None
+        ):
             prediction: HandPrediction | BoxPrediction = predict(batch)
             terms.append(network.criterion(prediction, batch))
     loss, raw = combine(_together(terms), settings["loss"])
@@ -132,20 +161,36 @@ def _together(terms: list[dict[str, Term]]) -> dict[str, Term]:
     joined = {}
     for name in dict.fromkeys(name for own in terms for name in own):
         parts = [own[name] for own in terms if name in own]
-        joined[name] = Term(torch.cat([part.value for part in parts]), torch.cat([part.mask for part in parts]))
+        joined[name] = Term(
+            torch.cat([part.value for part in parts]), torch.cat([part.mask for part in parts])
+        )
     return joined
 
 
-def _say_terms(terms: list[dict[str, Term]], raw: dict[str, Tensor], weights: dict, batches: list[ClipBatch], say: Callable) -> None:
+def _say_terms(
+    terms: list[dict[str, Term]],
+    raw: dict[str, Tensor],
+    weights: dict,
+    batches: list[ClipBatch],
+    say: Callable,
+) -> None:
     for name, term in _together(terms).items():
         values = per_entry(term).detach()[term.mask]
         rows = [
-            row for process, own in enumerate(terms) if name in own for row in bad_terms({name: own[name]}, batches[process]).get(name, [])
+            row
+            for process, own in enumerate(terms)
+            if name in own
+            for row in bad_terms({name: own[name]}, batches[process]).get(name, [])
         ]
-        line = f"  {name:<16} weight {weights.get(name) or 0:<8g} mean {float(raw.get(name, math.nan)):<12.5g}"
+        line = (
+            f"  {name:<16} weight {weights.get(name) or 0:<8g} mean {float(raw.get(name, math.nan)):<12.5g}"
+        )
         if len(values):
             line += f" from {values.min().item():.4g} to {values.max().item():.4g}, {len(values)} valid"
-        say(line + (f", {(~values.isfinite()).sum()} not finite, of table rows {some(rows, 8)}" if rows else ""))
+        say(
+            line
+            + (f", {(~values.isfinite()).sum()} not finite, of table rows {some(rows, 8)}" if rows else "")
+        )
 
 
 def _anomaly(dump: Dump, network: nn.Module, predict: nn.Module, precision: str) -> str | None:
@@ -157,7 +202,11 @@ def _anomaly(dump: Dump, network: nn.Module, predict: nn.Module, precision: str)
                 _forward(dump, network, predict, micro, precision)[0].backward()
         except RuntimeError as error:
             lines = [line.strip() for entry in caught for line in str(entry.message).splitlines()]
-            places = [f"{line} {code}" for line, code in zip(lines, lines[1:]) if line.startswith("File ") and "/torch/" not in line]
+            places = [
+                f"{line} {code}"
+                for line, code in zip(lines, lines[1:])
+                if line.startswith("File ") and "/torch/" not in line
+            ]
             return " ".join(str(error).split()) + (f" The operation is of {places[-1]}" if places else "")
     return None
 
@@ -170,7 +219,9 @@ def _first_module_not_finite(network: nn.Module) -> Iterator[list[str]]:
     def look(name: str):
         def hook(module: nn.Module, inputs: tuple, output) -> None:
             if not found and not _finite(output):
-                own = [key for key, value in module.named_parameters(recurse=False) if not value.isfinite().all()]
+                own = [
+                    key for key, value in module.named_parameters(recurse=False) if not value.isfinite().all()
+                ]
                 cause = (
                     f"its own {some(own)} is not finite"
                     if own

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from tempohand.training.checkpoint import begun, newest_whole
 
-# Keys that may change while a run is interrupted: where things are, what is written down and how often, and how long to train.
+# Keys that may change while a run is interrupted: where things are, what is written down and how often, and
+# how long to train.
 FREE = frozenset(
     {"name", "out", "resume", "init_from", "tracker", "log", "debug", "optim.steps"}
     | {"data.root", "data.folder", "data.workers", "data.max_bad", "tokens.folder"}
@@ -19,9 +20,11 @@ FREE_PATTERN = re.compile(r"data\.tables\.[^.]+\.root|network\.(.+\.)?backbone\.
 
 
 def resume_point(resume: str | None, root: Path, say: Callable[[str], None]) -> Path | None:
-    """The checkpoint to go on from by the key `resume` (auto, a directory, or null), for a run with its checkpoints in `root`; None: anew.
+    """The checkpoint to go on from by the key `resume` (auto, a directory, or null), for a run with its
+    checkpoints in `root`; None: anew.
 
-    Raises ValueError where a run would start anew over one that has checkpoints, or every one of them is damaged.
+    Raises ValueError where a run would start anew over one that has checkpoints, or every one of them is
+    damaged.
     """
     if resume is None and begun(root):
         raise ValueError(
@@ -32,13 +35,14 @@ def resume_point(resume: str | None, root: Path, say: Callable[[str], None]) -> 
 
 
 def binding_settings(settings: dict, data: str) -> dict:
-    """Of a configuration, flat, what a resumed run must share with the run before: all that is not free to change; `data` is the table's
-    fingerprint."""
+    """Of a configuration, flat, what a resumed run must share with the run before: all that is not free to
+    change; `data` is the table's fingerprint."""
     return {**dict(_flat("", settings)), "data (its fingerprint)": data}
 
 
 def refuse_other_run(before: dict, now: dict, directory: str) -> None:
-    """Raises ValueError naming what differs between the settings of the run in `directory` and the present ones.
+    """Raises ValueError naming what differs between the settings of the run in `directory` and the present
+    ones.
 
     A checkpoint's settings may name keys that were made free since.
     """
@@ -53,7 +57,8 @@ def refuse_other_run(before: dict, now: dict, directory: str) -> None:
 
 
 def refuse_other_frozen_weights(network: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Raises ValueError when the network, begun from `source`, has other frozen weights than the state to resume."""
+    """Raises ValueError when the network, begun from `source`, has other frozen weights than the state to
+    resume."""
     other = [name for name, parameter in network.named_parameters()
              if not parameter.requires_grad and not torch.equal(parameter.detach().cpu(), weights[name].cpu())]  # fmt: skip
     if other:
@@ -63,15 +68,22 @@ def refuse_other_frozen_weights(network: nn.Module, weights: dict[str, Tensor], 
         )
 
 
-def restore(state: dict, parts: dict, directory: str, *, processes: int, steps: int, say: Callable[[str], None]) -> None:
-    """Gives every part (by its name in the state; anything with load_state_dict) its state, and says what is other than before."""
+def restore(
+    state: dict, parts: dict, directory: str, *, processes: int, steps: int, say: Callable[[str], None]
+) -> None:
+    """Gives every part (by its name in the state; anything with load_state_dict) its state, and says what is
+    other than before."""
     for name, part in parts.items():
         part.load_state_dict(state[name])
     say(f"resumed from '{directory}' at step {state['step']}")
     if state["processes"] != processes:
-        say(f"on {processes} processes, before on {state['processes']}: samples and learning rate are the same, sums are rounded otherwise")
+        say(
+            f"on {processes} processes, before on {state['processes']}: samples and learning rate are the same, sums are rounded otherwise"
+        )
     if state["steps"] != steps:
-        say(f"optim.steps is {steps}, before {state['steps']}: the learning rate goes on as that of a run of {steps} steps")
+        say(
+            f"optim.steps is {steps}, before {state['steps']}: the learning rate goes on as that of a run of {steps} steps"
+        )
 
 
 def _free(name: str) -> bool:

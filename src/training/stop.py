@@ -1,4 +1,5 @@
-"""Being told to stop: SIGTERM (a scheduler) and SIGINT (Ctrl-C) ask for a checkpoint at the end of the step, on all processes alike."""
+"""Being told to stop: SIGTERM (a scheduler) and SIGINT (Ctrl-C) ask for a checkpoint at the end of the step,
+on all processes alike."""
 
 import signal
 import time
@@ -12,7 +13,8 @@ ONE_PRESS = 1.0  # seconds: launchers pass a terminal's Ctrl-C on to processes t
 
 
 class StopRequest:
-    """Context in which the signals only leave a note, which `agreed` reads. A second Ctrl-C interrupts at once."""
+    """Context in which the signals only leave a note, which `agreed` reads. A second Ctrl-C interrupts at
+    once."""
 
     def __init__(self, device: torch.device | str = "cpu"):
         self.received = dict.fromkeys(SIGNALS, 0.0)

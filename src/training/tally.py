@@ -1,4 +1,5 @@
-"""How much of the data each loss term could use: shares for the log, and a warning when a term goes without labels."""
+"""How much of the data each loss term could use: shares for the log, and a warning when a term goes without
+labels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ OUT_OF_RANGE = 0.25  # share of a term's labels, in a log interval, from which o
 
 @dataclass
 class Count:
-    """Of a term's entries, how many were valid (what the mean is over), had a label at all, and existed; over all processes."""
+    """Of a term's entries, how many were valid (what the mean is over), had a label at all, and existed; over
+    all processes."""
 
     valid: float
     known: float
@@ -37,10 +39,12 @@ class Count:
 
 
 class Tally:
-    """Adds up what loss terms could use since the last log line, and warns, once a term, in one line through `warn`.
+    """Adds up what loss terms could use since the last log line, and warns, once a term, in one line through
+    `warn`.
 
-    A term with a weight is warned of when nothing of it was valid for `warn_after` batches in a row or in a whole log interval, and when more
-    than OUT_OF_RANGE of its labels lie where it cannot represent them. Terms that this network or data does not have at all are left alone.
+    A term with a weight is warned of when nothing of it was valid for `warn_after` batches in a row or in a
+    whole log interval, and when more than OUT_OF_RANGE of its labels lie where it cannot represent them.
+    Terms that this network or data does not have at all are left alone.
     """
 
     def __init__(self, weights: dict[str, float], warn_after: int, warn: Callable[[str], None] = print):
@@ -60,7 +64,8 @@ class Tally:
                 self._nothing_valid(name, f"{self.warn_after} batches in a row")
 
     def close_interval(self) -> dict[str, float]:
-        """The shares since the last call, for the log: valid/<term>, and out_of_range/<term> where a term has a range."""
+        """The shares since the last call, for the log: valid/<term>, and out_of_range/<term> where a term has
+        a range."""
         shares = {}
         for name, count in self.interval.items():
             if not count.entries:
@@ -80,8 +85,14 @@ class Tally:
 
     def _nothing_valid(self, name: str, where: str) -> None:
         if self.weights.get(name) and self._first(name):
-            cause = f"the table's {LABELS[name]} switch it on" if name in LABELS else "its labels' masks are all False"
-            self.warn(f"warning: the loss term '{name}' (weight {self.weights[name]:g}) had no valid entry in {where}: {cause}")
+            cause = (
+                f"the table's {LABELS[name]} switch it on"
+                if name in LABELS
+                else "its labels' masks are all False"
+            )
+            self.warn(
+                f"warning: the loss term '{name}' (weight {self.weights[name]:g}) had no valid entry in {where}: {cause}"
+            )
 
     def _first(self, what: str) -> bool:
         new = what not in self.warned

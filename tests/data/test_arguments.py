@@ -14,7 +14,13 @@ CHOICES = Path(__file__).parents[2] / "config/data"
 
 @pytest.mark.parametrize("name", ["table", "freihand", "mix_images"])
 def test_names_stay_and_other_arguments_too(name):
-    arguments = ["--config-name=stage1-tiny", f"data={name}", "data.root=data/demo", "+data/tables@data.tables=rhd", "out=data=x"]
+    arguments = [
+        "--config-name=stage1-tiny",
+        f"data={name}",
+        "data.root=data/demo",
+        "+data/tables@data.tables=rhd",
+        "out=data=x",
+    ]
     assert name_data(arguments, CHOICES) == arguments
 
 
@@ -32,11 +38,17 @@ def test_a_folder_of_one_word_is_found_and_a_name_wins_over_it(tmp_path, monkeyp
         (tmp_path / folder).mkdir()
     assert name_data(["data=demo"], CHOICES) == ["data=table", "data.root='demo'"]
     assert name_data(["data=freihand"], CHOICES) == ["data=freihand"]
-    assert name_data(["data=common"], CHOICES) == ["data=table", "data.root='common'"]  # what the choices share is none itself
+    assert name_data(["data=common"], CHOICES) == [
+        "data=table",
+        "data.root='common'",
+    ]  # what the choices share is none itself
 
 
 def test_what_is_neither_is_said_with_the_names(monkeypatch, capsys):
-    with pytest.raises(ValueError, match="data=freihnd: it is neither the folder of a frame table nor one of arctic, .*freihand.*, table$"):
+    with pytest.raises(
+        ValueError,
+        match="data=freihnd: it is neither the folder of a frame table nor one of arctic, .*freihand.*, table$",
+    ):
         name_data(["data=freihnd"], CHOICES)
     monkeypatch.setattr(sys, "argv", ["train.py", "data=freihnd"])
     with pytest.raises(SystemExit) as leave:
@@ -102,15 +114,25 @@ def test_what_hydra_is_to_read_stays(argument):
 
 
 def test_every_script_with_a_configuration_reads_values_like_this():
-    """train.py, evaluate.py, doctor.py by data_by_name_or_folder; prepare.py, which has no data=, by its other half."""
-    scripts = [path for path in (CHOICES.parents[1] / "script").glob("*.py") if "@hydra.main" in path.read_text()]
+    """train.py, evaluate.py, doctor.py by data_by_name_or_folder; prepare.py, which has no data=, by its
+    other half."""
+    scripts = [
+        path for path in (CHOICES.parents[1] / "script").glob("*.py") if "@hydra.main" in path.read_text()
+    ]
     assert len(scripts) == 4
     for path in scripts:
-        assert re.search(r"@(data_by_name_or_folder\(.*\)|by_plain_values)\n\s*@hydra.main", path.read_text()), path
+        assert re.search(
+            r"@(data_by_name_or_folder\(.*\)|by_plain_values)\n\s*@hydra.main", path.read_text()
+        ), path
 
 
 def test_the_command_line_is_changed_before_hydra_reads_it(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["prepare.py", "out=a=b", "seed=1"])
     assert by_plain_values(lambda: list(sys.argv))() == ["prepare.py", "out='a=b'", "seed=1"]
     monkeypatch.setattr(sys, "argv", ["train.py", "data=data/demo", "out=a=b"])
-    assert data_by_name_or_folder(CHOICES)(lambda: list(sys.argv))() == ["train.py", "data=table", "data.root='data/demo'", "out='a=b'"]
+    assert data_by_name_or_folder(CHOICES)(lambda: list(sys.argv))() == [
+        "train.py",
+        "data=table",
+        "data.root='data/demo'",
+        "out='a=b'",
+    ]

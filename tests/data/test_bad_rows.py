@@ -1,4 +1,5 @@
-"""Rows that cannot be used: which they are, clips without them, what takes their place, and how they are counted."""
+"""Rows that cannot be used: which they are, clips without them, what takes their place, and how they are
+counted."""
 
 import json
 from dataclasses import fields
@@ -44,7 +45,8 @@ def fold_the_box(row):
     row["box"] = row["box"][[2, 3, 0, 1]]
 
 
-# Row of the training split -> what is done to it, and the reason that is given for leaving it out. Rows 20, 21 and 22 open a sequence.
+# Row of the training split -> what is done to it, and the reason that is given for leaving it out. Rows 20,
+# 21 and 22 open a sequence.
 PLANTED = {
     4: (cut, "picture cut off"),
     5: (scribble, "undecodable picture"),
@@ -72,7 +74,14 @@ def root(tmp_path_factory):
 
 
 def dataset(root, num_frame=7, views=None, split="train"):
-    return ClipDataset(FrameTable(root, split), View(64, 2.0, Augmentation()), num_frame, SAMPLING if num_frame > 1 else None, 3, views)
+    return ClipDataset(
+        FrameTable(root, split),
+        View(64, 2.0, Augmentation()),
+        num_frame,
+        SAMPLING if num_frame > 1 else None,
+        3,
+        views,
+    )
 
 
 def read(dataset, steps, workers=0, batch_size=6, **share):
@@ -99,7 +108,9 @@ def test_exactly_the_planted_rows_are_left_out_of_an_epoch(root):
     rows = torch.cat([batch.row for batch in batches]).tolist()
     assert ledger.bad == REASONS and len(rows) == 60 and set(rows) <= set(range(60)) - set(REASONS)
     assert {row: rows.count(row) >= 1 for row in range(60)} == {row: row not in REASONS for row in range(60)}
-    assert ledger.read == 60 + ledger.left_out and ledger.left_out >= len(PLANTED)  # a replacement may be bad, too
+    assert ledger.read == 60 + ledger.left_out and ledger.left_out >= len(
+        PLANTED
+    )  # a replacement may be bad, too
 
 
 def test_a_clip_never_shows_a_bad_frame(root):
@@ -108,14 +119,21 @@ def test_a_clip_never_shows_a_bad_frame(root):
     for position in range(150):
         sample = clips[position, int(np.random.default_rng(position).choice(clips.clips.training_rows()))]
         plan = sample.plan
-        assert plan.clips.shape == (2, 7) and plan.mask[:, -1].all() and not set(plan.rows.tolist()) & set(REASONS)
+        assert (
+            plan.clips.shape == (2, 7)
+            and plan.mask[:, -1].all()
+            and not set(plan.rows.tolist()) & set(REASONS)
+        )
         assert (np.diff(plan.rows) > 0).all() and set(plan.clips.ravel()) == set(range(len(plan.rows)))
         assert {row: REASONS[row] for row in sample.bad} == sample.bad
         missing += bool(sample.bad)
     assert 20 < missing < 150
     assert isinstance(clips.clip(5), LeftOut) and clips.clip(6).bad == {4: REASONS[4], 5: REASONS[5]}
     whole = clips.clips.evaluation(6)
-    assert collate([clips.clip(6)]).frame_mask.tolist() == (whole.mask & ~np.isin(whole.rows[whole.clips], (4, 5))).tolist()
+    assert (
+        collate([clips.clip(6)]).frame_mask.tolist()
+        == (whole.mask & ~np.isin(whole.rows[whole.clips], (4, 5))).tolist()
+    )
 
 
 def test_without_bad_rows_is_the_plan_that_never_knew_them():
@@ -142,14 +160,19 @@ def test_workers_and_processes_change_nothing(root):
     assert all(map(same, alone, with_workers)) and ledger == theirs and ledger.left_out
     shares = [read(clips, 6, batch_size=3, rank=rank, world=2) for rank in (0, 1)]
     for whole, *parts in zip(alone, *(batches for batches, _ in shares)):
-        assert torch.cat([part.row for part in parts]).equal(whole.row) and torch.cat([part.image for part in parts]).equal(whole.image)
-    assert Ledger.total(ledger for _, ledger in shares) == Ledger(ledger.read, ledger.left_out, dict(sorted(ledger.bad.items())))
+        assert torch.cat([part.row for part in parts]).equal(whole.row) and torch.cat(
+            [part.image for part in parts]
+        ).equal(whole.image)
+    assert Ledger.total(ledger for _, ledger in shares) == Ledger(
+        ledger.read, ledger.left_out, dict(sorted(ledger.bad.items()))
+    )
 
 
 def test_a_position_decides_what_takes_a_bad_row_s_place():
     clips = Clips(np.repeat([0, 10], 10), np.arange(20) / 30, 7, SAMPLING, seed=5)
     first, again, other = (
-        [next(rows) for _ in range(200)] for rows in (replacements(clips, 3), replacements(clips, 3), replacements(clips, 4))
+        [next(rows) for _ in range(200)]
+        for rows in (replacements(clips, 3), replacements(clips, 3), replacements(clips, 4))
     )
     assert first == again != other and set(first) == set(clips.training_rows().tolist())
 
@@ -162,7 +185,9 @@ def test_tokens_give_what_pictures_give(root, tmp_path, workers):
     def encode(batch):
         return batch.image.float().mean(dim=(-1, -2))
 
-    tokens, held_out_tokens = cached(store, online, held_out, encode, dtype="fp32", workers=workers, shard_frames=12)
+    tokens, held_out_tokens = cached(
+        store, online, held_out, encode, dtype="fp32", workers=workers, shard_frames=12
+    )
     seen, kept = read(online, 5), read(tokens, 5)
     ledgers = Ledger(), Ledger()
     seen[0].extend(evaluation_batches(held_out, np.arange(60), 7, 0, ledgers[0]))
@@ -179,18 +204,24 @@ def test_evaluation_leaves_out_exactly_the_bad_rows(root, world):
     table = FrameTable(root, "val")
     ledgers, rows = [Ledger() for _ in range(world)], []
     for rank, ledger in enumerate(ledgers):
-        batches = evaluation_batches(dataset(root, split="val"), np.arange(60), 4, 0, ledger, rank=rank, world=world)
+        batches = evaluation_batches(
+            dataset(root, split="val"), np.arange(60), 4, 0, ledger, rank=rank, world=world
+        )
         rows += [row for batch in batches for row in batch.row.tolist()]
     total = Ledger.total(ledgers)
     assert sorted(rows) == sorted(set(range(60)) - set(REASONS))
     assert (total.read, total.left_out, total.bad) == (60, len(PLANTED), REASONS)
     assert by_source(total.bad, table)["street"] == {"picture cut off": 1}
-    assert left_out_line(total, table).startswith("left out 7 of 60 rows of split 'val' as bad data (studio: ")
+    assert left_out_line(total, table).startswith(
+        "left out 7 of 60 rows of split 'val' as bad data (studio: "
+    )
 
 
 def test_a_batch_of_nothing_but_bad_rows_is_counted_and_not_seen(root):
     ledger = Ledger()
-    batches = list(evaluation_batches(dataset(root, 1, split="val"), np.array([4, 5, 6, 33, 34]), 2, 0, ledger))
+    batches = list(
+        evaluation_batches(dataset(root, 1, split="val"), np.array([4, 5, 6, 33, 34]), 2, 0, ledger)
+    )
     assert [batch.row.tolist() for batch in batches] == [[6]] and (ledger.read, ledger.left_out) == (5, 4)
 
 
@@ -209,11 +240,13 @@ def test_a_table_of_bad_rows_is_no_endless_search(tmp_path):
     for row in rows:
         scribble(row)
     clips = dataset(write_table(tmp_path / "table", {"train": [rows]}), 1)
-    with pytest.raises(ValueError, match="row 3 is bad .undecodable picture., and so are 100 rows drawn in its place"):
+    with pytest.raises(
+        ValueError, match="row 3 is bad .undecodable picture., and so are 100 rows drawn in its place"
+    ):
         clips[0, 3]
 
 
-# ----- what a run does about it -----------------------------------------------------------------------------------------------------------
+# ----- what a run does about it -----------------------------------------------------------------------------
 
 
 def listed(path):
@@ -227,10 +260,15 @@ def test_the_watch_says_lists_and_stops(root, tmp_path):
     watch.known({20: REASONS[20]}, table, judged=True)
     assert lines == ["bad data: 1 of 60 rows of split 'train' are left out (studio: not_finite 1)"]
     watch.check(Ledger(59, 50, {4: REASONS[4]}), table)  # too early to judge
-    assert lines[1].startswith("bad data: left out row 4 of split 'train' (studio, sequence train-0, frame 4): picture cut off")
+    assert lines[1].startswith(
+        "bad data: left out row 4 of split 'train' (studio, sequence train-0, frame 4): picture cut off"
+    )
     watch.check(Ledger(60, 6, {4: REASONS[4], 59: REASONS[59]}), table)  # just as much as is allowed
     assert len(lines) == 2
-    assert [(entry["row"], entry["source"], entry["sequence"], entry["frame"], entry["reason"]) for entry in listed(file)] == [
+    assert [
+        (entry["row"], entry["source"], entry["sequence"], entry["frame"], entry["reason"])
+        for entry in listed(file)
+    ] == [
         (4, "studio", "train-0", 4, "picture cut off"),
         (20, "studio", "train-1", 0, "not_finite"),
         (59, "street", "train-2", 19, "picture cut off"),
@@ -259,7 +297,10 @@ def test_inconsistent_labels_stop_a_run_before_it_reads(root, tmp_path):
 
 
 def test_processes_are_judged_together_and_one_of_them_speaks(root, tmp_path):
-    table, ledgers = FrameTable(root, "train"), [Ledger(30, 0, {}), Ledger(30, 3, {4: REASONS[4], 20: REASONS[20]})]
+    table, ledgers = (
+        FrameTable(root, "train"),
+        [Ledger(30, 0, {}), Ledger(30, 3, {4: REASONS[4], 20: REASONS[20]})],
+    )
     main = BadRowWatch(tmp_path / "list", 0.01, gather=lambda _: ledgers, say=lambda line: None)
     other = BadRowWatch(tmp_path / "other", 0.01, gather=lambda _: ledgers, say=lambda line: None, main=False)
     with pytest.raises(ValueError, match="5.0% of the frames read"):

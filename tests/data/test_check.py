@@ -1,4 +1,5 @@
-"""tempohand check-data: exactly the planted rows, each with its reason, however many processes look; a clean table is clean."""
+"""tempohand check-data: exactly the planted rows, each with its reason, however many processes look; a clean
+table is clean."""
 
 import json
 
@@ -12,14 +13,18 @@ from tempohand.data.check import check_table
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
 JPEG, PNG, WIDE = (
-    cv2.imencode(end, picture)[1].tobytes() for end, picture in ((".jpg", PICTURE), (".png", PICTURE), (".png", PICTURE[:60]))
+    cv2.imencode(end, picture)[1].tobytes()
+    for end, picture in ((".jpg", PICTURE), (".png", PICTURE), (".png", PICTURE[:60]))
 )
 
 
 @pytest.fixture(scope="module")
 def spoiled(tmp_path_factory):
     """A table with known faults: (split, row) -> reason."""
-    splits = {"train": [hand_rows("a", 6, 1), hand_rows("b", 6, 2, is_right=False)], "val": [hand_rows("c", 4, 3)]}
+    splits = {
+        "train": [hand_rows("a", 6, 1), hand_rows("b", 6, 2, is_right=False)],
+        "val": [hand_rows("c", 4, 3)],
+    }
     a, b = splits["train"]
     a[1]["image"] = b"no picture"
     a[2]["image"] = b""
@@ -51,11 +56,17 @@ def test_exactly_the_planted_rows_are_found_and_listed(spoiled, tmp_path, capsys
     assert leave.value.code == 1
     lines = [json.loads(line) for line in (tmp_path / "new" / "bad.jsonl").read_text().splitlines()]
     assert {(line["split"], line["row"]) for line in lines} == planted.keys()
-    assert {(*place, reason) for place, reason in planted.items()} <= {(line["split"], line["row"], line["reason"]) for line in lines}
+    assert {(*place, reason) for place, reason in planted.items()} <= {
+        (line["split"], line["row"], line["reason"]) for line in lines
+    }
     row9 = next(line for line in lines if line["row"] == 9)
     assert (row9["sequence"], row9["frame"], row9["source"]) == ("b", 3, "test")
     out = capsys.readouterr().out
-    assert "6 inconsistent or unreadable" in out and "its row says 96 x 96" in out and "row 9 (b, frame 3)" in out
+    assert (
+        "6 inconsistent or unreadable" in out
+        and "its row says 96 x 96" in out
+        and "row 9 (b, frame 3)" in out
+    )
 
 
 def test_processes_find_what_one_finds(spoiled):
@@ -94,7 +105,12 @@ def test_a_damaged_shard_is_one_line_and_the_rest_is_checked(tmp_path, capsys, l
         cli.main(["check-data", str(root), "--workers", "0"])
     out = capsys.readouterr().out
     (line,) = [line for line in out.splitlines() if "train-00000.arrow" in line]
-    assert leave.value.code == 1 and "damaged shard" in line and "prepare the table again" in line and "val: 4 rows" in out
+    assert (
+        leave.value.code == 1
+        and "damaged shard" in line
+        and "prepare the table again" in line
+        and "val: 4 rows" in out
+    )
 
 
 @pytest.mark.parametrize(

@@ -36,30 +36,49 @@ def test_batches_hold_neighbouring_clips_in_one_view(dataset):
     batch = collate([dataset[(p, int(row))] for p, row in enumerate(dataset.clips.training_rows()[:20:3])])
     assert batch.image.shape[1:] == (7, 3, 64, 64) and batch.image.dtype == torch.uint8
     assert batch.previous.tolist() == [k - 1 if k % 2 else -1 for k in range(len(batch.image))]
-    assert dataset.clip(20).plan.clips.shape[0] == 1 and collate([dataset.clip(20), dataset.clip(9)]).previous is None
+    assert (
+        dataset.clip(20).plan.clips.shape[0] == 1
+        and collate([dataset.clip(20), dataset.clip(9)]).previous is None
+    )
     assert batch.frame_mask[:, -1].all() and (batch.time[:, -1] == 0).all() and (batch.time <= 0).all()
-    # One frame apart: the last frame of one is the one before the last of the other, and so on where the distances agree.
+    # One frame apart: the last frame of one is the one before the last of the other, and so on where the
+    # distances agree.
     earlier, later = torch.tensor([4, 5, 6]), torch.tensor([3, 4, 5])
     both = batch.frame_mask[0, earlier] & batch.frame_mask[1, later]
-    assert both.any() and torch.equal(batch.image[0, earlier][both], batch.image[1, later][both])  # the same picture pixels
+    assert both.any() and torch.equal(
+        batch.image[0, earlier][both], batch.image[1, later][both]
+    )  # the same picture pixels
 
 
 def test_history_length_varies_and_time_is_real(dataset):
     batch = collate([dataset[(p, 11)] for p in range(40)])
     lengths = batch.frame_mask.sum(dim=1)
-    assert lengths.min() >= 2 and lengths.max() == 6 and len(lengths.unique()) > 3  # the 7th frame would lie 13 back, the row is the 12th
+    assert (
+        lengths.min() >= 2 and lengths.max() == 6 and len(lengths.unique()) > 3
+    )  # the 7th frame would lie 13 back, the row is the 12th
     ages = (-batch.time * 30).round()[:, -4:]
     for age, known in zip(ages, batch.frame_mask[:, -4:]):
-        assert any(age[known].tolist() == (gap * torch.tensor([3, 2, 1, 0])[known]).tolist() for gap in (1, 2))
+        assert any(
+            age[known].tolist() == (gap * torch.tensor([3, 2, 1, 0])[known]).tolist() for gap in (1, 2)
+        )
     assert {1.0, 2.0} <= set(ages[:, -2].tolist())
 
 
 @pytest.mark.parametrize("origin", [-1e6, 3e8, 1.7e9])
 def test_the_origin_of_time_changes_no_clip(table_root, dataset, tmp_path, origin):
-    """Seconds since 1970 have no digits left for a frame in float32: differences are taken before the cast."""
-    rows = [{**row, "time": row["time"] + origin} for k in range(4) for row in hand_rows(f"train-{k}", 12, k, is_right=k != 3)]
+    """Seconds since 1970 have no digits left for a frame in float32: differences are taken before the
+    cast."""
+    rows = [
+        {**row, "time": row["time"] + origin}
+        for k in range(4)
+        for row in hand_rows(f"train-{k}", 12, k, is_right=k != 3)
+    ]
     later = ClipDataset(
-        FrameTable(write_table(tmp_path / "later", {"train": [rows]}), "train"), dataset.view, 7, dataset.clips.sampling, seed=3
+        FrameTable(write_table(tmp_path / "later", {"train": [rows]}), "train"),
+        dataset.view,
+        7,
+        dataset.clips.sampling,
+        seed=3,
     )
     keys = [(position, int(row)) for position, row in enumerate(dataset.clips.training_rows()[::3])]
     for here, there in (
@@ -73,13 +92,25 @@ def test_the_origin_of_time_changes_no_clip(table_root, dataset, tmp_path, origi
 @pytest.mark.parametrize("drop", [0.0, 0.3])
 def test_clips_keep_gap_history_and_sequence_and_lose_frames_at_random(drop):
     starts = np.repeat([0, 40, 48], [40, 8, 30])
-    clips = Clips(starts, np.arange(len(starts)) / 30, 7, ClipSampling(min_history=3, max_gap=3, consecutive=2, drop=drop), seed=1)
+    clips = Clips(
+        starts,
+        np.arange(len(starts)) / 30,
+        7,
+        ClipSampling(min_history=3, max_gap=3, consecutive=2, drop=drop),
+        seed=1,
+    )
     lost, known = 0, 0
     for position in range(600):
         row = int(np.random.default_rng(position).choice(clips.training_rows()))
         plan = clips.training(position, row)
-        assert plan.clips.shape == plan.mask.shape == (2, 7) and plan.mask[:, -1].all() and plan.rows[plan.clips[1, -1]] == row
-        assert (np.diff(plan.rows) > 0).all() and set(plan.clips.ravel()) == set(range(len(plan.rows)))  # nothing that no clip shows
+        assert (
+            plan.clips.shape == plan.mask.shape == (2, 7)
+            and plan.mask[:, -1].all()
+            and plan.rows[plan.clips[1, -1]] == row
+        )
+        assert (np.diff(plan.rows) > 0).all() and set(plan.clips.ravel()) == set(
+            range(len(plan.rows))
+        )  # nothing that no clip shows
         assert len(set(starts[plan.rows])) == 1
         gap = row - plan.rows[plan.clips[0, -1]]
         assert 1 <= gap <= 3
@@ -126,30 +157,45 @@ def test_an_epoch_is_a_permutation_and_a_resumed_order_goes_on():
 
 def test_workers_change_nothing(dataset):
     rows = dataset.clips.training_rows()
-    one, two = (iter(training_batches(dataset, TrainingOrder(rows, 4, seed=1), workers)) for workers in (0, 2))
+    one, two = (
+        iter(training_batches(dataset, TrainingOrder(rows, 4, seed=1), workers)) for workers in (0, 2)
+    )
     for _ in range(3):
         a, b = next(one), next(two)
         assert torch.equal(a.image, b.image) and torch.equal(a.target.pose, b.target.pose)
 
 
 def test_pinned_batches_are_pinned_as_a_whole(dataset, monkeypatch):
-    """Every tensor of a batch, of pictures or of tokens; what has no memory stays without. (Pinning itself needs a GPU.)"""
+    """Every tensor of a batch, of pictures or of tokens; what has no memory stays without. (Pinning itself
+    needs a GPU.)"""
     pinned = []
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor.numel()) or tensor.clone())
+    monkeypatch.setattr(
+        torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor.numel()) or tensor.clone()
+    )
     batch = collate([dataset[(0, 11)], dataset[(1, 20)]])
     tensors = sum(value is not None for value in vars(batch).values()) - 1 + len(vars(batch.target))
     arrival = loader._Arrival(batch, 2, 0, {}).pin_memory()
-    assert len(pinned) == tensors and torch.equal(arrival.batch.image, batch.image) and arrival.batch.image is not batch.image
+    assert (
+        len(pinned) == tensors
+        and torch.equal(arrival.batch.image, batch.image)
+        and arrival.batch.image is not batch.image
+    )
     assert torch.equal(arrival.batch.target.pose, batch.target.pose) and arrival.read == 2
     pinned.clear()
     features = torch.zeros(*batch.time.shape, 5)
     given = vars(batch) | {"image": batch.image[:1, :1, :1, :1, :1].expand(batch.image.shape)}
     tokens = TokenBatch(**given, features=features).pin_memory()
-    assert len(pinned) == tensors + 1 and tokens.image.shape == batch.image.shape and tokens.image.untyped_storage().nbytes() == 1
+    assert (
+        len(pinned) == tensors + 1
+        and tokens.image.shape == batch.image.shape
+        and tokens.image.untyped_storage().nbytes() == 1
+    )
     assert loader._Arrival(None, 2, 2, {}).pin_memory().batch is None
 
     asked = []
-    monkeypatch.setattr(loader, "_loader", lambda *arguments, **options: asked.append(options["pin_memory"]) or iter(()))
+    monkeypatch.setattr(
+        loader, "_loader", lambda *arguments, **options: asked.append(options["pin_memory"]) or iter(())
+    )
     for wanted in (True, False):
         next(training_batches(dataset, TrainingOrder(np.arange(4), 2), 0, pinned=wanted), None)
     assert asked == [True, False]
@@ -167,7 +213,9 @@ def test_evaluation_sees_every_row_once_in_order(dataset):
 def test_training_clips_keep_to_time_and_never_cross_a_pause(rate, step):
     time = np.arange(120) / rate
     time[70:] += 0.5
-    clips = Clips(np.repeat([0, 100], [100, 20]), time, 7, ClipSampling(min_history=7, max_gap=2, consecutive=3), seed=2)
+    clips = Clips(
+        np.repeat([0, 100], [100, 20]), time, 7, ClipSampling(min_history=7, max_gap=2, consecutive=3), seed=2
+    )
     for position, row in enumerate(clips.training_rows().tolist()):
         plan = clips.training(position, row)
         assert len(plan.clips) == 3 and plan.rows[plan.clips[-1, -1]] == row
@@ -176,4 +224,6 @@ def test_training_clips_keep_to_time_and_never_cross_a_pause(rate, step):
             shown = time[plan.rows[clip[mask]]]
             assert shown[-1] - shown[0] <= 0.9 + 1e-6 and (np.diff(shown) >= 0.0166).all()
     begins = [0 if row < 70 else 70 if row < 100 else 100 for row in range(120)]
-    assert clips.training_rows().tolist() == [row for row in range(120) if time[row] - time[begins[row]] >= 2 * step - 1e-9]
+    assert clips.training_rows().tolist() == [
+        row for row in range(120) if time[row] - time[begins[row]] >= 2 * step - 1e-9
+    ]

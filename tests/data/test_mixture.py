@@ -11,7 +11,8 @@ from tempohand.data.table import FrameTable, fingerprint
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory):
-    """Two tables of 30 and 10 training rows; the second's hands are farther, half of its 2D joints unknown, its pictures larger."""
+    """Two tables of 30 and 10 training rows; the second's hands are farther, half of its 2D joints unknown,
+    its pictures larger."""
     folder = tmp_path_factory.mktemp("mixture")
     far = hand_rows("far", 10, 5, size=128)
     for row in far:
@@ -43,11 +44,16 @@ def drawn(rows, frequency, epochs=1, batch=7):
 def test_a_joined_table_is_its_parts(roots):
     a, b = FrameTable(roots[0], "train"), FrameTable(roots[1], "training")
     both = FrameTable.joined([a, b], "train")
-    assert len(both) == 40 and both.sequence_starts().tolist() == [*a.sequence_starts(), *(b.sequence_starts() + 30)]
+    assert len(both) == 40 and both.sequence_starts().tolist() == [
+        *a.sequence_starts(),
+        *(b.sequence_starts() + 30),
+    ]
     for row in (0, 29, 30, 39):
         part, place = both.part_of(row)
         assert part is (a if row < 30 else b) and both.image_bytes(row) == part.image_bytes(place)
-        assert both.about_row(row) == part.about_row(place) and np.array_equal(both.image(row), part.image(place))
+        assert both.about_row(row) == part.about_row(place) and np.array_equal(
+            both.image(row), part.image(place)
+        )
     for name in ("joints", "box", "sequence", "time", "has_hand"):
         np.testing.assert_array_equal(both.column(name), np.concatenate([a.column(name), b.column(name)]))
     assert FrameTable.joined([a], "train") is a
@@ -71,7 +77,9 @@ def test_weights_are_shares_of_the_epoch(roots, weights, share):
     for epoch in range(50):
         times = np.bincount(seen[40 * epoch : 40 * epoch + 40], minlength=40)
         assert ((times == np.floor(frequency)) | (times == np.ceil(frequency))).all()
-    np.testing.assert_allclose(np.bincount(seen, minlength=40) / 50, frequency, atol=0.25)  # every row, in the long run
+    np.testing.assert_allclose(
+        np.bincount(seen, minlength=40) / 50, frequency, atol=0.25
+    )  # every row, in the long run
 
 
 def test_frequencies_of_one_are_each_row_once():
@@ -113,7 +121,9 @@ def test_the_account_says_what_is_drawn(roots):
     mixture = Mixture(tables(roots, a=1.0, b=1.0), None)
     rows = mixture.kept(np.arange(40), RowFilter(min_joints2d=5))
     lines = mixture.account(np.arange(40), rows, mixture.frequencies(rows, None))
-    assert lines[1].split()[:7] == ["a", "30", "30", "30", "50.0%", "0.67", "0.67"] and lines[2].split()[4:7] == ["50.0%", "2.00", "2.00"]
+    assert lines[1].split()[:7] == ["a", "30", "30", "30", "50.0%", "0.67", "0.67"] and lines[2].split()[
+        4:7
+    ] == ["50.0%", "2.00", "2.00"]
     assert "48%" in lines[2] and lines[-1] == "an epoch: 40 samples"
 
 
@@ -130,14 +140,19 @@ def test_hand_parameters_of_another_hand_are_hidden_and_named(roots, tmp_path):
     with_open = Mixture(settings, None)
     assert with_open.train.labels(np.array([5, 35]))["has_hand"].tolist() == [True, False]
     assert with_open.validation.column("has_hand").tolist() == [True] * 6 + [False] * 4
-    assert "hand parameters of b belong to another hand model" in with_open.account(np.arange(40), np.arange(40), None)[-1]
+    assert (
+        "hand parameters of b belong to another hand model"
+        in with_open.account(np.arange(40), np.arange(40), None)[-1]
+    )
     assert Mixture(settings, "MANO_RIGHT.pkl").train.column("has_hand").all()
 
 
 def test_validation_rows_are_shared_among_the_tables_and_fixed(roots):
     a, b = FrameTable(roots[0], "train"), FrameTable(roots[1], "training")
     both = FrameTable.joined([a, b], "x")
-    assert spread_over_parts(a, 4).tolist() == [0, 10, 19, 29] and spread_over_parts(a, None).tolist() == list(range(30))
+    assert spread_over_parts(a, 4).tolist() == [0, 10, 19, 29] and spread_over_parts(
+        a, None
+    ).tolist() == list(range(30))
     rows = spread_over_parts(both, 24)
     assert (rows < 30).sum() == 14 and rows[rows >= 30].tolist() == list(range(30, 40))
     assert spread_over_parts(both, 99).tolist() == list(range(40))
@@ -157,4 +172,8 @@ def test_nonsense_is_refused_in_one_line(roots):
 def test_labels_of_a_joined_table_are_held_once(roots):
     a, b = FrameTable(roots[0], "train"), FrameTable(roots[1], "training")
     both = FrameTable.joined([a, b], "train")
-    assert all(np.shares_memory(part.column(name), both.column(name)) for part in (a, b) for name in ("joints", "box", "time"))
+    assert all(
+        np.shares_memory(part.column(name), both.column(name))
+        for part in (a, b)
+        for name in ("joints", "box", "time")
+    )

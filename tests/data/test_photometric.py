@@ -37,11 +37,14 @@ def test_saturation_leaves_luma_and_contrast_leaves_mid_grey():
 
 
 def test_grey_clips_keep_luma_and_leave_the_other_draws_alone():
-    """A draw without `grey` is what it was before there was one, and so are noise, blur and luma of a grey one without a tint."""
+    """A draw without `grey` is what it was before there was one, and so are noise, blur and luma of a grey
+    one without a tint."""
     picture = np.random.default_rng(1).integers(60, 190, (8, 8, 3)).astype(np.uint8)
     tints, greys, count = set(), 0, 400
     for seed in range(count):
-        plain, never, sometimes = (Photometric(grey=grey).draw(np.random.default_rng(seed)) for grey in (0.0, 1e-9, 0.4))
+        plain, never, sometimes = (
+            Photometric(grey=grey).draw(np.random.default_rng(seed)) for grey in (0.0, 1e-9, 0.4)
+        )
         assert (plain.noise, plain.blur, plain.seed) == (sometimes.noise, sometimes.blur, sometimes.seed)
         assert np.array_equal(plain.colour, never.colour)
         if np.array_equal(plain.colour, sometimes.colour):
@@ -59,7 +62,8 @@ def test_grey_clips_keep_luma_and_leave_the_other_draws_alone():
 
 
 def test_without_grey_nothing_is_drawn_for_it():
-    """What a clip draws next (its mirror) is what it drew before there was a probability of grey: golden losses rest on it."""
+    """What a clip draws next (its mirror) is what it drew before there was a probability of grey: golden
+    losses rest on it."""
     rng, before = np.random.default_rng(0), np.random.default_rng(0)
     draw = Photometric(probability=0.0).draw(rng)
     for _ in range(3):

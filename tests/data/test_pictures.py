@@ -40,7 +40,12 @@ def test_padding_behind_the_end_is_no_fault():
         (b"", (64, 48), UNDECODABLE, "its 0 bytes do not decode"),
         (None, (64, 48), UNDECODABLE, "its 0 bytes"),
         (b"words", (64, 48), UNDECODABLE, "its 5 bytes"),
-        (encoded(".png"), (48, 64), OTHER_SIZE, "it is 64 x 48 px, its row says 48 x 64: width and height are swapped"),
+        (
+            encoded(".png"),
+            (48, 64),
+            OTHER_SIZE,
+            "it is 64 x 48 px, its row says 48 x 64: width and height are swapped",
+        ),
         (encoded(".png"), (64, 50), OTHER_SIZE, "it is 64 x 48 px, its row says 64 x 50"),
     ],
 )

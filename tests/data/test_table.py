@@ -5,7 +5,15 @@ from pyarrow import ipc
 from tests_support import hand_rows, write_table
 
 from tempohand.data.check import check_table
-from tempohand.data.table import COLUMNS, END_OF_STREAM, SCHEMA, FrameTable, read_index, write_index, write_shard
+from tempohand.data.table import (
+    COLUMNS,
+    END_OF_STREAM,
+    SCHEMA,
+    FrameTable,
+    read_index,
+    write_index,
+    write_shard,
+)
 
 
 def test_rows_come_back_as_written(tmp_path):
@@ -25,12 +33,27 @@ def test_rows_come_back_as_written(tmp_path):
 
 def test_sequences_of_one_recording_are_known_and_other_tables_recordings_are_others(tmp_path):
     def film(*names):
-        return [[{**row, "recording": name.split("/")[0]} for row in hand_rows(name, 2, seed=1)] for name in names]
+        return [
+            [{**row, "recording": name.split("/")[0]} for row in hand_rows(name, 2, seed=1)] for name in names
+        ]
 
     two = [write_table(tmp_path / name, {"train": film("b/left", "a/left", "b/right")}) for name in "xy"]
     one, other = (FrameTable(root, "train") for root in two)
     assert one.knows_recordings and one.recordings().tolist() == [0, 0, 1, 1, 0, 0]
-    assert FrameTable.joined([one, other], "both").recordings().tolist() == [0, 0, 1, 1, 0, 0, 2, 2, 3, 3, 2, 2]
+    assert FrameTable.joined([one, other], "both").recordings().tolist() == [
+        0,
+        0,
+        1,
+        1,
+        0,
+        0,
+        2,
+        2,
+        3,
+        3,
+        2,
+        2,
+    ]
 
 
 def test_a_table_from_before_recordings_is_read_with_each_sequence_as_one(tmp_path):
@@ -40,9 +63,20 @@ def test_a_table_from_before_recordings_is_read_with_each_sequence_as_one(tmp_pa
         rows = stream.read_all().drop_columns(["recording"])
     with open(shard, "wb") as file, ipc.new_stream(file, rows.schema) as stream:
         stream.write_table(rows)
-    old, new = FrameTable(root, "train"), FrameTable(write_table(tmp_path / "new", {"train": [hand_rows("c", 2, seed=1)]}), "train")
-    assert not old.knows_recordings and old.column("recording").tolist() == ["a", "a", "b"] and old.recordings().tolist() == [0, 0, 1]
-    assert old.about_row(2) == {"source": "test", "sequence": "b", "frame": 0} and old.image(2).shape == (96, 96, 3)
+    old, new = (
+        FrameTable(root, "train"),
+        FrameTable(write_table(tmp_path / "new", {"train": [hand_rows("c", 2, seed=1)]}), "train"),
+    )
+    assert (
+        not old.knows_recordings
+        and old.column("recording").tolist() == ["a", "a", "b"]
+        and old.recordings().tolist() == [0, 0, 1]
+    )
+    assert old.about_row(2) == {"source": "test", "sequence": "b", "frame": 0} and old.image(2).shape == (
+        96,
+        96,
+        3,
+    )
     both = FrameTable.joined([old, new], "both")
     assert not both.knows_recordings and both.recordings().tolist() == [0, 0, 1, 2, 2]
     assert check_table(root)[1] == []
@@ -87,7 +121,11 @@ def test_a_truncated_shard_is_one_clear_line_at_start(tmp_path, kept):
     shard = root / "train-00000.arrow"
     data = shard.read_bytes()
     if kept == "a whole batch":
-        with open(root / "first.arrow", "wb") as file, ipc.new_stream(file, SCHEMA) as stream, ipc.open_stream(data) as whole:
+        with (
+            open(root / "first.arrow", "wb") as file,
+            ipc.new_stream(file, SCHEMA) as stream,
+            ipc.open_stream(data) as whole,
+        ):
             stream.write_batch(next(whole))
         cut = (root / "first.arrow").read_bytes()[: -len(END_OF_STREAM)]
         assert data.startswith(cut) and ipc.open_stream(cut).read_all().num_rows == 256  # it can be read

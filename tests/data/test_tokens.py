@@ -1,4 +1,5 @@
-"""Cached tokens give the clips that pictures give, are refused when stale or damaged, and survive interruption."""
+"""Cached tokens give the clips that pictures give, are refused when stale or damaged, and survive
+interruption."""
 
 import shutil
 import signal
@@ -33,7 +34,9 @@ KEYS = [(p, int(row)) for p, row in enumerate([11, 23, 30, 47, 1, 14])]
 
 def datasets(root, views: int = 2) -> tuple[ClipDataset, ClipDataset]:
     view = View(64, 2.0, Augmentation())
-    return ClipDataset(FrameTable(root, "train"), view, 7, SAMPLING, 3, views), ClipDataset(FrameTable(root, "val"), view, 7)
+    return ClipDataset(FrameTable(root, "train"), view, 7, SAMPLING, 3, views), ClipDataset(
+        FrameTable(root, "val"), view, 7
+    )
 
 
 def mean_colour(batch) -> torch.Tensor:
@@ -42,7 +45,14 @@ def mean_colour(batch) -> torch.Tensor:
 
 
 def make(root, folder, encode=mean_colour, views: int = 2, dtype: str = "fp32", **options):
-    return cached(TokenStore(folder, {"made by": "tests"}), *datasets(root, views), encode, dtype=dtype, shard_frames=12, **options)
+    return cached(
+        TokenStore(folder, {"made by": "tests"}),
+        *datasets(root, views),
+        encode,
+        dtype=dtype,
+        shard_frames=12,
+        **options,
+    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -53,7 +63,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 def network():
     torch.manual_seed(0)
     network = build_network(small_network(2))
-    for layer in (network.temporal.out, network.temporal.correct):  # they start at zero, and history would not be seen
+    for layer in (
+        network.temporal.out,
+        network.temporal.correct,
+    ):  # they start at zero, and history would not be seen
         torch.nn.init.normal_(layer.weight, std=0.05)
     return network.eval()
 
@@ -62,7 +75,9 @@ def network():
     "precision, dtype, tolerance",
     [(torch.float32, "fp32", 1e-5), (torch.bfloat16, "fp16", 1e-3), (torch.bfloat16, "bf16", 5e-3)],
 )
-def test_cached_and_online_clips_have_the_same_loss(table_root, tmp_path, network, precision, dtype, tolerance):
+def test_cached_and_online_clips_have_the_same_loss(
+    table_root, tmp_path, network, precision, dtype, tolerance
+):
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16)
 
     @torch.no_grad()
@@ -73,13 +88,18 @@ def test_cached_and_online_clips_have_the_same_loss(table_root, tmp_path, networ
     def losses(predict, batch):
         with torch.no_grad(), autocast:
             terms = network.criterion(predict(batch), batch)
-        return combine(terms, {"joints": 0.02, "pose": 5.0, "uv": 3.0, "depth": 1.0, "velocity": 0.03})[0].item()
+        return combine(terms, {"joints": 0.02, "pose": 5.0, "uv": 3.0, "depth": 1.0, "velocity": 0.03})[
+            0
+        ].item()
 
     online, held_out = datasets(table_root)
     tokens, held_out_tokens = make(table_root, tmp_path / "tokens", encode, dtype=dtype)
     for seen, kept in (
         (collate([online[key] for key in KEYS]), tokens.collate([tokens[key] for key in KEYS])),
-        *zip(evaluation_batches(held_out, np.arange(18), 9), evaluation_batches(held_out_tokens, np.arange(18), 9)),
+        *zip(
+            evaluation_batches(held_out, np.arange(18), 9),
+            evaluation_batches(held_out_tokens, np.arange(18), 9),
+        ),
     ):
         for name in ("focal", "princpt", "time", "frame_mask", "is_right", "row", "frame"):
             assert torch.equal(getattr(seen, name), getattr(kept, name)), name
@@ -96,7 +116,9 @@ def test_a_fixed_view_is_one_along_the_sequence_and_differs_from_others(table_ro
     for row, image in zip(one.row.tolist(), one.image[:, -1]):
         crops[row].append(image)
     assert all(torch.equal(image, same[0]) for same in crops.values() for image in same)
-    assert 1 < len({image.numpy().tobytes() for row, image in zip(two.row, two.image[:, -1]) if row == 20}) <= 2
+    assert (
+        1 < len({image.numpy().tobytes() for row, image in zip(two.row, two.image[:, -1]) if row == 20}) <= 2
+    )
 
 
 PLAIN = View(64, 2.0, Augmentation())
@@ -104,15 +126,27 @@ PLAIN = View(64, 2.0, Augmentation())
 
 def key(network, view=PLAIN, data=None, precision="bf16", dtype="fp16", **settings):
     data = data or {"train": "a", "validation": "b"}
-    return token_key(small_network(2, **settings), network.spatial.state_dict(), view, data, precision=precision, dtype=dtype)
+    return token_key(
+        small_network(2, **settings),
+        network.spatial.state_dict(),
+        view,
+        data,
+        precision=precision,
+        dtype=dtype,
+    )
 
 
 def steps(value):
-    """One step away from each setting: of every leaf of nested dicts, or of every field of a dataclass, a copy with another value."""
+    """One step away from each setting: of every leaf of nested dicts, or of every field of a dataclass, a
+    copy with another value."""
     if isinstance(value, dict):
         yield from (value | {name: other} for name, part in value.items() for other in steps(part))
     elif is_dataclass(value):
-        yield from (replace(value, **{field.name: other}) for field in fields(value) for other in steps(getattr(value, field.name)))
+        yield from (
+            replace(value, **{field.name: other})
+            for field in fields(value)
+            for other in steps(getattr(value, field.name))
+        )
     elif isinstance(value, bool):
         yield not value
     elif isinstance(value, int | float):
@@ -133,7 +167,8 @@ CHANGES = (
 
 
 def test_every_setting_that_tokens_depend_on_is_in_their_key(network):
-    """Settings of the view, the network, the rows and the precision, changed one by one: no two keys are the same."""
+    """Settings of the view, the network, the rows and the precision, changed one by one: no two keys are the
+    same."""
     keys = [key_hash(key(network, **change)) for change in [{}, *CHANGES]]
     assert len(CHANGES) > 30 and len(set(keys)) == len(keys)
     for temporal in steps(small_network(2)["temporal"]):  # Stage 2's own part does not matter
@@ -149,8 +184,12 @@ def test_rules_of_the_code_that_decide_records_are_in_their_key(network, monkeyp
 
 
 def test_a_run_keeps_its_tokens_under_other_settings_of_training(two_tables, network):
-    """What script/train.py makes of a configuration: how long, how fast and from how many views is learned is no matter of a token's."""
-    script, mixture = load_file(Path(__file__).parents[2] / "script" / "train.py"), a_mixture(two_tables, *BOTH)
+    """What script/train.py makes of a configuration: how long, how fast and from how many views is learned is
+    no matter of a token's."""
+    script, mixture = (
+        load_file(Path(__file__).parents[2] / "script" / "train.py"),
+        a_mixture(two_tables, *BOTH),
+    )
 
     def of(*overrides):
         config = OmegaConf.create(compose_config("stage2-tiny", *overrides))
@@ -167,7 +206,18 @@ def test_a_run_keeps_its_tokens_under_other_settings_of_training(two_tables, net
         "out=x",
     )
     assert {of(override) for override in kept} == {of()}
-    assert len({of(), *(of(override) for override in ("mixed_precision=no", "mixed_precision=fp16", "tokens.dtype=bf16"))}) == 4
+    assert (
+        len(
+            {
+                of(),
+                *(
+                    of(override)
+                    for override in ("mixed_precision=no", "mixed_precision=fp16", "tokens.dtype=bf16")
+                ),
+            }
+        )
+        == 4
+    )
 
 
 def test_the_refusal_of_stale_tokens_names_what_differs(tmp_path, network):
@@ -179,7 +229,10 @@ def test_the_refusal_of_stale_tokens_names_what_differs(tmp_path, network):
         pass
     for other, message in (
         (key(other_weights), "weights is"),
-        (key(network, View(64, 2.0, replace(Augmentation(), roll=10.0))), "view.augmentation.roll is 180.0 there and 10.0 here"),
+        (
+            key(network, View(64, 2.0, replace(Augmentation(), roll=10.0))),
+            "view.augmentation.roll is 180.0 there and 10.0 here",
+        ),
         (key(network, View(64, 2.0)), "view.augmentation is"),
         (key(network, data={"train": "c", "validation": "b"}), "data.train is a there and c here"),
         (key(network, precision="no"), "precision is bf16 there and no here"),
@@ -196,11 +249,15 @@ def test_the_refusal_of_stale_tokens_names_what_differs(tmp_path, network):
 
 @pytest.fixture(scope="module")
 def two_tables(tmp_path_factory):
-    """Two tables whose splits have the same names and lengths, and other hands; the first once more with one label changed."""
+    """Two tables whose splits have the same names and lengths, and other hands; the first once more with one
+    label changed."""
     folder = tmp_path_factory.mktemp("two")
 
     def table(name, seed, change=0.0):
-        rows = {split: hand_rows(f"{split}-{name}", 6, seed + place) for place, split in enumerate(("train", "other", "val"))}
+        rows = {
+            split: hand_rows(f"{split}-{name}", 6, seed + place)
+            for place, split in enumerate(("train", "other", "val"))
+        }
         rows["train"][5]["joints"] = rows["train"][5]["joints"] + change
         for row in (row for sequence in rows.values() for row in sequence):
             row["time"] += 1.7e9  # seconds since 1970
@@ -212,7 +269,9 @@ def two_tables(tmp_path_factory):
 def a_mixture(roots, *choices):
     """Of (table, training split, validation split or None)."""
     names = ("root", "train", "validation")
-    return Mixture({f"{k}": dict(zip(names, (roots[choice[0]], *choice[1:]))) for k, choice in enumerate(choices)}, None)
+    return Mixture(
+        {f"{k}": dict(zip(names, (roots[choice[0]], *choice[1:]))) for k, choice in enumerate(choices)}, None
+    )
 
 
 BOTH = ("a", "train", "val"), ("b", "train", "val")
@@ -230,28 +289,47 @@ MIXTURES = {
 
 
 def test_which_split_each_table_gives_is_in_the_key(two_tables, network):
-    keys = {name: key_hash(key(network, data=a_mixture(two_tables, *choices).contents())) for name, choices in MIXTURES.items()}
+    keys = {
+        name: key_hash(key(network, data=a_mixture(two_tables, *choices).contents()))
+        for name, choices in MIXTURES.items()
+    }
     assert len(set(keys.values())) == len(MIXTURES)
-    copied = dict(two_tables, a=shutil.copytree(two_tables["a"], f"{two_tables['a']}-copied", dirs_exist_ok=True))
+    copied = dict(
+        two_tables, a=shutil.copytree(two_tables["a"], f"{two_tables['a']}-copied", dirs_exist_ok=True)
+    )
     assert key_hash(key(network, data=a_mixture(copied, *BOTH).contents())) == keys["both"]
 
 
 def test_validation_never_has_the_tokens_of_another_table(two_tables, tmp_path, network):
-    """Both tables are trained on, so that shards have equal names and bounds whichever of them is validated on."""
+    """Both tables are trained on, so that shards have equal names and bounds whichever of them is validated
+    on."""
     view = View(64, 2.0)
     for name in ("the first one's validation", "the second one's validation"):
         mixture = a_mixture(two_tables, *MIXTURES[name])
         kept = key(network, view, mixture.contents())
-        training, held_out = ClipDataset(mixture.train, view, 7, views=1), ClipDataset(mixture.validation, view, 7)
-        _, tokens = cached(TokenStore(tmp_path / key_hash(kept), kept), training, held_out, mean_colour, dtype="fp32", say=lambda _: None)
+        training, held_out = (
+            ClipDataset(mixture.train, view, 7, views=1),
+            ClipDataset(mixture.validation, view, 7),
+        )
+        _, tokens = cached(
+            TokenStore(tmp_path / key_hash(kept), kept),
+            training,
+            held_out,
+            mean_colour,
+            dtype="fp32",
+            say=lambda _: None,
+        )
         rows = np.arange(6)
         for seen, read in zip(evaluation_batches(held_out, rows, 6), evaluation_batches(tokens, rows, 6)):
-            assert torch.equal(mean_colour(seen), read.features) and torch.equal(seen.target.joints, read.target.joints)
+            assert torch.equal(mean_colour(seen), read.features) and torch.equal(
+                seen.target.joints, read.target.joints
+            )
             assert torch.equal(seen.time, read.time) and len(read.time.unique()) >= 6
 
 
 def two_processes(work) -> list:
-    """Runs work(rank, gather) in two threads; gives what both were called with or raised, by rank: the time of each gather, and errors."""
+    """Runs work(rank, gather) in two threads; gives what both were called with or raised, by rank: the time
+    of each gather, and errors."""
     barrier, objects, met, errors = threading.Barrier(2), [None, None], [], []
 
     def process(rank):
@@ -291,13 +369,21 @@ def test_while_another_run_makes_tokens_processes_meet_again_and_again(tmp_path,
             gather("inside")
 
     met = two_processes(work)
-    assert met.count([False, False]) > 2 * 5 and met.count([True, False]) == 2 and met.count(["inside", "inside"]) == 2
+    assert (
+        met.count([False, False]) > 2 * 5
+        and met.count([True, False]) == 2
+        and met.count(["inside", "inside"]) == 2
+    )
     assert len(said) == 1 and said[0].startswith("another run is making the tokens")
 
 
 def test_processes_share_the_work_and_a_second_run_does_none(table_root, tmp_path):
     make(table_root, tmp_path / "one")
-    two_processes(lambda rank, gather: make(table_root, tmp_path / "two", rank=rank, processes=2, gather=gather, say=lambda line: None))
+    two_processes(
+        lambda rank, gather: make(
+            table_root, tmp_path / "two", rank=rank, processes=2, gather=gather, say=lambda line: None
+        )
+    )
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert len(list((tmp_path / "one").glob("*.npy"))) == 4 * 2 + 1
 
@@ -310,7 +396,12 @@ def test_processes_share_the_work_and_a_second_run_does_none(table_root, tmp_pat
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     shutil.copytree(tmp_path / "one", tmp_path / "three")
     encoded = []
-    make(table_root, tmp_path / "three", lambda batch: encoded.append(len(batch.row)) or mean_colour(batch), views=3)
+    make(
+        table_root,
+        tmp_path / "three",
+        lambda batch: encoded.append(len(batch.row)) or mean_colour(batch),
+        views=3,
+    )
     assert sum(encoded) == 48 + 1  # the third view alone, and a frame to see how large a record is
 
 
@@ -349,7 +440,12 @@ def test_a_killed_run_is_continued_bit_for_bit(table_root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda data: data[:-100], lambda data: data[:-100] + bytes([data[-100] ^ 1]) + data[-99:], lambda _: b""]
+    "damage",
+    [
+        lambda data: data[:-100],
+        lambda data: data[:-100] + bytes([data[-100] ^ 1]) + data[-99:],
+        lambda _: b"",
+    ],
 )
 def test_a_damaged_shard_is_named_and_made_anew_when_deleted(table_root, tmp_path, damage):
     make(table_root, tmp_path / "tokens")

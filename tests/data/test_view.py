@@ -21,7 +21,9 @@ STRONG = Augmentation(roll=180, tilt=10, scale=0.3, shift=0.1, jitter_scale=0.05
 @pytest.fixture(scope="module", params=[None, STRONG], ids=["plain", "augmented"])
 def batch(request, table_root):
     dataset = ClipDataset(FrameTable(table_root, "train"), View(128, 2.0, request.param), 3, seed=5)
-    return collate([dataset[(position, row)] for position, row in enumerate(range(0, 48, 2))])  # right and left hands
+    return collate(
+        [dataset[(position, row)] for position, row in enumerate(range(0, 48, 2))]
+    )  # right and left hands
 
 
 def test_the_table_has_both_sides(batch):
@@ -43,7 +45,9 @@ def test_pose_shape_and_wrist_reproduce_the_joints(batch):
 def test_the_picture_moves_with_its_labels(batch):
     """The dots that the fixture draws on the joints are red where the labels say they are."""
     seen = 0
-    for picture, joints2d in zip(batch.image[:, -1], denormalise_pixels(batch.target.joints2d[:, 0], (128, 128))):
+    for picture, joints2d in zip(
+        batch.image[:, -1], denormalise_pixels(batch.target.joints2d[:, 0], (128, 128))
+    ):
         for joint in (0, 4, 8, 20):
             u, v = joints2d[joint].round().int().tolist()
             if 1 <= u < 127 and 1 <= v < 127:
@@ -69,7 +73,9 @@ def test_every_hand_comes_out_right(table_root):
     right, left = collate([dataset.clip(1)]), collate([dataset.clip(4)])
     assert right.is_right.item() and not left.is_right.item()
     for name in ("joints2d", "joints", "pose", "shape", "trans"):
-        torch.testing.assert_close(getattr(left.target, name), getattr(right.target, name), atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(
+            getattr(left.target, name), getattr(right.target, name), atol=1e-3, rtol=1e-4
+        )
     torch.testing.assert_close(left.princpt, right.princpt)
     assert (left.image.float() - right.image.float()).abs().max() <= 1
 
@@ -78,7 +84,9 @@ def test_a_whole_picture_crop_is_the_picture():
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
     camera = torch.tensor([[70.0, 70.0]]), torch.tensor([[31.0, 33.0]])
-    image, focal, princpt = View(64, 1.0).crop([picture], *camera, torch.tensor([[-0.5, -0.5, 63.5, 63.5]]), True)
+    image, focal, princpt = View(64, 1.0).crop(
+        [picture], *camera, torch.tensor([[-0.5, -0.5, 63.5, 63.5]]), True
+    )
     assert np.array_equal(image[0].permute(1, 2, 0).numpy(), picture)
     assert torch.equal(focal, camera[0]) and torch.equal(princpt, camera[1])
 
@@ -87,22 +95,35 @@ def test_shrinking_keeps_pixel_centres():
     """A linear ramp stays the same ramp at a quarter of the size: no half-pixel shift anywhere."""
     ramp = np.arange(256, dtype=np.uint8)[None, :, None].repeat(256, 0).repeat(3, 2)
     camera = torch.tensor([[300.0, 300.0]]), torch.tensor([[128.0, 128.0]])
-    image, focal, princpt = View(64, 1.0).crop([ramp], *camera, torch.tensor([[-0.5, -0.5, 255.5, 255.5]]), True)
+    image, focal, princpt = View(64, 1.0).crop(
+        [ramp], *camera, torch.tensor([[-0.5, -0.5, 255.5, 255.5]]), True
+    )
     columns = (torch.arange(64) - princpt[0, 0]) / focal[0, 0] * 300 + 128
     assert (image[0, 0].float() - columns)[2:-2, 2:-2].abs().max() < 1.1
 
 
 def test_the_other_sides_hand_is_the_mirror_image_and_has_no_other_label(table_root):
-    still = {"roll": 0, "scale": 0, "shift": 0, "jitter_scale": 0, "jitter_shift": 0, "photometric": Photometric(probability=0)}
+    still = {
+        "roll": 0,
+        "scale": 0,
+        "shift": 0,
+        "jitter_scale": 0,
+        "jitter_shift": 0,
+        "photometric": Photometric(probability=0),
+    }
     rows = list(enumerate(range(0, 48, 2)))
     right, left = (
         collate([dataset[key] for key in rows])
         for dataset in (
-            ClipDataset(FrameTable(table_root, "train"), View(64, 2.0, Augmentation(mirror=share, **still)), 1, seed=5)
+            ClipDataset(
+                FrameTable(table_root, "train"), View(64, 2.0, Augmentation(mirror=share, **still)), 1, seed=5
+            )
             for share in (0.0, 1.0)
         )
     )
-    assert right.shows_right.all() and not left.shows_right.any() and torch.equal(right.is_right, left.is_right)
+    assert (
+        right.shows_right.all() and not left.shows_right.any() and torch.equal(right.is_right, left.is_right)
+    )
     assert (left.image.flip(-1).int() - right.image).abs().float().mean() < 0.5
     for name in ("joints2d_mask", "joints_mask", "hand_mask"):
         assert getattr(right.target, name).any() and not getattr(left.target, name).any()
@@ -110,7 +131,9 @@ def test_the_other_sides_hand_is_the_mirror_image_and_has_no_other_label(table_r
 
 
 def test_some_of_the_samples_show_the_other_side(table_root):
-    dataset = ClipDataset(FrameTable(table_root, "train"), View(64, 2.0, Augmentation(mirror=0.25)), 1, seed=5)
+    dataset = ClipDataset(
+        FrameTable(table_root, "train"), View(64, 2.0, Augmentation(mirror=0.25)), 1, seed=5
+    )
     shows_right = collate([dataset[(position, 0)] for position in range(400)]).shows_right
     assert 0.68 < shows_right.float().mean() < 0.82
 
@@ -124,7 +147,11 @@ def test_a_draw_is_constant_along_the_clip_but_for_its_jitter():
 
 def test_colour_is_the_same_for_the_frames_of_a_clip():
     view = View(64, 1.0, Augmentation())
-    photometric = next(d.photometric for d in (view.draw(np.random.default_rng(k), 2) for k in range(99)) if not d.photometric.noise)
+    photometric = next(
+        d.photometric
+        for d in (view.draw(np.random.default_rng(k), 2) for k in range(99))
+        if not d.photometric.noise
+    )
     grey = np.full((64, 64, 3), 90, np.uint8)
     first, second = photometric.apply([grey, grey], np.arange(2))
     assert np.array_equal(first, second)
@@ -146,7 +173,9 @@ def test_a_clip_may_have_pictures_of_several_sizes(is_right):
     together = view.place(draw, torch.tensor([90, 120, 100]), focal, princpt, box, is_right)
     for one, picture in enumerate(pictures):
         part = slice(one, one + 1)
-        alone = view.place(draw[np.array([one])], picture.shape[1], focal[part], princpt[part], box[part], is_right)
+        alone = view.place(
+            draw[np.array([one])], picture.shape[1], focal[part], princpt[part], box[part], is_right
+        )
         for name in ("homography", "focal", "princpt"):
             torch.testing.assert_close(getattr(together, name)[part], getattr(alone, name))
 
@@ -175,10 +204,13 @@ def padded(picture, margin):
 @pytest.mark.parametrize("zoom", [1, 2, 3])  # without augmentation squares of 1, 3 and 5 px are averaged
 @pytest.mark.parametrize("augmentation", [None, STRONG], ids=["plain", "augmented"])
 def test_beyond_a_picture_its_edge_is_repeated(side, zoom, augmentation):
-    """A crop of a picture is that of the picture with its edge repeated all around before anything is done: hands cut off at every side."""
+    """A crop of a picture is that of the picture with its edge repeated all around before anything is done:
+    hands cut off at every side."""
     view = View(64, 2.0, augmentation)
     picture = np.random.default_rng(1).integers(0, 255, (119 * zoom + 2, 141 * zoom + 1, 3), dtype=np.uint8)
-    focal, princpt, box = (torch.tensor([values], dtype=torch.float32) * zoom for values in ((150, 150), (70, 60), SIDES[side]))
+    focal, princpt, box = (
+        torch.tensor([values], dtype=torch.float32) * zoom for values in ((150, 150), (70, 60), SIDES[side])
+    )
     crops = []
     for margin in (0, PADDING):
         image, draw = padded(picture, margin), view.draw(np.random.default_rng(4), 1)
@@ -191,17 +223,22 @@ def test_beyond_a_picture_its_edge_is_repeated(side, zoom, augmentation):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_where_the_padding_begins_hardly_matters(side):
-    """Averaged squares begin at the picture's corner, so a padding that is no whole number of them moves them by less than a square."""
+    """Averaged squares begin at the picture's corner, so a padding that is no whole number of them moves them
+    by less than a square."""
     picture, box = smooth(480, 560), torch.tensor([SIDES[side]], dtype=torch.float32) * 4
     camera = torch.full((1, 2), 600.0), torch.full((1, 2), 250.0)
-    plain, moved = (View(64).crop([padded(picture, margin)], *camera, box + margin, True)[0].float() for margin in (0, 341))
+    plain, moved = (
+        View(64).crop([padded(picture, margin)], *camera, box + margin, True)[0].float()
+        for margin in (0, 341)
+    )
     assert (plain - moved).abs().max() < 6 and (plain - moved).abs().mean() < 0.7
 
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("is_right", [True, False])
 def test_a_stored_crop_shows_what_the_whole_picture_shows(side, is_right, tmp_path):
-    """Prepared tables hold the part of a picture around a hand: beyond the picture a view repeats the same edge."""
+    """Prepared tables hold the part of a picture around a hand: beyond the picture a view repeats the same
+    edge."""
     picture, box = smooth(120, 141), np.array(SIDES[side], float)
     joints2d = np.full((21, 2), np.nan)
     camera = Camera(np.array([150.0, 150.0]), np.array([70.0, 60.0]))
@@ -210,15 +247,24 @@ def test_a_stored_crop_shows_what_the_whole_picture_shows(side, is_right, tmp_pa
     stored = decode(row["image"], row["width"], row["height"])
     assert stored.shape != picture.shape
     view, crops = View(64, 2.0), []
-    for image, one in ((picture, {"focal": camera.focal, "princpt": camera.princpt, "box": box}), (stored, row)):
-        values = (torch.from_numpy(np.asarray(one[name], np.float32))[None] for name in ("focal", "princpt", "box"))
+    for image, one in (
+        (picture, {"focal": camera.focal, "princpt": camera.princpt, "box": box}),
+        (stored, row),
+    ):
+        values = (
+            torch.from_numpy(np.asarray(one[name], np.float32))[None] for name in ("focal", "princpt", "box")
+        )
         crops.append(view.crop([image], *values, is_right)[0].float())
-    assert (crops[0] - crops[1]).abs().mean() < 1.5 and (crops[0] - crops[1]).abs().max() < 16  # what JPEG leaves
+    assert (crops[0] - crops[1]).abs().mean() < 1.5 and (
+        crops[0] - crops[1]
+    ).abs().max() < 16  # what JPEG leaves
 
 
 def test_a_box_of_any_size_has_a_crop():
     """However much larger than its picture: no more memory than a few pictures."""
     picture, camera = smooth(90, 160), (torch.full((1, 2), 200.0), torch.full((1, 2), 80.0))
     for edge in (1e3, 1e5, 1e9):
-        crop = View(64).crop([picture], *camera, torch.tensor([[80 - edge, 45 - edge, 80 + edge, 45 + edge]]), True)[0]
+        crop = View(64).crop(
+            [picture], *camera, torch.tensor([[80 - edge, 45 - edge, 80 + edge, 45 + edge]]), True
+        )[0]
         assert crop.shape == (1, 3, 64, 64) and crop.float().mean() > 0

@@ -1,4 +1,5 @@
-"""A small filmed table with real-looking pictures, tables with planted mistakes, and training configurations of the smallest networks."""
+"""A small filmed table with real-looking pictures, tables with planted mistakes, and training configurations
+of the smallest networks."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +18,16 @@ from tempohand.model.registry import build_network
 from tempohand.synthetic.generate import SPLITS, SyntheticConfig, film_sequence
 
 CONFIG = Path(__file__).parents[2] / "config"
-FILM = ("num_train=6", "num_val=2", "num_test=0", "frames_train=11", "frames_val=5", "frames_test=3", "camera.image_size=72", "seed=5")
+FILM = (
+    "num_train=6",
+    "num_val=2",
+    "num_test=0",
+    "frames_train=11",
+    "frames_val=5",
+    "frames_test=3",
+    "camera.image_size=72",
+    "seed=5",
+)
 CUT = 12  # px that the filmed pictures lose at the bottom: they are not square
 SMALL = [
     *SMALL_NETWORK,
@@ -47,7 +57,11 @@ def film() -> Rows:
 
 def _cut(row: dict) -> dict:
     picture = cv2.imdecode(np.frombuffer(row["image"], np.uint8), cv2.IMREAD_COLOR)[:-CUT]
-    return {**row, "image": cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes(), "height": len(picture)}
+    return {
+        **row,
+        "image": cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes(),
+        "height": len(picture),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -58,10 +72,14 @@ def film_root(film, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def planted(film, tmp_path) -> Callable[..., Path]:
-    """planted(mistake, every): the film, or every so many frames of it, as a table whose rows went through `mistake`, row -> changed columns."""
+    """planted(mistake, every): the film, or every so many frames of it, as a table whose rows went through
+    `mistake`, row -> changed columns."""
 
     def plant(mistake: Callable[[dict], dict], every: int = 1) -> Path:
-        rows = {split: [[{**row, **mistake(row)} for row in sequence[::every]] for sequence in film[split]] for split in film}
+        rows = {
+            split: [[{**row, **mistake(row)} for row in sequence[::every]] for sequence in film[split]]
+            for split in film
+        }
         return write_table(tmp_path / "planted", rows)
 
     return plant
@@ -73,7 +91,10 @@ def stage1(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("stage1")
     network = compose_config("stage1-tiny", *SMALL)["network"]
     torch.manual_seed(0)
-    save_file({name: tensor.contiguous() for name, tensor in build_network(network).state_dict().items()}, directory / "model.safetensors")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in build_network(network).state_dict().items()},
+        directory / "model.safetensors",
+    )
     (directory / "config.json").write_text(json.dumps({"network": network}))
     return directory
 
@@ -84,6 +105,8 @@ def settings(stage1, tmp_path):
 
     def build(stage: int, root: Path, *overrides: str) -> dict:
         own = SMALL if stage == 1 else [*SMALL_STAGE2, f"init_from={stage1}"]
-        return compose_config(f"stage{stage}-tiny", *own, f"data.root={root}", f"out={tmp_path / 'out'}", *overrides)
+        return compose_config(
+            f"stage{stage}-tiny", *own, f"data.root={root}", f"out={tmp_path / 'out'}", *overrides
+        )
 
     return build

@@ -33,9 +33,15 @@ def test_labels_are_drawn_where_they_are_and_projections_where_3d_is(tmp_path):
     for tip in (4, 8, 20):
         stored = (row["joints2d"][tip] + 0.5) * scale - 0.5
         true = (row["joints2d"][tip] - [12, -9] + 0.5) * scale - 0.5
-        assert near(labelled, LABELLED, stored) and near(projected, PROJECTED, true) and not near(projected, PROJECTED, stored)
+        assert (
+            near(labelled, LABELLED, stored)
+            and near(projected, PROJECTED, true)
+            and not near(projected, PROJECTED, stored)
+        )
     wrist = ((row["joints2d"][[0, 5, 17]].mean(0) - [12, -9] + 0.5) * scale - 0.5).round().astype(int)
-    assert np.abs(mesh[wrist[1], wrist[0]].astype(int) - labelled[wrist[1], wrist[0]]).sum() > 30  # the hand's own colour
+    assert (
+        np.abs(mesh[wrist[1], wrist[0]].astype(int) - labelled[wrist[1], wrist[0]]).sum() > 30
+    )  # the hand's own colour
 
 
 def test_what_a_row_lacks_is_not_drawn(tmp_path):
@@ -69,7 +75,11 @@ def test_a_mano_table_without_the_file_has_no_meshes_and_says_so(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--rows", "0"], "--rows is at least 1, not 0"), (["--split", "x"], "no split 'x'"), (["--hand", "nowhere"], "nowhere")],
+    [
+        (["--rows", "0"], "--rows is at least 1, not 0"),
+        (["--split", "x"], "no split 'x'"),
+        (["--hand", "nowhere"], "nowhere"),
+    ],
 )
 def test_nonsense_is_one_line(table_root, arguments, message, capsys):
     with pytest.raises(SystemExit):

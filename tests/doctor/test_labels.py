@@ -1,4 +1,5 @@
-"""Planted mistakes of conversions, in tables on disk: each is named, in the checks that it breaks, with its remedy; others stay ok."""
+"""Planted mistakes of conversions, in tables on disk: each is named, in the checks that it breaks, with its
+remedy; others stay ok."""
 
 import numpy as np
 import pytest
@@ -66,7 +67,12 @@ def size_of(row):
 
 
 BEFORE, BONES, REPROJECTION = "joints lie before the camera", "3D bone lengths", "2D = projection of 3D"
-WRIST, POSE, ORDER, BOX = "trans is the wrist", "pose and shape give the joints", "joint order", "box around the 2D joints"
+WRIST, POSE, ORDER, BOX = (
+    "trans is the wrist",
+    "pose and shape give the joints",
+    "joint order",
+    "box around the 2D joints",
+)
 # name -> mistake, checks that FAILED (and no others), what the cause says, what the remedy says
 PLANTED = {
     "metres": (millimetres_to(1e-3, "joints", "trans"), {BEFORE, BONES, POSE}, "joints and trans in metres", "multiply joints and trans by 1000"),
@@ -103,7 +109,10 @@ PLANTED = {
 def examine(root):
     table = FrameTable(root, "train")
     rows = np.arange(len(table))
-    return {result.check: result for result in check_labels(table.labels(rows), table.column("source")[rows].astype(str), HANDS)}
+    return {
+        result.check: result
+        for result in check_labels(table.labels(rows), table.column("source")[rows].astype(str), HANDS)
+    }
 
 
 @pytest.mark.parametrize("name", PLANTED)
@@ -116,7 +125,9 @@ def test_a_planted_mistake_is_named(planted, name):
     told = " ".join(results[check].cause for check in failed)
     assert cause in told and remedy in told, told
     explained = failed - {ORDER}
-    assert all(cause in results[check].cause for check in explained), [results[check].cause for check in explained]
+    assert all(cause in results[check].cause for check in explained), [
+        results[check].cause for check in explained
+    ]
 
 
 def test_the_film_has_both_sides_and_no_fault(film_root):
@@ -126,14 +137,18 @@ def test_the_film_has_both_sides_and_no_fault(film_root):
 
 def test_one_source_of_several_is_named(planted):
     change = {"source": "second", "joints": None}
-    root = planted(lambda row: {**change, "joints": row["joints"] / 1000} if row["sequence"].endswith("3") else {})
+    root = planted(
+        lambda row: {**change, "joints": row["joints"] / 1000} if row["sequence"].endswith("3") else {}
+    )
     cause = examine(root)[BONES].cause
     assert "Source 'second': 100 %" in cause and "metres" in cause
 
 
 def test_a_mistake_is_named_where_only_some_rows_have_what_shows_it(planted):
     """Half of the rows have no camera and a third no hand parameters."""
-    root = planted(lambda row: {**opengl(row), "has_camera": row["frame"] % 2 == 0, "has_hand": row["frame"] % 3 > 0})
+    root = planted(
+        lambda row: {**opengl(row), "has_camera": row["frame"] % 2 == 0, "has_hand": row["frame"] % 3 > 0}
+    )
     results = examine(root)
     assert "OpenGL axes" in results[BEFORE].cause and "OpenGL axes" in results[REPROJECTION].cause
 
@@ -141,7 +156,9 @@ def test_a_mistake_is_named_where_only_some_rows_have_what_shows_it(planted):
 def test_single_bad_rows_are_a_warning(planted):
     root = planted(
         lambda row: (
-            {"joints": row["joints"] + [0, 0, 1] * np.arange(21)[:, None] * 50} if (row["sequence"][-1], row["frame"]) == ("2", 4) else {}
+            {"joints": row["joints"] + [0, 0, 1] * np.arange(21)[:, None] * 50}
+            if (row["sequence"][-1], row["frame"]) == ("2", 4)
+            else {}
         )
     )
     results = examine(root)
@@ -149,13 +166,24 @@ def test_single_bad_rows_are_a_warning(planted):
 
 
 def test_without_hand_parameters_the_order_shows_in_the_bones(planted):
-    root = planted(lambda row: {"joints": row["joints"][TO_MANO], "joints2d": row["joints2d"][TO_MANO], "has_hand": False})
+    root = planted(
+        lambda row: {
+            "joints": row["joints"][TO_MANO],
+            "joints2d": row["joints2d"][TO_MANO],
+            "has_hand": False,
+        }
+    )
     results = examine(root)
     assert results[POSE].value == "not known in any row"
     assert results[ORDER].verdict == "FAILED" and "MANO's 16 joints" in results[ORDER].cause
 
 
 def test_labels_without_3d_are_no_alarm(planted):
-    nothing = {"joints_mask": np.zeros(21, bool), "joints": np.full((21, 3), np.nan), "has_hand": False, "has_camera": False}
+    nothing = {
+        "joints_mask": np.zeros(21, bool),
+        "joints": np.full((21, 3), np.nan),
+        "has_hand": False,
+        "has_camera": False,
+    }
     results = examine(planted(lambda row: nothing))
     assert all(result.verdict == "ok" for result in results.values())

@@ -37,7 +37,11 @@ def test_a_dominating_loss_weight_is_named(subject):
 
 def test_a_single_term_may_be_all_of_the_loss(subject):
     s = subject(1)
-    results = by_name(check_losses(s.fresh_network(), s.batches, {name: float(name == "joints") for name in s.settings["loss"]}))
+    results = by_name(
+        check_losses(
+            s.fresh_network(), s.batches, {name: float(name == "joints") for name in s.settings["loss"]}
+        )
+    )
     assert all(result.verdict == "ok" for result in results.values())
 
 
@@ -47,7 +51,11 @@ def test_a_term_that_is_not_finite_or_has_no_label_is_named(subject):
         batch.target.shape[0] = torch.nan
         batch.target.joints_mask[:] = False
     result = by_name(check_losses(s.fresh_network(), s.batches, s.settings["loss"]))["loss terms are finite"]
-    assert result.verdict == "FAILED" and "Not finite: shape." in result.cause and "No label for: joints, joint_depth" in result.cause
+    assert (
+        result.verdict == "FAILED"
+        and "Not finite: shape." in result.cause
+        and "No label for: joints, joint_depth" in result.cause
+    )
 
 
 def test_a_trainable_parameter_that_is_cut_off_is_named(subject):
@@ -55,7 +63,11 @@ def test_a_trainable_parameter_that_is_cut_off_is_named(subject):
     network = s.fresh_network()
     network.spatial.unused = nn.Linear(2, 2)
     result = gradients(s, network)["gradients reach what is trained"]
-    assert result.verdict == "FAILED" and "spatial.unused.weight, spatial.unused.bias" in result.cause and result.number == 2
+    assert (
+        result.verdict == "FAILED"
+        and "spatial.unused.weight, spatial.unused.bias" in result.cause
+        and result.number == 2
+    )
 
 
 def test_a_result_that_is_detached_is_named(subject):
@@ -66,7 +78,10 @@ def test_a_result_that_is_detached_is_named(subject):
     network.spatial.heatmaps = None
     network.spatial.side = None
     s.settings["loss"] |= {"heatmap": 0, "joint_depth": 0, "side": 0}
-    network.spatial.forward = lambda image, focal, princpt: (network.spatial.decoder(network.spatial.backbone(image)), None)
+    network.spatial.forward = lambda image, focal, princpt: (
+        network.spatial.decoder(network.spatial.backbone(image)),
+        None,
+    )
     cause = gradients(s, network)["gradients reach what is trained"].cause
     assert "spatial.backbone" in cause
 
@@ -77,7 +92,9 @@ def test_a_frozen_parameter_that_gets_gradients_is_named(subject):
     network.spatial.heads.shape.requires_grad_(True)
     result = gradients(s, network)["frozen means frozen"]
     assert (
-        result.verdict == "FAILED" and "2 frozen tensors get gradients, 2 change" in result.cause and "spatial.heads.shape" in result.cause
+        result.verdict == "FAILED"
+        and "2 frozen tensors get gradients, 2 change" in result.cause
+        and "spatial.heads.shape" in result.cause
     )
 
 
@@ -86,7 +103,11 @@ def test_frozen_statistics_that_move_are_named(subject):
     network = s.fresh_network()
     network.spatial.train()
     result = gradients(s, network)["frozen means frozen"]
-    assert result.verdict == "FAILED" and "0 frozen tensors get gradients" in result.cause and "running_mean" in result.cause
+    assert (
+        result.verdict == "FAILED"
+        and "0 frozen tensors get gradients" in result.cause
+        and "running_mean" in result.cause
+    )
 
 
 def test_a_temporal_encoder_that_does_not_start_at_zero_is_named(subject):
@@ -129,7 +150,8 @@ def test_a_term_that_depends_on_the_batch_it_is_in_is_named(subject):
     def spoil(network):
         criterion = network.criterion
         network.criterion = lambda prediction, batch: {
-            name: Term(term.value * len(batch.row), term.mask) for name, term in criterion(prediction, batch).items()
+            name: Term(term.value * len(batch.row), term.mask)
+            for name, term in criterion(prediction, batch).items()
         }
 
     result = processes(subject(1), spoil)
@@ -165,12 +187,16 @@ def test_crops_that_miss_the_hand_and_joints_centred_twice_are_named(subject):
 def test_a_table_without_a_usable_row_keeps_the_network_waiting(planted, settings):
     root = planted(lambda row: {"joints": row["joints"] / 1000, "trans": row["trans"] / 1000})
     results = by_name(examine(settings(1, root), say=lambda line: None))
-    assert results["samples can be drawn"].verdict == "FAILED" and "metres" in results["3D bone lengths"].cause
+    assert (
+        results["samples can be drawn"].verdict == "FAILED" and "metres" in results["3D bone lengths"].cause
+    )
     assert "network: depth" not in results and "disk for checkpoints" in results
 
 
 def test_rows_to_leave_out_are_said(planted, settings):
-    root = planted(lambda row: {"box": [5.0, 5, 5, 9]} if (row["sequence"][-1], row["frame"]) == ("2", 4) else {})
+    root = planted(
+        lambda row: {"box": [5.0, 5, 5, 9]} if (row["sequence"][-1], row["frame"]) == ("2", 4) else {}
+    )
     (result,) = check_samples(Subject(settings(1, root), lambda line: None))
     assert result.verdict == "warning" and result.number == pytest.approx(1 / 66)
 
@@ -186,15 +212,26 @@ def test_a_full_disk_is_foreseen(subject, monkeypatch):
     assert [result.verdict for result in check_disk(s)] == ["ok", "ok"]
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("usage", (), {"free": 1000})())
     results = check_disk(s)
-    assert [result.verdict for result in results] == ["FAILED", "FAILED"] and "tokens.folder" in results[1].cause
+    assert [result.verdict for result in results] == ["FAILED", "FAILED"] and "tokens.folder" in results[
+        1
+    ].cause
 
 
 def test_stage_2_without_stage_1_is_a_warning(settings, film_root):
     results = by_name(examine(settings(2, film_root, "init_from=null"), say=lambda line: None))
-    assert results["Stage 1 to start from"].verdict == "warning" and "init_from=" in results["Stage 1 to start from"].cause
+    assert (
+        results["Stage 1 to start from"].verdict == "warning"
+        and "init_from=" in results["Stage 1 to start from"].cause
+    )
 
 
 def test_every_check_of_the_network_is_in_its_family(subject):
     s = subject(2)
     names = by_name(check_network(s.network, s.fresh_network(), s.batches, s.settings["loss"])).keys()
-    assert {"network: depth", "network: bone length", "network: 2D extent", "Stage 2 starts as Stage 1", "no loss term dominates"} <= names
+    assert {
+        "network: depth",
+        "network: bone length",
+        "network: 2D extent",
+        "Stage 2 starts as Stage 1",
+        "no loss term dominates",
+    } <= names

@@ -19,7 +19,10 @@ def recoded(change, suffix=".png"):
 
 
 def examine(root):
-    return {result.check: result for result in check_pictures([FrameTable(root, "train"), FrameTable(root, "val")])}
+    return {
+        result.check: result
+        for result in check_pictures([FrameTable(root, "train"), FrameTable(root, "val")])
+    }
 
 
 @pytest.mark.parametrize(
@@ -28,7 +31,11 @@ def examine(root):
         (recoded(lambda bgr: bgr[..., ::-1]), COLOUR, "BGR (OpenCV's order) stored as RGB"),
         (recoded(lambda bgr: bgr[..., ::-1], ".jpg"), COLOUR, "convert RGB pictures with [..., ::-1]"),
         (recoded(lambda bgr: (bgr / 255).round().astype(np.uint8)), RANGE, "scaled to [0, 1]"),
-        (lambda row: {"width": row["height"], "height": row["width"]}, DECODE, "width and height are swapped"),
+        (
+            lambda row: {"width": row["height"], "height": row["width"]},
+            DECODE,
+            "width and height are swapped",
+        ),
         (lambda row: {"image": row["image"][: len(row["image"]) // 2]}, DECODE, "picture cut off"),
         (lambda row: {"image": b""}, DECODE, "undecodable picture"),
     ],
@@ -41,7 +48,9 @@ def test_a_planted_fault_is_named(planted, mistake, check, cause):
 
 
 def test_grey_pictures_have_no_order_to_tell(planted):
-    root = planted(recoded(lambda bgr: cv2.cvtColor(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)), every=3)
+    root = planted(
+        recoded(lambda bgr: cv2.cvtColor(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)), every=3
+    )
     result = examine(root)[COLOUR]
     assert result.verdict == "ok" and "cannot be told" in result.value
 

@@ -7,7 +7,11 @@ from tempohand.doctor.result import Result, judge, table, write_json
 RESULTS = [
     Result("depth", "500 mm", "20 to 20000 mm", number=500.0),
     Result(
-        "a check with a long name", "a value that is so long that it has to go on in a second line of its cell", "0", "FAILED", "word " * 60
+        "a check with a long name",
+        "a value that is so long that it has to go on in a second line of its cell",
+        "0",
+        "FAILED",
+        "word " * 60,
     ),
     Result("time", "99 %", "all", "warning", "a frame is late"),
 ]
@@ -25,7 +29,11 @@ def test_the_table_says_everything_in_lines_of_a_terminal():
 def test_the_json_has_every_field(tmp_path):
     write_json(RESULTS, tmp_path / "new" / "doctor.json")
     content = json.loads((tmp_path / "new" / "doctor.json").read_text())
-    assert content["failed"] == 1 and [check["verdict"] for check in content["checks"]] == ["ok", "FAILED", "warning"]
+    assert content["failed"] == 1 and [check["verdict"] for check in content["checks"]] == [
+        "ok",
+        "FAILED",
+        "warning",
+    ]
     assert content["checks"][0] == {
         "check": "depth", "value": "500 mm", "expected": "20 to 20000 mm", "verdict": "ok", "cause": "", "number": 500.0
     }  # fmt: skip

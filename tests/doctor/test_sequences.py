@@ -11,7 +11,10 @@ ASCENDS, RATE, DISJOINT = "time ascends", "frame rate", "splits are disjoint"
 
 
 def examine(root, num_frame=7):
-    return {result.check: result for result in check_sequences(FrameTable(root, "train"), FrameTable(root, "val"), num_frame)}
+    return {
+        result.check: result
+        for result in check_sequences(FrameTable(root, "train"), FrameTable(root, "val"), num_frame)
+    }
 
 
 @pytest.mark.parametrize(
@@ -37,8 +40,14 @@ def test_single_frames_have_no_time_to_judge():
 
 
 def test_a_sequence_in_both_splits_is_named(film, tmp_path):
-    result = examine(write_table(tmp_path / "t", {"train": film["train"], "val": [film["train"][2]]}))[DISJOINT]
-    assert result.verdict == "FAILED" and "synthetic-train-000002" in result.cause and "1 sequences and 11 frames" in result.value
+    result = examine(write_table(tmp_path / "t", {"train": film["train"], "val": [film["train"][2]]}))[
+        DISJOINT
+    ]
+    assert (
+        result.verdict == "FAILED"
+        and "synthetic-train-000002" in result.cause
+        and "1 sequences and 11 frames" in result.value
+    )
 
 
 def test_frames_in_both_splits_are_found_under_another_name(film, tmp_path):
@@ -49,15 +58,33 @@ def test_frames_in_both_splits_are_found_under_another_name(film, tmp_path):
 
 def test_cameras_of_one_recording_on_both_sides_are_a_warning(film, tmp_path):
     def camera(rows, name, shift):
-        return [{**row, "sequence": f"r/{name}", "recording": "r", "joints2d": row["joints2d"] + shift} for row in rows]
+        return [
+            {**row, "sequence": f"r/{name}", "recording": "r", "joints2d": row["joints2d"] + shift}
+            for row in rows
+        ]
 
-    splits = {"train": [*film["train"][:2], camera(film["train"][2], "a", 0)], "val": [camera(film["train"][2], "b", 1)]}
+    splits = {
+        "train": [*film["train"][:2], camera(film["train"][2], "a", 0)],
+        "val": [camera(film["train"][2], "b", 1)],
+    }
     result = examine(write_table(tmp_path / "t", splits))[DISJOINT]
-    assert result.verdict == "warning" and "1 recordings in both" in result.value and "split by recording" in result.cause
-    assert examine(write_table(tmp_path / "u", {"train": film["train"][:2], "val": film["val"]}))[DISJOINT].verdict == "ok"
+    assert (
+        result.verdict == "warning"
+        and "1 recordings in both" in result.value
+        and "split by recording" in result.cause
+    )
+    assert (
+        examine(write_table(tmp_path / "u", {"train": film["train"][:2], "val": film["val"]}))[
+            DISJOINT
+        ].verdict
+        == "ok"
+    )
 
 
 def test_what_is_not_known_of_hiding_is_said(planted):
     results = examine(planted(lambda row: {"hidden": np.nan}))
-    assert results["hidden share known"].verdict == "ok" and "nothing to say" in results["hidden share known"].value
+    assert (
+        results["hidden share known"].verdict == "ok"
+        and "nothing to say" in results["hidden share known"].value
+    )
     assert results["sides"].verdict == "ok"

@@ -8,11 +8,21 @@ from tempohand.evaluation.samples import Prediction, Truth
 
 def points(seed, count, number, spread=40.0, centre=(0.0, 0.0, 500.0)):
     generator = torch.Generator().manual_seed(seed)
-    shift = torch.randn(count, 1, 3, dtype=torch.float64, generator=generator) * 60 + torch.tensor(centre, dtype=torch.float64)
+    shift = torch.randn(count, 1, 3, dtype=torch.float64, generator=generator) * 60 + torch.tensor(
+        centre, dtype=torch.float64
+    )
     return torch.randn(count, number, 3, dtype=torch.float64, generator=generator) * spread + shift
 
 
-def samples(count=8, noise=8.0, seed=0, sequence=lambda i: f"{i:08d}/right", frame=lambda i: i, is_right=lambda i: True, rate=30.0):
+def samples(
+    count=8,
+    noise=8.0,
+    seed=0,
+    sequence=lambda i: f"{i:08d}/right",
+    frame=lambda i: i,
+    is_right=lambda i: True,
+    rate=30.0,
+):
     """(truth, prediction) of `count` hands; the prediction is off by some `noise` mm."""
     joints, vertices = points(seed, count, 21), points(seed + 1, count, 778)
     sequences = np.array([sequence(i) for i in range(count)])

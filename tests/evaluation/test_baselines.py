@@ -65,7 +65,11 @@ def test_the_wrist_is_where_hands_lie_in_their_boxes(hand):
     labels = labels_of(hand, 30, 0.2)
     constant = fit_constant_hand(hand, labels, SIZE)
     hands = constant(batch_of(labels))
-    assert hands.joints.shape == (30, 21, 3) and hands.vertices.shape == (30, 778, 3) and hands.joints.dtype == torch.float32
+    assert (
+        hands.joints.shape == (30, 21, 3)
+        and hands.vertices.shape == (30, 778, 3)
+        and hands.joints.dtype == torch.float32
+    )
     uv = project(hands.joints[:, :1], labels.focal, labels.princpt)[:, 0]
     torch.testing.assert_close(uv, uv[:1].expand_as(uv), atol=1e-2, rtol=0)  # the same place in every crop
     mean = project(labels.joints[:, :1], labels.focal, labels.princpt).mean(dim=0)[0]
@@ -74,7 +78,9 @@ def test_the_wrist_is_where_hands_lie_in_their_boxes(hand):
     torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio))  # twice the focal length, twice as far
     expected = (labels.joints[:, 0, 2] / labels.focal[:, 0]).log().mean().exp()
     torch.testing.assert_close(ratio[0], expected)
-    torch.testing.assert_close(hands.joints - hands.joints[:, :1], constant.joints.expand(30, -1, -1), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        hands.joints - hands.joints[:, :1], constant.joints.expand(30, -1, -1), atol=1e-3, rtol=0
+    )
 
 
 def test_no_labels_is_a_clear_error(hand):

@@ -10,14 +10,20 @@ ROWS = ("stage1", "stage2", "constant", "unrelated")
 
 
 def board(sequences: int = 60, seed: int = 0) -> ScoreBoard:
-    """Sequences of unequal length whose difficulty stage1 and stage2 share; "constant" is stage1 + 3 in every frame."""
+    """Sequences of unequal length whose difficulty stage1 and stage2 share; "constant" is stage1 + 3 in every
+    frame."""
     rng = np.random.default_rng(seed)
     result = ScoreBoard(list(ROWS), ["all", "rare"], sequences)
     for number in range(sequences):
         frames = int(rng.integers(5, 40))
         difficulty, other = rng.normal(30, 8), rng.normal(30, 8)
         first = difficulty + rng.normal(0, 1, frames)
-        rows = {"stage1": first, "stage2": first - 1 + rng.normal(0, 1, frames), "constant": first + 3, "unrelated": other + 0 * first}
+        rows = {
+            "stage1": first,
+            "stage2": first - 1 + rng.normal(0, 1, frames),
+            "constant": first + 3,
+            "unrelated": other + 0 * first,
+        }
         for place, row in enumerate(ROWS):
             result.state[number, place, 0, ERROR] = torch.tensor([rows[row].sum(), frames])
             if number < MIN_RECORDINGS - 1:
@@ -35,8 +41,12 @@ def value(board, row) -> float:
 
 def test_the_interval_of_a_constant_difference_is_that_constant():
     drawn = Bootstrap(board())
-    np.testing.assert_allclose(drawn.interval("constant", "all", "mpjpe_root", than="stage1"), [3, 3], atol=1e-9)
-    np.testing.assert_allclose(drawn.interval("stage1", "all", "mpjpe_root", than="stage1"), [0, 0], atol=1e-12)
+    np.testing.assert_allclose(
+        drawn.interval("constant", "all", "mpjpe_root", than="stage1"), [3, 3], atol=1e-9
+    )
+    np.testing.assert_allclose(
+        drawn.interval("stage1", "all", "mpjpe_root", than="stage1"), [0, 0], atol=1e-12
+    )
 
 
 def test_pairing_removes_what_both_rows_share():
@@ -52,7 +62,8 @@ def test_pairing_removes_what_both_rows_share():
 
 
 def test_sequences_are_drawn_and_not_frames():
-    """The same frames in one sequence each would give a much narrower interval; a naive loop gives this one."""
+    """The same frames in one sequence each would give a much narrower interval; a naive loop gives this
+    one."""
     scored = board(20, seed=3)
     sums = scored.state[:, 0, 0, ERROR].numpy()
     rng = np.random.default_rng(5)
@@ -61,7 +72,9 @@ def test_sequences_are_drawn_and_not_frames():
         chosen = sums[rng.integers(0, len(sums), len(sums))]
         naive.append(chosen[:, 0].sum() / chosen[:, 1].sum())
     drawn = Bootstrap(scored, resamples=4000)
-    np.testing.assert_allclose(drawn.interval("stage1", "all", "mpjpe_root"), np.quantile(naive, [0.025, 0.975]), atol=0.25)
+    np.testing.assert_allclose(
+        drawn.interval("stage1", "all", "mpjpe_root"), np.quantile(naive, [0.025, 0.975]), atol=0.25
+    )
 
 
 def test_more_sequences_narrow_the_interval_and_the_seed_fixes_it():
@@ -75,7 +88,9 @@ def test_coverage_is_about_what_it_says():
     """Of intervals from 30 sequences about 95 % hold the truth of the process (a mean difference of -1)."""
     hits = 0
     for seed in range(20):
-        low, high = Bootstrap(board(30, seed=seed), resamples=400).interval("stage2", "all", "mpjpe_root", than="stage1")
+        low, high = Bootstrap(board(30, seed=seed), resamples=400).interval(
+            "stage2", "all", "mpjpe_root", than="stage1"
+        )
         hits += low <= -1 <= high
     assert hits >= 16
 
@@ -95,4 +110,6 @@ def test_every_metric_has_its_interval():
     drawn, result = Bootstrap(scored), scored.compute()
     for name in METRICS:
         low, high = drawn.interval("stage2", "rare", name)
-        assert low <= result["stage2"]["rare"][name] <= high and (low < high or name in LAGS)  # random curves have theirs at an end
+        assert low <= result["stage2"]["rare"][name] <= high and (
+            low < high or name in LAGS
+        )  # random curves have theirs at an end

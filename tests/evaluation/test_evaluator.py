@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from tempohand.batch import ClipBatch, HandPrediction, HandTarget
-from tempohand.evaluation.evaluator import ROW, PerFrame, Temporal, TruthKeeper, cut_into_sequences, predict_sequences, score_sequences
+from tempohand.evaluation.evaluator import (
+    ROW,
+    PerFrame,
+    Temporal,
+    TruthKeeper,
+    cut_into_sequences,
+    predict_sequences,
+    score_sequences,
+)
 from tempohand.evaluation.filters import OneEuro
 from tempohand.evaluation.results import StripKeeper, choose_strips, format_tables, to_json, write_json
 from tempohand.evaluation.scores import METRICS, Hands
@@ -58,7 +66,10 @@ def table(hand):
 
 
 def batches_of(batch, size):
-    return [batch[torch.arange(start, min(start + size, len(batch.row)))] for start in range(0, len(batch.row), size)]
+    return [
+        batch[torch.arange(start, min(start + size, len(batch.row)))]
+        for start in range(0, len(batch.row), size)
+    ]
 
 
 def noisy(batch):
@@ -71,7 +82,9 @@ def noisy(batch):
 def run(hand, table, size, filters=None):
     batch, frame, time = table
     filters = filters or {}
-    sequences = predict_sequences(batches_of(batch, size), {"noisy": PerFrame(noisy)}, TruthKeeper(hand, 2.0), SEQUENCE, frame, time)
+    sequences = predict_sequences(
+        batches_of(batch, size), {"noisy": PerFrame(noisy)}, TruthKeeper(hand, 2.0), SEQUENCE, frame, time
+    )
     return score_sequences(sequences, ["noisy", *filters], filters, SEQUENCE, len(LENGTHS))
 
 
@@ -88,7 +101,9 @@ def test_cutting_keeps_order_and_skips_what_was_left_out():
     pieces = [{ROW: torch.tensor(rows)} for rows in ([0, 1, 3], [4], [5, 6, 9])]
     found = list(cut_into_sequences(pieces, sequence))
     assert [cut[ROW].tolist() for cut in found] == [[0], [1, 3, 4, 5, 6], [9]]
-    assert all(cut[ROW].untyped_storage().nbytes() == cut[ROW].nbytes for cut in found)  # no batch is kept for a frame of it
+    assert all(
+        cut[ROW].untyped_storage().nbytes() == cut[ROW].nbytes for cut in found
+    )  # no batch is kept for a frame of it
     assert list(cut_into_sequences([], sequence)) == []
 
 
@@ -108,7 +123,9 @@ def test_a_temporal_predictor_sees_the_history_of_its_own_sequence(table):
         seen.append((tokens[..., 0].clone(), clips))
         joints = tokens[:, -1:, :, None].expand(-1, 1, 21, 3)
         rest = (torch.zeros(len(tokens), 1, *shape) for shape in ((48,), (16, 3, 3), (10,), (3,)))
-        return HandPrediction(*rest, joints, joints.repeat(1, 1, 38, 1)[:, :, :778], torch.zeros(len(tokens), 1, 21, 2))
+        return HandPrediction(
+            *rest, joints, joints.repeat(1, 1, 38, 1)[:, :, :778], torch.zeros(len(tokens), 1, 21, 2)
+        )
 
     predictor = Temporal(encode, decode, 4, clip_rows, 0.4, 0.9, chunk=5)
     rows = torch.arange(6, 18)
@@ -116,23 +133,40 @@ def test_a_temporal_predictor_sees_the_history_of_its_own_sequence(table):
     hands = predictor.conclude(kept, torch.from_numpy(time)[rows])
     assert hands.joints[:, 0, 0].tolist() == rows.tolist()
     tokens, clips = torch.cat([part for part, _ in seen]), [part for _, part in seen]
-    assert tokens[0].tolist() == [6, 6, 6, 6] and tokens[2].tolist() == [6, 6, 7, 8] and tokens[11].tolist() == [14, 15, 16, 17]
+    assert (
+        tokens[0].tolist() == [6, 6, 6, 6]
+        and tokens[2].tolist() == [6, 6, 7, 8]
+        and tokens[11].tolist() == [14, 15, 16, 17]
+    )
     mask = torch.cat([part.frame_mask for part in clips])
     assert mask[2].tolist() == [False, True, True, True] and mask[11].all()
     # Relative in float64 before the cast: float32 seconds of 1e6 would be all equal.
-    torch.testing.assert_close(torch.cat([part.time for part in clips])[11], torch.arange(-3, 1) / 30, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        torch.cat([part.time for part in clips])[11], torch.arange(-3, 1) / 30, atol=1e-6, rtol=0
+    )
     torch.testing.assert_close(torch.cat([part.focal for part in clips])[:, -1], batch.focal[6:18, 0])
     assert clips[0].size == SIZE
     seen.clear()  # a frame that was left out is missing from the histories of those after it
     left = torch.tensor([0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11])
-    predictor.conclude({name: value[left] for name, value in kept.items()}, torch.from_numpy(time)[rows[left]])
+    predictor.conclude(
+        {name: value[left] for name, value in kept.items()}, torch.from_numpy(time)[rows[left]]
+    )
     tokens, mask = torch.cat([part for part, _ in seen]), torch.cat([part.frame_mask for _, part in seen])
-    assert tokens[2].tolist() == [6, 7, 6, 9] and mask[2].tolist() == [True, True, False, True]  # its place is taken by the earliest
+    assert tokens[2].tolist() == [6, 7, 6, 9] and mask[2].tolist() == [
+        True,
+        True,
+        False,
+        True,
+    ]  # its place is taken by the earliest
     assert tokens[5].tolist() == [9, 10, 11, 12] and mask[5].all()
     seen.clear()  # after a pause the history begins anew, as on live video
     predictor.conclude(kept, torch.from_numpy(time)[rows] + (torch.arange(12) >= 5) * 0.5)
     tokens = torch.cat([part for part, _ in seen])
-    assert tokens[4].tolist() == [7, 8, 9, 10] and tokens[5].tolist() == [11, 11, 11, 11] and tokens[7].tolist() == [11, 11, 12, 13]
+    assert (
+        tokens[4].tolist() == [7, 8, 9, 10]
+        and tokens[5].tolist() == [11, 11, 11, 11]
+        and tokens[7].tolist() == [11, 11, 12, 13]
+    )
     seen.clear()  # and it forgets what is too old
     predictor.max_age = 0.08
     predictor.conclude(kept, torch.from_numpy(time)[rows])
@@ -178,14 +212,21 @@ def test_metrics_json_is_strict_whole_and_has_stable_keys(hand, table, tmp_path)
     assert sum(read["hidden_curve"]["n"]) == 21
     assert read["intervals"]["noisy"]["all"]["mpjpe"] is None and read["bootstrap"]["number"] == 4  # too few
     difference = read["differences"]["stage2 - noisy"]["hidden_50"]["mpjpe"]
-    assert difference["value"] == pytest.approx(read["rows"]["stage2"]["hidden_50"]["mpjpe"] - read["rows"]["noisy"]["hidden_50"]["mpjpe"])
-    assert set(read["differences"]) == {"stage2 - noisy", "stage2 - smooth"} and difference["low"] is difference["high"] is None
+    assert difference["value"] == pytest.approx(
+        read["rows"]["stage2"]["hidden_50"]["mpjpe"] - read["rows"]["noisy"]["hidden_50"]["mpjpe"]
+    )
+    assert (
+        set(read["differences"]) == {"stage2 - noisy", "stage2 - smooth"}
+        and difference["low"] is difference["high"] is None
+    )
     text = format_tables(content)
     assert "noisy" in text and "far_700mm_up" in text and f"{read['rows']['smooth']['mpjpe']:.2f}" in text
 
 
 def test_the_clearest_occlusions_become_strips():
-    hidden = np.concatenate([np.full(40, 0.8), np.where(np.abs(np.arange(40) - 30) < 4, 0.7, 0.0), np.zeros(40)])
+    hidden = np.concatenate(
+        [np.full(40, 0.8), np.where(np.abs(np.arange(40) - 30) < 4, 0.7, 0.0), np.zeros(40)]
+    )
     starts = np.repeat([0, 40, 80], 40)
     names = np.repeat(["always", "passing", "never"], 40)
     chosen = choose_strips(hidden, starts, names, 2, reach=8)
@@ -198,11 +239,17 @@ def test_the_clearest_occlusions_become_strips():
 def test_strips_hold_the_frames_and_what_was_said_of_them(hand, table, tmp_path):
     batch, frame, time = table
     choices = choose_strips(
-        batch.target.hidden[:, 0].numpy(), np.repeat([0, 5, 6, 18], LENGTHS), np.repeat(list("abcd"), LENGTHS), 2, reach=3
+        batch.target.hidden[:, 0].numpy(),
+        np.repeat([0, 5, 6, 18], LENGTHS),
+        np.repeat(list("abcd"), LENGTHS),
+        2,
+        reach=3,
     )
     keeper = StripKeeper(choices, tmp_path)
     batches = keeper.watching(batches_of(batch, 4))
-    sequences = predict_sequences(batches, {"noisy": PerFrame(noisy)}, TruthKeeper(hand, 2.0), SEQUENCE, frame, time)
+    sequences = predict_sequences(
+        batches, {"noisy": PerFrame(noisy)}, TruthKeeper(hand, 2.0), SEQUENCE, frame, time
+    )
     score_sequences(sequences, ["noisy"], {}, SEQUENCE, len(LENGTHS), keeper.watch)
     for number, choice in enumerate(choices):
         with np.load(tmp_path / f"strip_{number}.npz") as strip:

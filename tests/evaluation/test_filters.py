@@ -32,11 +32,19 @@ class ScalarOneEuro:
 
 
 def uneven_time(count):
-    return torch.cumsum(torch.rand(count, generator=torch.Generator().manual_seed(5), dtype=torch.float64) * 0.05 + 0.01, dim=0)
+    return torch.cumsum(
+        torch.rand(count, generator=torch.Generator().manual_seed(5), dtype=torch.float64) * 0.05 + 0.01,
+        dim=0,
+    )
 
 
 def walk(count, *channels):
-    return torch.randn(count, *channels, generator=torch.Generator().manual_seed(6), dtype=torch.float64).cumsum(dim=0) * 5
+    return (
+        torch.randn(count, *channels, generator=torch.Generator().manual_seed(6), dtype=torch.float64).cumsum(
+            dim=0
+        )
+        * 5
+    )
 
 
 def test_every_channel_is_the_papers_scalar_filter():
@@ -46,7 +54,9 @@ def test_every_channel_is_the_papers_scalar_filter():
         for j in range(3):
             scalar = ScalarOneEuro(0.8, 0.02)
             expected = [scalar(float(signal[0, i, j]), None)]
-            expected += [scalar(float(signal[t, i, j]), 1 / float(time[t] - time[t - 1])) for t in range(1, 40)]
+            expected += [
+                scalar(float(signal[t, i, j]), 1 / float(time[t] - time[t - 1])) for t in range(1, 40)
+            ]
             assert filtered[:, i, j].tolist() == pytest.approx(expected, rel=1e-10)
 
 
@@ -96,7 +106,8 @@ def test_after_a_long_gap_the_signal_starts_anew():
 
 
 def textbook_kalman(signal, time, q, r):
-    """Predict and update in matrices, one scalar track; the first velocity has a variance that nothing can outweigh."""
+    """Predict and update in matrices, one scalar track; the first velocity has a variance that nothing can
+    outweigh."""
     state, covariance, estimates = np.array([signal[0], 0.0]), np.diag([r, 1e10 * r]), [signal[0]]
     for k in range(1, len(signal)):
         h = time[k] - time[k - 1]
@@ -141,7 +152,9 @@ def test_kalman_without_process_noise_is_the_straight_line_through_all_that_came
 
 def test_many_ratios_at_once_are_each_ratio_by_itself():
     time, signal = uneven_time(25), walk(25, 4)
-    together = ConstantVelocity(torch.tensor([1.0, 100.0, 1e6], dtype=torch.float64)[:, None])(signal[:, None], time)
+    together = ConstantVelocity(torch.tensor([1.0, 100.0, 1e6], dtype=torch.float64)[:, None])(
+        signal[:, None], time
+    )
     for k, ratio in enumerate((1.0, 100.0, 1e6)):
         torch.testing.assert_close(together[:, k], constant_velocity(signal, time, ratio))
 
@@ -153,7 +166,9 @@ def test_kalman_is_causal_and_starts_anew_after_a_pause():
     before, after = constant_velocity(signal, time, 100.0), constant_velocity(changed, time, 100.0)
     assert torch.equal(before[:17], after[:17]) and (before[17:] != after[17:]).all()
     time[12:] += 10
-    torch.testing.assert_close(constant_velocity(signal, time, 100.0)[12:], constant_velocity(signal[12:], time[12:], 100.0))
+    torch.testing.assert_close(
+        constant_velocity(signal, time, 100.0)[12:], constant_velocity(signal[12:], time[12:], 100.0)
+    )
 
 
 @pytest.mark.parametrize("smooth", [OneEuro(), ConstantVelocity()])

@@ -14,7 +14,8 @@ GRID = 8
 
 
 def scored(change=lambda logits, box: None, outside=False):
-    """Scores of four pictures with a hand in cell (3, 4), of a prediction that is right of all until `change`."""
+    """Scores of four pictures with a hand in cell (3, 4), of a prediction that is right of all until
+    `change`."""
     batch = random_batch(4, 1, 64)
     true = torch.tensor([0.0, -0.2, 0.2, 0.0]) + (1.0 if outside else 0.0)
     within = torch.rand(4, 1, 21, 2)
@@ -40,7 +41,9 @@ def scored(change=lambda logits, box: None, outside=False):
 def test_all_right():
     scores = scored()
     assert [scores[name] for name in FinderValidation.UNITS] == pytest.approx([1, 0, 0, 0], abs=1e-6)
-    assert FinderValidation.line(scores).startswith("Evaluated on 4 samples from all 1 processes: iou 1.00, missed 0.00, wrong_side")
+    assert FinderValidation.line(scores).startswith(
+        "Evaluated on 4 samples from all 1 processes: iou 1.00, missed 0.00, wrong_side"
+    )
 
 
 def test_a_wrong_side_is_counted_and_not_missed():
@@ -86,4 +89,7 @@ def test_every_network_has_its_scores_and_a_best_one():
     for validation in VALIDATIONS.values():
         for best in validation.BESTS:
             assert best.name in validation.UNITS and "on validation: " in best.line(0.25)
-            assert best.line(math.inf) == f"no validation had a valid sample for {best.name} ({best.words}): there is no best checkpoint"
+            assert (
+                best.line(math.inf)
+                == f"no validation had a valid sample for {best.name} ({best.words}): there is no best checkpoint"
+            )

@@ -1,4 +1,5 @@
-"""Evaluation and validation by 1, 2, 3 and 4 real processes: the same numbers, every sample once, whatever does not divide by what."""
+"""Evaluation and validation by 1, 2, 3 and 4 real processes: the same numbers, every sample once, whatever
+does not divide by what."""
 
 import json
 import os
@@ -14,11 +15,13 @@ from tempohand.model.registry import build_network
 from tempohand.training.checkpoint import save_weights
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# Frames of the test split's sequences: 29 in all, in 5 groups of at least BATCH; the tuning split is one sequence, which one process gets.
+# Frames of the test split's sequences: 29 in all, in 5 groups of at least BATCH; the tuning split is one
+# sequence, which one process gets.
 LENGTHS, BATCH, BAD = (5, 3, 8, 1, 4, 6, 2), 4, 6
 PROCESSES = (1, 2, 3, 4)
 
-# One interpreter imports everything and is copied for each process, before it starts any thread: gloo and Accelerate as under torchrun.
+# One interpreter imports everything and is copied for each process, before it starts any thread: gloo and
+# Accelerate as under torchrun.
 CODE = """
 import importlib.util, json, os, socket, sys
 from pathlib import Path
@@ -99,11 +102,23 @@ def results(tmp_path_factory):
     losses = {"joints": 0.02, "joints2d": 3.0, "shape": 0.1, "heatmap": 0.5}
     save_weights(root / "stage1", stage1.state_dict(), {"network": one, "loss": losses})
     save_weights(root / "stage2", stage2.state_dict(), {"network": two, "loss": losses})
-    command = [sys.executable, "-c", CODE, str(REPOSITORY), str(root), str(table), str(BATCH), *map(str, PROCESSES)]
+    command = [
+        sys.executable,
+        "-c",
+        CODE,
+        str(REPOSITORY),
+        str(root),
+        str(table),
+        str(BATCH),
+        *map(str, PROCESSES),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    read = {p: [json.loads((root / str(p) / name).read_text()) for name in ("metrics.json", "validation.json")] for p in PROCESSES}
+    read = {
+        p: [json.loads((root / str(p) / name).read_text()) for name in ("metrics.json", "validation.json")]
+        for p in PROCESSES
+    }
     return read, done.stdout
 
 
@@ -122,14 +137,17 @@ def figures(content, name=""):
 
 @pytest.mark.parametrize("processes", PROCESSES[1:])
 def test_every_figure_is_that_of_one_process(results, processes):
-    """Metrics of every row and split, intervals, differences, test loss, the tuned filters, and the scores of a validation."""
+    """Metrics of every row and split, intervals, differences, test loss, the tuned filters, and the scores of
+    a validation."""
     (metrics, validation), (expected, expected_validation) = results[0][processes], results[0][1]
     for content, other in ((metrics, expected), (validation, expected_validation)):
         assert content["processes"] == processes and other["processes"] == 1
         content, other = dict(figures(content)), dict(figures(other))
         assert content.keys() == other.keys()
         numbers = [name for name, value in other.items() if isinstance(value, float)]
-        assert {name: content[name] for name in numbers} == pytest.approx({name: other[name] for name in numbers}, rel=1e-9, nan_ok=True)
+        assert {name: content[name] for name in numbers} == pytest.approx(
+            {name: other[name] for name in numbers}, rel=1e-9, nan_ok=True
+        )
         assert {name: value for name, value in content.items() if name not in numbers} == {
             n: v for n, v in other.items() if n not in numbers
         }
@@ -140,23 +158,38 @@ def test_every_sample_is_counted_once_and_said(results):
     read, printed = results
     good = sum(LENGTHS) - 1
     for processes, (metrics, validation) in read.items():
-        assert metrics["n"] == validation["n"] == good and printed.count(f"Evaluated on {good} samples from all {processes} processes") == 1
-        assert metrics["left_out"] == {"rows": 1, "of": good + 1, "by_source": {"test": {"undecodable picture": 1}}}
+        assert (
+            metrics["n"] == validation["n"] == good
+            and printed.count(f"Evaluated on {good} samples from all {processes} processes") == 1
+        )
+        assert metrics["left_out"] == {
+            "rows": 1,
+            "of": good + 1,
+            "by_source": {"test": {"undecodable picture": 1}},
+        }
         assert validation["left_out"] == [good + 1, 1]
-    assert printed.count("left out 1 of 29 rows of split 'test' as bad data (test: undecodable picture 1)") == len(PROCESSES)
+    assert printed.count(
+        "left out 1 of 29 rows of split 'test' as bad data (test: undecodable picture 1)"
+    ) == len(PROCESSES)
 
 
 def test_stage_2_is_as_good_in_validation_as_in_evaluation(results):
-    """Windows that are cut from the table, and histories of kept tokens: the same loss, also around a frame that is missing."""
+    """Windows that are cut from the table, and histories of kept tokens: the same loss, also around a frame
+    that is missing."""
     metrics, validation = results[0][1]
     assert metrics["rows"]["stage2"]["mpjpe"] == pytest.approx(validation["mpjpe"], rel=1e-5)
-    assert metrics["test_loss"]["stage2"] == pytest.approx(validation["loss"], rel=1e-5) and metrics["test_loss"]["stage1"] > 0
+    assert (
+        metrics["test_loss"]["stage2"] == pytest.approx(validation["loss"], rel=1e-5)
+        and metrics["test_loss"]["stage1"] > 0
+    )
 
 
 def test_what_a_result_was_made_from_is_in_it(results):
     metrics = results[0][1][0]
     assert [len(digest) for digest in (metrics["fingerprint"], *metrics["weights"].values())] == [64, 64, 64]
-    assert metrics["weights"]["stage1"] != metrics["weights"]["stage2"] and metrics["version"].startswith("0.")
+    assert metrics["weights"]["stage1"] != metrics["weights"]["stage2"] and metrics["version"].startswith(
+        "0."
+    )
 
 
 def test_what_no_sample_speaks_for_is_named(results):

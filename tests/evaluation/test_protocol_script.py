@@ -34,8 +34,13 @@ def checkpoints(tmp_path_factory):
     config = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "config/network/tiny.yaml")) | {"size": 64}
     temporal = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "config/temporal/tiny.yaml"))
     torch.manual_seed(0)
-    for name, settings in (("stage1", {"num_frame": 1, "temporal": None}), ("stage2", {"num_frame": 7, "temporal": temporal})):
-        save_weights(root / name, build_network(config | settings).state_dict(), {"network": config | settings})
+    for name, settings in (
+        ("stage1", {"num_frame": 1, "temporal": None}),
+        ("stage2", {"num_frame": 7, "temporal": temporal}),
+    ):
+        save_weights(
+            root / name, build_network(config | settings).state_dict(), {"network": config | settings}
+        )
     return root
 
 
@@ -55,7 +60,8 @@ def write_order(root, split, order):
 
 @pytest.fixture(scope="module")
 def freihand(tmp_path_factory):
-    """A table named as FreiHAND's, with the official order turned round, and a folder with official truth that is 1 cm off the labels."""
+    """A table named as FreiHAND's, with the official order turned round, and a folder with official truth
+    that is 1 cm off the labels."""
     root = tmp_path_factory.mktemp("freihand")
     rows = picture_rows("freihand")
     write_table(root / "table", {"evaluation": rows})
@@ -84,7 +90,9 @@ def predicted(checkpoint, root, split):
     with torch.no_grad():
         for batch in evaluation_batches(clips, np.arange(len(table)), 5):
             found = network(batch)
-            flip = torch.where(batch.is_right, 1.0, -1.0)[:, None, None] * torch.tensor([1.0, 0, 0]) + torch.tensor([0.0, 1, 1])
+            flip = torch.where(batch.is_right, 1.0, -1.0)[:, None, None] * torch.tensor(
+                [1.0, 0, 0]
+            ) + torch.tensor([0.0, 1, 1])
             joints.append(found.joints[:, 0] * flip)
             vertices.append(found.vertices[:, 0] * flip)
     return torch.cat(joints).double().numpy(), torch.cat(vertices).double().numpy()
@@ -92,19 +100,35 @@ def predicted(checkpoint, root, split):
 
 def test_freihand_prints_and_writes_what_its_script_would(script, checkpoints, freihand, tmp_path):
     stages = f"stage1={checkpoints}/stage1", f"stage2={checkpoints}/stage2"
-    done = evaluate(script, "protocol=freihand", *stages, f"data={freihand}/table", f"out={tmp_path}", f"submission={tmp_path}/pred.zip")
+    done = evaluate(
+        script,
+        "protocol=freihand",
+        *stages,
+        f"data={freihand}/table",
+        f"out={tmp_path}",
+        f"submission={tmp_path}/pred.zip",
+    )
     assert done.returncode == 0, done.stderr
     content = json.loads((tmp_path / "protocol_freihand.json").read_text())
-    assert content["n"] == COUNT and list(content["rows"]) == ["stage1", "stage2"] and content["split"] == "evaluation"
+    assert (
+        content["n"] == COUNT
+        and list(content["rows"]) == ["stage1", "stage2"]
+        and content["split"] == "evaluation"
+    )
     table = FrameTable(freihand / "table", "evaluation")
     for stage in ("stage1", "stage2"):
         joints, vertices = predicted(checkpoints / stage, freihand / "table", "evaluation")
         errors = np.linalg.norm(joints - table.column("joints"), axis=-1)
         assert content["rows"][stage]["xyz_mean3d"]["value"] == pytest.approx(errors.mean() / 10, rel=1e-4)
-        meshes = 1000 * np.array(json.loads((freihand / "truth/evaluation_verts.json").read_text()))[::-1] - np.array([10.0, 0.0, 0.0])
+        meshes = 1000 * np.array(json.loads((freihand / "truth/evaluation_verts.json").read_text()))[
+            ::-1
+        ] - np.array([10.0, 0.0, 0.0])
         errors = np.linalg.norm(vertices - meshes, axis=-1)
         assert content["rows"][stage]["mesh_mean3d"]["value"] == pytest.approx(errors.mean() / 10, rel=1e-4)
-    assert "xyz_mean3d" in done.stdout and f"wrote '{tmp_path}/pred.zip': {COUNT} samples of stage2" in done.stdout
+    assert (
+        "xyz_mean3d" in done.stdout
+        and f"wrote '{tmp_path}/pred.zip': {COUNT} samples of stage2" in done.stdout
+    )
     with zipfile.ZipFile(tmp_path / "pred.zip") as archive:
         xyz, verts = map(np.array, json.loads(archive.read("pred.json")))
     np.testing.assert_allclose(1000 * xyz[::-1], joints, rtol=1e-3, atol=0.01)
@@ -128,14 +152,22 @@ def test_official_truth_wins_and_is_matched_by_the_order(script, checkpoints, fr
     done = evaluate(script, *given)
     aligned = json.loads((tmp_path / "protocol_freihand.json").read_text())["rows"]["stage1"]
     for name in ("xyz_al_mean3d", "mesh_al_mean3d", "f_al_score_5"):
-        assert aligned[name]["value"] == pytest.approx(rows["stage1"][name]["value"], rel=1e-3), "1 cm aside is aligned away"
+        assert aligned[name]["value"] == pytest.approx(rows["stage1"][name]["value"], rel=1e-3), (
+            "1 cm aside is aligned away"
+        )
     assert list(aligned) == list(rows["stage1"])
 
 
 def test_ho3d_submits_without_any_truth(script, checkpoints, tmp_path):
-    """As the evaluation set is distributed: the wrist alone is known. The file is for OpenGL, in MANO's order."""
-    rows = [[row[0] | {"sequence": "SM1/right", "has_hand": False, "joints_mask": np.arange(21) < 1}] for row in picture_rows("ho3d_v3")]
-    root = write_table(tmp_path / "table", {"evaluation": [[row[0] | {"time": row[0]["frame"] / 30} for row in rows]]})
+    """As the evaluation set is distributed: the wrist alone is known. The file is for OpenGL, in MANO's
+    order."""
+    rows = [
+        [row[0] | {"sequence": "SM1/right", "has_hand": False, "joints_mask": np.arange(21) < 1}]
+        for row in picture_rows("ho3d_v3")
+    ]
+    root = write_table(
+        tmp_path / "table", {"evaluation": [[row[0] | {"time": row[0]["frame"] / 30} for row in rows]]}
+    )
     write_order(root, "evaluation", [["SM1/right", number] for number in (3, 0, 6, 1, 2, 5, 4)])
     given = "protocol=ho3d_v3", f"stage1={checkpoints}/stage1", f"data={root}", f"out={tmp_path}"
     done = evaluate(script, *given, f"submission={tmp_path}/pred.zip")
@@ -150,7 +182,11 @@ def test_ho3d_submits_without_any_truth(script, checkpoints, tmp_path):
     assert done.returncode == 2 and "give protocol_root=" in done.stderr
     write_order(root, "evaluation", [["SM1/right", number] for number in range(9)])
     done = evaluate(script, *given, f"submission={tmp_path}/other.zip")
-    assert done.returncode == 2 and "2 of 9 samples of the official order have no prediction, first 'SM1/right' frame 7" in done.stderr
+    assert (
+        done.returncode == 2
+        and "2 of 9 samples of the official order have no prediction, first 'SM1/right' frame 7"
+        in done.stderr
+    )
     assert not list(tmp_path.glob("other.zip*"))
 
 
@@ -160,7 +196,9 @@ def test_interhand_compares_left_hands_as_they_are(script, checkpoints, tmp_path
         for row in picture_rows("interhand", ("left", "right"))
     ]
     root = write_table(tmp_path / "table", {"test": rows})
-    done = evaluate(script, "protocol=interhand", f"stage1={checkpoints}/stage1", f"data={root}", f"out={tmp_path}")
+    done = evaluate(
+        script, "protocol=interhand", f"stage1={checkpoints}/stage1", f"data={root}", f"out={tmp_path}"
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "protocol_interhand.json").read_text())["rows"]["stage1"]
     joints, _ = predicted(checkpoints / "stage1", root, "test")
@@ -168,15 +206,20 @@ def test_interhand_compares_left_hands_as_they_are(script, checkpoints, tmp_path
     error = np.linalg.norm((joints - joints[:, :1]) - (true - true[:, :1]), axis=-1).mean()
     assert found["mpjpe"]["value"] == pytest.approx(error, rel=1e-4) == found["mpjpe_interacting"]["value"]
     offsets = [points[0::2, 0] - points[1::2, 0] for points in (joints, true)]
-    assert found["mrrpe"]["value"] == pytest.approx(np.linalg.norm(offsets[0] - offsets[1], axis=-1).mean(), rel=1e-4)
+    assert found["mrrpe"]["value"] == pytest.approx(
+        np.linalg.norm(offsets[0] - offsets[1], axis=-1).mean(), rel=1e-4
+    )
     assert found["mpjpe_single"]["value"] is None and found["mrrpe"]["n"] == COUNT
 
 
 def test_hot3d_gives_the_true_shape_to_the_hand_model(script, checkpoints, tmp_path):
-    """Its server poses the true hand, and does not score the wrist and the first joint of the thumb (docs/protocols.md)."""
+    """Its server poses the true hand, and does not score the wrist and the first joint of the thumb
+    (docs/protocols.md)."""
     rows = picture_rows("hot3d")
     root = write_table(tmp_path / "table", {"val": rows})
-    done = evaluate(script, "protocol=hot3d", f"stage2={checkpoints}/stage2", f"data={root}", f"out={tmp_path}")
+    done = evaluate(
+        script, "protocol=hot3d", f"stage2={checkpoints}/stage2", f"data={root}", f"out={tmp_path}"
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "protocol_hot3d.json").read_text())["rows"]["stage2"]
     network, table = load_network(checkpoints / "stage2"), FrameTable(root, "val")
@@ -195,10 +238,19 @@ def test_hot3d_gives_the_true_shape_to_the_hand_model(script, checkpoints, tmp_p
 
 def test_temporal_takes_any_table(script, checkpoints, tmp_path):
     root = write_table(tmp_path / "table", {"test": [hand_rows("film/left", 20, 5, is_right=False)]})
-    done = evaluate(script, "protocol=temporal", f"stage2={checkpoints}/stage2", f"data={root}", f"out={tmp_path}")
+    done = evaluate(
+        script, "protocol=temporal", f"stage2={checkpoints}/stage2", f"data={root}", f"out={tmp_path}"
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "protocol_temporal.json").read_text())["rows"]["stage2"]
-    counts = {"accel_vibe": 18, "accel_arctic": 18, "accel_hawor": 16, "w_mpjpe_100": 20, "wa_mpjpe_100": 20, "rte": 20}
+    counts = {
+        "accel_vibe": 18,
+        "accel_arctic": 18,
+        "accel_hawor": 16,
+        "w_mpjpe_100": 20,
+        "wa_mpjpe_100": 20,
+        "rte": 20,
+    }
     assert {name: figure["n"] for name, figure in found.items()} == counts
     assert all(figure["value"] > 0 for figure in found.values())
 
@@ -207,7 +259,10 @@ def test_temporal_takes_any_table(script, checkpoints, tmp_path):
     ("overrides", "message"),
     [
         (["protocol=nonsense"], "protocol=nonsense is not known, there are: dexter_object"),
-        (["protocol=ho3d_v2", "split=evaluation"], "rows of 'freihand', which is not what the protocol is about (HO3D v2, evaluation)"),
+        (
+            ["protocol=ho3d_v2", "split=evaluation"],
+            "rows of 'freihand', which is not what the protocol is about (HO3D v2, evaluation)",
+        ),
         (["protocol=freihand", "split=test"], "no split 'test'"),
         (["protocol=freihand", "protocol_root=/nowhere"], "no 'evaluation_xyz.json' in '/nowhere'"),
         (["protocol=temporal", "split=evaluation", "submission=x.zip"], "no official file to write"),
@@ -215,7 +270,13 @@ def test_temporal_takes_any_table(script, checkpoints, tmp_path):
     ],
 )
 def test_a_mistake_is_one_clear_line(script, checkpoints, freihand, tmp_path, overrides, message):
-    done = evaluate(script, f"stage1={checkpoints}/stage1", f"data={freihand}/table", f"out={tmp_path}", *overrides)
+    done = evaluate(
+        script, f"stage1={checkpoints}/stage1", f"data={freihand}/table", f"out={tmp_path}", *overrides
+    )
     assert done.returncode == 2
-    assert message in done.stderr and done.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
+    assert (
+        message in done.stderr
+        and done.stderr.splitlines()[-1].startswith("error: ")
+        and "Traceback" not in done.stderr
+    )
     assert not list(tmp_path.iterdir())

@@ -6,7 +6,15 @@ import torch
 
 from tempohand.evaluation import scores
 from tempohand.evaluation.evaluator import frames_of_splits
-from tempohand.evaluation.scores import MEAN_METRICS, METRICS, Hands, ScoreBoard, TrueHands, frame_errors, without_nan
+from tempohand.evaluation.scores import (
+    MEAN_METRICS,
+    METRICS,
+    Hands,
+    ScoreBoard,
+    TrueHands,
+    frame_errors,
+    without_nan,
+)
 from tempohand.evaluation.splits import CURVE, SPLITS
 
 
@@ -37,7 +45,10 @@ def sequence(count, seed):
 
 @pytest.fixture(scope="module")
 def sequences():
-    return [(*pair, frame_errors(*pair)) for pair in (sequence(count, seed) for seed, count in enumerate([1, 30, 7, 2, 19, 64, 5]))]
+    return [
+        (*pair, frame_errors(*pair))
+        for pair in (sequence(count, seed) for seed, count in enumerate([1, 30, 7, 2, 19, 64, 5]))
+    ]
 
 
 def board_of(sequences, share=None):
@@ -56,12 +67,17 @@ def test_metrics_are_means_over_the_frames_of_all_sequences(sequences):
         assert 0 < len(values) <= 128
         assert result["all"][name] == pytest.approx(float(values.mean()), rel=1e-12)
     chosen = torch.cat(
-        [errors.errors["accel_error"].value[errors.errors["accel_error"].valid & (true.hidden >= 0.5)] for _, true, errors in sequences]
+        [
+            errors.errors["accel_error"].value[errors.errors["accel_error"].valid & (true.hidden >= 0.5)]
+            for _, true, errors in sequences
+        ]
     )
     assert result["hidden_50"]["accel_error"] == pytest.approx(float(chosen.mean()), rel=1e-12)
 
 
-@pytest.mark.parametrize("shares", [[[0, 1, 2, 3, 4, 5, 6]], [[6, 0], [1, 2, 3, 4, 5]], [[5], [], [0, 1, 2], [3, 6, 4], []]])
+@pytest.mark.parametrize(
+    "shares", [[[0, 1, 2, 3, 4, 5, 6]], [[6, 0], [1, 2, 3, 4, 5]], [[5], [], [0, 1, 2], [3, 6, 4], []]]
+)
 def test_any_shares_of_any_number_of_processes_add_up_to_the_same(sequences, shares):
     whole = board_of(sequences).compute()["a"]
     boards = [board_of(sequences, share) for share in shares]
@@ -90,7 +106,9 @@ def test_nothing_valid_is_nan_and_in_json_null(sequences):
     result = board.compute()["a"]["far"]
     assert result.pop("n") == 0
     assert set(result) == set(METRICS) and all(math.isnan(value) for value in result.values())
-    text = json.dumps(without_nan({"far": result, "list": [math.inf, 1, True, "x", None, 0.5]}), allow_nan=False)
+    text = json.dumps(
+        without_nan({"far": result, "list": [math.inf, 1, True, "x", None, 0.5]}), allow_nan=False
+    )
     assert json.loads(text)["far"]["mpjpe"] is None
     assert json.loads(text)["list"] == [None, 1, True, "x", None, 0.5]
 
@@ -104,7 +122,15 @@ def test_missing_labels_silence_the_metrics_that_need_them_only():
     board.add("a", 0, frame_errors(hands, true), {"all": torch.ones(12, dtype=torch.bool)})
     result = board.compute()["a"]["all"]
     silent = {name for name in METRICS if math.isnan(result[name])}
-    assert silent == {"mpjpe", "root_error", "accel_error", "mpvpe_root", "jitter", "lag_2d", "lag_wrist"}  # too short for a lag
+    assert silent == {
+        "mpjpe",
+        "root_error",
+        "accel_error",
+        "mpvpe_root",
+        "jitter",
+        "lag_2d",
+        "lag_wrist",
+    }  # too short for a lag
 
 
 def test_rows_and_splits_keep_apart(sequences):

@@ -19,7 +19,9 @@ def test_hidden_splits():
     hidden = torch.tensor([0.0, 1e-3, 0.25, 0.5, 0.74, 0.75, 1.0, nan])
     wrist = torch.tensor([0.0, 99.9, 100.0, 299.0, 300.0, 9000.0, nan, nan])
     fingers = torch.tensor([nan, 50.0, 0.0, 150.0, 49.0, 149.0, 1e4, nan])
-    splits = split_frames(hidden, torch.tensor([100.0, 400.0, 699.0, 700.0, 5000.0, nan, 0.0, 100.0]), wrist, fingers)
+    splits = split_frames(
+        hidden, torch.tensor([100.0, 400.0, 699.0, 700.0, 5000.0, nan, 0.0, 100.0]), wrist, fingers
+    )
     assert set(splits) == set(SPLITS)
     frames = {name: chosen.nonzero()[:, 0].tolist() for name, chosen in splits.items()}
     assert frames == {
@@ -69,7 +71,9 @@ def test_groups_are_whole_neighbours_and_large_enough(least):
     groups = whole_groups(lengths, least)
     assert [sequence for group in groups for sequence in group] == list(range(8))
     assert all(sum(lengths[i] for i in group) >= least for group in groups[:-1])
-    assert all(sum(lengths[i] for i in group[:-1]) < least for group in groups)  # and no larger than that needs
+    assert all(
+        sum(lengths[i] for i in group[:-1]) < least for group in groups
+    )  # and no larger than that needs
     assert whole_groups([], least) == []
 
 

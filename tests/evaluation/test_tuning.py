@@ -24,12 +24,25 @@ def noisy_sequence(wrist_noise, joint_noise, count=150):
     time = torch.arange(count).double() / 30
     shape = torch.randn(21, 3, generator=generator).double() * 40
     shape[0] = 0
-    true = shape + torch.stack([100 * torch.sin(2 * time), 50 * torch.cos(time), 500 + 0 * time], dim=-1)[:, None]
+    true = (
+        shape
+        + torch.stack([100 * torch.sin(2 * time), 50 * torch.cos(time), 500 + 0 * time], dim=-1)[:, None]
+    )
     noise = torch.randn(count, 21, 3, generator=generator).double() * joint_noise
     noise[:, 0] = 0
     joints = true + noise + torch.randn(count, 1, 3, generator=generator).double() * wrist_noise
     everything = torch.ones(count, 21, dtype=torch.bool)
-    hand = (true, everything, true.repeat(1, 38, 1)[:, :778], true, everything[:, 0], everything[:, 0], 0 * time, torch.arange(count), time)
+    hand = (
+        true,
+        everything,
+        true.repeat(1, 38, 1)[:, :778],
+        true,
+        everything[:, 0],
+        everything[:, 0],
+        0 * time,
+        torch.arange(count),
+        time,
+    )
     picture = (true[..., :2], everything, torch.ones(count, 2), torch.zeros(count, 2))
     return joints, TrueHands(*hand, *picture)
 
@@ -49,7 +62,9 @@ def test_a_hand_filter_filters_each_group_of_axes_apart():
     wrist = torch.cat([place / 1000 * depth, depth], dim=-1)
     torch.testing.assert_close(result.joints[:, :1], wrist)
     torch.testing.assert_close(result.joints - wrist, relative)
-    torch.testing.assert_close(result.vertices - wrist, one_euro(vertices - joints[:, :1], true.time, 3.0, 0.02))
+    torch.testing.assert_close(
+        result.vertices - wrist, one_euro(vertices - joints[:, :1], true.time, 3.0, 0.02)
+    )
 
 
 @pytest.mark.parametrize("filtered", GROUPS)
@@ -85,13 +100,20 @@ def test_tuning_minimises_the_stated_criterion(kind, smooth):
     def criterion(predicted, raw, target):
         mask, pair = torch.ones(predicted.shape[:2], dtype=torch.bool), (padded(predicted), padded(raw))
         error = [metrics.mpjpe(p, padded(target), mask).value.mean() for p in pair]
-        accel = [(e.value * e.valid).sum() / e.valid.sum() for e in (metrics.accel_error(p, padded(target), mask, true.time) for p in pair)]
-        return float((error[0] / error[1] + accel[0] / accel[1]) / 2) if smooth else float(error[0] / error[1])
+        accel = [
+            (e.value * e.valid).sum() / e.valid.sum()
+            for e in (metrics.accel_error(p, padded(target), mask, true.time) for p in pair)
+        ]
+        return (
+            float((error[0] / error[1] + accel[0] / accel[1]) / 2) if smooth else float(error[0] / error[1])
+        )
 
     chosen, best = tuning.best(smooth)
     total = 0.0
     for part, raw, target in zip(chosen.of_groups(), groups_of(joints), groups_of(true.joints)):
-        values = {setting: criterion(setting(raw, true.time), raw, target) for setting in tuning.settings} | {None: 1.0}
+        values = {setting: criterion(setting(raw, true.time), raw, target) for setting in tuning.settings} | {
+            None: 1.0
+        }
         assert part == min(values, key=values.get)
         total += values[part] / 3
     assert best == pytest.approx(total)
@@ -139,7 +161,8 @@ def test_tuning_smooths_more_where_there_is_more_noise(grid):
 
 
 def test_the_wrist_is_tuned_on_real_cameras_alone():
-    """Where a camera is a guess, so is the wrist's place: such sequences change the choice for the articulation alone."""
+    """Where a camera is a guess, so is the wrist's place: such sequences change the choice for the
+    articulation alone."""
     tunings = []
     for guessed in (False, True):
         tuning = FilterTuning(ONE_EURO_GRID, ONE_EURO)
@@ -155,4 +178,6 @@ def test_the_wrist_is_tuned_on_real_cameras_alone():
 
 @pytest.mark.parametrize(("grid", "default"), [(ONE_EURO_GRID, ONE_EURO), (KALMAN_GRID, KALMAN)])
 def test_tuning_on_nothing_keeps_the_defaults(grid, default):
-    assert FilterTuning(grid, default).best() == FilterTuning(grid, default).best(smooth=False) == (default, 1.0)
+    assert (
+        FilterTuning(grid, default).best() == FilterTuning(grid, default).best(smooth=False) == (default, 1.0)
+    )

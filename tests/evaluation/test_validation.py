@@ -13,7 +13,9 @@ WEIGHTS = {"joints": 0.5}
 
 
 def validation(expansion=2.0, sequence=None, count=9):
-    return Validation(expansion, np.zeros(count, int) if sequence is None else sequence, np.arange(count) / 30)
+    return Validation(
+        expansion, np.zeros(count, int) if sequence is None else sequence, np.arange(count) / 30
+    )
 
 
 def scores(shares, spoil=lambda batch: None, weights=WEIGHTS):
@@ -24,7 +26,9 @@ def scores(shares, spoil=lambda batch: None, weights=WEIGHTS):
     spoil(batch)
     processes, first = [validation() for _ in shares], 0
     with torch.no_grad():
-        prediction = net(batch)  # once: a network's rounding depends on the size of its batch, and this is not about that
+        prediction = net(
+            batch
+        )  # once: a network's rounding depends on the size of its batch, and this is not about that
         for process, sizes in zip(processes, shares):
             for size in sizes:
                 part = slice(first, first + size)
@@ -38,14 +42,19 @@ def scores(shares, spoil=lambda batch: None, weights=WEIGHTS):
                 process.add(said, share, net.criterion(said, share))
     gathered = [process.sums.totals(lambda x: [x]) for process in processes]
     gathered = [{name: list(entry) for name, entry in part.items()} for part in gathered]
-    answers = iter([[None] * len(processes), gathered, [process.paths.kept for process in processes]])  # in the order in which it is asked
+    answers = iter(
+        [[None] * len(processes), gathered, [process.paths.kept for process in processes]]
+    )  # in the order in which it is asked
     return processes[0].means(lambda _: next(answers), weights)
 
 
 ALONE = ((9,),)
 
 
-@pytest.mark.parametrize("shares", [((4, 5),), ((4,), (5,)), ((1, 2), (6,)), ((3,), (3, 1), (2,)), ((2, 2), (), (5,), ()), ((), (9,))])
+@pytest.mark.parametrize(
+    "shares",
+    [((4, 5),), ((4,), (5,)), ((1, 2), (6,)), ((3,), (3, 1), (2,)), ((2, 2), (), (5,), ()), ((), (9,))],
+)
 def test_any_sharing_out_gives_the_same_means(shares):
     """Over processes and batches; a process may have nothing at all."""
     expected, values = scores(ALONE), scores(shares)
@@ -71,8 +80,12 @@ def test_nothing_valid_is_nan_and_named():
     assert values["loss"] == pytest.approx(2 * values["raw/joints2d"])  # as in training, of what there is
     line = Validation.line(values)
     assert line.startswith("Evaluated on 9 samples from all 1 processes: mpjpe nan mm")
-    named = line.partition("; no valid sample for: ")[2].partition(" (it takes a moving hand in rows that follow each other, ")
-    assert named[0] == "mpjpe, mpjpe_root, pa_mpjpe, lag_2d" and named[2].endswith("), raw/joint_depth, raw/joints")
+    named = line.partition("; no valid sample for: ")[2].partition(
+        " (it takes a moving hand in rows that follow each other, "
+    )
+    assert named[0] == "mpjpe, mpjpe_root, pa_mpjpe, lag_2d" and named[2].endswith(
+        "), raw/joint_depth, raw/joints"
+    )
     assert "no valid sample for: lag_2d (it takes" in Validation.line(scores(ALONE))
     assert math.isnan(scores(ALONE, unlabelled)["loss"])  # of nothing
 
@@ -90,26 +103,47 @@ def test_a_diverged_term_is_not_taken_for_a_missing_one():
 
 
 def test_the_2d_error_is_a_share_of_the_hands_box():
-    """Of a crop `expansion` boxes wide: a shift by a tenth of a box is 10 %, however wide the crop; unknown joints have no part in it."""
+    """Of a crop `expansion` boxes wide: a shift by a tenth of a box is 10 %, however wide the crop; unknown
+    joints have no part in it."""
     batch = random_batch(3, 1)
     for expansion in (1.6, 2.0):
-        scored, shifted = validation(expansion), batch.target.joints2d + torch.tensor([0.06, -0.08]) / expansion
+        scored, shifted = (
+            validation(expansion),
+            batch.target.joints2d + torch.tensor([0.06, -0.08]) / expansion,
+        )
         shifted[:, :, 5] = 9.0
         batch.target.joints2d_mask = (torch.arange(21) != 5).expand(3, 1, 21)
-        prediction = HandPrediction(*[torch.zeros(3, 1, *shape) for shape in ((48,), (16, 3, 3), (10,), (3,), (21, 3), (778, 3))], shifted)
+        prediction = HandPrediction(
+            *[torch.zeros(3, 1, *shape) for shape in ((48,), (16, 3, 3), (10,), (3,), (21, 3), (778, 3))],
+            shifted,
+        )
         scored.add(prediction, batch, {})
         assert scored.means(lambda x: [x], {})["error_2d"] == pytest.approx(10.0, rel=1e-5)
 
 
-LABELS = {"3D and 2D": ("all", "all"), "2D": ("none", "all"), "some 2D": ("none", "some"), "3D": ("all", "none"), "wrist": ("wrist", "all")}
+LABELS = {
+    "3D and 2D": ("all", "all"),
+    "2D": ("none", "all"),
+    "some 2D": ("none", "some"),
+    "3D": ("all", "none"),
+    "wrist": ("wrist", "all"),
+}
 LABELS |= {"no wrist": ("some", "all"), "nothing": ("none", "none")}
 MASKS = {"all": range(21), "some": (4, 8), "wrist": (0,), "none": ()}
-BY = {"3D and 2D": "mpjpe_root", "3D": "mpjpe_root", "2D": "error_2d", "some 2D": "error_2d", "wrist": "error_2d", "no wrist": "error_2d"}
+BY = {
+    "3D and 2D": "mpjpe_root",
+    "3D": "mpjpe_root",
+    "2D": "error_2d",
+    "some 2D": "error_2d",
+    "wrist": "error_2d",
+    "no wrist": "error_2d",
+}
 
 
 @pytest.mark.parametrize("labels", LABELS)
 def test_a_best_score_exists_for_every_kind_of_labels(labels):
-    """It has a value in a validation of such rows, be it that only one of them is labelled; without any label there is no training for it."""
+    """It has a value in a validation of such rows, be it that only one of them is labelled; without any label
+    there is no training for it."""
 
     def spoil(batch):
         for name, kind in zip(("joints_mask", "joints2d_mask"), LABELS[labels]):
@@ -138,7 +172,8 @@ FRAMES = 60
 
 
 def late_batches(frames, expansion=2.0, size=5):
-    """(prediction, batch) of a hand that moves across a picture, in crops that follow it; the prediction repeats it `frames` frames later."""
+    """(prediction, batch) of a hand that moves across a picture, in crops that follow it; the prediction
+    repeats it `frames` frames later."""
 
     def places(when):  # [n, 21, 2], in boxes
         wrist = torch.stack([1.5 * torch.sin(4 * when), torch.sin(3 * when + 1)], dim=-1)
@@ -156,7 +191,10 @@ def late_batches(frames, expansion=2.0, size=5):
         batch.princpt = ((-centre[rows] / expansion + 0.5) * batch.size).float()
         shapes = ((48,), (16, 3, 3), (10,), (3,), (21, 3), (778, 3))
         yield (
-            HandPrediction(*[torch.zeros(len(rows), 1, *shape) for shape in shapes], ((said - centre)[rows, None] / expansion).float()),
+            HandPrediction(
+                *[torch.zeros(len(rows), 1, *shape) for shape in shapes],
+                ((said - centre)[rows, None] / expansion).float(),
+            ),
             batch,
         )
 

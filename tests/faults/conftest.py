@@ -12,10 +12,16 @@ from faults_support import ENVIRONMENT, SMALL, Run
 def start(table_root):
     """start(out, *overrides): a run of a small Stage 1."""
     command = [sys.executable, str(Path(__file__).with_name("zygote.py"))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as zygote:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as zygote:
 
         def go(out: Path, *overrides: str) -> Run:
-            return Run(zygote, out, ["--config-name=stage1-tiny", *SMALL, f"data.root={table_root}", *overrides, f"out={out}"])
+            return Run(
+                zygote,
+                out,
+                ["--config-name=stage1-tiny", *SMALL, f"data.root={table_root}", *overrides, f"out={out}"],
+            )
 
         yield go
         zygote.stdin.close()

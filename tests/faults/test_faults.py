@@ -41,7 +41,10 @@ def kill_at_random(start, out: Path, kills: int, seed: int, *overrides: str) -> 
         code = run.wait()
         assert code in (0, -chosen, 128 + chosen), run.said()[-3000:]
         if code == 143:
-            assert "stopped by SIGTERM after step" in run.said() and "resume=auto goes on from there" in run.said()
+            assert (
+                "stopped by SIGTERM after step" in run.said()
+                and "resume=auto goes on from there" in run.said()
+            )
         if (out / "checkpoint").is_dir():
             whole_checkpoints(out)
 
@@ -80,9 +83,12 @@ def test_killed_and_damaged(start, uninterrupted, tmp_path):
 
 
 def test_the_disk_is_full_while_saving(start, uninterrupted, tmp_path):
-    """The run goes on, says so, leaves no part behind, and ends with an error; its checkpoints are whole and it resumes from them."""
+    """The run goes on, says so, leaves no part behind, and ends with an error; its checkpoints are whole and
+    it resumes from them."""
     out = tmp_path / "run"
-    run = start(out, "resume=auto", "data.workers=0")  # the limit would hold for what workers share in memory, too
+    run = start(
+        out, "resume=auto", "data.workers=0"
+    )  # the limit would hold for what workers share in memory, too
     run.until((out / "checkpoint" / "step-00000003").is_dir)
     resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (ROOM, resource.RLIM_INFINITY))
     assert run.wait() == 2
@@ -96,7 +102,8 @@ def test_the_disk_is_full_while_saving(start, uninterrupted, tmp_path):
 
 
 def test_a_signal_to_everybody_saves(start, tmp_path):
-    """Schedulers and terminals send signals to decoding workers, too. The validation that was due is made up for."""
+    """Schedulers and terminals send signals to decoding workers, too. The validation that was due is made up
+    for."""
     out, often = tmp_path / "run", "log.validate_every=1"
     run = start(out, often)
     run.until((out / "checkpoint" / "step-00000003").is_dir)
@@ -113,8 +120,15 @@ def test_a_signal_to_everybody_saves(start, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_stop_together_and_one_goes_on(start, tmp_path):
-    """A scheduler's SIGTERM to the launcher; the rest on another number of processes, with the same losses but for the rounding of sums."""
-    same = ["network.spatial.decoder.dropout=0", "optim.steps=30", "log.validate_every=15", "log.checkpoint_every=15", "data.workers=0"]
+    """A scheduler's SIGTERM to the launcher; the rest on another number of processes, with the same losses
+    but for the rounding of sums."""
+    same = [
+        "network.spatial.decoder.dropout=0",
+        "optim.steps=30",
+        "log.validate_every=15",
+        "log.checkpoint_every=15",
+        "data.workers=0",
+    ]
     alone, out = start(tmp_path / "alone", *same), tmp_path / "run"
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", str(SCRIPT)]
     with subprocess.Popen(
@@ -132,7 +146,10 @@ def test_two_processes_stop_together_and_one_goes_on(start, tmp_path):
     assert "stopped by SIGTERM after step" in said, errors[-3000:]
     (stopped,) = whole_checkpoints(out)
     said = finish(start, out, *same)
-    assert f"resumed from '{stopped}'" in said and "on 1 processes, before on 2: samples and learning rate are the same" in said
+    assert (
+        f"resumed from '{stopped}'" in said
+        and "on 1 processes, before on 2: samples and learning rate are the same" in said
+    )
     assert alone.wait() == 0
     first, second = record(out), record(tmp_path / "alone")
     assert [(line["step"], line["split"], line.get("lr")) for line in first] == [
@@ -152,7 +169,8 @@ def test_killed_twenty_times(start, uninterrupted, tmp_path, seed):
 
 @pytest.mark.slow
 def test_room_comes_back(start, uninterrupted, tmp_path):
-    """A checkpoint that a full disk did not take is saved when the next one is due and there is room again."""
+    """A checkpoint that a full disk did not take is saved when the next one is due and there is room
+    again."""
     out = tmp_path / "run"
     run = start(out, "data.workers=0")
     run.until((out / "checkpoint" / "step-00000003").is_dir)

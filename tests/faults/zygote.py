@@ -1,7 +1,8 @@
-"""Starts script/train.py again and again without importing everything each time: it forks itself, ready to run, for every run.
+"""Starts script/train.py again and again without importing everything each time: it forks itself, ready to
+run, for every run.
 
-Reads one JSON object a line: {"arguments": [...], "log": path} starts a run and answers its process id; {"wait": pid} answers its exit code,
-as subprocess gives it (negative: the signal that ended it).
+Reads one JSON object a line: {"arguments": [...], "log": path} starts a run and answers its process id;
+{"wait": pid} answers its exit code, as subprocess gives it (negative: the signal that ended it).
 """
 
 import json

@@ -1,6 +1,7 @@
 """The golden run: 20 optimizer steps of both stages, on one thread in float32, from a table that lies here.
 
-    python tests/golden/regenerate.py            writes losses.json anew: after a change that is meant to change training
+    python tests/golden/regenerate.py            writes losses.json anew: after a change that is meant to
+    change training
     python tests/golden/regenerate.py --table    draws the table anew, too
 
 README.md beside this file says what the losses are compared with, and how closely.
@@ -75,12 +76,27 @@ def _vendor() -> str:
 
 def train_both(folder: Path, **environment: str) -> dict[str, list[dict[str, float]]]:
     """Runs both stages and returns the lines of their records, without what the clock says."""
-    fixed = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "HF_HUB_OFFLINE": "1"}
+    fixed = {
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "passive",
+        "HF_HUB_OFFLINE": "1",
+    }
     command = [sys.executable, str(Path(__file__).resolve()), "--run", str(folder)]
-    result = subprocess.run(command, env={**os.environ, **fixed, **environment}, capture_output=True, text=True, timeout=300, check=False)
+    result = subprocess.run(
+        command,
+        env={**os.environ, **fixed, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     if result.returncode:
         raise RuntimeError(f"the golden run failed:\n{result.stderr[-3000:]}")
-    return {stage: [_losses(line) for line in (folder / stage / "metrics.jsonl").read_text().splitlines()] for stage in STAGES}
+    return {
+        stage: [_losses(line) for line in (folder / stage / "metrics.jsonl").read_text().splitlines()]
+        for stage in STAGES
+    }
 
 
 def _losses(line: str) -> dict[str, float]:
@@ -93,10 +109,21 @@ def _run(folder: Path) -> None:
     """Both stages, one after the other, each in a fork of a process that has imported everything."""
     runpy.run_path(SCRIPT, run_name="imported")
     for stage, settings in STAGES.items():
-        more = [f"init_from={folder / 'stage1' / 'checkpoint' / 'last'}", f"tokens.folder={folder / 'tokens'}"] if stage == "stage2" else []
+        more = (
+            [f"init_from={folder / 'stage1' / 'checkpoint' / 'last'}", f"tokens.folder={folder / 'tokens'}"]
+            if stage == "stage2"
+            else []
+        )
         child = os.fork()
         if not child:
-            sys.argv = [SCRIPT, f"--config-name={stage}-tiny", *COMMON, *settings, *more, f"out={folder / stage}"]
+            sys.argv = [
+                SCRIPT,
+                f"--config-name={stage}-tiny",
+                *COMMON,
+                *settings,
+                *more,
+                f"out={folder / stage}",
+            ]
             runpy.run_path(SCRIPT, run_name="__main__")
             return
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -113,7 +140,9 @@ def _draw_table() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--table", action="store_true", help="draw the table anew before")
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -123,7 +152,10 @@ def main() -> None:
         _draw_table()
     with tempfile.TemporaryDirectory() as folder:
         losses = train_both(Path(folder))
-    lines = {stage: "[\n  " + ",\n  ".join(json.dumps(line) for line in record) + "\n ]" for stage, record in losses.items()}
+    lines = {
+        stage: "[\n  " + ",\n  ".join(json.dumps(line) for line in record) + "\n ]"
+        for stage, record in losses.items()
+    }
     body = ",\n ".join(f'"{stage}": {record}' for stage, record in lines.items())
     LOSSES.write_text(f'{{"machine": {json.dumps(machine())},\n {body}}}\n', encoding="utf-8")
     print(f"wrote {LOSSES}")

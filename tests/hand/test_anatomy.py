@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from tempohand.hand.anatomy import ABDUCTION, AXES, FLEXION, POSES, RANGE_DEG, TWIST, angles_to_pose, clamp_angles
+from tempohand.hand.anatomy import (
+    ABDUCTION,
+    AXES,
+    FLEXION,
+    POSES,
+    RANGE_DEG,
+    TWIST,
+    angles_to_pose,
+    clamp_angles,
+)
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.penetration import penetration_depth
 
@@ -25,7 +34,9 @@ def tip_of(joint):
 
 
 def test_axes_are_orthonormal_frames_and_bones_lie_along_them(layer):
-    np.testing.assert_allclose(np.einsum("jac,jbc->jab", AXES, AXES), np.tile(np.eye(3), (15, 1, 1)), atol=1e-12)
+    np.testing.assert_allclose(
+        np.einsum("jac,jbc->jab", AXES, AXES), np.tile(np.eye(3), (15, 1, 1)), atol=1e-12
+    )
     joints = layer(torch.zeros(48), torch.zeros(10)).joints.numpy()
     for joint in range(15):
         op = tip_of(joint) - 3 + joint % 3
@@ -39,7 +50,9 @@ def test_flexion_brings_fingertips_toward_the_palm(layer, joint):
     tip = tip_of(joint)
     assert joints_of(layer, joint, FLEXION, 40.0)[tip, 1] < flat[tip, 1] - 5
     bent = joints_of(layer, joint, FLEXION, 40.0)
-    assert (bent - flat)[[i for i in range(21) if not tip - 3 < i <= tip]].abs().max() < 1e-3  # nothing else moves
+    assert (bent - flat)[
+        [i for i in range(21) if not tip - 3 < i <= tip]
+    ].abs().max() < 1e-3  # nothing else moves
 
 
 def test_abduction_spreads_the_fingers(layer):
@@ -59,7 +72,8 @@ def test_thumb_opposes(layer):
 
 @pytest.mark.parametrize("name", POSES)
 def test_named_poses_are_possible(layer, name):
-    """Within the range of motion, and no finger deeper than 2 mm in the palm or another finger, for small and large hands too."""
+    """Within the range of motion, and no finger deeper than 2 mm in the palm or another finger, for small and
+    large hands too."""
     low, high = RANGE_DEG[..., 0], RANGE_DEG[..., 1]
     assert (POSES[name] >= low).all() and (POSES[name] <= high).all()
     for size in (-2.0, 0.0, 2.0):

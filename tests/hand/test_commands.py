@@ -40,7 +40,11 @@ def test_check_describes_the_open_hand_and_draws_it(place, capsys):
     picture = cv2.imread("open_hand_check.png")
     assert [path.name for path in place.iterdir()] == ["open_hand_check.png"]
     rows = np.array_split(picture, 2)
-    assert all(len(np.unique(tile.reshape(-1, 3), axis=0)) > 500 for row in rows for tile in np.array_split(row, 4, axis=1))
+    assert all(
+        len(np.unique(tile.reshape(-1, 3), axis=0)) > 500
+        for row in rows
+        for tile in np.array_split(row, 4, axis=1)
+    )
 
 
 def test_check_tells_left_hands_apart(place, capsys):
@@ -52,15 +56,23 @@ def test_check_tells_left_hands_apart(place, capsys):
         assert facts["side"] == "left" and facts["left shapedirs"].startswith(f"{form}:")
         assert facts["licence"].startswith("CC0") and facts["picture"] == "folder/left.png"
     ours, wanted = draw_hand(HandLayer("MANO_LEFT.npz")), draw_hand(HandLayer())
-    tiles = [[tile for row in np.array_split(image, 2) for tile in np.array_split(row, 4, axis=1)] for image in (ours, wanted)]
-    for left_tile, right_tile in zip(*tiles, strict=True):  # without the label; the lights are no mirror images
+    tiles = [
+        [tile for row in np.array_split(image, 2) for tile in np.array_split(row, 4, axis=1)]
+        for image in (ours, wanted)
+    ]
+    for left_tile, right_tile in zip(
+        *tiles, strict=True
+    ):  # without the label; the lights are no mirror images
         masks = [tile[24:].max(axis=2) > 60 for tile in (left_tile[:, ::-1], right_tile)]
         assert (masks[0] != masks[1]).mean() < 0.01
 
 
 def test_check_knows_other_hands_and_names_what_is_wrong_with_a_file(place, capsys):
     tables = read_hand_file().as_file()
-    np.savez("other.npz", **(tables | {"v_template": tables["v_template"] * np.float32(1.01), "hands_mean": np.zeros(45)}))
+    np.savez(
+        "other.npz",
+        **(tables | {"v_template": tables["v_template"] * np.float32(1.01), "hands_mean": np.zeros(45)}),
+    )
     cli.main(["hand", "check", "other.npz"])
     facts = said(capsys)
     assert "non-commercial" in facts["licence"] and facts["mean pose"] == "zero"
@@ -94,14 +106,18 @@ def test_convert_overwrites_only_when_told(place, capsys):
     assert (place / "hand.npz").read_text() == "precious"
     assert "written as .npz or .safetensors" in failure(capsys, "convert", OPEN_HAND, "hand.pkl")
     cli.main(["hand", "convert", str(OPEN_HAND), "hand.npz", "--overwrite"])
-    assert read_tables(place / "hand.npz").side == "right" and [path.name for path in place.iterdir()] == ["hand.npz"]
+    assert read_tables(place / "hand.npz").side == "right" and [path.name for path in place.iterdir()] == [
+        "hand.npz"
+    ]
 
 
 def test_smplx_reads_the_npz(place):
     write_hand_file(read_hand_file(), "MANO_RIGHT.npz")
     oracle = smplx.create("MANO_RIGHT.npz", model_type="mano", ext="npz", use_pca=False, flat_hand_mean=True)
     with torch.no_grad():
-        wanted = oracle(global_orient=torch.zeros(1, 3), hand_pose=torch.full((1, 45), 0.2), betas=torch.ones(1, 10))
+        wanted = oracle(
+            global_orient=torch.zeros(1, 3), hand_pose=torch.full((1, 45), 0.2), betas=torch.ones(1, 10)
+        )
     layer = HandLayer("MANO_RIGHT.npz")
     ours = layer(torch.cat([torch.zeros(1, 3), torch.full((1, 45), 0.2)], dim=1), torch.ones(1, 10))
     vertices = wanted.vertices - wanted.joints[:, :1]

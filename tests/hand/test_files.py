@@ -22,7 +22,16 @@ def write(path, content, protocol=2):
 
 
 def assert_same(ours, wanted):
-    for name in ("v_template", "faces", "shapedirs", "posedirs", "joint_regressor", "weights", "hands_mean", "hands_components"):
+    for name in (
+        "v_template",
+        "faces",
+        "shapedirs",
+        "posedirs",
+        "joint_regressor",
+        "weights",
+        "hands_mean",
+        "hands_components",
+    ):
         np.testing.assert_array_equal(getattr(ours, name), getattr(wanted, name), err_msg=name)
 
 
@@ -39,7 +48,11 @@ def test_the_other_side_is_the_mirror_image():
 @pytest.mark.parametrize("protocol", [0, 1, 2, 4, 5])
 def test_pickles_of_every_protocol_and_sparse_regressors(tmp_path, tables, protocol):
     for sparse in (np.asarray, scipy.sparse.csc_matrix, scipy.sparse.csr_matrix):
-        path = write(tmp_path / "MANO_RIGHT.pkl", tables | {"J_regressor": sparse(tables["J_regressor"]), "bs_style": "lbs"}, protocol)
+        path = write(
+            tmp_path / "MANO_RIGHT.pkl",
+            tables | {"J_regressor": sparse(tables["J_regressor"]), "bs_style": "lbs"},
+            protocol,
+        )
         assert_same(read_hand_file(path), read_hand_file())
 
 
@@ -61,7 +74,9 @@ def test_errors_name_the_path_the_table_and_both_shapes(tmp_path, tables):
     path = tmp_path / "MANO_RIGHT.pkl"
     with pytest.raises(ValueError, match=r"MANO_RIGHT.pkl: table 'weights' is missing"):
         read_hand_file(write(path, {key: value for key, value in tables.items() if key != "weights"}))
-    with pytest.raises(ValueError, match=r"table 'shapedirs' has shape \[778, 3, 5\], a hand model's has \[778, 3, 10\]"):
+    with pytest.raises(
+        ValueError, match=r"table 'shapedirs' has shape \[778, 3, 5\], a hand model's has \[778, 3, 10\]"
+    ):
         read_hand_file(write(path, tables | {"shapedirs": tables["shapedirs"][..., :5]}))
     with pytest.raises(ValueError, match="table 'v_template' cannot be read as an array of numbers"):
         read_hand_file(write(path, tables | {"v_template": "no"}))
@@ -102,7 +117,9 @@ def test_npz_that_unpacks_to_too_much_is_refused(tmp_path, tables):
 def test_damaged_and_disguised_files_are_refused(tmp_path, tables):
     np.save(tmp_path / "array.npy", tables["weights"])
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")
-    (tmp_path / "cut.safetensors").write_bytes(write_hand_file(read_hand_file(), tmp_path / "whole.safetensors").read_bytes()[:-100])
+    (tmp_path / "cut.safetensors").write_bytes(
+        write_hand_file(read_hand_file(), tmp_path / "whole.safetensors").read_bytes()[:-100]
+    )
     (tmp_path / "pickle.safetensors").write_bytes(pickle.dumps(tables))
     for name in ("array.npz", "cut.safetensors", "pickle.safetensors"):
         with pytest.raises(ValueError, match=f"{name}: not a readable"):

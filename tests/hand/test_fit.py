@@ -1,4 +1,5 @@
-"""Fitting hands to joints: what the solver rests on is exact, and it finds hands again, whatever way they lie."""
+"""Fitting hands to joints: what the solver rests on is exact, and it finds hands again, whatever way they
+lie."""
 
 import numpy as np
 import pytest
@@ -27,9 +28,15 @@ def random_hands(count, seed=0):
     """Poses as synthetic data has them, any orientation, shapes of unit variance, half a metre away."""
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     angles = torch.from_numpy(np.stack([sample_key_pose(rng) for _ in range(count)]))
-    quaternion = torch.nn.functional.normalize(torch.randn(count, 4, generator=generator, dtype=DOUBLE), dim=-1)
+    quaternion = torch.nn.functional.normalize(
+        torch.randn(count, 4, generator=generator, dtype=DOUBLE), dim=-1
+    )
     betas, away = (torch.randn(count, width, generator=generator, dtype=DOUBLE) for width in (10, 3))
-    return angles_to_pose(angles, roma.unitquat_to_rotvec(quaternion)), betas, away * 50 + torch.tensor([0.0, 0.0, 500.0])
+    return (
+        angles_to_pose(angles, roma.unitquat_to_rotvec(quaternion)),
+        betas,
+        away * 50 + torch.tensor([0.0, 0.0, 500.0]),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +96,11 @@ def test_angles_undo_angles_to_pose_and_their_derivatives_equal_autograd():
     errors, rates = prior.derived(rotations)
     torch.testing.assert_close(errors, prior.errors(rotations))
     turn = torch.zeros(8, 15, 3, dtype=DOUBLE)
-    # A joint's errors depend on its own rotation alone, so that sums over hands and joints have all derivatives.
-    wanted = torch.autograd.functional.jacobian(lambda turn: prior.errors(rotations @ roma.rotvec_to_rotmat(turn)).sum(dim=(0, 1)), turn)
+    # A joint's errors depend on its own rotation alone, so that sums over hands and joints have all
+    # derivatives.
+    wanted = torch.autograd.functional.jacobian(
+        lambda turn: prior.errors(rotations @ roma.rotvec_to_rotmat(turn)).sum(dim=(0, 1)), turn
+    )
     torch.testing.assert_close(rates, wanted.permute(1, 2, 0, 3))
 
 
@@ -99,22 +109,32 @@ def test_normal_equations_lead_down_the_cost(layer):
     camera = cameras(3)
     pixels = project(layer(*random_hands(3, seed=1)).joints, *camera)
     measured = _Pixels(pixels, torch.linspace(0.1, 2, 63, dtype=DOUBLE).view(3, 21), *camera)
-    solver, rotations = _Solver(JointModel(layer), AnglePrior()), roma.rotvec_to_rotmat(pose.unflatten(-1, (16, 3)))
+    solver, rotations = (
+        _Solver(JointModel(layer), AnglePrior()),
+        roma.rotvec_to_rotmat(pose.unflatten(-1, (16, 3))),
+    )
 
     def cost(turn, betas, trans):
         return solver.cost(Hands(rotations @ roma.rotvec_to_rotmat(turn), betas, trans), measured).sum()
 
     gradients = torch.autograd.functional.jacobian(cost, (torch.zeros(3, 16, 3, dtype=DOUBLE), betas, trans))
     _, vector = solver.normal_equations(Hands(rotations, betas, trans), measured)
-    torch.testing.assert_close(-2 * vector, torch.cat([gradient.flatten(1) for gradient in gradients], dim=1), rtol=1e-6, atol=1e-3)
+    torch.testing.assert_close(
+        -2 * vector, torch.cat([gradient.flatten(1) for gradient in gradients], dim=1), rtol=1e-6, atol=1e-3
+    )
 
 
 def test_a_picture_of_a_named_pose_starts_near_it(layer):
     orient = torch.tensor([[0.4, -1.2, 0.8]], dtype=DOUBLE)
-    pose, trans = angles_to_pose(torch.from_numpy(POSES["point"])[None], orient), torch.tensor([[900.0, -500.0, 2500.0]], dtype=DOUBLE)
+    pose, trans = (
+        angles_to_pose(torch.from_numpy(POSES["point"])[None], orient),
+        torch.tensor([[900.0, -500.0, 2500.0]], dtype=DOUBLE),
+    )
     camera, model = cameras(1), JointModel(layer)
     pixels = project(layer(pose, torch.zeros(1, 10, dtype=DOUBLE), trans).joints, *camera)
-    start = starts_from_picture(model, pixels, torch.ones(1, 21, dtype=DOUBLE), *camera)[list(POSES).index("point")]
+    start = starts_from_picture(model, pixels, torch.ones(1, 21, dtype=DOUBLE), *camera)[
+        list(POSES).index("point")
+    ]
     turn = roma.rotmat_geodesic_distance(start.rotations[:, 0], roma.rotvec_to_rotmat(orient))
     assert torch.rad2deg(turn) < 12 and (start.trans - trans).norm() < 150
 
@@ -143,7 +163,9 @@ def test_a_turned_and_moved_hand_gives_the_turned_and_moved_fit(layer, hands):
     shift = torch.tensor([100.0, -50.0, 800.0], dtype=DOUBLE)
     moved = fit_hands(layer, output.joints @ turn.mT + shift)
     wanted = fitted._replace(
-        pose=rotate_pose(turn, fitted.pose), trans=fitted.trans @ turn.mT + shift, joints=fitted.joints @ turn.mT + shift
+        pose=rotate_pose(turn, fitted.pose),
+        trans=fitted.trans @ turn.mT + shift,
+        joints=fitted.joints @ turn.mT + shift,
     )
     same(moved, wanted)
 
@@ -151,9 +173,15 @@ def test_a_turned_and_moved_hand_gives_the_turned_and_moved_fit(layer, hands):
 def test_left_hands_are_mirrored_right_hands(layer, hands):
     _, output, fitted = hands
     right = torch.arange(len(output.joints)) % 2 == 0
-    mixed = fit_hands(layer, torch.where(right[:, None, None], output.joints, mirror_points(output.joints)), is_right=right)
-    wanted = fitted._replace(pose=mirror_pose(fitted.pose), trans=mirror_points(fitted.trans), joints=mirror_points(fitted.joints))
-    wanted = type(fitted)(*(torch.where(right.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(fitted, wanted)))
+    mixed = fit_hands(
+        layer, torch.where(right[:, None, None], output.joints, mirror_points(output.joints)), is_right=right
+    )
+    wanted = fitted._replace(
+        pose=mirror_pose(fitted.pose), trans=mirror_points(fitted.trans), joints=mirror_points(fitted.joints)
+    )
+    wanted = type(fitted)(
+        *(torch.where(right.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(fitted, wanted))
+    )
     same(mixed, wanted)
     torch.testing.assert_close(mixed.residual, fitted.residual)
 
@@ -184,14 +212,23 @@ def test_too_few_joints_are_nan_and_leave_the_others_alone(layer, hands):
     some = fit_hands(layer, joints)
     assert not some.converged[1] and all(field[1].isnan().all() for field in some[:-1])
     kept = torch.tensor([0, 2, 3])
-    same(type(some)(*(field[kept] for field in some)), type(some)(*(field[kept] for field in fitted)), length=1e-6, angle=1e-6)
+    same(
+        type(some)(*(field[kept] for field in some)),
+        type(some)(*(field[kept] for field in fitted)),
+        length=1e-6,
+        angle=1e-6,
+    )
 
 
 @pytest.mark.parametrize("noise", [0.3, 3.0])
 def test_noise_on_joints_does_not_break_the_hand(layer, hands, noise):
     truth, output, _ = hands
     generator = torch.Generator().manual_seed(4)
-    fitted = fit_hands(layer, output.joints + 3 * torch.randn(output.joints.shape, generator=generator, dtype=DOUBLE), noise=noise)
+    fitted = fit_hands(
+        layer,
+        output.joints + 3 * torch.randn(output.joints.shape, generator=generator, dtype=DOUBLE),
+        noise=noise,
+    )
     # 63 coordinates of noise have a length of 4.8 mm a joint; some of it is fitted.
     assert 1.5 < fitted.residual.mean() < 4.8
     errors = (layer(fitted.pose, fitted.shape, fitted.trans).vertices - output.vertices).norm(dim=-1).mean()
@@ -204,7 +241,9 @@ def test_the_prior_decides_what_joints_do_not_show(layer):
     angles = torch.zeros(1, 15, 3, dtype=DOUBLE)
     joints = layer(angles_to_pose(angles), torch.zeros(1, 10, dtype=DOUBLE)).joints
     fitted = fit_hands(layer, joints)
-    found = torch.rad2deg(AnglePrior().angles(roma.rotvec_to_rotmat(fitted.pose[:, 3:].unflatten(-1, (15, 3)))))
+    found = torch.rad2deg(
+        AnglePrior().angles(roma.rotvec_to_rotmat(fitted.pose[:, 3:].unflatten(-1, (15, 3))))
+    )
     assert found.abs().max() < 2
 
 
@@ -216,12 +255,16 @@ def test_finds_hands_in_a_picture(layer, hands):
     assert fitted.residual.median() < 0.5 and (fitted.residual.amax(dim=1) < 2).float().mean() > 0.8
     torch.testing.assert_close(fitted.residual, (project(fitted.joints, *camera) - pixels).norm(dim=-1))
     relative = (fitted.joints - fitted.joints[:, :1]) - (output.joints - output.joints[:, :1])
-    assert relative.norm(dim=-1).mean(dim=1).median() < 10  # hand sizes differ by 6 % and a picture does not tell
+    assert (
+        relative.norm(dim=-1).mean(dim=1).median() < 10
+    )  # hand sizes differ by 6 % and a picture does not tell
     assert (fitted.trans[:, 2] / output.joints[:, 0, 2] - 1).abs().median() < 0.06
 
     left = torch.zeros(4, dtype=torch.bool)
     focal, princpt = (field[:4] for field in camera)
-    mirrored = fit_hands_2d(layer, project(mirror_points(output.joints[:4]), focal, princpt), focal, princpt, is_right=left)
+    mirrored = fit_hands_2d(
+        layer, project(mirror_points(output.joints[:4]), focal, princpt), focal, princpt, is_right=left
+    )
     torch.testing.assert_close(mirrored.joints, mirror_points(fitted.joints[:4]), atol=1e-4, rtol=0)
 
 

@@ -25,7 +25,9 @@ def joints():
     angles = torch.from_numpy(np.stack([POSES[name] for name in ("spread", "grasp", "fist")])).float()
     orient = torch.tensor([[0.2, 0.1, 0.3], [-1.0, 0.5, 0.1], [0.3, -1.5, 0.4]])
     betas = 0.5 * torch.randn(3, 10, generator=torch.Generator().manual_seed(0))
-    return HandLayer()(angles_to_pose(angles, orient), betas, torch.tensor([20.0, -10.0, 500.0]).expand(3, 3)).joints.numpy()
+    return HandLayer()(
+        angles_to_pose(angles, orient), betas, torch.tensor([20.0, -10.0, 500.0]).expand(3, 3)
+    ).joints.numpy()
 
 
 @pytest.fixture
@@ -60,14 +62,26 @@ def fit(*arguments):
 
 def test_joints_in_hands_out(place, joints, capsys):
     fitted = fit("good.npz", "out/fitted.npz", "--picture", "fitted.png")
-    assert fitted["pose"].shape == (3, 48) and fitted["shape"].shape == (3, 10) and fitted["converged"].all() and fitted["is_right"].all()
+    assert (
+        fitted["pose"].shape == (3, 48)
+        and fitted["shape"].shape == (3, 10)
+        and fitted["converged"].all()
+        and fitted["is_right"].all()
+    )
     np.testing.assert_allclose(fitted["joints"], joints, atol=0.5)
-    np.testing.assert_allclose(fitted["residual"], np.linalg.norm(fitted["joints"] - joints, axis=-1), atol=1e-3)
+    np.testing.assert_allclose(
+        fitted["residual"], np.linalg.norm(fitted["joints"] - joints, axis=-1), atol=1e-3
+    )
     posed = HandLayer()(*(torch.from_numpy(fitted[name]) for name in ("pose", "shape", "trans")))
     np.testing.assert_allclose(posed.joints.numpy(), fitted["joints"], atol=1e-2)
     assert str(fitted["format"]) == "tempohand-fit-1" and str(fitted["residual_unit"]) == "mm"
     out = capsys.readouterr().out
-    assert "3 hands in " in out and "worst 0." in out and "0 did not converge" in out and "wrote out/fitted.npz" in out
+    assert (
+        "3 hands in " in out
+        and "worst 0." in out
+        and "0 did not converge" in out
+        and "wrote out/fitted.npz" in out
+    )
     picture = cv2.imread("fitted.png")
     assert picture.shape[1] == 3 * (picture.shape[0] // 2) and picture.std() > 30
     assert {path.name for path in (place / "out").iterdir()} == {"fitted.npz"}
@@ -109,11 +123,15 @@ def test_missing_joints_are_null_nan_or_masked(place, joints, capsys):
 
 def test_joints_in_a_picture(place, joints, capsys):
     points = torch.from_numpy(joints).double()
-    pixels = project(points, torch.from_numpy(FOCAL).expand(3, 2), torch.from_numpy(PRINCPT).expand(3, 2)).numpy()
+    pixels = project(
+        points, torch.from_numpy(FOCAL).expand(3, 2), torch.from_numpy(PRINCPT).expand(3, 2)
+    ).numpy()
     np.savez("pixels.npz", joints2d=pixels, focal=FOCAL, princpt=np.tile(PRINCPT, (3, 1)))
     found = fit("pixels.npz", "out.npz", "--picture", "seen.jpg")
     assert str(found["residual_unit"]) == "px" and np.median(found["residual"]) < 0.5
-    np.testing.assert_allclose(found["residual"], np.linalg.norm(found["joints2d"] - pixels, axis=-1), atol=1e-2)
+    np.testing.assert_allclose(
+        found["residual"], np.linalg.norm(found["joints2d"] - pixels, axis=-1), atol=1e-2
+    )
     assert "worst" in capsys.readouterr().out and cv2.imread("seen.jpg").shape[:2] == (280, 840)
 
 

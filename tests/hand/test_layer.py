@@ -40,7 +40,9 @@ def write_hand(folder, which: str, side: str = "right") -> Path:
 
 
 def in_op_order(output) -> torch.Tensor:
-    return torch.cat([output.joints, output.vertices[:, list(TIP_VERTICES["smplx"])]], dim=1)[:, list(MANO21_TO_OP)]
+    return torch.cat([output.joints, output.vertices[:, list(TIP_VERTICES["smplx"])]], dim=1)[
+        :, list(MANO21_TO_OP)
+    ]
 
 
 def assert_equal_metres(ours, wanted) -> None:
@@ -54,7 +56,14 @@ def assert_equal_metres(ours, wanted) -> None:
 @pytest.mark.parametrize("components", [6, 15, 45])
 def test_equals_smplx(tmp_path, components, flat, which, side):
     path, batch = write_hand(tmp_path, which, side), 5
-    oracle = smplx.MANO(str(path), use_pca=True, num_pca_comps=components, flat_hand_mean=flat, batch_size=batch, is_rhand=side == "right")
+    oracle = smplx.MANO(
+        str(path),
+        use_pca=True,
+        num_pca_comps=components,
+        flat_hand_mean=flat,
+        batch_size=batch,
+        is_rhand=side == "right",
+    )
     ours = HandLayer(path, left_shapedirs="unfixed")
     # smplx reads a left file as it stands; ours holds it in a form of its own where the table has the error.
     if side == "left":
@@ -80,7 +89,9 @@ def test_matrices_equal_smplxs_layer(tmp_path, which):
     pose, betas, transl = random_inputs(3)
     matrices = pose_to_rotmat(pose)
     with torch.no_grad():
-        wanted = oracle(betas=betas, global_orient=matrices[:, :1], hand_pose=matrices[:, 1:], transl=transl / 1000)
+        wanted = oracle(
+            betas=betas, global_orient=matrices[:, :1], hand_pose=matrices[:, 1:], transl=transl / 1000
+        )
     assert_equal_metres(ours(matrices, betas, ours.transl_to_wrist(transl, betas)), wanted)
 
 
@@ -91,7 +102,10 @@ def test_compiled_and_plain_functions_agree(dtype):
     generator = torch.Generator().manual_seed(5)
     weights = [torch.randn(shape, dtype=dtype, generator=generator) for shape in ((4, 21, 3), (4, 778, 3))]
     gradients, values = [], []
-    for run in (layer, lambda p, b, t: pose_hand(layer.chain, layer.skin, roma.rotvec_to_rotmat(p.view(4, 16, 3)), b, t)):
+    for run in (
+        layer,
+        lambda p, b, t: pose_hand(layer.chain, layer.skin, roma.rotvec_to_rotmat(p.view(4, 16, 3)), b, t),
+    ):
         values.append(run(*inputs))
         gradients.append(torch.autograd.grad(values[-1], inputs, weights))
     tolerance = 1e-10 if dtype == torch.float64 else 1e-3
@@ -105,7 +119,10 @@ def test_gradients_of_joints_or_vertices_alone(layer):
     inputs = [x.requires_grad_() for x in random_inputs(3)]
     joints, vertices = layer(*inputs)
     both = torch.autograd.grad(joints.sum() + vertices.square().sum(), inputs, retain_graph=True)
-    alone = [torch.autograd.grad(loss, inputs, retain_graph=True) for loss in (joints.sum(), vertices.square().sum())]
+    alone = [
+        torch.autograd.grad(loss, inputs, retain_graph=True)
+        for loss in (joints.sum(), vertices.square().sum())
+    ]
     for together, one, other in zip(both, *alone):
         torch.testing.assert_close(one + other, together, atol=1e-2, rtol=1e-4)
 
@@ -114,10 +131,14 @@ def test_joints_alone_are_the_same_joints(layer):
     inputs = [x.requires_grad_() for x in random_inputs(2, 3)]
     whole, alone = layer(*inputs).joints, layer.joints(*inputs)
     torch.testing.assert_close(alone, whole, atol=1e-3, rtol=0)
-    for ours, wanted in zip(*(torch.autograd.grad(joints.square().sum(), inputs) for joints in (alone, whole))):
+    for ours, wanted in zip(
+        *(torch.autograd.grad(joints.square().sum(), inputs) for joints in (alone, whole))
+    ):
         torch.testing.assert_close(ours, wanted, atol=1e-1, rtol=1e-4)
     mano = layer.mano_joints(*inputs)
-    assert mano.shape == (2, 3, 16, 3) and torch.equal(mano, alone[..., [0, 5, 6, 7, 9, 10, 11, 17, 18, 19, 13, 14, 15, 1, 2, 3], :])
+    assert mano.shape == (2, 3, 16, 3) and torch.equal(
+        mano, alone[..., [0, 5, 6, 7, 9, 10, 11, 17, 18, 19, 13, 14, 15, 1, 2, 3], :]
+    )
 
 
 @pytest.mark.parametrize("name", TIP_VERTICES)
@@ -145,9 +166,13 @@ def test_mirror_then_forward_is_forward_then_mirror(layer):
         assert (corners[:, 0] * torch.linalg.cross(corners[:, 1], corners[:, 2])).sum() > 0
 
 
-@pytest.mark.parametrize("betas, trans", [((1, 10), (3, 3)), ((3, 11), (3, 3)), ((3, 10), (1, 3)), ((3, 1, 10), (3, 3))])
+@pytest.mark.parametrize(
+    "betas, trans", [((1, 10), (3, 3)), ((3, 11), (3, 3)), ((3, 10), (1, 3)), ((3, 1, 10), (3, 3))]
+)
 def test_unequal_batches_are_refused_not_read_beyond(layer, betas, trans):
-    with pytest.raises(ValueError, match=r"do not fit \[3, 48\] poses: expected betas \[3, 10\] and trans \[3, 3\]"):
+    with pytest.raises(
+        ValueError, match=r"do not fit \[3, 48\] poses: expected betas \[3, 10\] and trans \[3, 3\]"
+    ):
         layer._pose(layer.skin, torch.zeros(3, 48), torch.zeros(betas), torch.zeros(trans))
 
 
@@ -174,7 +199,8 @@ for ours, wanted in zip(*results):
 
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compiles_as_one_graph(backend):
-    # In a process of its own: the checks of shape annotations, on while tests run, are nothing a compiler can follow.
+    # In a process of its own: the checks of shape annotations, on while tests run, are nothing a compiler can
+    # follow.
     done = subprocess.run([sys.executable, "-c", COMPILE, backend], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -185,7 +211,13 @@ def test_exports_to_onnx(layer, tmp_path):
     inputs, path = random_inputs(2), tmp_path / "hand.onnx"
     batch = torch.export.Dim("batch")
     torch.onnx.export(
-        layer, inputs, path, dynamo=True, dynamic_shapes=({0: batch},) * 3, input_names=["pose", "betas", "trans"], verbose=False
+        layer,
+        inputs,
+        path,
+        dynamo=True,
+        dynamic_shapes=({0: batch},) * 3,
+        input_names=["pose", "betas", "trans"],
+        verbose=False,
     )
     session = onnxruntime.InferenceSession(path)
     for count in (2, 5):

@@ -10,8 +10,9 @@ from tempohand.hand.layer import HandLayer
 from tempohand.hand.surface import NAIL, PALM, close_wrist, open_hand_region, wrist_loop
 from tempohand.skeleton import FINGERS, MANO_PARENTS, TIP_VERTICES
 
-# Wrist-MCP, MCP-PIP, PIP-DIP, DIP-tip (thumb: wrist-CMC, CMC-MCP, MCP-IP, IP-tip) in mm: mean of a real subject's annotated bones (583 frames)
-# and of six hands of InterHand2.6M, triangulated. docs/open_hand.md has both.
+# Wrist-MCP, MCP-PIP, PIP-DIP, DIP-tip (thumb: wrist-CMC, CMC-MCP, MCP-IP, IP-tip) in mm: mean of a real
+# subject's annotated bones (583 frames) and of six hands of InterHand2.6M, triangulated. docs/open_hand.md
+# has both.
 BONES_MM = {
     "thumb": (35.5, 37.5, 32.5, 27.5),
     "index": (86.5, 41.5, 25.0, 23.0),
@@ -44,7 +45,9 @@ def test_surface_is_one_piece_with_one_opening_at_the_wrist(hand):
     assert hand.v_template[loop, 0].min() > 0.85 * hand.v_template[:, 0].max()
     closed = np.concatenate([hand.faces, close_wrist(hand.faces)])
     edges = [(face[k], face[(k + 1) % 3]) for face in closed.tolist() for k in range(3)]
-    assert len(set(edges)) == len(edges) and {edge[::-1] for edge in edges} == set(edges)  # closed, oriented, manifold edges
+    assert len(set(edges)) == len(edges) and {edge[::-1] for edge in edges} == set(
+        edges
+    )  # closed, oriented, manifold edges
     assert set(closed.ravel().tolist()) == set(range(778))
     assert 778 - len(edges) // 2 + len(closed) == 2  # Euler: a sphere, so every vertex has one fan
     a, b, c = (1000 * hand.v_template[closed[:, k]].astype(float) for k in range(3))
@@ -70,7 +73,11 @@ def test_frame_is_manos(layer):
     nails = open_hand_region() == NAIL
     corners = layer.template.numpy()[layer.faces.numpy()]
     normals = np.zeros((778, 3))
-    np.add.at(normals, layer.faces.numpy(), np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, None])
+    np.add.at(
+        normals,
+        layer.faces.numpy(),
+        np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, None],
+    )
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     fingers = layer.template[:, 2].numpy() < 40
     assert (normals[nails & fingers, 1] > 0.6).all()  # nails look up, +y
@@ -84,8 +91,12 @@ def test_tip_vertices_lie_at_the_tips(layer, code_base):
     for number, vertex in enumerate(TIP_VERTICES[code_base]):
         last, tip = joints[3 + 4 * number], joints[4 + 4 * number]
         along = (vertices[vertex] - last) @ (tip - last) / (tip - last).norm()
-        farthest = ((vertices - last) @ (tip - last) / (tip - last).norm())[(vertices - tip).norm(dim=-1) < 15].max()
-        assert (vertices[vertex] - tip).norm() < 10 and along > farthest - (2.0 if code_base == "smplx" else 10.0)
+        farthest = ((vertices - last) @ (tip - last) / (tip - last).norm())[
+            (vertices - tip).norm(dim=-1) < 15
+        ].max()
+        assert (vertices[vertex] - tip).norm() < 10 and along > farthest - (
+            2.0 if code_base == "smplx" else 10.0
+        )
 
 
 @pytest.mark.parametrize("finger", FINGERS)
@@ -108,7 +119,8 @@ def test_joints_lie_inside_the_hand(layer, hand):
 
 @pytest.mark.parametrize("joint", [joint for joint in range(1, 16) if joint != 13])
 def test_axes_lie_about_as_deep_as_bones(layer, joint):
-    """A little nearer to the back than to the palm: where bending neither takes nor gives volume, and where bones are."""
+    """A little nearer to the back than to the palm: where bending neither takes nor gives volume, and where
+    bones are."""
     flexion, _, bone = AXES[joint - 1]
     back = np.cross(bone, flexion)
     offset = layer.template.numpy() - layer.rest_joints[joint].numpy()
@@ -127,7 +139,8 @@ def test_a_unit_of_shape_is_one_adult_standard_deviation(layer, hand):
 
 
 def test_length_and_breadth_vary_as_in_surveys(layer):
-    """Men and women in equal parts. Length: ANSUR II (2012). Breadth at the knuckles: between ANSUR's and British adults' (docs/open_hand.md)."""
+    """Men and women in equal parts. Length: ANSUR II (2012). Breadth at the knuckles: between ANSUR's and
+    British adults' (docs/open_hand.md)."""
     betas = torch.randn(1000, 10, generator=torch.Generator().manual_seed(0))
     vertices = layer(torch.zeros(1000, 48), betas).vertices
     length = -vertices[..., 0].min(dim=1).values
@@ -153,7 +166,11 @@ def volume(vertices, faces):
 
 
 def posed(layer, angles):
-    return layer(angles_to_pose(torch.as_tensor(angles).float()), torch.zeros(len(angles), 10)).vertices.double().numpy()
+    return (
+        layer(angles_to_pose(torch.as_tensor(angles).float()), torch.zeros(len(angles), 10))
+        .vertices.double()
+        .numpy()
+    )
 
 
 @pytest.mark.parametrize("name", POSES)
@@ -165,14 +182,17 @@ def test_posed_hands_keep_their_volume(layer, name):
 
 @pytest.mark.parametrize("finger", range(5))
 def test_bent_fingers_keep_the_volume_of_every_segment(layer, finger):
-    """Each joint alone, up to its limit: phalanges within 5 %. A phalanx is what lies beyond one joint but not the next."""
+    """Each joint alone, up to its limit: phalanges within 5 %. A phalanx is what lies beyond one joint but
+    not the next."""
     angles = np.zeros((12, 15, 3))
     for k in range(3):
         joint = 3 * finger + k
         angles[4 * k : 4 * k + 4, joint, FLEXION] = np.linspace(0, RANGE_DEG[joint, FLEXION, 1], 4)
     faces, weights = layer.faces.numpy(), layer.weights.numpy()
     owner = np.median(weights.argmax(1)[faces], axis=1)
-    pieces = [faces[(owner >= first) & (owner <= 3 * finger + 3)] for first in range(3 * finger + 1, 3 * finger + 4)]
+    pieces = [
+        faces[(owner >= first) & (owner <= 3 * finger + 3)] for first in range(3 * finger + 1, 3 * finger + 4)
+    ]
     beyond = np.array([[volume(hand, piece) for piece in pieces] for hand in posed(layer, angles)])
     segments = beyond - np.concatenate([beyond[:, 1:], np.zeros((12, 1))], axis=1)
     assert np.abs(segments / segments[0] - 1).max() < 0.05

@@ -1,4 +1,5 @@
-"""Reading pickles without running them: official hand files as they really are, and files that want something run or eaten."""
+"""Reading pickles without running them: official hand files as they really are, and files that want something
+run or eaten."""
 
 import contextlib
 import copyreg
@@ -29,7 +30,8 @@ class Built:
 
 
 class Python2:
-    """Writes what Python 2's cPickle wrote: protocol 2, or 0, which has quoted text for bytes and rebuilds objects through copy_reg."""
+    """Writes what Python 2's cPickle wrote: protocol 2, or 0, which has quoted text for bytes and rebuilds
+    objects through copy_reg."""
 
     def __init__(self, protocol: int):
         self.old, self.count = protocol == 0, 0
@@ -40,7 +42,11 @@ class Python2:
     def __call__(self, value) -> bytes:
         match value:
             case bool() | None:
-                return {None: b"N", True: b"I01\n" if self.old else b"\x88", False: b"I00\n" if self.old else b"\x89"}[value]
+                return {
+                    None: b"N",
+                    True: b"I01\n" if self.old else b"\x88",
+                    False: b"I00\n" if self.old else b"\x89",
+                }[value]
             case int():
                 return b"I%d\n" % value if self.old else b"J" + struct.pack("<i", value)
             case str():
@@ -52,17 +58,46 @@ class Python2:
             case set():
                 return b"c__builtin__\nset\n" + self.memo() + self((list(value),)) + b"R" + self.memo()
             case dict() if self.old:
-                return b"(d" + self.memo() + b"".join(self(key) + self(each) + b"s" for key, each in value.items())
+                return (
+                    b"(d"
+                    + self.memo()
+                    + b"".join(self(key) + self(each) + b"s" for key, each in value.items())
+                )
             case dict():
-                return b"}" + self.memo() + b"(" + b"".join(self(key) + self(each) for key, each in value.items()) + b"u"
+                return (
+                    b"}"
+                    + self.memo()
+                    + b"("
+                    + b"".join(self(key) + self(each) for key, each in value.items())
+                    + b"u"
+                )
             case np.ndarray():
-                head = b"cnumpy.core.multiarray\n_reconstruct\n" + self.memo() + b"(cnumpy\nndarray\n" + self((0,)) + self("b") + b"tR"
+                head = (
+                    b"cnumpy.core.multiarray\n_reconstruct\n"
+                    + self.memo()
+                    + b"(cnumpy\nndarray\n"
+                    + self((0,))
+                    + self("b")
+                    + b"tR"
+                )
                 fortran = value.ndim > 1 and value.flags.f_contiguous
-                dtype = b"cnumpy\ndtype\n" + self((value.dtype.str[1:], 0, 1)) + b"R" + self((3, "<", None, None, None, -1, -1, 0)) + b"b"
+                dtype = (
+                    b"cnumpy\ndtype\n"
+                    + self((value.dtype.str[1:], 0, 1))
+                    + b"R"
+                    + self((3, "<", None, None, None, -1, -1, 0))
+                    + b"b"
+                )
                 content = self.text(value.tobytes("F" if fortran else "C"))
-                return head + b"(" + self(1) + self(value.shape) + dtype + self(bool(fortran)) + content + b"tb"
+                return (
+                    head + b"(" + self(1) + self(value.shape) + dtype + self(bool(fortran)) + content + b"tb"
+                )
             case Built():
-                made = b"(c" + value.name + b"c__builtin__\nobject\nNtR" if self.old else b"c" + value.name + b")\x81"
+                made = (
+                    b"(c" + value.name + b"c__builtin__\nobject\nNtR"
+                    if self.old
+                    else b"c" + value.name + b")\x81"
+                )
                 made = b"ccopy_reg\n_reconstructor\n" + made if self.old else made
                 return made + self.memo() + self(value.state) + b"b"
         raise TypeError(type(value))
@@ -70,7 +105,11 @@ class Python2:
     def text(self, content: bytes) -> bytes:
         if self.old:
             return b"S" + repr(content)[1:].encode() + b"\n" + self.memo()
-        return (b"U" + bytes([len(content)]) if len(content) < 256 else b"T" + struct.pack("<i", len(content))) + content + self.memo()
+        return (
+            (b"U" + bytes([len(content)]) if len(content) < 256 else b"T" + struct.pack("<i", len(content)))
+            + content
+            + self.memo()
+        )
 
     def memo(self) -> bytes:
         self.count += 1
@@ -78,25 +117,45 @@ class Python2:
 
 
 def chumpy_array(x, **more) -> Built:
-    return Built("chumpy.ch", "Ch", {"x": x, "_dirty_vars": {"x"}, "_itr": None, "_status": "new", "_make_dense": False, **more})
+    return Built(
+        "chumpy.ch",
+        "Ch",
+        {"x": x, "_dirty_vars": {"x"}, "_itr": None, "_status": "new", "_make_dense": False, **more},
+    )
 
 
 def official(tables: dict) -> dict:
-    """The tables in the wrappings of the official files: shapedirs a selection from 20 directions, a sparse regressor, text beside them."""
+    """The tables in the wrappings of the official files: shapedirs a selection from 20 directions, a sparse
+    regressor, text beside them."""
     wide = np.concatenate([tables["shapedirs"], tables["shapedirs"]], axis=2).astype(np.float64)
     chosen = np.arange(wide.size).reshape(wide.shape)[:, :, :10]
     sparse = scipy.sparse.csc_matrix(tables["J_regressor"].astype(np.float64))
-    state = {"_shape": (16, 778), "maxprint": 50, **{key: getattr(sparse, key) for key in ("indices", "indptr", "data")}}
-    select = {"a": chumpy_array(wide), "idxs": chosen.ravel(), "preferred_shape": chosen.shape, "_dirty_vars": {"a", "idxs"}, "_itr": None}
+    state = {
+        "_shape": (16, 778),
+        "maxprint": 50,
+        **{key: getattr(sparse, key) for key in ("indices", "indptr", "data")},
+    }
+    select = {
+        "a": chumpy_array(wide),
+        "idxs": chosen.ravel(),
+        "preferred_shape": chosen.shape,
+        "_dirty_vars": {"a", "idxs"},
+        "_itr": None,
+    }
     return {
-        **{key: table.astype(np.float64) if table.dtype.kind == "f" else table for key, table in tables.items()},
+        **{
+            key: table.astype(np.float64) if table.dtype.kind == "f" else table
+            for key, table in tables.items()
+        },
         "posedirs": np.asfortranarray(tables["posedirs"].astype(np.float64)),
         "v_template": chumpy_array(tables["v_template"].astype(np.float64)),
         "shapedirs": Built("chumpy.reordering", "Select", select),
         "J_regressor": Built("scipy.sparse.csc", "csc_matrix", state),
         "bs_style": "lbs",
         "bs_type": "lrotmin \xe9",
-        "J": Built("chumpy.ch_ops", "add", {"a": chumpy_array(np.zeros((16, 3))), "b": chumpy_array(np.zeros(3))}),
+        "J": Built(
+            "chumpy.ch_ops", "add", {"a": chumpy_array(np.zeros((16, 3))), "b": chumpy_array(np.zeros(3))}
+        ),
     }
 
 
@@ -128,7 +187,12 @@ def test_official_files_are_read_without_chumpy(tmp_path, monkeypatch, tables, p
 
 @pytest.mark.parametrize("protocol", [0, 2])
 def test_the_writer_of_these_tests_writes_what_python_reads(monkeypatch, tables, protocol):
-    for name, classes in {"chumpy": [], "chumpy.ch": ["Ch"], "chumpy.reordering": ["Select"], "chumpy.ch_ops": ["add"]}.items():
+    for name, classes in {
+        "chumpy": [],
+        "chumpy.ch": ["Ch"],
+        "chumpy.reordering": ["Select"],
+        "chumpy.ch_ops": ["add"],
+    }.items():
         module = types.ModuleType(name)
         module.__dict__.update({each: type(each, (), {}) for each in classes})
         monkeypatch.setitem(sys.modules, name, module)
@@ -166,8 +230,17 @@ def test_plain_values_come_as_pickle_gives_them(protocol):
 @pytest.mark.parametrize("kind", ["f4", "<f8", ">f8", "f2", "i1", "u2", ">i4", "u8"])
 def test_arrays_come_as_numpy_wrote_them(tmp_path, protocol, kind):
     array = np.arange(24).reshape(2, 3, 4).astype(kind)
-    arrays = {"c": array, "f": np.asfortranarray(array), "turned": array.transpose(1, 0, 2), "part": array[:, 1:], "one": array[0, 0, :1]}
-    arrays |= {"csc": scipy.sparse.csc_matrix(array[0].astype("f8")), "csr": scipy.sparse.csr_array(array[1].astype("f8"))}
+    arrays = {
+        "c": array,
+        "f": np.asfortranarray(array),
+        "turned": array.transpose(1, 0, 2),
+        "part": array[:, 1:],
+        "one": array[0, 0, :1],
+    }
+    arrays |= {
+        "csc": scipy.sparse.csc_matrix(array[0].astype("f8")),
+        "csr": scipy.sparse.csr_array(array[1].astype("f8")),
+    }
     path = tmp_path / "arrays.pkl"
     path.write_bytes(pickle.dumps(arrays, protocol))
     read = read_pickle(path, [*arrays, "absent"])
@@ -216,9 +289,13 @@ def array_state(dtype: bytes, content: bytes) -> bytes:
 
 
 SYSTEM = call("os", "system", text(TOUCH))
-OBJECTS = call("numpy", "dtype", text("O8"), b"\x89", b"\x88") + b"(K\x03X\x01\x00\x00\x00|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb"
+OBJECTS = (
+    call("numpy", "dtype", text("O8"), b"\x89", b"\x88")
+    + b"(K\x03X\x01\x00\x00\x00|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb"
+)
 POPEN = b"csubprocess\nPopen\n"
-# What the file says (the value of a key), what the refusal names, and whether Python's own pickle falls for it.
+# What the file says (the value of a key), what the refusal names, and whether Python's own pickle falls for
+# it.
 HOSTILE = {
     "os.system": (SYSTEM, "'os.system'", True),
     "posix.system": (call("posix", "system", text(TOUCH)), "'posix.system'", True),
@@ -226,41 +303,87 @@ HOSTILE = {
     "Python 2's eval": (call("__builtin__", "eval", text("open('HACKED', 'w')")), "'__builtin__.eval'", True),
     "exec": (call("builtins", "exec", text("open('HACKED', 'w')")), "'builtins.exec'", True),
     "__import__ and getattr": (
-        call("builtins", "getattr", call("builtins", "__import__", text("os")), text("system")) + text(TOUCH) + b"\x85R",
+        call("builtins", "getattr", call("builtins", "__import__", text("os")), text("system"))
+        + text(TOUCH)
+        + b"\x85R",
         "'builtins.getattr'",
         True,
     ),
-    "an import alone": (call("builtins", "__import__", text("this_makes_a_file")), "'builtins.__import__'", True),
+    "an import alone": (
+        call("builtins", "__import__", text("this_makes_a_file")),
+        "'builtins.__import__'",
+        True,
+    ),
     "an array of hostile objects": (array_state(OBJECTS, b"]" + SYSTEM + b"a"), "'os.system'", True),
-    "a dtype of hostile metadata": (call("numpy", "dtype", text("f8")) + b"(K\x03" + SYSTEM + b"tb", "'os.system'", True),
+    "a dtype of hostile metadata": (
+        call("numpy", "dtype", text("f8")) + b"(K\x03" + SYSTEM + b"tb",
+        "'os.system'",
+        True,
+    ),
     "numpy.savetxt": (call("numpy", "savetxt", text("HACKED"), b"]K\x01a"), "'numpy.savetxt'", True),
     "numpy.load": (call("numpy", "load", text("evil.npy"), b"N", b"\x88"), "'numpy.load'", True),
-    "numpy's f2py": (call("numpy.f2py.crackfortran", "myeval", text("open('HACKED', 'w')")), "'numpy.f2py.crackfortran.myeval'", True),
+    "numpy's f2py": (
+        call("numpy.f2py.crackfortran", "myeval", text("open('HACKED', 'w')")),
+        "'numpy.f2py.crackfortran.myeval'",
+        True,
+    ),
     "nested": (call("chumpy.ch", "Ch", call("chumpy.ch", "Ch", SYSTEM)), "'os.system'", False),
-    "in the state of a chumpy array": (b"cchumpy.ch\nCh\n)\x81}X\x01\x00\x00\x00x" + SYSTEM + b"sb", "'os.system'", False),
+    "in the state of a chumpy array": (
+        b"cchumpy.ch\nCh\n)\x81}X\x01\x00\x00\x00x" + SYSTEM + b"sb",
+        "'os.system'",
+        False,
+    ),
     "dotted names": (stack_call("os", "path.os.system", text(TOUCH)), "'os.path.os.system'", False),
-    "dotted names in numpy": (stack_call("numpy", "ndarray.__class__.__base__", text(TOUCH)), "'numpy.ndarray.__class__", False),
-    "dotted names in chumpy": (stack_call("chumpy.ch", "os.system", text(TOUCH)), "'chumpy.ch.os.system'", False),
+    "dotted names in numpy": (
+        stack_call("numpy", "ndarray.__class__.__base__", text(TOUCH)),
+        "'numpy.ndarray.__class__",
+        False,
+    ),
+    "dotted names in chumpy": (
+        stack_call("chumpy.ch", "os.system", text(TOUCH)),
+        "'chumpy.ch.os.system'",
+        False,
+    ),
     "a module in chumpy": (stack_call("chumpy.evil", "Ch"), "'chumpy.evil.Ch'", False),
     "a module like chumpy": (stack_call("chumpyx.ch", "Ch"), "'chumpyx.ch.Ch'", False),
-    "a line break in a module": (stack_call("chumpy.ch\nos", "system", text(TOUCH)), "'chumpy.ch\\nos.system'", False),
+    "a line break in a module": (
+        stack_call("chumpy.ch\nos", "system", text(TOUCH)),
+        "'chumpy.ch\\nos.system'",
+        False,
+    ),
     "a module that is no text": (b"K\x01K\x02\x93)R", "'no.text'", False),
-    "torch's tensors": (call("torch._utils", "_rebuild_tensor_v2", SYSTEM), "'torch._utils._rebuild_tensor_v2'", True),
+    "torch's tensors": (
+        call("torch._utils", "_rebuild_tensor_v2", SYSTEM),
+        "'torch._utils._rebuild_tensor_v2'",
+        True,
+    ),
     "a persistent id": (b"PHACKED\n", "PERSID", False),
     "a persistent id from the stack": (text("HACKED") + b"Q", "BINPERSID", False),
     "an out-of-band buffer": (b"\x97", "NEXT_BUFFER", False),
     "the extension registry": (b"\x82\xf1" + text(TOUCH) + b"\x85R", "EXT1", True),
-    "subprocess through copyreg": (call("copyreg", "__newobj__", POPEN, text(TOUCH)), "'copyreg.__newobj__'", False),
+    "subprocess through copyreg": (
+        call("copyreg", "__newobj__", POPEN, text(TOUCH)),
+        "'copyreg.__newobj__'",
+        False,
+    ),
     "a foreign class through copyreg": (
         call("copyreg", "_reconstructor", POPEN, b"cbuiltins\nobject\n", b"N"),
         "'subprocess.Popen'",
         False,
     ),
-    "a foreign class": (POPEN + b"(]" + text("touch") + b"a" + text("HACKED") + b"at\x81", "'subprocess.Popen'", False),
+    "a foreign class": (
+        POPEN + b"(]" + text("touch") + b"a" + text("HACKED") + b"at\x81",
+        "'subprocess.Popen'",
+        False,
+    ),
     "a foreign class with keywords": (b"cchumpy.ch\nCh\n)}\x92", "NEWOBJ_EX", False),
     "INST": (b"(" + text(TOUCH) + b"ios\nsystem\n", "'os.system'", True),
     "OBJ": (b"(cos\nsystem\n" + text(TOUCH) + b"o", "'os.system'", True),
-    "functools": (call("functools", "partial", b"cos\nsystem\n", text(TOUCH)) + b")R", "'functools.partial'", True),
+    "functools": (
+        call("functools", "partial", b"cos\nsystem\n", text(TOUCH)) + b")R",
+        "'functools.partial'",
+        True,
+    ),
     "a call of a text": (text("os.system") + text(TOUCH) + b"\x85R", "calls a str", False),
     "a call of a result": (call("chumpy.ch", "Ch") + text(TOUCH) + b"\x85R", "calls chumpy.ch.Ch", False),
     "a state for a bare name": (b"cchumpy.ch\nCh\n}b", "gives a state to chumpy.ch.Ch", False),
@@ -274,7 +397,9 @@ def trap(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     Path("this_makes_a_file.py").write_text("open('HACKED', 'w')")
     with Path("evil.npy").open("wb") as file:
-        np.lib.format.write_array(file, np.array([Runs(exec, ("open('HACKED', 'w')",))], dtype=object), allow_pickle=True)
+        np.lib.format.write_array(
+            file, np.array([Runs(exec, ("open('HACKED', 'w')",))], dtype=object), allow_pickle=True
+        )
     copyreg.add_extension("os", "system", 0xF1)
     yield tmp_path
     copyreg.remove_extension("os", "system", 0xF1)
@@ -289,7 +414,11 @@ def test_hostile_files_are_refused_by_name_before_anything_runs(trap, harmless, 
     with pytest.raises(ValueError) as refusal:
         read_hand_file("MANO_RIGHT.pkl")
     message = str(refusal.value)
-    assert message.startswith("MANO_RIGHT.pkl: not a readable hand model") and named in message and "refused" in message
+    assert (
+        message.startswith("MANO_RIGHT.pkl: not a readable hand model")
+        and named in message
+        and "refused" in message
+    )
     assert "\n" not in message and not Path("HACKED").exists()
 
 
@@ -341,7 +470,9 @@ GREEDY = {
     "a selection by itself": b"Ns"
     + text("unused")
     + b"("
-    + bomb(64, ZEROS, b"cchumpy.reordering\nSelect\n)\x81}(" + text("a") + b"h\x00" + text("idxs") + b"h\x00ub")
+    + bomb(
+        64, ZEROS, b"cchumpy.reordering\nSelect\n)\x81}(" + text("a") + b"h\x00" + text("idxs") + b"h\x00ub"
+    )
     + b"q\x00ts"
     + text("v_template")
     + b"h\x00",
@@ -356,7 +487,9 @@ def test_files_that_ask_for_time_or_memory_are_refused_at_once(tmp_path, harmles
     path = tmp_path / "MANO_RIGHT.pkl"
     path.write_bytes(harmless + text("v_template") + GREEDY[name] + b"s.")
     start = time.process_time()
-    with pytest.raises(ValueError, match=r"not a readable hand model|'v_template' (cannot be read|has shape)"):
+    with pytest.raises(
+        ValueError, match=r"not a readable hand model|'v_template' (cannot be read|has shape)"
+    ):
         read_hand_file(path)
     assert time.process_time() - start < 2
 
@@ -370,8 +503,11 @@ def test_huge_files_are_refused_unread(tmp_path):
 
 
 def test_damaged_files_are_refused(tmp_path, tables):
-    """Cut off or changed anywhere: a file is refused or its tables are hand tables, and nothing else happens."""
-    good = Python2(2).file({"weights": tables["weights"][:2, :2], "J_regressor": official(tables)["J_regressor"]})
+    """Cut off or changed anywhere: a file is refused or its tables are hand tables, and nothing else
+    happens."""
+    good = Python2(2).file(
+        {"weights": tables["weights"][:2, :2], "J_regressor": official(tables)["J_regressor"]}
+    )
     path, random = tmp_path / "hand.pkl", np.random.default_rng(0)
     starts = [position for _, _, position in pickletools.genops(good)]
     for trial in range(400):
@@ -395,7 +531,11 @@ def test_a_record_says_what_a_file_wanted():
 
 def test_something_else_than_a_dict_is_refused(tmp_path):
     path = tmp_path / "hand.pkl"
-    for content, kind in (([1], "a list"), (None, "a NoneType"), (np.zeros(3), "numpy._core.multiarray._reconstruct")):
+    for content, kind in (
+        ([1], "a list"),
+        (None, "a NoneType"),
+        (np.zeros(3), "numpy._core.multiarray._reconstruct"),
+    ):
         path.write_bytes(pickle.dumps(content))
         with pytest.raises(ValueError, match=f"not a hand model: holds {kind} where a dict"):
             read_pickle(path, SHAPES)

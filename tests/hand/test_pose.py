@@ -10,7 +10,14 @@ from tempohand.hand.layer import HandLayer
 from tempohand.hand.pose import pose_to_rot6d, pose_to_rotmat, rotmat_to_pose, rotvec_to_rotmat
 
 PRECISIONS = {torch.float32: 2e-6, torch.float64: 1e-14}
-ANGLES = {"zero": 0.0, "tiny": 1e-7, "small": 1e-3, "middle": 1.0, "near_pi": torch.pi - 1e-3, "nearer_pi": torch.pi - 1e-5}
+ANGLES = {
+    "zero": 0.0,
+    "tiny": 1e-7,
+    "small": 1e-3,
+    "middle": 1.0,
+    "near_pi": torch.pi - 1e-3,
+    "nearer_pi": torch.pi - 1e-5,
+}
 
 
 def poses(angle: float, dtype: torch.dtype) -> torch.Tensor:
@@ -23,7 +30,9 @@ def poses(angle: float, dtype: torch.dtype) -> torch.Tensor:
 @pytest.mark.parametrize("angle", ANGLES)
 def test_rotation_matrices_are_scipys(angle, dtype):
     pose = poses(ANGLES[angle], dtype)
-    wanted = torch.from_numpy(Rotation.from_rotvec(pose.double().view(-1, 3).numpy()).as_matrix()).view(9, 16, 3, 3)
+    wanted = torch.from_numpy(Rotation.from_rotvec(pose.double().view(-1, 3).numpy()).as_matrix()).view(
+        9, 16, 3, 3
+    )
     torch.testing.assert_close(pose_to_rotmat(pose).double(), wanted, atol=PRECISIONS[dtype], rtol=0)
 
 
@@ -37,13 +46,17 @@ def test_round_trips(angle, dtype):
     assert pose_to_rotmat(matrices) is matrices
     # Near pi the axis-angle vector itself may come back as its opposite; as a rotation it is the same.
     back = rotmat_to_pose(matrices)
-    gap = torch.minimum((back - pose).abs().view(9, 16, 3).amax(-1), (back + pose).abs().view(9, 16, 3).amax(-1))
+    gap = torch.minimum(
+        (back - pose).abs().view(9, 16, 3).amax(-1), (back + pose).abs().view(9, 16, 3).amax(-1)
+    )
     assert gap.max() < (3e-4 if dtype == torch.float32 else 1e-9)
 
 
 @pytest.mark.parametrize("angle", ANGLES)
 def test_gradients_of_rotation_matrices(angle):
-    assert torch.autograd.gradcheck(rotvec_to_rotmat, poses(ANGLES[angle], torch.float64)[0].view(16, 3).requires_grad_(), atol=1e-6)
+    assert torch.autograd.gradcheck(
+        rotvec_to_rotmat, poses(ANGLES[angle], torch.float64)[0].view(16, 3).requires_grad_(), atol=1e-6
+    )
 
 
 def test_compiled_and_plain_rotations_agree():
@@ -59,10 +72,14 @@ def test_pca_coefficients_round_trip(flat, dtype):
     pose = 0.4 * poses(1.0, dtype)
     orient, coefficients = layer.pose_to_pca(pose, flat_hand_mean=flat)
     assert coefficients.shape == (9, 45)
-    torch.testing.assert_close(layer.pca_to_pose(orient, coefficients, flat_hand_mean=flat), pose, atol=2e-5, rtol=0)
+    torch.testing.assert_close(
+        layer.pca_to_pose(orient, coefficients, flat_hand_mean=flat), pose, atol=2e-5, rtol=0
+    )
     for n in (1, 6, 15):
         known = torch.randn(9, n, dtype=dtype, generator=torch.Generator().manual_seed(n))
-        orient, found = layer.pose_to_pca(layer.pca_to_pose(orient, known, flat_hand_mean=flat), n, flat_hand_mean=flat)
+        orient, found = layer.pose_to_pca(
+            layer.pca_to_pose(orient, known, flat_hand_mean=flat), n, flat_hand_mean=flat
+        )
         torch.testing.assert_close(found, known, atol=2e-5, rtol=0)
 
 
@@ -70,14 +87,18 @@ def test_the_mean_pose_is_added_and_taken_away():
     layer, pose = HandLayer(), poses(0.5, torch.float32)
     absolute = layer.add_mean(pose)
     assert torch.equal(absolute[:, :3], pose[:, :3])
-    torch.testing.assert_close(absolute[:, 3:] - pose[:, 3:], layer.hands_mean.expand(9, 45), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        absolute[:, 3:] - pose[:, 3:], layer.hands_mean.expand(9, 45), atol=1e-6, rtol=0
+    )
     torch.testing.assert_close(layer.subtract_mean(absolute), pose, atol=1e-6, rtol=0)
     assert layer.hands_mean.abs().max() > 0.1
 
 
 def test_mirrored_pose_is_the_mirrored_rotation():
     pose, flip = poses(0.9, torch.float64), torch.diag(torch.tensor([-1.0, 1, 1], dtype=torch.float64))
-    torch.testing.assert_close(pose_to_rotmat(mirror_pose(pose)), flip @ pose_to_rotmat(pose) @ flip, atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        pose_to_rotmat(mirror_pose(pose)), flip @ pose_to_rotmat(pose) @ flip, atol=1e-12, rtol=0
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 45), (2, 16, 3), (48, 1), (16, 4)])

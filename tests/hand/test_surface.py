@@ -26,7 +26,11 @@ def test_cap_closes_with_the_same_orientation():
 
 def test_forearm_strip_as_documented_closes_too():
     loop, new = wrist_loop(PYRAMID), np.arange(5, 9)
-    strip = [triangle for i, j in zip(range(4), (1, 2, 3, 0)) for triangle in ((loop[j], loop[i], new[i]), (loop[j], new[i], new[j]))]
+    strip = [
+        triangle
+        for i, j in zip(range(4), (1, 2, 3, 0))
+        for triangle in ((loop[j], loop[i], new[i]), (loop[j], new[i], new[j]))
+    ]
     longer = np.concatenate([PYRAMID, strip])
     assert wrist_loop(longer).tolist() == [5, 6, 7, 8]
     assert len(set(edges_of(longer))) == 3 * len(longer)

@@ -19,8 +19,13 @@ def right() -> HandTables:
 
 
 def same_bits(ours: HandTables, wanted: HandTables) -> bool:
-    pairs = [(getattr(ours, field.name), getattr(wanted, field.name)) for field in dataclasses.fields(HandTables)[1:]]
-    return ours.side == wanted.side and all(a.tobytes() == b.tobytes() and a.dtype == b.dtype for a, b in pairs)
+    pairs = [
+        (getattr(ours, field.name), getattr(wanted, field.name))
+        for field in dataclasses.fields(HandTables)[1:]
+    ]
+    return ours.side == wanted.side and all(
+        a.tobytes() == b.tobytes() and a.dtype == b.dtype for a, b in pairs
+    )
 
 
 def test_mirrored_twice_is_the_same_hand_bit_for_bit(right):

@@ -1,4 +1,5 @@
-"""What is no tensor is refused in words: not by an attribute that it has not, deep inside. In an interpreter without the tests' own type checks."""
+"""What is no tensor is refused in words: not by an attribute that it has not, deep inside. In an interpreter
+without the tests' own type checks."""
 
 import subprocess
 import sys
@@ -58,5 +59,7 @@ print("refused", len(calls))
 
 
 def test_what_is_no_tensor_is_a_type_error_that_says_so():
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0 and "refused 21" in done.stdout, done.stdout + done.stderr

@@ -18,7 +18,8 @@ PATCHES = 4
 
 
 class FakeNetwork(nn.Module):
-    """Deterministic, without weights: the crop's patches decide the hand, the history is averaged with weights by time."""
+    """Deterministic, without weights: the crop's patches decide the hand, the history is averaged with
+    weights by time."""
 
     tells_sides = False
 
@@ -32,7 +33,9 @@ class FakeNetwork(nn.Module):
     def encode(self, batch: ClipBatch) -> torch.Tensor:
         self.encoded += batch.image.shape[0] * batch.image.shape[1]
         step = SIZE // PATCHES
-        patches = rearrange(batch.image.float() / 255, "b t c (h i) (w j) -> b t (c h w) (i j)", i=step, j=step)
+        patches = rearrange(
+            batch.image.float() / 255, "b t c (h i) (w j) -> b t (c h w) (i j)", i=step, j=step
+        )
         return patches.mean(dim=-1) - 0.5
 
     def decode(self, tokens: torch.Tensor, batch: ClipBatch) -> HandPrediction:
@@ -63,7 +66,8 @@ class FakeNetwork(nn.Module):
 
 @pytest.fixture
 def predict(tmp_path):
-    """predict(*arguments, network=...) -> the folder with the results, by `tempohand predict` with a fake network."""
+    """predict(*arguments, network=...) -> the folder with the results, by `tempohand predict` with a fake
+    network."""
 
     def go(*arguments, network: FakeNetwork | None = None, out: str = "out") -> Path:
         words = ["predict", *map(str, arguments), "--checkpoint", "fake", "--out", str(tmp_path / out)]

@@ -21,7 +21,10 @@ class Scripted:
 
     def detect(self, frame):
         self.looks.append(frame.index)
-        return [Detection(np.array(box, float), is_right) for box, is_right in self.answers.get(frame.index, self.answers[None])]
+        return [
+            Detection(np.array(box, float), is_right)
+            for box, is_right in self.answers.get(frame.index, self.answers[None])
+        ]
 
 
 def frame(index):
@@ -31,9 +34,27 @@ def frame(index):
 def estimate(hand, box, of=None):
     low, high = np.array(box[:2], float), np.array(box[2:], float)
     joints2d, box = np.linspace(low, high, 21).astype(np.float32), np.array(of or box, np.float32)
-    zeros = {"pose": 48, "shape": 10, "trans": 3, "joints": (21, 3), "vertices": (778, 3), "focal": 2, "princpt": 2}
+    zeros = {
+        "pose": 48,
+        "shape": 10,
+        "trans": 3,
+        "joints": (21, 3),
+        "vertices": (778, 3),
+        "focal": 2,
+        "princpt": 2,
+    }
     values = {name: np.zeros(shape, np.float32) for name, shape in zeros.items()}
-    return HandEstimate(frame=0, time=0.0, hand=hand, is_right=True, history=1, box=box, image_size=SIZE, joints2d=joints2d, **values)
+    return HandEstimate(
+        frame=0,
+        time=0.0,
+        hand=hand,
+        is_right=True,
+        history=1,
+        box=box,
+        image_size=SIZE,
+        joints2d=joints2d,
+        **values,
+    )
 
 
 def test_between_looks_the_box_is_that_of_the_prediction():
@@ -80,12 +101,16 @@ def test_a_network_that_is_lost_is_not_followed():
     assert [one.hand for one in follower.known] == [0]
 
 
-def test_a_followed_hand_keeps_its_number_and_history_through_the_predictor(tmp_path, video_tools, fake_network):
+def test_a_followed_hand_keeps_its_number_and_history_through_the_predictor(
+    tmp_path, video_tools, fake_network
+):
     moving_pictures, write_video = video_tools
     source = open_source(write_video(tmp_path / "clip.mkv", moving_pictures(8)))
     finder = Scripted({None: [([30, 20, 70, 60], True)]})
     follower, found = FollowedHands(finder, 100), []
-    for _, hands in predict_frames(source, follower, Tracker(), CameraChoice(), StreamingPredictor(fake_network())):
+    for _, hands in predict_frames(
+        source, follower, Tracker(), CameraChoice(), StreamingPredictor(fake_network())
+    ):
         found += hands
     assert len(found) == 8 and len({one.hand for one in found}) == 1 and found[-1].history > 1
     for index in range(1, 8):
@@ -100,7 +125,8 @@ def test_numbers_below_one_are_refused():
 
 
 def hands_that_overlap(order=1):
-    """A follower of two hands, whose finder sees boxes that each overlap both of them, and a tracker that knows them."""
+    """A follower of two hands, whose finder sees boxes that each overlap both of them, and a tracker that
+    knows them."""
     known, found = {3: [10, 10, 50, 50], 4: [24, 10, 64, 50]}, [[12, 10, 52, 50], [22, 10, 62, 50]]
     follower, tracker = FollowedHands(Scripted({None: [(box, None) for box in found[::order]]}), 1), Tracker()
     follower.follow([estimate(hand, box) for hand, box in known.items()])

@@ -15,7 +15,9 @@ def clip(tmp_path, video_tools):
 
 def answers(boxes: FileBoxes, source) -> dict[int, list[tuple]]:
     boxes.check(source)
-    return {frame.index: [(*d.box.tolist(), d.is_right, d.hand) for d in boxes.detect(frame)] for frame in source}
+    return {
+        frame.index: [(*d.box.tolist(), d.is_right, d.hand) for d in boxes.detect(frame)] for frame in source
+    }
 
 
 def test_the_three_formats_say_the_same(tmp_path, clip):
@@ -29,7 +31,10 @@ def test_the_three_formats_say_the_same(tmp_path, clip):
     )
     entries = [{"frame": i, "box": box[i].tolist(), "side": "left", "hand": 0} for i in (3, 0, 2)]
     (tmp_path / "b.json").write_text(json.dumps(entries))
-    lines = ["frame,x0,y0,x1,y1,side,hand", *(f"{i}, {','.join(map(str, box[i]))}, left, 0" for i in (0, 2, 3))]
+    lines = [
+        "frame,x0,y0,x1,y1,side,hand",
+        *(f"{i}, {','.join(map(str, box[i]))}, left, 0" for i in (0, 2, 3)),
+    ]
     (tmp_path / "b.csv").write_text("\n".join(lines))
     expected = {i: [(*box[i].tolist(), False, 0)] if i != 1 else [] for i in range(4)}
     for name in ("b.npz", "b.json", "b.csv"):
@@ -101,8 +106,14 @@ HEAD = "frame,x0,y0,x1,y1,side,hand\n"
         (text(".csv", HEAD + "-1,10,20,40,60,left,0"), "'-1', which is not a picture"),
         (text(".csv", HEAD + "0,10,20,40,60,up,0"), "side is 'right' or 'left', not 'up'"),
         (text(".csv", HEAD + "0,10,20,40,60,left,x"), "hand is a whole number"),
-        (text(".csv", HEAD + "0,10,20,40,60,left,1\n0,10,20,40,60,left,1"), "line 3 .* second box in frame 0"),
-        (text(".csv", HEAD + "0,10,20,40,60,left,1\n1,10,20,40,60,right,1"), "hand 1 is right here and the other side before"),
+        (
+            text(".csv", HEAD + "0,10,20,40,60,left,1\n0,10,20,40,60,left,1"),
+            "line 3 .* second box in frame 0",
+        ),
+        (
+            text(".csv", HEAD + "0,10,20,40,60,left,1\n1,10,20,40,60,right,1"),
+            "hand 1 is right here and the other side before",
+        ),
         (text(".csv", HEAD + "4,10,20,40,60,left,1"), "speaks of frame 4, the input has frames 0 to 3"),
         (text(".csv", HEAD + "1,10,20,40,nan,left,1"), "not four finite numbers"),
     ],

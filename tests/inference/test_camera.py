@@ -10,7 +10,9 @@ def test_the_default_is_the_diagonal_about_the_centre():
     focal, princpt = CameraChoice().camera((640, 480))
     np.testing.assert_array_equal(focal, [800, 800])
     np.testing.assert_array_equal(princpt, [319.5, 239.5])
-    assert "ASSUMED" in CameraChoice().describe((640, 480)) and "depth scales" in CameraChoice().describe((640, 480))
+    assert "ASSUMED" in CameraChoice().describe((640, 480)) and "depth scales" in CameraChoice().describe(
+        (640, 480)
+    )
 
 
 @pytest.mark.parametrize("size", [(640, 480), (480, 640)])

@@ -9,7 +9,9 @@ import pytest
 from tempohand.inference.detector import HandDetector, build_model
 from tempohand.inference.source import Frame
 
-PALM, LANDMARK = (f"mediapipe/modules/{name}/{name}_full.tflite" for name in ("palm_detection", "hand_landmark"))
+PALM, LANDMARK = (
+    f"mediapipe/modules/{name}/{name}_full.tflite" for name in ("palm_detection", "hand_landmark")
+)
 
 
 def write_wheel(path, names=(PALM, LANDMARK)):
@@ -21,7 +23,8 @@ def write_wheel(path, names=(PALM, LANDMARK)):
 
 @pytest.fixture
 def fake_mediapipe(monkeypatch):
-    """The part of mediapipe's interface that is used; the landmarker answers with what the test puts into `answer`."""
+    """The part of mediapipe's interface that is used; the landmarker answers with what the test puts into
+    `answer`."""
 
     class Landmarker:
         closed, answer, times = False, None, []
@@ -44,7 +47,11 @@ def fake_mediapipe(monkeypatch):
     python = types.ModuleType("mediapipe.tasks.python")
     python.BaseOptions, python.vision = lambda model_asset_path: model_asset_path, vision
     tasks, mediapipe = types.ModuleType("mediapipe.tasks"), types.ModuleType("mediapipe")
-    mediapipe.__version__, mediapipe.Image, mediapipe.ImageFormat = "1.2.2", lambda **k: k, SimpleNamespace(SRGB=1)
+    mediapipe.__version__, mediapipe.Image, mediapipe.ImageFormat = (
+        "1.2.2",
+        lambda **k: k,
+        SimpleNamespace(SRGB=1),
+    )
     for module in (mediapipe, tasks, python, vision):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     return mediapipe, landmarker
@@ -83,7 +90,9 @@ def test_what_is_missing_is_named_with_its_remedy(tmp_path, monkeypatch, fake_me
     with pytest.raises(ValueError, match="needs mediapipe 1.2 or newer, this is 0.10.21"):
         HandDetector(tmp_path / "absent.task", video=True)
     monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(ValueError, match=r"the hand detector needs mediapipe .*pip install 'tempohand\[detect\]'"):
+    with pytest.raises(
+        ValueError, match=r"the hand detector needs mediapipe .*pip install 'tempohand\[detect\]'"
+    ):
         HandDetector(tmp_path / "absent.task", video=True)
 
 
@@ -94,7 +103,9 @@ def test_boxes_bound_the_landmarks_in_pixels(tmp_path, fake_mediapipe):
     rng = np.random.default_rng(0)
     inside, outside = rng.uniform(0.2, 1.1, (21, 2)), rng.uniform(1.2, 1.4, (21, 2))
     landmarker.answer = SimpleNamespace(
-        hand_landmarks=[[SimpleNamespace(x=x, y=y) for x, y in points] for points in (inside, outside, inside / 2)],
+        hand_landmarks=[
+            [SimpleNamespace(x=x, y=y) for x, y in points] for points in (inside, outside, inside / 2)
+        ],
         handedness=[[SimpleNamespace(category_name=name)] for name in ("Left", "Right", "Right")],
     )
     picture = np.zeros((50, 80, 3), np.uint8)

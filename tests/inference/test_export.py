@@ -28,14 +28,22 @@ def test_an_incomplete_input_says_what_is_lacking(tmp_path):
     """Also where nothing announces how many frames there should be; of a whole input there is not a word."""
     whole = export.describe("a.ts", [], 5, 25)
     about = export.describe("a.ts", [], 5, 25, Incomplete(None, 5, "5 frames decode (frame 3 is damaged)"))
-    lacking = {"incomplete": "5 frames decode (frame 3 is damaged)", "announced_frames": None, "decoded_frames": 5}
+    lacking = {
+        "incomplete": "5 frames decode (frame 3 is damaged)",
+        "announced_frames": None,
+        "decoded_frames": 5,
+    }
     assert about == whole | lacking and not lacking.keys() & whole.keys()
     with export.Rows(tmp_path) as rows:
         rows.append(estimates())
         export.write_npz(tmp_path / "p.npz", rows.columns(), np.zeros((1, 3), int), about)
         export.write_json(tmp_path / "p.json", rows.columns(), about)
     with np.load(tmp_path / "p.npz", allow_pickle=False) as file:
-        assert str(file["incomplete"]) == lacking["incomplete"] and file["decoded_frames"] == 5 and np.isnan(file["announced_frames"])
+        assert (
+            str(file["incomplete"]) == lacking["incomplete"]
+            and file["decoded_frames"] == 5
+            and np.isnan(file["announced_frames"])
+        )
     read = json.loads((tmp_path / "p.json").read_text())
     assert len(read["hands"]) == 3 and {name: read[name] for name in lacking} == lacking
 
@@ -57,11 +65,26 @@ def test_files_give_back_every_value(tmp_path, fps):
     with np.load(tmp_path / "p.npz", allow_pickle=False) as file:
         np.savez_compressed(tmp_path / "q.npz", **file)
         with zipfile.ZipFile(tmp_path / "p.npz") as ours, zipfile.ZipFile(tmp_path / "q.npz") as theirs:
-            assert {name: ours.read(name) for name in ours.namelist()} == {name: theirs.read(name) for name in theirs.namelist()}
-        assert set(file.files) == {*columns, "faces", "names", "format", "conventions", "source", "num_frames", "fps"}
+            assert {name: ours.read(name) for name in ours.namelist()} == {
+                name: theirs.read(name) for name in theirs.namelist()
+            }
+        assert set(file.files) == {
+            *columns,
+            "faces",
+            "names",
+            "format",
+            "conventions",
+            "source",
+            "num_frames",
+            "fps",
+        }
         for name, value in columns.items():
             np.testing.assert_array_equal(file[name], value)
-        assert np.array_equal(file["faces"], faces) and file["names"].tolist() == ["a.png"] and file["num_frames"] == 5
+        assert (
+            np.array_equal(file["faces"], faces)
+            and file["names"].tolist() == ["a.png"]
+            and file["num_frames"] == 5
+        )
         assert np.isnan(file["fps"]) if fps is None else file["fps"] == fps
         assert str(file["source"]) == "clip.mp4" and "OpenPose" in str(file["conventions"])
 
@@ -117,7 +140,12 @@ def write_run(folder, names: list[str], files: list[str]) -> None:
     """The predictions of a run over those pictures, and other files, by their names."""
     with export.Rows(folder.parent) as rows:
         rows.append(estimates(1))
-        export.write_npz(folder / "predictions.npz", rows.columns(), np.zeros((1, 3), int), export.describe("", names, 1, None))
+        export.write_npz(
+            folder / "predictions.npz",
+            rows.columns(),
+            np.zeros((1, 3), int),
+            export.describe("", names, 1, None),
+        )
     for name in files:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(str(folder.name))
@@ -127,7 +155,14 @@ def test_a_run_replaces_an_earlier_one_whole_and_nothing_else(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     theirs = ["notes.txt", "meshes/mine.obj", "overlay/holiday.png", "overlay.mov", "overlay/sub.png/a.txt"]
-    ours = ["predictions.json", "overlay.mp4", "meshes/000001-hand0.obj", "meshes/1234567-hand12.obj", "overlay/a.jpg", "overlay/b.tif.png"]
+    ours = [
+        "predictions.json",
+        "overlay.mp4",
+        "meshes/000001-hand0.obj",
+        "meshes/1234567-hand12.obj",
+        "overlay/a.jpg",
+        "overlay/b.tif.png",
+    ]
     for name in theirs:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text("theirs")
@@ -137,7 +172,9 @@ def test_a_run_replaces_an_earlier_one_whole_and_nothing_else(tmp_path):
     with pytest.raises(RuntimeError), staged(out) as stage:
         write_run(stage, [], ["predictions.json"])
         raise RuntimeError
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before, "a failed run changes nothing"
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before, (
+        "a failed run changes nothing"
+    )
     with staged(out) as stage:
         write_run(stage, ["b.tif"], ["predictions.json", "overlay/b.tif.png"])
     left = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
@@ -155,7 +192,13 @@ def test_a_folder_without_our_predictions_is_not_cleared(tmp_path):
         (out / name).write_text("theirs")
     with staged(out) as stage:
         (stage / "a.txt").write_text("ours")
-    assert sorted(path.name for path in out.rglob("*")) == ["000000-hand0.obj", "a.txt", "meshes", "overlay.mp4", "predictions.npz"]
+    assert sorted(path.name for path in out.rglob("*")) == [
+        "000000-hand0.obj",
+        "a.txt",
+        "meshes",
+        "overlay.mp4",
+        "predictions.npz",
+    ]
 
 
 def test_emptied_folders_leave_too(tmp_path):

@@ -1,4 +1,5 @@
-"""The hand finder as a source of boxes, with a network that sees white squares: right hands, and black ones: left hands."""
+"""The hand finder as a source of boxes, with a network that sees white squares: right hands, and black ones:
+left hands."""
 
 import cv2
 import numpy as np
@@ -17,12 +18,16 @@ GREY = 120
 
 
 class SquareFinder(nn.Module):
-    """Sees squares of pure white and pure black, exactly, where all of one lies in the picture; nothing below 5 px is seen."""
+    """Sees squares of pure white and pure black, exactly, where all of one lies in the picture; nothing below
+    5 px is seen."""
 
     size = SIZE
 
     def look(self, image, mirrored):
-        logits, boxes = torch.full((len(image), 1, 2, GRID, GRID), -9.0), torch.zeros(len(image), 1, 4, GRID, GRID)
+        logits, boxes = (
+            torch.full((len(image), 1, 2, GRID, GRID), -9.0),
+            torch.zeros(len(image), 1, 4, GRID, GRID),
+        )
         for place, picture in enumerate(image.permute(0, 2, 3, 1).numpy()):
             for side, mask in enumerate(((picture > 250).all(-1), (picture < 5).all(-1))):
                 _, _, stats, centres = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
@@ -48,16 +53,24 @@ def test_into_a_region_and_back(size, tiles):
     region = regions(size, tiles)
     rng = np.random.default_rng(0)
     boxes = torch.from_numpy(rng.uniform(-100, 1400, (len(region), 4)))
-    torch.testing.assert_close(to_picture(to_crop(boxes, region, SIZE), region, SIZE), boxes, atol=1e-4, rtol=0)
-    outer = to_crop(region[:1], region[:1], SIZE)[0] + 0.5 / SIZE  # the longer edge fills the crop, the other is in its middle
-    assert outer.abs().max() == pytest.approx(0.5) and outer[:2].tolist() == pytest.approx((-outer[2:]).tolist())
+    torch.testing.assert_close(
+        to_picture(to_crop(boxes, region, SIZE), region, SIZE), boxes, atol=1e-4, rtol=0
+    )
+    outer = (
+        to_crop(region[:1], region[:1], SIZE)[0] + 0.5 / SIZE
+    )  # the longer edge fills the crop, the other is in its middle
+    assert outer.abs().max() == pytest.approx(0.5) and outer[:2].tolist() == pytest.approx(
+        (-outer[2:]).tolist()
+    )
 
 
 @pytest.mark.parametrize("size", [(1280, 720), (300, 500), (64, 64)])
 @pytest.mark.parametrize("tiles", [2, 3, 4])
 def test_a_small_box_lies_in_a_tile(size, tiles):
     region, edge = regions(size, tiles)[1:].numpy(), max(size) / tiles
-    assert (region[:, 2:] - region[:, :2]).max() == pytest.approx(edge) == (region[:, 2:] - region[:, :2]).min()
+    assert (
+        (region[:, 2:] - region[:, :2]).max() == pytest.approx(edge) == (region[:, 2:] - region[:, :2]).min()
+    )
     rng, small = np.random.default_rng(0), edge / 3
     for _ in range(200):
         low = rng.uniform(0, np.array(size) - 1 - small)
@@ -117,7 +130,9 @@ def test_a_box_whose_centre_is_not_in_the_picture_is_left_out(monkeypatch):
 def test_beyond_the_picture_the_finder_sees_its_edge(size, monkeypatch):
     seen, finder = [], HandFinder(SquareFinder(), max_hands=4, tiles=2)
     look = finder.network.look
-    monkeypatch.setattr(finder.network, "look", lambda image, mirrored: seen.append(image) or look(image, mirrored))
+    monkeypatch.setattr(
+        finder.network, "look", lambda image, mirrored: seen.append(image) or look(image, mirrored)
+    )
     image = np.full((size[1], size[0], 3), GREY, np.uint8)
     image[0], image[-1], image[:, 0], image[:, -1] = 60, 90, 150, 180
     finder.detect(Frame(0, 0.0, image, ""))
@@ -143,12 +158,21 @@ def test_predict_finds_hands_with_a_checkpoint(tmp_path, video_tools, predict):
     moving_pictures, write_video = video_tools
     clip = write_video(tmp_path / "clip.mkv", moving_pictures(4))
     folder = finder_checkpoint(tmp_path / "finder")
-    with np.load(predict(clip, "--finder", folder, "--max-hands", 2, "--finder-tiles", 2, "--no-overlay") / "predictions.npz") as result:
-        assert len(result["frame"]) == 8 and result["is_right"].all() and len(np.unique(result["hand_id"])) >= 2
+    with np.load(
+        predict(clip, "--finder", folder, "--max-hands", 2, "--finder-tiles", 2, "--no-overlay")
+        / "predictions.npz"
+    ) as result:
+        assert (
+            len(result["frame"]) == 8 and result["is_right"].all() and len(np.unique(result["hand_id"])) >= 2
+        )
 
 
 @pytest.mark.parametrize(
-    "more, message", [(["--max-hands", 0], "`max_hands` is at least 1, not 0"), (["--finder-tiles", 0], "`tiles` is at least 1")]
+    "more, message",
+    [
+        (["--max-hands", 0], "`max_hands` is at least 1, not 0"),
+        (["--finder-tiles", 0], "`tiles` is at least 1"),
+    ],
 )
 def test_numbers_below_one_are_refused(tmp_path, video_tools, predict, more, message):
     moving_pictures, write_video = video_tools
@@ -157,12 +181,21 @@ def test_numbers_below_one_are_refused(tmp_path, video_tools, predict, more, mes
         predict(clip, "--finder", finder_checkpoint(tmp_path / "finder"), *more)
 
 
-def test_pictures_of_their_own_are_looked_at_in_tiles_and_videos_are_not(tmp_path, video_tools, predict, monkeypatch):
+def test_pictures_of_their_own_are_looked_at_in_tiles_and_videos_are_not(
+    tmp_path, video_tools, predict, monkeypatch
+):
     moving_pictures, write_video = video_tools
-    clip, folder = write_video(tmp_path / "clip.mkv", moving_pictures(2)), finder_checkpoint(tmp_path / "finder")
+    clip, folder = (
+        write_video(tmp_path / "clip.mkv", moving_pictures(2)),
+        finder_checkpoint(tmp_path / "finder"),
+    )
     cv2.imwrite(str(tmp_path / "one.png"), moving_pictures(1)[0])
     asked, init = [], HandFinder.__init__
-    monkeypatch.setattr(HandFinder, "__init__", lambda self, *a, tiles, **more: asked.append(tiles) or init(self, *a, tiles=tiles, **more))
+    monkeypatch.setattr(
+        HandFinder,
+        "__init__",
+        lambda self, *a, tiles, **more: asked.append(tiles) or init(self, *a, tiles=tiles, **more),
+    )
     for path, words in (
         (tmp_path / "one.png", []),
         (clip, []),

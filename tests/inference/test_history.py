@@ -31,7 +31,11 @@ def test_a_history_holds_the_clip_that_the_loader_would_make(num_frame):
 
 def test_a_history_forgets_what_is_old():
     history = grown([seen(0.3 * i) for i in range(9)])
-    assert history[-1].time == 0.3 * 8 and history[-1].time - history[0].time == pytest.approx(MAX_AGE_S) and len(history) == 4
+    assert (
+        history[-1].time == 0.3 * 8
+        and history[-1].time - history[0].time == pytest.approx(MAX_AGE_S)
+        and len(history) == 4
+    )
 
 
 @pytest.mark.parametrize("start", [0.0, 0.1, 0.7, 1234.567, 2.0**20])
@@ -44,7 +48,9 @@ def test_another_side_is_another_history():
     assert [len(grown([seen(0), seen(0.03), seen(0.06, is_right=side)])) for side in (True, False)] == [3, 1]
 
 
-@pytest.mark.parametrize(("elapsed", "sides"), [(0.01, 1.0), (1 / 30, 1.0), (1 / 15, 1.0), (0.2, 3.0), (0.4, 6.0)])
+@pytest.mark.parametrize(
+    ("elapsed", "sides"), [(0.01, 1.0), (1 / 30, 1.0), (1 / 15, 1.0), (0.2, 3.0), (0.4, 6.0)]
+)
 def test_a_hand_gets_as_far_as_its_speed_allows(elapsed, sides):
     assert reach(elapsed) == pytest.approx(sides)
     for x, length in ((0.99 * sides, 2), (1.01 * sides, 1), (-1.01 * sides, 1)):
@@ -54,8 +60,14 @@ def test_a_hand_gets_as_far_as_its_speed_allows(elapsed, sides):
 def test_displacement_is_symmetric_sees_growth_and_has_no_unit():
     rng = np.random.default_rng(0)
     for _ in range(20):
-        a, b = (np.concatenate([corner, corner + rng.uniform(1, 9, 2)]) for corner in rng.normal(0, 20, (2, 2)))
-        assert displacement(a, b) == pytest.approx(displacement(b, a)) == pytest.approx(displacement(3 * a + 5, 3 * b + 5))
+        a, b = (
+            np.concatenate([corner, corner + rng.uniform(1, 9, 2)]) for corner in rng.normal(0, 20, (2, 2))
+        )
+        assert (
+            displacement(a, b)
+            == pytest.approx(displacement(b, a))
+            == pytest.approx(displacement(3 * a + 5, 3 * b + 5))
+        )
     box = np.array([-1.0, -1, 1, 1])
     assert displacement(box, box) == 0
     assert displacement(box, 4 * box) == pytest.approx(1.5)
@@ -67,7 +79,11 @@ def test_the_same_moment_again_replaces_the_frame():
     for count in (1, 4, 8):
         history = grown(frames[:count])
         replaced = follow(history, dataclasses.replace(again, time=frames[count - 1].time), 7)
-        assert len(replaced) == len(history) and replaced[:-1] == history[:-1] and replaced[-1] is not history[-1]
+        assert (
+            len(replaced) == len(history)
+            and replaced[:-1] == history[:-1]
+            and replaced[-1] is not history[-1]
+        )
 
 
 @pytest.mark.parametrize("rate", [5, 12, 25, 30, 50, 60, 90, 120])

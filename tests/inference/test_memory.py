@@ -20,9 +20,22 @@ FRAMES = 100
 
 
 def estimate(frame: int) -> HandEstimate:
-    shapes = {"box": 4, "focal": 2, "princpt": 2, "pose": 48, "shape": 10, "trans": 3, "joints": (21, 3), "vertices": (778, 3)}
-    values = {name: np.full(shape, frame, np.float32) for name, shape in (shapes | {"joints2d": (21, 2)}).items()}
-    return HandEstimate(frame=frame, time=frame / 30, hand=0, is_right=True, history=1, image_size=(640, 480), **values)
+    shapes = {
+        "box": 4,
+        "focal": 2,
+        "princpt": 2,
+        "pose": 48,
+        "shape": 10,
+        "trans": 3,
+        "joints": (21, 3),
+        "vertices": (778, 3),
+    }
+    values = {
+        name: np.full(shape, frame, np.float32) for name, shape in (shapes | {"joints2d": (21, 2)}).items()
+    }
+    return HandEstimate(
+        frame=frame, time=frame / 30, hand=0, is_right=True, history=1, image_size=(640, 480), **values
+    )
 
 
 def test_rows_are_kept_on_the_disk(tmp_path):
@@ -51,7 +64,13 @@ class Made(VideoSource):
     """A video of small pictures that nobody keeps; `notice` is called before each."""
 
     def __init__(self, notice):
-        self.fps, self.names, self.size, self.path, self.expected_count = Fraction(30), [], (48, 40), Path("made.mkv"), FRAMES
+        self.fps, self.names, self.size, self.path, self.expected_count = (
+            Fraction(30),
+            [],
+            (48, 40),
+            Path("made.mkv"),
+            FRAMES,
+        )
         self.notice, self.incomplete = notice, None
 
     def count(self) -> int:
@@ -73,14 +92,19 @@ def test_a_run_holds_no_more_predictions_than_a_network_pass_makes(monkeypatch, 
             return estimates
 
     monkeypatch.setattr(command, "StreamingPredictor", Watched)
-    monkeypatch.setattr(command, "open_source", lambda *_: Made(lambda: alive.append(sum(one() is not None for one in made))))
-    with np.load(predict("made.mkv", "--box", "5,5,30,30", "--no-overlay", "--batch-size", 16) / "predictions.npz") as file:
+    monkeypatch.setattr(
+        command, "open_source", lambda *_: Made(lambda: alive.append(sum(one() is not None for one in made)))
+    )
+    with np.load(
+        predict("made.mkv", "--box", "5,5,30,30", "--no-overlay", "--batch-size", 16) / "predictions.npz"
+    ) as file:
         assert file["frame"].tolist() == list(range(FRAMES)) == list(range(len(made)))
     assert max(alive) <= 2 * 16
 
 
 def test_nothing_is_kept_of_hands_that_are_gone(monkeypatch, fake_network):
-    """Boxes that jump: a new hand in every frame, for which the network has a side, and every third is none."""
+    """Boxes that jump: a new hand in every frame, for which the network has a side, and every third is
+    none."""
 
     class Jumps(HandFinder):
         def __init__(self):
@@ -117,6 +141,10 @@ def test_a_live_predictor_keeps_the_hands_that_were_pushed_last(fake_network):
 
     push(*range(MOST_HANDS))
     push(0, MOST_HANDS, time=0.1)
-    assert len(predictor._histories) == MOST_HANDS and 0 in predictor._histories and 1 not in predictor._histories
+    assert (
+        len(predictor._histories) == MOST_HANDS
+        and 0 in predictor._histories
+        and 1 not in predictor._histories
+    )
     predictor.keep({0, 5})
     assert predictor._histories.keys() == {0, 5}

@@ -28,7 +28,21 @@ def estimate(trans, is_right: bool = True) -> HandEstimate:
     box = np.concatenate([joints2d.min(0), joints2d.max(0)])
     zeros = np.zeros
     return HandEstimate(
-        0, 0.0, 0, is_right, 1, box, FOCAL, PRINCPT, SIZE, zeros(48), zeros(10), np.asarray(trans, float), joints, vertices, joints2d
+        0,
+        0.0,
+        0,
+        is_right,
+        1,
+        box,
+        FOCAL,
+        PRINCPT,
+        SIZE,
+        zeros(48),
+        zeros(10),
+        np.asarray(trans, float),
+        joints,
+        vertices,
+        joints2d,
     )
 
 
@@ -42,7 +56,9 @@ def picture() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (SIZE[1], SIZE[0], 3), np.uint8)
 
 
-@pytest.mark.parametrize("trans", [(0, 0, 500), (120, -60, 500), (-200, 30, 450), (0, 0, 30), (2000, 0, 500), (0, 0, -500)])
+@pytest.mark.parametrize(
+    "trans", [(0, 0, 500), (120, -60, 500), (-200, 30, 450), (0, 0, 30), (2000, 0, 500), (0, 0, -500)]
+)
 def test_the_window_holds_all_of_the_mesh(faces, trans):
     hand = estimate(np.array(trans, float))
     _, mask, _ = render(hand.vertices, faces, (1.0, 1.0, 1.0), FOCAL, PRINCPT, (SIZE[1], SIZE[0]))
@@ -70,8 +86,12 @@ def test_hands_are_drawn_where_they_are_and_nowhere_else(faces, picture):
 
 def test_opacity_mixes_linearly(faces):
     ground = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
-    hand = dataclasses.replace(estimate(np.array([0.0, 0, 450])), joints2d=np.full((21, 2), np.nan))  # no skeleton over it
-    clear, half, full = (draw_hands(ground, [hand], faces, opacity=opacity).astype(float) for opacity in (0.0, 0.5, 1.0))
+    hand = dataclasses.replace(
+        estimate(np.array([0.0, 0, 450])), joints2d=np.full((21, 2), np.nan)
+    )  # no skeleton over it
+    clear, half, full = (
+        draw_hands(ground, [hand], faces, opacity=opacity).astype(float) for opacity in (0.0, 0.5, 1.0)
+    )
     assert np.array_equal(clear, ground) and np.abs(full - 90).max() > 40
     np.testing.assert_allclose(half, (clear + full) / 2, atol=0.51)
 
@@ -81,13 +101,17 @@ def test_a_near_hand_covers_a_far_one_in_any_order(faces, picture):
     pictures = [draw_hands(picture, [dataclasses.replace(hand, joints2d=np.full((21, 2), np.nan)) for hand in hands], faces, opacity=1.0)
                 for hands in ((near, far), (far, near))]  # fmt: skip
     assert np.array_equal(*pictures)
-    masks = [render(hand.vertices, faces, (1.0, 1.0, 1.0), FOCAL, PRINCPT, (SIZE[1], SIZE[0]))[1] > 0 for hand in (near, far)]
+    masks = [
+        render(hand.vertices, faces, (1.0, 1.0, 1.0), FOCAL, PRINCPT, (SIZE[1], SIZE[0]))[1] > 0
+        for hand in (near, far)
+    ]
     both = pictures[0][masks[0] & masks[1]].astype(int)
     assert len(both) > 100 and (both[:, 0] > both[:, 2]).mean() > 0.95  # the near one is a right hand: warm
 
 
 def test_faces_look_outward_on_both_sides(faces):
-    """The signed volume of a closed mesh with outward faces is positive; the hand is closed but for its wrist."""
+    """The signed volume of a closed mesh with outward faces is positive; the hand is closed but for its
+    wrist."""
     for is_right in (True, False):
         hand = estimate(np.zeros(3), is_right)
         a, b, c = (hand.vertices[side_faces(faces, is_right)[:, k]].astype(float) for k in range(3))
@@ -108,12 +132,18 @@ def test_video_keeps_frames_and_rate(tmp_path, video_tools, monkeypatch, size, w
     frames = list(source)
     assert source.fps == fps and len(frames) == 8
     for frame, picture in zip(frames, pictures):
-        assert np.abs(frame.image[: size[1], : size[0]].astype(float) - picture).mean() < 12  # small and lossy
+        assert (
+            np.abs(frame.image[: size[1], : size[0]].astype(float) - picture).mean() < 12
+        )  # small and lossy
         assert frame.size == (size[0] + size[0] % 2, size[1] + size[1] % 2)
 
 
 def test_an_odd_picture_is_not_resampled(tmp_path):
-    stripes = np.repeat(np.where(np.arange(65) // 2 % 2, 200, 40)[None, :, None], 49, 0).repeat(3, 2).astype(np.uint8)
+    stripes = (
+        np.repeat(np.where(np.arange(65) // 2 % 2, 200, 40)[None, :, None], 49, 0)
+        .repeat(3, 2)
+        .astype(np.uint8)
+    )
     with VideoOverlay(tmp_path / "o.mp4", Fraction(30)) as overlay:
         overlay.write(Frame(0, 0.0, stripes, ""), stripes)
     (frame,) = open_source(tmp_path / "o.mp4")
@@ -125,14 +155,21 @@ def test_a_missing_moment_stays_missing_in_the_video(tmp_path, video_tools):
     with VideoOverlay(tmp_path / "o.mp4", Fraction(30)) as overlay:
         for time, picture in zip((0.0, 1 / 30, 10 / 30), pictures):
             overlay.write(Frame(0, time, picture, ""), picture)
-    np.testing.assert_allclose([frame.time for frame in open_source(tmp_path / "o.mp4")], [0, 1 / 30, 10 / 30], atol=1e-4)
+    np.testing.assert_allclose(
+        [frame.time for frame in open_source(tmp_path / "o.mp4")], [0, 1 / 30, 10 / 30], atol=1e-4
+    )
 
 
 def test_pictures_keep_their_names(tmp_path, picture):
     overlay = PictureOverlay(tmp_path / "overlay")
     for name in ("a.png", "b.JPG", "c.webp", "c.png"):
         overlay.write(Frame(0, 0.0, picture, name), picture)
-    assert sorted(path.name for path in (tmp_path / "overlay").iterdir()) == ["a.png", "b.JPG", "c.png", "c.webp.png"]
+    assert sorted(path.name for path in (tmp_path / "overlay").iterdir()) == [
+        "a.png",
+        "b.JPG",
+        "c.png",
+        "c.webp.png",
+    ]
     assert np.array_equal(decode_picture((tmp_path / "overlay" / "c.webp.png").read_bytes()), picture)
     PictureOverlay(tmp_path, "overlay").write(Frame(0, 0.0, picture, "x.jpeg"), picture)
     assert (tmp_path / "overlay.jpg").read_bytes()[:2] == b"\xff\xd8"

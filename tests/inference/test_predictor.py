@@ -28,30 +28,46 @@ def table_hands(table: FrameTable) -> list[HandInput]:
 
 
 def same(a: HandEstimate, b: HandEstimate, atol: float = 1e-4) -> None:
-    assert (a.frame, a.time, a.hand, a.is_right, a.history, a.image_size) == (b.frame, b.time, b.hand, b.is_right, b.history, b.image_size)
+    assert (a.frame, a.time, a.hand, a.is_right, a.history, a.image_size) == (
+        b.frame,
+        b.time,
+        b.hand,
+        b.is_right,
+        b.history,
+        b.image_size,
+    )
     for name in VALUES:
         np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=atol, rtol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("num_frame", [1, 7])
 def test_every_estimate_is_the_network_on_the_evaluation_clip(table_root, fake_network, num_frame):
-    """The oracle is the loader of training and evaluation: same crops, same windows, same fill-up. One sequence is a left hand."""
+    """The oracle is the loader of training and evaluation: same crops, same windows, same fill-up. One
+    sequence is a left hand."""
     network, table = fake_network(num_frame), FrameTable(table_root, "test")
     hands = table_hands(table)
     estimates = StreamingPredictor(network, batch_size=4).push_all(hands)
     assert network.encoded == len(hands)  # one backbone pass per frame
-    clips = evaluation_batches(ClipDataset(table, View(64, 2.0), num_frame), np.arange(len(table)), batch_size=1)
+    clips = evaluation_batches(
+        ClipDataset(table, View(64, 2.0), num_frame), np.arange(len(table)), batch_size=1
+    )
     for row, (hand, estimate, clip) in enumerate(zip(hands, estimates, clips, strict=True)):
         prediction = network(clip)
-        values = {name: getattr(prediction, name)[0, 0] for name in ("pose", "shape", "trans", "joints", "vertices")}
+        values = {
+            name: getattr(prediction, name)[0, 0] for name in ("pose", "shape", "trans", "joints", "vertices")
+        }
         if not hand.is_right:
             values |= {name: mirror_points(values[name]) for name in ("trans", "joints", "vertices")} | {
                 "pose": mirror_pose(values["pose"])
             }
         for name, value in values.items():
-            np.testing.assert_allclose(getattr(estimate, name), value, atol=2e-4, rtol=1e-6, err_msg=f"{name} of row {row}")
+            np.testing.assert_allclose(
+                getattr(estimate, name), value, atol=2e-4, rtol=1e-6, err_msg=f"{name} of row {row}"
+            )
         focal, princpt = (torch.from_numpy(np.array(value)) for value in (hand.focal, hand.princpt))
-        np.testing.assert_allclose(estimate.joints2d, project(torch.from_numpy(estimate.joints), focal, princpt), atol=2e-3)
+        np.testing.assert_allclose(
+            estimate.joints2d, project(torch.from_numpy(estimate.joints), focal, princpt), atol=2e-3
+        )
         assert estimate.history == int(clip.frame_mask.sum())
     assert {hand.is_right for hand in hands} == {True, False}
 
@@ -71,7 +87,9 @@ def test_calls_and_batches_may_be_cut_anywhere(table_root, fake_network):
 def test_hands_do_not_mix(table_root, fake_network):
     """Two hands frame by frame give what each gives alone."""
     hands = table_hands(FrameTable(table_root, "test"))
-    first, second = ([hand for hand in hands if hand.hand == i] for i in sorted({hand.hand for hand in hands}))
+    first, second = (
+        [hand for hand in hands if hand.hand == i] for i in sorted({hand.hand for hand in hands})
+    )
     woven = [hand for pair in zip(first, second) for hand in pair]
     together = StreamingPredictor(fake_network(), batch_size=5).push_all(woven)
     for place, alone in enumerate((first, second)):
@@ -81,7 +99,9 @@ def test_hands_do_not_mix(table_root, fake_network):
 
 def test_a_start_forgets_and_so_does_reset(table_root, fake_network):
     hands = table_hands(FrameTable(table_root, "test"))[:6]
-    fresh = StreamingPredictor(fake_network()).push_all([dataclasses.replace(hand, starts=i == 3) for i, hand in enumerate(hands)])
+    fresh = StreamingPredictor(fake_network()).push_all(
+        [dataclasses.replace(hand, starts=i == 3) for i, hand in enumerate(hands)]
+    )
     assert [estimate.history for estimate in fresh] == [1, 2, 3, 1, 2, 3]
     predictor = StreamingPredictor(fake_network())
     predictor.push_all(hands[:3])
@@ -96,9 +116,19 @@ def test_a_shifted_picture_gives_the_same_hand(table_root, fake_network):
     moved = []
     for hand in hands:
         height, width = hand.image.shape[:2]
-        canvas = np.pad(hand.image, ((8, 142 - height), (17, 143 - width), (0, 0)), mode="edge")  # as crops see it beyond a picture
-        moved.append(dataclasses.replace(hand, image=canvas, box=hand.box + np.tile(shift, 2), princpt=hand.princpt + shift))
-    for a, b in zip(StreamingPredictor(fake_network()).push_all(hands), StreamingPredictor(fake_network()).push_all(moved), strict=True):
+        canvas = np.pad(
+            hand.image, ((8, 142 - height), (17, 143 - width), (0, 0)), mode="edge"
+        )  # as crops see it beyond a picture
+        moved.append(
+            dataclasses.replace(
+                hand, image=canvas, box=hand.box + np.tile(shift, 2), princpt=hand.princpt + shift
+            )
+        )
+    for a, b in zip(
+        StreamingPredictor(fake_network()).push_all(hands),
+        StreamingPredictor(fake_network()).push_all(moved),
+        strict=True,
+    ):
         for name in VALUES[:-1]:
             # Interpolation weights are quantised at places that the shift moves in float32.
             np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=0.05, err_msg=name)
@@ -124,7 +154,11 @@ def test_the_batch_for_decode_is_complete(table_root, fake_network):
 def test_times_far_from_zero_keep_their_differences(table_root, fake_network):
     hands = table_hands(FrameTable(table_root, "test"))[:9]
     late = [dataclasses.replace(hand, time=hand.time + 2.0**20) for hand in hands]  # twelve days on
-    for a, b in zip(StreamingPredictor(fake_network()).push_all(hands), StreamingPredictor(fake_network()).push_all(late), strict=True):
+    for a, b in zip(
+        StreamingPredictor(fake_network()).push_all(hands),
+        StreamingPredictor(fake_network()).push_all(late),
+        strict=True,
+    ):
         np.testing.assert_allclose(a.joints, b.joints, atol=1e-3)
 
 
@@ -133,8 +167,12 @@ def test_joints2d_of_a_left_hand_are_where_the_crop_shows_them(table_root, fake_
     table, view, network = FrameTable(table_root, "test"), View(64, 2.0), fake_network(1)
     hand = next(hand for hand in table_hands(table) if not hand.is_right)
     (estimate,) = StreamingPredictor(network).push_all([hand])
-    focal, princpt, box = (torch.from_numpy(np.array(value))[None] for value in (hand.focal, hand.princpt, hand.box))
-    placement = view.place(view.draw(np.random.default_rng(0), 1), hand.image.shape[1], focal, princpt, box, False)
+    focal, princpt, box = (
+        torch.from_numpy(np.array(value))[None] for value in (hand.focal, hand.princpt, hand.box)
+    )
+    placement = view.place(
+        view.draw(np.random.default_rng(0), 1), hand.image.shape[1], focal, princpt, box, False
+    )
     uv = torch.from_numpy(np.c_[estimate.joints2d, np.ones(21)]) @ placement.homography[0].T
     (clip,) = evaluation_batches(ClipDataset(table, view, 1), np.array([hand.frame]), batch_size=1)
     expected = denormalise_pixels(network(clip).joints2d[0, 0], (64, 64))
@@ -143,7 +181,9 @@ def test_joints2d_of_a_left_hand_are_where_the_crop_shows_them(table_root, fake_
 
 def test_a_diverged_network_is_named(table_root, fake_network):
     with pytest.raises(ValueError, match="hand 0 in frame 0 is not finite"):
-        StreamingPredictor(fake_network(poison=True)).push_all(table_hands(FrameTable(table_root, "test"))[:1])
+        StreamingPredictor(fake_network(poison=True)).push_all(
+            table_hands(FrameTable(table_root, "test"))[:1]
+        )
     with pytest.raises(ValueError, match="`batch_size` is at least 1"):
         StreamingPredictor(fake_network(), batch_size=0)
     network = fake_network()

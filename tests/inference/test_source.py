@@ -14,7 +14,9 @@ def test_a_lossless_video_gives_back_its_frames_and_times(tmp_path, video_tools)
     frames = list(source)
     assert [frame.index for frame in frames] == list(range(7)) and source.count() == 7
     assert all(np.array_equal(frame.image, picture) for frame, picture in zip(frames, pictures))
-    np.testing.assert_allclose([frame.time for frame in frames], np.arange(7) / 25, atol=1e-3)  # Matroska counts milliseconds
+    np.testing.assert_allclose(
+        [frame.time for frame in frames], np.arange(7) / 25, atol=1e-3
+    )  # Matroska counts milliseconds
     assert source.size == (120, 90) and source.fps == 25 and not source.independent
 
 
@@ -27,7 +29,8 @@ def test_times_follow_a_variable_frame_rate(tmp_path, video_tools):
 
 @pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)])
 def test_a_phones_display_matrix_is_obeyed(tmp_path, video_tools, matrix, turns):
-    """Held upright a phone films sideways and says so in the track header: (a, b, c, d) maps stored x, y to shown ones."""
+    """Held upright a phone films sideways and says so in the track header: (a, b, c, d) maps stored x, y to
+    shown ones."""
     moving_pictures, write_video = video_tools
     path = write_video(tmp_path / "clip.mp4", moving_pictures(2), codec="libx264", pix_fmt="yuv420p")
     plain = next(iter(open_source(path))).image
@@ -52,7 +55,9 @@ def test_a_picture_is_told_by_its_content(tmp_path, video_tools):
 
 def test_a_gif_is_a_video(tmp_path, video_tools):
     moving_pictures, write_video = video_tools
-    source = open_source(write_video(tmp_path / "clip.gif", moving_pictures(4), codec="gif", pix_fmt="rgb8", fps=10))
+    source = open_source(
+        write_video(tmp_path / "clip.gif", moving_pictures(4), codec="gif", pix_fmt="rgb8", fps=10)
+    )
     assert source.kind == "video" and source.count() == 4
 
 
@@ -72,21 +77,40 @@ def test_a_folder_is_sorted_and_skips_what_does_not_decode(tmp_path, video_tools
 
 
 def test_a_folders_pictures_come_in_natural_order(tmp_path, video_tools):
-    names = ["9.png", "frame_2.png", "frame_10.png", "frame_010b.png", "frame_10b.png", "frame_11.png", "take2_9.png", "take10_1.png"]
+    names = [
+        "9.png",
+        "frame_2.png",
+        "frame_10.png",
+        "frame_010b.png",
+        "frame_10b.png",
+        "frame_11.png",
+        "take2_9.png",
+        "take10_1.png",
+    ]
     picture = video_tools[0](1)[0]
     for name in reversed(names):
         cv2.imwrite(str(tmp_path / name), picture)
     for fps in (None, 30):
         source = open_source(tmp_path, fps=fps)
         assert source.names == names and [frame.name for frame in source] == names
-    assert sorted(["b", "a10", "a9", "\u0663", "10", "9"], key=natural_order) == ["9", "10", "a9", "a10", "b", "\u0663"]
+    assert sorted(["b", "a10", "a9", "\u0663", "10", "9"], key=natural_order) == [
+        "9",
+        "10",
+        "a9",
+        "a10",
+        "b",
+        "\u0663",
+    ]
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ("-", "input is read more than once, which standard input cannot be: save it as a file first"),
-        ("https://example.org/clip.mp4", "'https://example.org/clip.mp4' is an address, not a file: download it first"),
+        (
+            "https://example.org/clip.mp4",
+            "'https://example.org/clip.mp4' is an address, not a file: download it first",
+        ),
         ("rtsp://camera/stream", "is an address, not a file"),
         ("0", "there is no file or folder '0', and cameras are not opened: record a file first"),
     ],
@@ -100,7 +124,10 @@ def test_what_other_programs_take_is_answered_with_what_to_do(given, message, tm
 def test_a_pipe_and_a_device_are_refused_without_waiting(tmp_path, video_tools, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/null"):
-        with pytest.raises(ValueError, match="is a pipe or a device, and input is read more than once: save it as a file first"):
+        with pytest.raises(
+            ValueError,
+            match="is a pipe or a device, and input is read more than once: save it as a file first",
+        ):
             open_source(path)
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("7.png", video_tools[0](1)[0])
@@ -136,7 +163,9 @@ def test_what_cannot_be_read_is_named(tmp_path, video_tools):
         open_source(tmp_path / "cut.jpg")
     video = write_video(tmp_path / "clip.mp4", moving_pictures(9), codec="libx264", pix_fmt="yuv420p")
     video.write_bytes(video.read_bytes()[:400])
-    with pytest.raises(ValueError, match="clip.mp4' is cut off: .* bytes are missing, and no frame can be found"):
+    with pytest.raises(
+        ValueError, match="clip.mp4' is cut off: .* bytes are missing, and no frame can be found"
+    ):
         open_source(video)
     with pytest.raises(ValueError, match="`fps` is for a folder"):
         open_source(tmp_path / "cut.jpg", fps=30)

@@ -32,7 +32,10 @@ def network():
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """A right and a left hand, 18 frames each: more than a clip reaches back."""
-    sequences = [hand_rows(name, 18, seed, is_right=is_right) for seed, (name, is_right) in enumerate((("right", True), ("left", False)))]
+    sequences = [
+        hand_rows(name, 18, seed, is_right=is_right)
+        for seed, (name, is_right) in enumerate((("right", True), ("left", False)))
+    ]
     return FrameTable(write_table(tmp_path_factory.mktemp("streaming"), {"test": sequences}), "test")
 
 
@@ -52,12 +55,18 @@ def hands(table) -> list[HandInput]:
 def same(a: HandEstimate, b: HandEstimate) -> None:
     assert a.history == b.history and a.is_right == b.is_right
     for name in VALUES:
-        np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-5, atol=1e-5 * np.abs(getattr(b, name)).max(), err_msg=name)
+        np.testing.assert_allclose(
+            getattr(a, name),
+            getattr(b, name),
+            rtol=1e-5,
+            atol=1e-5 * np.abs(getattr(b, name)).max(),
+            err_msg=name,
+        )
 
 
 def offline(network, table, row: int, start: int, times: np.ndarray) -> tuple[int, dict[str, np.ndarray]]:
-    """The network on the loader's clip that ends at `row`, whose history begins at `start`, at the given times of the table's rows: how many
-    frames are real, and what it says."""
+    """The network on the loader's clip that ends at `row`, whose history begins at `start`, at the given
+    times of the table's rows: how many frames are real, and what it says."""
     dataset = ClipDataset(table, View(64, 2.0), 7)
     batch = collate([dataset.clip(row)])
     rows, _ = clip_rows(int(table.sequence_starts()[row]), row, 7)
@@ -67,12 +76,15 @@ def offline(network, table, row: int, start: int, times: np.ndarray) -> tuple[in
         prediction = network(batch)
     values = {name: getattr(prediction, name)[0, 0] for name in VALUES[:-1]}
     if not batch.is_right[0]:
-        values |= {name: mirror_points(values[name]) for name in ("trans", "joints", "vertices")} | {"pose": mirror_pose(values["pose"])}
+        values |= {name: mirror_points(values[name]) for name in ("trans", "joints", "vertices")} | {
+            "pose": mirror_pose(values["pose"])
+        }
     return int(batch.frame_mask.sum()), {name: value.numpy() for name, value in values.items()}
 
 
 def test_every_frame_is_the_offline_window_across_gaps(network, table):
-    """Two sequences (a right and a left hand) live, side by side; time stamps are late, frames are missed, one gap is too long."""
+    """Two sequences (a right and a left hand) live, side by side; time stamps are late, frames are missed,
+    one gap is too long."""
     labels, starts = table.labels(np.arange(len(table))), table.sequence_starts()
     rng = np.random.default_rng(0)
     times = np.concatenate([100 + np.cumsum(rng.choice([1, 1, 2, 1.3], 18)) / 30, 200 + np.arange(18) / 30])
@@ -90,7 +102,11 @@ def test_every_frame_is_the_offline_window_across_gaps(network, table):
         assert estimate.history == length
         for name, value in expected.items():
             np.testing.assert_allclose(
-                getattr(estimate, name), value, rtol=1e-5, atol=1e-5 * np.abs(value).max(), err_msg=f"{name} of row {row}"
+                getattr(estimate, name),
+                value,
+                rtol=1e-5,
+                atol=1e-5 * np.abs(value).max(),
+                err_msg=f"{name} of row {row}",
             )
         lengths.append(estimate.history)
     assert set(lengths) == {1, 2, 3, 4, 5, 6, 7}
@@ -98,16 +114,24 @@ def test_every_frame_is_the_offline_window_across_gaps(network, table):
 
 def test_history_matters(network, hands):
     """Otherwise the other tests would show nothing."""
-    with_history, alone = StreamingPredictor(network).push_all(hands)[-1], StreamingPredictor(network).push_all(hands[-1:])[0]
+    with_history, alone = (
+        StreamingPredictor(network).push_all(hands)[-1],
+        StreamingPredictor(network).push_all(hands[-1:])[0],
+    )
     assert np.abs(with_history.joints - alone.joints).max() > 1
 
 
 def test_pushing_one_by_one_all_at_once_or_in_batches_is_the_same(network, hands):
-    values = [{name: getattr(hand, name) for name in ("image", "box", "time", "focal", "princpt", "frame")} for hand in hands]
+    values = [
+        {name: getattr(hand, name) for name in ("image", "box", "time", "focal", "princpt", "frame")}
+        for hand in hands
+    ]
     live = StreamingPredictor(network)
     pushed = [live.push(**value) for value in values]
     for batch_size in (3, 100):
-        for a, b in zip(StreamingPredictor(network, batch_size=batch_size).push_all(hands), pushed, strict=True):
+        for a, b in zip(
+            StreamingPredictor(network, batch_size=batch_size).push_all(hands), pushed, strict=True
+        ):
             same(a, b)
     assert [estimate.frame for estimate in pushed] == list(range(10))
 
@@ -132,14 +156,18 @@ def after(network, hands, changed: HandInput) -> HandEstimate:
 
 def test_what_is_another_hand_starts_anew(network, hands):
     now = hands[5]
-    far = dataclasses.replace(now, box=np.asarray(now.box) + np.tile([1.1 * (now.box[2:] - now.box[:2]).max(), 0], 2))
+    far = dataclasses.replace(
+        now, box=np.asarray(now.box) + np.tile([1.1 * (now.box[2:] - now.box[:2]).max(), 0], 2)
+    )
     other_side = dataclasses.replace(now, is_right=False)
     late = dataclasses.replace(now, time=hands[4].time + 0.5)
     for changed in (far, other_side, late, dataclasses.replace(now, starts=True)):
         same(after(network, hands, changed), StreamingPredictor(network).push_all([changed])[0])
     assert after(network, hands, now).history == 5
     # Back on the first side: no frame of before may come back.
-    back = StreamingPredictor(network).push_all([*hands[:5], dataclasses.replace(hands[5], is_right=False), hands[6]])
+    back = StreamingPredictor(network).push_all(
+        [*hands[:5], dataclasses.replace(hands[5], is_right=False), hands[6]]
+    )
     assert [estimate.history for estimate in back] == [1, 2, 3, 4, 4, 1, 1]
 
 
@@ -160,14 +188,19 @@ def test_a_picture_of_another_size_goes_on_with_its_own_camera(network, hands):
     a, b = after(network, hands, big), after(network, hands, hands[5])
     assert a.history == b.history == 5 and a.image_size == (192, 192)
     np.testing.assert_allclose(a.joints, b.joints, atol=30)  # another picture by interpolation
-    np.testing.assert_allclose(a.joints2d, a.joints[:, :2] / a.joints[:, 2:] * big.focal + big.princpt, atol=1e-2)
+    np.testing.assert_allclose(
+        a.joints2d, a.joints[:, :2] / a.joints[:, 2:] * big.focal + big.princpt, atol=1e-2
+    )
 
 
 def test_a_camera_may_be_left_out(network, hands):
     estimate = StreamingPredictor(network).push(hands[0].image, list(map(float, hands[0].box)), 0)
     np.testing.assert_allclose(estimate.focal, np.hypot(96, 96), rtol=1e-6)
     np.testing.assert_allclose(estimate.princpt, [47.5, 47.5])
-    assert StreamingPredictor(network).push(hands[0].image, hands[0].box, 0, focal=120).focal.tolist() == [120, 120]
+    assert StreamingPredictor(network).push(hands[0].image, hands[0].box, 0, focal=120).focal.tolist() == [
+        120,
+        120,
+    ]
 
 
 BAD = {
@@ -190,12 +223,16 @@ BAD = {
 def test_bad_input_is_one_line_and_changes_nothing(network, hands, message):
     predictor = StreamingPredictor(network, batch_size=1)
     predictor.push_all(hands[:2])
-    values = {name: getattr(hands[2], name) for name in ("image", "box", "time", "focal", "princpt", "frame")} | BAD[message]
+    values = {
+        name: getattr(hands[2], name) for name in ("image", "box", "time", "focal", "princpt", "frame")
+    } | BAD[message]
     with pytest.raises(ValueError, match=message) as caught:
         predictor.push(**values)
     assert "\n" not in str(caught.value) and str(caught.value).startswith("hand 0 in frame 2")
     with pytest.raises(ValueError, match="hand 0 in frame 6"):
-        predictor.push_all([hands[2], HandInput(**values | {"frame": 6})])  # the good one before it is not taken either
+        predictor.push_all(
+            [hands[2], HandInput(**values | {"frame": 6})]
+        )  # the good one before it is not taken either
     same(predictor.push_all(hands[2:3])[0], StreamingPredictor(network).push_all(hands[:3])[-1])
 
 
@@ -226,7 +263,9 @@ KINDS = {
 def test_values_of_another_kind_are_a_type_error_in_one_line(network, hands, message):
     predictor = StreamingPredictor(network)
     predictor.push_all(hands[:2])
-    values = {name: getattr(hands[2], name) for name in ("image", "box", "time", "focal", "princpt", "frame")} | KINDS[message]
+    values = {
+        name: getattr(hands[2], name) for name in ("image", "box", "time", "focal", "princpt", "frame")
+    } | KINDS[message]
     with pytest.raises(TypeError, match=message) as caught:
         predictor.push(**values)
     assert "\n" not in str(caught.value)
@@ -244,7 +283,9 @@ def test_a_box_or_picture_that_is_none_is_named(network, hands):
 
 @pytest.mark.parametrize("scalar", [np.float32, torch.tensor, lambda value: np.array([value])])
 def test_numbers_and_pictures_of_numpy_and_torch_do(network, hands, scalar):
-    plain = dataclasses.replace(hands[0], time=0.5, focal=150.0, princpt=[47.0, 49.0], box=[20.0, 25.0, 60.0, 70.0])
+    plain = dataclasses.replace(
+        hands[0], time=0.5, focal=150.0, princpt=[47.0, 49.0], box=[20.0, 25.0, 60.0, 70.0]
+    )
     expected = StreamingPredictor(network).push_all([plain])[0]
     given = dataclasses.replace(
         plain, time=scalar(0.5), focal=scalar(150.0), princpt=torch.tensor(plain.princpt), box=tuple(map(scalar, plain.box)),
@@ -252,6 +293,11 @@ def test_numbers_and_pictures_of_numpy_and_torch_do(network, hands, scalar):
     )  # fmt: skip
     estimate = StreamingPredictor(network).push_all([given])[0]
     same(estimate, expected)
-    assert (type(estimate.time), type(estimate.is_right), type(estimate.hand), type(estimate.frame)) == (float, bool, int, int)
+    assert (type(estimate.time), type(estimate.is_right), type(estimate.hand), type(estimate.frame)) == (
+        float,
+        bool,
+        int,
+        int,
+    )
     moved = dataclasses.replace(plain, box=torch.tensor(plain.box, requires_grad=True))
     same(StreamingPredictor(network).push_all([moved])[0], expected)

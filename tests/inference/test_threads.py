@@ -53,7 +53,9 @@ def together(work) -> list:
 def stream(predictor: StreamingPredictor, thread: int) -> list:
     """A hand of the thread's own, on a clock of its own."""
     return [
-        predictor.push(picture(thread, frame), (10, 10, 50, 50), 100 * thread + frame / 30, hand=thread, frame=frame)
+        predictor.push(
+            picture(thread, frame), (10, 10, 50, 50), 100 * thread + frame / 30, hand=thread, frame=frame
+        )
         for frame in range(FRAMES)
     ]
 
@@ -84,6 +86,8 @@ def test_a_finder_has_no_state():
     frames = [Frame(0, 0.0, picture(thread, 0), "") for thread in range(THREADS)]
     alone = [[one.box for one in finder.detect(frame)] for frame in frames]
     assert all(alone)
-    for found, expected in zip(together(lambda thread: [finder.detect(frames[thread]) for _ in range(4)]), alone, strict=True):
+    for found, expected in zip(
+        together(lambda thread: [finder.detect(frames[thread]) for _ in range(4)]), alone, strict=True
+    ):
         for detections in found:
             np.testing.assert_array_equal([one.box for one in detections], expected)

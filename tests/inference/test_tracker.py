@@ -31,7 +31,9 @@ def test_identity_survives_a_crossing_in_any_order(seed):
     frames, truth = crossing_hands(seed)
     tracked = follow(Tracker(), frames)
     first = {who: hand.hand for who, hand in zip(truth[0], tracked[0])}
-    assert all([hand.hand for hand in tracked[frame]] == [first[who] for who in truth[frame]] for frame in frames)
+    assert all(
+        [hand.hand for hand in tracked[frame]] == [first[who] for who in truth[frame]] for frame in frames
+    )
     assert [hand.starts for frame in frames for hand in tracked[frame]] == [True] * 2 + [False] * 38
 
 
@@ -41,7 +43,9 @@ def test_the_future_changes_nothing():
     cut = follow(Tracker(smoothing=0.4), {frame: frames[frame] for frame in range(7)})
     for frame in cut:
         for a, b in zip(whole[frame], cut[frame], strict=True):
-            assert (a.hand, a.is_right, a.starts) == (b.hand, b.is_right, b.starts) and np.array_equal(a.box, b.box)
+            assert (a.hand, a.is_right, a.starts) == (b.hand, b.is_right, b.starts) and np.array_equal(
+                a.box, b.box
+            )
 
 
 @pytest.mark.parametrize("named", [False, True])
@@ -62,7 +66,9 @@ def test_no_box_no_hand():
 
 def test_a_jump_is_another_hand_and_ids_are_not_reused():
     tracker = Tracker()
-    ids = [tracker.update(frame / 30, [Detection(box(x))])[0].hand for frame, x in enumerate((20, 60, 100, 140))]
+    ids = [
+        tracker.update(frame / 30, [Detection(box(x))])[0].hand for frame, x in enumerate((20, 60, 100, 140))
+    ]
     assert len(set(ids)) == 4
 
 
@@ -88,7 +94,9 @@ def test_the_side_is_the_majority_so_far():
     assert [hand.is_right for hand in hands] == [False, False, False, False, True, True]
     assert [hand.starts for hand in hands] == [True] + [False] * 5
     forced = Tracker(side=True)
-    assert [forced.update(frame / 30, [Detection(box(50), side)])[0].is_right for frame, side in enumerate(says)] == [True] * 6
+    assert [
+        forced.update(frame / 30, [Detection(box(50), side)])[0].is_right for frame, side in enumerate(says)
+    ] == [True] * 6
     assert Tracker().update(0, [Detection(box(50))])[0].is_right
 
 
@@ -103,7 +111,9 @@ def test_smoothing_is_a_running_average_that_restarts():
     np.testing.assert_array_equal(plain.update(1 / 30, [Detection(box(54))])[0].box, box(54))
 
 
-@pytest.mark.parametrize("values", [{"max_gap": -1}, {"smoothing": 1.0}, {"smoothing": -0.1}, {"smoothing": float("nan")}])
+@pytest.mark.parametrize(
+    "values", [{"max_gap": -1}, {"smoothing": 1.0}, {"smoothing": -0.1}, {"smoothing": float("nan")}]
+)
 def test_settings_without_meaning_are_refused(values):
     with pytest.raises(ValueError, match="`max_gap`|`smoothing`"):
         Tracker(**values)
@@ -119,8 +129,8 @@ def mirror(box: np.ndarray) -> np.ndarray:
 def passing(
     speed: float, sides: str = "both", gaps: bool = False, frames: int = 24, rows=(150.0, 175.0)
 ) -> list[list[tuple[int, Detection]]]:
-    """Two hands of 80 px that pass each other, `speed` px a frame, (who, detection) in each frame. sides: whose are told. gaps: either is
-    missed in some frames around the crossing, or both are."""
+    """Two hands of 80 px that pass each other, `speed` px a frame, (who, detection) in each frame. sides:
+    whose are told. gaps: either is missed in some frames around the crossing, or both are."""
     clip, middle = [], (frames - 1) / 2
     for frame in range(frames):
         hands = []
@@ -129,7 +139,14 @@ def passing(
             if not missed:
                 told = sides == "both" or (sides == "one" and who == 0)
                 side = 80 + 10 * who
-                hands.append((who, Detection(box(320 + towards * speed * (frame - middle), y, side), who == 0 if told else None)))
+                hands.append(
+                    (
+                        who,
+                        Detection(
+                            box(320 + towards * speed * (frame - middle), y, side), who == 0 if told else None
+                        ),
+                    )
+                )
         clip.append(hands)
     return clip
 
@@ -163,7 +180,9 @@ def test_hands_that_turn_back_before_they_pass_keep_theirs_by_their_sides(speed)
 def test_a_box_of_the_other_side_does_not_join_a_hand_if_one_of_its_own_side_may():
     tracker = Tracker()
     for frame in range(5):
-        first = tracker.update(frame / 30, [Detection(box(100, side=40), True), Detection(box(135, side=40), False)])
+        first = tracker.update(
+            frame / 30, [Detection(box(100, side=40), True), Detection(box(135, side=40), False)]
+        )
     (only,) = tracker.update(5 / 30, [Detection(box(110, side=40), False)])  # nearer to the right hand
     assert only.hand == first[1].hand
     (only,) = tracker.update(6 / 30, [Detection(box(100, side=40), True)])
@@ -188,7 +207,9 @@ def test_the_nearest_pairs_are_all_pairs_at_once():
 @pytest.mark.parametrize("gaps", [False, True])
 def test_the_order_of_detections_changes_nothing(sides, gaps):
     clip = passing(17.0, sides, gaps)
-    assert identities(Tracker(smoothing=0.3), clip) == identities(Tracker(smoothing=0.3), clip, order=lambda hands: hands[::-1])
+    assert identities(Tracker(smoothing=0.3), clip) == identities(
+        Tracker(smoothing=0.3), clip, order=lambda hands: hands[::-1]
+    )
 
 
 @pytest.mark.parametrize("sides", ["both", "none"])
@@ -197,9 +218,16 @@ def test_a_mirrored_video_has_the_mirrored_hands(sides, gaps):
     clip, plain, mirrored = passing(17.0, sides, gaps), Tracker(smoothing=0.3), Tracker(smoothing=0.3)
     for frame, hands in enumerate(clip):
         detections = [one for _, one in hands]
-        turned = [Detection(mirror(one.box), None if one.is_right is None else not one.is_right) for one in detections]
-        for a, b in zip(plain.update(frame / 30, detections), mirrored.update(frame / 30, turned), strict=True):
-            assert (a.hand, a.starts, a.told) == (b.hand, b.starts, b.told) and (not a.told or a.is_right != b.is_right)
+        turned = [
+            Detection(mirror(one.box), None if one.is_right is None else not one.is_right)
+            for one in detections
+        ]
+        for a, b in zip(
+            plain.update(frame / 30, detections), mirrored.update(frame / 30, turned), strict=True
+        ):
+            assert (a.hand, a.starts, a.told) == (b.hand, b.starts, b.told) and (
+                not a.told or a.is_right != b.is_right
+            )
             np.testing.assert_allclose(a.box[[0, 2]], 639 - b.box[[2, 0]])
 
 
@@ -211,7 +239,9 @@ def test_another_resolution_of_the_same_view_goes_on():
         size = (round(SIZE[0] * scale), round(SIZE[1] * scale))
         detections = [one for _, one in hands]
         small = [Detection((one.box + 0.5) * scale - 0.5) for one in detections]
-        for a, b in zip(plain.update(frame / 30, detections, SIZE), changing.update(frame / 30, small, size), strict=True):
+        for a, b in zip(
+            plain.update(frame / 30, detections, SIZE), changing.update(frame / 30, small, size), strict=True
+        ):
             assert (a.hand, a.starts) == (b.hand, b.starts)
             np.testing.assert_allclose((a.box + 0.5) * scale - 0.5, b.box)
 
@@ -226,7 +256,9 @@ def test_another_shape_of_picture_is_another_view():
 def test_hands_that_are_gone_are_dropped():
     tracker = Tracker()
     for frame in range(2000):  # a new hand every time, in another place; some with numbers of their own
-        tracker.update(frame / 30, [Detection(box(1000.0 * frame), hand=5 * frame if frame % 3 == 0 else None)])
+        tracker.update(
+            frame / 30, [Detection(box(1000.0 * frame), hand=5 * frame if frame % 3 == 0 else None)]
+        )
         assert len(tracker.hands) <= 14
     tracker.update(1e6, [])
     assert tracker.hands == set()
@@ -235,7 +267,9 @@ def test_hands_that_are_gone_are_dropped():
 def test_time_that_runs_back_is_refused_and_changes_nothing():
     tracker = Tracker()
     tracker.update(1.0, [Detection(box(50))])
-    with pytest.raises(ValueError, match=r"time runs back, from 1 s to 0.5 s; reset\(\) begins another input"):
+    with pytest.raises(
+        ValueError, match=r"time runs back, from 1 s to 0.5 s; reset\(\) begins another input"
+    ):
         tracker.update(0.5, [Detection(box(50))])
     assert not tracker.update(1.03, [Detection(box(50))])[0].starts
     tracker.reset()
@@ -249,7 +283,9 @@ def test_threads_never_share_a_number():
     def found(thread: int) -> None:
         start.wait()
         for turn in range(50):
-            numbers.append([one.hand for one in tracker.update(0, [Detection(box(1e5 * (thread + 4 * turn)))])])
+            numbers.append(
+                [one.hand for one in tracker.update(0, [Detection(box(1e5 * (thread + 4 * turn)))])]
+            )
 
     threads = [threading.Thread(target=found, args=(thread,)) for thread in range(4)]
     for one in threads:
@@ -263,18 +299,27 @@ TURNED = {0: 3.0, 1: -3.0}  # log odds of the right and the left hand
 
 
 def meeting(turn_back: bool = True, merged: int = 3, apart: int = 10) -> list[list[tuple[int, Detection]]]:
-    """Two hands of 80 px that come together at 20 px a frame, are one box for `merged` frames, in turns around the one and the other, and go
-    back, or on past each other. No box says its side."""
+    """Two hands of 80 px that come together at 20 px a frame, are one box for `merged` frames, in turns
+    around the one and the other, and go back, or on past each other. No box says its side."""
     clip = []
     for step in range(apart, 0, -1):
-        clip.append([(who, Detection(box(320 + towards * (30 + 20 * step), 150, 80))) for who, towards in enumerate((-1, 1))])
+        clip.append(
+            [
+                (who, Detection(box(320 + towards * (30 + 20 * step), 150, 80)))
+                for who, towards in enumerate((-1, 1))
+            ]
+        )
     together = [[(frame % 2, Detection(box(320, 150, 90)))] for frame in range(merged)]
-    return [*clip, *together, *(clip if turn_back else [[(1 - who, one) for who, one in hands] for hands in clip])[::-1]]
+    return [
+        *clip,
+        *together,
+        *(clip if turn_back else [[(1 - who, one) for who, one in hands] for hands in clip])[::-1],
+    ]
 
 
 def numbers_by_sides(clip, says=TURNED, known=TURNED, turned=False) -> tuple[list[list[int]], list[int]]:
-    """The numbers of each frame's hands where `says` is answered for a box and `known` is what was summed, and the questions of each frame.
-    turned: the video and its sides are mirrored."""
+    """The numbers of each frame's hands where `says` is answered for a box and `known` is what was summed,
+    and the questions of each frame. turned: the video and its sides are mirrored."""
     tracker, numbers, questions = Tracker(smoothing=0.3), [], []
     sign, odds = (-1 if turned else 1), {}
     for frame, hands in enumerate(clip):
@@ -295,14 +340,19 @@ def numbers_by_sides(clip, says=TURNED, known=TURNED, turned=False) -> tuple[lis
 
 def by_motion(clip) -> list[list[int]]:
     tracker = Tracker(smoothing=0.3)
-    return [[one.hand for one in tracker.update(frame / 30, [one for _, one in hands])] for frame, hands in enumerate(clip)]
+    return [
+        [one.hand for one in tracker.update(frame / 30, [one for _, one in hands])]
+        for frame, hands in enumerate(clip)
+    ]
 
 
 def expected_numbers(clip) -> list[list[int]]:
     return [[who for who, _ in hands] for hands in clip]
 
 
-@pytest.mark.parametrize(("turn_back", "merged"), [(True, 0), (True, 1), (True, 3), (True, 6), (False, 4), (False, 6)])
+@pytest.mark.parametrize(
+    ("turn_back", "merged"), [(True, 0), (True, 1), (True, 3), (True, 6), (False, 4), (False, 6)]
+)
 def test_hands_that_merge_and_part_again_keep_their_numbers_by_their_sides(turn_back, merged):
     """Whichever way they part: motion alone gives one answer to both."""
     clip = meeting(turn_back, merged)
@@ -335,7 +385,8 @@ def test_an_answer_that_tells_nothing_leaves_what_motion_says():
 
 
 def test_one_wrong_answer_of_two_changes_nothing_where_motion_is_plain():
-    """Hands that rest beside each other; the left one looks like a right one, and less like it than the right one does."""
+    """Hands that rest beside each other; the left one looks like a right one, and less like it than the right
+    one does."""
     clip = [[(0, Detection(box(280, 150, 80))), (1, Detection(box(345, 150, 80)))]] * 8
     numbers, questions = numbers_by_sides(clip, says={0: 3.0, 1: 2.0})
     assert numbers == [[0, 1]] * 8 and questions[1:] == [2] * 7
@@ -344,7 +395,11 @@ def test_one_wrong_answer_of_two_changes_nothing_where_motion_is_plain():
 @pytest.mark.parametrize("turn_back", [True, False])
 def test_a_mirrored_video_has_the_mirrored_sides_and_the_same_numbers(turn_back):
     clip = meeting(turn_back, merged=4)
-    assert numbers_by_sides(clip, turned=True) == numbers_by_sides(clip) == (expected_numbers(clip), numbers_by_sides(clip)[1])
+    assert (
+        numbers_by_sides(clip, turned=True)
+        == numbers_by_sides(clip)
+        == (expected_numbers(clip), numbers_by_sides(clip)[1])
+    )
 
 
 def test_sides_that_detections_say_are_not_asked_for():
@@ -358,11 +413,16 @@ def test_sides_that_detections_say_are_not_asked_for():
 
 
 def test_motion_goes_on_in_the_pixels_of_another_resolution():
-    """Of two hands of which one moves, the one box that follows belongs to whoever is expected there, at a quarter of the size too."""
+    """Of two hands of which one moves, the one box that follows belongs to whoever is expected there, at a
+    quarter of the size too."""
     for scale in (1.0, 0.25):
         tracker = Tracker()
         for frame in range(6):
-            tracker.update(frame / 30, [Detection(box(100.0 + 40 * frame, 150, 80)), Detection(box(390.0, 150, 80))], SIZE)
+            tracker.update(
+                frame / 30,
+                [Detection(box(100.0 + 40 * frame, 150, 80)), Detection(box(390.0, 150, 80))],
+                SIZE,
+            )
         size = (round(SIZE[0] * scale), round(SIZE[1] * scale))
         seen = [Detection((box(x, 150, 80) + 0.5) * scale - 0.5) for x in (338.0,)]  # moving: expected at 340
         assert [one.hand for one in tracker.update(6 / 30, seen, size)] == [0]

@@ -31,7 +31,9 @@ def closer_look(says, joints=((1, 1), (2, 3))):
 
 
 def hand(number=0, starts=False):
-    return HandInput(image=np.zeros((4, 4, 3), np.uint8), box=(0, 0, 3, 3), time=0.0, hand=number, starts=starts)
+    return HandInput(
+        image=np.zeros((4, 4, 3), np.uint8), box=(0, 0, 3, 3), time=0.0, hand=number, starts=starts
+    )
 
 
 def test_what_is_said_adds_up():
@@ -80,7 +82,9 @@ def test_what_starts_is_looked_at_again_in_the_bounds_of_what_is_seen():
         return Look(-2.0 if len(boxes) == 1 else 5.0, {(0, 0, 3, 3): 0.3, (1, 1, 2, 3): 0.1}[boxes[-1]])
 
     seen = []
-    said, bounds = CloserLook(look, lambda hand: seen.append(hand.is_right) or np.array([[2.0, 1.0], [1.0, 3.0]])).twice(hand(starts=True))
+    said, bounds = CloserLook(
+        look, lambda hand: seen.append(hand.is_right) or np.array([[2.0, 1.0], [1.0, 3.0]])
+    ).twice(hand(starts=True))
     np.testing.assert_array_equal(bounds, [1, 1, 2, 3])
     assert boxes == [(0, 0, 3, 3), (1, 1, 2, 3)] and seen == [False], "a left hand is seen as one"
     assert said.right_logit == -2.0 and said.certainty == pytest.approx(0.2)
@@ -89,10 +93,18 @@ def test_what_starts_is_looked_at_again_in_the_bounds_of_what_is_seen():
 
 
 def test_two_boxes_in_which_one_hand_is_seen_are_one_hand():
-    places = iter([(0, 0, 2, 3), (0, 0, 2, 2), (2, 2, 3, 3), (0, 0, 2, 3)])  # the second overlaps the first by two thirds
+    places = iter(
+        [(0, 0, 2, 3), (0, 0, 2, 2), (2, 2, 3, 3), (0, 0, 2, 3)]
+    )  # the second overlaps the first by two thirds
     reader = CloserLook(Says(1.0), lambda hand: np.array(next(places), float).reshape(2, 2))
-    assert [reader.is_right(hand(number, starts=True), found=True) for number in range(3)] == [True, None, True]
-    assert reader.is_right(replace(hand(3, starts=True), frame=1), found=True) is True, "in another frame it may be there again"
+    assert [reader.is_right(hand(number, starts=True), found=True) for number in range(3)] == [
+        True,
+        None,
+        True,
+    ]
+    assert reader.is_right(replace(hand(3, starts=True), frame=1), found=True) is True, (
+        "in another frame it may be there again"
+    )
 
 
 def test_what_is_not_a_hand_is_forgotten_and_asked_about_again(tmp_path, video_tools, fake_network):
@@ -112,16 +124,23 @@ def test_what_is_not_a_hand_is_forgotten_and_asked_about_again(tmp_path, video_t
 
         def look(self, batch):
             Doubts.looks += 1
-            return batch.time.new_tensor([[3.0], [0.0 if Doubts.looks in (1, 2, 5, 6) else 1.0]])  # a new box is looked at twice
+            return batch.time.new_tensor(
+                [[3.0], [0.0 if Doubts.looks in (1, 2, 5, 6) else 1.0]]
+            )  # a new box is looked at twice
 
     frames = list(predict_frames(source, Finder(), Tracker(), CameraChoice(), StreamingPredictor(Doubts())))
     assert [len(found) for _, found in frames] == [1, 1, 2, 2, 2]
     assert len({one.hand for _, found in frames for one in found}) == 2
-    assert [one.history for one in frames[-1][1]] == [3, 4]  # the second of them is a clip of 5 frames less one that clips pass over
+    assert [one.history for one in frames[-1][1]] == [
+        3,
+        4,
+    ]  # the second of them is a clip of 5 frames less one that clips pass over
 
 
 @pytest.mark.parametrize("words, expected", [([], False), (["--side", "right"], True)])
-def test_a_box_without_a_side_is_given_the_networks(tmp_path, video_tools, predict, fake_network, words, expected):
+def test_a_box_without_a_side_is_given_the_networks(
+    tmp_path, video_tools, predict, fake_network, words, expected
+):
     class Left(fake_network):
         tells_sides = True
 
@@ -131,7 +150,9 @@ def test_a_box_without_a_side_is_given_the_networks(tmp_path, video_tools, predi
 
     moving_pictures, write_video = video_tools
     clip = write_video(tmp_path / "clip.mkv", moving_pictures(4))
-    with np.load(predict(clip, "--box", "20,20,60,60", "--no-overlay", *words, network=Left()) / "predictions.npz") as result:
+    with np.load(
+        predict(clip, "--box", "20,20,60,60", "--no-overlay", *words, network=Left()) / "predictions.npz"
+    ) as result:
         assert (result["is_right"] == expected).all() and len(result["is_right"]) == 4
 
 
@@ -145,7 +166,9 @@ def test_a_told_side_is_not_asked_about(tmp_path, video_tools, predict, fake_net
     moving_pictures, write_video = video_tools
     clip = write_video(tmp_path / "clip.mkv", moving_pictures(2))
     (tmp_path / "boxes.csv").write_text("frame,x0,y0,x1,y1,side\n0,20,20,60,60,left\n1,20,20,60,60,\n")
-    with np.load(predict(clip, "--boxes", tmp_path / "boxes.csv", "--no-overlay", network=Never()) / "predictions.npz") as result:
+    with np.load(
+        predict(clip, "--boxes", tmp_path / "boxes.csv", "--no-overlay", network=Never()) / "predictions.npz"
+    ) as result:
         assert not result["is_right"].any()
 
 
@@ -153,7 +176,8 @@ RED, BLUE = (200, 20, 20), (20, 20, 200)  # a right hand and a left one
 
 
 def meeting_in_pictures() -> tuple[list[np.ndarray], list[list[tuple[int, list[float]]]]]:
-    """Two coloured hands of 40 px that come together, are one box, and go back: the pictures, and (who, box) in each."""
+    """Two coloured hands of 40 px that come together, are one box, and go back: the pictures, and (who, box)
+    in each."""
     offsets = [52, 44, 36, 28, 20, 0, 0, 0, 20, 28, 36, 44, 52]
     pictures, boxes = [], []
     for frame, offset in enumerate(offsets):
@@ -167,7 +191,9 @@ def meeting_in_pictures() -> tuple[list[np.ndarray], list[list[tuple[int, list[f
     return pictures, boxes
 
 
-def test_hands_that_merge_and_part_again_are_told_apart_by_a_look_at_their_boxes(tmp_path, video_tools, fake_network):
+def test_hands_that_merge_and_part_again_are_told_apart_by_a_look_at_their_boxes(
+    tmp_path, video_tools, fake_network
+):
     pictures, boxes = meeting_in_pictures()
 
     class Finder(HandFinder):
@@ -187,5 +213,9 @@ def test_hands_that_merge_and_part_again_are_told_apart_by_a_look_at_their_boxes
     source = open_source(video_tools[1](tmp_path / "clip.mkv", pictures))
     predictor = StreamingPredictor(Colours())
     frames = list(predict_frames(source, Finder(), Tracker(), CameraChoice(), predictor))
-    assert [[one.hand for one in found] for _, found in frames] == [[who for who, _ in hands] for hands in boxes]
-    assert [[one.is_right for one in found] for _, found in frames] == [[who == 0 for who, _ in hands] for hands in boxes]
+    assert [[one.hand for one in found] for _, found in frames] == [
+        [who for who, _ in hands] for hands in boxes
+    ]
+    assert [[one.is_right for one in found] for _, found in frames] == [
+        [who == 0 for who, _ in hands] for hands in boxes
+    ]

@@ -1,4 +1,5 @@
-"""HEIF files written here box by box, of AV1 tiles: what is shown is the whole grid, cropped, turned and mirrored as the file says."""
+"""HEIF files written here box by box, of AV1 tiles: what is shown is the whole grid, cropped, turned and
+mirrored as the file says."""
 
 import struct
 from fractions import Fraction
@@ -21,7 +22,9 @@ def smooth(height: int, width: int) -> np.ndarray:
 
 def coded(picture: np.ndarray) -> bytes:
     """One AV1 key frame."""
-    encoder = av.CodecContext.create("libaom-av1" if "libaom-av1" in av.codecs_available else "libsvtav1", "w")
+    encoder = av.CodecContext.create(
+        "libaom-av1" if "libaom-av1" in av.codecs_available else "libsvtav1", "w"
+    )
     encoder.height, encoder.width = picture.shape[:2]
     encoder.pix_fmt, encoder.time_base, encoder.options = "yuv420p", Fraction(1, 30), {"crf": "10"}
     packets = [*encoder.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")), *encoder.encode(None)]
@@ -33,15 +36,22 @@ def box(name: bytes, *parts: bytes, version: int | None = None) -> bytes:
     return struct.pack(">I4s", 8 + len(body), name) + body
 
 
-def heif(picture: np.ndarray, *transforms: bytes, rows: int = 1, columns: int = 1, primary: bytes = b"grid") -> bytes:
-    """A file whose primary item, number 1, is a grid of tiles of TILE px with `transforms`; rows and columns of tiles cover the picture."""
+def heif(
+    picture: np.ndarray, *transforms: bytes, rows: int = 1, columns: int = 1, primary: bytes = b"grid"
+) -> bytes:
+    """A file whose primary item, number 1, is a grid of tiles of TILE px with `transforms`; rows and columns
+    of tiles cover the picture."""
     height, width = picture.shape[:2]
     padded = np.pad(picture, ((0, rows * TILE - height), (0, columns * TILE - width), (0, 0)), mode="edge")
-    tiles = [coded(padded[y * TILE :][:TILE, x * TILE :][:, :TILE]) for y in range(rows) for x in range(columns)]
+    tiles = [
+        coded(padded[y * TILE :][:TILE, x * TILE :][:, :TILE]) for y in range(rows) for x in range(columns)
+    ]
     numbers = range(2, 2 + len(tiles))
     grid = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, width, height)
     kinds = [(1, primary), *((number, b"av01") for number in numbers)]
-    entries = [box(b"infe", struct.pack(">HH4s", number, 0, kind), b"\0", version=2) for number, kind in kinds]
+    entries = [
+        box(b"infe", struct.pack(">HH4s", number, 0, kind), b"\0", version=2) for number, kind in kinds
+    ]
     shared = [box(b"av1C", b"\x81\x00\x0c\x00"), box(b"ispe", struct.pack(">II", TILE, TILE), version=0)]
     shown = [box(b"ispe", struct.pack(">II", width, height), version=0), *transforms]
     own = struct.pack(">HB", 1, len(shown)) + bytes(range(3, 3 + len(shown)))
@@ -58,7 +68,11 @@ def heif(picture: np.ndarray, *transforms: bytes, rows: int = 1, columns: int = 
             box(b"pitm", struct.pack(">H", 1), version=0),
             box(b"iinf", struct.pack(">H", len(entries)), *entries, version=0),
             box(b"iref", box(b"dimg", struct.pack(f">HH{len(tiles)}H", 1, len(tiles), *numbers)), version=0),
-            box(b"iprp", box(b"ipco", *shared, *shown), box(b"ipma", struct.pack(">I", len(kinds)), own, theirs, version=0)),
+            box(
+                b"iprp",
+                box(b"ipco", *shared, *shown),
+                box(b"ipma", struct.pack(">I", len(kinds)), own, theirs, version=0),
+            ),
             box(b"iloc", b"\x44\x00", struct.pack(">H", len(places)), *places, version=1),
             box(b"idat", grid),
             version=0,
@@ -112,8 +126,18 @@ def test_a_clean_aperture_is_cut_out():
 
 def test_what_is_damaged_or_unknown_is_refused():
     data = heif(smooth(60, 100), columns=2)
-    for broken in (data[:-400], data[:200], data.replace(b"pitm", b"free"), data.replace(b"grid\0", b"iovl\0"), data[:40] + bytes(600)):
+    for broken in (
+        data[:-400],
+        data[:200],
+        data.replace(b"pitm", b"free"),
+        data.replace(b"grid\0", b"iovl\0"),
+        data[:40] + bytes(600),
+    ):
         with pytest.raises(BadPicture, match="do not decode"):
             decode_picture(broken)
     with pytest.raises(BadPicture, match=r"its tiles do not cover the picture"):
-        decode_picture(data.replace(struct.pack(">BBBBHH", 0, 0, 0, 1, 100, 60), struct.pack(">BBBBHH", 0, 0, 0, 1, 100, 65)))
+        decode_picture(
+            data.replace(
+                struct.pack(">BBBBHH", 0, 0, 0, 1, 100, 60), struct.pack(">BBBBHH", 0, 0, 0, 1, 100, 65)
+            )
+        )

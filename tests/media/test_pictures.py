@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tempohand.media.pictures import HEAD, BadPicture, cut_off, decode_picture, is_animation, is_picture, is_video
+from tempohand.media.pictures import (
+    HEAD,
+    BadPicture,
+    cut_off,
+    decode_picture,
+    is_animation,
+    is_picture,
+    is_video,
+)
 
-PICTURE = cv2.resize(np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8), (60, 40), interpolation=cv2.INTER_CUBIC)
+PICTURE = cv2.resize(
+    np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8), (60, 40), interpolation=cv2.INTER_CUBIC
+)
 
 
 def encoded(extension: str, picture: np.ndarray = PICTURE) -> bytes:
@@ -84,7 +94,8 @@ def test_pictures_are_turned_and_mirrored_as_their_exif_says(form, orientation):
 def test_floating_point_samples_are_called_that():
     for kind in (np.float32, np.float64):
         with pytest.raises(
-            BadPicture, match=f"its samples are {np.dtype(kind)}, which do not say what is white: save it with 8 or 16 bits"
+            BadPicture,
+            match=f"its samples are {np.dtype(kind)}, which do not say what is white: save it with 8 or 16 bits",
         ):
             decode_picture(encoded(".tiff", (PICTURE[..., 0] / 255).astype(kind)))
 
@@ -104,7 +115,9 @@ def test_several_pictures_in_a_file_are_not_one(form, tmp_path):
 def test_what_stands_behind_the_end_is_no_fault():
     """Phones append a film to a photograph."""
     for extension in (".jpg", ".png"):
-        assert np.array_equal(decode_picture(encoded(extension) + bytes(9999)), decode_picture(encoded(extension)))
+        assert np.array_equal(
+            decode_picture(encoded(extension) + bytes(9999)), decode_picture(encoded(extension))
+        )
 
 
 @pytest.mark.parametrize("progressive", [False, True])

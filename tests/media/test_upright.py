@@ -53,7 +53,8 @@ def test_other_display_matrices():
 @pytest.mark.parametrize("aspect", ASPECTS)
 @pytest.mark.parametrize("turned", [False, True])
 def test_pixels_become_square(aspect, turned):
-    """A disc as it was filmed is round again, whatever the pixels' aspect, and colours stay in their places."""
+    """A disc as it was filmed is round again, whatever the pixels' aspect, and colours stay in their
+    places."""
     y, x = np.mgrid[:90, :120]
     disc = 255 * (((x - 60) * float(aspect)) ** 2 + (y - 45) ** 2 < 25**2)
     frame = av.VideoFrame.from_ndarray(np.repeat(disc[..., None], 3, axis=2).astype(np.uint8), format="rgb24")
@@ -63,7 +64,9 @@ def test_pixels_become_square(aspect, turned):
     assert shown.shape == ((120, int(90 / aspect)) if turned else (90, int(120 * aspect)))
 
 
-@pytest.mark.parametrize(("exif", "matrix"), [(1, UNTURNED), (3, (-1, 0, 0, -1)), (6, (0, 1, -1, 0)), (8, (0, -1, 1, 0))])
+@pytest.mark.parametrize(
+    ("exif", "matrix"), [(1, UNTURNED), (3, (-1, 0, 0, -1)), (6, (0, 1, -1, 0)), (8, (0, -1, 1, 0))]
+)
 def test_an_angle_is_known_where_side_data_has_no_name(exif, matrix):
     """PyAV 18 has no name for the EXIF of a JPEG, and then refuses to list a frame's side data at all."""
     file, tag = io.BytesIO(), Image.Exif()
@@ -91,8 +94,13 @@ def test_colours_follow_the_frames_matrix_range_and_depth(space, full, bits):
     chroma = (blue - luma) / 2 / (1 - kb), (red - luma) / 2 / (1 - kr)
     scale, offset, chroma_scale = (1, 0, 1) if full else (219 / 255, 16, 224 / 255)
     depth = 2 ** (bits - 8)
-    values = [round((offset + scale * luma) * depth), *(round((128 + chroma_scale * value) * depth) for value in chroma)]
-    planes = np.stack([np.full((16, 16), value) for value in values]).astype(np.uint8 if bits == 8 else np.uint16)
+    values = [
+        round((offset + scale * luma) * depth),
+        *(round((128 + chroma_scale * value) * depth) for value in chroma),
+    ]
+    planes = np.stack([np.full((16, 16), value) for value in values]).astype(
+        np.uint8 if bits == 8 else np.uint16
+    )
     frame = av.VideoFrame(16, 16, "yuv444p" if bits == 8 else "yuv444p10le")
     for plane, content in zip(frame.planes, planes):
         rows = np.zeros((16, plane.line_size // content.itemsize), content.dtype)
@@ -108,7 +116,9 @@ def test_frames_may_change_midway():
     for picture in (noise(6, 9), noise(20, 10), noise(6, 9)):
         assert np.array_equal(upright(av.VideoFrame.from_ndarray(picture, format="rgb24")), picture)
     grey = noise(8, 8)[..., 0]
-    assert np.array_equal(upright(av.VideoFrame.from_ndarray(grey, format="gray")), np.repeat(grey[..., None], 3, axis=2))
+    assert np.array_equal(
+        upright(av.VideoFrame.from_ndarray(grey, format="gray")), np.repeat(grey[..., None], 3, axis=2)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +128,20 @@ def by_ffmpeg():
         pytest.skip("the ffmpeg command is not installed")
 
     def shown(path) -> bytes:
-        command = ["ffmpeg", "-v", "error", "-i", path, "-vf", "scale=iw*sar:ih", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+        command = [
+            "ffmpeg",
+            "-v",
+            "error",
+            "-i",
+            path,
+            "-vf",
+            "scale=iw*sar:ih",
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            "rgb24",
+            "-",
+        ]
         return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
 
     return shown
@@ -127,7 +150,9 @@ def by_ffmpeg():
 @pytest.mark.parametrize("aspect", [Fraction(1), Fraction(2), Fraction(8, 9)])
 def test_turned_and_stretched_videos_are_ffmpegs_own(tmp_path, video_tools, by_ffmpeg, aspect):
     moving_pictures, write_video = video_tools
-    path = write_video(tmp_path / "clip.mp4", moving_pictures(2), codec="libx264", pix_fmt="yuv420p", aspect=aspect)
+    path = write_video(
+        tmp_path / "clip.mp4", moving_pictures(2), codec="libx264", pix_fmt="yuv420p", aspect=aspect
+    )
     data = bytearray(path.read_bytes())
     place = data.index(b"tkhd") + 4 + 40  # a version 0 header's matrix
     for matrix in TURNS:
@@ -137,7 +162,9 @@ def test_turned_and_stretched_videos_are_ffmpegs_own(tmp_path, video_tools, by_f
         assert b"".join(picture.tobytes() for _, picture in Video(path).pictures()) == by_ffmpeg(path)
 
 
-@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p", "yuv420p10le", "yuv444p16le", "gray", "gray16le", "bgr0", "yuva420p"])
+@pytest.mark.parametrize(
+    "pixels", ["yuv420p", "yuv422p", "yuv420p10le", "yuv444p16le", "gray", "gray16le", "bgr0", "yuva420p"]
+)
 def test_formats_of_pixels_are_ffmpegs_own(tmp_path, video_tools, by_ffmpeg, pixels):
     moving_pictures, write_video = video_tools
     path = write_video(tmp_path / "clip.mkv", moving_pictures(2), codec="ffv1", pix_fmt=pixels)

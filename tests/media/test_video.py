@@ -25,7 +25,8 @@ FORMATS = {
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory, video_tools) -> Path:
-    """A folder with a whole video of every format, and copies of the MP4 whose index comes first, whose samples come in fragments."""
+    """A folder with a whole video of every format, and copies of the MP4 whose index comes first, whose
+    samples come in fragments."""
     moving_pictures, write_video = video_tools
     folder, pictures = tmp_path_factory.mktemp("clips"), moving_pictures(COUNT)
     for name, options in FORMATS.items():
@@ -35,7 +36,9 @@ def clips(tmp_path_factory, video_tools) -> Path:
     return folder
 
 
-def copy(source: Path, to: Path, options: dict | None = None, keep=lambda packet: True, shift: int = 0) -> Path:
+def copy(
+    source: Path, to: Path, options: dict | None = None, keep=lambda packet: True, shift: int = 0
+) -> Path:
     """The packets of a video in another file."""
     with av.open(str(source)) as read, av.open(str(to), "w", options=options or {}) as written:
         stream = written.add_stream_from_template(read.streams.video[0])
@@ -101,11 +104,16 @@ def test_a_video_that_is_cut_off_says_so_and_gives_what_came(clips, tmp_path, na
     path.write_bytes(data[: int(share * len(data))])
     assert missing_bytes(path) > 0
     count, incomplete = given(path)
-    assert 0 < count < COUNT and f"{count} frames" in incomplete and "bytes are missing at its end" in incomplete
+    assert (
+        0 < count < COUNT and f"{count} frames" in incomplete and "bytes are missing at its end" in incomplete
+    )
     if name != "fragments.mp4":  # which announces only what has come
         assert f"of the {COUNT} that it announces" in incomplete
     whole = [picture for _, picture in Video(clips / name).pictures()]
-    assert all(np.array_equal(one, other) for (_, one), other in zip(list(Video(path).pictures())[: count - 1], whole))
+    assert all(
+        np.array_equal(one, other)
+        for (_, one), other in zip(list(Video(path).pictures())[: count - 1], whole)
+    )
 
 
 @pytest.mark.parametrize("name", ["clip.mkv", "clip.mp4", "clip.ts"])
@@ -148,7 +156,8 @@ def test_a_still_picture_beside_the_video_is_not_shown(tmp_path, clips):
 
 
 def test_packets_of_the_index_that_are_not_there_are_missed(clips, tmp_path):
-    """The box of the samples reaches to the file's end, wherever that is, and the file ends between two of them."""
+    """The box of the samples reaches to the file's end, wherever that is, and the file ends between two of
+    them."""
     data = bytearray((clips / "first.mp4").read_bytes())
     with av.open(str(clips / "first.mp4")) as container:
         places = sorted(packet.pos for packet in container.demux(video=0) if packet.pos)
@@ -171,7 +180,9 @@ def test_nothing_that_decodes_is_an_error(clips, tmp_path):
     with pytest.raises(ValueError, match="zeros.mp4' is damaged: none of its frames decodes"):
         Video(tmp_path / "zeros.mp4")
     (tmp_path / "no.mp4").write_bytes((clips / "clip.mp4").read_bytes()[:300])
-    with pytest.raises(ValueError, match="no.mp4' is cut off: [0-9,]+ bytes are missing, and no frame can be found"):
+    with pytest.raises(
+        ValueError, match="no.mp4' is cut off: [0-9,]+ bytes are missing, and no frame can be found"
+    ):
         Video(tmp_path / "no.mp4")
 
 
@@ -181,7 +192,9 @@ def test_frames_of_a_turned_video_are_refused_where_they_cannot_be_shown(clips, 
     for offset, value in zip((0, 4, 12, 16), (0.866, 0.5, -0.5, 0.866)):
         data[place + offset : place + offset + 4] = int(value * 65536).to_bytes(4, "big", signed=True)
     (tmp_path / "leaning.mp4").write_bytes(data)
-    with pytest.raises(ValueError, match="leaning.mp4' cannot be shown: its display matrix turns the picture by an angle"):
+    with pytest.raises(
+        ValueError, match="leaning.mp4' cannot be shown: its display matrix turns the picture by an angle"
+    ):
         Video(tmp_path / "leaning.mp4")
 
 

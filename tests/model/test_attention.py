@@ -32,7 +32,8 @@ def test_every_cell_of_the_raster_has_a_position_of_its_own(grid, dim):
     assert positions.shape == (grid * grid, dim)
     distance = torch.cdist(positions, positions) + 10 * torch.eye(grid * grid)
     assert distance.min() > 0.1
-    # Rows and columns are two halves of one thing: the transposed raster's positions are the same with the halves exchanged.
+    # Rows and columns are two halves of one thing: the transposed raster's positions are the same with the
+    # halves exchanged.
     half = dim // 4 * 2
     transposed = positions.view(grid, grid, dim).transpose(0, 1).flatten(0, 1)
     torch.testing.assert_close(transposed[:, :half], positions[:, half : 2 * half])

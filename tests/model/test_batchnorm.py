@@ -25,11 +25,14 @@ def run(norm, x, direction):
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_any_number_of_processes_makes_one_batch_s_statistics(processes):
-    """The buffers' mean and the gradients' sum over processes are what one process has, whose groups are the same images."""
+    """The buffers' mean and the gradients' sum over processes are what one process has, whose groups are the
+    same images."""
     x, direction = torch.randn(2, 24, 5, 4, 4, generator=torch.Generator().manual_seed(1)) * 3 + 1
     whole, shares = layer(6), [layer(6) for _ in range(processes)]
     output, grad, *weights = run(whole, x, direction)
-    parts = [run(share, *both) for share, both in zip(shares, zip(x.chunk(processes), direction.chunk(processes)))]
+    parts = [
+        run(share, *both) for share, both in zip(shares, zip(x.chunk(processes), direction.chunk(processes)))
+    ]
     torch.testing.assert_close(torch.cat([part[0] for part in parts]), output)
     torch.testing.assert_close(torch.cat([part[1] for part in parts]), grad)
     for number, gradient in enumerate(weights, start=2):
@@ -40,7 +43,10 @@ def test_any_number_of_processes_makes_one_batch_s_statistics(processes):
 
 
 def test_each_group_is_normalised_by_itself():
-    x = torch.randn(12, 5, 3, 3, generator=torch.Generator().manual_seed(2)) * torch.arange(1, 13)[:, None, None, None]
+    x = (
+        torch.randn(12, 5, 3, 3, generator=torch.Generator().manual_seed(2))
+        * torch.arange(1, 13)[:, None, None, None]
+    )
     y = layer(4)(x)
     torch.testing.assert_close(y, torch.cat([layer(4)(part) for part in x.split(4)]))
     norm = GhostBatchNormAct2d(5, group=4, apply_act=False)

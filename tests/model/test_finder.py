@@ -26,7 +26,10 @@ def batch_with_boxes(boxes: torch.Tensor):
 
 def some_boxes(count: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    centre, half = torch.rand(count, 2, generator=generator) * 0.9 - 0.45, torch.rand(count, 2, generator=generator) * 0.2 + 0.05
+    centre, half = (
+        torch.rand(count, 2, generator=generator) * 0.9 - 0.45,
+        torch.rand(count, 2, generator=generator) * 0.2 + 0.05,
+    )
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
@@ -39,9 +42,13 @@ def mirrored_boxes(boxes: torch.Tensor) -> torch.Tensor:
 def perfect(target, size=SIZE) -> BoxPrediction:
     """The prediction that a target asks for, of both sides as of the labelled one."""
     grid = target.nearness.shape[-1]
-    offset, log_size = (value[..., None, None].expand(-1, -1, -1, grid, grid) for value in (target.offset, target.log_size))
+    offset, log_size = (
+        value[..., None, None].expand(-1, -1, -1, grid, grid) for value in (target.offset, target.log_size)
+    )
     logits = torch.where(target.nearness == 1, 10.0, -10.0)
-    return BoxPrediction(logits, decode_boxes(offset, log_size, size), {"offset": offset, "log_size": log_size})
+    return BoxPrediction(
+        logits, decode_boxes(offset, log_size, size), {"offset": offset, "log_size": log_size}
+    )
 
 
 def test_a_target_decodes_to_its_box_and_costs_nothing():
@@ -58,7 +65,8 @@ def test_a_target_decodes_to_its_box_and_costs_nothing():
 
 
 def test_the_centre_term_is_the_published_focal_loss():
-    """A loop over Zhou et al.'s formula: -(1 - p)^2 log p in the centre's cell, -(1 - y)^4 p^2 log(1 - p) elsewhere."""
+    """A loop over Zhou et al.'s formula: -(1 - p)^2 log p in the centre's cell, -(1 - y)^4 p^2 log(1 - p)
+    elsewhere."""
     batch = batch_with_boxes(some_boxes(4))
     target = finder_target(batch.target, GRID, SIZE)
     said = perfect(target)
@@ -73,7 +81,9 @@ def test_the_centre_term_is_the_published_focal_loss():
 
 def test_targets_of_a_mirrored_picture_are_the_mirrored_targets():
     boxes = some_boxes(20)
-    plain, other = (finder_target(batch_with_boxes(b).target, GRID, SIZE) for b in (boxes, mirrored_boxes(boxes)))
+    plain, other = (
+        finder_target(batch_with_boxes(b).target, GRID, SIZE) for b in (boxes, mirrored_boxes(boxes))
+    )
     torch.testing.assert_close(other.nearness, plain.nearness.flip(-1), atol=1e-5, rtol=0)
     torch.testing.assert_close(other.offset, plain.offset * torch.tensor([-1.0, 1.0]), atol=1e-4, rtol=0)
     torch.testing.assert_close(other.log_size, plain.log_size, atol=1e-5, rtol=0)
@@ -84,12 +94,17 @@ def test_what_is_said_of_a_mirrored_picture_is_mirrored_back():
     torch.manual_seed(0)
     said = torch.randn(3, 6, GRID, GRID)
     assert torch.equal(mirror_image(mirror_image(said)), said)
-    net, image = build_network(small_finder()).eval(), torch.randint(0, 256, (3, 3, SIZE, SIZE), dtype=torch.uint8)
+    net, image = (
+        build_network(small_finder()).eval(),
+        torch.randint(0, 256, (3, 3, SIZE, SIZE), dtype=torch.uint8),
+    )
     no, yes = torch.zeros(3, dtype=torch.bool), torch.ones(3, dtype=torch.bool)
     with torch.no_grad():
         plain, other = net.look(image, no), net.look(image.flip(-1), yes)
     torch.testing.assert_close(other.logits, plain.logits.flip(-1).flip(2))
-    torch.testing.assert_close(other.box.flip(-1).movedim(2, -1), mirrored_boxes(plain.box.movedim(2, -1)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        other.box.flip(-1).movedim(2, -1), mirrored_boxes(plain.box.movedim(2, -1)), atol=1e-5, rtol=0
+    )
     assert not torch.allclose(plain.logits, net.look(image, yes).logits)
 
 
@@ -109,7 +124,9 @@ def test_half_of_the_pictures_are_mirrored_in_training_and_none_in_evaluation_bu
 
 
 def test_a_hand_outside_is_no_positive():
-    batch = batch_with_boxes(torch.tensor([[0.4, 0.0, 0.7, 0.2], [0.2, 0.0, 0.5, 0.2], [-0.9, -0.9, -0.6, -0.6]]))
+    batch = batch_with_boxes(
+        torch.tensor([[0.4, 0.0, 0.7, 0.2], [0.2, 0.0, 0.5, 0.2], [-0.9, -0.9, -0.6, -0.6]])
+    )
     target = finder_target(batch.target, GRID, SIZE)
     assert target.has_centre[:, 0].tolist() == [False, True, False]
     assert (target.nearness == 1).flatten(1).sum(-1).tolist() == [0, 1, 0] and target.nearness[0].max() == 0
@@ -123,7 +140,11 @@ def test_where_nothing_is_known_there_is_no_gradient():
     batch.target.joints2d[4] = torch.nan
     target = finder_target(batch.target, GRID, SIZE)
     inside = target.known[:, 0, 1]
-    assert 0 < inside[:4].sum() < inside[:4].numel() / 2 and not target.known[4].any() and target.known[:4, :, 0].all()
+    assert (
+        0 < inside[:4].sum() < inside[:4].numel() / 2
+        and not target.known[4].any()
+        and target.known[:4, :, 0].all()
+    )
     logits = torch.zeros(6, 1, 2, GRID, GRID, requires_grad=True)
     maps = {name: torch.zeros(6, 1, 2, GRID, GRID, requires_grad=True) for name in ("offset", "log_size")}
     said = BoxPrediction(logits, decode_boxes(maps["offset"], maps["log_size"], SIZE), maps)
@@ -139,7 +160,8 @@ def test_the_lenient_radius_is_where_the_overlap_is_the_bound():
 
 
 def draw_hands(count: int, seed: int = 0):
-    """Pictures with one thing each that has a right side and a left one: dark toward the labelled hand's thumb."""
+    """Pictures with one thing each that has a right side and a left one: dark toward the labelled hand's
+    thumb."""
     rng, boxes = np.random.default_rng(seed), some_boxes(count, seed)
     batch = batch_with_boxes(boxes)
     batch.image = torch.from_numpy(rng.integers(90, 130, (count, 1, 3, SIZE, SIZE), dtype=np.uint8))
@@ -181,7 +203,10 @@ def test_a_checkpoint_comes_back_and_other_networks_are_refused(tmp_path):
     again, batch = load_network(tmp_path / "finder", "finder"), random_batch(2, 1, SIZE)
     assert torch.equal(again(batch).logits, net.eval()(batch).logits)
     assert net.load_pretrained(tmp_path / "finder")[0].startswith("inherited")
-    torch.save({"state_dict": {f"module.{name}": value for name, value in again.state_dict().items()}}, tmp_path / "wrapped.pt")
+    torch.save(
+        {"state_dict": {f"module.{name}": value for name, value in again.state_dict().items()}},
+        tmp_path / "wrapped.pt",
+    )
     fresh = build_network(small_finder())
     assert fresh.load_pretrained(tmp_path / "wrapped.pt")[0].endswith("under 'state_dict.module.'")
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in fresh.state_dict().items())
@@ -193,9 +218,9 @@ def test_a_checkpoint_comes_back_and_other_networks_are_refused(tmp_path):
     with pytest.raises(ValueError, match="does not fit this network's spatial part"):
         build_network(posenet).load_pretrained(tmp_path / "finder")
     with pytest.raises(ValueError, match="does not fit this hand finder: 10 of"):
-        FinderNet(**{key: value for key, value in small_finder().items() if key != "name"} | {"width": 40}).load_pretrained(
-            tmp_path / "finder"
-        )
+        FinderNet(
+            **{key: value for key, value in small_finder().items() if key != "name"} | {"width": 40}
+        ).load_pretrained(tmp_path / "finder")
 
 
 def test_it_may_begin_with_the_backbone_of_a_network_that_knows_hands(tmp_path):
@@ -213,20 +238,33 @@ def test_it_may_begin_with_the_backbone_of_a_network_that_knows_hands(tmp_path):
     for name, value in net.state_dict().items():
         inherited = source.state_dict().get(f"spatial.{name}")
         assert torch.equal(value, before[name] if inherited is None else inherited), name
-    other = {"name": "tempohand_tiny", "weights": None, "options": {"stem": 24, "stages": [[24, 1], [48, 1], [48, 1], [48, 1]]}}
+    other = {
+        "name": "tempohand_tiny",
+        "weights": None,
+        "options": {"stem": 24, "stages": [[24, 1], [48, 1], [48, 1], [48, 1]]},
+    }
     with pytest.raises(ValueError, match="nothing of the backbone in"):
         build_network(small_finder() | {"backbone": other}).load_pretrained(tmp_path / "posenet")
 
 
-@pytest.mark.parametrize("change, message", [({"num_frame": 7}, "num_frame=1"), ({"size": 80}, "multiple of 32")])
+@pytest.mark.parametrize(
+    "change, message", [({"num_frame": 7}, "num_frame=1"), ({"size": 80}, "multiple of 32")]
+)
 def test_what_it_cannot_be_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         build_network(small_finder() | change)
     with pytest.raises(ValueError, match="no features at stride 16"):
-        short = {"name": "tempohand_tiny", "weights": None, "options": {"stem": 16, "stages": [[16, 1], [32, 1]]}}
+        short = {
+            "name": "tempohand_tiny",
+            "weights": None,
+            "options": {"stem": 16, "stages": [[16, 1], [32, 1]]},
+        }
         build_network(small_finder() | {"backbone": short})
 
 
 def test_the_configured_one_is_small():
     net = build_network(compose_config("find-tiny")["network"])
-    assert sum(parameter.numel() for parameter in net.parameters()) < 1e6 and net(random_batch(2, 1, 192)).logits.isfinite().all()
+    assert (
+        sum(parameter.numel() for parameter in net.parameters()) < 1e6
+        and net(random_batch(2, 1, 192)).logits.isfinite().all()
+    )

@@ -20,7 +20,8 @@ def prediction_and_batch(norm_by_hand=False):
 
 
 def test_the_truth_costs_nothing():
-    """Target fed as prediction: every regression term is zero, so units, frames and normalisations agree on both sides."""
+    """Target fed as prediction: every regression term is zero, so units, frames and normalisations agree on
+    both sides."""
     prediction, batch = prediction_and_batch()
     import roma
 
@@ -52,7 +53,9 @@ def test_joints_are_compared_relative_to_the_wrist():
     prediction, batch = prediction_and_batch()
     before = posenet_terms(prediction, batch, 2.0, False)["joints"].value
     prediction.joints = prediction.joints + 1000
-    torch.testing.assert_close(posenet_terms(prediction, batch, 2.0, False)["joints"].value, before, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        posenet_terms(prediction, batch, 2.0, False)["joints"].value, before, atol=1e-3, rtol=0
+    )
 
 
 def test_masked_labels_are_not_looked_at():
@@ -64,7 +67,16 @@ def test_masked_labels_are_not_looked_at():
     target.joints_mask[2, 0, 5:] = False
     target.joints2d_mask = target.joints2d_mask.clone()
     target.joints2d_mask[3] = False
-    weights = {"orientation": 1.0, "pose": 1.0, "shape": 1.0, "uv": 1.0, "depth": 1.0, "joints": 1.0, "joints2d": 1.0, "velocity": 1.0}
+    weights = {
+        "orientation": 1.0,
+        "pose": 1.0,
+        "shape": 1.0,
+        "uv": 1.0,
+        "depth": 1.0,
+        "joints": 1.0,
+        "joints2d": 1.0,
+        "velocity": 1.0,
+    }
     before, raw = combine(posenet_terms(prediction, batch, 2.0, False), weights)
     target.pose[0], target.shape[0], target.trans[0] = 9.0, 9.0, 9.0
     target.joints[2, 0, 5:] = -1e6
@@ -86,9 +98,13 @@ def test_velocity_compares_neighbouring_clips():
 
 @pytest.mark.parametrize("frame", ["earlier", "later"])
 def test_a_motion_is_known_where_both_of_its_frames_are(frame):
-    """Masks of the earlier frame count as those of the later one do, label by label; what a masked label holds changes nothing."""
+    """Masks of the earlier frame count as those of the later one do, label by label; what a masked label
+    holds changes nothing."""
     prediction, batch = prediction_and_batch()
-    target, (masked, later) = batch.target, ((2, 3) if frame == "earlier" else (3, 3))  # clip 3 follows clip 2
+    target, (masked, later) = (
+        batch.target,
+        ((2, 3) if frame == "earlier" else (3, 3)),
+    )  # clip 3 follows clip 2
     target.joints_mask, target.hand_mask, target.camera_mask = (
         mask.clone() for mask in (target.joints_mask, target.hand_mask, target.camera_mask)
     )
@@ -100,7 +116,9 @@ def test_a_motion_is_known_where_both_of_its_frames_are(frame):
     assert not terms["wrist_velocity"].mask[later].any() and terms["velocity"].mask[[1, 5]].all()
     target.joints[masked, 0, 7], target.trans[masked] = -1e6, -1e6
     names = dict.fromkeys(("velocity", "wrist_velocity"), 1.0)
-    torch.testing.assert_close(combine(posenet_terms(prediction, batch, 2.0, False), names)[0], combine(terms, names)[0])
+    torch.testing.assert_close(
+        combine(posenet_terms(prediction, batch, 2.0, False), names)[0], combine(terms, names)[0]
+    )
     target.hand_mask[masked], target.camera_mask[masked] = True, False
     assert not posenet_terms(prediction, batch, 2.0, False)["wrist_velocity"].mask[later].any()
     target.joints_mask[masked, 0, 0] = False  # a joint is known relative to the wrist
@@ -131,7 +149,9 @@ def test_targets_out_of_range_are_masked_not_lost():
     logits = torch.zeros(1, 1, 3, 64)
     value, within = bins_cross_entropy(logits, torch.tensor([[[0.2, 1.01, -5.0]]]))
     assert within.tolist() == [[[True, False, False]]] and value.isfinite().all()
-    torch.testing.assert_close(value, torch.full((1, 1, 3), 64.0).log())  # the target has all its mass, wherever it lies
+    torch.testing.assert_close(
+        value, torch.full((1, 1, 3), 64.0).log()
+    )  # the target has all its mass, wherever it lies
 
 
 def test_bins_cross_entropy_is_least_at_its_place():
@@ -145,10 +165,14 @@ def test_bins_cross_entropy_is_least_at_its_place():
 @pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf, 1e30])
 @pytest.mark.parametrize("norm_by_hand", [False, True])
 def test_masked_labels_may_hold_anything(nonsense, norm_by_hand):
-    """Neither a term nor the gradient of any parameter changes with what a label that is masked out holds, non-finite values included."""
+    """Neither a term nor the gradient of any parameter changes with what a label that is masked out holds,
+    non-finite values included."""
     torch.manual_seed(0)
     heads = {"translation": "heatmap"}
-    net = build_network(small_network(1, norm_by_hand=norm_by_hand) | {"spatial": small_network(1)["spatial"] | {"heads": heads}})
+    net = build_network(
+        small_network(1, norm_by_hand=norm_by_hand)
+        | {"spatial": small_network(1)["spatial"] | {"heads": heads}}
+    )
     batch = random_batch(6, 1)
     target = batch.target
     target.joints_mask, target.joints2d_mask = target.joints_mask.clone(), target.joints2d_mask.clone()
@@ -190,7 +214,9 @@ def test_a_depth_in_hand_sizes_needs_the_hand_s_size():
     prediction, batch = prediction_and_batch(norm_by_hand=True)
     batch.target.joints_mask = batch.target.joints_mask.clone()
     batch.target.joints_mask[2, 0, HAND_SIZE_CHAIN[1]] = False
-    assert [posenet_terms(prediction, batch, 2.0, norm)["depth"].mask[2].item() for norm in (True, False)] == [False, True]
+    assert [
+        posenet_terms(prediction, batch, 2.0, norm)["depth"].mask[2].item() for norm in (True, False)
+    ] == [False, True]
 
 
 def test_what_a_term_cannot_represent_is_told_from_what_has_no_label():
@@ -202,4 +228,8 @@ def test_what_a_term_cannot_represent_is_told_from_what_has_no_label():
     batch.target.joints2d_mask[1] = False
     term = net.criterion(net(batch), batch)["heatmap"]
     inside = (batch.target.joints2d.abs() <= 0.5).all(-1) & batch.target.joints2d_mask
-    assert term.known.equal(batch.target.joints2d_mask) and term.mask.equal(inside) and inside.sum() <= 3 * 21 - 5
+    assert (
+        term.known.equal(batch.target.joints2d_mask)
+        and term.mask.equal(inside)
+        and inside.sum() <= 3 * 21 - 5
+    )

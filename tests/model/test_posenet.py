@@ -60,7 +60,11 @@ def test_clips_do_not_mix(stage):
 @pytest.mark.parametrize("stage", [1, 2])
 def test_a_mirror_image_has_the_other_side(stage):
     net, batch = nudge(network(stage)).eval(), random_batch(5, 1)
-    mirrored = replace(batch, image=batch.image.flip(-1), princpt=batch.princpt * torch.tensor([-1, 1]) + torch.tensor([batch.size - 1, 0]))
+    mirrored = replace(
+        batch,
+        image=batch.image.flip(-1),
+        princpt=batch.princpt * torch.tensor([-1, 1]) + torch.tensor([batch.size - 1, 0]),
+    )
     with torch.no_grad():
         (logit, certainty), (opposite, same) = net.look(batch), net.look(mirrored)
         torch.testing.assert_close(opposite, -logit, atol=1e-4, rtol=1e-4)
@@ -71,7 +75,9 @@ def test_a_mirror_image_has_the_other_side(stage):
 def test_the_side_head_learns_from_both_sides_and_the_rest_from_right_hands():
     net, batch = nudge(network(1)), random_batch(6, 1)
     terms = net.criterion(net(batch), batch)
-    assert set(terms) - {"side"} == set(net.criterion(net(replace(batch, shows_right=None)), batch)) - {"side"}
+    assert set(terms) - {"side"} == set(net.criterion(net(replace(batch, shows_right=None)), batch)) - {
+        "side"
+    }
     shows_right = torch.tensor([True, False] * 3)
     prediction = net(batch)
     logit = prediction.terms["side_logit"]
@@ -130,7 +136,9 @@ def batch_of_frame(batch, t):
 
 
 def test_shared_frames_are_encoded_once_and_change_nothing(table_root):
-    dataset = ClipDataset(FrameTable(table_root, "train"), View(64), 7, ClipSampling(min_history=7, consecutive=4))
+    dataset = ClipDataset(
+        FrameTable(table_root, "train"), View(64), 7, ClipSampling(min_history=7, consecutive=4)
+    )
     batch = collate([dataset[(p, row)] for p, row in enumerate((9, 11, 23, 35))])
     net, encoded = nudge(network(2)).eval(), []
     net.spatial.register_forward_pre_hook(lambda module, inputs: encoded.append(len(inputs[0])))
@@ -160,7 +168,9 @@ def test_real_time_matters_and_its_origin_does_not():
     with torch.no_grad():
         before = net(batch).joints
         batch.time = batch.time + 0.5
-        torch.testing.assert_close(net(batch).joints, before, atol=5e-3, rtol=0)  # rotary encoding sees differences
+        torch.testing.assert_close(
+            net(batch).joints, before, atol=5e-3, rtol=0
+        )  # rotary encoding sees differences
         batch.time = batch.time * 2
         assert (net(batch).joints - before).abs().max() > 1e-2
 
@@ -230,7 +240,8 @@ def test_checkpoints_hold_no_hand_tables_and_come_back(tmp_path):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_damaged_weights_are_refused(tmp_path, name):
-    """One bit among the weights, or in what they are for: a number would be wrong and nothing would look so."""
+    """One bit among the weights, or in what they are for: a number would be wrong and nothing would look
+    so."""
     save_weights(tmp_path / "best", network(1).state_dict(), {"network": small_network(1), "stage": 1})
     file = tmp_path / "best" / name
     content = bytearray(file.read_bytes())
@@ -250,24 +261,33 @@ def test_damaged_weights_are_refused(tmp_path, name):
 @pytest.mark.parametrize("kind", ["directory", "safetensors", "torch", "training"])
 def test_pretrained_weights_come_in_any_form(tmp_path, kind):
     weights = nudge(network(1)).state_dict()
-    path = {"directory": tmp_path, "safetensors": tmp_path / "model.safetensors"}.get(kind, tmp_path / "weights.pt")
+    path = {"directory": tmp_path, "safetensors": tmp_path / "model.safetensors"}.get(
+        kind, tmp_path / "weights.pt"
+    )
     if path.suffix == ".pt":
         torch.save(weights if kind == "torch" else {"state_dict": weights}, path)
     else:
         store(weights, tmp_path)
     net = network(2)
     lines = net.load_pretrained(path)
-    assert all(torch.equal(tensor, weights[f"spatial.{name}"]) for name, tensor in net.spatial.state_dict().items())
+    assert all(
+        torch.equal(tensor, weights[f"spatial.{name}"]) for name, tensor in net.spatial.state_dict().items()
+    )
     assert "inherited" in lines[0] and any("backbone" in line for line in lines)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.module.", "teacher."])
 def test_a_prefix_before_every_name_is_taken_off(tmp_path, prefix):
     weights = nudge(network(1)).state_dict()
-    torch.save({prefix + name: value for name, value in weights.items()} | {"optimizer.weight": torch.ones(2)}, tmp_path / "weights.pt")
+    torch.save(
+        {prefix + name: value for name, value in weights.items()} | {"optimizer.weight": torch.ones(2)},
+        tmp_path / "weights.pt",
+    )
     net = network(2)
     assert net.load_pretrained(tmp_path / "weights.pt")[0].endswith(f"under '{prefix}'")
-    assert all(torch.equal(tensor, weights[f"spatial.{name}"]) for name, tensor in net.spatial.state_dict().items())
+    assert all(
+        torch.equal(tensor, weights[f"spatial.{name}"]) for name, tensor in net.spatial.state_dict().items()
+    )
 
 
 def test_names_without_their_part_are_named_as_the_cause(tmp_path):
@@ -319,4 +339,6 @@ def test_hand_kinematics_stay_float32_under_autocast():
     joints, vertices = net.hand(prediction.rotation, prediction.shape, prediction.trans)
     torch.testing.assert_close(joints, prediction.joints, atol=1e-3, rtol=0)
     torch.testing.assert_close(vertices, prediction.vertices, atol=1e-3, rtol=0)
-    torch.testing.assert_close(net.hand(prediction.pose, prediction.shape, prediction.trans)[0], prediction.joints, atol=1e-2, rtol=0)
+    torch.testing.assert_close(
+        net.hand(prediction.pose, prediction.shape, prediction.trans)[0], prediction.joints, atol=1e-2, rtol=0
+    )

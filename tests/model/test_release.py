@@ -38,7 +38,9 @@ def test_a_release_is_the_network_to_half_precision(made):
     stored = load_file(folder / "released/small/model.safetensors")
     assert all(value.dtype == torch.float16 for value in stored.values() if value.is_floating_point())
     assert (
-        size == (folder / "released/small/model.safetensors").stat().st_size < 0.6 * (folder / "run/best/model.safetensors").stat().st_size
+        size
+        == (folder / "released/small/model.safetensors").stat().st_size
+        < 0.6 * (folder / "run/best/model.safetensors").stat().st_size
     )
     batch, loaded = random_batch(2, 7), tempohand.load("small")
     assert all(parameter.dtype == torch.float32 for parameter in loaded.parameters()) and not loaded.training
@@ -53,7 +55,10 @@ def test_stage_1_is_inside_it(made):
     with torch.no_grad():
         alone = tempohand.load("small", stage=1)
         torch.testing.assert_close(
-            alone(batch.last_frame()).joints, network.spatial_only().eval()(batch.last_frame()).joints, atol=1.0, rtol=0
+            alone(batch.last_frame()).joints,
+            network.spatial_only().eval()(batch.last_frame()).joints,
+            atol=1.0,
+            rtol=0,
         )
     fine_tuned = build_network(small_network(1))
     assert fine_tuned.load_pretrained("small")[0].startswith("inherited")

@@ -8,7 +8,10 @@ from tempohand.model.temporal import GROUPS, PARAMETER_DIM, Mixture, TemporalEnc
 
 def inputs(clips=3, frames=7, width=32):
     generator = torch.Generator().manual_seed(0)
-    x, context = torch.randn(clips, 1, width, generator=generator), torch.randn(clips, frames, width, generator=generator)
+    x, context = (
+        torch.randn(clips, 1, width, generator=generator),
+        torch.randn(clips, frames, width, generator=generator),
+    )
     parameters = torch.randn(clips, frames, PARAMETER_DIM, generator=generator)
     position = torch.arange(frames).expand(clips, -1) - frames + 1.0
     mask = torch.ones(clips, frames, dtype=torch.bool)
@@ -40,7 +43,8 @@ def test_groups_are_mixed_apart():
 
 
 def test_place_and_depth_of_the_wrist_are_trusted_apart():
-    """uv is one group of two numbers, log depth, the last number, a group of its own: as `parameter_vector` lays them out."""
+    """uv is one group of two numbers, log depth, the last number, a group of its own: as `parameter_vector`
+    lays them out."""
     rotation = torch.eye(3).expand(1, 7, 16, 3, 3)
     uv, log_depth = torch.ones(1, 7, 2), torch.full((1, 7), 2.0)
     parameters = HandParameters(rotation, torch.zeros(1, 7, 96), torch.zeros(1, 7, 10), uv, log_depth, {})
@@ -62,7 +66,10 @@ def test_a_mixture_lies_between_the_frames_predictions():
 
 def test_details_are_seen():
     encoder, generator = TemporalEncoder(16, 8, 32, 1, 2), torch.Generator().manual_seed(1)
-    features, parameters = torch.randn(2, 7, 24, generator=generator), torch.randn(2, 7, PARAMETER_DIM, generator=generator)
+    features, parameters = (
+        torch.randn(2, 7, 24, generator=generator),
+        torch.randn(2, 7, PARAMETER_DIM, generator=generator),
+    )
     time, mask = torch.linspace(-0.2, 0, 7).expand(2, -1), torch.ones(2, 7, dtype=torch.bool)
     with torch.no_grad():
         assert all((change == 0).all() for change in encoder(features, parameters, time, mask))

@@ -1,4 +1,5 @@
-"""What the networks that come with the package are and say: their files' SHA-256, and their hands of three rendered frames.
+"""What the networks that come with the package are and say: their files' SHA-256, and their hands of three
+rendered frames.
 
 python tests/released/regenerate.py            writes expected.json anew: after a new release
 python tests/released/regenerate.py --table    films the three frames anew, too
@@ -30,7 +31,8 @@ def digests() -> dict[str, str]:
 
 
 def hands() -> dict[str, list]:
-    """What the networks say of the three frames, as one hand seen three times: joints in space (mm) and in the picture (px)."""
+    """What the networks say of the three frames, as one hand seen three times: joints in space (mm) and in
+    the picture (px)."""
     table = FrameTable(TABLE, "test")
     labels = table.labels(np.arange(len(table)))
     pictures = [table.image(row) for row in range(len(table))]
@@ -38,7 +40,13 @@ def hands() -> dict[str, list]:
     cameras = [{name: labels[name][row] for name in ("focal", "princpt")} for row in range(len(table))]
     estimates = predictor.push_all(
         [
-            HandInput(image=pictures[row], box=labels["box"][row], time=row / 30, is_right=bool(labels["is_right"][row]), **cameras[row])
+            HandInput(
+                image=pictures[row],
+                box=labels["box"][row],
+                time=row / 30,
+                is_right=bool(labels["is_right"][row]),
+                **cameras[row],
+            )
             for row in range(len(table))
         ]
     )
@@ -49,12 +57,25 @@ def hands() -> dict[str, list]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--table", action="store_true", help="film the frames anew")
     if parser.parse_args().table:
-        counts = ["num_train=0", "num_val=0", "num_test=1", "frames_test=3", "camera.fps=10", "processes=1", "seed=5", "overwrite=true"]
+        counts = [
+            "num_train=0",
+            "num_val=0",
+            "num_test=1",
+            "frames_test=3",
+            "camera.fps=10",
+            "processes=1",
+            "seed=5",
+            "overwrite=true",
+        ]
         script = HERE.parents[1] / "script" / "prepare.py"
-        subprocess.run([sys.executable, str(script), "--config-name=synthetic-wide", f"out={TABLE}", *counts], check=True)
+        subprocess.run(
+            [sys.executable, str(script), "--config-name=synthetic-wide", f"out={TABLE}", *counts], check=True
+        )
     EXPECTED.write_text(json.dumps({"sha256": digests(), **hands()}, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {EXPECTED}")
 

@@ -1,4 +1,5 @@
-"""The networks that come with the package are the ones that were measured, and are what `tempohand predict` uses when nothing is said."""
+"""The networks that come with the package are the ones that were measured, and are what `tempohand predict`
+uses when nothing is said."""
 
 import json
 import runpy
@@ -23,7 +24,9 @@ EXPECTED = json.loads(stored["EXPECTED"].read_text(encoding="utf-8"))
 
 def test_the_files_are_the_ones_that_were_measured():
     assert released() == sorted([NETWORK, FINDER])
-    assert stored["digests"]() == EXPECTED["sha256"], "a new release? tests/released/regenerate.py, and docs/model_card.md's figures"
+    assert stored["digests"]() == EXPECTED["sha256"], (
+        "a new release? tests/released/regenerate.py, and docs/model_card.md's figures"
+    )
     assert sum((RELEASED / name / WEIGHTS_NAME).stat().st_size for name in released()) <= MOST_BYTES
 
 
@@ -33,12 +36,16 @@ def said():
 
 
 def test_they_say_of_three_rendered_frames_what_they_said(said):
-    for name, most in (("joints", 1.0), ("joints2d", 0.5)):  # mm, px: kernels round differently from machine to machine
+    for name, most in (
+        ("joints", 1.0),
+        ("joints2d", 0.5),
+    ):  # mm, px: kernels round differently from machine to machine
         np.testing.assert_allclose(said[name], EXPECTED[name], atol=most, err_msg=name)
 
 
 def test_the_frames_are_seen_as_they_are(said):
-    """Against the truth: wrist and fingertips are .15 of the box's longer edge off. Seen as left hands .44, with random weights 1.6."""
+    """Against the truth: wrist and fingertips are .15 of the box's longer edge off. Seen as left hands .44,
+    with random weights 1.6."""
     table = stored["FrameTable"](stored["TABLE"], "test")
     labels = table.labels(np.arange(len(table)))
     edge = (labels["box"][:, 2:] - labels["box"][:, :2]).max(1)
@@ -49,10 +56,15 @@ def test_the_frames_are_seen_as_they_are(said):
 
 def test_its_name_is_a_checkpoint_for_evaluation_too(tmp_path):
     script = load_file(Path(__file__).parents[2] / "script/evaluate.py")
-    data = write_table(tmp_path / "data", {split: [hand_rows(split, 4, seed)] for seed, split in enumerate(("train", "val", "test"))})
+    data = write_table(
+        tmp_path / "data",
+        {split: [hand_rows(split, 4, seed)] for seed, split in enumerate(("train", "val", "test"))},
+    )
     done = evaluate(script, f"stage2={NETWORK}", f"data={data}", f"out={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "out/metrics.json").read_text())["weights"] == {"stage2": EXPECTED["sha256"][NETWORK]}
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["weights"] == {
+        "stage2": EXPECTED["sha256"][NETWORK]
+    }
 
 
 def test_load_gives_both_stages():
@@ -73,13 +85,16 @@ def test_predict_finds_the_hand_and_its_side_without_arguments(tmp_path, monkeyp
     cli.main(["predict", "frames", "--fps", "30"])
     with np.load("frames-hands/predictions.npz") as file:
         surest = file["hand_id"] == 0
-        assert file["frame"][surest].tolist() == [0, 1, 2, 3] and set(file["is_right"][surest]) == {bool(labels["is_right"][0])}
+        assert file["frame"][surest].tolist() == [0, 1, 2, 3] and set(file["is_right"][surest]) == {
+            bool(labels["is_right"][0])
+        }
         overlaps = overlap(torch.from_numpy(file["box"][surest]), torch.from_numpy(labels["box"]))
         assert overlaps.min() > 0.5
 
 
 def test_predict_takes_it_where_no_other_is_asked_for(tmp_path, monkeypatch, capsys):
-    """One of the three frames as a picture file: the overlay is written, and the hand is that of the network."""
+    """One of the three frames as a picture file: the overlay is written, and the hand is that of the
+    network."""
     table = stored["FrameTable"](stored["TABLE"], "test")
     labels = table.labels(np.arange(1))
     cv2.imwrite(str(tmp_path / "photo.png"), table.image(0)[..., ::-1])
@@ -99,7 +114,9 @@ def test_predict_takes_it_where_no_other_is_asked_for(tmp_path, monkeypatch, cap
     )
     with np.load("photo-hands/predictions.npz") as file:
         assert file["vertices"].shape == (1, 778, 3)
-        np.testing.assert_allclose(file["joints2d"][0, list(stored["SHOWN"])], EXPECTED["joints2d"][0], atol=0.5)
+        np.testing.assert_allclose(
+            file["joints2d"][0, list(stored["SHOWN"])], EXPECTED["joints2d"][0], atol=0.5
+        )
     assert (tmp_path / "photo-hands/overlay.png").is_file() and "1 with a hand" in capsys.readouterr().out
 
 
@@ -113,9 +130,21 @@ def test_the_real_video_is_followed(tmp_path):
     kept = other["detected"] & (np.arange(len(other["detected"])) % 60 == 30)
     np.savez(tmp_path / "boxes.npz", box_xyxy=other["box_xyxy"], detected=kept)
     video = str(samples / "human_hand_video.mp4")
-    cli.main(["predict", video, "--boxes", str(tmp_path / "boxes.npz"), "--out", str(tmp_path / "out"), "--no-overlay"])
+    cli.main(
+        [
+            "predict",
+            video,
+            "--boxes",
+            str(tmp_path / "boxes.npz"),
+            "--out",
+            str(tmp_path / "out"),
+            "--no-overlay",
+        ]
+    )
     with np.load(tmp_path / "out/predictions.npz") as file:
         seen, joints2d = file["frame"], file["joints2d"]
     edge = (other["box_xyxy"][seen, 2:] - other["box_xyxy"][seen, :2]).max(1)
     off = np.linalg.norm(joints2d - other["joints_2d"][seen], axis=-1).mean(1) / edge
-    assert seen.tolist() == np.flatnonzero(kept).tolist() and np.median(off) < 0.12, off  # .07 when it was released
+    assert seen.tolist() == np.flatnonzero(kept).tolist() and np.median(off) < 0.12, (
+        off
+    )  # .07 when it was released

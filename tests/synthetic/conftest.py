@@ -11,7 +11,15 @@ from tempohand.synthetic.generate import SPLITS, SyntheticConfig
 from tempohand.synthetic.scene import HandKit
 
 CONFIG = Path(__file__).parents[2] / "config"
-TINY = ("num_train=5", "num_val=1", "num_test=2", "frames_train=3", "frames_val=3", "frames_test=4", "camera.image_size=48")
+TINY = (
+    "num_train=5",
+    "num_val=1",
+    "num_test=2",
+    "frames_train=3",
+    "frames_val=3",
+    "frames_test=4",
+    "camera.image_size=48",
+)
 
 
 @pytest.fixture(scope="session")

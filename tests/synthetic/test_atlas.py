@@ -24,7 +24,9 @@ def test_srgb_and_linear_light_are_inverse():
 
 def test_the_whole_hand_lies_on_the_atlas_and_frames_are_turns(kit):
     assert kit.atlas.uv.min() > 0.02 and kit.atlas.uv.max() < 0.98
-    np.testing.assert_allclose(FRAMES[1:] @ FRAMES[1:].transpose(0, 2, 1), np.broadcast_to(np.eye(3), (15, 3, 3)), atol=1e-9)
+    np.testing.assert_allclose(
+        FRAMES[1:] @ FRAMES[1:].transpose(0, 2, 1), np.broadcast_to(np.eye(3), (15, 3, 3)), atol=1e-9
+    )
     # The back is up, and the tips lie along the bones.
     assert (FRAMES[1:, 2, 1] > 0.5).all()
     bones = kit.atlas.tips[1:] - kit.atlas.joints[1:]
@@ -61,7 +63,9 @@ def test_a_ring_changes_a_band_on_one_finger(kit):
             changed = np.abs(with_ - without).max(-1) > 0.05
             assert 0.0005 < changed.mean() < 0.02
             row, column = np.argwhere(changed).mean(0)
-            fingers.add(int(np.linalg.norm(kit.atlas.texels(kit.atlas.joints) / 16 - [column, row], axis=1).argmin()))
+            fingers.add(
+                int(np.linalg.norm(kit.atlas.texels(kit.atlas.joints) / 16 - [column, row], axis=1).argmin())
+            )
     assert len(fingers) > 1
 
 

@@ -6,13 +6,24 @@ from tempohand.synthetic.generate import film_sequence
 from tempohand.synthetic.render_sequence import Shot
 from tempohand.synthetic.scene import compose
 
-STEADY = ("clock.drop_probability=0", "camera.border_probability=0", "occluder.probability=0", "cover.probability=1")
+STEADY = (
+    "clock.drop_probability=0",
+    "camera.border_probability=0",
+    "occluder.probability=0",
+    "cover.probability=1",
+)
 
 
 @pytest.fixture(scope="module")
 def hidden(settings):
     """The hidden fraction over time of some sequences in which covers are sure."""
-    config = settings("synthetic-time", *STEADY, "frames_test=32", "film.shutter=[0.001,0.001]", "film.low_light_probability=0")
+    config = settings(
+        "synthetic-time",
+        *STEADY,
+        "frames_test=32",
+        "film.shutter=[0.001,0.001]",
+        "film.low_light_probability=0",
+    )
     return [np.array([row["hidden"] for row in film_sequence(config, "test", index)]) for index in range(16)]
 
 
@@ -30,7 +41,9 @@ def test_a_hidden_run_lasts_3_to_15_frames_after_seen_ones(hidden, settings):
         assert (seen >= config.seen_frames[0] - 1).all(), "a history of seen frames before every cover"
         whole = (stops - starts)[stops < len(sequence)]
         # The rasters that choose a cover are coarse: an edge may be one frame off.
-        assert (stops - starts <= config.hidden_frames[1] + 1).all() and (whole >= config.hidden_frames[0] - 1).all()
+        assert (stops - starts <= config.hidden_frames[1] + 1).all() and (
+            whole >= config.hidden_frames[0] - 1
+        ).all()
         lengths.extend(whole)
     assert len(lengths) >= 8 and np.ptp(lengths) >= 4
 

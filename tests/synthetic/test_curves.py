@@ -26,7 +26,11 @@ def test_following_keys_never_leaves_them():
         rest = follow(timeline, keys, timeline.starts - 1e-9)
         np.testing.assert_allclose(rest, keys[:-1], atol=1e-9)
         gaps = timeline.starts[1:] - timeline.starts[:-1] - timeline.durations[:-1]
-        assert (gaps >= -1e-9).all() and timeline.starts[0] <= 0 and timeline.starts[-1] + timeline.durations[-1] + 0.3 >= 2.0
+        assert (
+            (gaps >= -1e-9).all()
+            and timeline.starts[0] <= 0
+            and timeline.starts[-1] + timeline.durations[-1] + 0.3 >= 2.0
+        )
 
 
 def test_random_walk_and_wobble_keep_their_limits():

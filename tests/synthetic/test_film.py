@@ -28,7 +28,13 @@ def lit(normals, wrap=0.0, gloss=0.0, shadow=1.0, albedo=(1.0, 0.5, 0.25)):
     light_vertices(
         *(np.tile(np.float32(albedo), (n, 1)), np.float32(normals), np.tile([0.0, 0.0, -1.0], (n, 1))),
         *(np.array([[0.0, 0.0, -1.0]]), np.array([[1.0, 1.0, 1.0]]), np.full((n, 3), wrap, np.float32)),
-        *(np.full(3, 0.2), np.full(3, 0.1), np.array([0.0, -1.0, 0.0]), np.full(n, shadow, np.float32), np.ones(n, np.float32)),
+        *(
+            np.full(3, 0.2),
+            np.full(3, 0.1),
+            np.array([0.0, -1.0, 0.0]),
+            np.full(n, shadow, np.float32),
+            np.ones(n, np.float32),
+        ),
         *(np.full(n, gloss, np.float32), out),
     )
     return out
@@ -36,17 +42,24 @@ def lit(normals, wrap=0.0, gloss=0.0, shadow=1.0, albedo=(1.0, 0.5, 0.25)):
 
 def test_light_on_vertices():
     normals = np.array([[0, 0, -1], [0, 0, 1], [0, -1, 0], [0, 1, 0]], float)
-    np.testing.assert_allclose(lit(normals)[:, 0], [0.15 + 1, 0.15, 0.2, 0.1], atol=1e-6)  # facing, away, up to the sky, down to the ground
+    np.testing.assert_allclose(
+        lit(normals)[:, 0], [0.15 + 1, 0.15, 0.2, 0.1], atol=1e-6
+    )  # facing, away, up to the sky, down to the ground
     np.testing.assert_allclose(lit(normals)[:, 1], lit(normals)[:, 0] / 2, atol=1e-6)
     np.testing.assert_allclose(lit(normals, shadow=0.0)[0, 0], 0.15, atol=1e-6)
-    assert lit(normals, wrap=0.3)[2, 0] > lit(normals)[2, 0] and lit(normals, gloss=0.5)[0, 0] > lit(normals)[0, 0]
+    assert (
+        lit(normals, wrap=0.3)[2, 0] > lit(normals)[2, 0]
+        and lit(normals, gloss=0.5)[0, 0] > lit(normals)[0, 0]
+    )
 
 
 def test_a_plate_shadows_what_is_behind_it():
     below, above = sheet(200.0, 200.0, 0.0), sheet(60.0, 60.0, 0.0)
     vertices = np.concatenate([below.vertices + [0, 0, 500], above.vertices + [0, 0, 400]])
     faces = np.concatenate([below.faces, above.faces + len(below.vertices)])
-    grid = np.stack([*np.meshgrid(np.linspace(-90, 90, 19), np.linspace(-90, 90, 19)), np.full((19, 19), 495.0)], -1).reshape(-1, 3)
+    grid = np.stack(
+        [*np.meshgrid(np.linspace(-90, 90, 19), np.linspace(-90, 90, 19)), np.full((19, 19), 495.0)], -1
+    ).reshape(-1, 3)
     everything, count = np.concatenate([grid, vertices]), len(grid)
     arrives = cast_shadow(everything, faces + count, count, np.array([0.0, 0.0, -1.0]), 0.8)
     inside, outside = np.abs(grid[:, :2]).max(1) < 25, np.abs(grid[:, :2]).max(1) > 35
@@ -68,13 +81,23 @@ def test_exposing_without_light_or_texture_is_rendering():
     mesh = sheet(120.0, 100.0, 0.3)
     vertices, colours = mesh.vertices + [0, 0, 300], rng.random((len(mesh.vertices), 3)).astype(np.float32)
     background = rng.random((64, 64, 3)).astype(np.float32)
-    expected, _, _ = render(vertices, mesh.faces, colours, (150, 150), (31.5, 31.5), (64, 64), background=background, antialias=2)
+    expected, _, _ = render(
+        vertices, mesh.faces, colours, (150, 150), (31.5, 31.5), (64, 64), background=background, antialias=2
+    )
     buffers = rasterise(vertices, mesh.faces, (300, 300), (63.5, 63.5), (128, 128))
     out = np.zeros((64, 64, 3), np.float32)
     layer, textures = np.zeros(len(mesh.faces), np.int32), np.ones((1, 4, 4, 3), np.float32)
     for share in (0.25, 0.75):
         expose(
-            *(buffers, mesh.faces.astype(np.int32), colours, mesh.uv.astype(np.float32), layer, textures, np.array([4])),
+            *(
+                buffers,
+                mesh.faces.astype(np.int32),
+                colours,
+                mesh.uv.astype(np.float32),
+                layer,
+                textures,
+                np.array([4]),
+            ),
             dark=np.ones((64, 64), np.float32),
             num_dark=len(mesh.faces),
             factor=2,
@@ -99,7 +122,9 @@ def test_development_keeps_order_and_adds_the_noise_asked_for():
 
 def test_low_light_is_darker_noisier_and_more_blurred_at_once():
     config = replace(QUIET, noise=(2.0, 2.0))
-    pair = [Film(np.random.default_rng(3), replace(config, low_light_probability=chance)) for chance in (0.0, 1.0)]
+    pair = [
+        Film(np.random.default_rng(3), replace(config, low_light_probability=chance)) for chance in (0.0, 1.0)
+    ]
     assert pair[1].shutter == 2 * pair[0].shutter
     grey = np.full((200, 200, 3), 0.21, np.float32)
     bright, dark = (film.develop(np.random.default_rng(4), grey).astype(float) for film in pair)

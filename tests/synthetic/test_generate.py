@@ -20,7 +20,9 @@ def shards(root):
 
 def test_same_bytes_for_one_and_two_processes_and_nothing_to_do_again(settings, tmp_path, capsys):
     config = settings()
-    assert make_table(config, tmp_path / "one", processes=1) and make_table(config, tmp_path / "two", processes=2)
+    assert make_table(config, tmp_path / "one", processes=1) and make_table(
+        config, tmp_path / "two", processes=2
+    )
     assert shards(tmp_path / "one") == shards(tmp_path / "two") and len(shards(tmp_path / "one")) == 3 + 1 + 1
     assert not list(tmp_path.rglob("*.part"))
     assert "frames/s" in capsys.readouterr().out
@@ -32,10 +34,17 @@ def test_same_bytes_for_one_and_two_processes_and_nothing_to_do_again(settings, 
     table = tables["test"]
     assert table.image(0).shape == (48, 48, 3) and set(np.diff(np.unique(table.sequence_starts()))) == {4}
     labels = table.labels(np.arange(8))
-    uv = labels["joints"][..., :2] / labels["joints"][..., 2:] * labels["focal"][:, None] + labels["princpt"][:, None]
+    uv = (
+        labels["joints"][..., :2] / labels["joints"][..., 2:] * labels["focal"][:, None]
+        + labels["princpt"][:, None]
+    )
     assert np.abs(uv - labels["joints2d"]).max() < 1e-3
     # No sequence of one split is in another: neither by name nor by content.
-    firsts = [table.column("joints")[start].tobytes() for table in tables.values() for start in np.unique(table.sequence_starts())]
+    firsts = [
+        table.column("joints")[start].tobytes()
+        for table in tables.values()
+        for start in np.unique(table.sequence_starts())
+    ]
     assert len(set(firsts)) == len(firsts) == 8
 
 
@@ -48,14 +57,20 @@ def test_an_interrupted_run_keeps_its_shards(settings, tmp_path, monkeypatch):
     (out / "train-00001.arrow.part").write_bytes(b"half written")
     kept = (out / "train-00000.arrow").stat().st_mtime_ns
     assert make_table(config, out, processes=1)
-    assert shards(out) == whole and (out / "train-00000.arrow").stat().st_mtime_ns == kept and not list(out.glob("*.part"))
+    assert (
+        shards(out) == whole
+        and (out / "train-00000.arrow").stat().st_mtime_ns == kept
+        and not list(out.glob("*.part"))
+    )
 
 
 def test_other_settings_are_refused_unless_overwritten(settings, tmp_path):
     out = tmp_path / "table"
     make_table(settings(), out, processes=1)
     other = settings("synthetic-demo", "seed=7", "num_train=2")
-    with pytest.raises(ValueError, match=r"other settings \(seed, sequences\): choose another out= or pass overwrite=true"):
+    with pytest.raises(
+        ValueError, match=r"other settings \(seed, sequences\): choose another out= or pass overwrite=true"
+    ):
         make_table(other, out, processes=1)
     before = shards(out)
     assert make_table(other, out, processes=1, overwrite=True)
@@ -75,9 +90,13 @@ def test_a_sequence_does_not_depend_on_the_others(settings):
     few, many = settings("synthetic-demo", "num_train=3"), settings("synthetic-demo", "num_train=300")
     a, b = (next(film_sequence(config, "train", 2)) for config in (few, many))
     assert a["image"] == b["image"]
-    others = [next(film_sequence(few, split, index)) for split, index in (("train", 1), ("val", 2), ("test", 2))]
+    others = [
+        next(film_sequence(few, split, index)) for split, index in (("train", 1), ("val", 2), ("test", 2))
+    ]
     others.append(next(film_sequence(settings("synthetic-demo", "seed=1"), "train", 2)))
-    assert all(other["image"] != a["image"] and not np.allclose(other["joints"], a["joints"]) for other in others)
+    assert all(
+        other["image"] != a["image"] and not np.allclose(other["joints"], a["joints"]) for other in others
+    )
 
 
 def test_settings_are_checked(settings, tmp_path):
@@ -93,7 +112,9 @@ def test_settings_are_checked(settings, tmp_path):
     with pytest.raises(ValueError, match="there is no such folder"):
         make_table(settings("synthetic-demo", "backgrounds=/nowhere"), tmp_path / "b", processes=1)
     with pytest.raises(ValueError, match="nothing to make"):
-        make_table(settings("synthetic-demo", "num_train=0", "num_val=0", "num_test=0"), tmp_path / "c", processes=1)
+        make_table(
+            settings("synthetic-demo", "num_train=0", "num_val=0", "num_test=0"), tmp_path / "c", processes=1
+        )
     with pytest.raises(FileNotFoundError):
         make_table(settings("synthetic-demo", "hand=/nowhere/MANO_RIGHT.pkl"), tmp_path / "d", processes=1)
     assert not any(tmp_path.iterdir())

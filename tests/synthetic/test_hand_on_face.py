@@ -9,7 +9,19 @@ from tempohand.synthetic.hand_on_face import APART_MM, OFF, Touch
 from tempohand.synthetic.render_sequence import Shot
 from tempohand.synthetic.scene import compose
 
-LABELS = ("joints", "joints2d", "pose", "shape", "trans", "focal", "princpt", "box", "is_right", "time", "hidden")
+LABELS = (
+    "joints",
+    "joints2d",
+    "pose",
+    "shape",
+    "trans",
+    "focal",
+    "princpt",
+    "box",
+    "is_right",
+    "time",
+    "hidden",
+)
 
 
 @pytest.fixture
@@ -22,7 +34,12 @@ def shots(settings, kit, monkeypatch):
         return np.full((size, size, 3), 128, np.uint8)
 
     monkeypatch.setattr(shoot, "place", place)
-    config = settings("synthetic-find", "background.place_probability=1", "background.face_probability=1", "motion.handheld_probability=1")
+    config = settings(
+        "synthetic-find",
+        "background.place_probability=1",
+        "background.face_probability=1",
+        "motion.handheld_probability=1",
+    )
     made = []
     for seed in range(8):
         rng = np.random.default_rng(seed)
@@ -53,7 +70,11 @@ def test_a_face_changes_the_picture_and_no_label(settings):
         near, far = (
             next(
                 film_sequence(
-                    settings("synthetic-find", "background.place_probability=1", f"background.face_probability={p}"), "train", index
+                    settings(
+                        "synthetic-find", "background.place_probability=1", f"background.face_probability={p}"
+                    ),
+                    "train",
+                    index,
                 )
             )
             for p in (1, 0)

@@ -40,7 +40,8 @@ def test_key_poses_are_varied():
 
 
 def test_motion_is_smooth(motion):
-    # The fastest move there can be, 120 degrees in 0.3 s by minimum jerk, accelerates by 5.77 * 120 / 0.3^2 = 7,700 degrees/s^2.
+    # The fastest move there can be, 120 degrees in 0.3 s by minimum jerk, accelerates by 5.77 * 120 / 0.3^2 =
+    # 7,700 degrees/s^2.
     rng = np.random.default_rng(1)
     for _ in range(30):
         angles = finger_motion(rng, TIMES, motion)
@@ -69,7 +70,9 @@ def test_a_facing_hand_stays_within_its_view_limits(motion):
         yaw = np.degrees(np.arctan2(-turned[:, 2, 0], turned[:, 2, 2]))
         limit_yaw, limit_pitch, limit_roll = motion.yaw_pitch_roll
         assert (
-            np.abs(yaw).max() <= limit_yaw + 1e-6 and np.abs(pitch).max() <= limit_pitch + 1e-6 and np.abs(roll).max() <= limit_roll + 1e-6
+            np.abs(yaw).max() <= limit_yaw + 1e-6
+            and np.abs(pitch).max() <= limit_pitch + 1e-6
+            and np.abs(roll).max() <= limit_roll + 1e-6
         )
     assert sides == {-1.0, 1.0}
 
@@ -84,7 +87,8 @@ def test_a_mixed_view_shows_palm_and_back_more_often_and_everything_else_as_well
     motion, rng = settings("synthetic-wide", "motion.view=mixed").motion, np.random.default_rng(3)
     rotations = np.stack([wrist_rotation(rng, TIMES[:2], motion)[0] for _ in range(400)])
     facing, up = np.abs(rotations[:, 2, 1]), rotations[:, 1, 0]
-    # Of directions spread evenly over the sphere 40 % have a cosine above 0.6 along one axis, either way, and a half lies above it.
+    # Of directions spread evenly over the sphere 40 % have a cosine above 0.6 along one axis, either way, and
+    # a half lies above it.
     assert 0.5 < (facing > 0.6).mean() < 0.9 and 0.1 < (up < 0).mean() < 0.45
 
 
@@ -112,7 +116,10 @@ def test_the_hand_stays_at_its_distances(motion):
 
 def test_rotation_helpers_are_inverse():
     vectors = np.random.default_rng(6).normal(size=(20, 3))
-    np.testing.assert_allclose(rotation_vectors(rotations_of(vectors)), roma.rotmat_to_rotvec(roma.rotvec_to_rotmat(torch.tensor(vectors))))
+    np.testing.assert_allclose(
+        rotation_vectors(rotations_of(vectors)),
+        roma.rotmat_to_rotvec(roma.rotvec_to_rotmat(torch.tensor(vectors))),
+    )
 
 
 def test_the_same_seed_moves_alike(motion):

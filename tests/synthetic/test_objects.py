@@ -26,7 +26,9 @@ def test_faces_and_normals_look_outward(name):
     assert volume > 0, "counter-clockwise from outside"
     agree = (crosses[:, None] * mesh.normals[mesh.faces]).sum(-1)[area > 1e-6]
     assert (agree > 0).mean() > 0.97
-    assert len(mesh.normals) == len(mesh.uv) == len(mesh.vertices) and mesh.faces.max() == len(mesh.vertices) - 1
+    assert (
+        len(mesh.normals) == len(mesh.uv) == len(mesh.vertices) and mesh.faces.max() == len(mesh.vertices) - 1
+    )
 
 
 def test_sizes():
@@ -39,8 +41,12 @@ def test_the_forearm_closes_the_hand(kit):
     faces = np.concatenate([kit.faces, kit.forearm_faces])
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     there = {tuple(edge) for edge in edges}
-    assert len(there) == len(edges) and all((b, a) in there for a, b in there), "every edge has its one opposite"
-    np.testing.assert_array_equal(kit.forearm_faces, forearm_topology(kit.loop, NUM_VERTICES, len(RINGS_MM) + 1))
+    assert len(there) == len(edges) and all((b, a) in there for a, b in there), (
+        "every edge has its one opposite"
+    )
+    np.testing.assert_array_equal(
+        kit.forearm_faces, forearm_topology(kit.loop, NUM_VERTICES, len(RINGS_MM) + 1)
+    )
 
 
 def test_the_forearm_leads_where_it_should(kit):
@@ -66,5 +72,7 @@ def test_the_forearm_leads_where_it_should(kit):
     bent = forearm_vertices(loop, np.eye(3)[None], direction, rings, swell, beyond)[0]
     joints = bent[:-1].reshape(len(rings), -1, 3).mean(1)
     np.testing.assert_array_equal(joints[:-2], middles[:-2])
-    np.testing.assert_allclose(joints[-1] - joints[-2], beyond[0] * (rings[-1] - rings[-2]), atol=4)  # rings are not quite round
+    np.testing.assert_allclose(
+        joints[-1] - joints[-2], beyond[0] * (rings[-1] - rings[-2]), atol=4
+    )  # rings are not quite round
     np.testing.assert_allclose(joints[-2], middles[-2], atol=4)

@@ -21,11 +21,16 @@ def test_segment_distance_is_that_of_the_nearest_points():
     a, b, c, d = np.random.default_rng(1).normal(0, 10, (4, 50, 3))
     t = np.linspace(0, 1, 201)[:, None]
     dense = np.array(
-        [np.linalg.norm((p + t * (q - p))[:, None] - (r + t * (s - r))[None], axis=-1).min() for p, q, r, s in zip(a, b, c, d)]
+        [
+            np.linalg.norm((p + t * (q - p))[:, None] - (r + t * (s - r))[None], axis=-1).min()
+            for p, q, r, s in zip(a, b, c, d)
+        ]
     )
     np.testing.assert_allclose(segment_distance(a, b, c, d), dense, atol=0.05)
     assert (segment_distance(a, b, c, d) <= dense + 1e-9).all()
-    np.testing.assert_allclose(segment_distance(a, b, a + [0, 0, 7.0], b + [0, 0, 7.0])[np.abs((b - a)[:, 2]) < 1e-9], 7.0)
+    np.testing.assert_allclose(
+        segment_distance(a, b, a + [0, 0, 7.0], b + [0, 0, 7.0])[np.abs((b - a)[:, 2]) < 1e-9], 7.0
+    )
 
 
 def test_poses_known_to_be_clean_overlap_by_nothing_and_crossed_fingers_do(kit):
@@ -49,7 +54,9 @@ def test_angles_stay_in_their_ranges_and_joints_bend_as_hands_do(sample):
 
 def test_every_finger_goes_its_own_way(sample):
     bent = sample[:, [13, 1, 4, 10, 7], FLEXION] > [25, 45, 45, 45, 45]  # thumb, index, middle, ring, pinky
-    assert len(np.unique(bent @ 2 ** np.arange(5))) >= 31, "nearly every combination of bent and straight fingers"
+    assert len(np.unique(bent @ 2 ** np.arange(5))) >= 31, (
+        "nearly every combination of bent and straight fingers"
+    )
     curl = sample[:, [1, 4, 10, 7], FLEXION]
     together = np.corrcoef(curl.T)
     assert 0.2 < np.mean([together[i, j] for i, j in pairwise(range(4))]) < 0.8 and together[0, 3] < 0.35
@@ -61,7 +68,9 @@ def test_fingers_hardly_pass_through_each_other(sample, kit):
     assert (overlap(joints_of(kit.layer, sample)) == 0).mean() > 0.9
     pose = angles_to_pose(torch.from_numpy(sample[:10])).float()
     vertices = kit.layer(pose, torch.zeros(10, NUM_BETAS)).vertices.double().numpy()
-    depth = np.array([penetration_depth(hand, kit.faces, kit.layer.weights.numpy()).max() for hand in vertices])
+    depth = np.array(
+        [penetration_depth(hand, kit.faces, kit.layer.weights.numpy()).max() for hand in vertices]
+    )
     assert np.median(depth) < 1.5 and depth.max() < 8.0, "mm, the deepest vertex"
 
 
@@ -70,4 +79,6 @@ def test_a_touching_thumb_touches(kit, monkeypatch):
     rng = np.random.default_rng(2)
     joints = joints_of(kit.layer, np.stack([sample_free_pose(rng, kit.layer) for _ in range(40)]))
     tips = np.linalg.norm(joints[:, [4]] - joints[:, [8, 12, 16, 20]], axis=-1)
-    assert np.median(tips.min(1)) < 18 and len(np.unique(tips.argmin(1))) == 4, "mm between the skins of two tips, on four fingers"
+    assert np.median(tips.min(1)) < 18 and len(np.unique(tips.argmin(1))) == 4, (
+        "mm between the skins of two tips, on four fingers"
+    )

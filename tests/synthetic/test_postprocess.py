@@ -36,7 +36,9 @@ def test_each_does_what_its_name_says():
     noisy = picture()
     detail = np.abs(np.diff(noisy.astype(float), axis=1)).mean()
     for seed in range(10):
-        smooth, sharp, small = (finish(seed, **{f"{name}_probability": 1.0})(noisy) for name in ("smooth", "sharpen", "small"))
+        smooth, sharp, small = (
+            finish(seed, **{f"{name}_probability": 1.0})(noisy) for name in ("smooth", "sharpen", "small")
+        )
         colour = noisy.astype(float)[..., 0] - noisy[..., 1]
         assert (smooth.astype(float)[..., 0] - smooth[..., 1]).std() < 0.8 * colour.std()
         assert np.abs(np.diff(sharp.astype(float), axis=1)).mean() > 1.05 * detail

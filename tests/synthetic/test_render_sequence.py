@@ -12,7 +12,8 @@ from tempohand.synthetic.scene import compose, project
 
 @pytest.fixture
 def build(settings, kit):
-    """build(seed, *overrides, things=..., frames=...): a shot; `things` makes the scene's things from the scene."""
+    """build(seed, *overrides, things=..., frames=...): a shot; `things` makes the scene's things from the
+    scene."""
 
     def make(seed, *overrides, things=None, frames=3):
         config = settings("synthetic-demo", *overrides)
@@ -21,8 +22,20 @@ def build(settings, kit):
         if things is not None:
             scene.things = things(scene)
             own = scene.vertices[:, : scene.arm_faces.max() + 1]
-            scene.vertices = np.concatenate([own, *(thing.vertices().astype(np.float32) for thing in scene.things)], axis=1)
-        return Shot(rng, scene, kit, config.camera.image_size, config.film, config.background, config.look, config.finish, [])
+            scene.vertices = np.concatenate(
+                [own, *(thing.vertices().astype(np.float32) for thing in scene.things)], axis=1
+            )
+        return Shot(
+            rng,
+            scene,
+            kit,
+            config.camera.image_size,
+            config.film,
+            config.background,
+            config.look,
+            config.finish,
+            [],
+        )
 
     return make
 
@@ -31,12 +44,15 @@ ALONE = ("occluder.probability=0", "occluder.held_probability=0", "camera.border
 
 
 def plate(scene, left, depth):
-    """A sheet, 2 m wide, whose left border lies at window column `left` of frame 1, `depth` mm before the camera."""
+    """A sheet, 2 m wide, whose left border lies at window column `left` of frame 1, `depth` mm before the
+    camera."""
     mesh = sheet(2000.0, 2000.0, 0.0)
     x = (left - scene.princpt[1, 0]) / scene.focal[1, 0] * depth + 1000.0
     frames = len(scene.joints)
     place = np.tile([x, 0.0, depth + 1.5], (frames, 1))
-    return Track(mesh, np.tile(np.eye(3), (frames, 1, 1)), place, np.full((128, 128, 3), 0.3, np.float32), 0.0)
+    return Track(
+        mesh, np.tile(np.eye(3), (frames, 1, 1)), place, np.full((128, 128, 3), 0.3, np.float32), 0.0
+    )
 
 
 def hand_samples(shot, frame, factor):
@@ -66,7 +82,9 @@ def test_hidden_is_exact_for_a_plate_over_half_the_picture(build, still):
 def test_nothing_in_front_hides_nothing(build):
     # The forearm and the hand itself do not count; nor does a plate behind the hand.
     for seed in range(4):
-        shot = build(seed, *ALONE, things=lambda scene: [plate(scene, 10.0, float(scene.vertices[..., 2].max()) + 50)])
+        shot = build(
+            seed, *ALONE, things=lambda scene: [plate(scene, 10.0, float(scene.vertices[..., 2].max()) + 50)]
+        )
         assert shot.picture(1)[1] == 0.0
     shot = build(0, *ALONE, things=lambda scene: [plate(scene, -500.0, 100.0)])
     assert shot.picture(1)[1] == 1.0
@@ -84,7 +102,9 @@ def test_the_own_arm_does_not_hide_the_hand(build):
         _, after = shot.picture(1)
         faces = shot.buffers[shot.moments(1)[1]].face
         m = shot.materials
-        assert ((faces >= m.hand_faces) & (faces < m.arm_faces)).sum() > 0.02 * faces.size, "the arm is in front"
+        assert ((faces >= m.hand_faces) & (faces < m.arm_faces)).sum() > 0.02 * faces.size, (
+            "the arm is in front"
+        )
         assert after == before > 0
 
 
@@ -92,7 +112,11 @@ def test_hidden_equals_a_depth_comparison(build):
     seen = 0
     for seed in range(12):
         shot = build(
-            seed, "occluder.probability=1", "occluder.held_probability=0.5", "film.shutter=[0.0001,0.0001]", "camera.border_probability=0"
+            seed,
+            "occluder.probability=1",
+            "occluder.held_probability=0.5",
+            "film.shutter=[0.0001,0.0001]",
+            "camera.border_probability=0",
         )
         frame = 2
         factor = shot.moments(frame)[1]
@@ -128,7 +152,12 @@ def test_the_hand_is_drawn_where_its_labels_are(build):
     """A bright hand before a black wall lights the pixels of its own mask, and no others."""
     for seed in range(3):
         shot = build(
-            seed, *ALONE, "person.sleeve_probability=0", "film.noise=[0.001,0.001]", "film.defocus=[0,0]", "film.shutter=[0.0001,0.0001]"
+            seed,
+            *ALONE,
+            "person.sleeve_probability=0",
+            "film.noise=[0.001,0.001]",
+            "film.defocus=[0,0]",
+            "film.shutter=[0.0001,0.0001]",
         )
         shot.wall.texture[:] = 0.0
         shot.materials.albedo[:] = 0.0
@@ -139,7 +168,14 @@ def test_the_hand_is_drawn_where_its_labels_are(build):
         picture, _ = shot.picture(1)
         m, size = shot.materials, shot.size
         buffers = Buffers.empty((size, size))
-        rasterise(shot.scene.vertices[1], m.faces[: m.arm_faces], shot.scene.focal[1], shot.scene.princpt[1], (size, size), into=buffers)
+        rasterise(
+            shot.scene.vertices[1],
+            m.faces[: m.arm_faces],
+            shot.scene.focal[1],
+            shot.scene.princpt[1],
+            (size, size),
+            into=buffers,
+        )
         mask = (buffers.face >= 0) & (buffers.face < m.hand_faces)
         bright = picture.max(-1) > 25
         union = (mask | bright).sum()
@@ -159,8 +195,13 @@ def test_beyond_the_frame_its_edge_is_repeated(build):
         bordered.append(outside.any())
         # The corners of the frame, projected into the window, are where the picture ends.
         camera, scene = shot.scene.camera, shot.scene
-        last = (np.array([camera.width, camera.height]) - 0.5 - camera.princpt) / camera.focal * scene.focal[1] + scene.princpt[1]
-        assert abs(np.clip(last[0] + 0.5, 0, shot.size) - u.stop) <= 0.5 and abs(np.clip(last[1] + 0.5, 0, shot.size) - v.stop) <= 0.5
+        last = (np.array([camera.width, camera.height]) - 0.5 - camera.princpt) / camera.focal * scene.focal[
+            1
+        ] + scene.princpt[1]
+        assert (
+            abs(np.clip(last[0] + 0.5, 0, shot.size) - u.stop) <= 0.5
+            and abs(np.clip(last[1] + 0.5, 0, shot.size) - v.stop) <= 0.5
+        )
     assert any(bordered)
 
 
@@ -173,11 +214,21 @@ def test_motion_between_frames_goes_through_the_frames(build):
 
 
 def test_blur_lasts_as_long_as_the_shutter_is_open_whatever_the_clock(build):
-    """Something that moves evenly leaves a trace as long as its way in the open time; its middle is the frame's own moment."""
+    """Something that moves evenly leaves a trace as long as its way in the open time; its middle is the
+    frame's own moment."""
     for late in (0.0, 0.8):
-        shot = build(2, *ALONE, "film.shutter=[0.8,0.8]", "clock.late_probability=1", f"clock.late=[{late},{late}]", frames=6)
+        shot = build(
+            2,
+            *ALONE,
+            "film.shutter=[0.8,0.8]",
+            "clock.late_probability=1",
+            f"clock.late=[{late},{late}]",
+            frames=6,
+        )
         scene, velocity = shot.scene, np.array([30.0, -20.0, 0.0])  # mm per frame time
-        scene.vertices = (scene.vertices[:1] + scene.clock.moments[:, None, None] * velocity).astype(np.float32)
+        scene.vertices = (scene.vertices[:1] + scene.clock.moments[:, None, None] * velocity).astype(
+            np.float32
+        )
         for frame in scene.clock.kept.tolist():
             moments, factor = shot.moments(frame)
             assert factor == 1 and 0.0 in moments and np.ptp(np.diff(moments)) < 1e-12
@@ -199,7 +250,9 @@ def test_the_wall_is_a_plane_fixed_in_the_world(build):
         wall.texture[row - 2 : row + 3, column - 2 : column + 3] = 1.0
         rotation, position = scene.camera.rotation[frame], scene.camera.position[frame]
         picture = wall.seen(scene.focal[frame], scene.princpt[frame], rotation, position, shot.size)[..., 0]
-        there = project(((point - position) @ rotation)[None, None], scene.focal[[frame]], scene.princpt[[frame]])[0, 0]
+        there = project(
+            ((point - position) @ rotation)[None, None], scene.focal[[frame]], scene.princpt[[frame]]
+        )[0, 0]
         v, u = np.mgrid[: shot.size, : shot.size]
         centre = np.array([(u * picture).sum(), (v * picture).sum()]) / picture.sum()
         np.testing.assert_allclose(centre, there, atol=0.3)

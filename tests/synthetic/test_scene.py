@@ -57,11 +57,18 @@ def test_the_window_holds_the_hand_and_its_mask(scenes, settings):
         frame = 2
         vertices = scene.vertices[frame][:NUM_VERTICES]
         points = project(vertices[None].astype(float), scene.focal[[frame]], scene.princpt[[frame]])[0]
-        shape, offset = (3 * size, 3 * size), scene.princpt[frame] + size  # a larger picture, so that nothing is cut off
+        shape, offset = (
+            (3 * size, 3 * size),
+            scene.princpt[frame] + size,
+        )  # a larger picture, so that nothing is cut off
         _, mask, _ = render(vertices, scene.arm_faces[:1538], (1, 1, 1), scene.focal[frame], offset, shape)
         rows, columns = np.nonzero(mask)
-        np.testing.assert_allclose([columns.min() - size, columns.max() - size], [points[:, 0].min(), points[:, 0].max()], atol=1.5)
-        np.testing.assert_allclose([rows.min() - size, rows.max() - size], [points[:, 1].min(), points[:, 1].max()], atol=1.5)
+        np.testing.assert_allclose(
+            [columns.min() - size, columns.max() - size], [points[:, 0].min(), points[:, 0].max()], atol=1.5
+        )
+        np.testing.assert_allclose(
+            [rows.min() - size, rows.max() - size], [points[:, 1].min(), points[:, 1].max()], atol=1.5
+        )
 
 
 def test_the_window_moves_smoothly_and_only_the_intrinsics_with_it(scenes, settings):
@@ -71,7 +78,9 @@ def test_the_window_moves_smoothly_and_only_the_intrinsics_with_it(scenes, setti
         np.testing.assert_allclose(scale[:, 0], scale[:, 1])
         assert np.abs(np.diff(np.log(scale[:, 0]), 2)).max() < 0.05
     joints2d = np.tile(scenes[0].joints2d()[:1], (9, 1, 1))
-    focal, princpt = window_track(np.random.default_rng(0), np.random.default_rng(1), joints2d, scenes[0].camera, config)
+    focal, princpt = window_track(
+        np.random.default_rng(0), np.random.default_rng(1), joints2d, scenes[0].camera, config
+    )
     assert np.ptp(focal, axis=0).max() < 1e-9 and np.ptp(princpt, axis=0).max() < 1e-9
 
 
@@ -79,13 +88,17 @@ def test_a_left_hand_is_the_mirror_image_of_a_right_one(settings, kit):
     for seed in range(3):
         pair = []
         for right in (1.0, 0.0):
-            config = settings("synthetic-demo", f"person.right_probability={right}", "motion.handheld_probability=0")
+            config = settings(
+                "synthetic-demo", f"person.right_probability={right}", "motion.handheld_probability=0"
+            )
             pair.append(compose(np.random.default_rng(seed), kit, 4, config))
         right, left = pair
         assert right.is_right and not left.is_right
         np.testing.assert_allclose(left.joints, right.joints * [-1, 1, 1], atol=1e-6)
         count = right.arm_faces.max() + 1
-        np.testing.assert_allclose(left.vertices[:, :count], right.vertices[:, :count] * [-1, 1, 1], atol=1e-3)
+        np.testing.assert_allclose(
+            left.vertices[:, :count], right.vertices[:, :count] * [-1, 1, 1], atol=1e-3
+        )
         np.testing.assert_allclose(left.pose, mirror_pose(torch.from_numpy(right.pose)), atol=1e-6)
 
 

@@ -14,7 +14,17 @@ def test_a_sheet_shows_the_first_frame_of_every_sequence(settings, tmp_path, mon
     np.testing.assert_array_equal(picture[48:, :48], table.image(2 * 3))
     with pytest.raises(ValueError, match="has 2 sequences in its split test, fewer than the 3 x 1"):
         sheet.contact_sheet(tmp_path / "table", "test", 3, 1, 48)
-    arguments = ["sheet", str(tmp_path / "table"), str(tmp_path / "sheet.jpg"), "--rows", "1", "--columns", "2", "--edge", "32"]
+    arguments = [
+        "sheet",
+        str(tmp_path / "table"),
+        str(tmp_path / "sheet.jpg"),
+        "--rows",
+        "1",
+        "--columns",
+        "2",
+        "--edge",
+        "32",
+    ]
     monkeypatch.setattr("sys.argv", arguments)
     sheet.main()
     assert cv2.imread(str(tmp_path / "sheet.jpg")).shape == (32, 64, 3) and not list(tmp_path.glob("*.part*"))

@@ -2,7 +2,16 @@ import cv2
 import numpy as np
 import pytest
 
-from tempohand.synthetic.texture import background, colour, grain, list_photos, noise, noise_fields, pattern, photo_background
+from tempohand.synthetic.texture import (
+    background,
+    colour,
+    grain,
+    list_photos,
+    noise,
+    noise_fields,
+    pattern,
+    photo_background,
+)
 
 
 def test_noise_has_zero_mean_unit_variance_and_growing_smoothness():
@@ -11,7 +20,9 @@ def test_noise_has_zero_mean_unit_variance_and_growing_smoothness():
     np.testing.assert_allclose(fields.std((1, 2)), 1, atol=1e-4)
     roughness = np.abs(np.diff(fields, axis=2)).mean((1, 2))
     assert (np.diff(roughness) < 0).all()
-    np.testing.assert_allclose(np.abs(fields[:, :, 0] - fields[:, :, -1]).mean(1), roughness, rtol=0.3)  # periodic
+    np.testing.assert_allclose(
+        np.abs(fields[:, :, 0] - fields[:, :, -1]).mean(1), roughness, rtol=0.3
+    )  # periodic
     assert abs(grain().std() - 1) < 0.01 and noise(np.random.default_rng(0), 37, 2, 3.0).shape == (37, 37)
 
 

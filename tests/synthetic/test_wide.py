@@ -1,4 +1,5 @@
-"""The wide configuration, factor by factor: labels stay exact, and a factor changes what it is about and nothing else."""
+"""The wide configuration, factor by factor: labels stay exact, and a factor changes what it is about and
+nothing else."""
 
 import cv2
 import numpy as np
@@ -23,7 +24,12 @@ FACTORS = {
     "sharpen": "finish.sharpen_probability",
     "small": "finish.small_probability",
 }
-STILL = ("film.shutter=[0.0001,0.0001]", "occluder.probability=0", "camera.border_probability=0", "film.low_light_probability=0")
+STILL = (
+    "film.shutter=[0.0001,0.0001]",
+    "occluder.probability=0",
+    "camera.border_probability=0",
+    "film.low_light_probability=0",
+)
 
 
 @pytest.fixture
@@ -42,7 +48,17 @@ def shoot(kit):
     def build(config, seed):
         rng = np.random.default_rng(seed)
         scene = compose(rng, kit, 3, config)
-        return Shot(rng, scene, kit, config.camera.image_size, config.film, config.background, config.look, config.finish, [])
+        return Shot(
+            rng,
+            scene,
+            kit,
+            config.camera.image_size,
+            config.film,
+            config.background,
+            config.look,
+            config.finish,
+            [],
+        )
 
     return build
 
@@ -57,12 +73,16 @@ def test_labels_lie_on_the_hand(wide, shoot, factor):
         vertices, shape = scene.vertices[1][:778], (3 * size, 3 * size)
         faces = scene.arm_faces[:1538]
         mask = rasterise(vertices, faces, scene.focal[1], scene.princpt[1] + size, shape).face >= 0
-        near = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))  # a tip is a vertex: on the border
+        near = cv2.dilate(
+            mask.astype(np.uint8), np.ones((3, 3), np.uint8)
+        )  # a tip is a vertex: on the border
         column, row = np.rint(points + size).astype(int).T
         assert near[row, column].all(), "every joint lies inside the hand's outline"
 
 
-@pytest.mark.parametrize("factor", ["glove", "ring", "band", "place", "smooth", "sharpen", "small", "both", "held", "free"])
+@pytest.mark.parametrize(
+    "factor", ["glove", "ring", "band", "place", "smooth", "sharpen", "small", "both", "held", "free"]
+)
 def test_a_factor_changes_the_picture_and_no_label_but_its_own(wide, factor):
     changed = 0
     for index in range(3):
@@ -98,12 +118,28 @@ def test_the_hand_is_drawn_where_its_labels_are(wide, shoot):
     """A hand that shines before nothing is as bright as its mask, whatever the finish."""
     overlaps = []
     for seed in range(6):
-        shot = shoot(wide("free", "smooth", "sharpen", "small", size=96, extra=("finish.small=[1.2,1.8]", "film.defocus=[0,0]")), seed)
+        shot = shoot(
+            wide(
+                "free",
+                "smooth",
+                "sharpen",
+                "small",
+                size=96,
+                extra=("finish.small=[1.2,1.8]", "film.defocus=[0,0]"),
+            ),
+            seed,
+        )
         m, size = shot.materials, shot.size
         shot.wall.texture[:] = 0.0
         m.albedo[:], m.albedo[:778], m.gloss[:], m.textures[:], shot.contact = 0.0, 1.0, 0.0, 1.0, 0.0
         picture, _ = shot.picture(1)
-        arm = rasterise(shot.scene.vertices[1], m.faces[: m.arm_faces], shot.scene.focal[1], shot.scene.princpt[1], (size, size))
+        arm = rasterise(
+            shot.scene.vertices[1],
+            m.faces[: m.arm_faces],
+            shot.scene.focal[1],
+            shot.scene.princpt[1],
+            (size, size),
+        )
         mask, bright = (arm.face >= 0) & (arm.face < m.hand_faces), picture.max(-1) > 80
         overlaps.append((mask & bright).sum() / (mask | bright).sum())
     assert np.median(overlaps) > 0.85
@@ -117,10 +153,15 @@ def test_the_other_hand_is_a_closed_hand_of_the_other_side_in_the_same_skin(wide
         (thing,) = scene.things
         mesh, count = thing.mesh, m.arm_vertices
         corners = mesh.vertices[mesh.faces]
-        assert np.einsum("fc,fc->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6 > 1e5, "mm^3, faces outward"
-        # From the index finger's knuckle to the little finger's is a turn about the palm's normal: the other way round in the other hand.
+        assert np.einsum("fc,fc->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6 > 1e5, (
+            "mm^3, faces outward"
+        )
+        # From the index finger's knuckle to the little finger's is a turn about the palm's normal: the other
+        # way round in the other hand.
         turns = [
-            np.linalg.det([joints[5] - joints[0], joints[17] - joints[0], hand[palm].mean(0) - hand[back].mean(0)])
+            np.linalg.det(
+                [joints[5] - joints[0], joints[17] - joints[0], hand[palm].mean(0) - hand[back].mean(0)]
+            )
             for joints, hand in ((scene.joints[1], scene.vertices[1]), (thing.joints, mesh.vertices))
         ]
         assert turns[0] * turns[1] < 0
@@ -138,7 +179,9 @@ def test_what_is_held_fits_between_the_fingers_and_goes_with_the_hand(wide, shoo
         rotation, _ = cv2.Rodrigues(scene.pose[1, :3])
         before, _ = cv2.Rodrigues(scene.pose[0, :3])
         np.testing.assert_allclose(rotation.T @ thing.rotation[1], before.T @ thing.rotation[0], atol=1e-5)
-        local = [turn.T @ (thing.position[k] - scene.joints[k, 0]) for k, turn in ((0, before), (1, rotation))]
+        local = [
+            turn.T @ (thing.position[k] - scene.joints[k, 0]) for k, turn in ((0, before), (1, rotation))
+        ]
         np.testing.assert_allclose(local[0], local[1], atol=1e-2)
         assert local[0][1] < 0, "on the palm's side"
         if np.allclose(np.ptp(thing.mesh.vertices, axis=0)[[0, 2]].max(), np.ptp(thing.mesh.vertices[:, 1])):

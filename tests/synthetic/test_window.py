@@ -9,7 +9,13 @@ from tempohand.synthetic.scene import RINGS_MM, compose
 
 
 def composed(settings, kit, count=40, *overrides):
-    config = settings("synthetic-find", "person.both_probability=0", "occluder.probability=0", "camera.window_jitter=0", *overrides)
+    config = settings(
+        "synthetic-find",
+        "person.both_probability=0",
+        "occluder.probability=0",
+        "camera.window_jitter=0",
+        *overrides,
+    )
     return [compose(np.random.default_rng([seed, 3]), kit, 3, config) for seed in range(count)]
 
 
@@ -26,15 +32,23 @@ def scenes(settings, kit):
 
 def test_windows_are_three_to_nine_boxes_wide(scenes):
     share = np.array([(high - low).max() for low, high in map(bounds, scenes)])
-    assert 1 / 9.6 < share.min() < 1 / 7 and 1 / 4 < share.max() < 1 / 2.8  # the window is smoothed over the frames
-    assert 0.2 < (share < 1 / 5.2).mean() < 0.8  # log-uniform: the middle is at the square root of 27, less where a lens is not wide enough
+    assert (
+        1 / 9.6 < share.min() < 1 / 7 and 1 / 4 < share.max() < 1 / 2.8
+    )  # the window is smoothed over the frames
+    assert (
+        0.2 < (share < 1 / 5.2).mean() < 0.8
+    )  # log-uniform: the middle is at the square root of 27, less where a lens is not wide enough
 
 
 def test_hands_are_anywhere_in_the_window_and_inside_it(scenes):
     corners = np.array([bounds(scene) for scene in scenes])
     assert corners.min() > -0.03 and corners.max() < 1.03
     centre = corners.mean(1)
-    assert (centre < 0.3).any(0).all() and (centre > 0.7).any(0).all() and np.abs(centre.mean(0) - 0.5).max() < 0.15
+    assert (
+        (centre < 0.3).any(0).all()
+        and (centre > 0.7).any(0).all()
+        and np.abs(centre.mean(0) - 0.5).max() < 0.15
+    )
 
 
 def test_no_window_is_wider_than_the_widest_lens(scenes, settings):
@@ -56,9 +70,16 @@ def test_the_window_changes_the_intrinsics_and_nothing_of_the_scene(settings, ki
 
 
 def test_the_pictures_beside_it_do_not_change_with_the_windows_draw(settings):
-    """Other windows, the same film: noise, light and wall come from generators that the window does not touch."""
+    """Other windows, the same film: noise, light and wall come from generators that the window does not
+    touch."""
     rows = [
-        next(film_sequence(settings("synthetic-find", f"camera.window_factor={factor}", "camera.window_place=0"), "train", 1))
+        next(
+            film_sequence(
+                settings("synthetic-find", f"camera.window_factor={factor}", "camera.window_place=0"),
+                "train",
+                1,
+            )
+        )
         for factor in ("[1,1]", "[1.0,1.0000001]")
     ]
     assert rows[0]["image"] == rows[1]["image"]
@@ -76,7 +97,10 @@ def test_elbows_bend_as_far_as_they_are_said(settings, kit):
     straight, bent = (composed(settings, kit, 4, f"person.elbow=[{angle},{angle}]") for angle in (0, 100))
     for a, b in zip(straight, bent):
         np.testing.assert_array_equal(a.joints, b.joints)
-        rings = [scene.vertices[2, NUM_VERTICES : scene.arm_faces.max()].reshape(-1, 16, 3).mean(1) for scene in (a, b)]
+        rings = [
+            scene.vertices[2, NUM_VERTICES : scene.arm_faces.max()].reshape(-1, 16, 3).mean(1)
+            for scene in (a, b)
+        ]
         np.testing.assert_allclose(rings[0][:-2], rings[1][:-2], atol=1e-3)
         forearm, upper = rings[0][-2] - rings[0][-3], rings[1][-1] - rings[1][-2]
         cosine = forearm @ upper / np.linalg.norm(forearm) / np.linalg.norm(upper)

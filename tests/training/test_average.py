@@ -10,7 +10,9 @@ def change(network, seed):
     """Every trainable weight and every buffer that training moves, by some amount."""
     generator = torch.Generator().manual_seed(seed)
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    moved = [buffer for module in network.modules() if module.training for buffer in module.buffers(recurse=False)]
+    moved = [
+        buffer for module in network.modules() if module.training for buffer in module.buffers(recurse=False)
+    ]
     with torch.no_grad():
         for tensor in (*learned, *(buffer for buffer in moved if buffer.is_floating_point())):
             tensor += torch.rand(tensor.shape, generator=generator)
@@ -18,7 +20,9 @@ def change(network, seed):
 
 def test_the_average_is_timm_s_where_all_is_learned():
     network = build_network(small_network(1))
-    ours, timms = (kind(network, decay=0.9, use_warmup=True, warmup_power=0.8) for kind in (WeightAverage, ModelEmaV3))
+    ours, timms = (
+        kind(network, decay=0.9, use_warmup=True, warmup_power=0.8) for kind in (WeightAverage, ModelEmaV3)
+    )
     for step in range(1, 5):
         change(network, step)
         for average in (ours, timms):

@@ -8,7 +8,16 @@ from safetensors.torch import load_file
 
 from tempohand.manifest import verify
 from tempohand.training import checkpoint
-from tempohand.training.checkpoint import NotSaved, begun, go_back, load_state, newest_whole, save_best, save_step, save_weights
+from tempohand.training.checkpoint import (
+    NotSaved,
+    begun,
+    go_back,
+    load_state,
+    newest_whole,
+    save_best,
+    save_step,
+    save_weights,
+)
 
 
 def weights(value: float) -> dict[str, torch.Tensor]:
@@ -27,8 +36,13 @@ def test_the_last_ones_are_kept_and_verified(tmp_path):
     for step in (5, 10, 100_000_000, 15):
         save(tmp_path, step, keep=2)
     assert names(tmp_path) == ["last", "step-00000015", "step-100000000"]
-    assert (tmp_path / "last").resolve().name == "step-00000015" and newest_whole(tmp_path, print).name == "step-100000000"
-    assert load_state(tmp_path / "last")["step"] == 15 and load_file(tmp_path / "last" / "model.safetensors")["a"][0, 0] == 15
+    assert (tmp_path / "last").resolve().name == "step-00000015" and newest_whole(
+        tmp_path, print
+    ).name == "step-100000000"
+    assert (
+        load_state(tmp_path / "last")["step"] == 15
+        and load_file(tmp_path / "last" / "model.safetensors")["a"][0, 0] == 15
+    )
     assert json.loads((tmp_path / "last" / "config.json").read_text()) == {"step": 15}
 
 
@@ -42,7 +56,8 @@ def test_best_is_there_at_every_moment(tmp_path):
         while not done.is_set():
             try:
                 assert (tmp_path / "best").is_symlink()
-                # Whoever follows the link in the very moment in which it changes finds the other one by trying again.
+                # Whoever follows the link in the very moment in which it changes finds the other one by
+                # trying again.
                 assert any((tmp_path / "best" / "config.json").is_file() for _ in range(3))
                 reads += 1
             except (OSError, AssertionError) as error:
@@ -107,7 +122,11 @@ def test_damaged_ones_are_skipped_and_named(tmp_path):
     (tmp_path / "step-00000002" / "config.json").unlink()
     said = []
     assert newest_whole(tmp_path, said.append).name == "step-00000001"
-    assert len(said) == 2 and "step-00000003/training.pt' is damaged, it has 0 bytes" in said[0] and "config.json' is missing" in said[1]
+    assert (
+        len(said) == 2
+        and "step-00000003/training.pt' is damaged, it has 0 bytes" in said[0]
+        and "config.json' is missing" in said[1]
+    )
     with pytest.raises(ValueError, match="training.pt' is damaged"):
         load_state(tmp_path / "step-00000003")
     (tmp_path / "step-00000001" / "model.safetensors").unlink()
@@ -119,7 +138,10 @@ def test_one_that_is_written_again_can_be_found_between_two_renames(tmp_path):
     save(tmp_path, 1).rename(tmp_path / "step-00000001.old")
     assert newest_whole(tmp_path, print).name == "step-00000001.old"
     save(tmp_path, 1)
-    assert newest_whole(tmp_path, print).name == "step-00000001" and names(tmp_path) == ["last", "step-00000001"]
+    assert newest_whole(tmp_path, print).name == "step-00000001" and names(tmp_path) == [
+        "last",
+        "step-00000001",
+    ]
 
 
 def test_one_that_is_being_deleted_is_no_checkpoint(tmp_path, monkeypatch):
@@ -141,7 +163,10 @@ def test_one_that_is_being_deleted_is_no_checkpoint(tmp_path, monkeypatch):
     for path in tmp_path.iterdir():
         assert path.suffix == ".part" or (path / "checksums.json").is_file()
     go_back(tmp_path, newest_whole(tmp_path, pytest.fail), 2, print)
-    assert names(tmp_path) == ["best", "best-00000002", "last", "step-00000002"] and checkpoint.shutil.rmtree is real
+    assert (
+        names(tmp_path) == ["best", "best-00000002", "last", "step-00000002"]
+        and checkpoint.shutil.rmtree is real
+    )
     (tmp_path / "step-00000002" / "checksums.json").unlink()
     with pytest.raises(ValueError, match="every checkpoint"):
         newest_whole(tmp_path, print)
@@ -153,7 +178,10 @@ def test_going_back_sets_newer_ones_aside(tmp_path):
     (tmp_path / "step-00000004.part").mkdir()
     said = []
     go_back(tmp_path, tmp_path / "step-00000001", 1, said.append)
-    assert names(tmp_path) == ["last", "step-00000001", "step-00000002.aside", "step-00000003.aside"] and len(said) == 2
+    assert (
+        names(tmp_path) == ["last", "step-00000001", "step-00000002.aside", "step-00000003.aside"]
+        and len(said) == 2
+    )
     assert (tmp_path / "last").resolve().name == "step-00000001" == newest_whole(tmp_path, print).name
 
 

@@ -57,7 +57,8 @@ def test_a_batch_without_labels_is_described_too(predicted):
 
 
 def test_terms_are_taken_apart(predicted):
-    """Moving the prediction as a whole shows before root-centring and not after; the weighted values are the loss."""
+    """Moving the prediction as a whole shows before root-centring and not after; the weighted values are the
+    loss."""
     _, batch, prediction, terms = predicted
     batch.target.joints = prediction.joints + torch.tensor([0.0, 0.0, 90.0])
     loss, raw = combine(terms, WEIGHTS)
@@ -67,7 +68,9 @@ def test_terms_are_taken_apart(predicted):
     assert sum(weighted) == pytest.approx(loss.item(), rel=1e-3) and len(weighted) == 2
     (joints,) = [line.split() for line in lines if line.strip().startswith("joints ")]
     value = terms["joints"].value
-    assert [float(x) for x in joints[5:7]] == pytest.approx([value.mean().item(), value.max().item()], rel=1e-3) and joints[-3:] == [
+    assert [float(x) for x in joints[5:7]] == pytest.approx(
+        [value.mean().item(), value.max().item()], rel=1e-3
+    ) and joints[-3:] == [
         "84",
         "of",
         "84",
@@ -87,12 +90,21 @@ def test_a_term_without_labels_is_a_dash(predicted):
 
 @pytest.mark.parametrize(
     "settings, parts",
-    [(small_network(1), {"backbone", "rest"}), (small_network(2), {"temporal"}), (small_finder(), {"backbone", "rest"})],
+    [
+        (small_network(1), {"backbone", "rest"}),
+        (small_network(2), {"temporal"}),
+        (small_finder(), {"backbone", "rest"}),
+    ],
     ids=["stage 1", "stage 2", "finder"],
 )
 def test_the_update_ratio_is_the_change_over_the_weights(settings, parts):
     network = build_network(settings)
-    backbone = {id(parameter) for part in network.modules() if isinstance(part, Backbone) for parameter in part.parameters()}
+    backbone = {
+        id(parameter)
+        for part in network.modules()
+        if isinstance(part, Backbone)
+        for parameter in part.parameters()
+    }
     ratio = UpdateRatio(network)
     ratio.before()
     with torch.no_grad():
@@ -101,4 +113,6 @@ def test_the_update_ratio_is_the_change_over_the_weights(settings, parts):
     found = ratio.after()
     assert found.keys() == {f"update/{part}" for part in parts} and not ratio.copies
     for part in parts:
-        assert found[f"update/{part}"].item() == pytest.approx(0.001 if part == "backbone" else 0.01, rel=1e-3)
+        assert found[f"update/{part}"].item() == pytest.approx(
+            0.001 if part == "backbone" else 0.01, rel=1e-3
+        )

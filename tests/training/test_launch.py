@@ -12,11 +12,20 @@ from tempohand.training.launch import MICRO_STEPS, PLUGINS, PRECISION, refuse_co
 @pytest.mark.parametrize(
     "environment, message",
     [
-        ({PRECISION: "fp16"}, "ACCELERATE_MIXED_PRECISION=fp16 .* contradicts mixed_precision=bf16: set mixed_precision=fp16"),
+        (
+            {PRECISION: "fp16"},
+            "ACCELERATE_MIXED_PRECISION=fp16 .* contradicts mixed_precision=bf16: set mixed_precision=fp16",
+        ),
         ({PRECISION: "fp8"}, "contradicts mixed_precision=bf16"),
-        ({MICRO_STEPS: "4"}, "ACCUMULATION_STEPS=4 .* contradicts optim.accumulate=2: set optim.accumulate=4"),
+        (
+            {MICRO_STEPS: "4"},
+            "ACCUMULATION_STEPS=4 .* contradicts optim.accumulate=2: set optim.accumulate=4",
+        ),
         ({MICRO_STEPS: "auto"}, "contradicts optim.accumulate=2"),
-        *(({variable: "true"}, f"{variable} asks for {name}.*launch it without") for variable, name in PLUGINS.items()),
+        *(
+            ({variable: "true"}, f"{variable} asks for {name}.*launch it without")
+            for variable, name in PLUGINS.items()
+        ),
     ],
 )
 def test_a_contradiction_is_refused_with_what_to_set(environment, message):
@@ -25,7 +34,10 @@ def test_a_contradiction_is_refused_with_what_to_set(environment, message):
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("environment", [{}, {PRECISION: "no"}, {PRECISION: "bf16", MICRO_STEPS: "2"}, dict.fromkeys(PLUGINS, "false")])
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {PRECISION: "no"}, {PRECISION: "bf16", MICRO_STEPS: "2"}, dict.fromkeys(PLUGINS, "false")],
+)
 def test_what_is_not_said_or_the_same_is_well(environment):
     refuse_contradictions(environment, "bf16", 2)
 
@@ -37,7 +49,8 @@ def test_evaluation_refuses_another_precision_and_takes_no_steps():
 
 
 def test_the_variables_are_those_that_accelerate_reads(monkeypatch):
-    """What would happen without the refusal: the number of micro-steps comes from the environment, whatever the script says."""
+    """What would happen without the refusal: the number of micro-steps comes from the environment, whatever
+    the script says."""
     monkeypatch.setenv(MICRO_STEPS, "4")
     monkeypatch.setenv(PRECISION, "bf16")
     with new_accelerate_state():
@@ -47,4 +60,6 @@ def test_the_variables_are_those_that_accelerate_reads(monkeypatch):
 
 def test_no_configuration_contradicts_a_launcher_that_was_asked_for_nothing():
     config = compose_config("stage1-tiny")
-    refuse_contradictions({**os.environ, PRECISION: "no"}, config["mixed_precision"], config["optim"]["accumulate"])
+    refuse_contradictions(
+        {**os.environ, PRECISION: "no"}, config["mixed_precision"], config["optim"]["accumulate"]
+    )

@@ -13,7 +13,10 @@ def term(value, mask):
 
 
 def test_means_are_over_valid_entries_only():
-    terms = {"a": term([1.0, 5.0, 100.0], [True, True, False]), "b": term([[2.0, 4.0], [9.0, 9.0]], [True, False])}
+    terms = {
+        "a": term([1.0, 5.0, 100.0], [True, True, False]),
+        "b": term([[2.0, 4.0], [9.0, 9.0]], [True, False]),
+    }
     loss, raw = combine(terms, {"a": 2.0, "b": 1.0})
     assert raw["a"] == 3 and raw["b"] == 3 and loss == 9
 
@@ -41,7 +44,9 @@ def test_processes_average_over_everybody_s_entries():
     tally = Tally({}, 1)
     results = [combine({"a": t}, {"a": 1.0}, lambda c: total, 2, tally) for t in (first, second)]
     assert sum(loss for loss, _ in results) / 2 == 20 / 4
-    assert all(raw["a"] == 20 / 4 == weighted_sum(raw, {"a": 1.0}) for _, raw in results)  # what is said is of all processes
+    assert all(
+        raw["a"] == 20 / 4 == weighted_sum(raw, {"a": 1.0}) for _, raw in results
+    )  # what is said is of all processes
     assert tally.close_interval() == {"valid/a": 4 / 6}
 
 

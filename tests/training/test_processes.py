@@ -13,10 +13,17 @@ def test_a_batch_is_of_all_processes_and_micro_steps():
 
 @pytest.mark.parametrize(
     "settings, near",
-    [((48, 5, 1, 1), "45 and 50"), ((48, 2, 4, 4), "32 and 64"), ((2, 4, 1, 1), "4 and 8"), ((0, 1, 1, 1), "1 and 2")],
+    [
+        ((48, 5, 1, 1), "45 and 50"),
+        ((48, 2, 4, 4), "32 and 64"),
+        ((2, 4, 1, 1), "4 and 8"),
+        ((0, 1, 1, 1), "1 and 2"),
+    ],
 )
 def test_a_batch_that_cannot_be_shared_is_refused(settings, near):
-    with pytest.raises(ValueError, match=f"optim.batch_size={settings[0]} cannot be shared evenly.*the nearest are {near}"):
+    with pytest.raises(
+        ValueError, match=f"optim.batch_size={settings[0]} cannot be shared evenly.*the nearest are {near}"
+    ):
         clips_per_process(*settings)
 
 

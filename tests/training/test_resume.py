@@ -3,20 +3,38 @@ import torch
 from tests_support import compose_config
 
 from tempohand.training.checkpoint import save_step
-from tempohand.training.resume import binding_settings, refuse_other_frozen_weights, refuse_other_run, resume_point
+from tempohand.training.resume import (
+    binding_settings,
+    refuse_other_frozen_weights,
+    refuse_other_run,
+    resume_point,
+)
 
 
 @pytest.mark.parametrize(
-    "free", ["out=x", "optim.steps=9", "log.every=3", "data.root=moved", "data.workers=7", "tracker=null", "tokens.folder=x"]
+    "free",
+    [
+        "out=x",
+        "optim.steps=9",
+        "log.every=3",
+        "data.root=moved",
+        "data.workers=7",
+        "tracker=null",
+        "tokens.folder=x",
+    ],
 )
 def test_what_may_change(free):
     first, second = (binding_settings(compose_config("stage2-tiny", *more), "abc") for more in ([], [free]))
     refuse_other_run(first, second, "run")
 
 
-@pytest.mark.parametrize("name, key", [("stage1-tiny", "network.spatial.backbone.weights"), ("find-tiny", "network.backbone.weights")])
+@pytest.mark.parametrize(
+    "name, key",
+    [("stage1-tiny", "network.spatial.backbone.weights"), ("find-tiny", "network.backbone.weights")],
+)
 def test_the_file_of_the_first_weights_may_be_left_out(name, key):
-    """A resumed run has its weights from the checkpoint, whatever network it trains; so has one whose settings still name the file."""
+    """A resumed run has its weights from the checkpoint, whatever network it trains; so has one whose
+    settings still name the file."""
     with_file = compose_config(name, f"{key}=first.safetensors")
     before, now = binding_settings(with_file, "abc"), binding_settings(compose_config(name), "abc")
     refuse_other_run(before, now, "run")
@@ -40,8 +58,13 @@ def test_the_file_of_the_first_weights_may_be_left_out(name, key):
     ],
 )
 def test_what_may_not_change_is_named(key, value):
-    first, second = (binding_settings(compose_config("stage2-tiny", *more), "abc") for more in ([], [f"{key}={value}"]))
-    with pytest.raises(ValueError, match=f"'run' is of a run with other settings: {key.removeprefix('+')} was .* and is {value}") as error:
+    first, second = (
+        binding_settings(compose_config("stage2-tiny", *more), "abc") for more in ([], [f"{key}={value}"])
+    )
+    with pytest.raises(
+        ValueError,
+        match=f"'run' is of a run with other settings: {key.removeprefix('+')} was .* and is {value}",
+    ) as error:
         refuse_other_run(first, second, "run")
     assert str(error.value).count(" was ") == 1
 
@@ -68,5 +91,8 @@ def test_other_frozen_weights_are_refused():
     weights["1.weight"] += 1
     refuse_other_frozen_weights(network, weights, "stage1")
     weights["0.weight"][0, 0] += 1
-    with pytest.raises(ValueError, match=r"begun from other weights than init_from='stage1' has now \(1 differ, first '0.weight'\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"begun from other weights than init_from='stage1' has now \(1 differ, first '0.weight'\)",
+    ):
         refuse_other_frozen_weights(network, weights, "stage1")

@@ -25,7 +25,12 @@ def test_shares_are_of_all_entries_of_the_interval(said):
     batch(tally, joints=4, pose=0, heatmap=(1, 2))
     batch(tally, joints=1, pose=2, heatmap=(2, 2))
     shares = tally.close_interval()
-    assert shares == {"valid/joints": 5 / 8, "valid/pose": 2 / 8, "valid/heatmap": 3 / 8, "out_of_range/heatmap": 1 / 4}
+    assert shares == {
+        "valid/joints": 5 / 8,
+        "valid/pose": 2 / 8,
+        "valid/heatmap": 3 / 8,
+        "out_of_range/heatmap": 1 / 4,
+    }
     batch(tally, joints=4)
     assert tally.close_interval() == {"valid/joints": 1.0} and not said
 
@@ -37,7 +42,9 @@ def test_nothing_valid_for_some_batches_in_a_row_is_said_once(said):
     assert not said  # two in a row, twice; shape has no weight
     for _ in range(9):
         batch(tally, pose=0, shape=0)
-    assert said == ["warning: the loss term 'pose' (weight 2) had no valid entry in 3 batches in a row: the table's has_hand switch it on"]
+    assert said == [
+        "warning: the loss term 'pose' (weight 2) had no valid entry in 3 batches in a row: the table's has_hand switch it on"
+    ]
 
 
 def test_a_whole_log_interval_without_a_label_is_said_once(said):
@@ -46,7 +53,12 @@ def test_a_whole_log_interval_without_a_label_is_said_once(said):
         batch(tally, joints=0)
         batch(tally, joints=0)
         assert tally.close_interval() == {"valid/joints": 0.0}
-    assert len(said) == 1 and "'joints'" in said[0] and "all 2 batches since the last log line" in said[0] and "joints_mask" in said[0]
+    assert (
+        len(said) == 1
+        and "'joints'" in said[0]
+        and "all 2 batches since the last log line" in said[0]
+        and "joints_mask" in said[0]
+    )
 
 
 def test_labels_out_of_range_are_said_once(said):

@@ -1,16 +1,21 @@
-"""ARCTIC (Fan et al., CVPR 2023): both hands on articulated objects, eight standing cameras (views 1-8) and one on the head (view 0).
+"""ARCTIC (Fan et al., CVPR 2023): both hands on articulated objects, eight standing cameras (views 1-8) and
+one on the head (view 0).
 
-    raw_seqs/<subject>/<sequence>.mano.npy and .egocam.dist.npy, meta/misc.json, splits_json/protocol_{p1,p2}.json
-    images/<subject>/<sequence>/<view>/%05d.jpg; or cropped_images/, of the same names, and splits/p1_*.npy or processed_seqs/
+    raw_seqs/<subject>/<sequence>.mano.npy and .egocam.dist.npy, meta/misc.json,
+    splits_json/protocol_{p1,p2}.json
+    images/<subject>/<sequence>/<view>/%05d.jpg; or cropped_images/, of the same names, and splits/p1_*.npy or
+    processed_seqs/
 
-mano: {right, left}: rot [F, 3], pose [F, 45] counted from the mean pose, trans [F, 3] metres (MANO's transl), shape [10], in the world of the
-motion capture; the left hand was fitted with MANO_LEFT.pkl as it is. misc: world2cam [8, 4, 4] metres, intris_mat [8, 3, 3], image_size [9, 2],
-ioi_offset: annotation = picture's number - offset. egocam: R_k_cam_np [F, 3, 3], T_k_cam_np [F, 3, 1], intrinsics [3, 3] and dist8, OpenCV's
-rational lens: pictures of view 0 are distorted, and come out undistorted here. Joints are not stored, they are MANO's.
+mano: {right, left}: rot [F, 3], pose [F, 45] counted from the mean pose, trans [F, 3] metres (MANO's transl),
+shape [10], in the world of the motion capture; the left hand was fitted with MANO_LEFT.pkl as it is. misc:
+world2cam [8, 4, 4] metres, intris_mat [8, 3, 3], image_size [9, 2], ioi_offset: annotation = picture's number
+- offset. egocam: R_k_cam_np [F, 3, 3], T_k_cam_np [F, 3, 1], intrinsics [3, 3] and dist8, OpenCV's rational
+lens: pictures of view 0 are distorted, and come out undistorted here. Joints are not stored, they are MANO's.
 
-Cropped pictures: those of view 0 are whole, shrunk to 0.3; others are squares of 300 x `scale` px around bbox [F, 9, 3] (cx, cy, scale), resized to
-1000 px. bbox is in splits/p1_{train,val}.npy, data_dict[<subject>/<sequence>], and in processed_seqs/<subject>/<sequence>.npy. Source: the official
-toolkit (scripts_data/crop_images.py, src/arctic/{processing,split}.py, common/transforms.py).
+Cropped pictures: those of view 0 are whole, shrunk to 0.3; others are squares of 300 x `scale` px around bbox
+[F, 9, 3] (cx, cy, scale), resized to 1000 px. bbox is in splits/p1_{train,val}.npy,
+data_dict[<subject>/<sequence>], and in processed_seqs/<subject>/<sequence>.npy. Source: the official toolkit
+(scripts_data/crop_images.py, src/arctic/{processing,split}.py, common/transforms.py).
 """
 
 from collections.abc import Iterable
@@ -21,7 +26,17 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, HandParameters, Proof, Recording, Unit, Unusable
+from tempohand.data.convert.frame import (
+    Camera,
+    Converter,
+    Frame,
+    HandLabels,
+    HandParameters,
+    Proof,
+    Recording,
+    Unit,
+    Unusable,
+)
 from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, turned
 from tempohand.data.convert.read import need, read_json, read_npy_object, read_picture
 from tempohand.data.pictures import BEYOND
@@ -36,7 +51,8 @@ CROP_EDGE = 1000  # px
 
 
 class Arctic(Converter):
-    """Splits: train, val (all views), p1_train, p1_val (views 1-8), p2_train, p2_val (view 0); the test subject's truth is not public.
+    """Splits: train, val (all views), p1_train, p1_val (views 1-8), p2_train, p2_val (view 0); the test
+    subject's truth is not public.
 
     views: which ones, all by default.
     """
@@ -56,8 +72,12 @@ class Arctic(Converter):
 
     def units(self) -> list[Unit]:
         if self.hands is None:
-            raise ValueError("ARCTIC stores hand parameters and no joints: pass hand=<folder of the MANO files>")
-        misc = read_json(need(self.root / "meta" / "misc.json", "ARCTIC's cameras; root= is the folder arctic_data/data"))
+            raise ValueError(
+                "ARCTIC stores hand parameters and no joints: pass hand=<folder of the MANO files>"
+            )
+        misc = read_json(
+            need(self.root / "meta" / "misc.json", "ARCTIC's cameras; root= is the folder arctic_data/data")
+        )
         protocols = [self._protocol(name) for name in ("p1", "p2")]
         squares = self._squares() if self.pictures().name == "cropped_images" and any(self.views) else {}
         units = []
@@ -67,10 +87,16 @@ class Arctic(Converter):
             for view in self.views:
                 if (self.pictures() / subject / name / str(view)).is_dir():
                     splits = _splits(protocols[view == 0], subject, name, view)
-                    about = _of_view(misc, subject, view) | ({"squares": squares[sequence][:, view]} if sequence in squares else {})
-                    units.append(Unit(f"{sequence}/{view}", USUAL_FRAMES, splits, (subject, name, view, about)))
+                    about = _of_view(misc, subject, view) | (
+                        {"squares": squares[sequence][:, view]} if sequence in squares else {}
+                    )
+                    units.append(
+                        Unit(f"{sequence}/{view}", USUAL_FRAMES, splits, (subject, name, view, about))
+                    )
         if not units:
-            raise FileNotFoundError(f"'{self.root}' has no raw_seqs/<subject>/*.mano.npy with images/ or cropped_images/ of theirs")
+            raise FileNotFoundError(
+                f"'{self.root}' has no raw_seqs/<subject>/*.mano.npy with images/ or cropped_images/ of theirs"
+            )
         return sorted(units, key=lambda unit: unit.splits)
 
     def pictures(self) -> Path:
@@ -79,7 +105,8 @@ class Arctic(Converter):
         return next((folder for folder in folders if folder.is_dir()), folders[0])
 
     def _protocol(self, name: str) -> dict[str, str]:
-        """sequence -> split; empty where the official lists were not downloaded (then subjects decide, as they do in the lists)."""
+        """sequence -> split; empty where the official lists were not downloaded (then subjects decide, as
+        they do in the lists)."""
         path = self.root / "splits_json" / f"protocol_{name}.json"
         if not path.is_file():
             return {}
@@ -90,9 +117,14 @@ class Arctic(Converter):
         found = {}
         for path in sorted(self.root.glob("splits/p1_*.npy")):
             try:
-                found |= {sequence: np.array(parts["bbox"]) for sequence, parts in read_npy_object(path)["data_dict"].items()}
+                found |= {
+                    sequence: np.array(parts["bbox"])
+                    for sequence, parts in read_npy_object(path)["data_dict"].items()
+                }
             except (KeyError, TypeError, AttributeError):
-                raise ValueError(f"'{path}' is no split of ARCTIC (data_dict, bbox): download it again") from None
+                raise ValueError(
+                    f"'{path}' is no split of ARCTIC (data_dict, bbox): download it again"
+                ) from None
         return found
 
     def open(self, unit: Unit) -> Recording:
@@ -105,9 +137,15 @@ def _of_view(misc: dict[str, Any], subject: str, view: int) -> dict[str, Any]:
     """What misc.json says of a subject's view. Raises ValueError when it says nothing."""
     try:
         about = {"offset": int(misc[subject]["ioi_offset"]), "size": tuple(misc[subject]["image_size"][view])}
-        return about | ({"world2cam": misc[subject]["world2cam"][view - 1], "K": misc[subject]["intris_mat"][view - 1]} if view else {})
+        return about | (
+            {"world2cam": misc[subject]["world2cam"][view - 1], "K": misc[subject]["intris_mat"][view - 1]}
+            if view
+            else {}
+        )
     except (KeyError, IndexError, TypeError):
-        raise ValueError(f"ARCTIC's meta/misc.json has no camera {view} of subject {subject}: download it again") from None
+        raise ValueError(
+            f"ARCTIC's meta/misc.json has no camera {view} of subject {subject}: download it again"
+        ) from None
 
 
 def _splits(protocol: dict[str, str], subject: str, name: str, view: int) -> tuple[str, ...]:
@@ -132,13 +170,25 @@ class _View(Recording):
         rotation, translation = self.world_to_camera(index)
         hands = [self._hand(side, index, rotation, translation) for side in ("right", "left")]
         picture, matrix = self.picture(number, index)
-        return Frame(picture, self.sequence, self.name, number, hands, Camera.of_matrix(matrix), number / FRAMES_PER_SECOND)
+        return Frame(
+            picture,
+            self.sequence,
+            self.name,
+            number,
+            hands,
+            Camera.of_matrix(matrix),
+            number / FRAMES_PER_SECOND,
+        )
 
     def _hand(self, side: str, index: int, rotation: np.ndarray, translation: np.ndarray) -> HandLabels:
         stored, is_right = self.mano[side], side == "right"
-        pose = self.hands.absolute(np.concatenate([stored["rot"][index], stored["pose"][index]]).astype(float), is_right=is_right)
+        pose = self.hands.absolute(
+            np.concatenate([stored["rot"][index], stored["pose"][index]]).astype(float), is_right=is_right
+        )
         betas = np.array(stored["shape"], float).reshape(NUM_BETAS)
-        wrist = self.hands.wrist(MM_PER_METRE * np.array(stored["trans"][index], float), betas, is_right=is_right)
+        wrist = self.hands.wrist(
+            MM_PER_METRE * np.array(stored["trans"][index], float), betas, is_right=is_right
+        )
         pose, wrist = turned(pose, rotation), rotation @ wrist + translation
         joints = self.hands.joints(pose, betas, wrist, is_right=is_right)
         parameters = HandParameters(pose, self.hands.shape(betas, is_right=is_right), joints[WRIST])
@@ -165,18 +215,24 @@ class _CroppedView(_View):
         elif "squares" in about:
             self.squares = about["squares"]
         else:
-            raise Unusable("crop unknown", f"neither '{path}' nor splits/p1_*.npy says what of the picture is in cropped_images")
+            raise Unusable(
+                "crop unknown",
+                f"neither '{path}' nor splits/p1_*.npy says what of the picture is in cropped_images",
+            )
 
     def picture(self, number: int, index: int) -> tuple[Any, Float[np.ndarray, "3 3"]]:
         picture, matrix = super().picture(number, index)
         x, y, scale = np.float32(self.squares[index])
         edge = scale * np.float32(1.5) * 200
-        x0, y0, x1, y1 = (int(round(float(at))) for at in (x - edge / 2, y - edge / 2, x + edge / 2, y + edge / 2))
+        x0, y0, x1, y1 = (
+            int(round(float(at))) for at in (x - edge / 2, y - edge / 2, x + edge / 2, y + edge / 2)
+        )
         return picture, _resized((x0, y0), (CROP_EDGE / (x1 - x0), CROP_EDGE / (y1 - y0))) @ matrix
 
 
 class _HeadView(_View):
-    """A sequence in the head's camera, undistorted; what the lens sees beyond its own pinhole picture is lost."""
+    """A sequence in the head's camera, undistorted; what the lens sees beyond its own pinhole picture is
+    lost."""
 
     def __init__(self, converter: Arctic, subject: str, name: str, view: int, about: dict[str, Any]):
         super().__init__(converter, subject, name, view, about)
@@ -184,21 +240,28 @@ class _HeadView(_View):
         self.maps: dict[tuple[int, int], Any] = {}  # of the pictures' size, the same for all
 
     def world_to_camera(self, index: int) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
-        rotation, translation = (np.array(self.lens[name][index], float) for name in ("R_k_cam_np", "T_k_cam_np"))
+        rotation, translation = (
+            np.array(self.lens[name][index], float) for name in ("R_k_cam_np", "T_k_cam_np")
+        )
         return rotation, MM_PER_METRE * translation.reshape(3)
 
     def picture(self, number: int, index: int) -> tuple[Any, Float[np.ndarray, "3 3"]]:
         path = self.folder / f"{number:05d}.jpg"
         _, distorted = read_picture(path, path.relative_to(self.root).as_posix())
         size = (distorted.shape[1], distorted.shape[0])
-        matrix = _resized((0, 0), np.array(size) / self.about["size"]) @ np.array(self.lens["intrinsics"], float)
+        matrix = _resized((0, 0), np.array(size) / self.about["size"]) @ np.array(
+            self.lens["intrinsics"], float
+        )
         if size not in self.maps:
             coefficients = np.array(self.lens["dist8"], float).reshape(8)
-            self.maps[size] = cv2.initUndistortRectifyMap(matrix, coefficients, None, matrix, size, cv2.CV_16SC2)
+            self.maps[size] = cv2.initUndistortRectifyMap(
+                matrix, coefficients, None, matrix, size, cv2.CV_16SC2
+            )
         return cv2.remap(distorted, *self.maps[size], cv2.INTER_LINEAR, borderMode=BEYOND), matrix
 
 
 def _resized(corner: tuple[int, int], scale) -> Float[np.ndarray, "3 3"]:
-    """What takes pixels to those of a part that begins at `corner` and is resized; centres at integers: u' = (u - corner + 0.5) s - 0.5."""
+    """What takes pixels to those of a part that begins at `corner` and is resized; centres at integers: u' =
+    (u - corner + 0.5) s - 0.5."""
     offset = (0.5 - np.array(corner)) * scale - 0.5
     return np.array([[scale[0], 0, offset[0]], [0, scale[1], offset[1]], [0, 0, 1]], float)

@@ -3,8 +3,9 @@
     train2017/, val2017/: COCO's pictures; here or below images/
     annotations/coco_wholebody_{train,val}_v1.0.json, here or below annotations/
 
-COCO's format with, for every person, {left,right}hand_box (x, y, width, height), {left,right}hand_kpts (21 times x, y, v in OpenPose's order;
-v = 0: not labelled) and {left,right}hand_valid. Source: jin-s13/COCO-WholeBody, data_format.md. Left is the person's own left.
+COCO's format with, for every person, {left,right}hand_box (x, y, width, height), {left,right}hand_kpts (21
+times x, y, v in OpenPose's order; v = 0: not labelled) and {left,right}hand_valid. Source:
+jin-s13/COCO-WholeBody, data_format.md. Left is the person's own left.
 """
 
 from pathlib import Path
@@ -30,7 +31,8 @@ class Person(NamedTuple):
 
 
 class CocoWholeBody(Converter):
-    """Splits: train, val. Every person is a picture of its own, a sequence of one frame; its number is the annotation's. No camera is known."""
+    """Splits: train, val. Every person is a picture of its own, a sequence of one frame; its number is the
+    annotation's. No camera is known."""
 
     name = "coco_wholebody"
     title = "COCO-WholeBody v1.0"
@@ -54,16 +56,25 @@ class CocoWholeBody(Converter):
         content = read_json(path, compact=_compact)
         if not isinstance(content, dict) or not content.keys() >= {"images", "annotations"}:
             raise ValueError(f"'{path}' is not what COCO-WholeBody has under this name: download it again")
-        names = {one["id"]: one["file_name"] for one in content["images"] if one.keys() >= {"id", "file_name"}}
+        names = {
+            one["id"]: one["file_name"] for one in content["images"] if one.keys() >= {"id", "file_name"}
+        }
         people = [one for one in content["annotations"] if isinstance(one, Person) and one.hands]
         return [
-            Unit(f"{split}/{part[0].number}", len(part), (split,), (folder, [(person, names.get(person.picture)) for person in part]))
+            Unit(
+                f"{split}/{part[0].number}",
+                len(part),
+                (split,),
+                (folder, [(person, names.get(person.picture)) for person in part]),
+            )
             for first in range(0, len(people), PER_UNIT)
             if (part := people[first : first + PER_UNIT])
         ]
 
     def _find(self, name: str, below: str) -> Path | None:
-        return next((path for folder in (self.root, self.root / below) if (path := folder / name).exists()), None)
+        return next(
+            (path for folder in (self.root, self.root / below) if (path := folder / name).exists()), None
+        )
 
     def boxes_of(self, split: str) -> str:
         return "bounds of the labelled joints, where some are missing the published box"
@@ -77,7 +88,9 @@ def _compact(entry: dict) -> Any:
     if entry.keys() >= {"id", "image_id", "lefthand_valid", "righthand_valid"}:
         valid = [side for side in SIDES if entry[f"{side}hand_valid"]]
         return Person(
-            entry["id"], entry["image_id"], {side: (entry.get(f"{side}hand_box"), entry.get(f"{side}hand_kpts")) for side in valid}
+            entry["id"],
+            entry["image_id"],
+            {side: (entry.get(f"{side}hand_box"), entry.get(f"{side}hand_kpts")) for side in valid},
         )
     return entry
 

@@ -1,4 +1,5 @@
-"""A data set's folder into a frame table: in parallel, resumable, with an account of what became of every hand."""
+"""A data set's folder into a frame table: in parallel, resumable, with an account of what became of every
+hand."""
 
 import inspect
 import json
@@ -31,9 +32,11 @@ REJECTED_NAME = "rejected.jsonl"
 
 @dataclass(frozen=True)
 class Conversion:
-    """What is converted, and how. hand: file or folder of the hand model that the annotations were made with; None: joints alone.
+    """What is converted, and how. hand: file or folder of the hand model that the annotations were made with;
+    None: joints alone.
 
-    options: the data set's own (its converter's keyword arguments). max_units: only so many units of every combination of splits, to try.
+    options: the data set's own (its converter's keyword arguments). max_units: only so many units of every
+    combination of splits, to try.
     """
 
     dataset: str
@@ -44,11 +47,14 @@ class Conversion:
     max_units: int | None = None
 
     def converter(self) -> Converter:
-        """Raises FileNotFoundError or ValueError: unknown data set or option, no such folder, no such hand model."""
+        """Raises FileNotFoundError or ValueError: unknown data set or option, no such folder, no such hand
+        model."""
         kind = converter_class(self.dataset)
         known = [name for name in inspect.signature(kind).parameters if name not in ("root", "hands")]
         if unknown := sorted(set(self.options) - set(known)):
-            raise ValueError(f"{self.dataset} has no option '{unknown[0]}', it has: {', '.join(known) or 'none'}")
+            raise ValueError(
+                f"{self.dataset} has no option '{unknown[0]}', it has: {', '.join(known) or 'none'}"
+            )
         root = Path(self.root)
         if not root.is_dir():
             raise FileNotFoundError(f"'{root}' is no folder: root= is where {kind.title} lies ({kind.url})")
@@ -56,25 +62,34 @@ class Conversion:
         return kind(root, hands, **self.options)
 
 
-def convert(conversion: Conversion, out: str | Path, *, processes: int | None = None, overwrite: bool = False) -> bool:
-    """Makes the frame table of a data set at `out`; returns whether there was anything left to do. Prints what came of it.
+def convert(
+    conversion: Conversion, out: str | Path, *, processes: int | None = None, overwrite: bool = False
+) -> bool:
+    """Makes the frame table of a data set at `out`; returns whether there was anything left to do. Prints
+    what came of it.
 
-    Finished shards of an interrupted run with the same settings are kept. Raises FileNotFoundError or ValueError, one line, when the folder
-    is not the data set's, when `out` holds something else, or when nothing could be used.
+    Finished shards of an interrupted run with the same settings are kept. Raises FileNotFoundError or
+    ValueError, one line, when the folder is not the data set's, when `out` holds something else, or when
+    nothing could be used.
     """
     out, began = Path(out), time.perf_counter()
     converter = conversion.converter()
     units = _first_of_each(converter.units(), conversion.max_units)
     jobs = _jobs(conversion, units, out)
     made_of = [[unit.key, unit.size] for unit in units]
-    recipe = json.loads(json.dumps(asdict(conversion) | {"version": VERSION, "units": made_of, "hand": bool(conversion.hand)}))
+    recipe = json.loads(
+        json.dumps(asdict(conversion) | {"version": VERSION, "units": made_of, "hand": bool(conversion.hand)})
+    )
     recipe.pop("root")  # a folder that was moved is the same data set
     if claim(out, recipe, overwrite=overwrite):
         print(f"'{out}' is complete: nothing to do (overwrite=true makes it again)")
         return False
     todo = [job for job in jobs if not _report(job[2]).exists()]
     with tqdm(total=sum(unit.size for unit in units), unit="frame", desc=conversion.dataset) as bar:
-        bar.update(sum(unit.size for job in jobs for unit in job[1]) - sum(unit.size for job in todo for unit in job[1]))
+        bar.update(
+            sum(unit.size for job in jobs for unit in job[1])
+            - sum(unit.size for job in todo for unit in job[1])
+        )
         for job, _ in in_parallel(convert_shard, todo, processes or os.cpu_count() or 1, __name__):
             bar.update(sum(unit.size for unit in job[1]))
     _complete(converter, conversion, jobs, out)
@@ -84,7 +99,9 @@ def convert(conversion: Conversion, out: str | Path, *, processes: int | None = 
 
 def _first_of_each(units: list[Unit], most: int | None) -> list[Unit]:
     if not units:
-        raise ValueError("the folder holds nothing to convert: are the annotations and pictures unpacked where the data set keeps them?")
+        raise ValueError(
+            "the folder holds nothing to convert: are the annotations and pictures unpacked where the data set keeps them?"
+        )
     if most is None:
         return units
     seen: Counter = Counter()
@@ -101,7 +118,11 @@ def _jobs(conversion: Conversion, units: list[Unit], out: Path) -> list[tuple[Co
     parts: list[list[Unit]] = []
     for unit in units:
         last = parts[-1] if parts else None
-        if last and last[0].splits == unit.splits and sum(one.size for one in last) + unit.size <= SHARD_FRAMES:
+        if (
+            last
+            and last[0].splits == unit.splits
+            and sum(one.size for one in last) + unit.size <= SHARD_FRAMES
+        ):
             last.append(unit)
         else:
             parts.append([unit])
@@ -112,7 +133,7 @@ def _report(shard: Path) -> Path:
     return shard.with_suffix(".report.json")
 
 
-# ----- one process -----------------------------------------------------------------------------------------------------------------------
+# ----- one process ------------------------------------------------------------------------------------------
 
 
 @cache
@@ -129,12 +150,15 @@ def convert_shard(conversion: Conversion, units: list[Unit], path: Path) -> None
     """Writes the rows of some units as one shard, and then a report of those that became none."""
     converter = _converter(json.dumps(asdict(conversion), sort_keys=True))
     rejected: list[Rejected] = []
-    count = write_shard(path, (row for unit in units for row in unit_rows(converter, unit, conversion.storage, rejected)))
+    count = write_shard(
+        path, (row for unit in units for row in unit_rows(converter, unit, conversion.storage, rejected))
+    )
     write_whole(_report(path), json.dumps({"rows": count, "rejected": [asdict(one) for one in rejected]}))
 
 
 def unit_rows(converter: Converter, unit: Unit, storage: Storage, rejected: list[Rejected]) -> Iterator[dict]:
-    """The rows of a unit, sequence by sequence in the order of their frames; what becomes no row goes into `rejected`."""
+    """The rows of a unit, sequence by sequence in the order of their frames; what becomes no row goes into
+    `rejected`."""
     try:
         recording = converter.open(unit)
         numbers = list(recording.numbers)
@@ -161,10 +185,12 @@ def _rejected(error: Exception, key: str, number: int | None) -> Rejected:
         return Rejected(key, number, error.reason, error.detail)
     if isinstance(error, FileNotFoundError):
         return Rejected(key, number, "file missing", " ".join(str(error).split())[:200])
-    return Rejected(key, number, "damaged annotation", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    return Rejected(
+        key, number, "damaged annotation", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    )
 
 
-# ----- the whole -------------------------------------------------------------------------------------------------------------------------
+# ----- the whole --------------------------------------------------------------------------------------------
 
 
 def _complete(converter: Converter, conversion: Conversion, jobs: Iterable[tuple], out: Path) -> None:
@@ -172,7 +198,9 @@ def _complete(converter: Converter, conversion: Conversion, jobs: Iterable[tuple
     splits: dict[str, list[str]] = {}
     rejected: Counter = Counter()
     lines = []
-    reports = [(units, shard, json.loads(_report(shard).read_text(encoding="utf-8"))) for _, units, shard in jobs]
+    reports = [
+        (units, shard, json.loads(_report(shard).read_text(encoding="utf-8"))) for _, units, shard in jobs
+    ]
     for units, shard, report in reports:
         for split in units[0].splits:
             if report["rows"]:
@@ -180,10 +208,18 @@ def _complete(converter: Converter, conversion: Conversion, jobs: Iterable[tuple
         rejected.update(one["reason"] for one in report["rejected"])
         lines += [json.dumps(one) + "\n" for one in report["rejected"]]
     if not splits:
-        for _, shard, _ in reports:  # the next run looks again: what was wrong with the folder may be mended then
+        for (
+            _,
+            shard,
+            _,
+        ) in reports:  # the next run looks again: what was wrong with the folder may be mended then
             shard.unlink(missing_ok=True)
             _report(shard).unlink()
-        first = json.loads(lines[0]) if lines else {"sequence": "-", "reason": "no frames", "detail": "no unit has any"}
+        first = (
+            json.loads(lines[0])
+            if lines
+            else {"sequence": "-", "reason": "no frames", "detail": "no unit has any"}
+        )
         raise ValueError(
             f"nothing of {converter.title} could be used; the first: {first['sequence']}: {first['reason']} ({first['detail']}): "
             f"is '{converter.root}' whole?"

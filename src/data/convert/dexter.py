@@ -1,15 +1,18 @@
-"""Dexter+Object (Sridhar et al., ECCV 2016) and EgoDexter (Mueller et al., ICCV 2017): fingertips alone, for evaluation.
+"""Dexter+Object (Sridhar et al., ECCV 2016) and EgoDexter (Mueller et al., ICCV 2017): fingertips alone, for
+evaluation.
 
     Dexter+Object: data/<sequence>/color/*, data/<sequence>/annotations/<sequence>{2D,3D}.txt
     EgoDexter: data/<sequence>/color/*, data/<sequence>/{annotation.txt, annotation.txt_3D.txt}
 
-A line a frame, in the order of the pictures' names: five entries that end with ";", thumb to pinky; "u, v" in the depth picture and "x, y, z" mm
-in the depth camera's space. Dexter+Object's x and y point the other way than OpenCV's, and z = 32001 is no measurement; EgoDexter's 2D is -1
-and its 3D 0 where a tip was not annotated. All hands are left ones.
+A line a frame, in the order of the pictures' names: five entries that end with ";", thumb to pinky; "u, v" in
+the depth picture and "x, y, z" mm in the depth camera's space. Dexter+Object's x and y point the other way
+than OpenCV's, and z = 32001 is no measurement; EgoDexter's 2D is -1 and its 3D 0 where a tip was not
+annotated. All hands are left ones.
 
-Neither calibration is in the files. The numbers are those of the data sets' pages as public loaders quote them, and so is the sign of x and y;
-therefore every sequence is checked: the 3D tips in the depth camera must be where the 2D ones are. No source gives the frame rate: 30 a second
-is assumed. No box is published, and tips alone bound no hand: the box is a square of a hand's length around them.
+Neither calibration is in the files. The numbers are those of the data sets' pages as public loaders quote
+them, and so is the sign of x and y; therefore every sequence is checked: the 3D tips in the depth camera must
+be where the 2D ones are. No source gives the frame rate: 30 a second is assumed. No box is published, and
+tips alone bound no hand: the box is a square of a hand's length around them.
 """
 
 import re
@@ -20,7 +23,16 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Proof, Recording, Unit, Unusable
+from tempohand.data.convert.frame import (
+    Camera,
+    Converter,
+    Frame,
+    HandLabels,
+    Proof,
+    Recording,
+    Unit,
+    Unusable,
+)
 from tempohand.data.convert.read import need
 from tempohand.skeleton import FINGERS, JOINT_NAMES, NUM_JOINTS
 
@@ -31,8 +43,8 @@ MOST_APART = 10.0  # px of the depth picture, between 2D and projected 3D tips, 
 
 
 class Cameras(NamedTuple):
-    """depth: that of the 2D tips. colour: that of the pictures, X_colour = motion[:, :3] X_depth + motion[:, 3], mm.
-    axes: signs that make the file's x, y, z OpenCV's."""
+    """depth: that of the 2D tips. colour: that of the pictures, X_colour = motion[:, :3] X_depth + motion[:,
+    3], mm. axes: signs that make the file's x, y, z OpenCV's."""
 
     depth: Camera
     colour: Camera
@@ -56,8 +68,12 @@ class Dexter(Converter):
         data = self.root / "data"
         found = [name for name in self.sequences if (data / name / "color").is_dir()]
         if not found:
-            raise FileNotFoundError(f"'{self.root}' has no data/{self.sequences[0]}/color: unpack {self.title} there")
-        return [Unit(name, sum(1 for _ in (data / name / "color").iterdir()), ("test",), name) for name in found]
+            raise FileNotFoundError(
+                f"'{self.root}' has no data/{self.sequences[0]}/color: unpack {self.title} there"
+            )
+        return [
+            Unit(name, sum(1 for _ in (data / name / "color").iterdir()), ("test",), name) for name in found
+        ]
 
     @abstractmethod
     def files(self, sequence: str) -> tuple[Path, Path]:
@@ -78,7 +94,13 @@ class DexterObject(Dexter):
     cameras = Cameras(
         _camera(224.502, 230.494, 160, 120),
         _camera(587.45209, 600.67456, 325, 249),
-        np.array([[0.9999, 0.0034, 0.0161, 19.0473], [-0.0033, 1.0, -0.0079, -1.8514], [-0.0162, 0.0079, 0.9998, -4.7501]]),
+        np.array(
+            [
+                [0.9999, 0.0034, 0.0161, 19.0473],
+                [-0.0033, 1.0, -0.0079, -1.8514],
+                [-0.0162, 0.0079, 0.9998, -4.7501],
+            ]
+        ),
         np.array([-1.0, -1.0, 1.0]),
     )
 
@@ -95,7 +117,13 @@ class EgoDexter(Dexter):
     cameras = Cameras(
         _camera(475.62, 475.62, 311.125, 245.965),
         _camera(617.173, 617.173, 315.453, 242.259),
-        np.array([[1.0, 0.00090442, -0.0074, 20.2365], [-0.00071933, 0.9997, 0.0248, 1.2846], [0.0075, -0.0248, 0.9997, 5.7360]]),
+        np.array(
+            [
+                [1.0, 0.00090442, -0.0074, 20.2365],
+                [-0.00071933, 0.9997, 0.0248, 1.2846],
+                [0.0075, -0.0248, 0.9997, 5.7360],
+            ]
+        ),
         np.array([1.0, 1.0, 1.0]),
     )
 
@@ -110,7 +138,10 @@ class _Sequence(Recording):
         self.pictures = sorted((converter.root / "data" / unit.payload / "color").iterdir())
         places, tips = (_read(path, size) for path, size in zip(converter.files(unit.payload), (2, 3)))
         if not len(places) == len(tips) == len(self.pictures):
-            raise Unusable("damaged annotation", f"{len(self.pictures)} pictures, {len(places)} lines of 2D and {len(tips)} of 3D tips")
+            raise Unusable(
+                "damaged annotation",
+                f"{len(self.pictures)} pictures, {len(places)} lines of 2D and {len(tips)} of 3D tips",
+            )
         tips[(np.abs(tips[..., 2]) < 1e-6) | (tips[..., 2] > 32000)] = np.nan
         places[(places < 0).any(-1)] = np.nan
         self.tips = tips * self.cameras.axes
@@ -121,7 +152,10 @@ class _Sequence(Recording):
         distance = np.linalg.norm(_project(self.tips, self.cameras.depth) - places, axis=-1)
         apart = np.median(distance[np.isfinite(distance)]) if np.isfinite(distance).any() else 0.0
         if apart > MOST_APART:
-            raise Unusable("2D and 3D tips disagree", f"by {apart:.0f} px in the depth picture: another calibration, or other axes?")
+            raise Unusable(
+                "2D and 3D tips disagree",
+                f"by {apart:.0f} px in the depth picture: another calibration, or other axes?",
+            )
 
     def frame(self, number: int) -> Frame:
         motion, colour = self.cameras.motion, self.cameras.colour
@@ -131,7 +165,10 @@ class _Sequence(Recording):
         if not len(known):
             raise Unusable("no annotation", "no fingertip is known")
         places = _project(known, colour)
-        centre, half = (places.min(0) + places.max(0)) / 2, colour.focal.mean() * HAND_MM / 2 / known[:, 2].mean()
+        centre, half = (
+            (places.min(0) + places.max(0)) / 2,
+            colour.focal.mean() * HAND_MM / 2 / known[:, 2].mean(),
+        )
         half = max(half, np.ptp(places, axis=0).max() / 2)
         hand = HandLabels(False, joints, box=np.concatenate([centre - half, centre + half]))
         return Frame(self.pictures[number], self.key, self.key, number, [hand], colour, number / RATE)
@@ -144,5 +181,9 @@ def _project(points: Float[np.ndarray, "*n 3"], camera: Camera) -> Float[np.ndar
 def _read(path: Path, size: int) -> Float[np.ndarray, "n 5 size"]:
     """Lines of five entries of `size` numbers; an empty entry is unknown (nan)."""
     lines = need(path, "the tips of the sequence").read_text(encoding="utf-8").splitlines()
-    values = [[re.findall(r"[^\s,]+", entry) or ["nan"] * size for entry in line.split(";")[: len(TIPS)]] for line in lines if line.strip()]
+    values = [
+        [re.findall(r"[^\s,]+", entry) or ["nan"] * size for entry in line.split(";")[: len(TIPS)]]
+        for line in lines
+        if line.strip()
+    ]
     return np.array(values, float).reshape(-1, len(TIPS), size)

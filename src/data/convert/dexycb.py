@@ -1,11 +1,14 @@
-"""DexYCB (Chao et al., CVPR 2021): hands that grasp objects, 1,000 sequences from 8 cameras, one hand a sequence, right or left.
+"""DexYCB (Chao et al., CVPR 2021): hands that grasp objects, 1,000 sequences from 8 cameras, one hand a
+sequence, right or left.
 
-    <date>-subject-XX/<sequence>/meta.yml, <date>-subject-XX/<sequence>/<camera>/color_%06d.jpg and labels_%06d.npz
+    <date>-subject-XX/<sequence>/meta.yml, <date>-subject-XX/<sequence>/<camera>/color_%06d.jpg and
+    labels_%06d.npz
     calibration/intrinsics/<camera>_640x480.yml, calibration/mano_<name>/mano.yml
 
-Labels: joint_3d [1, 21, 3] metres, OpenCV, OpenPose order, and joint_2d [1, 21, 2]; both -1 where nothing is annotated. pose_m [1, 51]: axis-angle
-of the wrist, 45 PCA coefficients counted from the mean pose, translation; 0 where unknown. The left hand was fitted with MANO_LEFT.pkl as it is.
-Splits and their order follow the official toolkit (dex_ycb_toolkit/dex_ycb.py).
+Labels: joint_3d [1, 21, 3] metres, OpenCV, OpenPose order, and joint_2d [1, 21, 2]; both -1 where nothing is
+annotated. pose_m [1, 51]: axis-angle of the wrist, 45 PCA coefficients counted from the mean pose,
+translation; 0 where unknown. The left hand was fitted with MANO_LEFT.pkl as it is. Splits and their order
+follow the official toolkit (dex_ycb_toolkit/dex_ycb.py).
 """
 
 import re
@@ -14,7 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, HandParameters, Proof, Recording, Unit, Unusable
+from tempohand.data.convert.frame import (
+    Camera,
+    Converter,
+    Frame,
+    HandLabels,
+    HandParameters,
+    Proof,
+    Recording,
+    Unit,
+    Unusable,
+)
 from tempohand.data.convert.mano import MM_PER_METRE
 from tempohand.data.convert.read import need, read_npz, read_yaml
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, WRIST
@@ -36,7 +49,8 @@ SETUPS = ("s0", "s1", "s2", "s3")
 
 
 class DexYcb(Converter):
-    """Splits: {s0,s1,s2,s3}_{train,val,test}, the official setups: unseen sequences, subjects, cameras, objects."""
+    """Splits: {s0,s1,s2,s3}_{train,val,test}, the official setups: unseen sequences, subjects, cameras,
+    objects."""
 
     name = "dexycb"
     title = "DexYCB"
@@ -47,9 +61,14 @@ class DexYcb(Converter):
 
     def units(self) -> list[Unit]:
         need(self.root / "calibration", "the cameras of DexYCB, unpacked from calibration.tar.gz")
-        units = [Unit(f"{sequence}/{camera}", USUAL_FRAMES, splits, (sequence, camera)) for sequence, camera, splits in self._recordings()]
+        units = [
+            Unit(f"{sequence}/{camera}", USUAL_FRAMES, splits, (sequence, camera))
+            for sequence, camera, splits in self._recordings()
+        ]
         if not units:
-            raise FileNotFoundError(f"'{self.root}' has no folder <date>-subject-XX: unpack DexYCB's archives of subjects there")
+            raise FileNotFoundError(
+                f"'{self.root}' has no folder <date>-subject-XX: unpack DexYCB's archives of subjects there"
+            )
         # Those of the same splits together make larger shards; within them the official order stays.
         return sorted(units, key=lambda unit: unit.splits)
 
@@ -71,7 +90,8 @@ class DexYcb(Converter):
         return _View(self, *unit.payload)
 
     def official_order(self) -> dict[str, list[tuple[str, int]]]:
-        """Every sample, those that nothing is annotated in as well: the official script counts them and leaves them out."""
+        """Every sample, those that nothing is annotated in as well: the official script counts them and
+        leaves them out."""
         order: dict[str, list[tuple[str, int]]] = {}
         metas: dict[str, Any] = {}
         for sequence, camera, splits in self._recordings():
@@ -82,7 +102,9 @@ class DexYcb(Converter):
                 name = f"{sequence}/{camera}/{meta['mano_sides'][0]}"
                 for split in splits:
                     if not split.endswith("train"):
-                        order.setdefault(split, []).extend((name, number) for number in range(meta["num_frames"]))
+                        order.setdefault(split, []).extend(
+                            (name, number) for number in range(meta["num_frames"])
+                        )
         return order
 
 
@@ -104,22 +126,36 @@ class _View(Recording):
         root, self.hands = converter.root, converter.hands
         self.name, self.recording, self.folder = f"{sequence}/{camera}", sequence, root / sequence / camera
         meta = read_yaml(root / sequence / "meta.yml")
-        self.numbers, self.is_right = range(meta["num_frames"]), {"right": True, "left": False}[meta["mano_sides"][0]]
-        self.betas = np.array(read_yaml(root / "calibration" / f"mano_{meta['mano_calib'][0]}" / "mano.yml")["betas"], float)
+        self.numbers, self.is_right = (
+            range(meta["num_frames"]),
+            {"right": True, "left": False}[meta["mano_sides"][0]],
+        )
+        self.betas = np.array(
+            read_yaml(root / "calibration" / f"mano_{meta['mano_calib'][0]}" / "mano.yml")["betas"], float
+        )
         if self.betas.shape != (NUM_BETAS,):
             raise Unusable("damaged annotation", f"{self.betas.size} betas of {meta['mano_calib'][0]}")
         lens = read_yaml(root / "calibration" / "intrinsics" / f"{camera}_640x480.yml")["color"]
-        self.camera = Camera.of_matrix([[lens["fx"], 0, lens["ppx"]], [0, lens["fy"], lens["ppy"]], [0, 0, 1]])
+        self.camera = Camera.of_matrix(
+            [[lens["fx"], 0, lens["ppx"]], [0, lens["fy"], lens["ppy"]], [0, 0, 1]]
+        )
 
     def frame(self, number: int) -> Frame:
         labels = read_npz(self.folder / f"labels_{number:06d}.npz", ("joint_3d", "joint_2d", "pose_m"))
-        metres, pixels = labels["joint_3d"].reshape(NUM_JOINTS, 3).astype(float), labels["joint_2d"].reshape(NUM_JOINTS, 2).astype(float)
+        metres, pixels = (
+            labels["joint_3d"].reshape(NUM_JOINTS, 3).astype(float),
+            labels["joint_2d"].reshape(NUM_JOINTS, 2).astype(float),
+        )
         if (metres == -1).all():
             raise Unusable("no hand annotated")
         joints = MM_PER_METRE * metres
-        hand = HandLabels(self.is_right, joints, pixels, self._parameters(labels["pose_m"].reshape(51), joints))
+        hand = HandLabels(
+            self.is_right, joints, pixels, self._parameters(labels["pose_m"].reshape(51), joints)
+        )
         picture = self.folder / f"color_{number:06d}.jpg"
-        return Frame(picture, self.name, self.recording, number, [hand], self.camera, number / FRAMES_PER_SECOND)
+        return Frame(
+            picture, self.name, self.recording, number, [hand], self.camera, number / FRAMES_PER_SECOND
+        )
 
     def _parameters(self, stored: np.ndarray, joints: np.ndarray) -> HandParameters | None:
         if self.hands is None or not stored.any():

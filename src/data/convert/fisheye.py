@@ -1,8 +1,9 @@
 """FISHEYE624, the camera of Project Aria and of HOT3D, and pinhole pictures cut out of its own.
 
-Model: a point's direction by its angle from the optical axis (equidistant), six radial, two tangential and four thin-prism coefficients, then
-focal lengths and principal point; integers at pixel centres. Source: Project Aria's documentation of camera intrinsic models, and
-facebookresearch/hand_tracking_toolkit (camera_distortion.py), which reads HOT3D.
+Model: a point's direction by its angle from the optical axis (equidistant), six radial, two tangential and
+four thin-prism coefficients, then focal lengths and principal point; integers at pixel centres. Source:
+Project Aria's documentation of camera intrinsic models, and facebookresearch/hand_tracking_toolkit
+(camera_distortion.py), which reads HOT3D.
 """
 
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ NUM_PARAMETERS = (15, 16)  # with one focal length, and with two
 
 @dataclass(frozen=True)
 class Fisheye624:
-    """focal, princpt [2]: px. radial [6], tangential [2], prism [4]: coefficients. limit: the angle (radians) from the optical axis up to which
-    the model is one to one; what lies beyond is not seen."""
+    """focal, princpt [2]: px. radial [6], tangential [2], prism [4]: coefficients. limit: the angle (radians)
+    from the optical axis up to which the model is one to one; what lies beyond is not seen."""
 
     focal: Float[np.ndarray, "2"]
     princpt: Float[np.ndarray, "2"]
@@ -33,8 +34,15 @@ class Fisheye624:
     def of_parameters(cls, parameters) -> "Fisheye624":
         """From f (or fx, fy), cx, cy, k0-k5, p0, p1, s0-s3. Raises Unusable for others."""
         values = np.asarray(parameters, float).reshape(-1)
-        if len(values) not in NUM_PARAMETERS or not np.isfinite(values).all() or (values[: len(values) - 14] <= 0).any():
-            raise Unusable("no camera", f"FISHEYE624 has 15 or 16 parameters and a positive focal length, not {values.tolist()}")
+        if (
+            len(values) not in NUM_PARAMETERS
+            or not np.isfinite(values).all()
+            or (values[: len(values) - 14] <= 0).any()
+        ):
+            raise Unusable(
+                "no camera",
+                f"FISHEYE624 has 15 or 16 parameters and a positive focal length, not {values.tolist()}",
+            )
         focal, rest = np.broadcast_to(values[: len(values) - 14], 2), values[-14:]
         angles = np.linspace(0, np.pi, 1000)
         falls = np.flatnonzero(np.diff(angles * _polynomial(angles**2, rest[2:8])) <= 0)
@@ -59,10 +67,13 @@ class Fisheye624:
         return np.where((angle < self.limit)[..., None], pixels, np.nan)
 
     def within(self, rays: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-        """Directions (unit) of rays; those beyond the limit are bent toward the optical axis until they are just within it."""
+        """Directions (unit) of rays; those beyond the limit are bent toward the optical axis until they are
+        just within it."""
         radius = np.maximum(np.hypot(rays[..., 0], rays[..., 1]), 1e-12)
         angle = np.minimum(np.arctan2(radius, rays[..., 2]), self.limit * (1 - 1e-9))
-        return np.stack([*(np.sin(angle) * rays[..., axis] / radius for axis in (0, 1)), np.cos(angle)], axis=-1)
+        return np.stack(
+            [*(np.sin(angle) * rays[..., axis] / radius for axis in (0, 1)), np.cos(angle)], axis=-1
+        )
 
 
 def _polynomial(square: np.ndarray, coefficients: Float[np.ndarray, "6"]) -> np.ndarray:
@@ -74,10 +85,14 @@ def _polynomial(square: np.ndarray, coefficients: Float[np.ndarray, "6"]) -> np.
 
 
 def pinhole_picture(
-    picture: UInt8[np.ndarray, "h w 3"], fisheye: Fisheye624, camera: Camera, turn: Float[np.ndarray, "3 3"], edge: int
+    picture: UInt8[np.ndarray, "h w 3"],
+    fisheye: Fisheye624,
+    camera: Camera,
+    turn: Float[np.ndarray, "3 3"],
+    edge: int,
 ) -> UInt8[np.ndarray, "edge edge 3"]:
-    """What a pinhole camera at the fisheye's place shows. turn: X_pinhole = turn X_fisheye. Where the fisheye sees nothing, its picture's edge
-    is repeated."""
+    """What a pinhole camera at the fisheye's place shows. turn: X_pinhole = turn X_fisheye. Where the fisheye
+    sees nothing, its picture's edge is repeated."""
     places = np.clip(pinhole_places(fisheye, camera, turn, edge), -1, picture.shape[1::-1]).astype(np.float32)
     return cv2.remap(picture, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=BEYOND)
 
@@ -85,12 +100,15 @@ def pinhole_picture(
 def pinhole_places(
     fisheye: Fisheye624, camera: Camera, turn: Float[np.ndarray, "3 3"], edge: int, step: int = 4
 ) -> Float[np.ndarray, "edge edge 2"]:
-    """Where in the fisheye's picture each pixel of a pinhole camera's is; directions beyond its limit are where the limit is.
+    """Where in the fisheye's picture each pixel of a pinhole camera's is; directions beyond its limit are
+    where the limit is.
 
-    The model is computed at every `step`-th pixel and linear between them, which is off by step^2 / (8 focal) px, some hundredth, at a quarter
-    of the time."""
+    The model is computed at every `step`-th pixel and linear between them, which is off by step^2 / (8 focal)
+    px, some hundredth, at a quarter of the time."""
     nodes = step * np.arange(-(-edge // step) + 1)
-    u, v = np.meshgrid((nodes - camera.princpt[0]) / camera.focal[0], (nodes - camera.princpt[1]) / camera.focal[1])
+    u, v = np.meshgrid(
+        (nodes - camera.princpt[0]) / camera.focal[0], (nodes - camera.princpt[1]) / camera.focal[1]
+    )
     places = fisheye.project(fisheye.within(np.stack([u, v, np.ones_like(u)], axis=-1) @ turn))
     lines = _between(places, step)[:edge]
     return _between(lines.transpose(1, 0, 2), step)[:edge].transpose(1, 0, 2)

@@ -1,7 +1,7 @@
 """What a converter gives of a data set: units of work, their frames, and each frame's hands.
 
-Everything is in the project's own terms already: millimetres, OpenCV camera space, pixels of the picture with integers at pixel centres,
-joints in OpenPose order. What is not known is None, or nan within an array.
+Everything is in the project's own terms already: millimetres, OpenCV camera space, pixels of the picture with
+integers at pixel centres, joints in OpenPose order. What is not known is None, or nan within an array.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +17,8 @@ from tempohand.data.convert.mano import ManoHands
 
 
 class Unusable(ValueError):
-    """A frame, a hand or a whole recording that cannot become rows: a short `reason` to count by, and what exactly is wrong."""
+    """A frame, a hand or a whole recording that cannot become rows: a short `reason` to count by, and what
+    exactly is wrong."""
 
     def __init__(self, reason: str, detail: str = ""):
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -26,7 +27,8 @@ class Unusable(ValueError):
 
 @dataclass(frozen=True)
 class HandParameters:
-    """A hand model's parameters: absolute axis-angle pose of the hand as it is (a left hand's own), shape coefficients, and the wrist, mm."""
+    """A hand model's parameters: absolute axis-angle pose of the hand as it is (a left hand's own), shape
+    coefficients, and the wrist, mm."""
 
     pose: Float[np.ndarray, "48"]
     shape: Float[np.ndarray, "10"]
@@ -58,23 +60,32 @@ class Camera:
 
     @classmethod
     def of_matrix(cls, matrix) -> "Camera":
-        """From K [3, 3]. Raises Unusable when it is none (skew, a last row other than 0 0 1, focal lengths that are not positive)."""
+        """From K [3, 3]. Raises Unusable when it is none (skew, a last row other than 0 0 1, focal lengths
+        that are not positive)."""
         k = np.asarray(matrix, float)
         fine = k.shape == (3, 3) and np.isfinite(k).all() and k[0, 0] > 0 and k[1, 1] > 0
-        if not (fine and abs(k[0, 1]) < 1e-3 * k[0, 0] and np.allclose(k[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1], atol=1e-6)):
+        if not (
+            fine
+            and abs(k[0, 1]) < 1e-3 * k[0, 0]
+            and np.allclose(k[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1], atol=1e-6)
+        ):
             raise Unusable("no camera", f"K is {k.tolist()}")
         return cls(np.array([k[0, 0], k[1, 1]]), k[:2, 2].copy())
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture with its hands. Sequences get the hand's side appended ("<sequence>/right"): each hand is a sequence of its own.
+    """One picture with its hands. Sequences get the hand's side appended ("<sequence>/right"): each hand is a
+    sequence of its own.
 
-    recording: what was filmed at once. Hands of one picture, synchronous cameras and pictures that were made of one belong to one recording,
-    since their errors are not independent of each other: evaluation draws recordings.
+    recording: what was filmed at once. Hands of one picture, synchronous cameras and pictures that were made
+    of one belong to one recording, since their errors are not independent of each other: evaluation draws
+    recordings.
     """
 
-    picture: Path | bytes | UInt8[np.ndarray, "h w 3"]  # a file below the data set's root, an encoded picture, or a decoded one (RGB)
+    picture: (
+        Path | bytes | UInt8[np.ndarray, "h w 3"]
+    )  # a file below the data set's root, an encoded picture, or a decoded one (RGB)
     sequence: str
     recording: str
     number: int
@@ -87,8 +98,8 @@ class Frame:
 class Unit:
     """A piece of work that stays together: whole sequences, or a stretch of single pictures.
 
-    `key` is unique in the data set; `size` is how many pictures it has, more or less; `splits` are all those that it belongs to; `payload`
-    is the converter's own and goes to the process that works on it.
+    `key` is unique in the data set; `size` is how many pictures it has, more or less; `splits` are all those
+    that it belongs to; `payload` is the converter's own and goes to the process that works on it.
     """
 
     key: str
@@ -104,19 +115,23 @@ class Recording(ABC):
 
     @abstractmethod
     def frame(self, number: int) -> Frame:
-        """One picture. Raises Unusable; the errors of damaged files (OSError, ValueError, KeyError ...) are counted as such, too."""
+        """One picture. Raises Unusable; the errors of damaged files (OSError, ValueError, KeyError ...) are
+        counted as such, too."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What residuals to expect of a right conversion (docs/data.md): None where a data set has nothing of its own to compare, as where the 2D
-    joints are the projected 3D ones."""
+    """What residuals to expect of a right conversion (docs/data.md): None where a data set has nothing of its
+    own to compare, as where the 2D joints are the projected 3D ones."""
 
     reprojection_px: float | None  # mean distance of the stored 2D joints from the projected 3D ones
-    pose_mm: float | None  # mean distance of the hand parameters' joints from the stored ones, wrists together
+    pose_mm: (
+        float | None
+    )  # mean distance of the hand parameters' joints from the stored ones, wrists together
 
 
-# Where the boxes of official evaluations come from: what the data set gives out for it, or, by name alone, the joints that are to be found.
+# Where the boxes of official evaluations come from: what the data set gives out for it, or, by name alone,
+# the joints that are to be found.
 OFFICIAL, TRUTH = BOXES = ("official", "truth")
 TRUE_BOUNDS = "bounds of the true joints"
 
@@ -129,17 +144,21 @@ def checked_boxes(boxes: str) -> str:
 
 
 class Converter(ABC):
-    """A data set in its original folder. Made anew in every process from the same arguments: reading belongs into the methods.
+    """A data set in its original folder. Made anew in every process from the same arguments: reading belongs
+    into the methods.
 
-    root: the data set's folder. hands: the hand model that its annotations were made with, None: not given, then parameters that need it
-    are left out. Options (keyword arguments) are those of the class's own `__init__`.
+    root: the data set's folder. hands: the hand model that its annotations were made with, None: not given,
+    then parameters that need it are left out. Options (keyword arguments) are those of the class's own
+    `__init__`.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     licence: ClassVar[str]
     url: ClassVar[str]
-    left_shapedirs: ClassVar[str] = "fixed"  # the form of the left hand's shape directions that the annotations were made with
+    left_shapedirs: ClassVar[str] = (
+        "fixed"  # the form of the left hand's shape directions that the annotations were made with
+    )
     proof: ClassVar[Proof]
 
     def __init__(self, root: Path, hands: ManoHands | None = None):
@@ -147,16 +166,19 @@ class Converter(ABC):
 
     @abstractmethod
     def units(self) -> list[Unit]:
-        """All work, in the official order. Raises FileNotFoundError or ValueError, one line, when the folder is not the data set's."""
+        """All work, in the official order. Raises FileNotFoundError or ValueError, one line, when the folder
+        is not the data set's."""
 
     @abstractmethod
     def open(self, unit: Unit) -> Recording:
         """What the pictures of a unit share. Raises Unusable when nothing of it can be used."""
 
     def boxes_of(self, split: str) -> str:
-        """Where the boxes of a split's rows come from, in words: recorded in the table and printed by evaluations."""
+        """Where the boxes of a split's rows come from, in words: recorded in the table and printed by
+        evaluations."""
         return TRUE_BOUNDS
 
     def official_order(self) -> dict[str, list[tuple[str, int]]]:
-        """split -> (sequence with its side, frame number) of every sample in the order of the official evaluation, where there is one."""
+        """split -> (sequence with its side, frame number) of every sample in the order of the official
+        evaluation, where there is one."""
         return {}

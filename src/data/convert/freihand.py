@@ -1,10 +1,12 @@
-"""FreiHAND v2 (Zimmermann et al., ICCV 2019): single pictures of right hands, each training picture on four backgrounds.
+"""FreiHAND v2 (Zimmermann et al., ICCV 2019): single pictures of right hands, each training picture on four
+backgrounds.
 
     training/rgb/%08d.jpg (id + k * 32,560 for background k), training_{K,mano,xyz,verts,scale}.json
-    evaluation/rgb/%08d.jpg, evaluation_{K,scale}.json, and, where the truth was downloaded, evaluation_{mano,xyz,verts}.json
+    evaluation/rgb/%08d.jpg, evaluation_{K,scale}.json, and, where the truth was downloaded,
+    evaluation_{mano,xyz,verts}.json
 
-K [3, 3]; xyz [21, 3] metres, OpenCV, OpenPose order; mano [1][61]: 48 axis-angle counted from the mean pose, 10 betas, the root's place in the
-picture, a scale. The wrist is the stored joint.
+K [3, 3]; xyz [21, 3] metres, OpenCV, OpenPose order; mano [1][61]: 48 axis-angle counted from the mean pose,
+10 betas, the root's place in the picture, a scale. The wrist is the stored joint.
 """
 
 from pathlib import Path
@@ -34,7 +36,11 @@ from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
 BACKGROUNDS = 4  # of each training picture
 PICTURE_EDGE = 224
 PER_UNIT = 500
-HELD_OUT = 1 / 20  # of the training ids, the last ones, with all their backgrounds: FreiHAND has no validation split of its own
+HELD_OUT = (
+    1 / 20
+    # of the training ids, the last ones, with all their backgrounds: FreiHAND has no validation split of its
+    # own
+)
 # The pictures are crops around hands already: a view of twice this box shows all of one.
 OFFICIAL_BOX = np.array([1, 1, 3, 3]) * PICTURE_EDGE / 4
 
@@ -42,8 +48,8 @@ OFFICIAL_BOX = np.array([1, 1, 3, 3]) * PICTURE_EDGE / 4
 class FreiHand(Converter):
     """Splits: training (all of it), fit and val (its first 95 % and last 5 % of ids), evaluation.
 
-    boxes: of the evaluation; "official": none is published, its pictures are the crops, so the middle half of each; "truth": the bounds of its
-    true joints, which no entrant has.
+    boxes: of the evaluation; "official": none is published, its pictures are the crops, so the middle half of
+    each; "truth": the bounds of its true joints, which no entrant has.
     """
 
     name = "freihand"
@@ -61,14 +67,23 @@ class FreiHand(Converter):
         return "the middle half of the picture, which is the official crop" if official else TRUE_BOUNDS
 
     def units(self) -> list[Unit]:
-        units = [unit for split in ("training", "evaluation") if (self.root / split / "rgb").is_dir() for unit in self._units(split)]
+        units = [
+            unit
+            for split in ("training", "evaluation")
+            if (self.root / split / "rgb").is_dir()
+            for unit in self._units(split)
+        ]
         if not units:
-            raise FileNotFoundError(f"'{self.root}' has neither training/rgb nor evaluation/rgb: unpack FreiHAND_pub_v2.zip there")
+            raise FileNotFoundError(
+                f"'{self.root}' has neither training/rgb nor evaluation/rgb: unpack FreiHAND_pub_v2.zip there"
+            )
         return units
 
     def _units(self, split: str) -> list[Unit]:
         cameras, joints, parameters = (self._labels(split, kind) for kind in ("K", "xyz", "mano"))
-        joints, parameters = ([None] * len(cameras) if labels is None else labels for labels in (joints, parameters))
+        joints, parameters = (
+            [None] * len(cameras) if labels is None else labels for labels in (joints, parameters)
+        )
         if not len(cameras) == len(joints) == len(parameters):
             raise ValueError(
                 f"{split}_K.json, {split}_xyz.json and {split}_mano.json in '{self.root}' differ in length: download them again"
@@ -84,7 +99,9 @@ class FreiHand(Converter):
             for unit in self._stretches(split, (split, more), entries, ids, background * len(entries))
         ]
 
-    def _stretches(self, split: str, splits: tuple[str, ...], entries: list, ids: range, offset: int) -> list[Unit]:
+    def _stretches(
+        self, split: str, splits: tuple[str, ...], entries: list, ids: range, offset: int
+    ) -> list[Unit]:
         parts = [ids[first : first + PER_UNIT] for first in range(0, len(ids), PER_UNIT)]
         return [
             Unit(
@@ -104,7 +121,9 @@ class FreiHand(Converter):
                 raise ValueError(f"options.boxes: {TRUTH} needs '{path}': download FreiHAND_pub_v2_eval.zip")
             return None
         if split == "training" and not (self.root / "training_verts.json").is_file():
-            raise ValueError(f"'{self.root}' lacks training_verts.json: FreiHAND v1, made with an older MANO? Download FreiHAND_pub_v2.zip")
+            raise ValueError(
+                f"'{self.root}' lacks training_verts.json: FreiHAND v1, made with an older MANO? Download FreiHAND_pub_v2.zip"
+            )
         return read_json(need(path, "a part of FreiHAND_pub_v2.zip"))
 
     def open(self, unit: Unit) -> Recording:
@@ -112,7 +131,11 @@ class FreiHand(Converter):
 
     def official_order(self) -> dict[str, list[tuple[str, int]]]:
         path = self.root / "evaluation_K.json"
-        return {"evaluation": [(f"{number:08d}/right", number) for number in range(len(read_json(path)))]} if path.is_file() else {}
+        return (
+            {"evaluation": [(f"{number:08d}/right", number) for number in range(len(read_json(path)))]}
+            if path.is_file()
+            else {}
+        )
 
 
 class _Pictures(Recording):
@@ -125,9 +148,18 @@ class _Pictures(Recording):
         matrix, xyz, mano = self.entries[number - self.first]
         joints = None if xyz is None else MM_PER_METRE * np.array(xyz, float).reshape(NUM_JOINTS, 3)
         official = (self.split, self.converter.boxes) == ("evaluation", OFFICIAL)
-        hand = HandLabels(True, joints, parameters=self._parameters(mano, joints), box=OFFICIAL_BOX if official else None)
+        hand = HandLabels(
+            True, joints, parameters=self._parameters(mano, joints), box=OFFICIAL_BOX if official else None
+        )
         picture = self.converter.root / self.split / "rgb" / f"{number:08d}.jpg"
-        return Frame(picture, f"{number:08d}", f"{self.split}/{number % self.ids:08d}", number, [hand], Camera.of_matrix(matrix))
+        return Frame(
+            picture,
+            f"{number:08d}",
+            f"{self.split}/{number % self.ids:08d}",
+            number,
+            [hand],
+            Camera.of_matrix(matrix),
+        )
 
     def _parameters(self, mano: Any, joints: np.ndarray | None) -> HandParameters | None:
         hands = self.converter.hands
@@ -135,6 +167,9 @@ class _Pictures(Recording):
             return None
         values = np.array(mano, float).reshape(-1)
         if len(values) != POSE_DIM + NUM_BETAS + 3:
-            raise Unusable("damaged annotation", f"{len(values)} hand parameters, FreiHAND has {POSE_DIM + NUM_BETAS + 3}")
+            raise Unusable(
+                "damaged annotation",
+                f"{len(values)} hand parameters, FreiHAND has {POSE_DIM + NUM_BETAS + 3}",
+            )
         pose, shape = values[:POSE_DIM], values[POSE_DIM : POSE_DIM + NUM_BETAS]
         return HandParameters(hands.absolute(pose, is_right=True), shape, joints[WRIST])

@@ -1,10 +1,13 @@
-"""The training archives of HaMeR (Pavlakos et al., CVPR 2024): hands of many data sets, pictured one by one, with one form of labels.
+"""The training archives of HaMeR (Pavlakos et al., CVPR 2024): hands of many data sets, pictured one by one,
+with one form of labels.
 
-    <set>/%06d.tar, <set> being freihand-train, interhand26m-train, cocow-train ...; in each <key>.jpg and <key>.data.pyd
+    <set>/%06d.tar, <set> being freihand-train, interhand26m-train, cocow-train ...; in each <key>.jpg and
+    <key>.data.pyd
 
-A .pyd is a pickled list with a dict a hand: keypoints_2d [21, 3] px and confidence; keypoints_3d [21, 4] metres and confidence; center [2] px and
-scale [2], box edges over 200; hand_pose [48] absolute axis-angle; betas [10]; right; has_hand_pose; has_betas. Left hands are stored as they are.
-No camera is stored, and of many sets the 3D joints are known but for their place: their depth means nothing.
+A .pyd is a pickled list with a dict a hand: keypoints_2d [21, 3] px and confidence; keypoints_3d [21, 4]
+metres and confidence; center [2] px and scale [2], box edges over 200; hand_pose [48] absolute axis-angle;
+betas [10]; right; has_hand_pose; has_betas. Left hands are stored as they are. No camera is stored, and of
+many sets the 3D joints are known but for their place: their depth means nothing.
 """
 
 import tarfile
@@ -12,7 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from tempohand.data.convert.frame import Converter, Frame, HandLabels, HandParameters, Proof, Recording, Unit, Unusable
+from tempohand.data.convert.frame import (
+    Converter,
+    Frame,
+    HandLabels,
+    HandParameters,
+    Proof,
+    Recording,
+    Unit,
+    Unusable,
+)
 from tempohand.data.convert.mano import MM_PER_METRE
 from tempohand.data.convert.read import read_pickle
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
@@ -21,13 +33,15 @@ PICTURES = ("jpg", "jpeg", "png")
 LABELS = "data.pyd"
 BYTES_A_PICTURE = 150_000
 BOX_UNIT = 200  # px of `scale`
-MAX_BETA = 3.0  # fits beyond have failed: HaMeR's settings, as third parties quote them, leave their parameters out, too
+# fits beyond have failed: HaMeR's settings, as third parties quote them, leave their parameters out, too
+MAX_BETA = 3.0
 
 
 class HamerTars(Converter):
     """Splits: train (all), and every set by its folder's name.
 
-    confidence: 2D joints of no greater confidence count as unknown (0.3 in HaMeR's settings, as third parties quote them).
+    confidence: 2D joints of no greater confidence count as unknown (0.3 in HaMeR's settings, as third parties
+    quote them).
     """
 
     name = "hamer_tars"
@@ -42,7 +56,12 @@ class HamerTars(Converter):
 
     def units(self) -> list[Unit]:
         units = [
-            Unit(name, path.stat().st_size // BYTES_A_PICTURE + 1, tuple(dict.fromkeys(("train", path.parent.name))), name)
+            Unit(
+                name,
+                path.stat().st_size // BYTES_A_PICTURE + 1,
+                tuple(dict.fromkeys(("train", path.parent.name))),
+                name,
+            )
             for path in sorted(self.root.glob("*/*.tar"))
             if (name := path.relative_to(self.root).as_posix())
         ]
@@ -60,7 +79,8 @@ class HamerTars(Converter):
 
 
 class _Archive(Recording):
-    """A tar; its numbers count hands. What cannot be read takes the place of a hand, to be counted as such."""
+    """A tar; its numbers count hands. What cannot be read takes the place of a hand, to be counted as
+    such."""
 
     def __init__(self, converter: HamerTars, name: str):
         self.confidence, self.name = converter.confidence, name.removesuffix(".tar")
@@ -84,12 +104,16 @@ class _Archive(Recording):
             raise self.hands[number]
         key, index, picture, sample = self.hands[number]
         hand = _hand(sample, self.confidence)
-        recording = f"{self.name}/{key}"  # keys say which hands are of one picture, not which pictures are of one recording
-        return Frame(self.archive.extractfile(picture).read(), f"{recording}/{index}", recording, number, [hand], None)
+        # keys say which hands are of one picture, not which pictures are of one recording
+        recording = f"{self.name}/{key}"
+        return Frame(
+            self.archive.extractfile(picture).read(), f"{recording}/{index}", recording, number, [hand], None
+        )
 
 
 def _members(archive: tarfile.TarFile) -> tuple[dict[str, dict[str, tarfile.TarInfo]], list[Unusable]]:
-    """key -> kind of file -> member, in the archive's order; and what is wrong with the archive's end, if anything."""
+    """key -> kind of file -> member, in the archive's order; and what is wrong with the archive's end, if
+    anything."""
     members: dict[str, dict[str, tarfile.TarInfo]] = {}
     try:
         for member in archive:
@@ -108,14 +132,23 @@ def _hand(sample: dict[str, Any], confidence: float) -> HandLabels:
     pixels = np.where(flat[:, 2:] > confidence, flat[:, :2], np.nan)
     joints = np.where(space[:, 3:] > 0, MM_PER_METRE * space[:, :3], np.nan)
     centre, edges = (np.array(sample[name], float).reshape(2) for name in ("center", "scale"))
-    box = None if np.isfinite(pixels).all() else np.concatenate([centre - edges * BOX_UNIT / 2, centre + edges * BOX_UNIT / 2])
-    return HandLabels(bool(np.array(sample["right"]).item()), joints, pixels, _parameters(sample, joints), box)
+    box = (
+        None
+        if np.isfinite(pixels).all()
+        else np.concatenate([centre - edges * BOX_UNIT / 2, centre + edges * BOX_UNIT / 2])
+    )
+    return HandLabels(
+        bool(np.array(sample["right"]).item()), joints, pixels, _parameters(sample, joints), box
+    )
 
 
 def _parameters(sample: dict[str, Any], joints: np.ndarray) -> HandParameters | None:
     if not (np.array(sample["has_hand_pose"]).item() and np.array(sample["has_betas"]).item()):
         return None
-    pose, shape = np.array(sample["hand_pose"], float).reshape(POSE_DIM), np.array(sample["betas"], float).reshape(NUM_BETAS)
+    pose, shape = (
+        np.array(sample["hand_pose"], float).reshape(POSE_DIM),
+        np.array(sample["betas"], float).reshape(NUM_BETAS),
+    )
     if np.abs(shape).max() > MAX_BETA:
         return None
     return HandParameters(pose, shape, np.nan_to_num(joints[WRIST]))

@@ -1,11 +1,13 @@
-"""HO-3D v2 and v3 (Hampali et al., "HOnnotate", CVPR 2020): sequences of right hands that hold objects, from one to five depth cameras.
+"""HO-3D v2 and v3 (Hampali et al., "HOnnotate", CVPR 2020): sequences of right hands that hold objects, from
+one to five depth cameras.
 
-    {train,evaluation}/<sequence>/rgb/%04d.png (v2; .jpg in v3), {train,evaluation}/<sequence>/meta/%04d.pkl, train.txt, evaluation.txt
+    {train,evaluation}/<sequence>/rgb/%04d.png (v2; .jpg in v3), {train,evaluation}/<sequence>/meta/%04d.pkl,
+    train.txt, evaluation.txt
     evaluation_xyz.json, where it was downloaded: the evaluation's joints, in the root or one folder above
 
-A line of the lists is "<sequence>/<%04d>". Meta: camMat [3, 3]; handPose [48] absolute axis-angle; handBeta [10]; handJoints3D [21, 3] metres in
-MANO's order, of the evaluation the wrist alone [3]; handBoundingBox xyxy (evaluation). Camera space is OpenGL's: y up, z backward. Frames that
-were not annotated hold None.
+A line of the lists is "<sequence>/<%04d>". Meta: camMat [3, 3]; handPose [48] absolute axis-angle; handBeta
+[10]; handJoints3D [21, 3] metres in MANO's order, of the evaluation the wrist alone [3]; handBoundingBox xyxy
+(evaluation). Camera space is OpenGL's: y up, z backward. Frames that were not annotated hold None.
 """
 
 import re
@@ -36,14 +38,17 @@ from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
 
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])
 FRAMES_PER_SECOND = 30  # what the cameras run at by default; the data set's documents state no rate
-# Subject and object of the training captures that "val" holds out; a name's digits are the capture and the camera.
+# Subject and object of the training captures that "val" holds out; a name's digits are the capture and the
+# camera.
 HELD_OUT = ("GSF", "SS")
 
 
 class Ho3d(Converter):
-    """Splits: train, evaluation (the official ones), and train once more as fit and val, which share no subject with an object.
+    """Splits: train, evaluation (the official ones), and train once more as fit and val, which share no
+    subject with an object.
 
-    boxes: of the evaluation; "official": handBoundingBox of its meta files; "truth": the bounds of its true joints, which no entrant has.
+    boxes: of the evaluation; "official": handBoundingBox of its meta files; "truth": the bounds of its true
+    joints, which no entrant has.
     """
 
     licence = "academic research only, non-commercial"
@@ -59,9 +64,16 @@ class Ho3d(Converter):
         return "handBoundingBox, official" if (split, self.boxes) == ("evaluation", OFFICIAL) else TRUE_BOUNDS
 
     def units(self) -> list[Unit]:
-        units = [unit for split in ("train", "evaluation") if (self.root / split).is_dir() for unit in self._units(split)]
+        units = [
+            unit
+            for split in ("train", "evaluation")
+            if (self.root / split).is_dir()
+            for unit in self._units(split)
+        ]
         if not units:
-            raise FileNotFoundError(f"'{self.root}' has neither train/ nor evaluation/ with sequences: unpack {self.title} there")
+            raise FileNotFoundError(
+                f"'{self.root}' has neither train/ nor evaluation/ with sequences: unpack {self.title} there"
+            )
         return units
 
     def _units(self, split: str) -> list[Unit]:
@@ -71,7 +83,10 @@ class Ho3d(Converter):
         for (sequence, number), joints in zip(listed, truth):
             sequences.setdefault(sequence, {})[number] = joints
         self._refuse_other_version(split, sequences)
-        return [Unit(f"{split}/{name}", len(frames), _splits(split, name), (split, name, frames)) for name, frames in sequences.items()]
+        return [
+            Unit(f"{split}/{name}", len(frames), _splits(split, name), (split, name, frames))
+            for name, frames in sequences.items()
+        ]
 
     def _listed(self, split: str) -> list[tuple[str, int]]:
         path = need(self.root / f"{split}.txt", f"{self.title}'s list of frames")
@@ -79,27 +94,42 @@ class Ho3d(Converter):
         listed = [re.fullmatch(r"(\w+)/(\d+)", line) for line in lines]
         if not lines or None in listed:
             wrong = lines[listed.index(None)][:40] if lines else "no line"
-            raise ValueError(f"'{path}' is not a list of {self.title}: '{wrong}' where <sequence>/<frame> is expected: download it again")
+            raise ValueError(
+                f"'{path}' is not a list of {self.title}: '{wrong}' where <sequence>/<frame> is expected: download it again"
+            )
         return [(line[1], int(line[2])) for line in listed]
 
     def _truth(self, count: int) -> list:
         """The joints of the evaluation in the order of its list; None each where they were not downloaded."""
-        path = next((path for folder in (self.root, self.root.parent) if (path := folder / "evaluation_xyz.json").is_file()), None)
+        path = next(
+            (
+                path
+                for folder in (self.root, self.root.parent)
+                if (path := folder / "evaluation_xyz.json").is_file()
+            ),
+            None,
+        )
         if path is None and self.boxes == TRUTH:
-            raise ValueError(f"options.boxes: {TRUTH} needs evaluation_xyz.json in '{self.root}' or the folder above: download it")
+            raise ValueError(
+                f"options.boxes: {TRUTH} needs evaluation_xyz.json in '{self.root}' or the folder above: download it"
+            )
         if path is None:
             return [None] * count
         truth = read_json(path)
         if not isinstance(truth, list) or len(truth) != count:
             found = len(truth) if isinstance(truth, list) else type(truth).__name__
-            raise ValueError(f"'{path}' has {found} samples, evaluation.txt {count}: is it another version's? Put it into its own folder")
+            raise ValueError(
+                f"'{path}' has {found} samples, evaluation.txt {count}: is it another version's? Put it into its own folder"
+            )
         return truth
 
     def _refuse_other_version(self, split: str, sequences: Iterable[str]) -> None:
         for name in sequences:
             suffixes = {path.suffix for path in (self.root / split / name / "rgb").glob("*.*g")}
             if suffixes and self.suffix not in suffixes:
-                raise ValueError(f"'{self.root}' holds {suffixes.pop()} pictures, {self.title} has {self.suffix}: HO-3D's other version?")
+                raise ValueError(
+                    f"'{self.root}' holds {suffixes.pop()} pictures, {self.title} has {self.suffix}: HO-3D's other version?"
+                )
             if suffixes:
                 return
 
@@ -109,7 +139,9 @@ class Ho3d(Converter):
     def official_order(self) -> dict[str, list[tuple[str, int]]]:
         if not (self.root / "evaluation").is_dir():
             return {}
-        return {"evaluation": [(f"{sequence}/right", number) for sequence, number in self._listed("evaluation")]}
+        return {
+            "evaluation": [(f"{sequence}/right", number) for sequence, number in self._listed("evaluation")]
+        }
 
 
 class Ho3dV2(Ho3d):
@@ -131,9 +163,11 @@ def _splits(split: str, sequence: str) -> tuple[str, ...]:
 
 
 def capture(sequence: str) -> str:
-    """The recording of a sequence: AP10 to AP14 are the five cameras of capture AP1, MC1 is a capture by one camera.
+    """The recording of a sequence: AP10 to AP14 are the five cameras of capture AP1, MC1 is a capture by one
+    camera.
 
-    Captures by several cameras end with a digit, to which the camera's is added (multiCamSeqs in the official vis_pcl_all_cameras.py).
+    Captures by several cameras end with a digit, to which the camera's is added (multiCamSeqs in the official
+    vis_pcl_all_cameras.py).
     """
     return sequence[:-1] if re.fullmatch(r".*\d\d", sequence) else sequence
 
@@ -142,7 +176,11 @@ class _Sequence(Recording):
     def __init__(self, converter: Ho3d, unit: Unit):
         split, self.name, self.truth = unit.payload
         self.official = (split, converter.boxes) == ("evaluation", OFFICIAL)
-        self.folder, self.suffix, self.numbers = converter.root / split / self.name, converter.suffix, list(self.truth)
+        self.folder, self.suffix, self.numbers = (
+            converter.root / split / self.name,
+            converter.suffix,
+            list(self.truth),
+        )
 
     def frame(self, number: int) -> Frame:
         meta = read_pickle(self.folder / "meta" / f"{number:04d}.pkl")
@@ -162,7 +200,9 @@ def _joints(stored: Any) -> np.ndarray:
     if len(points) == NUM_JOINTS:
         return points[list(MANO21_TO_OP)]
     if len(points) != 1:
-        raise Unusable("damaged annotation", f"{len(points)} joints, HO-3D has {NUM_JOINTS}, or the wrist alone")
+        raise Unusable(
+            "damaged annotation", f"{len(points)} joints, HO-3D has {NUM_JOINTS}, or the wrist alone"
+        )
     joints = np.full((NUM_JOINTS, 3), np.nan)
     joints[WRIST] = points[0]
     return joints

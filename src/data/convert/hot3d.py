@@ -1,18 +1,24 @@
-"""HOT3D-Clips (Banerjee et al., CVPR 2025): hands and objects before the fisheye cameras of Project Aria glasses and Quest 3 headsets.
+"""HOT3D-Clips (Banerjee et al., CVPR 2025): hands and objects before the fisheye cameras of Project Aria
+glasses and Quest 3 headsets.
 
     {train,test}_{aria,quest3}/clip-<id>.tar, each 150 frames at 30 a second
-        <frame>.image_<stream>.jpg, .cameras.json, .hands.json (train alone), .hand_crops.json; __hand_shapes.json__ (not in every test clip)
+        <frame>.image_<stream>.jpg, .cameras.json, .hands.json (train alone), .hand_crops.json;
+        __hand_shapes.json__ (not in every test clip)
     clip_splits.json     split -> device -> clip ids: train, test_ht_pose, test_ht_shape, test_bop
-    clip_definitions.json     clip id -> sequence_id, the recording that the clip was cut from, which begins with the participant
+    clip_definitions.json     clip id -> sequence_id, the recording that the clip was cut from, which begins
+    with the participant
 
-hands: left and right, each absent, null or {mano_pose: {thetas [15] PCA counted from the mean pose, wrist_xform [6] axis-angle and MANO's
-transl, metres, of the world}, visibilities_modeled: {stream: share}}. Cameras: FISHEYE624 and T_world_from_camera (quaternion w x y z). Betas
-are the clip's. A hand_crops' field of view is in radians (facebookresearch/hand_tracking_toolkit, dataset.py), though documented as degrees.
+hands: left and right, each absent, null or {mano_pose: {thetas [15] PCA counted from the mean pose,
+wrist_xform [6] axis-angle and MANO's transl, metres, of the world}, visibilities_modeled: {stream: share}}.
+Cameras: FISHEYE624 and T_world_from_camera (quaternion w x y z). Betas are the clip's. A hand_crops' field of
+view is in radians (facebookresearch/hand_tracking_toolkit, dataset.py), though documented as degrees.
 
-Pictures are turned upright (the cameras lie on their side, hot3d/clips/vis_clips.py) and undistorted around each hand: a table knows pinhole
-cameras alone, and one pinhole picture of a whole fisheye would be mostly its rim. The pinhole camera looks where the fisheye does, unless the
-hand gets farther than 60 degrees from its axis in the clip; then it is turned to the middle of where the hand is. Either way its orientation
-is one for the clip, so that motion in camera space stays motion. The focal length is such that the hand is as large as in the fisheye's picture.
+Pictures are turned upright (the cameras lie on their side, hot3d/clips/vis_clips.py) and undistorted around
+each hand: a table knows pinhole cameras alone, and one pinhole picture of a whole fisheye would be mostly its
+rim. The pinhole camera looks where the fisheye does, unless the hand gets farther than 60 degrees from its
+axis in the clip; then it is turned to the middle of where the hand is. Either way its orientation is one for
+the clip, so that motion in camera space stays motion. The focal length is such that the hand is as large as
+in the fisheye's picture.
 """
 
 import json
@@ -55,8 +61,9 @@ WINDOW, MAX_EDGE = 3.0, 640  # the picture's edge in hand boxes, and its most, p
 
 
 class Sight(NamedTuple):
-    """A hand before one camera in one frame, mm in the fisheye's own space. points: what the picture is cut around (joints, or the corners of
-    the data set's crop). parameters, joints: None for clips without hands."""
+    """A hand before one camera in one frame, mm in the fisheye's own space. points: what the picture is cut
+    around (joints, or the corners of the data set's crop). parameters, joints: None for clips without
+    hands."""
 
     fisheye: Fisheye624
     points: Float[np.ndarray, "n 3"]
@@ -66,12 +73,12 @@ class Sight(NamedTuple):
 
 
 class Hot3d(Converter):
-    """Splits: the folders (train_aria ... test_quest3), those of clip_splits.json (train, test_ht_pose, test_ht_shape, test_bop), and fit and
-    val, which are train without and with its last two participants.
+    """Splits: the folders (train_aria ... test_quest3), those of clip_splits.json (train, test_ht_pose,
+    test_ht_shape, test_bop), and fit and val, which are train without and with its last two participants.
 
-    streams: the cameras to convert; Aria has 214-1 (colour), 1201-1 and 1201-2, Quest 3 the latter two (all grey). None: all.
-    boxes: of val, which stands in for the test; "official": as hand_crops.json says, as in the test clips; "truth": the bounds of its true joints,
-    which no entrant has.
+    streams: the cameras to convert; Aria has 214-1 (colour), 1201-1 and 1201-2, Quest 3 the latter two (all
+    grey). None: all. boxes: of val, which stands in for the test; "official": as hand_crops.json says, as in
+    the test clips; "truth": the bounds of its true joints, which no entrant has.
     """
 
     name = "hot3d"
@@ -80,7 +87,14 @@ class Hot3d(Converter):
     url = "https://huggingface.co/datasets/bop-benchmark/hot3d"
     proof = Proof(reprojection_px=None, pose_mm=0.5)
 
-    def __init__(self, root: Path, hands: ManoHands | None = None, *, streams: list[str] | None = None, boxes: str = OFFICIAL):
+    def __init__(
+        self,
+        root: Path,
+        hands: ManoHands | None = None,
+        *,
+        streams: list[str] | None = None,
+        boxes: str = OFFICIAL,
+    ):
         super().__init__(root, hands)
         self.boxes = checked_boxes(boxes)
         self.streams = tuple(streams or STREAMS["aria"])
@@ -90,9 +104,13 @@ class Hot3d(Converter):
     def units(self) -> list[Unit]:
         folders = [folder for folder in FOLDERS if (self.root / folder).is_dir()]
         if not folders:
-            raise FileNotFoundError(f"'{self.root}' has none of {', '.join(FOLDERS)}: download HOT3D-Clips there")
+            raise FileNotFoundError(
+                f"'{self.root}' has none of {', '.join(FOLDERS)}: download HOT3D-Clips there"
+            )
         if self.hands is None and any(folder.startswith("train") for folder in folders):
-            raise ValueError("HOT3D has no joints but those of its MANO parameters: pass hand=<folder of the MANO files>")
+            raise ValueError(
+                "HOT3D has no joints but those of its MANO parameters: pass hand=<folder of the MANO files>"
+            )
         recordings = self._recordings()
         splits = self._clip_splits(recordings)
         return [
@@ -100,7 +118,13 @@ class Hot3d(Converter):
                 f"{path.stem}/{stream}/{'right' if is_right else 'left'}",
                 FRAMES,
                 (folder, *splits.get(path.stem, ())),
-                (path.relative_to(self.root), stream, is_right, recordings.get(path.stem, path.stem), "val" in splits.get(path.stem, ())),
+                (
+                    path.relative_to(self.root),
+                    stream,
+                    is_right,
+                    recordings.get(path.stem, path.stem),
+                    "val" in splits.get(path.stem, ()),
+                ),
             )
             for folder in folders
             for path in sorted((self.root / folder).glob("clip-*.tar"))
@@ -117,7 +141,8 @@ class Hot3d(Converter):
         return TRUE_BOUNDS + (", in the clips of val the inner half of the official crops" if mixed else "")
 
     def _recordings(self) -> dict[str, str]:
-        """clip -> the recording that it was cut from; nothing where clip_definitions.json was not downloaded."""
+        """clip -> the recording that it was cut from; nothing where clip_definitions.json was not
+        downloaded."""
         path = self.root / "clip_definitions.json"
         if not path.is_file():
             return {}
@@ -127,11 +152,15 @@ class Hot3d(Converter):
             raise ValueError(f"'{path}' is not clip id -> sequence_id: download it again") from None
 
     def _clip_splits(self, recordings: dict[str, str]) -> dict[str, list[str]]:
-        """clip -> the splits of clip_splits.json that it is in, and fit or val where clip_definitions.json tells the participants."""
+        """clip -> the splits of clip_splits.json that it is in, and fit or val where clip_definitions.json
+        tells the participants."""
         path = self.root / "clip_splits.json"
         listed = read_json(path) if path.is_file() else {}
         try:
-            ids = {split: {_name(one) for device in devices.values() for one in device} for split, devices in listed.items()}
+            ids = {
+                split: {_name(one) for device in devices.values() for one in device}
+                for split, devices in listed.items()
+            }
         except DAMAGE:
             raise ValueError(f"'{path}' is not split -> device -> clip ids: download it again") from None
         if "train" in ids and recordings:
@@ -164,7 +193,9 @@ class _Clip(Recording):
         self.sequence = unit.key.rpartition("/")[0]
         self.archive = tarfile.open(converter.root / path)  # noqa: SIM115 - read as long as the unit is converted
         self.members = {member.name: member for member in self.archive}
-        numbers = sorted(int(found[1]) for name in self.members if (found := re.fullmatch(r"(\d+)\.cameras\.json", name)))
+        numbers = sorted(
+            int(found[1]) for name in self.members if (found := re.fullmatch(r"(\d+)\.cameras\.json", name))
+        )
         tried = {number: self._try(number) for number in numbers}
         self.sights = {number: sight for number, sight in tried.items() if sight is not None}
         self.numbers = list(self.sights)
@@ -180,7 +211,8 @@ class _Clip(Recording):
         return np.array(json.loads(self._read("__hand_shapes.json__"))["mano"], float).reshape(-1)
 
     def _try(self, number: int) -> Sight | Exception | None:
-        """A damaged frame is told when it is asked for: the others decide the camera's orientation without it."""
+        """A damaged frame is told when it is asked for: the others decide the camera's orientation without
+        it."""
         try:
             return self._sight(f"{number:06d}")
         except DAMAGE as error:
@@ -193,14 +225,21 @@ class _Clip(Recording):
         rotation, position = _rigid(about["T_world_from_camera"])
         if f"{frame}.hands.json" in self.members:
             hand = json.loads(self._read(f"{frame}.hands.json")).get(self.side)
-            visible = 0.0 if hand is None or hand.get("mano_pose") is None else hand["visibilities_modeled"].get(self.stream, 0.0)
+            visible = (
+                0.0
+                if hand is None or hand.get("mano_pose") is None
+                else hand["visibilities_modeled"].get(self.stream, 0.0)
+            )
             if visible < MIN_VISIBLE:
                 return None
             sight = self._labelled(fisheye, rotation, position, hand["mano_pose"], 1 - visible)
             if not self.official:
                 return sight
             if (crop := self._crop(frame)) is None:
-                raise Unusable("no official box", f"hand_crops.json has no crop of the {self.side} hand for {self.stream}")
+                raise Unusable(
+                    "no official box",
+                    f"hand_crops.json has no crop of the {self.side} hand for {self.stream}",
+                )
             return sight._replace(points=_corners(crop) @ rotation)
         crop = self._crop(frame)
         return None if crop is None else Sight(fisheye, _corners(crop) @ rotation, None, None, float("nan"))
@@ -209,11 +248,20 @@ class _Clip(Recording):
         """The data set's own crop around the hand in a frame, if there is one."""
         return ((json.loads(self._read(f"{frame}.hand_crops.json")).get(self.side)) or {}).get(self.stream)
 
-    def _labelled(self, fisheye: Fisheye624, rotation: np.ndarray, position: np.ndarray, mano: dict[str, Any], hidden: float) -> Sight:
+    def _labelled(
+        self,
+        fisheye: Fisheye624,
+        rotation: np.ndarray,
+        position: np.ndarray,
+        mano: dict[str, Any],
+        hidden: float,
+    ) -> Sight:
         hands, is_right = self.converter.hands, self.is_right
         assert hands is not None, "units() asks for the hand model where there are hands"
         xform = np.array(mano["wrist_xform"], float).reshape(6)
-        pose = turned(hands.from_pca(xform[:3], np.array(mano["thetas"], float), is_right=is_right), rotation.T)
+        pose = turned(
+            hands.from_pca(xform[:3], np.array(mano["thetas"], float), is_right=is_right), rotation.T
+        )
         wrist = (hands.wrist(MM_PER_METRE * xform[3:], self.betas, is_right=is_right) - position) @ rotation
         joints = hands.joints(pose, self.betas, wrist, is_right=is_right)
         return Sight(fisheye, joints, HandParameters(pose, self.betas, wrist), joints, hidden)
@@ -239,24 +287,34 @@ class _Clip(Recording):
         hand = HandLabels(
             self.is_right,
             None if sight.joints is None else sight.joints @ self.turn.T,
-            parameters=None if known is None else HandParameters(turned(known.pose, self.turn), known.shape, self.turn @ known.wrist),
+            parameters=None
+            if known is None
+            else HandParameters(turned(known.pose, self.turn), known.shape, self.turn @ known.wrist),
             box=None if sight.points is sight.joints else box,
             hidden=sight.hidden,
         )
         return Frame(picture, self.sequence, self.recording, number, [hand], camera, number / RATE)
 
     def _window(self, sight: Sight) -> tuple[Camera, np.ndarray, int]:
-        """The pinhole camera of the picture around the hand, the hand's box in it, and the picture's edge, px."""
+        """The pinhole camera of the picture around the hand, the hand's box in it, and the picture's edge,
+        px."""
         points, distorted = sight.points @ self.turn.T, sight.fisheye.project(sight.points)
         if (points[:, 2] <= 0).any() or np.isnan(distorted).any():
-            raise Unusable("too far from the optical axis", "the hand leaves the half space before the camera, or what the lens sees")
+            raise Unusable(
+                "too far from the optical axis",
+                "the hand leaves the half space before the camera, or what the lens sees",
+            )
         places = points[:, :2] / points[:, 2:]
         low, high = places.min(0), places.max(0)
         reach = (high - low).max()
         edge = int(min(np.ceil(WINDOW * np.ptp(distorted, axis=0).max()), MAX_EDGE))
         focal = edge / WINDOW / reach
         princpt = (edge - 1) / 2 - focal * (low + high) / 2
-        return Camera(np.full(2, focal), princpt), np.concatenate([focal * low + princpt, focal * high + princpt]), edge
+        return (
+            Camera(np.full(2, focal), princpt),
+            np.concatenate([focal * low + princpt, focal * high + princpt]),
+            edge,
+        )
 
     def _picture(self, number: int) -> np.ndarray:
         name = f"{number:06d}.image_{self.stream}.jpg"
@@ -266,11 +324,14 @@ class _Clip(Recording):
 def _rigid(transform: dict[str, Any]) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
     """Rotation and translation (mm) of a transform {quaternion_wxyz, translation_xyz (metres)}."""
     w, x, y, z = np.array(transform["quaternion_wxyz"], float)
-    return Rotation.from_quat([x, y, z, w]).as_matrix(), MM_PER_METRE * np.array(transform["translation_xyz"], float).reshape(3)
+    return Rotation.from_quat([x, y, z, w]).as_matrix(), MM_PER_METRE * np.array(
+        transform["translation_xyz"], float
+    ).reshape(3)
 
 
 def _corners(crop: dict[str, Any]) -> Float[np.ndarray, "4 3"]:
-    """Rays of the world through the corners of a crop's inner half: a hand's box is half a view, here as in training."""
+    """Rays of the world through the corners of a crop's inner half: a hand's box is half a view, here as in
+    training."""
     rotation, _ = _rigid(crop["T_world_from_crop_camera"])
     half = np.tan(float(crop["crop_camera_fov"]) / 2) / 2
     return np.array([[x, y, 1.0] for x in (-half, half) for y in (-half, half)]) @ rotation.T

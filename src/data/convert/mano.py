@@ -1,6 +1,8 @@
-"""The parameters of MANO as data sets store them, into absolute axis-angle poses and wrists. numpy, float64; data sets' metres become mm.
+"""The parameters of MANO as data sets store them, into absolute axis-angle poses and wrists. numpy, float64;
+data sets' metres become mm.
 
-MANO: Romero, Tzionas and Black, "Embodied Hands", 2017. Its `transl` is not the wrist: wrist = J0(betas) + transl.
+MANO: Romero, Tzionas and Black, "Embodied Hands", 2017. Its `transl` is not the wrist: wrist = J0(betas) +
+transl.
 """
 
 from pathlib import Path
@@ -22,7 +24,8 @@ KEEP_BETAS = 0.3  # mm a vertex: directions that hardly move the hand stay as th
 class ManoHands:
     """The hand model of either side that annotations were made with. Raises what `read_hand_file` does.
 
-    left_shapedirs: the form of the left hand's shape directions that they were made with (`read_hand_file`). Tables hold "fixed" ones.
+    left_shapedirs: the form of the left hand's shape directions that they were made with (`read_hand_file`).
+    Tables hold "fixed" ones.
     """
 
     def __init__(self, path: str | Path, left_shapedirs: Literal["fixed", "unfixed"] = "fixed"):
@@ -30,7 +33,9 @@ class ManoHands:
             True: HandLayer(path, side="right").double(),
             False: HandLayer(path, side="left", left_shapedirs=left_shapedirs).double(),
         }
-        theirs, ours = (_shape_directions(layer) for layer in (self.layers[False], HandLayer(path, side="left").double()))
+        theirs, ours = (
+            _shape_directions(layer) for layer in (self.layers[False], HandLayer(path, side="left").double())
+        )
         kept = len(ours) / 3 * KEEP_BETAS**2 * torch.eye(NUM_BETAS, dtype=ours.dtype)
         self._to_fixed = torch.linalg.solve(ours.mT @ ours + kept, ours.mT @ theirs + kept).numpy()
 
@@ -39,29 +44,48 @@ class ManoHands:
         return self.layers[is_right].add_mean(_tensor(pose)).numpy()
 
     def from_pca(
-        self, orient: Float[np.ndarray, "3"], coefficients: Float[np.ndarray, "n"], *, is_right: bool, flat_hand_mean: bool = False
+        self,
+        orient: Float[np.ndarray, "3"],
+        coefficients: Float[np.ndarray, "n"],
+        *,
+        is_right: bool,
+        flat_hand_mean: bool = False,
     ) -> Float[np.ndarray, "48"]:
-        """The absolute pose of PCA coefficients (1 to 45), which count from the mean pose unless flat_hand_mean."""
-        return self.layers[is_right].pca_to_pose(_tensor(orient), _tensor(coefficients), flat_hand_mean=flat_hand_mean).numpy()
+        """The absolute pose of PCA coefficients (1 to 45), which count from the mean pose unless
+        flat_hand_mean."""
+        return (
+            self.layers[is_right]
+            .pca_to_pose(_tensor(orient), _tensor(coefficients), flat_hand_mean=flat_hand_mean)
+            .numpy()
+        )
 
-    def wrist(self, transl: Float[np.ndarray, "3"], betas: Float[np.ndarray, "10"], *, is_right: bool) -> Float[np.ndarray, "3"]:
+    def wrist(
+        self, transl: Float[np.ndarray, "3"], betas: Float[np.ndarray, "10"], *, is_right: bool
+    ) -> Float[np.ndarray, "3"]:
         """The wrist, mm, of MANO's transl, mm."""
         return self.layers[is_right].transl_to_wrist(_tensor(transl), _tensor(betas)).numpy()
 
     def shape(self, betas: Float[np.ndarray, "10"], *, is_right: bool) -> Float[np.ndarray, "10"]:
-        """The betas that a table holds: of "unfixed" left hands those whose "fixed" hand at rest comes nearest (least squares over the vertices,
-        wrists together, a beta changed by one counting as KEEP_BETAS), so that betas mean the same in every table. Of others the same."""
+        """The betas that a table holds: of "unfixed" left hands those whose "fixed" hand at rest comes
+        nearest (least squares over the vertices, wrists together, a beta changed by one counting as
+        KEEP_BETAS), so that betas mean the same in every table. Of others the same."""
         return betas if is_right else self._to_fixed @ betas
 
     def joints(
-        self, pose: Float[np.ndarray, "48"], betas: Float[np.ndarray, "10"], wrist: Float[np.ndarray, "3"], *, is_right: bool
+        self,
+        pose: Float[np.ndarray, "48"],
+        betas: Float[np.ndarray, "10"],
+        wrist: Float[np.ndarray, "3"],
+        *,
+        is_right: bool,
     ) -> Float[np.ndarray, "21 3"]:
         """The 21 joints, mm, of an absolute pose with its wrist (mm)."""
         return self.layers[is_right].joints(_tensor(pose), _tensor(betas), _tensor(wrist)).numpy()
 
 
 def turned(pose: Float[np.ndarray, "48"], rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "48"]:
-    """The pose after the rigid change X' = R X: orient' = R orient, fingers as they are. The wrist changes as any point does."""
+    """The pose after the rigid change X' = R X: orient' = R orient, fingers as they are. The wrist changes as
+    any point does."""
     orient = (Rotation.from_matrix(rotation) * Rotation.from_rotvec(pose[:3])).as_rotvec()
     return np.concatenate([orient, pose[3:]])
 

@@ -1,4 +1,5 @@
-"""The joint orders that data sets come in. Each gather makes the project's own (OpenPose's): `joints = theirs[GATHER]`, for one hand's 21."""
+"""The joint orders that data sets come in. Each gather makes the project's own (OpenPose's): `joints =
+theirs[GATHER]`, for one hand's 21."""
 
 # fmt: off
 # InterHand2.6M and AssemblyHands: thumb, index, middle, ring, pinky, each from tip to base, then the wrist.

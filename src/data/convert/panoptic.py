@@ -1,11 +1,14 @@
-"""The hand keypoints of CMU's Panoptic Studio and of MPII and NZSL pictures (Simon et al., CVPR 2017): single pictures with 2D joints.
+"""The hand keypoints of CMU's Panoptic Studio and of MPII and NZSL pictures (Simon et al., CVPR 2017): single
+pictures with 2D joints.
 
-    hand_labels/manual_{train,test}/<name>.jpg and .json       people in MPII's photographs and in New Zealand Sign Language films, by hand
+    hand_labels/manual_{train,test}/<name>.jpg and .json       people in MPII's photographs and in New Zealand
+    Sign Language films, by hand
     hand_labels_synth/synth{1,2,3,4}/<name>.jpg and .json      rendered hands
     hand143_panopticdb/hands_v143_14817.json and imgs/*.jpg    the studio, by multiview bootstrapping
 
-A .json beside a picture: hand_pts [21, 3] px and whether known, OpenPose order; is_left. The studio's: root, a list of {img_paths, joint_self [21, 3]
-px and 1 where known}; it stores no side, and users of the set take all hands as right ones. There is no camera and nothing in 3D.
+A .json beside a picture: hand_pts [21, 3] px and whether known, OpenPose order; is_left. The studio's: root,
+a list of {img_paths, joint_self [21, 3] px and 1 where known}; it stores no side, and users of the set take
+all hands as right ones. There is no camera and nothing in 3D.
 """
 
 import re
@@ -25,7 +28,8 @@ STUDIO_LIST = "hands_v143_14817.json"
 
 
 class KeypointPictures(Converter):
-    """Pictures with a .json beside each, in folders that are found with the archive's own top folder or without it."""
+    """Pictures with a .json beside each, in folders that are found with the archive's own top folder or
+    without it."""
 
     licence = "non-commercial research"
     url = "http://domedb.perception.cs.cmu.edu/handdb.html"
@@ -35,7 +39,9 @@ class KeypointPictures(Converter):
     def units(self) -> list[Unit]:
         units = list(self._parts())
         if not units:
-            raise FileNotFoundError(f"'{self.root}' has none of {', '.join(self.folders)} with .json files: unpack {self.title} there")
+            raise FileNotFoundError(
+                f"'{self.root}' has none of {', '.join(self.folders)} with .json files: unpack {self.title} there"
+            )
         return units
 
     def _parts(self) -> Iterator[Unit]:
@@ -48,7 +54,10 @@ class KeypointPictures(Converter):
         return sorted(path for form in (pattern, below) for path in self.root.glob(form) if path.is_dir())
 
     def _units(self, folder: Path, splits: tuple[str, ...]) -> Iterator[Unit]:
-        pictures = [path.with_suffix(".jpg").relative_to(self.root).as_posix() for path in sorted(folder.glob("*.json"))]
+        pictures = [
+            path.with_suffix(".jpg").relative_to(self.root).as_posix()
+            for path in sorted(folder.glob("*.json"))
+        ]
         yield from _in_parts(folder.name, [(picture, None) for picture in pictures], splits)
 
     def boxes_of(self, split: str) -> str:
@@ -67,7 +76,8 @@ class MpiiNzsl(KeypointPictures):
 
 
 class Panoptic(KeypointPictures):
-    """Splits: train, test (all of it, manual_test being the test), and the parts: manual_train, manual_test, synth, panoptic143."""
+    """Splits: train, test (all of it, manual_test being the test), and the parts: manual_train, manual_test,
+    synth, panoptic143."""
 
     name = "panoptic"
     title = "CMU Panoptic hands"
@@ -84,9 +94,14 @@ class Panoptic(KeypointPictures):
             return
         listed = read_json(path)
         entries = listed.get("root") if isinstance(listed, dict) else None
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) and "img_paths" in entry for entry in entries):
+        if not isinstance(entries, list) or not all(
+            isinstance(entry, dict) and "img_paths" in entry for entry in entries
+        ):
             raise ValueError(f"'{path}' has no list 'root' of pictures: download it again")
-        labelled = [(f"{STUDIO}/{entry['img_paths']}", {"hand_pts": entry.get("joint_self"), "is_left": 0}) for entry in entries]
+        labelled = [
+            (f"{STUDIO}/{entry['img_paths']}", {"hand_pts": entry.get("joint_self"), "is_left": 0})
+            for entry in entries
+        ]
         yield from _in_parts(STUDIO, labelled, ("train", "panoptic143"))
 
 
@@ -97,7 +112,8 @@ def _in_parts(name: str, entries: list[tuple[str, dict | None]], splits: tuple[s
 
 
 class _Pictures(Recording):
-    """Some pictures of a folder, numbered in the order of their names; labels None: those of the .json beside it."""
+    """Some pictures of a folder, numbered in the order of their names; labels None: those of the .json beside
+    it."""
 
     def __init__(self, root: Path, name: str, first: int, entries: list[tuple[str, dict | None]]):
         self.root, self.name, self.first, self.entries = root, name, first, entries
@@ -112,7 +128,8 @@ class _Pictures(Recording):
 
 
 def _recording(name: str) -> str:
-    """<picture>_<person>_<side> are hands of one picture of MPII's, <film>_<frame>_<side> are frames of one film of NZSL's."""
+    """<picture>_<person>_<side> are hands of one picture of MPII's, <film>_<frame>_<side> are frames of one
+    film of NZSL's."""
     found = re.fullmatch(r"(.+)_\d+_[lr]", name)
     return found[1] if found else name
 
@@ -122,4 +139,6 @@ def _hand(labels: dict[str, Any]) -> HandLabels:
     if points.shape != (NUM_JOINTS, 3):
         raise Unusable("not 21 joints", f"hand_pts is {points.shape}")
     known = points[:, 2] == 1
-    return HandLabels(is_right=not labels["is_left"], joints2d=np.where(known[:, None], points[:, :2], np.nan))
+    return HandLabels(
+        is_right=not labels["is_left"], joints2d=np.where(known[:, None], points[:, :2], np.nan)
+    )

@@ -1,4 +1,5 @@
-"""The files that data sets come in, read without running anything in them; what is wrong is said in one line that names the file."""
+"""The files that data sets come in, read without running anything in them; what is wrong is said in one line
+that names the file."""
 
 import json
 import pickle
@@ -38,7 +39,11 @@ _ALLOWED = {
     ("builtins", "bytes"),
     ("builtins", "bytearray"),
     ("__builtin__", "bytes"),
-    *((module, name) for module in ("numpy.core.multiarray", "numpy._core.multiarray") for name in ("_reconstruct", "scalar")),
+    *(
+        (module, name)
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+        for name in ("_reconstruct", "scalar")
+    ),
     *((module, "_frombuffer") for module in ("numpy.core.numeric", "numpy._core.numeric")),
 }
 
@@ -51,14 +56,17 @@ def need(path: Path, what: str) -> Path:
 
 
 def read_json(path: Path, *, compact: Callable[[dict], Any] | None = None) -> Any:
-    """A JSON file. compact: makes of every object, innermost first, what is kept of it (a file of gigabytes is millions of small ones).
+    """A JSON file. compact: makes of every object, innermost first, what is kept of it (a file of gigabytes
+    is millions of small ones).
 
     Raises FileNotFoundError, or ValueError for a damaged one.
     """
     try:
         return json.loads(path.read_bytes(), object_hook=compact)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"'{path}' is damaged: not JSON ({' '.join(str(error).split())[:100]}): download it again") from None
+        raise ValueError(
+            f"'{path}' is damaged: not JSON ({' '.join(str(error).split())[:100]}): download it again"
+        ) from None
 
 
 def read_yaml(path: Path) -> Any:
@@ -66,11 +74,14 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"'{path}' is damaged: not YAML ({' '.join(str(error).split())[:100]}): download it again") from None
+        raise ValueError(
+            f"'{path}' is damaged: not YAML ({' '.join(str(error).split())[:100]}): download it again"
+        ) from None
 
 
 def read_npz(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Arrays of a .npz file; others are not unpacked. Raises Unusable when it is damaged, lacks one, or one is no plain array."""
+    """Arrays of a .npz file; others are not unpacked. Raises Unusable when it is damaged, lacks one, or one
+    is no plain array."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in names}
@@ -81,7 +92,8 @@ def read_npz(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
 
 
 def read_picture(source: Path | bytes, name: str) -> tuple[bytes, UInt8[np.ndarray, "h w 3"]]:
-    """An encoded picture, or its file: the bytes, and the picture, RGB. Raises Unusable, with `name` for it, when it is missing or damaged."""
+    """An encoded picture, or its file: the bytes, and the picture, RGB. Raises Unusable, with `name` for it,
+    when it is missing or damaged."""
     try:
         data = source.read_bytes() if isinstance(source, Path) else source
     except FileNotFoundError:
@@ -98,9 +110,10 @@ def read_npy_object(path: Path) -> Any:
     """The one object (a dict, say) that numpy.save pickled into a .npy file, as `read_pickle` reads it."""
     with path.open("rb") as file:
         try:
-            header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
-                np.lib.format.read_magic(file)
-            ]
+            header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[np.lib.format.read_magic(file)]
             dtype = header(file)[2]
         except (ValueError, KeyError, EOFError) as error:
             raise Unusable("damaged annotation", f"'{path}': not a .npy file ({error})") from None
@@ -114,15 +127,17 @@ class _Plain(pickle.Unpickler):
 
     def find_class(self, module: str, name: str):
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which annotations do not need; it is refused")
+            raise pickle.UnpicklingError(
+                f"it names {module}.{name}, which annotations do not need; it is refused"
+            )
         return super().find_class(module, name)
 
 
 def read_pickle(source: Path | Any) -> Any:
     """Plain values and numpy arrays of a pickle (a path, or an open binary file), Python 2's included.
 
-    Nothing but numpy's own constructors is ever called. Raises FileNotFoundError, or Unusable for a damaged pickle or one that names
-    anything else.
+    Nothing but numpy's own constructors is ever called. Raises FileNotFoundError, or Unusable for a damaged
+    pickle or one that names anything else.
     """
     if isinstance(source, Path):
         with source.open("rb") as file:
@@ -130,4 +145,7 @@ def read_pickle(source: Path | Any) -> Any:
     try:
         return _Plain(source, encoding="latin1").load()
     except Exception as error:  # as above
-        raise Unusable("damaged annotation", f"'{getattr(source, 'name', 'pickle')}': {' '.join(str(error).split())[:120]}") from None
+        raise Unusable(
+            "damaged annotation",
+            f"'{getattr(source, 'name', 'pickle')}': {' '.join(str(error).split())[:120]}",
+        ) from None

@@ -28,6 +28,8 @@ CONVERTERS = {
 def converter_class(name: str) -> type[Converter]:
     """The converter of a data set. Raises ValueError listing the names for an unknown one."""
     if name not in CONVERTERS:
-        raise ValueError(f"there is no data set '{name}' to convert, there are: {', '.join(sorted(CONVERTERS))}")
+        raise ValueError(
+            f"there is no data set '{name}' to convert, there are: {', '.join(sorted(CONVERTERS))}"
+        )
     module, kind = CONVERTERS[name]
     return getattr(import_module(f"tempohand.data.convert.{module}"), kind)

@@ -1,6 +1,8 @@
-"""Known mistakes of conversions, each with the repair that undoes it. A mistake is recognised when its repair makes contradicting labels agree.
+"""Known mistakes of conversions, each with the repair that undoes it. A mistake is recognised when its repair
+makes contradicting labels agree.
 
-So a cause is never guessed from a symptom: it is named only after its remedy has been tried on the rows that are wrong.
+So a cause is never guessed from a symptom: it is named only after its remedy has been tried on the rows that
+are wrong.
 """
 
 import warnings
@@ -21,7 +23,8 @@ RECOGNISED = 0.9  # of the wrong rows a repair must put right
 
 @dataclass(frozen=True)
 class Repair:
-    """A mistake in words, its remedy in words, and what undoes it: labels in, changed columns out (None: it cannot be this)."""
+    """A mistake in words, its remedy in words, and what undoes it: labels in, changed columns out (None: it
+    cannot be this)."""
 
     mistake: str
     remedy: str
@@ -29,14 +32,18 @@ class Repair:
 
 
 def recognise(labels: Labels, hands: Hands) -> dict[str, Repair]:
-    """For each measurement of consistency.BOUNDS that is out of bounds in some of these rows, the repair that puts those right, where there is one.
+    """For each measurement of consistency.BOUNDS that is out of bounds in some of these rows, the repair that
+    puts those right, where there is one.
 
-    Of several repairs the one that puts most measurements right counts, then the first in the list; none may spoil what was right.
+    Of several repairs the one that puts most measurements right counts, then the first in the list; none may
+    spoil what was right.
     """
     wrong = {name: ~BOUNDS[name].holds(values) for name, values in measure(labels, hands).items()}
     best: dict[str, tuple[int, Repair]] = {}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # of medians over nothing: labels that are wrong may be anything
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # of medians over nothing: labels that are wrong may be anything
         candidates = [(repair, repair.undo(labels)) for repair in repairs(labels, hands)]
     for repair, changed in candidates:
         if changed is None:
@@ -46,7 +53,9 @@ def recognise(labels: Labels, hands: Hands) -> dict[str, Repair]:
         if any((~right[name] & ~rows).mean() > 1 - RECOGNISED for name, rows in wrong.items()):
             continue
         mended = [
-            name for name, rows in wrong.items() if rows.any() and (right[name] & np.isfinite(after[name]))[rows].mean() >= RECOGNISED
+            name
+            for name, rows in wrong.items()
+            if rows.any() and (right[name] & np.isfinite(after[name]))[rows].mean() >= RECOGNISED
         ]
         for name in mended:
             if name not in best or len(mended) > best[name][0]:
@@ -102,7 +111,9 @@ def _axes() -> Iterator[Repair]:
         for names in _subsets(("joints", "trans", "pose")):
 
             def undo(labels: Labels, names=names, turn=turn, signs=signs) -> Labels:
-                turned = {name: labels[name] * np.array(signs, np.float32) for name in names if name != "pose"}
+                turned = {
+                    name: labels[name] * np.array(signs, np.float32) for name in names if name != "pose"
+                }
                 if "pose" in names:
                     turned["pose"] = rotate_pose(turn, _pose(labels)).numpy()
                 return turned
@@ -120,8 +131,16 @@ def _centring() -> Iterator[Repair]:
         return lambda labels: {"joints": labels["joints"] + times * labels["trans"][:, None]}
 
     once = "the losses and metrics centre joints themselves, so centred ones are centred twice and camera space is lost"
-    yield Repair("joints relative to the wrist (centred already)", f"{once}: store joints in camera space (add trans)", moved(1))
-    yield Repair("joints from which the wrist was subtracted twice", f"{once}: store joints in camera space (add 2 trans)", moved(2))
+    yield Repair(
+        "joints relative to the wrist (centred already)",
+        f"{once}: store joints in camera space (add trans)",
+        moved(1),
+    )
+    yield Repair(
+        "joints from which the wrist was subtracted twice",
+        f"{once}: store joints in camera space (add 2 trans)",
+        moved(2),
+    )
 
     def from_another(labels: Labels) -> Labels | None:
         joints = valid(labels, "joints")
@@ -130,7 +149,11 @@ def _centring() -> Iterator[Repair]:
             return None
         return {"joints": (labels["joints"] - labels["joints"][:, :1] + labels["trans"][:, None])}
 
-    yield Repair("joints relative to another joint than the wrist (centred already)", f"{once}: store them in camera space", from_another)
+    yield Repair(
+        "joints relative to another joint than the wrist (centred already)",
+        f"{once}: store them in camera space",
+        from_another,
+    )
 
 
 def _pixels() -> Iterator[Repair]:
@@ -140,10 +163,24 @@ def _pixels() -> Iterator[Repair]:
     def each(change: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[Labels], Labels]:
         return lambda labels: {"joints2d": change(labels["joints2d"], sized(labels))}
 
-    yield Repair("2D joints as (row, column)", "store (u, v): x right first, y down second", each(lambda uv, _: uv[..., ::-1]))
-    yield Repair("2D joints normalised to [0, 1]", "multiply them by (W, H)", each(lambda uv, size: uv * size))
-    yield Repair("2D joints normalised to [-0.5, 0.5]", "store (uv + 0.5) * (W, H)", each(lambda uv, size: (uv + 0.5) * size))
-    yield Repair("2D joints normalised to [-1, 1]", "store (uv + 1) / 2 * (W, H)", each(lambda uv, size: (uv + 1) / 2 * size))
+    yield Repair(
+        "2D joints as (row, column)",
+        "store (u, v): x right first, y down second",
+        each(lambda uv, _: uv[..., ::-1]),
+    )
+    yield Repair(
+        "2D joints normalised to [0, 1]", "multiply them by (W, H)", each(lambda uv, size: uv * size)
+    )
+    yield Repair(
+        "2D joints normalised to [-0.5, 0.5]",
+        "store (uv + 0.5) * (W, H)",
+        each(lambda uv, size: (uv + 0.5) * size),
+    )
+    yield Repair(
+        "2D joints normalised to [-1, 1]",
+        "store (uv + 1) / 2 * (W, H)",
+        each(lambda uv, size: (uv + 1) / 2 * size),
+    )
     yield Repair(
         "2D joints scaled with width and height exchanged", "multiply u by W / H and v by H / W",
         each(lambda uv, size: uv * size / size[..., ::-1]),
@@ -159,19 +196,27 @@ def _orders(labels: Labels, hands: Hands) -> Iterator[Repair]:
         for names in _subsets(("joints", "joints2d")):
             yield _ordered(f"{_list(names)} in another order: {order}", gather, names)
     fitted = {
-        "joints": gather_between(valid(labels, "joints"), hands.joints(labels) + labels["trans"][:, None].astype(float)),
+        "joints": gather_between(
+            valid(labels, "joints"), hands.joints(labels) + labels["trans"][:, None].astype(float)
+        ),
         "joints2d": gather_between(valid(labels, "joints2d"), project(labels)),
     }
     for fit, gather in fitted.items():
         if gather is not None and gather not in ORDERS.values():
-            moved = ", ".join(f"{JOINT_NAMES[to]} at {JOINT_NAMES[place]}'s place" for to, place in enumerate(gather) if to != place)
+            moved = ", ".join(
+                f"{JOINT_NAMES[to]} at {JOINT_NAMES[place]}'s place"
+                for to, place in enumerate(gather)
+                if to != place
+            )
             for names in [("joints", "joints2d"), (fit,)]:
                 yield _ordered(f"{_list(names)} in another order ({moved})", gather, names)
 
 
 def _ordered(mistake: str, gather: tuple[int, ...], names: tuple[str, ...]) -> Repair:
     columns = [column for name in names for column in (name, f"{name}_mask")]
-    remedy = f"gather {_list(names)} with {list(gather)} in the conversion (skeleton.py names the OpenPose order)"
+    remedy = (
+        f"gather {_list(names)} with {list(gather)} in the conversion (skeleton.py names the OpenPose order)"
+    )
     return Repair(mistake, remedy, lambda labels: {name: labels[name][:, list(gather)] for name in columns})
 
 
@@ -184,7 +229,11 @@ def _sides(hands: Hands) -> Iterator[Repair]:
         return undo
 
     own = "a table's pose is that of the hand as it is, the view mirrors it later: store (x, -y, -z) of every axis-angle"
-    yield Repair("unmirrored pose of left hands (a right hand's, as a left one's mirror image has it)", own, pose_where(True))
+    yield Repair(
+        "unmirrored pose of left hands (a right hand's, as a left one's mirror image has it)",
+        own,
+        pose_where(True),
+    )
     yield Repair("pose of right hands mirrored (a left hand's)", own, pose_where(False))
     yield Repair("sides exchanged", "invert is_right", lambda labels: {"is_right": ~labels["is_right"]})
 
@@ -208,7 +257,10 @@ def _means(hands: Hands) -> Iterator[Repair]:
             f"PCA coefficients in place of axis-angle ({count} the mean pose)",
             f"convert them with HandLayer.pca_to_pose(..., flat_hand_mean={flat})",
             lambda labels, flat=flat: fingers(
-                labels, lambda layer, pose: layer.pca_to_pose(*pose.split([3, POSE_DIM - 3], dim=-1), flat_hand_mean=flat)
+                labels,
+                lambda layer, pose: layer.pca_to_pose(
+                    *pose.split([3, POSE_DIM - 3], dim=-1), flat_hand_mean=flat
+                ),
             ),
         )
 
@@ -216,11 +268,14 @@ def _means(hands: Hands) -> Iterator[Repair]:
 def _wrists(hands: Hands) -> Iterator[Repair]:
     def undo(labels: Labels) -> Labels:
         wrists = [
-            layer.transl_to_wrist(*(torch.from_numpy(labels[name]) for name in ("trans", "shape"))) for layer in (hands.right, hands.left)
+            layer.transl_to_wrist(*(torch.from_numpy(labels[name]) for name in ("trans", "shape")))
+            for layer in (hands.right, hands.left)
         ]
         return {"trans": torch.where(torch.from_numpy(labels["is_right"])[:, None], *wrists).numpy()}
 
-    yield Repair("trans is MANO's transl, not the wrist", "store HandLayer.transl_to_wrist(transl, betas)", undo)
+    yield Repair(
+        "trans is MANO's transl, not the wrist", "store HandLayer.transl_to_wrist(transl, betas)", undo
+    )
 
 
 def _boxes() -> Iterator[Repair]:
@@ -228,7 +283,9 @@ def _boxes() -> Iterator[Repair]:
         return np.stack([labels["width"], labels["height"]] * 2, axis=1).astype(np.float32)
 
     def corner(labels: Labels) -> Labels:
-        return {"box": np.concatenate([labels["box"][:, :2], labels["box"][:, :2] + labels["box"][:, 2:]], axis=1)}
+        return {
+            "box": np.concatenate([labels["box"][:, :2], labels["box"][:, :2] + labels["box"][:, 2:]], axis=1)
+        }
 
     def centre(labels: Labels) -> Labels:
         half = labels["box"][:, 2:] / 2
@@ -236,7 +293,11 @@ def _boxes() -> Iterator[Repair]:
 
     yield Repair("boxes as x, y, width, height", "store xyxy: x, y, x + width, y + height", corner)
     yield Repair("boxes as centre, width, height", "store xyxy: centre -+ half of width and height", centre)
-    yield Repair("boxes normalised to [0, 1]", "multiply them by (W, H, W, H)", lambda labels: {"box": labels["box"] * sized(labels)})
+    yield Repair(
+        "boxes normalised to [0, 1]",
+        "multiply them by (W, H, W, H)",
+        lambda labels: {"box": labels["box"] * sized(labels)},
+    )
     yield Repair("boxes as y, x, y, x", "store xyxy", lambda labels: {"box": labels["box"][:, [1, 0, 3, 2]]})
 
 
@@ -247,7 +308,9 @@ def _cameras(labels: Labels) -> Iterator[Repair]:
             lambda labels, names=names: {name: labels[name][:, ::-1] for name in names},
         )  # fmt: skip
     joints2d, projected = valid(labels, "joints2d"), project(labels)
-    spread = [np.linalg.norm(points - points[:, :1], axis=2)[:, 1:].sum(1) for points in (joints2d, projected)]
+    spread = [
+        np.linalg.norm(points - points[:, :1], axis=2)[:, 1:].sum(1) for points in (joints2d, projected)
+    ]
     scale = float(np.nan_to_num(np.nanmedian(spread[0] / spread[1]), nan=1.0))
     shift = np.nan_to_num(np.nanmean(joints2d - projected, axis=1))
     yield Repair(

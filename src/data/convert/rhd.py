@@ -1,10 +1,13 @@
-"""RHD, the Rendered Hand Pose Dataset (Zimmermann and Brox, ICCV 2017): single rendered pictures of people, both hands of each labelled.
+"""RHD, the Rendered Hand Pose Dataset (Zimmermann and Brox, ICCV 2017): single rendered pictures of people,
+both hands of each labelled.
 
-    {training,evaluation}/color/%05d.png, 320 x 320, and {training,evaluation}/anno_{training,evaluation}.pickle
+    {training,evaluation}/color/%05d.png, 320 x 320, and
+    {training,evaluation}/anno_{training,evaluation}.pickle
 
-The pickle: number -> {uv_vis [42, 3] (px and whether it is seen), xyz [42, 3] metres, K [3, 3]}; 21 joints of the left hand and then of the
-right, the wrist and then each finger from tip to base. A hand of which the picture shows nearly nothing is no row: what is hidden cannot be
-learnt, and nothing says where it is. Source: the data set's README and its own viewer (lmb-freiburg/hand3d).
+The pickle: number -> {uv_vis [42, 3] (px and whether it is seen), xyz [42, 3] metres, K [3, 3]}; 21 joints of
+the left hand and then of the right, the wrist and then each finger from tip to base. A hand of which the
+picture shows nearly nothing is no row: what is hidden cannot be learnt, and nothing says where it is. Source:
+the data set's README and its own viewer (lmb-freiburg/hand3d).
 """
 
 import numpy as np
@@ -22,8 +25,8 @@ MIN_SEEN = 5  # joints
 
 
 class Rhd(Converter):
-    """Splits: training, evaluation. Both hands of a picture, as far as at least five joints are seen; all of such a hand's joints are labels.
-    There are no hand parameters."""
+    """Splits: training, evaluation. Both hands of a picture, as far as at least five joints are seen; all of
+    such a hand's joints are labels. There are no hand parameters."""
 
     name = "rhd"
     title = "Rendered Hand Pose Dataset"
@@ -32,9 +35,13 @@ class Rhd(Converter):
     proof = Proof(reprojection_px=0.5, pose_mm=None)
 
     def units(self) -> list[Unit]:
-        units = [unit for split in SPLITS if (self.root / split / "color").is_dir() for unit in self._units(split)]
+        units = [
+            unit for split in SPLITS if (self.root / split / "color").is_dir() for unit in self._units(split)
+        ]
         if not units:
-            raise FileNotFoundError(f"'{self.root}' has neither training/color nor evaluation/color: unpack RHD_v1-1.zip there")
+            raise FileNotFoundError(
+                f"'{self.root}' has neither training/color nor evaluation/color: unpack RHD_v1-1.zip there"
+            )
         return units
 
     def _units(self, split: str) -> list[Unit]:
@@ -55,16 +62,24 @@ class Rhd(Converter):
 
 class _Pictures(Recording):
     def __init__(self, converter: Rhd, unit: Unit):
-        self.folder, (self.split,), self.entries = converter.root / unit.splits[0] / "color", unit.splits, unit.payload
+        self.folder, (self.split,), self.entries = (
+            converter.root / unit.splits[0] / "color",
+            unit.splits,
+            unit.payload,
+        )
         self.numbers = list(self.entries)
 
     def frame(self, number: int) -> Frame:
         entry = self.entries[number]
-        places, joints = (np.array(entry[name], float).reshape(2, NUM_JOINTS, 3)[:, RHD_TO_OP] for name in ("uv_vis", "xyz"))
+        places, joints = (
+            np.array(entry[name], float).reshape(2, NUM_JOINTS, 3)[:, RHD_TO_OP] for name in ("uv_vis", "xyz")
+        )
         hands = [
             HandLabels(is_right, MM_PER_METRE * xyz, uv_vis[:, :2])
             for is_right, xyz, uv_vis in zip(SIDES, joints, places)
             if (uv_vis[:, 2] > 0).sum() >= MIN_SEEN
         ]
         name = f"{self.split}/{number:05d}"
-        return Frame(self.folder / f"{number:05d}.png", name, name, number, hands, Camera.of_matrix(entry["K"]))
+        return Frame(
+            self.folder / f"{number:05d}.png", name, name, number, hands, Camera.of_matrix(entry["K"])
+        )

@@ -1,4 +1,5 @@
-"""Frames become rows of the frame table: cropped generously around each hand and re-encoded, the intrinsics moved along; or left as they are."""
+"""Frames become rows of the frame table: cropped generously around each hand and re-encoded, the intrinsics
+moved along; or left as they are."""
 
 import math
 from collections.abc import Iterator
@@ -23,8 +24,9 @@ MIN_JOINTS = 4  # 2D joints that a box can be made of
 class Storage:
     """How pictures are kept.
 
-    crop: cut a square of `margin` times the hand box (what a view with every augmentation can ask for: 2 x 1.15 x jitter and shift) and shrink
-    it to at most `max_edge` px, JPEG of `quality`. Without crop a picture stays whole: its file is referred to.
+    crop: cut a square of `margin` times the hand box (what a view with every augmentation can ask for: 2 x
+    1.15 x jitter and shift) and shrink it to at most `max_edge` px, JPEG of `quality`. Without crop a picture
+    stays whole: its file is referred to.
     """
 
     crop: bool = True
@@ -34,7 +36,9 @@ class Storage:
 
     def __post_init__(self):
         if self.margin < 1 or self.max_edge < 32 or not 1 <= self.quality <= 100:
-            raise ValueError(f"storage: margin is at least 1, max_edge at least 32 px, quality 1 to 100, got {self}")
+            raise ValueError(
+                f"storage: margin is at least 1, max_edge at least 32 px, quality 1 to 100, got {self}"
+            )
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class Rejected:
 
 
 def rows_of(frame: Frame, root: Path, source: str, storage: Storage) -> Iterator[dict | Rejected]:
-    """The rows of a frame's hands, each in the sequence of its own side. Raises Unusable where the picture is none."""
+    """The rows of a frame's hands, each in the sequence of its own side. Raises Unusable where the picture is
+    none."""
     data, picture = _picture(frame, root)
     for hand in frame.hands:
         sequence = f"{frame.sequence}/{hand.side}"
@@ -83,7 +88,9 @@ def _labelled(frame: Frame, hand: HandLabels, size: tuple[int, int]) -> dict:
         joints2d = np.asarray(hand.joints2d, float)
     else:
         joints2d = unknown2d if frame.camera is None else _projected(joints, frame.camera)
-    assert joints.shape == unknown3d.shape and joints2d.shape == unknown2d.shape, f"{joints.shape}, {joints2d.shape}"
+    assert joints.shape == unknown3d.shape and joints2d.shape == unknown2d.shape, (
+        f"{joints.shape}, {joints2d.shape}"
+    )
     mask, mask2d = np.isfinite(joints).all(1), np.isfinite(joints2d).all(1)
     camera = frame.camera or _guessed_camera(size)
     known = hand.parameters
@@ -115,7 +122,8 @@ def _projected(joints: Float[np.ndarray, "21 3"], camera: Camera) -> Float[np.nd
 
 
 def _guessed_camera(size: tuple[int, int]) -> Camera:
-    """For pictures without a camera: rows say has_camera = False, and the focal length is the diagonal, as in inference/camera.py."""
+    """For pictures without a camera: rows say has_camera = False, and the focal length is the diagonal, as in
+    inference/camera.py."""
     return Camera(np.full(2, math.hypot(*size)), (np.array(size, float) - 1) / 2)
 
 
@@ -130,7 +138,9 @@ def _box(hand: HandLabels, known: Float[np.ndarray, "n 2"], size: tuple[int, int
     if not np.isfinite(box).all() or (box[2:] <= box[:2]).any():
         raise Unusable("box without an area", f"box {np.round(box, 1).tolist()}")
     if (seen <= 0).any():
-        raise Unusable("outside the picture", f"box {np.round(box, 1).tolist()} of a picture of {size[0]} x {size[1]}")
+        raise Unusable(
+            "outside the picture", f"box {np.round(box, 1).tolist()} of a picture of {size[0]} x {size[1]}"
+        )
     return box
 
 
@@ -142,7 +152,9 @@ def _cropped(picture: np.ndarray, data: bytes | None, row: dict, storage: Storag
     x0, y0 = np.maximum(np.floor(centre - reach), 0).astype(int)
     x1, y1 = np.minimum(np.ceil(centre + reach) + 1, (width, height)).astype(int)
     if min(x1 - x0, y1 - y0) < 2:
-        raise Unusable("outside the picture", f"of its surroundings {x1 - x0} x {y1 - y0} px are in the picture")
+        raise Unusable(
+            "outside the picture", f"of its surroundings {x1 - x0} x {y1 - y0} px are in the picture"
+        )
     part = picture[y0:y1, x0:x1]
     shrink = min(1.0, storage.max_edge / max(part.shape[:2]))
     small = (max(round(part.shape[1] * shrink), 1), max(round(part.shape[0] * shrink), 1))
@@ -153,7 +165,9 @@ def _cropped(picture: np.ndarray, data: bytes | None, row: dict, storage: Storag
     def moved(points):  # pixel centres at integers: u' = (u - x0 + 0.5) s - 0.5
         return (points - (x0, y0) + 0.5) * scale - 0.5
 
-    untouched = shrink == 1 and part.shape == picture.shape and data is not None and data.startswith(b"\xff\xd8")
+    untouched = (
+        shrink == 1 and part.shape == picture.shape and data is not None and data.startswith(b"\xff\xd8")
+    )
     return {
         "image": data if untouched else _encoded(part, storage.quality),
         "width": small[0],
@@ -172,7 +186,9 @@ def _whole(frame: Frame, root: Path, data: bytes | None, picture: np.ndarray, st
 
 
 def _encoded(picture: np.ndarray, quality: int) -> bytes:
-    done, code = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    done, code = cv2.imencode(
+        ".jpg", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
     assert done, "a picture of bytes can be encoded"
     return code.tobytes()
 

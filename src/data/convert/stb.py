@@ -1,13 +1,15 @@
-"""STB, the stereo hand pose benchmark (Zhang et al., ICIP 2017): a left hand counting or moving freely before six backgrounds.
+"""STB, the stereo hand pose benchmark (Zhang et al., ICIP 2017): a left hand counting or moving freely before
+six backgrounds.
 
     images/B<1-6>{Counting,Random}/{BB_left,BB_right,SK_color}_<0-1499>.png, 640 x 480
     labels/<sequence>_{BB,SK}.mat: handPara [3, 21, 1500] mm
 
-BB is a stereo camera (joints in the left one's space), SK a depth camera (joints in the depth sensor's space) with a colour camera beside it.
-Intrinsics, baseline and the colour camera's place are those of the data set's README, as quoted in public loaders; X_color = R^-1 (X_depth - t).
-Joint 0 is the centre of the palm. Tables hold wrists: wrist = 2 palm - base of the middle finger, as far behind the palm's centre as that joint
-lies before it. Works differ in this; figures for STB count from the palm or leave the wrist out, and `wrist=false` masks it.
-No source gives the frame rate: 30 a second is assumed.
+BB is a stereo camera (joints in the left one's space), SK a depth camera (joints in the depth sensor's space)
+with a colour camera beside it. Intrinsics, baseline and the colour camera's place are those of the data set's
+README, as quoted in public loaders; X_color = R^-1 (X_depth - t). Joint 0 is the centre of the palm. Tables
+hold wrists: wrist = 2 palm - base of the middle finger, as far behind the palm's centre as that joint lies
+before it. Works differ in this; figures for STB count from the palm or leave the wrist out, and `wrist=false`
+masks it. No source gives the frame rate: 30 a second is assumed.
 """
 
 from pathlib import Path
@@ -18,7 +20,16 @@ from jaxtyping import Float
 from scipy.io import loadmat
 from scipy.spatial.transform import Rotation
 
-from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Proof, Recording, Unit, Unusable
+from tempohand.data.convert.frame import (
+    Camera,
+    Converter,
+    Frame,
+    HandLabels,
+    Proof,
+    Recording,
+    Unit,
+    Unusable,
+)
 from tempohand.data.convert.mano import ManoHands
 from tempohand.data.convert.orders import STB_TO_OP
 from tempohand.skeleton import JOINT_NAMES, NUM_JOINTS, WRIST
@@ -55,7 +66,8 @@ VIEWS = _views()
 class Stb(Converter):
     """Splits: test (the two sequences of B1) and train (B2 to B6). Left hands, joints alone.
 
-    cameras: of BB_left, BB_right and SK_color those to convert; None: all. wrist: whether the extrapolated wrist is a label.
+    cameras: of BB_left, BB_right and SK_color those to convert; None: all. wrist: whether the extrapolated
+    wrist is a label.
     """
 
     name = "stb"
@@ -64,7 +76,14 @@ class Stb(Converter):
     url = "https://github.com/zhjwustc/icip17_stereo_hand_pose_dataset"
     proof = Proof(reprojection_px=None, pose_mm=None)
 
-    def __init__(self, root: Path, hands: ManoHands | None = None, *, cameras: list[str] | None = None, wrist: bool = True):
+    def __init__(
+        self,
+        root: Path,
+        hands: ManoHands | None = None,
+        *,
+        cameras: list[str] | None = None,
+        wrist: bool = True,
+    ):
         super().__init__(root, hands)
         self.cameras, self.wrist = tuple(cameras or VIEWS), wrist
         if unknown := sorted(set(self.cameras) - set(VIEWS)):
@@ -73,9 +92,16 @@ class Stb(Converter):
     def units(self) -> list[Unit]:
         found = [sequence for sequence in SEQUENCES if (self.root / "images" / sequence).is_dir()]
         if not found or not (self.root / "labels").is_dir():
-            raise FileNotFoundError(f"'{self.root}' lacks labels/ or images/B1Counting ... images/B6Random: unpack STB there")
+            raise FileNotFoundError(
+                f"'{self.root}' lacks labels/ or images/B1Counting ... images/B6Random: unpack STB there"
+            )
         return [
-            Unit(f"{sequence}/{camera}", 1500, ("test" if sequence.startswith(TEST) else "train",), (sequence, camera))
+            Unit(
+                f"{sequence}/{camera}",
+                1500,
+                ("test" if sequence.startswith(TEST) else "train",),
+                (sequence, camera),
+            )
             for sequence in found
             for camera in self.cameras
         ]
@@ -108,5 +134,8 @@ def _labels(path: Path) -> Float[np.ndarray, "n 21 3"]:
         except Exception as error:  # a damaged file may break its reader anywhere
             raise Unusable("damaged annotation", f"'{path}': {' '.join(str(error).split())[:100]}") from None
     if labels.ndim != 3 or labels.shape[:2] != (3, NUM_JOINTS):
-        raise Unusable("damaged annotation", f"'{path}': handPara is {list(labels.shape)}, expected [3, {NUM_JOINTS}, frames]")
+        raise Unusable(
+            "damaged annotation",
+            f"'{path}': handPara is {list(labels.shape)}, expected [3, {NUM_JOINTS}, frames]",
+        )
     return labels.transpose(2, 1, 0)

@@ -1,7 +1,9 @@
-"""How predictions are moved onto the truth before their error is taken: what the official scripts of data sets do.
+"""How predictions are moved onto the truth before their error is taken: what the official scripts of data
+sets do.
 
-Similarities are `geometry.procrustes_align`: proper (det R = +1, as in SPIN, HMR and HaMeR), or with reflections allowed, which is the form of
-FreiHAND's, HO3D's and DexYCB's scripts (scipy's orthogonal_procrustes has no constraint on the determinant).
+Similarities are `geometry.procrustes_align`: proper (det R = +1, as in SPIN, HMR and HaMeR), or with
+reflections allowed, which is the form of FreiHAND's, HO3D's and DexYCB's scripts (scipy's
+orthogonal_procrustes has no constraint on the determinant).
 """
 
 from jaxtyping import Float
@@ -19,20 +21,25 @@ def relative_to(points: Float[Tensor, "n p 3"], origin: Float[Tensor, "n 3"]) ->
 
 
 def palm(joints: Float[Tensor, "n 21 3"]) -> Float[Tensor, "n 3"]:
-    """The palm's centre as RHD's script makes it: midway between the wrist and the middle finger's first joint. (STB annotates it itself.)"""
+    """The palm's centre as RHD's script makes it: midway between the wrist and the middle finger's first
+    joint. (STB annotates it itself.)"""
     return (joints[:, WRIST] + joints[:, MIDDLE_MCP]) / 2
 
 
 def with_palm(joints: Float[Tensor, "n 21 3"]) -> Float[Tensor, "n 21 3"]:
-    """Zimmermann's 21 points relative to their root: the palm's centre in the wrist's place, and everything minus that."""
+    """Zimmermann's 21 points relative to their root: the palm's centre in the wrist's place, and everything
+    minus that."""
     root = palm(joints)
     moved = relative_to(joints, root)
     moved[:, WRIST] = 0.0
     return moved
 
 
-def scaled_to_bone(predicted: Float[Tensor, "n 21 3"], true: Float[Tensor, "n 21 3"]) -> Float[Tensor, "n 21 3"]:
-    """Root-relative predictions at the true size: scaled so that the middle finger's first bone has its true length.
+def scaled_to_bone(
+    predicted: Float[Tensor, "n 21 3"], true: Float[Tensor, "n 21 3"]
+) -> Float[Tensor, "n 21 3"]:
+    """Root-relative predictions at the true size: scaled so that the middle finger's first bone has its true
+    length.
 
     Zimmermann and Brox (ICCV 2017) predict without a scale and take this bone's from the truth.
     """
@@ -40,8 +47,11 @@ def scaled_to_bone(predicted: Float[Tensor, "n 21 3"], true: Float[Tensor, "n 21
     return predicted * (lengths[1] / lengths[0].clamp_min(1e-9))[:, None, None]
 
 
-def scale_translation_aligned(predicted: Float[Tensor, "n 21 3"], true: Float[Tensor, "n 21 3"]) -> Float[Tensor, "n 21 3"]:
-    """Predictions scaled so that wrist and middle MCP are as far apart as the true ones, and moved so that the wrists coincide.
+def scale_translation_aligned(
+    predicted: Float[Tensor, "n 21 3"], true: Float[Tensor, "n 21 3"]
+) -> Float[Tensor, "n 21 3"]:
+    """Predictions scaled so that wrist and middle MCP are as far apart as the true ones, and moved so that
+    the wrists coincide.
 
     align_sc_tr of HO3D's eval.py; a prediction without extent is only moved, as there.
     """

@@ -1,9 +1,12 @@
-"""By how many frames a prediction lags behind the truth: the shift in time with which the truth's path fits the predicted one best.
+"""By how many frames a prediction lags behind the truth: the shift in time with which the truth's path fits
+the predicted one best.
 
-A prediction p(t) that repeats the truth x(t) d seconds later is nearest to x(t - d). Here the squared distance between p(t) and x(t - s) is
-taken for shifts s of -REACH to REACH frames, and the least of this curve is found between the frames by a parabola through its lowest three
-points (as in sub-sample estimation of delays; exact for the curve of a sinusoid up to third order). Curves are sums over frames, so
-sequences, splits and resamples are added up before the least is looked for, and fast motion, which shows lag, weighs most.
+A prediction p(t) that repeats the truth x(t) d seconds later is nearest to x(t - d). Here the squared
+distance between p(t) and x(t - s) is taken for shifts s of -REACH to REACH frames, and the least of this
+curve is found between the frames by a parabola through its lowest three points (as in sub-sample estimation
+of delays; exact for the curve of a sinusoid up to third order). Curves are sums over frames, so sequences,
+splits and resamples are added up before the least is looked for, and fast motion, which shows lag, weighs
+most.
 """
 
 import torch
@@ -19,8 +22,11 @@ FEWEST_FRAMES = 4  # of which all shifts can be seen: a sequence needs 2 * REACH
 LONGEST_STEP = 2.5  # usual steps between two frames at most, if the path between them is to be known
 
 
-def along_picture(joints2d: Float[Tensor, "n p 2"], focal: Float[Tensor, "n 2"], princpt: Float[Tensor, "n 2"]) -> Float[Tensor, "n p 2"]:
-    """Places in crops of ONE sequence as places along its picture: from the camera's axis, since crops follow the hand.
+def along_picture(
+    joints2d: Float[Tensor, "n p 2"], focal: Float[Tensor, "n 2"], princpt: Float[Tensor, "n 2"]
+) -> Float[Tensor, "n p 2"]:
+    """Places in crops of ONE sequence as places along its picture: from the camera's axis, since crops follow
+    the hand.
 
     All in edges of the hand's box in each frame; what comes out is in per cent of the edge of the middle box.
     """
@@ -29,15 +35,22 @@ def along_picture(joints2d: Float[Tensor, "n p 2"], focal: Float[Tensor, "n 2"],
 
 
 def lag_curves(
-    predicted: Float[Tensor, "n p d"], true: Float[Tensor, "n p d"], mask: Bool[Tensor, "n p"], time: Float[Tensor, "n"], least: float
+    predicted: Float[Tensor, "n p d"],
+    true: Float[Tensor, "n p d"],
+    mask: Bool[Tensor, "n p"],
+    time: Float[Tensor, "n"],
+    least: float,
 ) -> tuple[Float[Tensor, "n shifts"], Bool[Tensor, "n"]]:
-    """(each frame's squared distance for each shift of -REACH to REACH frames, mean over its points; the frames on which it is known).
+    """(each frame's squared distance for each shift of -REACH to REACH frames, mean over its points; the
+    frames on which it is known).
 
-    Of ONE sequence in the order of time (s); a frame is its median step. The true path is linear between frames. What differs by a constant
-    over the sequence (a point labelled elsewhere, a wrong depth) is no lag: the mean difference of each point is taken out, for each shift.
-    A frame counts with the points whose true place is known at all shifts of it. No frame counts where fewer than FEWEST_FRAMES do, or
-    where the truth moves so little that a shift could not be told: by less than `least` (root mean square over frames and points, in the
-    unit of the points) between a shift of 0 and any other. Motion at a constant velocity is the same as a constant difference.
+    Of ONE sequence in the order of time (s); a frame is its median step. The true path is linear between
+    frames. What differs by a constant over the sequence (a point labelled elsewhere, a wrong depth) is no
+    lag: the mean difference of each point is taken out, for each shift. A frame counts with the points whose
+    true place is known at all shifts of it. No frame counts where fewer than FEWEST_FRAMES do, or where the
+    truth moves so little that a shift could not be told: by less than `least` (root mean square over frames
+    and points, in the unit of the points) between a shift of 0 and any other. Motion at a constant velocity
+    is the same as a constant difference.
     """
     count = len(time)
     nothing = torch.zeros(count, SHIFTS, dtype=torch.float64), torch.zeros(count, dtype=torch.bool)
@@ -53,8 +66,8 @@ def lag_curves(
 
 
 def lag(curve: Float[Tensor, "*batch shifts"]) -> Float[Tensor, "*batch"]:
-    """Frames of the least of the curves, positive: the prediction comes late. +-REACH where it lies at the end; nan of a curve without any
-    (nan, or the same everywhere)."""
+    """Frames of the least of the curves, positive: the prediction comes late. +-REACH where it lies at the
+    end; nan of a curve without any (nan, or the same everywhere)."""
     place = curve.nan_to_num(torch.inf).argmin(dim=-1, keepdim=True)
     middle = place.clamp(1, SHIFTS - 2)
     before, least, after = (curve.gather(-1, middle + step)[..., 0] for step in (-1, 0, 1))
@@ -76,7 +89,9 @@ def _shifted(
     gap = time[first + 1] - time[first]
     # On a frame its neighbour does not matter: it may be unknown, or far.
     on_first, on_second = (when - time[first]).abs() < near, (when - time[first + 1]).abs() < near
-    part = torch.where(on_first, 0.0, torch.where(on_second, 1.0, (when - time[first]) / gap)).clamp(0, 1)[..., None]
+    part = torch.where(on_first, 0.0, torch.where(on_second, 1.0, (when - time[first]) / gap)).clamp(0, 1)[
+        ..., None
+    ]
     close = (gap <= LONGEST_STEP * step) | on_first | on_second
     known = (mask[first] | on_second[..., None]) & (mask[first + 1] | on_first[..., None])
     path = true[first] * (1 - part[..., None]) + true[first + 1] * part[..., None]
@@ -86,7 +101,8 @@ def _shifted(
 def _squared(
     points: Float[Tensor, "n p d"], shifted: Float[Tensor, "n shifts p d"], usable: Bool[Tensor, "n p"]
 ) -> Float[Tensor, "n shifts"]:
-    """Squared distances after each point's mean difference is taken out, mean over the usable points of each frame; 0 where none is."""
+    """Squared distances after each point's mean difference is taken out, mean over the usable points of each
+    frame; 0 where none is."""
     chosen = usable[:, None, :, None]
     difference = (points[:, None] - shifted).masked_fill(~chosen, 0.0)
     difference = difference - difference.sum(dim=0) / chosen.sum(dim=0).clamp_min(1)

@@ -1,7 +1,8 @@
-"""What each data set's script prints, from the truth of some samples and a prediction of them: lists of figures. See docs/protocols.md.
+"""What each data set's script prints, from the truth of some samples and a prediction of them: lists of
+figures. See docs/protocols.md.
 
-Every function takes (truth, prediction) in millimetres, OpenPose order and each hand's own camera space. A sample of which something is
-unknown is no part of the figures that need it.
+Every function takes (truth, prediction) in millimetres, OpenPose order and each hand's own camera space. A
+sample of which something is unknown is no part of the figures that need it.
 """
 
 from dataclasses import replace
@@ -11,7 +12,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tempohand.evaluation.metrics.alignment import relative_to, scale_translation_aligned, scaled_to_bone, with_palm
+from tempohand.evaluation.metrics.alignment import (
+    relative_to,
+    scale_translation_aligned,
+    scaled_to_bone,
+    with_palm,
+)
 from tempohand.evaluation.metrics.errors import AUC_THRESHOLDS_MM
 from tempohand.evaluation.metrics.fscore import f_scores
 from tempohand.evaluation.protocols.quantity import Figure, area_figure, mean_figure, median_figure
@@ -27,12 +33,15 @@ FROM_20_MM = torch.arange(20, 51, dtype=torch.float64)  # and the range of their
 HAND3D_MM = torch.linspace(0, 50, 20, dtype=torch.float64)  # of Zimmermann and Brox's eval_full.py,
 HAND3D_UPPER_MM = HAND3D_MM[8:]  # whose "20 to 50 mm" begins at its ninth threshold, 21.05
 HOT3D_MM = torch.linspace(0, 50, 101, dtype=torch.float64)
-# LANDMARKS_TO_EVAL of hand_tracking_toolkit: no wrist, which is elsewhere in UmeTrack's hand, and no first point of the thumb, which it lacks.
+# LANDMARKS_TO_EVAL of hand_tracking_toolkit: no wrist, which is elsewhere in UmeTrack's hand, and no first
+# point of the thumb, which it lacks.
 HOT3D_JOINTS = [joint for joint in range(NUM_JOINTS) if JOINT_NAMES[joint] not in ("wrist", "thumb_1")]
 HINT_SHARES = (0.05, 0.1, 0.15)  # of the box
 
 
-def _distance(predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"]) -> Float[Tensor, "n p"]:
+def _distance(
+    predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"]
+) -> Float[Tensor, "n p"]:
     """Distances, 0 where invalid."""
     return (predicted - true).norm(dim=-1).masked_fill(~mask, 0.0)
 
@@ -48,7 +57,10 @@ def _chosen(truth: Truth, prediction: Prediction, mask: Bool[Tensor, "n"]) -> tu
             return value[places]
         return value[places.numpy()] if isinstance(value, np.ndarray) else value
 
-    return tuple(replace(item, **{name: cut(value) for name, value in vars(item).items()}) for item in (truth, prediction))
+    return tuple(
+        replace(item, **{name: cut(value) for name, value in vars(item).items()})
+        for item in (truth, prediction)
+    )
 
 
 def _whole(truth: Truth, prediction: Prediction, *, camera: bool) -> tuple[Truth, Prediction]:
@@ -73,7 +85,10 @@ def _mesh(truth: Truth, prediction: Prediction) -> list[Figure]:
     truth, prediction = _chosen(truth, prediction, truth.vertices_mask & truth.has_camera)
     predicted, true, cluster = prediction.vertices, truth.vertices, truth.cluster
     aligned = procrustes_align(predicted, true, allow_reflection=True)
-    scores = {"f_score": f_scores(predicted, true, F_THRESHOLDS_MM), "f_al_score": f_scores(aligned, true, F_THRESHOLDS_MM)}
+    scores = {
+        "f_score": f_scores(predicted, true, F_THRESHOLDS_MM),
+        "f_al_score": f_scores(aligned, true, F_THRESHOLDS_MM),
+    }
     one = torch.ones(len(true), 1, dtype=torch.bool)
     return [
         *_mean_and_area("mesh", predicted, true, cluster),
@@ -87,43 +102,58 @@ def _mesh(truth: Truth, prediction: Prediction) -> list[Figure]:
 
 
 def freihand(truth: Truth, prediction: Prediction) -> list[Figure]:
-    """The lines of FreiHAND's scores.txt (Zimmermann et al., ICCV 2019): joints and mesh, raw and after the similarity with reflections."""
+    """The lines of FreiHAND's scores.txt (Zimmermann et al., ICCV 2019): joints and mesh, raw and after the
+    similarity with reflections."""
     some, ours = _whole(truth, prediction, camera=True)
     aligned = procrustes_align(ours.joints, some.joints, allow_reflection=True)
-    joints = [*_mean_and_area("xyz", ours.joints, some.joints, some.cluster), *_mean_and_area("xyz_al", aligned, some.joints, some.cluster)]
+    joints = [
+        *_mean_and_area("xyz", ours.joints, some.joints, some.cluster),
+        *_mean_and_area("xyz_al", aligned, some.joints, some.cluster),
+    ]
     return [*joints, *_mesh(truth, prediction)]
 
 
 def ho3d(truth: Truth, prediction: Prediction) -> list[Figure]:
-    """The lines of HO3D's scores.txt (Hampali et al., CVPR 2020): FreiHAND's, and joints aligned by scale and translation."""
+    """The lines of HO3D's scores.txt (Hampali et al., CVPR 2020): FreiHAND's, and joints aligned by scale and
+    translation."""
     some, ours = _whole(truth, prediction, camera=True)
     ways = {
         "xyz": ours.joints,
         "xyz_procrustes_al": procrustes_align(ours.joints, some.joints, allow_reflection=True),
         "xyz_scale_trans_al": scale_translation_aligned(ours.joints, some.joints),
     }
-    joints = [figure for name, points in ways.items() for figure in _mean_and_area(name, points, some.joints, some.cluster)]
+    joints = [
+        figure
+        for name, points in ways.items()
+        for figure in _mean_and_area(name, points, some.joints, some.cluster)
+    ]
     return [*joints, *_mesh(truth, prediction)]
 
 
 def dexycb(truth: Truth, prediction: Prediction) -> list[Figure]:
-    """The table of DexYCB's hpe_eval.py (Chao et al., CVPR 2021): absolute, root-relative (wrist) and Procrustes MPJPE and AUC."""
+    """The table of DexYCB's hpe_eval.py (Chao et al., CVPR 2021): absolute, root-relative (wrist) and
+    Procrustes MPJPE and AUC."""
     some, ours = _whole(truth, prediction, camera=True)
     ways = {
         "absolute": (ours.joints, some.joints),
-        "root_relative": tuple(relative_to(joints, joints[:, WRIST]) for joints in (ours.joints, some.joints)),
+        "root_relative": tuple(
+            relative_to(joints, joints[:, WRIST]) for joints in (ours.joints, some.joints)
+        ),
         "procrustes": (procrustes_align(ours.joints, some.joints, allow_reflection=True), some.joints),
     }
     figures = []
     for name, points in ways.items():
         distance = _distance(*points, some.joints_mask)
         figures.append(mean_figure(f"{name}_mpjpe", "mm", distance, some.joints_mask, some.cluster))
-        figures.append(area_figure(f"{name}_auc", "1", distance, some.joints_mask, some.cluster, AUC_THRESHOLDS_MM))
+        figures.append(
+            area_figure(f"{name}_auc", "1", distance, some.joints_mask, some.cluster, AUC_THRESHOLDS_MM)
+        )
     return figures
 
 
 def hand_pairs(truth: Truth) -> tuple[np.ndarray, np.ndarray]:
-    """(places of right hands, places of the left hands in the same pictures). Sequences of one picture differ in their last part, the side."""
+    """(places of right hands, places of the left hands in the same pictures). Sequences of one picture differ
+    in their last part, the side."""
     place = {key: number for number, key in enumerate(truth.keys())}
     pairs = [
         (number, place[other])
@@ -134,10 +164,12 @@ def hand_pairs(truth: Truth) -> tuple[np.ndarray, np.ndarray]:
 
 
 def interhand(truth: Truth, prediction: Prediction) -> list[Figure]:
-    """InterHand2.6M's evaluate (Moon et al., ECCV 2020): wrist-aligned MPJPE of all, single and interacting hands, and MRRPE.
+    """InterHand2.6M's evaluate (Moon et al., ECCV 2020): wrist-aligned MPJPE of all, single and interacting
+    hands, and MRRPE.
 
-    Means are over the 42 joints (21 of each side) of the mean over samples; a hand without its wrist has no valid joint. Interacting: the
-    picture's other hand is a sample, too. MRRPE: the error of the left wrist relative to the right one, where both are known.
+    Means are over the 42 joints (21 of each side) of the mean over samples; a hand without its wrist has no
+    valid joint. Interacting: the picture's other hand is a sample, too. MRRPE: the error of the left wrist
+    relative to the right one, where both are known.
     """
     right, left = hand_pairs(truth)
     interacting = torch.zeros(len(truth), dtype=torch.bool)
@@ -158,12 +190,18 @@ def interhand(truth: Truth, prediction: Prediction) -> list[Figure]:
     offsets = [joints[left, WRIST] - joints[right, WRIST] for joints in (prediction.joints, truth.joints)]
     placed = truth.joints_mask[:, WRIST] & truth.has_camera
     mask = (placed[left] & placed[right])[:, None]
-    return [*figures, mean_figure("mrrpe", "mm", _distance(*(o[:, None] for o in offsets), mask), mask, truth.cluster[right])]
+    return [
+        *figures,
+        mean_figure(
+            "mrrpe", "mm", _distance(*(o[:, None] for o in offsets), mask), mask, truth.cluster[right]
+        ),
+    ]
 
 
 def hot3d(truth: Truth, prediction: Prediction) -> list[Figure]:
-    """The pose track of the Hand Tracking Challenge (hand_tracking_toolkit's compute_pose_metrics): its 19 points, unaligned, pooled over points;
-    areas in %. The prediction has the true shape, as its server gives it to the hand model (true_shape.py)."""
+    """The pose track of the Hand Tracking Challenge (hand_tracking_toolkit's compute_pose_metrics): its 19
+    points, unaligned, pooled over points; areas in %. The prediction has the true shape, as its server gives
+    it to the hand model (true_shape.py)."""
     some, ours = _whole(truth, prediction, camera=True)
     distance = _distance(ours.joints, some.joints, some.joints_mask)
     points = distance[:, HOT3D_JOINTS], some.joints_mask[:, HOT3D_JOINTS]
@@ -176,11 +214,12 @@ def hot3d(truth: Truth, prediction: Prediction) -> list[Figure]:
 
 
 def palm_relative(truth: Truth, prediction: Prediction) -> list[Figure]:
-    """RHD and STB as Zimmermann and Brox (ICCV 2017) evaluate: 21 points, the palm's centre for the wrist, relative to that centre.
+    """RHD and STB as Zimmermann and Brox (ICCV 2017) evaluate: 21 points, the palm's centre for the wrist,
+    relative to that centre.
 
-    epe_mean, epe_median (mm); auc over their 20 thresholds of 0 to 50 mm, and over those from the ninth on; `_whole_mm`: over whole mm of 0 to 50
-    and of 20 to 50, as later works have it. `scaled_`: at the true length of the middle finger's first bone, as their network needs it. All joints
-    must be known.
+    epe_mean, epe_median (mm); auc over their 20 thresholds of 0 to 50 mm, and over those from the ninth on;
+    `_whole_mm`: over whole mm of 0 to 50 and of 20 to 50, as later works have it. `scaled_`: at the true
+    length of the middle finger's first bone, as their network needs it. All joints must be known.
     """
     some, ours = _whole(truth, prediction, camera=False)
     points, true = with_palm(ours.joints), with_palm(some.joints)
@@ -199,7 +238,8 @@ def palm_relative(truth: Truth, prediction: Prediction) -> list[Figure]:
 
 
 def fingertips(truth: Truth, prediction: Prediction) -> list[Figure]:
-    """Dexter+Object and EgoDexter: fingertips in camera space, unaligned, all known tips pooled; areas over whole mm (3dhand's curves)."""
+    """Dexter+Object and EgoDexter: fingertips in camera space, unaligned, all known tips pooled; areas over
+    whole mm (3dhand's curves)."""
     mask = (truth.joints_mask & truth.has_camera[:, None])[:, FINGERTIPS]
     distance = _distance(prediction.joints[:, FINGERTIPS], truth.joints[:, FINGERTIPS], mask)
     return [
@@ -210,7 +250,8 @@ def fingertips(truth: Truth, prediction: Prediction) -> list[Figure]:
 
 
 def hint(truth: Truth, prediction: Prediction) -> list[Figure]:
-    """HInt's PCK (Pavlakos et al., HaMeR, CVPR 2024): projected joints within a share of the box's longer side, per joint, then the mean.
+    """HInt's PCK (Pavlakos et al., HaMeR, CVPR 2024): projected joints within a share of the box's longer
+    side, per joint, then the mean.
 
     HaMeR's crop is twice the box and its threshold the crop over two: the box itself.
     """
@@ -218,4 +259,7 @@ def hint(truth: Truth, prediction: Prediction) -> list[Figure]:
     distance = (pixels - truth.joints2d).norm(dim=-1)
     size = (truth.box[:, 2:] - truth.box[:, :2]).amax(dim=-1, keepdim=True)
     mask = truth.joints2d_mask
-    return [mean_figure(f"pck_{share}", "1", (distance <= share * size).double(), mask, truth.cluster) for share in HINT_SHARES]
+    return [
+        mean_figure(f"pck_{share}", "1", (distance <= share * size).double(), mask, truth.cluster)
+        for share in HINT_SHARES
+    ]

@@ -1,4 +1,5 @@
-"""The official files of an evaluation set: the order of its samples, and the truth that its server compares with."""
+"""The official files of an evaluation set: the order of its samples, and the truth that its server compares
+with."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ MM_PER_METRE = 1000.0
 
 @dataclass(frozen=True)
 class Convention:
-    """How official files write points: metres, signs of the axes seen from OpenCV's camera, and the gather official = OpenPose[joints]."""
+    """How official files write points: metres, signs of the axes seen from OpenCV's camera, and the gather
+    official = OpenPose[joints]."""
 
     axes: tuple[int, int, int]
     joints: tuple[int, ...]
@@ -41,7 +43,9 @@ class Convention:
 
 
 FREIHAND = Convention((1, 1, 1), tuple(range(NUM_JOINTS)))
-HO3D = Convention((1, -1, -1), tuple(np.argsort(MANO21_TO_OP).tolist()))  # OpenGL, MANO's 16 joints and then the tips
+HO3D = Convention(
+    (1, -1, -1), tuple(np.argsort(MANO21_TO_OP).tolist())
+)  # OpenGL, MANO's 16 joints and then the tips
 
 
 def order_path(table: str | Path, split: str) -> Path:
@@ -56,57 +60,81 @@ def read_order(table: str | Path, split: str) -> list[Key]:
     """
     path = order_path(table, split)
     if not path.is_file():
-        raise FileNotFoundError(f"'{path}' is missing: the converter writes the official order beside the table, prepare it again")
+        raise FileNotFoundError(
+            f"'{path}' is missing: the converter writes the official order beside the table, prepare it again"
+        )
     try:
-        order = [(str(sequence), int(frame)) for sequence, frame in json.loads(path.read_text(encoding="utf-8"))["order"]]
+        order = [
+            (str(sequence), int(frame))
+            for sequence, frame in json.loads(path.read_text(encoding="utf-8"))["order"]
+        ]
     except (ValueError, TypeError, KeyError):
-        raise ValueError(f"'{path}' is damaged: expected {{'order': [[sequence, frame], ...]}}, prepare the table again") from None
+        raise ValueError(
+            f"'{path}' is damaged: expected {{'order': [[sequence, frame], ...]}}, prepare the table again"
+        ) from None
     if len(set(order)) < len(order):
         raise ValueError(f"'{path}' names a sample twice: prepare the table again")
     return order
 
 
 def places_in_order(keys: Sequence[Key], order: Sequence[Key]) -> list[int]:
-    """Each sample's place in the official order. Raises ValueError naming the first sample that is not in it."""
+    """Each sample's place in the official order. Raises ValueError naming the first sample that is not in
+    it."""
     place = {key: number for number, key in enumerate(order)}
     strange = [key for key in keys if key not in place]
     if strange:
         sequence, frame = strange[0]
-        raise ValueError(f"{len(strange)} of {len(keys)} samples are not in the official order, first '{sequence}' frame {frame}")
+        raise ValueError(
+            f"{len(strange)} of {len(keys)} samples are not in the official order, first '{sequence}' frame {frame}"
+        )
     return [place[key] for key in keys]
 
 
 def truth_files(root: str | Path) -> tuple[Path, Path]:
-    """evaluation_xyz.json and evaluation_verts.json of a folder (or of its `evaluation` folder). Raises FileNotFoundError naming the first
-    that is missing."""
+    """evaluation_xyz.json and evaluation_verts.json of a folder (or of its `evaluation` folder). Raises
+    FileNotFoundError naming the first that is missing."""
     names = ("evaluation_xyz.json", "evaluation_verts.json")
     for folder in (Path(root), Path(root) / "evaluation"):
         if all((folder / name).is_file() for name in names):
             return folder / names[0], folder / names[1]
     missing = next(name for name in names if not (Path(root) / name).is_file())
-    raise FileNotFoundError(f"no '{missing}' in '{root}': protocol_root is the folder with the official {' and '.join(names)}")
+    raise FileNotFoundError(
+        f"no '{missing}' in '{root}': protocol_root is the folder with the official {' and '.join(names)}"
+    )
 
 
-def read_truth(root: str | Path, convention: Convention) -> tuple[Float[Tensor, "n 21 3"], Float[Tensor, "n 778 3"]]:
-    """The official joints and vertices in their order: mm, OpenCV camera space, OpenPose order, float64. Raises FileNotFoundError, or
-    ValueError when the files do not have 21 joints and 778 vertices for each of the same number of samples."""
+def read_truth(
+    root: str | Path, convention: Convention
+) -> tuple[Float[Tensor, "n 21 3"], Float[Tensor, "n 778 3"]]:
+    """The official joints and vertices in their order: mm, OpenCV camera space, OpenPose order, float64.
+    Raises FileNotFoundError, or ValueError when the files do not have 21 joints and 778 vertices for each of
+    the same number of samples."""
     points = []
     for path, count in zip(truth_files(root), (NUM_JOINTS, NUM_VERTICES)):
         try:
             points.append(np.asarray(json.loads(path.read_bytes()), dtype=np.float64))
         except ValueError as error:
-            raise ValueError(f"'{path}' is damaged ({' '.join(str(error).split())[:80]}): download it again") from None
+            raise ValueError(
+                f"'{path}' is damaged ({' '.join(str(error).split())[:80]}): download it again"
+            ) from None
         if points[-1].ndim != 3 or points[-1].shape[1:] != (count, 3):
             raise ValueError(f"'{path}' has shape {points[-1].shape}, expected [samples, {count}, 3]")
     if len(points[0]) != len(points[1]):
-        raise ValueError(f"the truth in '{root}' has {len(points[0])} samples of joints and {len(points[1])} of vertices")
+        raise ValueError(
+            f"the truth in '{root}' has {len(points[0])} samples of joints and {len(points[1])} of vertices"
+        )
     return convention.read(*map(torch.from_numpy, points))
 
 
-def with_official_truth(truth: Truth, order: Sequence[Key], joints: Float[Tensor, "m 21 3"], vertices: Float[Tensor, "m 778 3"]) -> Truth:
-    """The same samples with the official joints and vertices. Raises ValueError when order and truth are not of one length."""
+def with_official_truth(
+    truth: Truth, order: Sequence[Key], joints: Float[Tensor, "m 21 3"], vertices: Float[Tensor, "m 778 3"]
+) -> Truth:
+    """The same samples with the official joints and vertices. Raises ValueError when order and truth are not
+    of one length."""
     if len(order) != len(joints):
-        raise ValueError(f"the official order has {len(order)} samples, the official truth {len(joints)}: they are not of one data set")
+        raise ValueError(
+            f"the official order has {len(order)} samples, the official truth {len(joints)}: they are not of one data set"
+        )
     places = torch.tensor(places_in_order(truth.keys(), order), dtype=torch.long)
     known = torch.ones(len(truth), dtype=torch.bool)
     return replace(

@@ -14,7 +14,8 @@ from tempohand.evaluation.metrics.curves import curve_area, pck_curve
 
 @dataclass(frozen=True)
 class Figure:
-    """A number by name; nan where nothing valid speaks for it. `curve`: the thresholds and shares that it is the area of."""
+    """A number by name; nan where nothing valid speaks for it. `curve`: the thresholds and shares that it is
+    the area of."""
 
     name: str
     unit: str
@@ -25,12 +26,20 @@ class Figure:
 
 
 def mean_figure(
-    name: str, unit: str, value: Float[Tensor, "n k"], mask: Bool[Tensor, "n k"], cluster: Int[np.ndarray, "n"], *, pooled: bool = False
+    name: str,
+    unit: str,
+    value: Float[Tensor, "n k"],
+    mask: Bool[Tensor, "n k"],
+    cluster: Int[np.ndarray, "n"],
+    *,
+    pooled: bool = False,
 ) -> Figure:
-    """The mean over columns (joints, vertices) of the mean over samples of what `mask` allows: EvalUtil's mean of the scripts of RHD, FreiHAND,
-    HO3D and DexYCB. Columns without any valid entry are left out. pooled: one mean over all entries.
+    """The mean over columns (joints, vertices) of the mean over samples of what `mask` allows: EvalUtil's
+    mean of the scripts of RHD, FreiHAND, HO3D and DexYCB. Columns without any valid entry are left out.
+    pooled: one mean over all entries.
 
-    cluster: a number a sample; samples of one number are not independent, and the bootstrap draws them together.
+    cluster: a number a sample; samples of one number are not independent, and the bootstrap draws them
+    together.
     """
     total, count = value.double().masked_fill(~mask, 0.0), mask.double()
     if pooled:
@@ -54,12 +63,17 @@ def area_figure(
     factor = {"1": 1.0, "%": 100.0}[unit]
     figure = mean_figure(name, unit, factor * curve_area(distance, thresholds), mask, cluster, pooled=pooled)
     columns = (distance.reshape(-1, 1), mask.reshape(-1, 1)) if pooled else (distance, mask)
-    curve = {"thresholds": thresholds.tolist(), "pck": pck_curve(*columns, thresholds).tolist()} if figure.n else None
+    curve = (
+        {"thresholds": thresholds.tolist(), "pck": pck_curve(*columns, thresholds).tolist()}
+        if figure.n
+        else None
+    )
     return Figure(figure.name, figure.unit, figure.value, figure.n, figure.interval, curve)
 
 
 def median_figure(name: str, unit: str, value: Float[Tensor, "n k"], mask: Bool[Tensor, "n k"]) -> Figure:
-    """The mean over columns of the medians over samples (EvalUtil's median; of two middle values their mean)."""
+    """The mean over columns of the medians over samples (EvalUtil's median; of two middle values their
+    mean)."""
     hidden = np.where(mask.numpy(), value.double().numpy(), np.nan)[:, mask.any(dim=0).numpy()]
     value_ = float(np.nanmedian(hidden, axis=0).mean()) if hidden.size else math.nan
     return Figure(name, unit, value_, int(mask.any(dim=1).sum()))

@@ -1,4 +1,5 @@
-"""Writes predictions in the form that official servers and scripts take: whole files in the official order, or none."""
+"""Writes predictions in the form that official servers and scripts take: whole files in the official order,
+or none."""
 
 import json
 import zipfile
@@ -17,7 +18,8 @@ Submission = Callable[[str | Path, Sequence[Key], Sequence[Key], set[Key], Predi
 
 
 def _places(order: Sequence[Key], keys: Sequence[Key]) -> list[int]:
-    """The place of each sample of the order among `keys`. Raises ValueError counting those that have no prediction."""
+    """The place of each sample of the order among `keys`. Raises ValueError counting those that have no
+    prediction."""
     place = {key: number for number, key in enumerate(keys)}
     missing = [key for key in order if key not in place]
     if missing:
@@ -30,9 +32,16 @@ def _places(order: Sequence[Key], keys: Sequence[Key]) -> list[int]:
 
 
 def pred_zip(convention: Convention) -> Submission:
-    """The writer of `pred.json` in a zip, for FreiHAND and HO3D: [xyz_list, verts_list], N x 21 x 3 and N x 778 x 3, metres."""
+    """The writer of `pred.json` in a zip, for FreiHAND and HO3D: [xyz_list, verts_list], N x 21 x 3 and N x
+    778 x 3, metres."""
 
-    def write(path: str | Path, order: Sequence[Key], keys: Sequence[Key], in_table: set[Key], prediction: Prediction) -> int:
+    def write(
+        path: str | Path,
+        order: Sequence[Key],
+        keys: Sequence[Key],
+        in_table: set[Key],
+        prediction: Prediction,
+    ) -> int:
         """Every sample of the order. Raises ValueError when one has no prediction."""
         places = _places(order, keys)
         assert prediction.vertices is not None, "pred.json holds vertices"
@@ -56,15 +65,23 @@ def pred_zip(convention: Convention) -> Submission:
     return write
 
 
-def dexycb_text(path: str | Path, order: Sequence[Key], keys: Sequence[Key], in_table: set[Key], prediction: Prediction) -> int:
-    """DexYCB's text: a line a sample, "index,x0,y0,z0,...,z20", 64 values, mm; the index is the sample's place in the official split.
+def dexycb_text(
+    path: str | Path, order: Sequence[Key], keys: Sequence[Key], in_table: set[Key], prediction: Prediction
+) -> int:
+    """DexYCB's text: a line a sample, "index,x0,y0,z0,...,z20", 64 values, mm; the index is the sample's
+    place in the official split.
 
-    Samples without a row in the table are not written: their truth is invalid, and DexYCB's hpe_eval.py skips them. Raises ValueError when one
-    with a row has no prediction.
+    Samples without a row in the table are not written: their truth is invalid, and DexYCB's hpe_eval.py skips
+    them. Raises ValueError when one with a row has no prediction.
     """
     wanted = [(number, key) for number, key in enumerate(order) if key in in_table]
     places = _places([key for _, key in wanted], keys)
     with whole(path) as part, part.open("w", encoding="ascii") as file:
         for (number, _), place in zip(wanted, places):
-            file.write(",".join([str(number), *(f"{value:.4f}" for value in prediction.joints[place].flatten().tolist())]) + "\n")
+            file.write(
+                ",".join(
+                    [str(number), *(f"{value:.4f}" for value in prediction.joints[place].flatten().tolist())]
+                )
+                + "\n"
+            )
     return len(places)

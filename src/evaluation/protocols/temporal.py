@@ -1,4 +1,5 @@
-"""The temporal protocol: accelerations in the three units that papers print, and HaWoR's errors of whole stretches."""
+"""The temporal protocol: accelerations in the three units that papers print, and HaWoR's errors of whole
+stretches."""
 
 from collections.abc import Callable, Iterator
 
@@ -17,9 +18,11 @@ SHORTEST = 16  # frames that HaWoR's evaluation wants of a stretch
 
 
 def stretches(truth: Truth, wanted: Bool[Tensor, "n"]) -> Iterator[tuple[Tensor, float]]:
-    """(places, seconds a frame) of each run of wanted samples of one sequence that follow each other at the sequence's usual step.
+    """(places, seconds a frame) of each run of wanted samples of one sequence that follow each other at the
+    sequence's usual step.
 
-    The usual step of frame numbers is the most common one (data sets come thinned out); its time is the median over such steps.
+    The usual step of frame numbers is the most common one (data sets come thinned out); its time is the
+    median over such steps.
     """
     names = truth.sequence
     borders = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)] if len(names) else []
@@ -40,11 +43,12 @@ def stretches(truth: Truth, wanted: Bool[Tensor, "n"]) -> Iterator[tuple[Tensor,
 
 
 def temporal(truth: Truth, prediction: Prediction) -> list[Figure]:
-    """accel_vibe (mm/frame^2, wrist-relative joints, triples of visible frames), accel_arctic (m/s^2, wrist-relative vertices), accel_hawor
-    (m/s^2, joints in camera space, both ends of a stretch trimmed), w_mpjpe_100 and wa_mpjpe_100 (mm) and rte (%).
+    """accel_vibe (mm/frame^2, wrist-relative joints, triples of visible frames), accel_arctic (m/s^2,
+    wrist-relative vertices), accel_hawor (m/s^2, joints in camera space, both ends of a stretch trimmed),
+    w_mpjpe_100 and wa_mpjpe_100 (mm) and rte (%).
 
-    A value stands at its triple's middle frame, or at its own. Camera space is the world where the camera stands still: a table does not hold
-    a camera's path.
+    A value stands at its triple's middle frame, or at its own. Camera space is the world where the camera
+    stands still: a table does not hold a camera's path.
     """
     ours, true = prediction.joints, truth.joints
     visible = truth.joints_mask.all(dim=1)
@@ -52,7 +56,10 @@ def temporal(truth: Truth, prediction: Prediction) -> list[Figure]:
     figures = {}
 
     def figure(name: str, unit: str, wanted: Bool[Tensor, "n"], shortest: int, errors: Callable) -> None:
-        value, mask = torch.zeros(len(truth), 1, dtype=torch.float64), torch.zeros(len(truth), 1, dtype=torch.bool)
+        value, mask = (
+            torch.zeros(len(truth), 1, dtype=torch.float64),
+            torch.zeros(len(truth), 1, dtype=torch.bool),
+        )
         for places, seconds in stretches(truth, wanted):
             if len(places) >= shortest:
                 error, counted = errors(places, seconds)
@@ -65,16 +72,32 @@ def temporal(truth: Truth, prediction: Prediction) -> list[Figure]:
         return error, torch.ones_like(error, dtype=torch.bool)
 
     everything, placed = torch.ones_like(visible), visible & truth.has_camera
-    figure("accel_vibe", "mm/frame^2", everything, 3, lambda i, _: motion.vibe_acceleration(relative[0][i], relative[1][i], visible[i]))
+    figure(
+        "accel_vibe",
+        "mm/frame^2",
+        everything,
+        3,
+        lambda i, _: motion.vibe_acceleration(relative[0][i], relative[1][i], visible[i]),
+    )
     meshes = truth.vertices_mask
     figure(
         "accel_arctic",
         "m/s^2",
         meshes,
         3,
-        lambda i, step: all_of(motion.arctic_acceleration(prediction.vertices[i], ours[i, WRIST], truth.vertices[i], true[i, WRIST], step)),
+        lambda i, step: all_of(
+            motion.arctic_acceleration(
+                prediction.vertices[i], ours[i, WRIST], truth.vertices[i], true[i, WRIST], step
+            )
+        ),
     )
-    figure("accel_hawor", "m/s^2", placed, SHORTEST, lambda i, step: all_of(motion.hawor_acceleration(ours[i], true[i], step)))
+    figure(
+        "accel_hawor",
+        "m/s^2",
+        placed,
+        SHORTEST,
+        lambda i, step: all_of(motion.hawor_acceleration(ours[i], true[i], step)),
+    )
     figure("w_mpjpe_100", "mm", placed, SHORTEST, lambda i, _: all_of(motion.w_mpjpe(ours[i], true[i])))
     figure("wa_mpjpe_100", "mm", placed, SHORTEST, lambda i, _: all_of(motion.wa_mpjpe(ours[i], true[i])))
     figure("rte", "%", placed, SHORTEST, lambda i, _: all_of(motion.rte(ours[i, WRIST], true[i, WRIST])))

@@ -1,4 +1,5 @@
-"""Predictions as a server sees them that poses the hand model itself, with the true shape (HOT3D's pose track)."""
+"""Predictions as a server sees them that poses the hand model itself, with the true shape (HOT3D's pose
+track)."""
 
 from collections.abc import Callable
 from dataclasses import replace

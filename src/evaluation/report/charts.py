@@ -1,4 +1,5 @@
-"""The report's charts: matplotlib figures as inline SVG whose colours follow the page's light or dark theme."""
+"""The report's charts: matplotlib figures as inline SVG whose colours follow the page's light or dark
+theme."""
 
 import io
 import json
@@ -30,7 +31,18 @@ ROW_COLOURS = {
     "stage2": "#e8612c",
 }
 _OTHER_COLOURS = ("#4db6c6", "#d0569d", "#5e7d92")
-TERM_COLOURS = ("#3d8bd4", "#e8612c", "#2aa17c", "#8f7be0", "#c9a227", "#d0569d", "#4db6c6", "#8d93a1", "#a3694b", "#6c8f3c")
+TERM_COLOURS = (
+    "#3d8bd4",
+    "#e8612c",
+    "#2aa17c",
+    "#8f7be0",
+    "#c9a227",
+    "#d0569d",
+    "#4db6c6",
+    "#8d93a1",
+    "#a3694b",
+    "#6c8f3c",
+)
 _STYLE = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -90,7 +102,9 @@ def read_log(run: str | Path) -> dict[str, dict[str, np.ndarray]]:
     """
     path = Path(run) / "metrics.jsonl"
     if not path.is_file():
-        raise FileNotFoundError(f"the run at '{run}' has no metrics.jsonl: give the run directory that script/train.py wrote")
+        raise FileNotFoundError(
+            f"the run at '{run}' has no metrics.jsonl: give the run directory that script/train.py wrote"
+        )
     series: dict[str, dict[str, list]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
@@ -102,14 +116,20 @@ def read_log(run: str | Path) -> dict[str, dict[str, np.ndarray]]:
         for name, value in entry.items():
             if value is not None:
                 split.setdefault(name, []).append((step, value))
-    return {split: {name: np.array(values, float) for name, values in named.items()} for split, named in series.items()}
+    return {
+        split: {name: np.array(values, float) for name, values in named.items()}
+        for split, named in series.items()
+    }
 
 
 def smoothed(values: np.ndarray, share: float = 0.04) -> np.ndarray:
     """The mean over a centred window of about `share` of the values, shorter at the ends."""
     reach = int(len(values) * share / 2)
     total = np.concatenate([[0.0], np.cumsum(values)])
-    low, high = np.maximum(np.arange(len(values)) - reach, 0), np.minimum(np.arange(len(values)) + reach + 1, len(values))
+    low, high = (
+        np.maximum(np.arange(len(values)) - reach, 0),
+        np.minimum(np.arange(len(values)) + reach + 1, len(values)),
+    )
     return (total[high] - total[low]) / (high - low)
 
 
@@ -118,7 +138,14 @@ def _line(axis, series: np.ndarray, colour: str, label: str, smooth: bool = True
         axis.plot(series[:, 0], series[:, 1], color=colour, alpha=0.22, linewidth=0.8)
         axis.plot(series[:, 0], smoothed(series[:, 1]), color=colour, label=label)
     else:
-        axis.plot(series[:, 0], series[:, 1], color=colour, label=label, marker="o" if len(series) < 40 else None, markersize=3)
+        axis.plot(
+            series[:, 0],
+            series[:, 1],
+            color=colour,
+            label=label,
+            marker="o" if len(series) < 40 else None,
+            markersize=3,
+        )
 
 
 def training_chart(log: dict[str, dict[str, np.ndarray]]) -> str:
@@ -126,10 +153,15 @@ def training_chart(log: dict[str, dict[str, np.ndarray]]) -> str:
     train, held_out = log.get("train", {}), log.get("val", {})
     with matplotlib.rc_context(_STYLE):
         figure, (total, terms, errors) = _figure(3, 11.0, 2.9)
-        for name, series, colour in (("training", train.get("loss"), "#3d8bd4"), ("validation", held_out.get("loss"), "#e8612c")):
+        for name, series, colour in (
+            ("training", train.get("loss"), "#3d8bd4"),
+            ("validation", held_out.get("loss"), "#e8612c"),
+        ):
             if series is not None:
                 _line(total, series, colour, name, smooth=name == "training")
-        named = {name.removeprefix("loss/"): series for name, series in train.items() if name.startswith("loss/")}
+        named = {
+            name.removeprefix("loss/"): series for name, series in train.items() if name.startswith("loss/")
+        }
         largest_first = sorted(named.items(), key=lambda item: -item[1][-1, 1])
         for (name, series), colour in zip(largest_first, TERM_COLOURS):
             _line(terms, series, colour, name)
@@ -139,7 +171,11 @@ def training_chart(log: dict[str, dict[str, np.ndarray]]) -> str:
         ):
             if name in held_out:
                 _line(errors, held_out[name], colour, label, smooth=False)
-        for axis, title in ((total, "loss"), (terms, "training terms, weighted"), (errors, "validation error, mm")):
+        for axis, title in (
+            (total, "loss"),
+            (terms, "training terms, weighted"),
+            (errors, "validation error, mm"),
+        ):
             axis.set_title(title)
             axis.set_xlabel("optimizer step")
             if axis.lines:
@@ -153,7 +189,8 @@ def training_chart(log: dict[str, dict[str, np.ndarray]]) -> str:
 
 
 def hidden_chart(curve: dict) -> str:
-    """Wrist-relative error over the hidden fraction, from metrics.json's hidden_curve, with its intervals and frames per point."""
+    """Wrist-relative error over the hidden fraction, from metrics.json's hidden_curve, with its intervals and
+    frames per point."""
     edges, counts = np.array(curve["edges"]), np.array(curve["n"])
     centre = (edges[1:] + edges[:-1]) / 2 * 100
     with matplotlib.rc_context(_STYLE):
@@ -168,7 +205,9 @@ def hidden_chart(curve: dict) -> str:
             y = np.array([np.nan if value is None else value for value in values], float)
             axis.plot(centre, y, color=row_colour(row), label=row_name(row), marker="o", markersize=3.5)
             bounds = [(np.nan, np.nan) if pair is None else pair for pair in curve["interval"][row]]
-            axis.fill_between(centre, *np.array(bounds, float).T, color=row_colour(row), alpha=0.09, linewidth=0)
+            axis.fill_between(
+                centre, *np.array(bounds, float).T, color=row_colour(row), alpha=0.09, linewidth=0
+            )
         for x, count in zip(centre, counts):
             if count:
                 share.text(x, count, f"{count}", ha="center", va="bottom", fontsize=7, color=FAINT)
@@ -181,7 +220,8 @@ def hidden_chart(curve: dict) -> str:
 
 
 def difference_chart(differences: dict[str, list[tuple[float, float, float]]], names: list[str]) -> str:
-    """Differences to other rows with their intervals, a line per name: other row -> [(value, low, high), ...], nan where unknown.
+    """Differences to other rows with their intervals, a line per name: other row -> [(value, low, high),
+    ...], nan where unknown.
 
     Filled where the interval excludes 0.
     """
@@ -194,7 +234,9 @@ def difference_chart(differences: dict[str, list[tuple[float, float, float]]], n
             axis.hlines(y, low, high, color=row_colour(row), linewidth=1.6)
             axis.scatter(value[~sure], y[~sure], s=18, facecolors="none", edgecolors=row_colour(row))
             axis.scatter(value[sure], y[sure], s=18, color=row_colour(row))
-            axis.plot([], [], color=row_colour(row), marker="o", markersize=4, label=f"against {row_name(row)}")
+            axis.plot(
+                [], [], color=row_colour(row), marker="o", markersize=4, label=f"against {row_name(row)}"
+            )
         axis.axvline(0, color=FAINT, linewidth=0.9)
         axis.set_yticks(range(len(names)), names)
         axis.grid(axis="y", visible=False)
@@ -204,8 +246,11 @@ def difference_chart(differences: dict[str, list[tuple[float, float, float]]], n
         return _svg(figure)
 
 
-def strip_chart(frame: np.ndarray, hidden: np.ndarray, errors: dict[str, np.ndarray], shown: np.ndarray) -> str:
-    """Error frame by frame over one stretch, the hidden fraction shaded behind it; `shown`: the frames that have pictures."""
+def strip_chart(
+    frame: np.ndarray, hidden: np.ndarray, errors: dict[str, np.ndarray], shown: np.ndarray
+) -> str:
+    """Error frame by frame over one stretch, the hidden fraction shaded behind it; `shown`: the frames that
+    have pictures."""
     with matplotlib.rc_context(_STYLE):
         figure, (axis,) = _figure(1, 11.0, 2.3)
         behind = axis.twinx()

@@ -1,4 +1,5 @@
-"""The report's frame: one HTML document without a single outside reference, in the reader's own font and light or dark theme."""
+"""The report's frame: one HTML document without a single outside reference, in the reader's own font and
+light or dark theme."""
 
 from html import escape
 

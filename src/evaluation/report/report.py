@@ -1,4 +1,5 @@
-"""One self-contained HTML page about what ran and how well it did: figures, tables, occlusion strips, loss curves, video."""
+"""One self-contained HTML page about what ran and how well it did: figures, tables, occlusion strips, loss
+curves, video."""
 
 import base64
 import os
@@ -17,14 +18,32 @@ from numpy import ndarray
 from tempohand.evaluation.report import charts
 from tempohand.evaluation.report.page import card, document, section, table
 from tempohand.evaluation.report.strips import PICTURE_PX, SHOWN_ROWS, TRUTH, Strip
-from tempohand.evaluation.results import LABELS, MAIN_SPLIT, compared_rows, difference_name, excludes_zero, number
+from tempohand.evaluation.results import (
+    LABELS,
+    MAIN_SPLIT,
+    compared_rows,
+    difference_name,
+    excludes_zero,
+    number,
+)
 from tempohand.evaluation.splits import ALL, FINGER_SPEED, WRIST_SPEED
 from tempohand.writing import write_whole
 
 MAX_VIDEO_BYTES = 8_000_000
 FRAMES_PER_STRIP = 8
 MUCH_HIDDEN = 0.5
-COLUMNS = ("mpjpe_root", "pa_mpjpe", "mpvpe_root", "mpjpe", "root_error", "error_2d", "accel_error", "jitter", "lag_2d", "auc_50")
+COLUMNS = (
+    "mpjpe_root",
+    "pa_mpjpe",
+    "mpvpe_root",
+    "mpjpe",
+    "root_error",
+    "error_2d",
+    "accel_error",
+    "jitter",
+    "lag_2d",
+    "auc_50",
+)
 SPEEDS = (*WRIST_SPEED, *FINGER_SPEED)
 HIGHER_IS_BETTER = ("auc_50",)
 BEST, SURE = ' class="best"', ' class="sure"'
@@ -60,10 +79,11 @@ def write_report(
 ) -> None:
     """Writes the page, atomically.
 
-    runs: name -> run directory (metrics.jsonl, config.yaml). metrics: the content of metrics.json. strips: strip_<n>.npz files of an
-    evaluation. videos: mp4 files, embedded when smaller than MAX_VIDEO_BYTES. stills: RGB frames of the predicted video. commands: what was
-    run, in order. facts: whatever else to state, such as the duration. Raises FileNotFoundError naming a run, strip or video that is
-    missing, before anything is written.
+    runs: name -> run directory (metrics.jsonl, config.yaml). metrics: the content of metrics.json. strips:
+    strip_<n>.npz files of an evaluation. videos: mp4 files, embedded when smaller than MAX_VIDEO_BYTES.
+    stills: RGB frames of the predicted video. commands: what was run, in order. facts: whatever else to
+    state, such as the duration. Raises FileNotFoundError naming a run, strip or video that is missing, before
+    anything is written.
     """
     logs = {name: charts.read_log(run) for name, run in runs.items()}
     loaded = [Strip.load(strip) for strip in strips]
@@ -77,10 +97,23 @@ def write_report(
         note = "Crops as the networks see them (left hands mirrored), with true and predicted joints; below each picture its error in mm."
         body.append(section("Through an occlusion", note, *(_strip(strip) for strip in loaded)))
     if films or len(stills):
-        body.append(section("On video", "The predicted hand drawn over the frames.", *(_film(*film) for film in films), _stills(stills)))
+        body.append(
+            section(
+                "On video",
+                "The predicted hand drawn over the frames.",
+                *(_film(*film) for film in films),
+                _stills(stills),
+            )
+        )
     if logs:
         note = "Faint: every logged step; strong: a moving mean. Terms carry their weights."
-        body.append(section("Training", note, *(f"<h3>{escape(n)}</h3>" + card(charts.training_chart(log)) for n, log in logs.items())))
+        body.append(
+            section(
+                "Training",
+                note,
+                *(f"<h3>{escape(n)}</h3>" + card(charts.training_chart(log)) for n, log in logs.items()),
+            )
+        )
     body.append(_what_ran(runs, commands, facts))
 
     write_whole(path, document(title, _subtitle(metrics), body))
@@ -90,9 +123,16 @@ def machine() -> str:
     """Processor, cores, memory and GPU in words."""
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").is_file():
-        models = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        models = [
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ]
         name = models[0] if models else name
-    words = [name, f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"]
+    words = [
+        name,
+        f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores",
+    ]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         words.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
     words += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -109,39 +149,55 @@ def _subtitle(metrics: dict | None) -> str:
         return "Training only; nothing was evaluated."
     processes = metrics.get("processes", 1)
     left_out = metrics.get("left_out", {}).get("rows", 0)
-    evaluated = (
-        f"Evaluated on {metrics['n']:,} frames of split '{metrics.get('split', '?')}' by {processes} process{'es' * (processes > 1)}."
-    )
+    evaluated = f"Evaluated on {metrics['n']:,} frames of split '{metrics.get('split', '?')}' by {processes} process{'es' * (processes > 1)}."
     return evaluated + f" {left_out:,} of its rows are bad data and were left out." * bool(left_out)
 
 
 def _number(value: float | None, name: str) -> str:
     if value is None:
         return "–"
-    return f"{value:.3f}" if name in HIGHER_IS_BETTER else f"{value:.{0 if value >= 1000 else 1 if value >= 100 else 2}f}"
+    return (
+        f"{value:.3f}"
+        if name in HIGHER_IS_BETTER
+        else f"{value:.{0 if value >= 1000 else 1 if value >= 100 else 2}f}"
+    )
 
 
 def _interval(bounds: Sequence[float] | None, name: str) -> str:
-    return "" if bounds is None else f'<span class="interval">{_number(bounds[0], name)} – {_number(bounds[1], name)}</span>'
+    return (
+        ""
+        if bounds is None
+        else f'<span class="interval">{_number(bounds[0], name)} – {_number(bounds[1], name)}</span>'
+    )
 
 
 def _cells(rows: dict[str, dict], names: Sequence[str], intervals: dict[str, dict]) -> dict[str, list[str]]:
-    """`<td>`s of each row with their intervals (row -> name -> bounds), the best value of each column marked as it reads."""
+    """`<td>`s of each row with their intervals (row -> name -> bounds), the best value of each column marked
+    as it reads."""
     best = {}
     for name in names:
         shown = [float(_number(values[name], name)) for values in rows.values() if values[name] is not None]
-        best[name] = (max(shown) if name in HIGHER_IS_BETTER else min(shown, key=abs)) if len(shown) > 1 else None
+        best[name] = (
+            (max(shown) if name in HIGHER_IS_BETTER else min(shown, key=abs)) if len(shown) > 1 else None
+        )
     cells = {}
     for row, values in rows.items():
         texts = [_number(values[name], name) for name in names]
-        marks = [text != "–" and best[name] is not None and float(text) == best[name] for name, text in zip(names, texts)]
+        marks = [
+            text != "–" and best[name] is not None and float(text) == best[name]
+            for name, text in zip(names, texts)
+        ]
         bounds = [_interval(intervals[row][name], name) for name in names]
-        cells[row] = [f"<td{mark * BEST}>{text}{bound}</td>" for text, mark, bound in zip(texts, marks, bounds)]
+        cells[row] = [
+            f"<td{mark * BEST}>{text}{bound}</td>" for text, mark, bound in zip(texts, marks, bounds)
+        ]
     return cells
 
 
 def _row_head(row: str) -> str:
-    return f'<span class="dot" style="background:{charts.row_colour(row)}"></span>{escape(charts.row_name(row))}'
+    return (
+        f'<span class="dot" style="background:{charts.row_colour(row)}"></span>{escape(charts.row_name(row))}'
+    )
 
 
 def _figures(metrics: dict) -> str:
@@ -152,7 +208,9 @@ def _figures(metrics: dict) -> str:
 
     def add(value: float | None, unit: str, words: str) -> None:
         if value is not None:
-            figures.append(f'<div class="figure"><b>{value:.1f} <small>{unit}</small></b><span>{escape(words)}</span></div>')
+            figures.append(
+                f'<div class="figure"><b>{value:.1f} <small>{unit}</small></b><span>{escape(words)}</span></div>'
+            )
 
     def less(split: dict[str, dict], name: str, than: str) -> float | None:
         values = [split[row][name] if row in split else None for row in (than, best)]
@@ -163,7 +221,11 @@ def _figures(metrics: dict) -> str:
     add(less(rows, "mpjpe_root", "mean_pose"), "%", f"less error in {name} than the best constant hand")
     if best == "stage2":
         hidden = {row: values[MAIN_SPLIT] for row, values in rows.items()}
-        add(less(hidden, "mpjpe_root", "stage1"), "%", "less error than Stage 1 where half of the hand or more is hidden")
+        add(
+            less(hidden, "mpjpe_root", "stage1"),
+            "%",
+            "less error than Stage 1 where half of the hand or more is hidden",
+        )
         add(less(rows, "accel_error", "stage1"), "%", "less acceleration error than Stage 1")
     return f'<div class="figures">{"".join(figures)}</div>'
 
@@ -171,13 +233,19 @@ def _figures(metrics: dict) -> str:
 def _accuracy(metrics: dict) -> str:
     def block(rows: dict[str, dict], split: str) -> str:
         cells = _cells(rows, COLUMNS, {row: metrics["intervals"][row][split] for row in rows})
-        return card(table(["", *(LABELS[name] for name in COLUMNS)], [(_row_head(row), cells[row]) for row in rows]))
+        return card(
+            table(["", *(LABELS[name] for name in COLUMNS)], [(_row_head(row), cells[row]) for row in rows])
+        )
 
     rows = metrics["rows"]
     hidden = {row: values[MAIN_SPLIT] for row, values in rows.items()}
     count = next(iter(hidden.values()))["n"]
     tuned = {(metrics.get(key) or {}).get("tuned_on") for key in ("one_euro", "kalman")} - {None}
-    chosen = f"chosen on split {tuned.pop()!r}, for accuracy alone or for accuracy and smoothness" if tuned else "the defaults"
+    chosen = (
+        f"chosen on split {tuned.pop()!r}, for accuracy alone or for accuracy and smoothness"
+        if tuned
+        else "the defaults"
+    )
     filters = f" The filters are causal, their parameters {chosen}."
     note = (
         "Millimetres, 2D error in per cent of the edge of the hand's box, acceleration error in mm/frame², jitter (jerk of the prediction "
@@ -191,7 +259,10 @@ def _accuracy(metrics: dict) -> str:
     )
     parts = ["<h3>All frames</h3>", block(rows, ALL)]
     if count:
-        parts += [f"<h3>The {count:,} frames in which half of the hand or more is hidden</h3>", block(hidden, MAIN_SPLIT)]
+        parts += [
+            f"<h3>The {count:,} frames in which half of the hand or more is hidden</h3>",
+            block(hidden, MAIN_SPLIT),
+        ]
     return section("Accuracy", note, *parts)
 
 
@@ -208,7 +279,9 @@ def _splits(metrics: dict) -> str:
     rows, known = metrics["rows"], _known_splits(metrics)
     parts = [_by_split(metrics, "mpjpe_root", known)] if known else []
     speeds = [
-        split for split in known if split[0] in SPEEDS and any(row["splits"][split[0]]["lag_2d"] is not None for row in rows.values())
+        split
+        for split in known
+        if split[0] in SPEEDS and any(row["splits"][split[0]]["lag_2d"] is not None for row in rows.values())
     ]
     if speeds:
         parts += ["<h3>Lag in the picture, frames</h3>", _by_split(metrics, "lag_2d", speeds)]
@@ -221,11 +294,16 @@ def _splits(metrics: dict) -> str:
 def _known_splits(metrics: dict) -> list[tuple[str, str, int]]:
     """(split, its words, frames) of the splits that have frames."""
     first = next(iter(metrics["rows"].values()))["splits"]
-    return [(split, escape(SPLIT_NAMES.get(split, split)), values["n"]) for split, values in first.items() if values["n"]]
+    return [
+        (split, escape(SPLIT_NAMES.get(split, split)), values["n"])
+        for split, values in first.items()
+        if values["n"]
+    ]
 
 
 def _changes(metrics: dict) -> str:
-    """Stage 2's differences to Stage 1, to the filter that was better on validation, and to the most accurate one."""
+    """Stage 2's differences to Stage 1, to the filter that was better on validation, and to the most accurate
+    one."""
     others = compared_rows(metrics)
     if not others:
         return ""
@@ -242,7 +320,11 @@ def _changes(metrics: dict) -> str:
             parts += [f"<h3>{words}</h3>", card(table(["", *(LABELS[name] for name in names)], lines))]
     splits = [(ALL, "all frames", 0), *_known_splits(metrics)]
     points = {
-        other: [_point(metrics["differences"][difference_name(other)][split]["mpjpe_root"]) for split, *_ in splits] for other in others
+        other: [
+            _point(metrics["differences"][difference_name(other)][split]["mpjpe_root"])
+            for split, *_ in splits
+        ]
+        for other in others
     }
     parts.append(card(charts.difference_chart(points, [words for _, words, _ in splits])))
     note = (
@@ -256,12 +338,16 @@ def _difference(difference: dict) -> str:
     value, low, high = (difference[name] for name in ("value", "low", "high"))
     if value is None:
         return "<td>–</td>"
-    bounds = "" if low is None else f'<span class="interval">{number(low, True)} … {number(high, True)}</span>'
+    bounds = (
+        "" if low is None else f'<span class="interval">{number(low, True)} … {number(high, True)}</span>'
+    )
     return f"<td{SURE * excludes_zero(difference)}>{number(value, True)}{bounds}</td>"
 
 
 def _point(difference: dict) -> tuple[float, float, float]:
-    value, low, high = (np.nan if difference[name] is None else difference[name] for name in ("value", "low", "high"))
+    value, low, high = (
+        np.nan if difference[name] is None else difference[name] for name in ("value", "low", "high")
+    )
     return value, low, high
 
 
@@ -270,7 +356,9 @@ def _data_uri(kind: str, content: bytes) -> str:
 
 
 def _image(picture: UInt8[ndarray, "h w 3"], words: str) -> str:
-    encoded = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 86])[1]
+    encoded = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 86])[
+        1
+    ]
     return f'<img alt="{escape(words, quote=True)}" src="{_data_uri("image/jpeg", encoded.tobytes())}">'
 
 
@@ -281,7 +369,9 @@ def _strip(strip: Strip) -> str:
     for place in shown:
         hidden = strip.hidden[place]
         words = f"{hidden:.0%} hidden" if np.isfinite(hidden) else ""
-        head.append(f'<td class="hidden{" much" * bool(hidden >= MUCH_HIDDEN)}">frame {strip.frame[place]}<br>{words}</td>')
+        head.append(
+            f'<td class="hidden{" much" * bool(hidden >= MUCH_HIDDEN)}">frame {strip.frame[place]}<br>{words}</td>'
+        )
     lines = [f"<tr><th></th>{''.join(head)}</tr>"]
     for row in rows:
         name = "true joints" if row == TRUTH else charts.row_name(row)
@@ -289,11 +379,19 @@ def _strip(strip: Strip) -> str:
         for place in shown:
             error = strip.mpjpe_root[row][place] if row != TRUTH else np.nan
             words = f'<div class="mm">{error:.1f} mm</div>' if np.isfinite(error) else ""
-            cells.append(f"<td>{_image(strip.picture(place, row), f'{name}, frame {strip.frame[place]}')}{words}</td>")
+            cells.append(
+                f"<td>{_image(strip.picture(place, row), f'{name}, frame {strip.frame[place]}')}{words}</td>"
+            )
         lines.append(f"<tr><th>{_row_head(row) if row != TRUTH else name}</th>{''.join(cells)}</tr>")
-    networks = {row: errors for row, errors in strip.mpjpe_root.items() if row != "mean_pose"}  # its error would flatten theirs
+    networks = {
+        row: errors for row, errors in strip.mpjpe_root.items() if row != "mean_pose"
+    }  # its error would flatten theirs
     chart = charts.strip_chart(strip.frame, strip.hidden, networks, strip.frame[shown])
-    return f"<h3>{escape(strip.sequence)}</h3>" + card(f'<table class="strip">{"".join(lines)}</table>') + card(chart)
+    return (
+        f"<h3>{escape(strip.sequence)}</h3>"
+        + card(f'<table class="strip">{"".join(lines)}</table>')
+        + card(chart)
+    )
 
 
 def _read_video(path: str | Path) -> bytes | None:
@@ -314,18 +412,30 @@ def _stills(stills: Sequence[UInt8[ndarray, "h w 3"]]) -> str:
     images = []
     for place, still in enumerate(stills):
         scale = min(1.0, 3 * PICTURE_PX / max(still.shape[:2]))
-        picture = cv2.resize(still, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else still
+        picture = (
+            cv2.resize(still, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else still
+        )
         images.append(_image(picture, f"predicted frame {place + 1} of {len(stills)}"))
     return card(f'<div class="stills">{"".join(images)}</div>') if images else ""
 
 
 def _what_ran(runs: Mapping[str, str | Path], commands: Sequence[str], facts: Mapping[str, str]) -> str:
-    parts = [card("<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items()) + "</dl>")]
+    parts = [
+        card(
+            "<dl>"
+            + "".join(
+                f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items()
+            )
+            + "</dl>"
+        )
+    ]
     if commands:
         parts.append(card("<pre>" + escape("\n".join(commands)) + "</pre>"))
     for name, run in runs.items():
         config = Path(run) / "config.yaml"
         if config.is_file():
             text = escape(config.read_text(encoding="utf-8"))
-            parts.append(f"<details><summary>configuration of {escape(name)}</summary>{card(f'<pre>{text}</pre>')}</details>")
+            parts.append(
+                f"<details><summary>configuration of {escape(name)}</summary>{card(f'<pre>{text}</pre>')}</details>"
+            )
     return section("What ran", "Enough to run it again.", *parts)

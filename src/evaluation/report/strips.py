@@ -35,12 +35,17 @@ class Strip:
     def load(cls, path: str | Path) -> "Strip":
         """Reads a strip_<number>.npz. Raises FileNotFoundError when it is not there."""
         if not Path(path).is_file():
-            raise FileNotFoundError(f"no strip at '{path}': script/evaluate.py writes strip_<number>.npz beside metrics.json")
+            raise FileNotFoundError(
+                f"no strip at '{path}': script/evaluate.py writes strip_<number>.npz beside metrics.json"
+            )
         with np.load(path, allow_pickle=False) as content:
             names = [str(row) for row in content["rows"]]
             return cls(
                 sequence=str(content["sequence"]),
-                **{name: content[name] for name in ("image", "focal", "princpt", "true_mask", "hidden", "frame")},
+                **{
+                    name: content[name]
+                    for name in ("image", "focal", "princpt", "true_mask", "hidden", "frame")
+                },
                 joints={TRUTH: content["true_joints"], **dict(zip(names, content["joints"]))},
                 mpjpe_root=dict(zip(names, content["mpjpe_root"])),
             )
@@ -58,10 +63,16 @@ class Strip:
         """A frame, RGB, with a predictor's skeleton (TRUTH: the labels'; None: none)."""
         picture = np.ascontiguousarray(self.image[place].transpose(1, 2, 0))
         scale = PICTURE_PX / len(picture)
-        picture = cv2.resize(picture, (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+        picture = cv2.resize(
+            picture, (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+        )
         if row is None:
             return picture
-        joints, focal, princpt = (torch.from_numpy(x[place]).float() for x in (self.joints[row], self.focal, self.princpt))
+        joints, focal, princpt = (
+            torch.from_numpy(x[place]).float() for x in (self.joints[row], self.focal, self.princpt)
+        )
         pixels = project(joints, focal, princpt).numpy()
         pixels = (pixels + 0.5) * scale - 0.5  # pixel centres
-        return draw_skeleton(picture, pixels, thickness=1.4, mask=self.true_mask[place] if row == TRUTH else None)
+        return draw_skeleton(
+            picture, pixels, thickness=1.4, mask=self.true_mask[place] if row == TRUTH else None
+        )

@@ -34,7 +34,9 @@ NUMBERS = range(10, COUNT - 10)
 SEQUENCES = ("s01/box_use_01", "s01/phone_grab_02", "s05/mixer_use_01")
 LAYERS = {side: HandLayer(side=side, left_shapedirs="unfixed").double() for side in ("right", "left")}
 WHOLE = Storage(crop=False)
-WAVES = 110 + 80 * np.sin(np.arange(SIZE[0]) / 4) * np.sin(np.arange(SIZE[1]) / 4)[:, None]  # what shows a shift anywhere in a picture
+WAVES = (
+    110 + 80 * np.sin(np.arange(SIZE[0]) / 4) * np.sin(np.arange(SIZE[1]) / 4)[:, None]
+)  # what shows a shift anywhere in a picture
 
 
 def extrinsics(seed: int) -> np.ndarray:
@@ -64,11 +66,14 @@ def in_camera(stored: dict, side: str, index: int, matrix: np.ndarray) -> TrueHa
     """The hand as the toolkit has it: MANO in the world, its points taken to the camera."""
     layer = LAYERS[side]
     rot, fingers, trans, betas = (
-        np.asarray(x, np.float32).astype(float) for x in (*(stored[n][index] for n in ("rot", "pose", "trans")), stored["shape"])
+        np.asarray(x, np.float32).astype(float)
+        for x in (*(stored[n][index] for n in ("rot", "pose", "trans")), stored["shape"])
     )
     pose = np.concatenate([rot, fingers + layer.hands_mean.double().numpy()])
     wrist = layer.rest_wrist(torch.from_numpy(betas)).numpy() + 1000 * trans
-    joints, vertices = (points.numpy() for points in layer(*(torch.from_numpy(x) for x in (pose, betas, wrist))))
+    joints, vertices = (
+        points.numpy() for points in layer(*(torch.from_numpy(x) for x in (pose, betas, wrist)))
+    )
     rotation, translation = matrix[:3, :3], 1000 * matrix[:3, 3]
     pose[:3] = Rotation.from_matrix(rotation @ Rotation.from_rotvec(rot).as_matrix()).as_rotvec()
     joints, vertices = joints @ rotation.T + translation, vertices @ rotation.T + translation
@@ -80,7 +85,9 @@ def distorted(image: np.ndarray) -> np.ndarray:
     width, height = SIZE
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).reshape(-1, 1, 2).astype(np.float64)
     straight = cv2.undistortPoints(grid, K, DISTORTION, P=K).reshape(height, width, 2).astype(np.float32)
-    return cv2.remap(image, straight[..., 0], straight[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(
+        image, straight[..., 0], straight[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
 
 
 def save_object(path, value) -> None:
@@ -90,9 +97,12 @@ def save_object(path, value) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The folder, the true hands by (sequence with view and side, number), and the pinhole pictures of the head's camera."""
+    """The folder, the true hands by (sequence with view and side, number), and the pinhole pictures of the
+    head's camera."""
     root, hands, straight = tmp_path_factory.mktemp("arctic"), {}, {}
-    cameras = {subject: [extrinsics(10 * k + view) for view in range(1, 9)] for k, subject in enumerate(OFFSETS)}
+    cameras = {
+        subject: [extrinsics(10 * k + view) for view in range(1, 9)] for k, subject in enumerate(OFFSETS)
+    }
     misc = {
         subject: {
             "ioi_offset": offset,
@@ -107,10 +117,14 @@ def made(tmp_path_factory):
     for k, name in enumerate(SEQUENCES):
         subject, stored = name.split("/")[0], world_hands(k)
         save_object(
-            root / f"raw_seqs/{name}.mano.npy", {side: {key: np.float32(v) for key, v in hand.items()} for side, hand in stored.items()}
+            root / f"raw_seqs/{name}.mano.npy",
+            {side: {key: np.float32(v) for key, v in hand.items()} for side, hand in stored.items()},
         )
         head = [extrinsics(1000 * (k + 1) + index) for index in range(COUNT)]
-        ego = {"R_k_cam_np": np.stack([m[:3, :3] for m in head]), "T_k_cam_np": np.stack([m[:3, 3:] for m in head])}
+        ego = {
+            "R_k_cam_np": np.stack([m[:3, :3] for m in head]),
+            "T_k_cam_np": np.stack([m[:3, 3:] for m in head]),
+        }
         ego |= {"intrinsics": K, "dist8": DISTORTION, "ego_markers.label": ["a", "b"], "R0": np.eye(3)}
         save_object(root / f"raw_seqs/{name}.egocam.dist.npy", ego)
         for view in (0, 1, 6):
@@ -154,17 +168,24 @@ def test_both_hands_come_back_from_every_camera(made, table):
     assert_both(found, hands)
     for (_, number), row in found.items():
         assert row["time"] == pytest.approx(number / 30)
-        np.testing.assert_allclose([*row["focal"], *row["princpt"]], [K[0, 0], K[1, 1], K[0, 2], K[1, 2]], rtol=1e-5)
+        np.testing.assert_allclose(
+            [*row["focal"], *row["princpt"]], [K[0, 0], K[1, 1], K[0, 2], K[1, 2]], rtol=1e-5
+        )
 
 
 def test_betas_of_left_hands_are_those_of_the_nearest_mirrored_hand(made, table):
-    """They were fitted with MANO_LEFT.pkl as it is: with their own betas a mirrored hand's joints are off by what this halves."""
-    left = {key: row for key, row in (rows(table, "train") | rows(table, "val")).items() if not row["is_right"]}
+    """They were fitted with MANO_LEFT.pkl as it is: with their own betas a mirrored hand's joints are off by
+    what this halves."""
+    left = {
+        key: row for key, row in (rows(table, "train") | rows(table, "val")).items() if not row["is_right"]
+    }
     errors = np.array(
         [
             [
                 np.linalg.norm(
-                    posed(False, row["pose"].astype(float), shape.astype(float), truth.wrist).joints - truth.joints, axis=1
+                    posed(False, row["pose"].astype(float), shape.astype(float), truth.wrist).joints
+                    - truth.joints,
+                    axis=1,
                 ).mean()
                 for shape in (row["shape"], truth.shape)
             ]
@@ -191,7 +212,10 @@ def test_pictures_of_the_head_are_undistorted(made, table):
     for (name, number), row in found.items():
         expected = straight[name.rsplit("/", 1)[0], number]
         inside = np.s_[20:-20, 30:-30, 1]  # what the lens sees, of the channel with the waves
-        error, without = (np.abs(image[inside].astype(float) - expected[inside]).mean() for image in (row["image"], distorted(expected)))
+        error, without = (
+            np.abs(image[inside].astype(float) - expected[inside]).mean()
+            for image in (row["image"], distorted(expected))
+        )
         assert error < 0.2 * without
 
 
@@ -210,7 +234,11 @@ def test_subjects_and_views_make_the_splits(table):
 def copied(made, tmp_path, pictures: str = "images", suffix: str = "6/*.jpg"):
     """The folder with a part of its pictures."""
     root = tmp_path / "root"
-    for pattern, folder in (("meta/*", "meta"), ("raw_seqs/*/*", "raw_seqs"), (f"images/*/*/{suffix}", pictures)):
+    for pattern, folder in (
+        ("meta/*", "meta"),
+        ("raw_seqs/*/*", "raw_seqs"),
+        (f"images/*/*/{suffix}", pictures),
+    ):
         for path in made[0].glob(pattern):
             write_bytes(root / folder / path.relative_to(made[0] / pattern.split("/")[0]), path.read_bytes())
     return root
@@ -219,7 +247,8 @@ def copied(made, tmp_path, pictures: str = "images", suffix: str = "6/*.jpg"):
 def test_the_official_lists_decide_where_they_are(made, tmp_path):
     root = copied(made, tmp_path)
     write_bytes(
-        root / "splits_json/protocol_p1.json", json.dumps({"train": [SEQUENCES[2]], "val": [SEQUENCES[0]], "test": [SEQUENCES[1]]}).encode()
+        root / "splits_json/protocol_p1.json",
+        json.dumps({"train": [SEQUENCES[2]], "val": [SEQUENCES[0]], "test": [SEQUENCES[1]]}).encode(),
     )
     table = convert_here("arctic", root, tmp_path / "table")
     for split, name in zip(("p1_train", "p1_val", "p1_test"), (SEQUENCES[2], SEQUENCES[0], SEQUENCES[1])):
@@ -233,27 +262,44 @@ def test_cropped_pictures_come_with_their_own_cameras(made, tmp_path, published)
     """Placed by the toolkit's processed sequences, or by the published splits."""
     root = copied(made, tmp_path, "cropped_images", "[06]/*.jpg")
     for path in root.glob("cropped_images/*/*/0/*.jpg"):
-        write_picture(path, cv2.resize(cv2.imread(str(path))[..., ::-1], (84, 60), interpolation=cv2.INTER_AREA))
+        write_picture(
+            path, cv2.resize(cv2.imread(str(path))[..., ::-1], (84, 60), interpolation=cv2.INTER_AREA)
+        )
     squares = np.tile(np.float32([140.3, 95.2, 0.9]), (COUNT, 9, 1))  # 270 px
     for path in root.glob("cropped_images/*/*/6/*.jpg"):
         whole = cv2.copyMakeBorder(cv2.imread(str(path))[..., ::-1], 100, 100, 100, 100, cv2.BORDER_CONSTANT)
-        write_picture(path, cv2.resize(whole[100 - 40 : 100 + 230, 100 + 5 : 100 + 275], (1000, 1000), interpolation=cv2.INTER_CUBIC))
+        write_picture(
+            path,
+            cv2.resize(
+                whole[100 - 40 : 100 + 230, 100 + 5 : 100 + 275], (1000, 1000), interpolation=cv2.INTER_CUBIC
+            ),
+        )
     if published:
-        save_object(root / "splits/p1_train.npy", {"data_dict": {name: {"bbox": squares} for name in SEQUENCES[:2]}, "imgnames": ["a.jpg"]})
+        save_object(
+            root / "splits/p1_train.npy",
+            {"data_dict": {name: {"bbox": squares} for name in SEQUENCES[:2]}, "imgnames": ["a.jpg"]},
+        )
     else:
         for name in SEQUENCES[:2]:
-            save_object(root / f"processed_seqs/{name}.npy", {"bbox": squares, "params": {"query_names": ["box"]}})
+            save_object(
+                root / f"processed_seqs/{name}.npy", {"bbox": squares, "params": {"query_names": ["box"]}}
+            )
     table = convert_here("arctic", root, tmp_path / "table", storage=WHOLE)
     cropped, head = rows(table, "p1_train"), rows(table, "p2_train")
     assert len(cropped) == len(head) == 2 * 2 * len(NUMBERS)
     assert_both(cropped | head, made[1])
     for key, row in cropped.items():
         assert row["image"].shape == (1000, 1000, 3)
-        # A pixel (u, v) of the whole picture is a square of 1000 / 270 px here, its first one beginning at the square's corner.
+        # A pixel (u, v) of the whole picture is a square of 1000 / 270 px here, its first one beginning at
+        # the square's corner.
         pixels = (made[1][key].project(K) - (5, -40) + 0.5) * 1000 / 270 - 0.5
-        np.testing.assert_allclose(row["joints2d"][row["joints2d_mask"]], pixels[row["joints2d_mask"]], atol=0.1)
+        np.testing.assert_allclose(
+            row["joints2d"][row["joints2d_mask"]], pixels[row["joints2d_mask"]], atol=0.1
+        )
     for row in head.values():
-        np.testing.assert_allclose(row["princpt"], [(K[0, 2] + 0.5) * 0.3 - 0.5, (K[1, 2] + 0.5) * 0.3 - 0.5], atol=1e-4)
+        np.testing.assert_allclose(
+            row["princpt"], [(K[0, 2] + 0.5) * 0.3 - 0.5, (K[1, 2] + 0.5) * 0.3 - 0.5], atol=1e-4
+        )
     assert set(reasons(table).items()) == {((f"{SEQUENCES[2]}/6", None), "crop unknown")}
 
 

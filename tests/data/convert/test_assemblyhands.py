@@ -1,17 +1,50 @@
-"""AssemblyHands: a folder of its own format, made of the open hand before two moving cameras, comes back as it was made."""
+"""AssemblyHands: a folder of its own format, made of the open hand before two moving cameras, comes back as
+it was made."""
 
 import json
 
 import numpy as np
 import pytest
-from convert_support import assert_same_hand, camera_matrix, convert_here, moved, picture, recordings, rows, true_hand, write_picture
+from convert_support import (
+    assert_same_hand,
+    camera_matrix,
+    convert_here,
+    moved,
+    picture,
+    recordings,
+    rows,
+    true_hand,
+    write_picture,
+)
 from scipy.spatial.transform import Rotation
 
 from tempohand.data.convert.rows import Storage
 from tempohand.data.table import read_index
 
 WIDTH, HEIGHT = 212, 160
-FROM_OP = [4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 18, 17, 0]  # tip to base, thumb to pinky, the wrist last
+FROM_OP = [
+    4,
+    3,
+    2,
+    1,
+    8,
+    7,
+    6,
+    5,
+    12,
+    11,
+    10,
+    9,
+    16,
+    15,
+    14,
+    13,
+    20,
+    19,
+    18,
+    17,
+    0,
+]  # tip to base, thumb to pinky, the wrist last
 SEQUENCE, CAMERAS, FRAMES = "nusar-2021_action_both_9012", ("HMC_84355350", "HMC_21179183"), (520, 522, 526)
 MATRIX = camera_matrix(WIDTH, HEIGHT, 260)
 
@@ -19,7 +52,9 @@ MATRIX = camera_matrix(WIDTH, HEIGHT, 260)
 def motion(camera, frame):
     """X_cam = R X + t, mm."""
     angle = 20 * CAMERAS.index(camera) + 5 * (frame - 520)
-    return Rotation.from_euler("xyz", [10, 140, angle], degrees=True).as_matrix(), np.array([20.0, -30.0 + frame - 520, 650.0])
+    return Rotation.from_euler("xyz", [10, 140, angle], degrees=True).as_matrix(), np.array(
+        [20.0, -30.0 + frame - 520, 650.0]
+    )
 
 
 def seen(hand, camera, frame):
@@ -30,20 +65,42 @@ def write_split(root, split, seed):
     """Writes a split; returns frame -> its two hands of the world, the right one first."""
     images, annotations, extrinsics, joints, truth = [], [], {}, {}, {}
     for frame in FRAMES:
-        hands = [true_hand(seed + frame + side, is_right=side, wrist=(110 if side else -110, 0, 0)) for side in (True, False)]
+        hands = [
+            true_hand(seed + frame + side, is_right=side, wrist=(110 if side else -110, 0, 0))
+            for side in (True, False)
+        ]
         truth[frame], key = hands, f"{frame:06d}"
-        joints[key] = {"world_coord": np.concatenate([hand.joints[FROM_OP] for hand in hands]).tolist(), "joint_valid": [1] * 42}
-        extrinsics[key] = {f"{camera}_mono10bit": np.column_stack(motion(camera, frame)).tolist() for camera in CAMERAS}
+        joints[key] = {
+            "world_coord": np.concatenate([hand.joints[FROM_OP] for hand in hands]).tolist(),
+            "joint_valid": [1] * 42,
+        }
+        extrinsics[key] = {
+            f"{camera}_mono10bit": np.column_stack(motion(camera, frame)).tolist() for camera in CAMERAS
+        }
         for camera in CAMERAS:
             name = f"ego_images_rectified/{split}/{SEQUENCE}/{camera}_mono10bit/{frame:06d}.jpg"
             views = [seen(hand, camera, frame) for hand in hands]
             write_picture(root / "images" / name, picture(views, MATRIX, WIDTH, HEIGHT))
             bounds = [[*view.project(MATRIX).min(0) - 3, *view.project(MATRIX).max(0) + 3] for view in views]
-            about = {"id": 70 + len(images), "file_name": name, "width": WIDTH, "height": HEIGHT, "seq_name": SEQUENCE}
+            about = {
+                "id": 70 + len(images),
+                "file_name": name,
+                "width": WIDTH,
+                "height": HEIGHT,
+                "seq_name": SEQUENCE,
+            }
             images.append(about | {"camera": camera, "frame_idx": frame})
-            labels = {"id": len(images), "image_id": about["id"], "bbox": dict(zip(("right", "left"), bounds)), "joint_valid": [1] * 42}
+            labels = {
+                "id": len(images),
+                "image_id": about["id"],
+                "bbox": dict(zip(("right", "left"), bounds)),
+                "joint_valid": [1] * 42,
+            }
             annotations.append(labels)
-    calibration = {"intrinsics": {f"{camera}_mono10bit": MATRIX.tolist() for camera in CAMERAS}, "extrinsics": extrinsics}
+    calibration = {
+        "intrinsics": {f"{camera}_mono10bit": MATRIX.tolist() for camera in CAMERAS},
+        "extrinsics": extrinsics,
+    }
     contents = {
         "ego_data": {"images": images, "annotations": annotations},
         "ego_calib": {"calibration": {SEQUENCE: calibration}},
@@ -76,9 +133,13 @@ def test_both_hands_of_every_camera_and_split_come_with_their_world_moved_to_the
     root, truth = val
     splits = {"val": truth, "train": write_split(root, "train", 50)}
     (root / "annotations/test").mkdir()
-    (root / "annotations/test/assemblyhands_test_ego_data_iccv23.json").write_text("{}")  # a challenge's file is not the test split
+    (root / "annotations/test/assemblyhands_test_ego_data_iccv23.json").write_text(
+        "{}"
+    )  # a challenge's file is not the test split
     table = convert_here("assemblyhands", root, tmp_path / "table")
-    assert read_index(table)["splits"].keys() == splits.keys() and read_index(table)["about"]["rejected"] == {}
+    assert (
+        read_index(table)["splits"].keys() == splits.keys() and read_index(table)["about"]["rejected"] == {}
+    )
     for split, hands in splits.items():
         found = rows(table, split)
         assert len(found) == 12
@@ -91,7 +152,9 @@ def test_both_hands_of_every_camera_and_split_come_with_their_world_moved_to_the
         assert filmed == {sequence for sequence, _ in found} and len(filmed) == 4
 
 
-def test_hands_without_a_box_or_ten_joints_are_no_rows_and_missing_joints_leave_the_published_box(val, tmp_path):
+def test_hands_without_a_box_or_ten_joints_are_no_rows_and_missing_joints_leave_the_published_box(
+    val, tmp_path
+):
     root, truth = val
 
     def edit(data):
@@ -101,7 +164,9 @@ def test_hands_without_a_box_or_ten_joints_are_no_rows_and_missing_joints_leave_
             if image["frame_idx"] == 522:
                 one["joint_valid"][21:33] = [0] * 12  # the left thumb, index and middle: nine joints stay
             if image["frame_idx"] == 526:
-                one["joint_valid"] = [[valid] for valid in [1] * 16 + [0, 1, 1, 0] + [1] * 22]  # of the right pinky tip and base
+                one["joint_valid"] = [
+                    [valid] for valid in [1] * 16 + [0, 1, 1, 0] + [1] * 22
+                ]  # of the right pinky tip and base
 
     change(root, "ego_data", edit)
     found = rows(convert_here("assemblyhands", root, tmp_path / "table", storage=Storage(crop=False)), "val")
@@ -128,7 +193,9 @@ def test_damage_costs_its_frames_alone(val, tmp_path):
     change(root, "ego_calib", lambda content: content["calibration"][SEQUENCE]["extrinsics"].pop("000522"))
 
     def edit(data):
-        next(one for one, image in zip(data["annotations"], data["images"]) if image["camera"] == CAMERAS[1])["bbox"]["left"] = [1.0, 2.0]
+        next(one for one, image in zip(data["annotations"], data["images"]) if image["camera"] == CAMERAS[1])[
+            "bbox"
+        ]["left"] = [1.0, 2.0]
 
     change(root, "ego_data", edit)
     table = convert_here("assemblyhands", root, tmp_path / "table")

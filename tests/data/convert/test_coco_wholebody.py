@@ -4,7 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from convert_support import assert_shows, camera_matrix, convert_here, picture, recordings, rows, true_hand, write_picture
+from convert_support import (
+    assert_shows,
+    camera_matrix,
+    convert_here,
+    picture,
+    recordings,
+    rows,
+    true_hand,
+    write_picture,
+)
 
 from tempohand.data.convert.rows import Storage
 from tempohand.data.table import read_index
@@ -15,9 +24,20 @@ MATRIX = camera_matrix(WIDTH, HEIGHT, 300)
 
 def person(number, image, hands):
     """A person's annotation of the hands that are valid, by side."""
-    entry = {"id": number, "image_id": image, "bbox": [0, 0, 9, 9], "iscrowd": 0, "keypoints": [0] * 51, "face_kpts": [0] * 204}
+    entry = {
+        "id": number,
+        "image_id": image,
+        "bbox": [0, 0, 9, 9],
+        "iscrowd": 0,
+        "keypoints": [0] * 51,
+        "face_kpts": [0] * 204,
+    }
     for side in ("left", "right"):
-        entry |= {f"{side}hand_valid": side in hands, f"{side}hand_box": [0.0] * 4, f"{side}hand_kpts": [0.0] * 63}
+        entry |= {
+            f"{side}hand_valid": side in hands,
+            f"{side}hand_box": [0.0] * 4,
+            f"{side}hand_kpts": [0.0] * 63,
+        }
         if side in hands:
             points = hands[side].project(MATRIX)
             low, high = points.min(0) - 5, points.max(0) + 5
@@ -28,13 +48,19 @@ def person(number, image, hands):
 
 def save(root, split, images, people):
     (root / "annotations").mkdir(parents=True, exist_ok=True)
-    content = {"info": {}, "images": images, "annotations": people, "categories": [{"id": 1, "name": "person"}]}
+    content = {
+        "info": {},
+        "images": images,
+        "annotations": people,
+        "categories": [{"id": 1, "name": "person"}],
+    }
     (root / f"annotations/coco_wholebody_{split}_v1.0.json").write_text(json.dumps(content))
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A picture with two people, one with both hands and one with the left one alone; one picture of one right hand; a person without hands."""
+    """A picture with two people, one with both hands and one with the left one alone; one picture of one
+    right hand; a person without hands."""
     root = tmp_path / "coco"
     hands = {
         "left": true_hand(0, is_right=False, wrist=(-150, 0, 500)),
@@ -83,7 +109,9 @@ def test_every_valid_hand_of_every_person_comes_with_its_2d_joints(folder, tmp_p
 
 def test_joints_that_are_not_labelled_are_masked_and_leave_the_published_box(folder, tmp_path):
     root, truth, images, people = folder
-    people[2]["righthand_kpts"][3 * 8 : 3 * 12] = [0.0] * 12  # the index finger's tip and three of the middle one
+    people[2]["righthand_kpts"][3 * 8 : 3 * 12] = [
+        0.0
+    ] * 12  # the index finger's tip and three of the middle one
     save(root, "val", images, people)
     row = rows(convert_here("coco_wholebody", root, tmp_path / "table", storage=Storage(crop=False)), "val")[
         "val/000000000285/13/right", 13

@@ -1,4 +1,5 @@
-"""Dexter+Object and EgoDexter: folders of their own formats, made of the open hand, come back as fingertips in the colour camera's space."""
+"""Dexter+Object and EgoDexter: folders of their own formats, made of the open hand, come back as fingertips
+in the colour camera's space."""
 
 import json
 
@@ -11,13 +12,20 @@ from tempohand.data.table import read_index
 
 TIPS = [4, 8, 12, 16, 20]
 FRAMES = 3
-# name -> sequence, colour K, depth K, X_colour = R X_depth + t, signs of the file's x, y, z, what is unknown in 3D and in 2D
+# name -> sequence, colour K, depth K, X_colour = R X_depth + t, signs of the file's x, y, z, what is unknown
+# in 3D and in 2D
 SETS = {
     "dexter_object": (
         "Occlusion",
         np.array([[587.45209, 0, 325], [0, 600.67456, 249], [0, 0, 1]]),
         np.array([[224.502, 0, 160], [0, 230.494, 120], [0, 0, 1]]),
-        np.array([[0.9999, 0.0034, 0.0161, 19.0473], [-0.0033, 1.0, -0.0079, -1.8514], [-0.0162, 0.0079, 0.9998, -4.7501]]),
+        np.array(
+            [
+                [0.9999, 0.0034, 0.0161, 19.0473],
+                [-0.0033, 1.0, -0.0079, -1.8514],
+                [-0.0162, 0.0079, 0.9998, -4.7501],
+            ]
+        ),
         np.array([-1.0, -1.0, 1.0]),
         "0, 0, 32001",
         "0, 0",
@@ -26,7 +34,13 @@ SETS = {
         "Kitchen",
         np.array([[617.173, 0, 315.453], [0, 617.173, 242.259], [0, 0, 1]]),
         np.array([[475.62, 0, 311.125], [0, 475.62, 245.965], [0, 0, 1]]),
-        np.array([[1.0, 0.00090442, -0.0074, 20.2365], [-0.00071933, 0.9997, 0.0248, 1.2846], [0.0075, -0.0248, 0.9997, 5.7360]]),
+        np.array(
+            [
+                [1.0, 0.00090442, -0.0074, 20.2365],
+                [-0.00071933, 0.9997, 0.0248, 1.2846],
+                [0.0075, -0.0248, 0.9997, 5.7360],
+            ]
+        ),
         np.array([1.0, 1.0, 1.0]),
         "0, 0, 0",
         "-1, -1",
@@ -42,12 +56,25 @@ def folder(request, tmp_path):
     hands = [true_hand(frame, is_right=False, wrist=(0, 30, 450)) for frame in range(FRAMES)]
     lines2d, lines3d = [], []
     for frame, hand in enumerate(hands):
-        write_picture(root / f"data/{sequence}/color/image_{frame:05d}.png", picture([hand], colour, 640, 480))
+        write_picture(
+            root / f"data/{sequence}/color/image_{frame:05d}.png", picture([hand], colour, 640, 480)
+        )
         tips = np.linalg.solve(motion[:, :3], (hand.joints[TIPS] - motion[:, 3]).T).T
         pixels = tips @ depth.T
         known = [frame != 2 and (frame, tip) != (1, 3) for tip in range(5)]
-        lines3d.append("; ".join(", ".join(f"{x:.4f}" for x in tip * signs) if ok else unknown3d for tip, ok in zip(tips, known)) + ";")
-        lines2d.append("; ".join(f"{u / z:.2f}, {v / z:.2f}" if ok else unknown2d for (u, v, z), ok in zip(pixels, known)) + ";")
+        lines3d.append(
+            "; ".join(
+                ", ".join(f"{x:.4f}" for x in tip * signs) if ok else unknown3d
+                for tip, ok in zip(tips, known)
+            )
+            + ";"
+        )
+        lines2d.append(
+            "; ".join(
+                f"{u / z:.2f}, {v / z:.2f}" if ok else unknown2d for (u, v, z), ok in zip(pixels, known)
+            )
+            + ";"
+        )
     at = root / "data" / sequence
     names = (at / "annotation.txt", at / "annotation.txt_3D.txt")
     if request.param == "dexter_object":
@@ -66,13 +93,24 @@ def test_fingertips_come_in_the_colour_cameras_space(folder, tmp_path):
     assert recordings(table, "test") == {sequence: {f"{sequence}/left"}}
     for (_, frame), row in found.items():
         known = TIPS if frame == 0 else [4, 8, 12, 20]
-        assert not row["is_right"] and not row["has_hand"] and row["has_camera"] and row["time"] == pytest.approx(frame / 30)
-        assert np.flatnonzero(row["joints_mask"]).tolist() == np.flatnonzero(row["joints2d_mask"]).tolist() == known
+        assert (
+            not row["is_right"]
+            and not row["has_hand"]
+            and row["has_camera"]
+            and row["time"] == pytest.approx(frame / 30)
+        )
+        assert (
+            np.flatnonzero(row["joints_mask"]).tolist()
+            == np.flatnonzero(row["joints2d_mask"]).tolist()
+            == known
+        )
         np.testing.assert_allclose(row["joints"][known], hands[frame].joints[known], atol=0.1)
         np.testing.assert_allclose(row["joints2d"][known], hands[frame].project(colour)[known], atol=0.1)
         low, high = row["box"][:2], row["box"][2:]
         assert high[0] - low[0] == pytest.approx(high[1] - low[1], rel=1e-4) and 200 < high[0] - low[0] < 350
-        assert (low < hands[frame].project(colour)[known].min(0)).all() and (high > hands[frame].project(colour)[known].max(0)).all()
+        assert (low < hands[frame].project(colour)[known].min(0)).all() and (
+            high > hands[frame].project(colour)[known].max(0)
+        ).all()
         assert_shows(row | {"joints2d": hands[frame].project(colour)}, hands[frame])
     listed = [json.loads(line) for line in (table / "rejected.jsonl").read_text().splitlines()]
     assert [(one["number"], one["reason"]) for one in listed] == [(2, "no annotation")]
@@ -93,9 +131,15 @@ def test_damaged_pictures_cost_themselves_and_damaged_labels_their_sequence(fold
     image = root / f"data/{sequence}/color/image_00000.png"
     image.write_bytes(image.read_bytes()[:2000])
     table = convert_here(name, root, tmp_path / "table")
-    assert sorted(rows(table, "test")) == [(f"{sequence}/left", 1)] and read_index(table)["about"]["rejected"]["picture damaged"] == 1
+    assert (
+        sorted(rows(table, "test")) == [(f"{sequence}/left", 1)]
+        and read_index(table)["about"]["rejected"]["picture damaged"] == 1
+    )
     lines = path3d.read_text().splitlines()
-    for content, message in ((lines[:2], "3 pictures, 3 lines of 2D and 2 of 3D"), (["1, 2; 3"] * 3, "damaged annotation")):
+    for content, message in (
+        (lines[:2], "3 pictures, 3 lines of 2D and 2 of 3D"),
+        (["1, 2; 3"] * 3, "damaged annotation"),
+    ):
         path3d.write_text("\n".join(content))
         with pytest.raises(ValueError, match=message):
             convert_here(name, root, tmp_path / "again")

@@ -29,10 +29,21 @@ from tempohand.data.table import read_index
 from tempohand.hand.files import OPEN_HAND
 from tempohand.hand.layer import HandLayer
 
-SUBJECTS = {1: "20200709-subject-01", 3: "20200820-subject-03", 7: "20200928-subject-07", 8: "20201002-subject-08"}
+SUBJECTS = {
+    1: "20200709-subject-01",
+    3: "20200820-subject-03",
+    7: "20200928-subject-07",
+    8: "20201002-subject-08",
+}
 BETAS = np.random.default_rng(5).normal(0, 0.6, 10)
 K = camera_matrix(160, 120, 150)
-FILLED = {(1, 0): "right", (1, 4): "left", (3, 4): "right", (7, 15): "right", (8, 35): "left"}  # (subject, sequence) -> side
+FILLED = {
+    (1, 0): "right",
+    (1, 4): "left",
+    (3, 4): "right",
+    (7, 15): "right",
+    (8, 35): "left",
+}  # (subject, sequence) -> side
 FRAMES = 2
 
 
@@ -45,7 +56,11 @@ def dexycb_hand(side: str, seed: int) -> tuple[TrueHand, np.ndarray]:
     rng = np.random.default_rng(seed)
     layer = HandLayer(side=side, left_shapedirs="unfixed").double()
     stored = np.concatenate([rng.normal(0, 0.5, 3), rng.normal(0, 0.4, 45), [0.01, -0.02, 0.62]])
-    orient, coefficients, betas = torch.from_numpy(stored[:3]), torch.from_numpy(stored[3:48]), torch.from_numpy(BETAS)
+    orient, coefficients, betas = (
+        torch.from_numpy(stored[:3]),
+        torch.from_numpy(stored[3:48]),
+        torch.from_numpy(BETAS),
+    )
     pose = torch.cat([orient, coefficients @ layer.hands_components.double() + layer.hands_mean.double()])
     wrist = layer.rest_wrist(betas) + 1000 * torch.from_numpy(stored[48:])
     joints, vertices = (points.numpy() for points in layer(pose, betas, wrist))
@@ -72,14 +87,26 @@ def made(tmp_path_factory):
     (root / "models").mkdir()
     lens = {"fx": float(K[0, 0]), "fy": float(K[1, 1]), "ppx": float(K[0, 2]), "ppy": float(K[1, 2])}
     for camera in CAMERAS:
-        write_bytes(root / f"calibration/intrinsics/{camera}_640x480.yml", yaml.safe_dump({"color": lens, "depth": lens}).encode())
+        write_bytes(
+            root / f"calibration/intrinsics/{camera}_640x480.yml",
+            yaml.safe_dump({"color": lens, "depth": lens}).encode(),
+        )
     hands = {}
     for (subject, sequence), side in FILLED.items():
         folder = root / name_of(subject, sequence)
         calibrated = f"20200709_140042_subject-{subject:02d}_{side}"
-        meta = {"serials": list(CAMERAS), "num_frames": FRAMES, "mano_sides": [side], "mano_calib": [calibrated], "ycb_ids": [2]}
+        meta = {
+            "serials": list(CAMERAS),
+            "num_frames": FRAMES,
+            "mano_sides": [side],
+            "mano_calib": [calibrated],
+            "ycb_ids": [2],
+        }
         write_bytes(folder / "meta.yml", yaml.safe_dump(meta).encode())
-        write_bytes(root / f"calibration/mano_{calibrated}/mano.yml", yaml.safe_dump({"betas": BETAS.tolist()}).encode())
+        write_bytes(
+            root / f"calibration/mano_{calibrated}/mano.yml",
+            yaml.safe_dump({"betas": BETAS.tolist()}).encode(),
+        )
         for number in range(FRAMES):
             hand, stored = dexycb_hand(side, 10 * subject + sequence + number)
             image = picture([hand], K, 160, 120)
@@ -114,7 +141,10 @@ def test_hands_of_both_sides_come_back(made, table):
 
 def test_a_sequence_in_all_its_cameras_is_one_recording(made, table):
     found = recordings(table, "s2_train", "s2_val", "s2_test")
-    assert found == {name_of(*key): {f"{name_of(*key)}/{camera}/{side}" for camera in CAMERAS} for key, side in FILLED.items()}
+    assert found == {
+        name_of(*key): {f"{name_of(*key)}/{camera}/{side}" for camera in CAMERAS}
+        for key, side in FILLED.items()
+    }
 
 
 def test_betas_of_left_hands_are_those_of_the_nearest_mirrored_hand(made, table):
@@ -123,7 +153,10 @@ def test_betas_of_left_hands_are_those_of_the_nearest_mirrored_hand(made, table)
     assert left
     for key, row in left.items():
         truth = made[1][key]
-        ours, untouched = (posed(False, truth.pose, shape, truth.wrist).joints for shape in (row["shape"].astype(float), BETAS))
+        ours, untouched = (
+            posed(False, truth.pose, shape, truth.wrist).joints
+            for shape in (row["shape"].astype(float), BETAS)
+        )
         error, before = (np.linalg.norm(joints - truth.joints, axis=1).mean() for joints in (ours, untouched))
         assert error < min(2.0, before / 2)
     for form in ("fixed", "unfixed"):
@@ -144,7 +177,9 @@ def test_every_setup_splits_as_the_official_toolkit(table):
         "s3_test": [(8, 35)],
     }
     for split, sequences in expected.items():
-        assert {name.rsplit("/", 2)[0] for name, _ in rows(table, split)} == {name_of(*sequence) for sequence in sequences}, split
+        assert {name.rsplit("/", 2)[0] for name, _ in rows(table, split)} == {
+            name_of(*sequence) for sequence in sequences
+        }, split
     cameras = {"s2_train": set(CAMERAS[:6]), "s2_val": {CAMERAS[6]}, "s2_test": {CAMERAS[7]}}
     for split, expected_cameras in cameras.items():
         assert {name.split("/")[2] for name, _ in rows(table, split)} == expected_cameras
@@ -153,18 +188,37 @@ def test_every_setup_splits_as_the_official_toolkit(table):
 
 def test_setups_have_the_official_sizes():
     count = Counter(
-        split for subject in range(10) for sequence in range(100) for camera in range(8) for split in _splits(subject, sequence, camera)
+        split
+        for subject in range(10)
+        for sequence in range(100)
+        for camera in range(8)
+        for split in _splits(subject, sequence, camera)
     )
-    parts = {"s0": (6400, 320, 1280), "s1": (5600, 800, 1600), "s2": (6000, 1000, 1000), "s3": (6000, 800, 1200)}
-    assert count == {f"{setup}_{part}": n for setup, sizes in parts.items() for part, n in zip(("train", "val", "test"), sizes)}
+    parts = {
+        "s0": (6400, 320, 1280),
+        "s1": (5600, 800, 1600),
+        "s2": (6000, 1000, 1000),
+        "s3": (6000, 800, 1200),
+    }
+    assert count == {
+        f"{setup}_{part}": n
+        for setup, sizes in parts.items()
+        for part, n in zip(("train", "val", "test"), sizes)
+    }
     assert {subject for subject in range(10) if "s1_test" in _splits(subject, 0, 0)} == {7, 8}
 
 
 def test_the_official_order_is_subjects_sequences_cameras_frames(table):
     order = json.loads((table / "official_s2_test.json").read_text())["order"]
-    assert order == [[f"{name_of(*key)}/{CAMERAS[7]}/{side}", number] for key, side in FILLED.items() for number in range(FRAMES)]
+    assert order == [
+        [f"{name_of(*key)}/{CAMERAS[7]}/{side}", number]
+        for key, side in FILLED.items()
+        for number in range(FRAMES)
+    ]
     order = json.loads((table / "official_s0_test.json").read_text())["order"]
-    assert order == [[f"{name_of(3, 4)}/{camera}/right", number] for camera in CAMERAS for number in range(FRAMES)]
+    assert order == [
+        [f"{name_of(3, 4)}/{camera}/right", number] for camera in CAMERAS for number in range(FRAMES)
+    ]
     assert not (table / "official_s0_train.json").exists()
 
 
@@ -174,7 +228,9 @@ def copied(made, tmp_path):
     for name in ("calibration", SUBJECTS[1]):
         for path in (root / name).rglob("*"):
             target = tmp_path / "root" / path.relative_to(root)
-            target.mkdir(parents=True, exist_ok=True) if path.is_dir() else write_bytes(target, path.read_bytes())
+            target.mkdir(parents=True, exist_ok=True) if path.is_dir() else write_bytes(
+                target, path.read_bytes()
+            )
     return tmp_path / "root", hands
 
 
@@ -184,7 +240,11 @@ def test_frames_without_a_hand_and_damaged_ones_cost_themselves_alone(made, tmp_
     cut, invalid, shapeless, poseless, unlit, untold, lost, empty = (folder / camera for camera in CAMERAS)
     whole = dict(np.load(cut / "labels_000000.npz"))
     (cut / "labels_000000.npz").write_bytes((cut / "labels_000000.npz").read_bytes()[:300])
-    nothing = {"joint_3d": np.full((1, 21, 3), -1.0), "joint_2d": np.full((1, 21, 2), -1.0), "pose_m": np.zeros((1, 51))}
+    nothing = {
+        "joint_3d": np.full((1, 21, 3), -1.0),
+        "joint_2d": np.full((1, 21, 2), -1.0),
+        "pose_m": np.zeros((1, 51)),
+    }
     np.savez(invalid / "labels_000000.npz", **whole | nothing)
     np.savez(shapeless / "labels_000000.npz", **whole | {"joint_3d": np.zeros((1, 20, 3))})
     np.savez(poseless / "labels_000000.npz", **whole | {"pose_m": np.zeros((1, 51))})
@@ -198,7 +258,10 @@ def test_frames_without_a_hand_and_damaged_ones_cost_themselves_alone(made, tmp_
     found = {key: row for split in ("s2_train", "s2_val") for key, row in rows(table, split).items()}
     assert {key for key in found if name_of(1, 0) in key[0]} == {
         (f"{name_of(1, 0)}/{camera}/right", number) for camera in CAMERAS[:7] for number in range(FRAMES)
-    } - {(f"{path.parent.relative_to(root)}/{path.name}/right", 0) for path in (cut, invalid, shapeless, unlit, untold, lost)}
+    } - {
+        (f"{path.parent.relative_to(root)}/{path.name}/right", 0)
+        for path in (cut, invalid, shapeless, unlit, untold, lost)
+    }
     for key, row in found.items():
         if hands[key].is_right:
             without = key == (f"{name_of(1, 0)}/{poseless.name}/right", 0)
@@ -214,7 +277,10 @@ def test_frames_without_a_hand_and_damaged_ones_cost_themselves_alone(made, tmp_
         (lost.name, 0): "picture missing",
         (CAMERAS[7], None): "damaged annotation",
     }
-    assert sum(reason == "file missing" for (name, _), reason in reasons(table).items() if name_of(1, 2) in name) == 8
+    assert (
+        sum(reason == "file missing" for (name, _), reason in reasons(table).items() if name_of(1, 2) in name)
+        == 8
+    )
     assert reasons(table)[f"{name_of(1, 1)}/{CAMERAS[0]}", None] == "damaged annotation"
 
 

@@ -1,4 +1,5 @@
-"""The fisheye model: against a plain transcription of its formula, its limits, and pinhole pictures against points."""
+"""The fisheye model: against a plain transcription of its formula, its limits, and pinhole pictures against
+points."""
 
 import math
 
@@ -8,7 +9,23 @@ import pytest
 from tempohand.data.convert.fisheye import Fisheye624, pinhole_picture, pinhole_places
 from tempohand.data.convert.frame import Camera, Unusable
 
-PARAMETERS = [300.0, 351.5, 347.2, 0.04, -0.02, 0.005, -0.002, 3e-4, -2e-5, 1e-3, -2e-3, 2e-3, -5e-4, -1.5e-3, 3e-4]
+PARAMETERS = [
+    300.0,
+    351.5,
+    347.2,
+    0.04,
+    -0.02,
+    0.005,
+    -0.002,
+    3e-4,
+    -2e-5,
+    1e-3,
+    -2e-3,
+    2e-3,
+    -5e-4,
+    -1.5e-3,
+    3e-4,
+]
 
 
 def project(parameters, point):
@@ -30,8 +47,12 @@ def test_points_land_where_the_formula_says():
     pixels = Fisheye624.of_parameters(PARAMETERS).project(points)
     seen = np.isfinite(pixels[:, 0])
     assert seen.sum() > 40
-    np.testing.assert_allclose(pixels[seen], [project(PARAMETERS, point) for point in points[seen]], atol=1e-9)
-    np.testing.assert_allclose(Fisheye624.of_parameters(PARAMETERS).project(np.array([[0.0, 0.0, 2.0]])), [PARAMETERS[1:3]])
+    np.testing.assert_allclose(
+        pixels[seen], [project(PARAMETERS, point) for point in points[seen]], atol=1e-9
+    )
+    np.testing.assert_allclose(
+        Fisheye624.of_parameters(PARAMETERS).project(np.array([[0.0, 0.0, 2.0]])), [PARAMETERS[1:3]]
+    )
 
 
 def test_two_focal_lengths_scale_each_axis():
@@ -50,17 +71,24 @@ def test_beyond_the_angle_where_the_model_folds_nothing_is_seen():
     assert np.isfinite(pixels).all(1).tolist() == [True, True, False, False]
 
 
-@pytest.mark.parametrize("parameters", [PARAMETERS[:14], [-1.0, *PARAMETERS[1:]], [math.nan, *PARAMETERS[1:]]])
+@pytest.mark.parametrize(
+    "parameters", [PARAMETERS[:14], [-1.0, *PARAMETERS[1:]], [math.nan, *PARAMETERS[1:]]]
+)
 def test_parameters_of_another_model_are_no_camera(parameters):
     with pytest.raises(Unusable, match="no camera"):
         Fisheye624.of_parameters(parameters)
 
 
 def test_a_pinhole_picture_shows_each_direction_where_it_is():
-    """The picture's own coordinates as colours: what a pinhole pixel shows says which fisheye pixel it was."""
+    """The picture's own coordinates as colours: what a pinhole pixel shows says which fisheye pixel it
+    was."""
     fisheye = Fisheye624.of_parameters(PARAMETERS)
     ramp = np.linspace(0, 255, 700)
-    picture = np.stack([*np.broadcast_arrays(ramp[None], ramp[:, None]), np.full((700, 700), 128.0)], axis=-1).round().astype(np.uint8)
+    picture = (
+        np.stack([*np.broadcast_arrays(ramp[None], ramp[:, None]), np.full((700, 700), 128.0)], axis=-1)
+        .round()
+        .astype(np.uint8)
+    )
     turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     camera = Camera(np.array([200.0, 210.0]), np.array([60.0, 40.0]))
     view = pinhole_picture(picture, fisheye, camera, turn, 101)
@@ -70,7 +98,8 @@ def test_a_pinhole_picture_shows_each_direction_where_it_is():
 
 
 def test_beyond_the_fisheyes_picture_and_its_limit_the_edge_is_repeated():
-    """A wide pinhole camera beside a small fisheye picture that is bright all over: nothing of what it shows is black."""
+    """A wide pinhole camera beside a small fisheye picture that is bright all over: nothing of what it shows
+    is black."""
     folding = [80.0, 49.5, 49.5, -0.3, *[0.0] * 11]
     fisheye, picture = Fisheye624.of_parameters(folding), np.full((100, 100, 3), 90, np.uint8)
     picture[:, -1] = 200
@@ -92,4 +121,6 @@ def test_places_between_the_computed_ones_are_right_to_a_hundredth_of_a_pixel(ed
     places = pinhole_places(fisheye, camera, turn, edge)
     assert places.shape == (edge, edge, 2)
     np.testing.assert_allclose(places, pinhole_places(fisheye, camera, turn, edge, step=1), atol=0.02)
-    np.testing.assert_allclose(places[33, edge - 1], project(PARAMETERS, ((edge + 199) / 180, (33 - 45) / 180, 1)), atol=0.02)
+    np.testing.assert_allclose(
+        places[33, edge - 1], project(PARAMETERS, ((edge + 199) / 180, (33 - 45) / 180, 1)), atol=0.02
+    )

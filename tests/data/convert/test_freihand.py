@@ -8,7 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from convert_support import assert_same_hand, camera_matrix, convert_here, picture, recordings, rows, true_hand, write_picture
+from convert_support import (
+    assert_same_hand,
+    camera_matrix,
+    convert_here,
+    picture,
+    recordings,
+    rows,
+    true_hand,
+    write_picture,
+)
 from tests_support import compose_config, load_file
 
 from tempohand.data.check import check_table
@@ -70,19 +79,36 @@ def test_evaluation_pictures_without_truth_are_rows_without_labels_in_the_offici
     root, hands = folder
     table = convert_here("freihand", root, tmp_path / "table")
     evaluation = rows(table, "evaluation")
-    assert not any(row["joints_mask"].any() or row["joints2d_mask"].any() or row["has_hand"] for row in evaluation.values())
+    assert not any(
+        row["joints_mask"].any() or row["joints2d_mask"].any() or row["has_hand"]
+        for row in evaluation.values()
+    )
     assert all(row["has_camera"] and row["box"].tolist() == [56, 56, 168, 168] for row in evaluation.values())
-    assert json.loads((table / "official_evaluation.json").read_text())["order"] == [["00000000/right", 0], ["00000001/right", 1]]
-    (root / "evaluation_xyz.json").write_text(json.dumps([(hand.joints / 1000).tolist() for hand in hands[:2]]))
+    assert json.loads((table / "official_evaluation.json").read_text())["order"] == [
+        ["00000000/right", 0],
+        ["00000001/right", 1],
+    ]
+    (root / "evaluation_xyz.json").write_text(
+        json.dumps([(hand.joints / 1000).tolist() for hand in hands[:2]])
+    )
     again = convert_here("freihand", root, tmp_path / "again")
-    by_truth = convert_here("freihand", root, tmp_path / "by_truth", boxes="truth", storage=Storage(crop=False))
+    by_truth = convert_here(
+        "freihand", root, tmp_path / "by_truth", boxes="truth", storage=Storage(crop=False)
+    )
     with_truth, fitted = rows(again, "evaluation"), rows(by_truth, "evaluation")
     for number in range(2):
         row = with_truth[f"{number:08d}/right", number]
         assert_same_hand(row, hands[number], parameters=False)
-        assert row["box"].tolist() == [56, 56, 168, 168]  # no crop of the test is made of its truth, but by name
+        assert row["box"].tolist() == [
+            56,
+            56,
+            168,
+            168,
+        ]  # no crop of the test is made of its truth, but by name
         pixels = row["joints2d"]
-        np.testing.assert_allclose(fitted[f"{number:08d}/right", number]["box"], [*pixels.min(0), *pixels.max(0)], atol=0.1)
+        np.testing.assert_allclose(
+            fitted[f"{number:08d}/right", number]["box"], [*pixels.min(0), *pixels.max(0)], atol=0.1
+        )
     said = [read_index(one)["about"]["boxes"]["evaluation"] for one in (again, by_truth)]
     assert said == ["the middle half of the picture, which is the official crop", "bounds of the true joints"]
     (root / "evaluation_xyz.json").unlink()
@@ -92,7 +118,9 @@ def test_evaluation_pictures_without_truth_are_rows_without_labels_in_the_offici
 
 def test_without_the_hand_file_there_are_joints_alone(folder, tmp_path):
     root, hands = folder
-    for (_, number), row in rows(convert_here("freihand", root, tmp_path / "table", hand=None), "training").items():
+    for (_, number), row in rows(
+        convert_here("freihand", root, tmp_path / "table", hand=None), "training"
+    ).items():
         assert_same_hand(row, hands[number % IDS], parameters=False)
 
 
@@ -115,9 +143,18 @@ def test_damaged_pictures_and_labels_cost_their_rows_alone(folder, tmp_path):
     (root / "training_xyz.json").write_text(json.dumps(joints))
     table = convert_here("freihand", root, tmp_path / "table")
     assert sorted(number for _, number in rows(table, "training")) == [4, 7, 10]
-    reasons = {json.loads(line)["number"]: json.loads(line)["reason"] for line in (table / "rejected.jsonl").read_text().splitlines()}
-    assert reasons.pop(1) == "picture damaged" and reasons.pop(5) == "picture missing" and reasons.pop(9) == "damaged annotation"
-    assert [reasons[number] for number in (0, 3, 6)] == ["damaged annotation"] * 3 and all("inconsistent" in reasons[n] for n in (2, 8, 11))
+    reasons = {
+        json.loads(line)["number"]: json.loads(line)["reason"]
+        for line in (table / "rejected.jsonl").read_text().splitlines()
+    }
+    assert (
+        reasons.pop(1) == "picture damaged"
+        and reasons.pop(5) == "picture missing"
+        and reasons.pop(9) == "damaged annotation"
+    )
+    assert [reasons[number] for number in (0, 3, 6)] == ["damaged annotation"] * 3 and all(
+        "inconsistent" in reasons[n] for n in (2, 8, 11)
+    )
 
 
 def test_a_damaged_file_of_all_labels_is_one_line(folder, tmp_path):
@@ -165,7 +202,9 @@ def test_an_interrupted_conversion_goes_on_and_a_finished_one_is_left_alone(fold
     whole = convert_here("freihand", root, tmp_path / "whole")
     names = sorted(path.name for path in whole.glob("*.arrow"))
     table = convert_here("freihand", root, tmp_path / "table")
-    (table / "table.json").unlink()  # as if it had been stopped after the first shard: its report is there, the others are not
+    (
+        table / "table.json"
+    ).unlink()  # as if it had been stopped after the first shard: its report is there, the others are not
     for name in names[1:]:
         (table / name).unlink()
     (table / names[0]).with_suffix(".report.json").write_text(json.dumps({"rows": 12, "rejected": []}))
@@ -206,7 +245,16 @@ def test_a_mistake_is_said_before_anything_is_made(overrides, message, tmp_path,
 
 
 def test_without_a_name_the_names_are_listed_in_one_line(tmp_path):
-    done = subprocess.run([sys.executable, str(SCRIPT), "out=y"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 2 and "freihand, hamer_tars" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "out=y"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2 and "freihand, hamer_tars" in done.stderr and done.stderr.count("\n") == 1, (
+        done.stderr
+    )
     with pytest.raises(ValueError, match="no data set 'freehand'"):
         converter_class("freehand")

@@ -39,10 +39,21 @@ def published_box(hand) -> list[float]:
 def meta_of(hand, *, evaluation: bool) -> dict:
     there = moved(hand, FLIP, np.zeros(3))  # in OpenGL's camera
     joints = there.joints[MANO_OF_OP].astype(np.float32) / 1000
-    shared = {"camMat": K, "objName": "010_potted_meat_can", "objRot": np.ones((3, 1)), "objTrans": np.zeros(3), "objLabel": 7}
+    shared = {
+        "camMat": K,
+        "objName": "010_potted_meat_can",
+        "objRot": np.ones((3, 1)),
+        "objTrans": np.zeros(3),
+        "objLabel": 7,
+    }
     if evaluation:
         return shared | {"handJoints3D": joints[0], "handBoundingBox": published_box(hand)}
-    return shared | {"handPose": there.pose, "handBeta": hand.shape, "handTrans": there.transl / 1000, "handJoints3D": joints}
+    return shared | {
+        "handPose": there.pose,
+        "handBeta": hand.shape,
+        "handTrans": there.transl / 1000,
+        "handJoints3D": joints,
+    }
 
 
 def write(root, suffix: str) -> dict:
@@ -51,7 +62,9 @@ def write(root, suffix: str) -> dict:
         for name, numbers in sequences.items():
             for number in numbers:
                 hand = hands[name, number] = true_hand(len(hands), wrist=(20, -30, 600))
-                write_picture(root / split / name / "rgb" / f"{number:04d}{suffix}", picture([hand], K, 160, 120))
+                write_picture(
+                    root / split / name / "rgb" / f"{number:04d}{suffix}", picture([hand], K, 160, 120)
+                )
                 meta = python2_pickle(meta_of(hand, evaluation=split == "evaluation"))
                 write_bytes(root / split / name / "meta" / f"{number:04d}.pkl", meta)
         lines = [f"{name}/{number:04d}\n" for name, numbers in sequences.items() for number in numbers]
@@ -70,7 +83,9 @@ def test_training_frames_come_with_their_hands_in_two_parts(tmp_path, name, suff
     hands = write(tmp_path / "root", suffix)
     table = convert_here(name, tmp_path / "root", tmp_path / "table", hand=None)
     training = rows(table, "train")
-    assert sorted(training) == [(f"{sequence}/right", number) for sequence, numbers in TRAIN.items() for number in numbers]
+    assert sorted(training) == [
+        (f"{sequence}/right", number) for sequence, numbers in TRAIN.items() for number in numbers
+    ]
     for (sequence, number), row in training.items():
         assert_same_hand(row, hands[sequence.split("/")[0], number])
         assert row["time"] == pytest.approx(number / 30)
@@ -79,9 +94,14 @@ def test_training_frames_come_with_their_hands_in_two_parts(tmp_path, name, suff
 
 
 def test_cameras_of_one_capture_are_one_recording(folder, tmp_path):
-    """The official list of captures by several cameras: ABF1, ... SMu4, the camera's digit behind. SS2 and SS3 are captures by one camera."""
+    """The official list of captures by several cameras: ABF1, ... SMu4, the camera's digit behind. SS2 and
+    SS3 are captures by one camera."""
     table = convert_here("ho3d_v3", folder[0], tmp_path / "table", hand=None)
-    assert recordings(table, "train") == {"ABF1": {"ABF10/right", "ABF12/right"}, "SS2": {"SS2/right"}, "SS3": {"SS3/right"}}
+    assert recordings(table, "train") == {
+        "ABF1": {"ABF10/right", "ABF12/right"},
+        "SS2": {"SS2/right"},
+        "SS3": {"SS3/right"},
+    }
     assert recordings(table, "evaluation") == {"SM1": {"SM1/right"}, "AP1": {"AP10/right"}}
 
 
@@ -93,7 +113,9 @@ def test_evaluation_frames_have_the_wrist_alone_and_the_published_box(folder, tm
     for (sequence, number), row in evaluation.items():
         hand = hands[sequence.split("/")[0], number]
         pixels = hand.project(K)
-        assert row["joints_mask"].tolist() == [True] + [False] * 20 and not row["has_hand"] and row["has_camera"]
+        assert (
+            row["joints_mask"].tolist() == [True] + [False] * 20 and not row["has_hand"] and row["has_camera"]
+        )
         np.testing.assert_allclose(row["joints"][0], hand.wrist, atol=0.1)
         np.testing.assert_allclose(row["box"], published_box(hand), atol=0.1)
         np.testing.assert_allclose(row["joints2d"][0], pixels[0], atol=0.1)
@@ -110,13 +132,19 @@ def test_the_evaluation_truth_is_used_where_it_lies_beside_or_above(folder, tmp_
     table = convert_here("ho3d_v3", root, tmp_path / "table")
     evaluation = rows(table, "evaluation")
     whole = rows(convert_here("ho3d_v3", root, tmp_path / "whole", storage=Storage(crop=False)), "evaluation")
-    by_truth = convert_here("ho3d_v3", root, tmp_path / "by_truth", storage=Storage(crop=False), boxes="truth")
+    by_truth = convert_here(
+        "ho3d_v3", root, tmp_path / "by_truth", storage=Storage(crop=False), boxes="truth"
+    )
     for name, number in order:
         hand, key = hands[name, number], (f"{name}/right", number)
         assert_same_hand(evaluation[key], hand, parameters=False)
-        np.testing.assert_allclose(whole[key]["box"], published_box(hand), atol=0.1)  # no crop of the test is made of its truth
+        np.testing.assert_allclose(
+            whole[key]["box"], published_box(hand), atol=0.1
+        )  # no crop of the test is made of its truth
         pixels = hand.project(K)
-        np.testing.assert_allclose(rows(by_truth, "evaluation")[key]["box"], [*pixels.min(0), *pixels.max(0)], atol=0.1)  # but by name
+        np.testing.assert_allclose(
+            rows(by_truth, "evaluation")[key]["box"], [*pixels.min(0), *pixels.max(0)], atol=0.1
+        )  # but by name
     said = [read_index(one)["about"]["boxes"]["evaluation"] for one in (table, by_truth)]
     assert said == ["handBoundingBox, official", "bounds of the true joints"]
     (root / "evaluation_xyz.json").write_text("[[1, 2, 3]]")
@@ -125,7 +153,10 @@ def test_the_evaluation_truth_is_used_where_it_lies_beside_or_above(folder, tmp_
 
 
 def test_boxes_of_the_truth_need_the_truth(folder, tmp_path):
-    for boxes, message in (("truth", "truth needs evaluation_xyz.json"), ("mine", "neither official .* nor truth")):
+    for boxes, message in (
+        ("truth", "truth needs evaluation_xyz.json"),
+        ("mine", "neither official .* nor truth"),
+    ):
         with pytest.raises(ValueError, match=message):
             convert_here("ho3d_v3", folder[0], tmp_path / "table", boxes=boxes)
 
@@ -143,11 +174,18 @@ def test_bad_frames_cost_themselves_alone(folder, tmp_path):
     root, hands = folder
     sequence = root / "train" / "ABF10"
     hand = hands["ABF10", 0]
-    more = {10: {"handJoints3D": None, "handPose": None}, 11: {"handPose": np.zeros(45)}, 12: {"handJoints3D": np.zeros((20, 3))}, 13: {}}
+    more = {
+        10: {"handJoints3D": None, "handPose": None},
+        11: {"handPose": np.zeros(45)},
+        12: {"handJoints3D": np.zeros((20, 3))},
+        13: {},
+    }
     more |= {14: {}, 15: {}, 16: {}, 17: {"camMat": None}}
     for number, change in more.items():
         write_picture(sequence / f"rgb/{number:04d}.jpg", picture([hand], K, 160, 120))
-        write_bytes(sequence / f"meta/{number:04d}.pkl", python2_pickle(meta_of(hand, evaluation=False) | change))
+        write_bytes(
+            sequence / f"meta/{number:04d}.pkl", python2_pickle(meta_of(hand, evaluation=False) | change)
+        )
     whole = (sequence / "rgb/0013.jpg").read_bytes()
     (sequence / "rgb/0013.jpg").write_bytes(whole[:-20])
     (sequence / "rgb/0014.jpg").unlink()

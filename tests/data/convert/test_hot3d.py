@@ -1,4 +1,5 @@
-"""HOT3D-Clips: archives of its own format, made of the open hand before a moving fisheye camera, come back as pinhole pictures of it."""
+"""HOT3D-Clips: archives of its own format, made of the open hand before a moving fisheye camera, come back as
+pinhole pictures of it."""
 
 import io
 import json
@@ -15,7 +16,23 @@ from tempohand.data.convert.rows import Storage
 from tempohand.data.table import read_index
 
 EDGE = 700
-PARAMETERS = [250.0, 351.5, 347.2, 0.04, -0.02, 0.005, -0.002, 3e-4, -2e-5, 1e-3, -2e-3, 2e-3, -5e-4, -1.5e-3, 3e-4]
+PARAMETERS = [
+    250.0,
+    351.5,
+    347.2,
+    0.04,
+    -0.02,
+    0.005,
+    -0.002,
+    3e-4,
+    -2e-5,
+    1e-3,
+    -2e-3,
+    2e-3,
+    -5e-4,
+    -1.5e-3,
+    3e-4,
+]
 UPRIGHT = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 SKIN = (205, 160, 135)
 BETAS = np.random.default_rng(1).normal(0, 0.5, 10)
@@ -48,7 +65,9 @@ def fisheye_picture(hands):
 
 def camera_in_world(frame):
     """X_world = R X_camera + t, mm."""
-    return Rotation.from_euler("xyz", [30 + 2 * frame, -50, 80], degrees=True).as_matrix(), np.array([100.0 + 9 * frame, -400.0, 1500.0])
+    return Rotation.from_euler("xyz", [30 + 2 * frame, -50, 80], degrees=True).as_matrix(), np.array(
+        [100.0 + 9 * frame, -400.0, 1500.0]
+    )
 
 
 def rigid(rotation, translation):
@@ -72,27 +91,43 @@ def crop_entry(hand, rotation, streams):
     axis = hand.joints.mean(0) / np.linalg.norm(hand.joints.mean(0))
     side = np.cross([0.0, 1.0, 0.0], axis)
     look = np.stack([side / np.linalg.norm(side), np.cross(axis, side / np.linalg.norm(side)), axis], axis=1)
-    crop = {"T_world_from_crop_camera": rigid(rotation @ look, [0, 0, 0]), "crop_camera_fov": math.radians(40)}
+    crop = {
+        "T_world_from_crop_camera": rigid(rotation @ look, [0, 0, 0]),
+        "crop_camera_fov": math.radians(40),
+    }
     return dict.fromkeys(streams, crop)
 
 
 def write_clip(path, streams, frames, *, labelled=True, visible=0.8, edit=lambda files: None):
-    """frames: {number: {is_right: hand in camera space}}. edit: changes the files, name -> bytes, before they are archived."""
+    """frames: {number: {is_right: hand in camera space}}. edit: changes the files, name -> bytes, before they
+    are archived."""
     files = {"__hand_shapes.json__": json.dumps({"mano": BETAS.tolist(), "umetrack": {}}).encode()}
     for number, hands in frames.items():
         rotation, translation = camera_in_world(number)
-        calibration = {"image_width": EDGE, "image_height": EDGE, "projection_model_type": "CameraModelType.FISHEYE624"}
-        about = {"calibration": calibration | {"projection_params": PARAMETERS}, "T_world_from_camera": rigid(rotation, translation)}
+        calibration = {
+            "image_width": EDGE,
+            "image_height": EDGE,
+            "projection_model_type": "CameraModelType.FISHEYE624",
+        }
+        about = {
+            "calibration": calibration | {"projection_params": PARAMETERS},
+            "T_world_from_camera": rigid(rotation, translation),
+        }
         name = f"{number:06d}"
         sides = {True: "right", False: "left"}
-        entries = {sides[is_right]: hand_entry(hand, rotation, translation, streams, visible) for is_right, hand in hands.items()}
+        entries = {
+            sides[is_right]: hand_entry(hand, rotation, translation, streams, visible)
+            for is_right, hand in hands.items()
+        }
         files[f"{name}.cameras.json"] = json.dumps(dict.fromkeys(streams, about)).encode()
         files[f"{name}.info.json"] = b"{}"
         crops = {sides[is_right]: crop_entry(hand, rotation, streams) for is_right, hand in hands.items()}
         files[f"{name}.hand_crops.json"] = json.dumps({"left": None} | crops).encode()
         if labelled:
             files[f"{name}.hands.json"] = json.dumps(entries).encode()
-        image = cv2.imencode(".jpg", fisheye_picture(hands.values())[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
+        image = cv2.imencode(
+            ".jpg", fisheye_picture(hands.values())[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 98]
+        )[1].tobytes()
         files |= {f"{name}.image_{stream}.jpg": image for stream in streams}
     edit(files)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,9 +191,14 @@ def test_both_hands_of_every_stream_stand_upright_in_pinhole_pictures(hands, tmp
 def test_a_hand_far_from_the_axis_turns_the_camera_once_for_the_clip(tmp_path):
     """Where any frame is beyond 60 degrees the camera looks at the middle, in all frames by the same turn."""
     angles = np.deg2rad([56, 60, 64, 68])
-    hands = {number: {True: near(number, True, wrist=(400 * np.sin(a), 40, 400 * np.cos(a)))} for number, a in enumerate(angles)}
+    hands = {
+        number: {True: near(number, True, wrist=(400 * np.sin(a), 40, 400 * np.cos(a)))}
+        for number, a in enumerate(angles)
+    }
     write_clip(tmp_path / "hot3d/train_aria/clip-000007.tar", ["214-1"], hands)
-    found = rows(convert_here("hot3d", tmp_path / "hot3d", tmp_path / "table", streams=["214-1"]), "train_aria")
+    found = rows(
+        convert_here("hot3d", tmp_path / "hot3d", tmp_path / "table", streams=["214-1"]), "train_aria"
+    )
     assert len(found) == 4
     turns = []
     for (_, number), row in found.items():
@@ -184,16 +224,28 @@ def test_streams_are_an_option(hands, tmp_path):
 
 def test_unseen_null_and_unfitted_hands_are_no_rows(hands, tmp_path):
     def edit(files):
-        for number, change in enumerate(({"right": None}, {"right": {"mano_pose": None}}, {"left": {"visibilities_modeled": {}}})):
+        for number, change in enumerate(
+            ({"right": None}, {"right": {"mano_pose": None}}, {"left": {"visibilities_modeled": {}}})
+        ):
             name = f"{number:06d}.hands.json"
             old = json.loads(files[name])
-            new = {side: change.get(side, {}) and old[side] | change[side] if side in change else old[side] for side in old}
+            new = {
+                side: change.get(side, {}) and old[side] | change[side] if side in change else old[side]
+                for side in old
+            }
             files[name] = json.dumps(new).encode()
 
-    write_clip(tmp_path / "hot3d/train_quest3/clip-000001.tar", QUEST[:1], dict.fromkeys(range(4), hands[0]), edit=edit)
+    write_clip(
+        tmp_path / "hot3d/train_quest3/clip-000001.tar",
+        QUEST[:1],
+        dict.fromkeys(range(4), hands[0]),
+        edit=edit,
+    )
     write_clip(tmp_path / "hot3d/train_quest3/clip-000002.tar", QUEST[:1], {0: hands[0]}, visible=0.05)
     table = convert_here("hot3d", tmp_path / "hot3d", tmp_path / "table", streams=QUEST[:1])
-    assert sorted((sequence.rpartition("/")[2], number) for sequence, number in rows(table, "train_quest3")) == [
+    assert sorted(
+        (sequence.rpartition("/")[2], number) for sequence, number in rows(table, "train_quest3")
+    ) == [
         *[("left", number) for number in (0, 1, 3)],
         *[("right", number) for number in (2, 3)],
     ]
@@ -202,31 +254,58 @@ def test_unseen_null_and_unfitted_hands_are_no_rows(hands, tmp_path):
 
 def test_clips_without_hands_are_cut_as_the_crops_say(hands, tmp_path):
     write_clip(
-        tmp_path / "hot3d/test_aria/clip-003000.tar", ["214-1"], hands, labelled=False, edit=lambda files: files.pop("__hand_shapes.json__")
+        tmp_path / "hot3d/test_aria/clip-003000.tar",
+        ["214-1"],
+        hands,
+        labelled=False,
+        edit=lambda files: files.pop("__hand_shapes.json__"),
     )
     for hand in (None, "open"):
         options = {"hand": None} if hand is None else {}
-        table = convert_here("hot3d", tmp_path / "hot3d", tmp_path / f"table_{hand}", streams=["214-1"], **options)
+        table = convert_here(
+            "hot3d", tmp_path / "hot3d", tmp_path / f"table_{hand}", streams=["214-1"], **options
+        )
         found = rows(table, "test_aria")
         assert len(found) == 6
         for (sequence, number), row in found.items():
-            assert not row["joints_mask"].any() and not row["joints2d_mask"].any() and not row["has_hand"] and row["has_camera"]
+            assert (
+                not row["joints_mask"].any()
+                and not row["joints2d_mask"].any()
+                and not row["has_hand"]
+                and row["has_camera"]
+            )
             joints = hands[number][sequence.endswith("right")].joints @ UPRIGHT.T
             middle = ((joints[:, :2] / joints[:, 2:]) * row["focal"] + row["princpt"]).mean(0)
-            assert (np.abs(middle - (row["box"][:2] + row["box"][2:]) / 2) < 0.2 * (row["box"][2:] - row["box"][:2])).all()
+            assert (
+                np.abs(middle - (row["box"][:2] + row["box"][2:]) / 2)
+                < 0.2 * (row["box"][2:] - row["box"][:2])
+            ).all()
 
 
 def test_clips_belong_to_their_folder_and_to_the_splits_that_list_them(hands, tmp_path):
     root = tmp_path / "hot3d"
     for folder, clips in {"train_aria": (1, 2, 3), "test_aria": (9,)}.items():
         for clip in clips:
-            write_clip(root / folder / f"clip-{clip:06d}.tar", ["214-1"], {0: hands[2]}, labelled=folder != "test_aria")
-    splits = {"train": {"Aria": [1, 2, 3], "Quest3": [4]}, "test_ht_pose": {"Aria": [9]}, "test_bop": {"Aria": [9]}}
+            write_clip(
+                root / folder / f"clip-{clip:06d}.tar",
+                ["214-1"],
+                {0: hands[2]},
+                labelled=folder != "test_aria",
+            )
+    splits = {
+        "train": {"Aria": [1, 2, 3], "Quest3": [4]},
+        "test_ht_pose": {"Aria": [9]},
+        "test_bop": {"Aria": [9]},
+    }
     people = {1: "P0001_a", 2: "P0001_a", 3: "P0003_c", 4: "P0009_d", 9: "P0004_e"}
     (root / "clip_splits.json").write_text(json.dumps(splits))
-    (root / "clip_definitions.json").write_text(json.dumps({str(clip): {"sequence_id": name} for clip, name in people.items()}))
+    (root / "clip_definitions.json").write_text(
+        json.dumps({str(clip): {"sequence_id": name} for clip, name in people.items()})
+    )
     table = convert_here("hot3d", root, tmp_path / "table", streams=["214-1"])
-    found = {split: {int(name[5:11]) for name, _ in rows(table, split)} for split in read_index(table)["splits"]}
+    found = {
+        split: {int(name[5:11]) for name, _ in rows(table, split)} for split in read_index(table)["splits"]
+    }
     assert found == {
         "train_aria": {1, 2, 3},
         "train": {1, 2, 3},
@@ -234,7 +313,10 @@ def test_clips_belong_to_their_folder_and_to_the_splits_that_list_them(hands, tm
         "val": {3},  # and clip 4, which is not here
         **dict.fromkeys(("test_aria", "test_ht_pose", "test_bop"), {9}),
     }
-    cut_from = {recording: {int(name[5:11]) for name in names} for recording, names in recordings(table, "train", "test_aria").items()}
+    cut_from = {
+        recording: {int(name[5:11]) for name in names}
+        for recording, names in recordings(table, "train", "test_aria").items()
+    }
     assert cut_from == {"P0001_a": {1, 2}, "P0003_c": {3}, "P0004_e": {9}}
 
 
@@ -245,19 +327,32 @@ def test_clips_of_val_have_the_official_boxes_unless_the_truths_are_asked_for(ha
     (root / "clip_splits.json").write_text(json.dumps({"train": {"Aria": [1, 2, 3]}}))
     people = {str(clip): {"sequence_id": f"P000{clip}_a"} for clip in (1, 2, 3)}
     (root / "clip_definitions.json").write_text(json.dumps(people))
-    tables = {boxes: convert_here("hot3d", root, tmp_path / boxes, streams=["214-1"], boxes=boxes) for boxes in ("official", "truth")}
+    tables = {
+        boxes: convert_here("hot3d", root, tmp_path / boxes, streams=["214-1"], boxes=boxes)
+        for boxes in ("official", "truth")
+    }
     for boxes, table in tables.items():
         for split in ("fit", "val"):
             for row in rows(table, split).values():
                 bounds = np.concatenate([row["joints2d"].min(0), row["joints2d"].max(0)])
                 official = boxes == "official" and split == "val"
                 assert np.allclose(row["box"], bounds, atol=0.1) != official and row["joints_mask"].all()
-                if official:  # 40 degrees wide, turned with the camera: its inner half is that of a square of rays
+                if (
+                    official
+                ):  # 40 degrees wide, turned with the camera: its inner half is that of a square of rays
                     crop = 2 * row["focal"] * math.tan(math.radians(20)) / 2
-                    assert (row["box"][2:] - row["box"][:2] > 0.9 * crop).all() and (row["box"][2:] - row["box"][:2] < 2 * crop).all()
+                    assert (row["box"][2:] - row["box"][:2] > 0.9 * crop).all() and (
+                        row["box"][2:] - row["box"][:2] < 2 * crop
+                    ).all()
         said = read_index(table)["about"]["boxes"]
-        assert ("official" in said["val"]) == (boxes == "official") and said["fit"] == "bounds of the true joints"
-    uncropped = {"train_aria/clip-000003.tar": lambda files: files.update({"000000.hand_crops.json": b'{"left": null, "right": null}'})}
+        assert ("official" in said["val"]) == (boxes == "official") and said[
+            "fit"
+        ] == "bounds of the true joints"
+    uncropped = {
+        "train_aria/clip-000003.tar": lambda files: files.update(
+            {"000000.hand_crops.json": b'{"left": null, "right": null}'}
+        )
+    }
     for name, edit in uncropped.items():
         write_clip(root / name, ["214-1"], {0: hands[2]}, edit=edit)
     table = convert_here("hot3d", root, tmp_path / "uncropped", streams=["214-1"])
@@ -277,7 +372,12 @@ def test_damage_costs_its_frames_or_its_clip(hands, tmp_path):
         files["000004.hands.json"] = json.dumps(hand).encode()
 
     root = tmp_path / "hot3d/train_quest3"
-    write_clip(root / "clip-000001.tar", QUEST[:1], {number: {True: hands[0][True]} for number in range(6)}, edit=edit)
+    write_clip(
+        root / "clip-000001.tar",
+        QUEST[:1],
+        {number: {True: hands[0][True]} for number in range(6)},
+        edit=edit,
+    )
     write_clip(root / "clip-000002.tar", QUEST[:1], {0: {True: hands[0][True]}})
     whole = (root / "clip-000002.tar").read_bytes()
     (root / "clip-000002.tar").write_bytes(whole[: len(whole) // 2 - 1000])
@@ -285,7 +385,9 @@ def test_damage_costs_its_frames_or_its_clip(hands, tmp_path):
     table = convert_here("hot3d", tmp_path / "hot3d", tmp_path / "table", streams=QUEST[:1])
     assert sorted(rows(table, "train_quest3")) == [("clip-000001/1201-1/right", 5)]
     listed = [json.loads(line) for line in (table / "rejected.jsonl").read_text().splitlines()]
-    reasons = {(one["sequence"], one["number"]): one["reason"] for one in listed if one["sequence"].endswith("right")}
+    reasons = {
+        (one["sequence"], one["number"]): one["reason"] for one in listed if one["sequence"].endswith("right")
+    }
     assert reasons == {
         ("clip-000001/1201-1/right", 0): "picture damaged",
         ("clip-000001/1201-1/right", 1): "file missing",
@@ -300,7 +402,10 @@ def test_damage_costs_its_frames_or_its_clip(hands, tmp_path):
 def test_without_crop_the_picture_is_the_window_around_the_hand(hands, tmp_path):
     write_clip(tmp_path / "hot3d/train_quest3/clip-000001.tar", QUEST[:1], {0: hands[0]})
     found = rows(
-        convert_here("hot3d", tmp_path / "hot3d", tmp_path / "table", streams=QUEST[:1], storage=Storage(crop=False)), "train_quest3"
+        convert_here(
+            "hot3d", tmp_path / "hot3d", tmp_path / "table", streams=QUEST[:1], storage=Storage(crop=False)
+        ),
+        "train_quest3",
     )
     for (sequence, _), row in found.items():
         assert_same_hand(row, moved(hands[0][sequence.endswith("right")], UPRIGHT, np.zeros(3)))

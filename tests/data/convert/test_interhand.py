@@ -1,10 +1,21 @@
-"""InterHand2.6M: a folder of its own format, made of the open hand before two turned cameras, comes back as it was made."""
+"""InterHand2.6M: a folder of its own format, made of the open hand before two turned cameras, comes back as
+it was made."""
 
 import json
 
 import numpy as np
 import pytest
-from convert_support import assert_same_hand, camera_matrix, convert_here, moved, picture, recordings, rows, true_hand, write_picture
+from convert_support import (
+    assert_same_hand,
+    camera_matrix,
+    convert_here,
+    moved,
+    picture,
+    recordings,
+    rows,
+    true_hand,
+    write_picture,
+)
 from scipy.spatial.transform import Rotation
 
 from tempohand.data.convert.interhand import frame_step
@@ -12,10 +23,38 @@ from tempohand.data.convert.rows import Storage
 from tempohand.data.table import read_index
 
 WIDTH, HEIGHT = 256, 170
-FROM_OP = [4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 18, 17, 0]  # tip to base, thumb to pinky, the wrist last
+FROM_OP = [
+    4,
+    3,
+    2,
+    1,
+    8,
+    7,
+    6,
+    5,
+    12,
+    11,
+    10,
+    9,
+    16,
+    15,
+    14,
+    13,
+    20,
+    19,
+    18,
+    17,
+    0,
+]  # tip to base, thumb to pinky, the wrist last
 CAMERAS = {
-    "400262": (Rotation.from_euler("xyz", [20, -35, 60], degrees=True).as_matrix(), np.array([300.0, -200.0, 900.0])),
-    "410001": (Rotation.from_euler("xyz", [25, -40, 75], degrees=True).as_matrix(), np.array([350.0, -150.0, 950.0])),
+    "400262": (
+        Rotation.from_euler("xyz", [20, -35, 60], degrees=True).as_matrix(),
+        np.array([300.0, -200.0, 900.0]),
+    ),
+    "410001": (
+        Rotation.from_euler("xyz", [25, -40, 75], degrees=True).as_matrix(),
+        np.array([350.0, -150.0, 950.0]),
+    ),
 }
 FRAMES = {"ROM01_Two": [12, 18, 24, 36], "0001_fist": [7]}  # a step of 6, and one frame missing
 SEQUENCES = {"ROM01_Two": "interacting", "0001_fist": "left"}
@@ -38,7 +77,10 @@ def write_split(root, split, seed):
     for sequence, kind in SEQUENCES.items():
         for frame in FRAMES[sequence]:
             sides = {"right": [True], "left": [False], "interacting": [True, False]}[kind]
-            hands = [in_world(true_hand(seed + frame, is_right=side, wrist=(60 - 120 * side, 0, 700))) for side in sides]
+            hands = [
+                in_world(true_hand(seed + frame, is_right=side, wrist=(60 - 120 * side, 0, 700)))
+                for side in sides
+            ]
             truth[sequence, frame] = hands
             world, valid = np.full((42, 3), 1.0), np.zeros(42, int)
             fits = dict.fromkeys(("right", "left"))
@@ -50,15 +92,34 @@ def write_split(root, split, seed):
                     "shape": hand.shape.tolist(),
                     "trans": (hand.transl / 1000).tolist(),
                 }
-            joints[str(frame)] = {"world_coord": world.tolist(), "joint_valid": valid[:, None].tolist(), "hand_type": kind}
+            joints[str(frame)] = {
+                "world_coord": world.tolist(),
+                "joint_valid": valid[:, None].tolist(),
+                "hand_type": kind,
+            }
             mano[str(frame)] = fits
             for camera in CAMERAS:
                 name = f"Capture0/{sequence}/cam{camera}/image{frame}.jpg"
                 matrix = camera_matrix(WIDTH, HEIGHT, 400)
-                write_picture(root / "images" / split / name, picture([seen(hand, camera) for hand in hands], matrix, WIDTH, HEIGHT))
-                about = {"id": len(images), "file_name": name, "width": WIDTH, "height": HEIGHT, "capture": 0, "subject": 3}
+                write_picture(
+                    root / "images" / split / name,
+                    picture([seen(hand, camera) for hand in hands], matrix, WIDTH, HEIGHT),
+                )
+                about = {
+                    "id": len(images),
+                    "file_name": name,
+                    "width": WIDTH,
+                    "height": HEIGHT,
+                    "capture": 0,
+                    "subject": 3,
+                }
                 images.append(about | {"seq_name": sequence, "camera": camera, "frame_idx": frame})
-                labels = {"id": 9000 + len(images), "image_id": about["id"], "bbox": [0, 0, 9, 9], "joint_valid": valid.tolist()}
+                labels = {
+                    "id": 9000 + len(images),
+                    "image_id": about["id"],
+                    "bbox": [0, 0, 9, 9],
+                    "joint_valid": valid.tolist(),
+                }
                 annotations.append(labels | {"hand_type": kind, "hand_type_valid": 1})
     matrix = camera_matrix(WIDTH, HEIGHT, 400)
     cameras = {
@@ -78,7 +139,9 @@ def write_split(root, split, seed):
 @pytest.fixture
 def folder(tmp_path):
     root = tmp_path / "InterHand2.6M_5fps_batch1"
-    return root, {split: write_split(root, split, seed) for split, seed in (("train", 0), ("val", 100), ("test", 200))}
+    return root, {
+        split: write_split(root, split, seed) for split, seed in (("train", 0), ("val", 100), ("test", 200))
+    }
 
 
 @pytest.fixture
@@ -104,7 +167,9 @@ def test_both_hands_of_every_camera_and_split_come_with_their_world_turned_to_th
     for split in ("train", "val", "test"):
         found = rows(table, split)
         wanted = {
-            (f"{split}/Capture0/{sequence}/cam{camera}/{'right' if hand.is_right else 'left'}", frame): seen(hand, camera)
+            (f"{split}/Capture0/{sequence}/cam{camera}/{'right' if hand.is_right else 'left'}", frame): seen(
+                hand, camera
+            )
             for (sequence, frame), hands in truth[split].items()
             for hand in hands
             for camera in CAMERAS
@@ -114,15 +179,27 @@ def test_both_hands_of_every_camera_and_split_come_with_their_world_turned_to_th
             assert_same_hand(found[key], hand)
         filmed = recordings(table, split)
         assert set(filmed) == {f"{split}/Capture0/{sequence}" for sequence, _ in truth[split]}
-        assert all(filmed[name] == {sequence for sequence, _ in wanted if sequence.startswith(f"{name}/")} for name in filmed)
+        assert all(
+            filmed[name] == {sequence for sequence, _ in wanted if sequence.startswith(f"{name}/")}
+            for name in filmed
+        )
     assert read_index(table)["about"]["rejected"] == {}
 
 
 @pytest.mark.parametrize("fps", [5, 30])
 def test_times_are_seconds_with_the_step_between_frames_of_the_sequence(small, tmp_path, fps):
     root, _ = small
-    found = rows(convert_here("interhand", root.rename(root.with_name("InterHand")), tmp_path / "table", hand=None, fps=fps), "test")
-    times = {frame: row["time"] for (sequence, frame), row in found.items() if sequence == "test/Capture0/ROM01_Two/cam400262/left"}
+    found = rows(
+        convert_here(
+            "interhand", root.rename(root.with_name("InterHand")), tmp_path / "table", hand=None, fps=fps
+        ),
+        "test",
+    )
+    times = {
+        frame: row["time"]
+        for (sequence, frame), row in found.items()
+        if sequence == "test/Capture0/ROM01_Two/cam400262/left"
+    }
     assert times == pytest.approx({frame: frame / 6 / fps for frame in (12, 18, 24, 36)})
 
 
@@ -148,7 +225,9 @@ def test_an_invalid_wrist_drops_its_hand_and_an_invalid_joint_itself(small, tmp_
     assert (f"{at}/right", 18) not in found
     assert_same_hand(found[f"{at}/left", 18], seen(truth["ROM01_Two", 18][1], "400262"))
     left = found[f"{at}/left", 24]
-    assert np.flatnonzero(~left["joints_mask"]).tolist() == [8] and np.flatnonzero(~left["joints2d_mask"]).tolist() == [8]
+    assert np.flatnonzero(~left["joints_mask"]).tolist() == [8] and np.flatnonzero(
+        ~left["joints2d_mask"]
+    ).tolist() == [8]
     assert_same_hand(left, seen(truth["ROM01_Two", 24][1], "400262"), joints=False)
     assert {(one["sequence"], one["number"], one["reason"]) for one in rejected(table)} == {
         (f"test/Capture0/ROM01_Two/cam{camera}/right", 18, "no box") for camera in CAMERAS

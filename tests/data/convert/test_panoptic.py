@@ -53,23 +53,36 @@ def folder(tmp_path):
     for number, name in enumerate(STUDIO):
         hand = hands[f"hand143_panopticdb/0000000{number}"] = true_hand(10 + number, wrist=(0, 20, 500))
         write_picture(root / "hand143_panopticdb" / name, picture([hand], K, 160, 120))
-        entries.append({"img_paths": name, "joint_self": points_of(hand, [7] * number), "img_width": 160.0, "img_height": 120.0})
+        entries.append(
+            {
+                "img_paths": name,
+                "joint_self": points_of(hand, [7] * number),
+                "img_width": 160.0,
+                "img_height": 120.0,
+            }
+        )
     write_bytes(root / "hand143_panopticdb/hands_v143_14817.json", json.dumps({"root": entries}).encode())
     return root, hands
 
 
 def assert_flat(row: dict, hand, unknown: list[int]) -> None:
     """2D joints to 0.1 px, those that are known, and nothing else."""
-    assert row["is_right"] == hand.is_right and not (row["has_camera"] or row["has_hand"] or row["joints_mask"].any())
+    assert row["is_right"] == hand.is_right and not (
+        row["has_camera"] or row["has_hand"] or row["joints_mask"].any()
+    )
     assert np.flatnonzero(~row["joints2d_mask"]).tolist() == unknown
-    np.testing.assert_allclose(row["joints2d"][row["joints2d_mask"]], hand.project(K)[row["joints2d_mask"]], atol=0.1)
+    np.testing.assert_allclose(
+        row["joints2d"][row["joints2d_mask"]], hand.project(K)[row["joints2d_mask"]], atol=0.1
+    )
     assert row["time"] == 0
 
 
 def test_every_part_comes_back(folder, tmp_path):
     root, hands = folder
     table = convert_here("panoptic", root, tmp_path / "table", hand=None, storage=Storage(crop=False))
-    unknown = {name.split("/", 1)[1]: without for name, (_, without) in NAMES.items()} | {"hand143_panopticdb/00000001": [7]}
+    unknown = {name.split("/", 1)[1]: without for name, (_, without) in NAMES.items()} | {
+        "hand143_panopticdb/00000001": [7]
+    }
     everything = rows(table, "train") | rows(table, "test")
     assert len(everything) == len(hands)
     for (sequence, _), row in everything.items():
@@ -78,9 +91,14 @@ def test_every_part_comes_back(folder, tmp_path):
         assert_flat(row, hands[name], unknown.get(name, []))
         assert_shows(row, hands[name])
     filmed = recordings(table, "train", "test")
-    assert {"manual_train/000015774", "manual_train/Berry_roof_story.flv", "manual_test/000023121"} < set(filmed)
+    assert {"manual_train/000015774", "manual_train/Berry_roof_story.flv", "manual_test/000023121"} < set(
+        filmed
+    )
     assert len(filmed) == len(hands)
-    parts = {split: {name.split("/")[0] for name, _ in rows(table, split)} for split in ("manual_train", "synth", "panoptic143", "test")}
+    parts = {
+        split: {name.split("/")[0] for name, _ in rows(table, split)}
+        for split in ("manual_train", "synth", "panoptic143", "test")
+    }
     assert parts["manual_train"] == {"manual_train"} and parts["synth"] == {"synth1", "synth3"}
     assert parts["panoptic143"] == {"hand143_panopticdb"} and parts["test"] == {"manual_test"}
     assert rows(table, "test").keys() == rows(table, "manual_test").keys()
@@ -91,7 +109,8 @@ def test_the_photographs_alone_are_a_data_set(folder, tmp_path, below):
     root, hands = folder
     table = convert_here("mpii_nzsl", root / below, tmp_path / "table", hand=None)
     assert set(rows(table, "manual_train")) == {
-        (f"manual_train/{name}", k) for k, name in enumerate(("000015774_01_l/left", "Berry_roof_story.flv_000053_r/right"))
+        (f"manual_train/{name}", k)
+        for k, name in enumerate(("000015774_01_l/left", "Berry_roof_story.flv_000053_r/right"))
     }
     (row,) = rows(table, "manual_test").values()
     assert_shows(row, hands["manual_test/000023121_02_r"])
@@ -107,7 +126,10 @@ def test_damaged_files_cost_themselves_alone(folder, tmp_path):
         "c": (image, "{"),
         "d": (image, json.dumps(good | {"hand_pts": good["hand_pts"][:20]})),
         "e": (image, json.dumps({"is_left": 0})),
-        "f": (image, json.dumps(good | {"hand_pts": [[0, 0, 0]] * 18 + [[30, 30, 1], [40, 50, 1], [60, 60, 1]]})),
+        "f": (
+            image,
+            json.dumps(good | {"hand_pts": [[0, 0, 0]] * 18 + [[30, 30, 1], [40, 50, 1], [60, 60, 1]]}),
+        ),
     }
     for name, (data, labels) in bad.items():
         if data:

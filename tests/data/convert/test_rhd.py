@@ -5,13 +5,44 @@ import pickle
 
 import numpy as np
 import pytest
-from convert_support import assert_same_hand, camera_matrix, convert_here, picture, recordings, rows, true_hand, write_picture
+from convert_support import (
+    assert_same_hand,
+    camera_matrix,
+    convert_here,
+    picture,
+    recordings,
+    rows,
+    true_hand,
+    write_picture,
+)
 
 from tempohand.data.convert.rows import Storage
 from tempohand.data.table import read_index
 
 EDGE = 320
-FROM_OP = [0, 4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 18, 17]  # the wrist, then tip to base, thumb to pinky
+FROM_OP = [
+    0,
+    4,
+    3,
+    2,
+    1,
+    8,
+    7,
+    6,
+    5,
+    12,
+    11,
+    10,
+    9,
+    16,
+    15,
+    14,
+    13,
+    20,
+    19,
+    18,
+    17,
+]  # the wrist, then tip to base, thumb to pinky
 MATRIX = camera_matrix(EDGE, EDGE, 380)
 
 
@@ -29,10 +60,19 @@ def folder(tmp_path):
     """Three training pictures and two of the evaluation; of each a left and a right hand."""
     truth = {}
     for split, numbers in {"training": range(3), "evaluation": range(2)}.items():
-        truth[split] = [[true_hand(seed, is_right=side, wrist=(80 if side else -80, 0, 600)) for side in (False, True)] for seed in numbers]
+        truth[split] = [
+            [true_hand(seed, is_right=side, wrist=(80 if side else -80, 0, 600)) for side in (False, True)]
+            for seed in numbers
+        ]
         for number, hands in enumerate(truth[split]):
-            write_picture(tmp_path / f"rhd/{split}/color/{number:05d}.png", picture(hands, MATRIX, EDGE, EDGE))
-        save(tmp_path / "rhd", split, {number: entry(hands, (1, 1)) for number, hands in enumerate(truth[split])})
+            write_picture(
+                tmp_path / f"rhd/{split}/color/{number:05d}.png", picture(hands, MATRIX, EDGE, EDGE)
+            )
+        save(
+            tmp_path / "rhd",
+            split,
+            {number: entry(hands, (1, 1)) for number, hands in enumerate(truth[split])},
+        )
     return tmp_path / "rhd", truth
 
 
@@ -49,7 +89,9 @@ def test_both_hands_of_every_picture_come_as_they_are(folder, tmp_path):
         for number, hands in enumerate(pictures):
             for hand, side in zip(hands, ("left", "right")):
                 assert_same_hand(found[f"{split}/{number:05d}/{side}", number], hand, parameters=False)
-            assert recordings(table, split)[f"{split}/{number:05d}"] == {f"{split}/{number:05d}/{side}" for side in ("left", "right")}
+            assert recordings(table, split)[f"{split}/{number:05d}"] == {
+                f"{split}/{number:05d}/{side}" for side in ("left", "right")
+            }
     assert read_index(table)["about"]["rejected"] == {}
 
 
@@ -60,7 +102,11 @@ def test_a_hand_that_nearly_nothing_shows_is_no_row_and_hidden_joints_stay_label
     entries[1]["uv_vis"][26:42, 2] = 0  # the right hand: five
     save(root, "evaluation", dict(enumerate(entries)))
     found = rows(convert_here("rhd", root, tmp_path / "table", storage=Storage(crop=False)), "evaluation")
-    assert sorted(found) == [("evaluation/00000/right", 0), ("evaluation/00001/left", 1), ("evaluation/00001/right", 1)]
+    assert sorted(found) == [
+        ("evaluation/00000/right", 0),
+        ("evaluation/00001/left", 1),
+        ("evaluation/00001/right", 1),
+    ]
     assert_same_hand(found["evaluation/00001/right", 1], truth["evaluation"][1][1], parameters=False)
 
 
@@ -73,7 +119,9 @@ def test_damage_costs_its_pictures_alone(folder, tmp_path):
     entries[0]["xyz"] = entries[0]["xyz"][:41]
     save(root, "evaluation", entries | {7: {"uv_vis": None}})
     table = convert_here("rhd", root, tmp_path / "table")
-    assert {number for _, number in rows(table, "training")} == {2} and {number for _, number in rows(table, "evaluation")} == {1}
+    assert {number for _, number in rows(table, "training")} == {2} and {
+        number for _, number in rows(table, "evaluation")
+    } == {1}
     listed = [json.loads(line) for line in (table / "rejected.jsonl").read_text().splitlines()]
     assert sorted((one["number"], one["reason"]) for one in listed) == [
         (0, "damaged annotation"),
@@ -89,7 +137,11 @@ def test_other_folders_and_damaged_or_unsafe_pickles_are_refused_in_one_line(fol
         convert_here("rhd", tmp_path, tmp_path / "table")
     path = root / "training/anno_training.pickle"
     cut = path.read_bytes()[:100]
-    for content, message in ((cut, "anno_training.pickle"), (pickle.dumps(print), "print"), (pickle.dumps([]), "is not what RHD")):
+    for content, message in (
+        (cut, "anno_training.pickle"),
+        (pickle.dumps(print), "print"),
+        (pickle.dumps([]), "is not what RHD"),
+    ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=message):
             convert_here("rhd", root, tmp_path / "table")

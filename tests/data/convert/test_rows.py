@@ -30,7 +30,8 @@ def centre(image: np.ndarray, near: np.ndarray, reach: float) -> np.ndarray:
 
 @pytest.mark.parametrize("edge", [1000, 448, 300, 128])
 def test_a_shrunk_crop_shows_everything_where_its_row_says(tmp_path, edge):
-    """Pixel centres are at integers: shrinking by s takes u to (u + 0.5) s - 0.5, and not to u s, which is half a pixel off where s is small."""
+    """Pixel centres are at integers: shrinking by s takes u to (u + 0.5) s - 0.5, and not to u s, which is
+    half a pixel off where s is small."""
     places = np.array([(x, y) for y in (330.3, 420.7, 510.2) for x in np.linspace(301.4, 900.6, 7)])
     picture = spotted(places, 1240, 870)
     camera = Camera(np.array([900.0, 905.0]), places[10])

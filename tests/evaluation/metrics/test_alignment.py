@@ -1,4 +1,5 @@
-"""What data sets' scripts do before they take an error: what each alignment forgives, and what it must not."""
+"""What data sets' scripts do before they take an error: what each alignment forgives, and what it must
+not."""
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from tempohand.geometry import procrustes_align
 
 
 def hands(seed, count=6, points=21):
-    return torch.randn(count, points, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 40 + 300
+    return (
+        torch.randn(count, points, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 40
+        + 300
+    )
 
 
 def script_alignment(true, predicted):
@@ -25,7 +29,10 @@ def script_alignment(true, predicted):
 @pytest.mark.parametrize("points", [21, 778])
 @pytest.mark.parametrize("mirror", [1.0, -1.0])
 def test_similarity_with_reflections_is_the_official_scripts(points, mirror):
-    predicted, true = hands(0, points=points) * torch.tensor([mirror, 1.0, 1.0], dtype=torch.float64), hands(1, points=points)
+    predicted, true = (
+        hands(0, points=points) * torch.tensor([mirror, 1.0, 1.0], dtype=torch.float64),
+        hands(1, points=points),
+    )
     aligned = procrustes_align(predicted, true, allow_reflection=True)
     for ours, one, other in zip(aligned, predicted, true):
         np.testing.assert_allclose(ours, script_alignment(other.numpy(), one.numpy()), atol=1e-6)
@@ -45,7 +52,9 @@ def test_scale_translation_forgives_scale_and_shift_and_no_turn():
 
 def test_scale_translation_moves_a_prediction_without_extent_to_the_wrist():
     true = hands(1)
-    np.testing.assert_allclose(alignment.scale_translation_aligned(torch.zeros_like(true), true), true[:, :1].expand_as(true))
+    np.testing.assert_allclose(
+        alignment.scale_translation_aligned(torch.zeros_like(true), true), true[:, :1].expand_as(true)
+    )
 
 
 def test_the_palm_is_the_root_and_replaces_the_wrist():

@@ -1,4 +1,5 @@
-"""Areas and curves against the plain reading of their definition, and against figures computed from published curves."""
+"""Areas and curves against the plain reading of their definition, and against figures computed from published
+curves."""
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from tempohand.evaluation.metrics.curves import curve_area, pck_curve
 WHOLE = torch.arange(0, 51).double()
 
 
-@pytest.mark.parametrize("thresholds", [torch.linspace(0, 50, 100), torch.arange(20, 51).double(), torch.tensor([0.0, 1.0, 10.0])])
+@pytest.mark.parametrize(
+    "thresholds", [torch.linspace(0, 50, 100), torch.arange(20, 51).double(), torch.tensor([0.0, 1.0, 10.0])]
+)
 def test_the_area_is_the_trapezoid_of_the_mean_curve(thresholds):
     rng = np.random.default_rng(0)
     distance = rng.gamma(2, 9, (40, 5))
@@ -22,7 +25,9 @@ def test_the_area_is_the_trapezoid_of_the_mean_curve(thresholds):
 
 
 def test_bounds_of_an_area():
-    assert curve_area(torch.tensor([0.0, 1e-9, 50.0, 50.1, 1e6]), WHOLE).tolist() == pytest.approx([1.0, 0.99, 0.01, 0.0, 0.0])
+    assert curve_area(torch.tensor([0.0, 1e-9, 50.0, 50.1, 1e6]), WHOLE).tolist() == pytest.approx(
+        [1.0, 0.99, 0.01, 0.0, 0.0]
+    )
 
 
 def test_curves_are_of_every_column_and_then_their_mean():

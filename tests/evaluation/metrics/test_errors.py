@@ -12,7 +12,9 @@ from tempohand.evaluation.metrics import errors as metrics
 
 def random_hands(count, seed, offset=(10.0, -20.0, 500.0)):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, 21, 3, generator=generator, dtype=torch.float64) * 40 + torch.tensor(offset, dtype=torch.float64)
+    return torch.randn(count, 21, 3, generator=generator, dtype=torch.float64) * 40 + torch.tensor(
+        offset, dtype=torch.float64
+    )
 
 
 @pytest.fixture
@@ -67,12 +69,17 @@ def mean_distance(p, t):
 
 def test_mpjpe_is_the_mean_distance_of_valid_joints(pair, mask):
     predicted, true = pair
-    same(metrics.mpjpe(predicted, with_rubbish(true, mask), mask), naive(predicted, true, mask, mean_distance))
+    same(
+        metrics.mpjpe(predicted, with_rubbish(true, mask), mask), naive(predicted, true, mask, mean_distance)
+    )
 
 
 def test_root_error_is_the_wrists_distance(pair, mask):
     predicted, true = pair
-    expected = [math.dist(p[0], t[0]) if m[0] else None for p, t, m in zip(predicted.tolist(), true.tolist(), mask.tolist())]
+    expected = [
+        math.dist(p[0], t[0]) if m[0] else None
+        for p, t, m in zip(predicted.tolist(), true.tolist(), mask.tolist())
+    ]
     same(metrics.root_error(predicted, with_rubbish(true, mask), mask), expected)
 
 
@@ -90,10 +97,17 @@ def test_mpjpe_root_needs_the_wrist_and_ignores_translation(pair, mask):
 def test_pa_mpjpe_is_scipys_alignment_of_the_valid_joints(pair, mask, allow_reflection):
     predicted, true = pair
     expected = naive(
-        predicted, true, mask, lambda p, t: mean_distance(naive_similarity(p, t, allow_reflection), t), least=metrics.MIN_PROCRUSTES_JOINTS
+        predicted,
+        true,
+        mask,
+        lambda p, t: mean_distance(naive_similarity(p, t, allow_reflection), t),
+        least=metrics.MIN_PROCRUSTES_JOINTS,
     )
     assert None in expected
-    same(metrics.pa_mpjpe(predicted, with_rubbish(true, mask), mask, allow_reflection=allow_reflection), expected)
+    same(
+        metrics.pa_mpjpe(predicted, with_rubbish(true, mask), mask, allow_reflection=allow_reflection),
+        expected,
+    )
 
 
 def test_pa_mpjpe_forgives_similarities_and_only_the_official_form_forgives_mirrors(pair):
@@ -111,7 +125,9 @@ def test_mpvpe_root_subtracts_each_hands_own_wrist(pair):
     predicted, true = pair
     vertices = torch.randn(2, 9, 778, 3, dtype=torch.float64) * 50
     valid = torch.arange(9) % 3 > 0
-    errors = metrics.mpvpe_root(predicted, vertices[0], true, vertices[1].masked_fill(~valid[:, None, None], float("nan")), valid)
+    errors = metrics.mpvpe_root(
+        predicted, vertices[0], true, vertices[1].masked_fill(~valid[:, None, None], float("nan")), valid
+    )
     p, t = (vertices[0] - predicted[:, :1]).numpy(), (vertices[1] - true[:, :1]).numpy()
     same(errors, [mean_distance(p[i], t[i]) if valid[i] else None for i in range(9)])
 
@@ -119,7 +135,9 @@ def test_mpvpe_root_subtracts_each_hands_own_wrist(pair):
 def uneven(count, seed=3):
     """Time stamps of 30 frames/s, late by up to 10 ms, with dropped frames."""
     rng = np.random.default_rng(seed)
-    return torch.from_numpy(1e6 + np.cumsum(rng.choice([1, 1, 1, 2], count)) / 30 + rng.uniform(0, 0.01, count))
+    return torch.from_numpy(
+        1e6 + np.cumsum(rng.choice([1, 1, 1, 2], count)) / 30 + rng.uniform(0, 0.01, count)
+    )
 
 
 def test_accel_error_is_vibes_where_time_is_even(pair, mask):
@@ -141,11 +159,18 @@ def test_accel_error_is_vibes_where_time_is_even(pair, mask):
 
 def test_derivatives_are_exact_for_polynomials_at_any_times():
     time = uneven(12)
-    x, coefficients = time - time[0], torch.randn(4, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x, coefficients = (
+        time - time[0],
+        torch.randn(4, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
+    )
     points = sum(c * (x**k)[:, None, None] for k, c in enumerate(coefficients))
-    np.testing.assert_allclose(metrics.derivative(points, time, 3), (6 * coefficients[3]).expand(9, 5, 3), rtol=1e-4)
+    np.testing.assert_allclose(
+        metrics.derivative(points, time, 3), (6 * coefficients[3]).expand(9, 5, 3), rtol=1e-4
+    )
     parabola = points - coefficients[3] * (x**3)[:, None, None]
-    np.testing.assert_allclose(metrics.derivative(parabola, time, 2), (2 * coefficients[2]).expand(10, 5, 3), rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics.derivative(parabola, time, 2), (2 * coefficients[2]).expand(10, 5, 3), rtol=1e-5
+    )
     for late in (time.flip(0), time[[0, 1, 1]]):
         with pytest.raises(ValueError, match="must rise"):
             metrics.derivative(points[: len(late)], late, 1)
@@ -154,7 +179,9 @@ def test_derivatives_are_exact_for_polynomials_at_any_times():
 def test_dropped_and_late_frames_make_no_acceleration_and_no_jitter(pair):
     _, true = pair
     time, everything = uneven(9), torch.ones(9, 21, dtype=torch.bool)
-    moving = true[:1] + (time - time[0])[:, None, None] * torch.tensor([500.0, -200.0, 900.0], dtype=torch.float64)
+    moving = true[:1] + (time - time[0])[:, None, None] * torch.tensor(
+        [500.0, -200.0, 900.0], dtype=torch.float64
+    )
     braking = moving + ((time - time[0]) ** 2)[:, None, None] * 300
     assert metrics.accel_error(moving, true[:1].expand_as(moving), everything, time).value.max() < 1e-4
     assert metrics.accel_error(braking + 40, braking, everything, time).value.max() < 1e-4
@@ -178,16 +205,27 @@ def test_jitter_needs_four_valid_frames_without_a_pause(pair):
     time, valid = torch.arange(9, dtype=torch.float64) / 30, torch.ones(9, dtype=torch.bool)
     assert metrics.jitter(predicted, valid, time).valid.tolist() == [False] * 3 + [True] * 6
     valid[4] = False
-    assert metrics.jitter(predicted, valid, time).valid.tolist() == [False] * 3 + [True] + [False] * 4 + [True]
+    assert metrics.jitter(predicted, valid, time).valid.tolist() == [False] * 3 + [True] + [False] * 4 + [
+        True
+    ]
     time[5:] += 1
-    assert metrics.jitter(predicted, valid | True, time).valid.tolist() == [False] * 3 + [True, True, False, False, False, True]
+    assert metrics.jitter(predicted, valid | True, time).valid.tolist() == [False] * 3 + [
+        True,
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_speed_is_that_of_real_time_and_silent_where_nothing_is_known():
     time = uneven(9)
     velocity = torch.randn(21, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 100
     points, mask = (time - time[0])[:, None, None] * velocity, torch.ones(9, 21, dtype=torch.bool)
-    np.testing.assert_allclose(metrics.speed(points, mask, time), float(velocity.norm(dim=-1).mean()), rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics.speed(points, mask, time), float(velocity.norm(dim=-1).mean()), rtol=1e-5
+    )
     mask[:, 5:] = False
     mask[3] = False
     known = metrics.speed(points.masked_fill(~mask[..., None], torch.nan), mask, time)
@@ -233,15 +271,20 @@ ERRORS_OF_JOINTS = {
     "mpjpe_root": metrics.mpjpe_root,
     "pa_mpjpe": metrics.pa_mpjpe,
     "root_error": metrics.root_error,
-    "accel_error": lambda joints, true, mask: metrics.accel_error(joints, true, mask, TIMES.to(joints.device)),
+    "accel_error": lambda joints, true, mask: metrics.accel_error(
+        joints, true, mask, TIMES.to(joints.device)
+    ),
     "jitter": lambda joints, _, mask: metrics.jitter(joints, mask[:, 0], TIMES.to(joints.device)),
-    "speed": lambda joints, _, mask: metrics.Errors(metrics.speed(joints, mask, TIMES.to(joints.device)), mask[:, 0]),
+    "speed": lambda joints, _, mask: metrics.Errors(
+        metrics.speed(joints, mask, TIMES.to(joints.device)), mask[:, 0]
+    ),
 }
 
 
 @pytest.mark.parametrize("name", ERRORS_OF_JOINTS)
 def test_errors_are_computed_where_their_joints_are(name, monkeypatch):
-    """On the device "meta", which knows shapes alone: values of another device written into it, or the reverse, raise."""
+    """On the device "meta", which knows shapes alone: values of another device written into it, or the
+    reverse, raise."""
     monkeypatch.setattr(metrics, "refuse_not_finite", lambda _: None)  # asks for a value, which is not there
     monkeypatch.setattr(metrics, "refuse_falling_time", lambda _: None)
     monkeypatch.setattr(metrics, "median_step", lambda _: 1.0)

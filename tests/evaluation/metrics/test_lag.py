@@ -52,14 +52,17 @@ def test_frames_may_come_late_or_not_at_all():
 
 
 def test_one_crop_of_another_zoom_changes_no_place_along_the_picture():
-    """In a crop that is nearer, focal length and places from the axis grow alike; the middle box is the unit."""
+    """In a crop that is nearer, focal length and places from the axis grow alike; the middle box is the
+    unit."""
     axis, focal = torch.rand(9, 2, dtype=torch.float64), torch.full((9, 2), 300.0, dtype=torch.float64)
     from_axis = path(EVEN[:9]) / 100
     zoom = torch.ones(9, 1, dtype=torch.float64)
     zoom[4] = 10.0
     plain = along_picture(axis[:, None] + from_axis, focal, axis)
     torch.testing.assert_close(plain, 100 * from_axis)
-    torch.testing.assert_close(along_picture(axis[:, None] + from_axis * zoom[:, None], focal * zoom, axis), plain)
+    torch.testing.assert_close(
+        along_picture(axis[:, None] + from_axis * zoom[:, None], focal * zoom, axis), plain
+    )
 
 
 def test_what_is_unknown_is_not_looked_at():
@@ -81,9 +84,15 @@ def test_after_a_pause_nothing_is_made_up():
 def test_the_same_lag_in_another_picture(change):
     angle = torch.tensor(0.7, dtype=torch.float64)
     turn = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])
-    matrix = {"mirrored": torch.tensor([[-1.0, 0], [0, 1.0]]).double(), "scaled": 3 * torch.eye(2).double(), "rotated": turn}[change]
+    matrix = {
+        "mirrored": torch.tensor([[-1.0, 0], [0, 1.0]]).double(),
+        "scaled": 3 * torch.eye(2).double(),
+        "rotated": turn,
+    }[change]
     predicted, true = path(EVEN - 1.25 / FPS), path(EVEN)
-    assert lag_of(predicted @ matrix.mT, true @ matrix.mT, EVEN)[0] == pytest.approx(lag_of(predicted, true, EVEN)[0], abs=1e-9)
+    assert lag_of(predicted @ matrix.mT, true @ matrix.mT, EVEN)[0] == pytest.approx(
+        lag_of(predicted, true, EVEN)[0], abs=1e-9
+    )
 
 
 def test_a_hand_that_does_not_move_or_too_short_a_sequence_has_none():
@@ -106,9 +115,11 @@ def test_a_lag_beyond_the_range_is_its_end():
 
 
 def seen(late, crops=1.0, size=1.0, fast=slice(0, 0)):
-    """(prediction, truth) of a hand that swings before a resting camera, in crops that follow it; the prediction repeats it `late` frames later.
+    """(prediction, truth) of a hand that swings before a resting camera, in crops that follow it; the
+    prediction repeats it `late` frames later.
 
-    crops: edge of the crops' boxes over the hand's. size: of the pictures. fast: frames on which the prediction is late by another 2 frames.
+    crops: edge of the crops' boxes over the hand's. size: of the pictures. fast: frames on which the
+    prediction is late by another 2 frames.
     """
     count = 80
     time = torch.arange(count).double() / FPS
@@ -116,7 +127,9 @@ def seen(late, crops=1.0, size=1.0, fast=slice(0, 0)):
     hand[0] = 0
 
     def joints(when):
-        wrist = torch.stack([90 * torch.sin(5 * when), 60 * torch.sin(3 * when + 1), 500 + 40 * torch.cos(2 * when)], dim=-1)
+        wrist = torch.stack(
+            [90 * torch.sin(5 * when), 60 * torch.sin(3 * when + 1), 500 + 40 * torch.cos(2 * when)], dim=-1
+        )
         return wrist[:, None] + hand
 
     delay = torch.full((count,), late / FPS, dtype=torch.float64)
@@ -150,7 +163,9 @@ def seen(late, crops=1.0, size=1.0, fast=slice(0, 0)):
 def scored(*sequences, splits=None):
     board = ScoreBoard(["a"], list(splits or ["all"]), len(sequences))
     for number, (hands, true) in enumerate(sequences):
-        board.add("a", number, frame_errors(hands, true), splits or {"all": torch.ones(len(true), dtype=torch.bool)})
+        board.add(
+            "a", number, frame_errors(hands, true), splits or {"all": torch.ones(len(true), dtype=torch.bool)}
+        )
     return board.compute()["a"]
 
 
@@ -158,13 +173,17 @@ def scored(*sequences, splits=None):
 def test_hands_that_are_late_are_late_in_the_picture_and_in_space(late):
     """Though the crops follow the hand, in which it hardly moves."""
     result = scored(seen(late))["all"]
-    assert result["lag_2d"] == pytest.approx(late, abs=0.05) and result["lag_wrist"] == pytest.approx(late, abs=0.05)
+    assert result["lag_2d"] == pytest.approx(late, abs=0.05) and result["lag_wrist"] == pytest.approx(
+        late, abs=0.05
+    )
 
 
 def test_2d_error_is_in_per_cent_of_the_box_whatever_the_size_of_pictures():
     once, large, wide = (scored(seen(2, **how))["all"] for how in ({}, {"size": 3.0}, {"crops": 2.0}))
     assert once["error_2d"] > 3
-    assert large["error_2d"] == pytest.approx(once["error_2d"], rel=1e-4) and large["lag_2d"] == pytest.approx(once["lag_2d"], abs=1e-4)
+    assert large["error_2d"] == pytest.approx(once["error_2d"], rel=1e-4) and large[
+        "lag_2d"
+    ] == pytest.approx(once["lag_2d"], abs=1e-4)
     assert wide["error_2d"] == pytest.approx(once["error_2d"] / 2, rel=1e-4)
     hands, true = seen(0)
     true.joints2d = true.joints2d + torch.tensor([0.03, 0.04])
@@ -175,7 +194,9 @@ def test_sequences_and_splits_have_their_own_lag():
     chosen = torch.zeros(80, dtype=torch.bool)
     chosen[40:60] = True
     result = scored(seen(0.5, fast=slice(40, 60)), splits={"rest": ~chosen, "fast": chosen})
-    assert result["rest"]["lag_2d"] == pytest.approx(0.5, abs=0.2) and result["fast"]["lag_2d"] == pytest.approx(2.5, abs=0.2)
+    assert result["rest"]["lag_2d"] == pytest.approx(0.5, abs=0.2) and result["fast"][
+        "lag_2d"
+    ] == pytest.approx(2.5, abs=0.2)
     assert scored(seen(1), seen(2))["all"]["lag_2d"] == pytest.approx(1.5, abs=0.1)
 
 

@@ -30,7 +30,10 @@ def test_vibes_acceleration_is_the_naive_one_and_drops_triples_with_an_invisible
     error, counted = motion.vibe_acceleration(predicted, true, visible)
     p, t = predicted.numpy(), true.numpy()
     for i in range(1, 8):
-        difference = [np.linalg.norm((p[i - 1] - 2 * p[i] + p[i + 1] - t[i - 1] + 2 * t[i] - t[i + 1])[j]) for j in range(21)]
+        difference = [
+            np.linalg.norm((p[i - 1] - 2 * p[i] + p[i + 1] - t[i - 1] + 2 * t[i] - t[i + 1])[j])
+            for j in range(21)
+        ]
         assert error[i - 1] == pytest.approx(np.mean(difference))
     assert counted.tolist() == [True, True, False, False, False, True, True]
 
@@ -52,10 +55,14 @@ def test_arctics_acceleration_is_that_of_vertices_relative_to_the_wrist():
     wrist, true_wrist = path(2, 8, 1)[:, 0], path(3, 8, 1)[:, 0]
     error = motion.arctic_acceleration(vertices, wrist, true, true_wrist, step)
     np.testing.assert_allclose(
-        error, motion.arctic_acceleration(vertices + 5 * wrist[:, None], 6 * wrist, true, true_wrist, step), rtol=1e-9
+        error,
+        motion.arctic_acceleration(vertices + 5 * wrist[:, None], 6 * wrist, true, true_wrist, step),
+        rtol=1e-9,
     )
     first = (vertices - wrist[:, None] - true + true_wrist[:, None])[:3].numpy()
-    assert error[0] == pytest.approx(np.mean(np.linalg.norm(first[0] - 2 * first[1] + first[2], axis=-1)) * 900 / 1000)
+    assert error[0] == pytest.approx(
+        np.mean(np.linalg.norm(first[0] - 2 * first[1] + first[2], axis=-1)) * 900 / 1000
+    )
 
 
 @pytest.mark.parametrize("measure", [motion.w_mpjpe, motion.wa_mpjpe])
@@ -70,7 +77,9 @@ def test_stretches_forgive_one_similarity_a_chunk(measure):
 
 def test_w_mpjpe_fits_the_first_two_frames_and_wa_all_of_them():
     true = path(1, 60)
-    drifting = true + torch.arange(60).double()[:, None, None] * torch.tensor([2.0, 0, 0], dtype=torch.float64)
+    drifting = true + torch.arange(60).double()[:, None, None] * torch.tensor(
+        [2.0, 0, 0], dtype=torch.float64
+    )
     drifting[1] = true[1]
     w, wa = motion.w_mpjpe(drifting, true), motion.wa_mpjpe(drifting, true)
     assert w[:2].max() < 1e-9 and w[-1] == pytest.approx(118)

@@ -18,7 +18,8 @@ ZERO = Prediction(torch.zeros(8, 21, 3, dtype=torch.float64), torch.zeros(8, 778
 
 
 class PlainEvaluator:
-    """Distances by point; their mean, median and area as the scripts of RHD, FreiHAND, HO3D and DexYCB have them."""
+    """Distances by point; their mean, median and area as the scripts of RHD, FreiHAND, HO3D and DexYCB have
+    them."""
 
     def __init__(self):
         self.distances = []
@@ -28,7 +29,9 @@ class PlainEvaluator:
 
     def measures(self, low, high, steps):
         table, thresholds = np.array(self.distances), np.linspace(low, high, steps)
-        areas = np.trapezoid((table[..., None] <= thresholds).mean(axis=0), thresholds, axis=-1) / (high - low)
+        areas = np.trapezoid((table[..., None] <= thresholds).mean(axis=0), thresholds, axis=-1) / (
+            high - low
+        )
         return table.mean(axis=0).mean(), np.median(table, axis=0).mean(), np.mean(areas)
 
 
@@ -50,7 +53,10 @@ def freihands_script(truth, prediction):
     evaluators = {name: PlainEvaluator() for name in ("xyz", "xyz_al", "mesh", "mesh_al")}
     scores = {name: [] for name in ("f_score_5", "f_score_15", "f_al_score_5", "f_al_score_15")}
     for i in range(len(truth)):
-        xyz, verts, ours, mesh = (x[i].numpy() / 1000 for x in (truth.joints, truth.vertices, prediction.joints, prediction.vertices))
+        xyz, verts, ours, mesh = (
+            x[i].numpy() / 1000
+            for x in (truth.joints, truth.vertices, prediction.joints, prediction.vertices)
+        )
         evaluators["xyz"].feed(xyz, ours)
         evaluators["xyz_al"].feed(xyz, aligned(xyz, ours))
         evaluators["mesh"].feed(verts, mesh)
@@ -98,7 +104,10 @@ def test_ho3d_is_freihand_with_scale_and_translation():
         evaluator.feed(xyz, ours * scale - ours[0] * scale + xyz[0])
     mean, _, area = evaluator.measures(0.0, 0.05, 100)
     expected = {name.replace("xyz_al", "xyz_procrustes_al"): value for name, value in lines.items()}
-    same(measures.ho3d(truth, prediction), expected | {"xyz_scale_trans_al_mean3d": 100 * mean, "xyz_scale_trans_al_auc3d": area})
+    same(
+        measures.ho3d(truth, prediction),
+        expected | {"xyz_scale_trans_al_mean3d": 100 * mean, "xyz_scale_trans_al_auc3d": area},
+    )
 
 
 def test_dexycb_is_its_script():
@@ -121,7 +130,13 @@ def two_hands(noise=8.0):
     """Three pictures with both hands, one with a right and one with a left hand alone."""
     names = [f"Capture0/ROM0{k}/cam4002{k}/{side}" for k in (0, 1, 2) for side in ("right", "left")]
     names += ["Capture0/ROM07/cam400262/right", "Capture0/ROM08/cam400262/left"]
-    return samples(8, noise, sequence=lambda i: names[i], frame=lambda i: 5, is_right=lambda i: names[i].endswith("right"))
+    return samples(
+        8,
+        noise,
+        sequence=lambda i: names[i],
+        frame=lambda i: 5,
+        is_right=lambda i: names[i].endswith("right"),
+    )
 
 
 def test_interhand_is_its_script():
@@ -131,7 +146,9 @@ def test_interhand_is_its_script():
     mrrpe = []
     for i, true in enumerate(truth.joints.numpy()):
         if truth.joints_mask[i, 0]:
-            distance = np.linalg.norm((prediction.joints[i].numpy() - prediction.joints[i, 0].numpy()) - (true - true[0]), axis=1)
+            distance = np.linalg.norm(
+                (prediction.joints[i].numpy() - prediction.joints[i, 0].numpy()) - (true - true[0]), axis=1
+            )
             for j in range(21):
                 if truth.joints_mask[i, j]:
                     (interacting if i < 6 else single)[j + 21 * (i % 2)].append(distance[j])
@@ -149,8 +166,9 @@ def test_interhand_is_its_script():
     same(measures.interhand(truth, moved), expected)  # both hands together may be anywhere
 
 
-# The 19 points that hand_tracking_toolkit scores (LANDMARKS_TO_EVAL through MANO_TO_CANONICAL_LANDMARK_MAPPING), in MANO's order: tips, the
-# thumb's second and third joint, and all joints of index, middle, pinky and ring.
+# The 19 points that hand_tracking_toolkit scores (LANDMARKS_TO_EVAL through
+# MANO_TO_CANONICAL_LANDMARK_MAPPING), in MANO's order: tips, the thumb's second and third joint, and all
+# joints of index, middle, pinky and ring.
 SCORED_BY_HOT3D = [16, 17, 18, 19, 20, 14, 15, 1, 2, 3, 4, 5, 6, 10, 11, 12, 7, 8, 9]
 
 
@@ -203,8 +221,14 @@ def test_fingertips_are_pooled_and_absolute():
     tips = [8, 16, 20]
     kept = [i for i in range(8) if i not in (3, 5)]
     distances = (prediction.joints - truth.joints).norm(dim=-1)[kept][:, tips].numpy().ravel()
-    areas = [np.trapezoid([(distances <= t).mean() for t in r], r) / (r[-1] - r[0]) for r in (np.arange(51), np.arange(20, 51))]
-    same(measures.fingertips(truth, prediction), {"tip_error": distances.mean(), "auc_0_50": areas[0], "auc_20_50": areas[1]})
+    areas = [
+        np.trapezoid([(distances <= t).mean() for t in r], r) / (r[-1] - r[0])
+        for r in (np.arange(51), np.arange(20, 51))
+    ]
+    same(
+        measures.fingertips(truth, prediction),
+        {"tip_error": distances.mean(), "auc_0_50": areas[0], "auc_20_50": areas[1]},
+    )
 
 
 def test_hint_counts_projected_joints_within_shares_of_the_box():
@@ -217,7 +241,11 @@ def test_hint_counts_projected_joints_within_shares_of_the_box():
     distance = (pixels - truth.joints2d).norm(dim=-1).numpy()
     expected = {}
     for share in (0.05, 0.1, 0.15):
-        joints = [np.mean([distance[i, j] <= share * 150 for i in range(8) if truth.joints2d_mask[i, j]]) for j in range(21) if j != 7]
+        joints = [
+            np.mean([distance[i, j] <= share * 150 for i in range(8) if truth.joints2d_mask[i, j]])
+            for j in range(21)
+            if j != 7
+        ]
         expected[f"pck_{share}"] = np.mean(joints)
     same(measures.hint(truth, prediction), expected)
 
@@ -227,9 +255,13 @@ ALL = [(name, protocol.measure) for name, protocol in PROTOCOLS.items() if name 
 
 @pytest.mark.parametrize(("name", "measure"), ALL)
 def test_the_order_of_rows_does_not_matter(name, measure):
-    truth, prediction = two_hands() if name == "interhand" else samples(8, sequence=lambda i: f"{i:08d}/right")
+    truth, prediction = (
+        two_hands() if name == "interhand" else samples(8, sequence=lambda i: f"{i:08d}/right")
+    )
     if name == "temporal":
-        truth, prediction = samples(40, sequence=lambda i: "a/right" if i < 20 else "b/right", frame=lambda i: i % 20)
+        truth, prediction = samples(
+            40, sequence=lambda i: "a/right" if i < 20 else "b/right", frame=lambda i: i % 20
+        )
     before = values(measure(truth, prediction))
     assert all(np.isfinite(value) for value in before.values())
     turned = torch.randperm(len(truth), generator=torch.Generator().manual_seed(3))
@@ -296,8 +328,11 @@ def test_temporal_counts_triples_of_neighbouring_visible_frames():
 
 
 def test_temporal_takes_the_time_from_the_table():
-    """The same second differences at half the frame rate are a quarter of the acceleration; VIBE's unit does not know of time."""
-    fast, slow = (values(temporal(*samples(20, sequence=lambda i: "a/right", rate=rate))) for rate in (60.0, 30.0))
+    """The same second differences at half the frame rate are a quarter of the acceleration; VIBE's unit does
+    not know of time."""
+    fast, slow = (
+        values(temporal(*samples(20, sequence=lambda i: "a/right", rate=rate))) for rate in (60.0, 30.0)
+    )
     for name in ("accel_arctic", "accel_hawor"):
         assert fast[name] == pytest.approx(4 * slow[name])
     assert fast["accel_vibe"] == pytest.approx(slow["accel_vibe"])

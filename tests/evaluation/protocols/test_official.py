@@ -1,4 +1,5 @@
-"""Official files: axes, orders and units there and back, the order of samples, and what is said when a file is missing."""
+"""Official files: axes, orders and units there and back, the order of samples, and what is said when a file
+is missing."""
 
 import json
 
@@ -45,7 +46,9 @@ def test_the_truth_comes_by_sequence_and_frame(tmp_path):
     np.testing.assert_allclose(merged.joints, joints[1:].flip(0), atol=1e-9)
     np.testing.assert_allclose(merged.vertices, vertices[1:].flip(0), atol=1e-9)
     assert merged.joints_mask.all() and merged.vertices_mask.all() and merged.has_camera.all()
-    with pytest.raises(ValueError, match="1 of 5 samples are not in the official order, first '00000004/right' frame 4"):
+    with pytest.raises(
+        ValueError, match="1 of 5 samples are not in the official order, first '00000004/right' frame 4"
+    ):
         official.with_official_truth(truth, order[:1] + order[2:] + [("x", 0)], joints, vertices)
     with pytest.raises(ValueError, match="the official order has 5 samples, the official truth 6"):
         official.with_official_truth(truth, order[1:], joints, vertices)
@@ -91,4 +94,6 @@ def test_the_order_is_read_and_checked(tmp_path):
 
 def test_places_of_nobody():
     assert official.places_in_order([], [("a/right", 1)]) == []
-    assert torch.tensor(official.places_in_order([("a/right", 1)], [("b/right", 1), ("a/right", 1)])).tolist() == [1]
+    assert torch.tensor(
+        official.places_in_order([("a/right", 1)], [("b/right", 1), ("a/right", 1)])
+    ).tolist() == [1]

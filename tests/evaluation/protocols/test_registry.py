@@ -1,4 +1,5 @@
-"""The registry, what it refuses, its JSON and table; and the reference values of all-zero predictions where the real truth is at hand."""
+"""The registry, what it refuses, its JSON and table; and the reference values of all-zero predictions where
+the real truth is at hand."""
 
 import json
 import os
@@ -16,12 +17,16 @@ from tempohand.evaluation.samples import Prediction
 
 
 def test_unknown_protocols_and_strange_tables_are_one_line(tmp_path):
-    with pytest.raises(ValueError, match=r"protocol=freihnad is not known, there are: dexter_object, dexycb, .*freihand"):
+    with pytest.raises(
+        ValueError, match=r"protocol=freihnad is not known, there are: dexter_object, dexycb, .*freihand"
+    ):
         protocols.find_protocol("freihnad")
     ho3d = protocols.find_protocol("ho3d_v2")
     for source in ("ho3d", "ho3d_v2", "HO3D-v2"):
         protocols.check_sources(ho3d, [source], "data/x")
-    with pytest.raises(ValueError, match="table at 'data/x' has rows of 'ho3d_v3', which is not what the protocol is about"):
+    with pytest.raises(
+        ValueError, match="table at 'data/x' has rows of 'ho3d_v3', which is not what the protocol is about"
+    ):
         protocols.check_sources(ho3d, ["ho3d_v2", "ho3d_v3"], "data/x")
     protocols.check_sources(PROTOCOLS["temporal"], ["anything"], "data/x")
 
@@ -52,9 +57,13 @@ def test_no_truth_and_no_camera_are_said():
 
 def test_json_and_table_hold_every_figure_of_every_network():
     truth, prediction = samples(8)
-    better = Prediction(*(0.9 * t + 0.1 * p for t, p in zip((truth.joints, truth.vertices), vars(prediction).values())))
+    better = Prediction(
+        *(0.9 * t + 0.1 * p for t, p in zip((truth.joints, truth.vertices), vars(prediction).values()))
+    )
     rows = protocols.evaluate_protocol(PROTOCOLS["freihand"], truth, {"stage1": prediction, "stage2": better})
-    content = json.loads(json.dumps(protocols.protocol_json(rows, title="T", truth="labels", missing=3), allow_nan=False))
+    content = json.loads(
+        json.dumps(protocols.protocol_json(rows, title="T", truth="labels", missing=3), allow_nan=False)
+    )
     for row, expected in rows.items():
         assert list(content["rows"][row]) == [figure.name for figure in expected]
         for figure in expected:
@@ -70,8 +79,12 @@ def test_json_and_table_hold_every_figure_of_every_network():
 
 @pytest.mark.parametrize("boxes", ["handBoundingBox, official", None])
 def test_the_table_says_whose_boxes_were_used(boxes):
-    content = protocols.protocol_json({"stage1": [figures.Figure("x", "cm", 1.0, 7)]}, title="T", truth="labels", missing=None)
-    assert f"boxes: {boxes or 'not recorded in the table'}" in protocols.protocol_table(content | {"boxes": boxes})
+    content = protocols.protocol_json(
+        {"stage1": [figures.Figure("x", "cm", 1.0, 7)]}, title="T", truth="labels", missing=None
+    )
+    assert f"boxes: {boxes or 'not recorded in the table'}" in protocols.protocol_table(
+        content | {"boxes": boxes}
+    )
 
 
 def test_figures_of_nothing_are_dashes():
@@ -96,14 +109,17 @@ def test_intervals_draw_recordings_and_need_six():
     assert many.interval == pytest.approx(together.interval)
     holes = mask.expand(-1, 3).clone()
     holes[::7, 1] = False
-    assert figures.mean_figure("x", "mm", value.expand(-1, 3), holes, cluster).interval == pytest.approx(together.interval, rel=1e-2)
+    assert figures.mean_figure("x", "mm", value.expand(-1, 3), holes, cluster).interval == pytest.approx(
+        together.interval, rel=1e-2
+    )
 
 
 def environment_root(*names):
     return next((os.environ[name] for name in names if os.environ.get(name)), None)
 
 
-REFERENCE = {  # what the official scripts say of all-zero predictions: (cm, cm, cm, cm, F at 5 mm, at 15 mm, both aligned)
+# what the official scripts say of all-zero predictions: (cm, cm, cm, cm, F at 5 mm, at 15 mm, both aligned)
+REFERENCE = {
     "freihand": (("FREIHAND_ROOT",), "xyz_al", (70.79, 4.73, 70.84, 5.07, 0.001, 0.031)),
     "ho3d_v2": (("HO3D_V2_ROOT", "HO3D_ROOT"), "xyz_procrustes_al", (56.87, 5.19, 57.12, 5.47, 0.000, 0.017)),
 }
@@ -120,6 +136,13 @@ def test_all_zero_predictions_have_the_published_errors(name):
     truth, _ = samples(len(joints))
     truth = official.with_official_truth(truth, truth.keys(), joints, vertices)
     found = values(protocol.measure(truth, Prediction(torch.zeros_like(joints), torch.zeros_like(vertices))))
-    names = ("xyz_mean3d", f"{joints_aligned}_mean3d", "mesh_mean3d", "mesh_al_mean3d", "f_al_score_5", "f_al_score_15")
+    names = (
+        "xyz_mean3d",
+        f"{joints_aligned}_mean3d",
+        "mesh_mean3d",
+        "mesh_al_mean3d",
+        "f_al_score_5",
+        "f_al_score_15",
+    )
     digits = (2, 2, 2, 2, 3, 3)
     assert [round(found[key], digit) for key, digit in zip(names, digits)] == list(expected)

@@ -16,7 +16,9 @@ TIPS = ("thumb_tip", "index_tip", "middle_tip", "ring_tip", "pinky_tip")
 
 def submit(name, path, order, truth, prediction, in_table=None):
     keys = truth.keys()
-    return PROTOCOLS[name].submission(path, order, keys, set(keys) if in_table is None else in_table, prediction)
+    return PROTOCOLS[name].submission(
+        path, order, keys, set(keys) if in_table is None else in_table, prediction
+    )
 
 
 def read_pred(path):
@@ -63,13 +65,18 @@ def test_the_order_of_the_rows_does_not_matter(tmp_path):
 def test_missing_predictions_are_refused_and_nothing_is_written(tmp_path):
     truth, prediction = samples(4)
     order = [("00000077/right", 77), *truth.keys(), ("00000078/right", 78)]
-    with pytest.raises(ValueError, match="2 of 6 samples of the official order have no prediction, first '00000077/right' frame 77"):
+    with pytest.raises(
+        ValueError,
+        match="2 of 6 samples of the official order have no prediction, first '00000077/right' frame 77",
+    ):
         submit("freihand", tmp_path / "pred.zip", order, truth, prediction)
     assert not list(tmp_path.iterdir())
 
 
 def test_dexycbs_lines_are_index_and_millimetres(tmp_path):
-    truth, prediction = samples(3, sequence=lambda i: f"20200709-subject-01/20200709_14175{i}/836212060125/right")
+    truth, prediction = samples(
+        3, sequence=lambda i: f"20200709-subject-01/20200709_14175{i}/836212060125/right"
+    )
     keys = truth.keys()
     order = [keys[2], ("20200709-subject-01/20200709_141759/836212060125/right", 5), keys[0], keys[1]]
     assert submit("dexycb", tmp_path / "hpe.txt", order, truth, prediction) == 3
@@ -92,4 +99,6 @@ def test_an_interrupted_writer_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(json, "dumps", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         submit("freihand", tmp_path / "pred.zip", truth.keys(), truth, prediction)
-    assert [path.name for path in tmp_path.iterdir()] == ["pred.zip"] and (tmp_path / "pred.zip").read_text() == "the last one"
+    assert [path.name for path in tmp_path.iterdir()] == ["pred.zip"] and (
+        tmp_path / "pred.zip"
+    ).read_text() == "the last one"

@@ -40,9 +40,20 @@ def run(tmp_path):
     directory = tmp_path / "run"
     directory.mkdir()
     lines = [
-        {"step": step, "split": "train", "loss": 5 / step, "loss/pose": 1 / step, "raw/pose": 2 / step, "lr": 1e-4} for step in range(1, 60)
+        {
+            "step": step,
+            "split": "train",
+            "loss": 5 / step,
+            "loss/pose": 1 / step,
+            "raw/pose": 2 / step,
+            "lr": 1e-4,
+        }
+        for step in range(1, 60)
     ]
-    lines += [{"step": step, "split": "val", "loss": 6 / step, "mpjpe_root": 40 / step, "pa_mpjpe": None} for step in (20, 40)]
+    lines += [
+        {"step": step, "split": "val", "loss": 6 / step, "mpjpe_root": 40 / step, "pa_mpjpe": None}
+        for step in (20, 40)
+    ]
     (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (directory / "config.yaml").write_text("name: <b>bold</b>\n")
     return directory
@@ -110,7 +121,10 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(run, strip, metrics, tm
     page = path.read_text(encoding="utf-8")
     assert "http" not in page and "@import" not in page and "<script" not in page and "<link" not in page
     assert all(source.startswith("data:") for source in re.findall(r'src="([^"]*)"', page))
-    assert all(target.startswith("#") for target in re.findall(r'href="([^"]*)"', page) + re.findall(r"url\(([^)]*)\)", page))
+    assert all(
+        target.startswith("#")
+        for target in re.findall(r'href="([^"]*)"', page) + re.findall(r"url\(([^)]*)\)", page)
+    )
     parser = Balanced()
     parser.feed(page)
     assert parser.open == []
@@ -126,9 +140,14 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(run, strip, metrics, tm
     ):
         assert words in page
     pictures = [
-        cv2.imdecode(np.frombuffer(base64.b64decode(code), np.uint8), 1) for code in re.findall(r"image/jpeg;base64,([^\"]*)", page)
+        cv2.imdecode(np.frombuffer(base64.b64decode(code), np.uint8), 1)
+        for code in re.findall(r"image/jpeg;base64,([^\"]*)", page)
     ]
-    assert len(pictures) == 3 * 8 + 1 and pictures[0].shape == (PICTURE_PX, PICTURE_PX, 3) and max(pictures[-1].shape) == 3 * PICTURE_PX
+    assert (
+        len(pictures) == 3 * 8 + 1
+        and pictures[0].shape == (PICTURE_PX, PICTURE_PX, 3)
+        and max(pictures[-1].shape) == 3 * PICTURE_PX
+    )
     assert page.count("<svg") == 4  # training, hidden fraction, differences, strip
 
 
@@ -137,12 +156,17 @@ def test_the_best_of_each_column_is_marked_and_nothing_is_shown_as_a_dash(run, m
     write_report(tmp_path / "report.html", title="t", runs={}, metrics=metrics)
     page = (tmp_path / "report.html").read_text()
     table = page[page.index("All frames") : page.index("The 10 frames")]
-    rows = {name: re.findall(r"<td[^>]*>[^<]*</td>", line) for name, line in re.findall(r"</span>([^<]*)</th>(.*?)</tr>", table)}
+    rows = {
+        name: re.findall(r"<td[^>]*>[^<]*</td>", line)
+        for name, line in re.findall(r"</span>([^<]*)</th>(.*?)</tr>", table)
+    }
     assert [row.count("best") for row in map(str, rows["Stage 2"])].count(1) == 7
     assert "best" in rows["Stage 1"][3] and "best" in rows["Stage 2"][3]  # MPJPE: a tie as it reads
     assert "best" in rows["constant hand"][-1]  # AUC: more is better
     lag, acceleration = COLUMNS.index("lag_2d"), COLUMNS.index("accel_error")
-    assert "best" in rows["Stage 1"][lag] and "best" not in rows["Stage 2"][lag]  # the smallest, late or early
+    assert (
+        "best" in rows["Stage 1"][lag] and "best" not in rows["Stage 2"][lag]
+    )  # the smallest, late or early
     assert rows["Stage 2"][acceleration] == "<td>–</td>" and "best" in rows["Stage 1"][acceleration]
     assert "far, 700 mm" not in page  # a split without frames
 
@@ -199,7 +223,10 @@ def test_a_large_video_is_named_and_not_embedded(run, tmp_path):
 def test_a_log_is_read_without_its_nulls(run):
     log = read_log(run)
     assert set(log) == {"train", "val"}
-    assert log["train"]["loss"].shape == (59, 2) and log["val"]["mpjpe_root"].tolist() == [[20, 2.0], [40, 1.0]]
+    assert log["train"]["loss"].shape == (59, 2) and log["val"]["mpjpe_root"].tolist() == [
+        [20, 2.0],
+        [40, 1.0],
+    ]
     assert "pa_mpjpe" not in log["val"]
 
 
@@ -214,10 +241,14 @@ def test_skeletons_lie_where_the_crops_camera_sees_the_joints(strip):
     chosen = strip.chosen(5)
     assert len(chosen) == 5 and 7 in chosen and chosen == sorted(chosen)
     assert (strip.picture(3, None) == 90).all()
-    pixels = project(*(torch.from_numpy(x[3]) for x in (strip.joints[TRUTH], strip.focal, strip.princpt))).numpy()
+    pixels = project(
+        *(torch.from_numpy(x[3]) for x in (strip.joints[TRUTH], strip.focal, strip.princpt))
+    ).numpy()
     joint = int(np.abs(pixels - 32).max(axis=1).argmin())
     strip.true_mask[:] = False
     strip.true_mask[3, joint] = True
     dot = (strip.picture(3, TRUTH) != 90).any(axis=-1)
     # Pixel borders, not pixel centres, coincide when a picture is scaled: u = -0.5 goes to -0.5.
-    np.testing.assert_allclose(np.argwhere(dot).mean(axis=0)[::-1] + 0.5, (pixels[joint] + 0.5) * PICTURE_PX / 64, atol=0.4)
+    np.testing.assert_allclose(
+        np.argwhere(dot).mean(axis=0)[::-1] + 0.5, (pixels[joint] + 0.5) * PICTURE_PX / 64, atol=0.4
+    )
