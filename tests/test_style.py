@@ -41,4 +41,6 @@ def test_no_absolute_path_of_a_machine():
 
 def test_source_files_stay_short():
     for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "script").rglob("*.py")]:
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 500, path  # 400 once the files that are being cut apart are
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 500, (
+            path
+        )  # 400 once the files that are being cut apart are

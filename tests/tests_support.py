@@ -24,6 +24,8 @@ from tempohand.hand.files import OPEN_HAND
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.tables import SHAPES
 
+CONFIG = Path(__file__).parents[1] / "config"
+
 # Overrides of script/train.py's configurations: the smallest network that trains, in float32. 16 channels at
 # the stem are oneDNN's: its kernel for the gradient of a strided 1 x 1 convolution writes beyond 8 (torch
 # 2.13, AVX-512, batches of 3, two threads).
@@ -162,7 +164,7 @@ def write_table(root, splits: dict[str, list[list[dict]]]):
 
 def compose_config(name: str, *overrides: str) -> dict:
     """A runnable configuration as its script sees it."""
-    with initialize_config_dir(str(Path(__file__).parents[1] / "config"), version_base="1.3"):
+    with initialize_config_dir(str(CONFIG), version_base="1.3"):
         return OmegaConf.to_container(compose(name, overrides=list(overrides)), resolve=True)
 
 
