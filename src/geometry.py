@@ -181,19 +181,20 @@ def procrustes_align(
     *,
     allow_reflection: bool = False,
 ) -> Float[Tensor, "*batch n 3"]:
-    """`source` moved onto `target` by the best similarity s R x + t (Umeyama 1991, float64 inside).
+    """`source` moved onto `target` by the similarity s R x + t of least squared distance (Umeyama 1991).
+    Computed in float64, returned in the type of `source`; a source without extent becomes the target's mean.
 
-    `allow_reflection` drops det(R) = +1, as the official FreiHAND and HO3D scripts do.
+    `allow_reflection` admits det R = -1, as the official FreiHAND and HO3D scripts do. The singular values
+    that give the scale carry the sign of a reflection that was not admitted.
     """
-    dtype = source.dtype
-    source, target = source.double(), target.double()
-    source_mean, target_mean = source.mean(dim=-2, keepdim=True), target.mean(dim=-2, keepdim=True)
-    source_centred, target_centred = source - source_mean, target - target_mean
-    u, singular, vh = torch.linalg.svd(target_centred.mT @ source_centred)
-    sign = torch.ones_like(singular)
-    if not allow_reflection:
-        sign[..., -1] = torch.sign(torch.linalg.det(u) * torch.linalg.det(vh))
-    rotation = u @ (sign[..., None] * vh)
+    source64 = source.double()
+    target64 = target.double()
+    source_centred = source64 - source64.mean(dim=-2, keepdim=True)
+    target_mean = target64.mean(dim=-2, keepdim=True)
+    covariance = (target64 - target_mean).mT @ source_centred
+    rotation, singular = roma.procrustes(
+        covariance, force_rotation=not allow_reflection, return_singular_values=True
+    )
     variance = source_centred.square().sum(dim=(-1, -2)).clamp_min(1e-12)
-    scale = (singular * sign).sum(dim=-1) / variance
-    return (scale[..., None, None] * source_centred @ rotation.mT + target_mean).to(dtype)
+    scale = singular.sum(dim=-1) / variance
+    return (scale[..., None, None] * source_centred @ rotation.mT + target_mean).to(source.dtype)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import roma
 import torch
+from scipy.linalg import orthogonal_procrustes
 from scipy.spatial.transform import Rotation
 
 from tempohand import geometry
@@ -127,3 +128,27 @@ def test_hand_size_is_the_middle_finger():
     joints = torch.zeros(21, 3)
     joints[9:13, 0] = torch.tensor([0.0, 40.0, 70.0, 90.0])
     assert geometry.hand_size(joints).item() == 90
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("allow_reflection", [False, True])
+def test_procrustes_agrees_with_scipy(mirrored, allow_reflection):
+    source = torch.randn(21, 3, dtype=torch.float64)
+    target = source @ roma.random_rotmat(dtype=torch.float64) * 3 + torch.randn(21, 3, dtype=torch.float64)
+    if mirrored:
+        target = target * torch.tensor([-1.0, 1, 1])
+    x, y = ((points - points.mean(0)).numpy() for points in (source, target))
+    if allow_reflection:
+        turned = x @ orthogonal_procrustes(x, y)[0]
+    else:
+        turned = Rotation.align_vectors(y, x)[0].apply(x)
+    expected = turned * (turned * y).sum() / np.square(x).sum() + target.mean(0).numpy()
+    aligned = geometry.procrustes_align(source, target, allow_reflection=allow_reflection)
+    np.testing.assert_allclose(aligned.numpy(), expected, atol=1e-9)
+
+
+def test_procrustes_moves_points_without_extent_to_the_mean():
+    source, target = torch.full((2, 21, 3), 7.0), torch.randn(2, 21, 3)
+    torch.testing.assert_close(
+        geometry.procrustes_align(source, target), target.mean(-2, keepdim=True).expand(2, 21, 3)
+    )

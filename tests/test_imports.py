@@ -8,7 +8,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 FLOORS = [
     {"compat", "skeleton", "console", "manifest", "writing"},
-    {"geometry"},
+    {"geometry", "boxes"},
     {"render", "draw", "media"},
     {"batch"},
     {"hand"},

@@ -18,8 +18,8 @@ from benchmarks.report import Report
 from jaxtyping import Float
 from tqdm import tqdm
 
+from tempohand.boxes import intersection_over_union
 from tempohand.data.table import FrameTable
-from tempohand.evaluation.detections import overlap
 from tempohand.evaluation.validation import FOUND
 from tempohand.inference.arguments import FINDER, NETWORK
 from tempohand.inference.detector import MAX_HANDS
@@ -107,4 +107,6 @@ def run(arguments: argparse.Namespace) -> Report:
 
 
 def _overlap(first: Float[np.ndarray, "4"], second: Float[np.ndarray, "4"]) -> float:
-    return float(overlap(*(torch.from_numpy(np.asarray(box, np.float64)) for box in (first, second))))
+    return float(
+        intersection_over_union(*(torch.from_numpy(np.asarray(box, np.float64)) for box in (first, second)))
+    )

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from tempohand.batch import BoxPrediction, ClipBatch, HandPrediction, HandTarget, Term
-from tempohand.evaluation.detections import SHOWN, find_peaks, hand_scores, overlap
+from tempohand.boxes import intersection_over_union
+from tempohand.evaluation.detections import SHOWN, find_peaks, hand_scores
 from tempohand.evaluation.metrics import errors as metrics
 from tempohand.evaluation.paths import Paths
 from tempohand.evaluation.sums import Gather, Sums
@@ -188,12 +189,12 @@ class FinderValidation(Scores):
         score, is_right = (part.flatten(1) for part in hand_scores(prediction, known))
         cell, clip = score.argmax(dim=-1), torch.arange(len(true), device=true.device)
         box, wrong_side = prediction.box[:, 0].flatten(2)[clip, :, cell], ~is_right[clip, cell]
-        iou = overlap(box, true)
+        iou = intersection_over_union(box, true)
         self.sums.add("iou", iou, here)
         self.sums.add("missed", (iou < FOUND).float(), here)
         self.sums.add("wrong_side", wrong_side.float(), here & (iou >= FOUND))
         peaks = find_peaks(prediction, SHOWN, known)
-        wrong = overlap(peaks.box, true[peaks.picture]) < FOUND
+        wrong = intersection_over_union(peaks.box, true[peaks.picture]) < FOUND
         count = torch.zeros(len(true), device=true.device).index_add(0, peaks.picture, wrong.float())
         self.sums.add("false_positives", count, labelled)
         self._add_terms(target, terms)

@@ -5,8 +5,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 
-from tempohand.evaluation.detections import OVERLAP, clip_box, overlap, same_hand
+from tempohand.boxes import SAME_HAND_IOU, centre_inside, clip_box, intersection_over_union, same_hand
 from tempohand.inference.predictor import HandEstimate
 from tempohand.inference.resolution import rescale, scale_between
 from tempohand.inference.source import Frame, Source
@@ -21,7 +22,7 @@ class FollowedHands:
     not see is let go, and others are new; pairs are those that overlap most, all in all, as the picture shows
     them. A found box that overlaps several known hands comes without a number: the tracker, which knows
     motion and sides, decides whose it is. A hand is let go, too, when its prediction overlaps the box that it
-    was made from by less than OVERLAP: a network that is lost would else lead its own boxes astray. `follow`
+    was made from by less than SAME_HAND_IOU: a network that is lost would else lead its own boxes astray. `follow`
     is told the estimates of every frame before the next one is looked at: it is of one input, and not for
     several threads. Use as a context manager. Raises ValueError for every < 1.
     """
@@ -53,16 +54,15 @@ class FollowedHands:
         self.since, found = 0, self.finder.detect(frame)
         if not (self.known and found):
             return found
-        known, new = (
-            torch.from_numpy(np.stack([np.asarray(one.box, np.float64) for one in boxes]))
-            for boxes in (self.known, found)
-        )
-        pair = known[:, None], new[None]
-        same = same_hand(*pair, frame.size).numpy()
-        share = overlap(*(clip_box(box, frame.size) for box in pair)).nan_to_num().numpy() * same
-        for place, index in zip(*linear_sum_assignment(share, maximize=True)):
-            if same[place, index] and same[:, index].sum() == 1:
-                found[index] = Detection(self.known[place].box, found[index].is_right, self.known[place].hand)
+        known = _stacked(self.known)[:, None]
+        new = _stacked(found)[None]
+        same = same_hand(known, new, frame.size).numpy()
+        iou = intersection_over_union(clip_box(known, frame.size), clip_box(new, frame.size))
+        share = iou.nan_to_num().numpy() * same
+        for row, column in zip(*linear_sum_assignment(share, maximize=True)):
+            if same[row, column] and same[:, column].sum() == 1:
+                followed = self.known[row]
+                found[column] = Detection(followed.box, found[column].is_right, followed.hand)
         return found
 
     def follow(self, estimates: list[HandEstimate]) -> None:
@@ -70,9 +70,8 @@ class FollowedHands:
         self.known = []
         for one in estimates:
             box = np.concatenate([one.joints2d.min(axis=0), one.joints2d.max(axis=0)]).astype(np.float64)
-            middle = (box[:2] + box[2:]) / 2
-            inside = (middle >= 0).all() and (middle <= np.array(one.image_size) - 1).all()
-            if inside and _overlap(box, one.box) > OVERLAP:
+            seen, cropped = torch.from_numpy(box), torch.from_numpy(np.asarray(one.box, np.float64))
+            if centre_inside(box, one.image_size) and intersection_over_union(seen, cropped) > SAME_HAND_IOU:
                 self.known.append(Detection(box, hand=one.hand))
             self.size = one.image_size
 
@@ -88,5 +87,5 @@ class FollowedHands:
             )
 
 
-def _overlap(first: Float[np.ndarray, "4"], second: Float[np.ndarray, "4"]) -> float:
-    return float(overlap(*(torch.from_numpy(np.asarray(box, np.float64)) for box in (first, second))))
+def _stacked(detections: list[Detection]) -> Float[Tensor, "n 4"]:
+    return torch.from_numpy(np.stack([np.asarray(one.box, np.float64) for one in detections]))

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from tempohand import geometry
 from tempohand.batch import BoxPrediction
+from tempohand.boxes import centre_inside, suppress
 from tempohand.data.view import View
-from tempohand.evaluation.detections import SHOWN, find_peaks, suppress
+from tempohand.evaluation.detections import SHOWN, find_peaks
 from tempohand.inference.source import Frame, Source
 from tempohand.inference.tracker import Detection
 
@@ -78,8 +79,7 @@ class HandFinder:
         cells = torch.cat([prediction.logits, prediction.box], dim=2).cpu()
         peaks = find_peaks(BoxPrediction(*cells.split([2, 4], dim=2)), self.threshold)
         boxes = to_picture(peaks.box.double(), looked_at[peaks.picture], self.view.size)
-        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-        inside = ((centre >= 0) & (centre <= torch.tensor(frame.size) - 1)).all(dim=-1)
+        inside = centre_inside(boxes, frame.size)
         boxes, score = boxes[inside], peaks.score[inside]
         return [Detection(boxes[k].numpy()) for k in suppress(boxes, score, frame.size)[: self.max_hands]]
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from tempohand.evaluation.detections import same_hand
+from tempohand.boxes import centre_inside, same_hand
 from tempohand.inference.predictor import HandInput, Look, StreamingPredictor
 
 LEAST_CERTAINTY = 0.21  # of two looks: below it a found box is no hand (docs/log.md)
@@ -77,8 +77,7 @@ class CloserLook:
         said = self.look(hand)
         joints = self.see(replace(hand, is_right=said.right_logit >= 0))
         box = np.concatenate([joints.min(axis=0), joints.max(axis=0)])
-        middle, size = (box[:2] + box[2:]) / 2, hand.image.shape[1::-1]
-        inside = (middle >= 0).all() and (middle <= np.array(size) - 1).all()
+        inside = centre_inside(box, hand.image.shape[1::-1])
         again = self.look(replace(hand, box=box)).certainty if inside else 0.0
         return Look(said.right_logit, (said.certainty + again) / 2), box
 

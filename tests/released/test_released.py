@@ -13,7 +13,7 @@ from tests_support import evaluate, hand_rows, load_file, write_table
 
 import tempohand
 from tempohand import cli
-from tempohand.evaluation.detections import overlap
+from tempohand.boxes import intersection_over_union
 from tempohand.inference.arguments import FINDER, NETWORK
 from tempohand.model.release import MOST_BYTES
 from tempohand.model.weights import RELEASED, WEIGHTS_NAME, load_weights, released
@@ -88,7 +88,9 @@ def test_predict_finds_the_hand_and_its_side_without_arguments(tmp_path, monkeyp
         assert file["frame"][surest].tolist() == [0, 1, 2, 3] and set(file["is_right"][surest]) == {
             bool(labels["is_right"][0])
         }
-        overlaps = overlap(torch.from_numpy(file["box"][surest]), torch.from_numpy(labels["box"]))
+        overlaps = intersection_over_union(
+            torch.from_numpy(file["box"][surest]), torch.from_numpy(labels["box"])
+        )
         assert overlaps.min() > 0.5
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import roma
 import torch
 
 from tempohand.data.consistency import BOUNDS, Hands, Labels, measure, project, valid
@@ -330,12 +331,11 @@ def _cameras(labels: Labels) -> Iterator[Repair]:
 
 def _orientations(hands: Hands) -> Iterator[Repair]:
     def undo(labels: Labels) -> Labels:
-        """The global orientation of each row that fits its joints best (Kabsch 1976)."""
-        joints = torch.from_numpy(np.nan_to_num(valid(labels, "joints")))
-        wanted, posed = joints - joints[:, :1], torch.from_numpy(np.nan_to_num(hands.joints(labels)))
-        u, _, vh = torch.linalg.svd(wanted.mT @ posed)
-        u = torch.cat([u[..., :2], u[..., 2:] * torch.linalg.det(u @ vh)[:, None, None]], dim=-1)
-        return {"pose": rotate_pose((u @ vh).float(), _pose(labels)).numpy()}
+        """The global orientation of each row that fits its joints best."""
+        joints = torch.from_numpy(np.nan_to_num(valid(labels, "joints"))).double()
+        posed = torch.from_numpy(np.nan_to_num(hands.joints(labels))).double()
+        rotation = roma.rigid_vectors_registration(posed, joints - joints[:, :1])
+        return {"pose": rotate_pose(rotation.float(), _pose(labels)).numpy()}
 
     yield Repair(
         "a global orientation in other axes than the joints", "apply the camera's rotation R (extrinsics, change of axes) to it too: R R_root",
