@@ -41,6 +41,8 @@ setup(
         "matplotlib>=3.9",
         "scipy>=1.13",
         "pyyaml>=6.0",
+        "jinja2>=3.1",
+        "tabulate>=0.9",
     ],
     extras_require={
         # smplx may not be used commercially: tests and script/bench.py hand hold the hand layer against it, nothing in src/ needs it.

@@ -1,11 +1,14 @@
-"""What every command does with a user's mistake: one clear line on stderr and exit code 2, no traceback."""
+"""What every command of the command line shares: a user's mistake as one clear line on stderr with exit code
+2 and no traceback, and tables of text."""
 
 import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
+
+from tabulate import tabulate
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,3 +71,29 @@ def describe(error: Exception) -> str:
         name = name if len(name) <= LONGEST_NAME else f"{name[:half]}...{name[-half:]}"
         return " ".join((f"'{name}': {error.strerror}" if name else error.strerror).split())
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def text_table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    left: int = 1,
+    style: str = "simple",
+    widths: Sequence[int] | None = None,
+) -> str:
+    """A table of text: every cell as it is given, the first `left` columns aligned to the left and the others,
+    which hold numbers, to the right.
+
+    style: a format of tabulate, "simple" for a terminal, "github" for Markdown. widths: of each column at
+    most, in characters; longer cells wrap.
+    """
+    columns = len(head)
+    text = tabulate(
+        rows,
+        head,
+        tablefmt=style,
+        disable_numparse=True,
+        colalign=["left"] * min(left, columns) + ["right"] * (columns - left),
+        maxcolwidths=widths,
+    )
+    return "\n".join(line.rstrip() for line in text.splitlines())

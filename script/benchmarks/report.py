@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from tempohand.console import text_table
+
 
 @dataclass
 class Report:
@@ -22,11 +24,7 @@ class Report:
 
     def text(self) -> str:
         """The table, in Markdown, over the machine's line."""
-        widths = [max(len(row[i]) for row in [self.header, *self.rows]) for i in range(len(self.header))]
-        lines = [self.header, ["-" * width for width in widths], *self.rows]
-        table = "\n".join(
-            "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines
-        )
+        table = text_table(self.header, self.rows, left=len(self.header), style="github")
         return f"{self.machine}\n\n{table}"
 
     def to_json(self) -> dict:

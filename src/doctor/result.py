@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from tempohand.console import text_table
 from tempohand.writing import write_whole
 
 Verdict = Literal["ok", "warning", "FAILED"]
 HEADER = ("check", "value", "expected", "verdict")
-WIDTHS = (34, 54, 42)  # of the first three columns at most: what is longer wraps
+WIDTHS = (34, 54, 42, 8)  # of the columns at most: what is longer wraps
+CAUSE_WIDTH = 140
 
 
 @dataclass(frozen=True)
@@ -32,36 +34,19 @@ def judge(share: float, warn: float = 0.0, fail: float = 0.05) -> Verdict:
 
 
 def table(results: list[Result]) -> str:
-    """The results as text, a line each; under a result that is not ok its cause and remedy, wrapped; at the
-    end how many there are."""
-    cells = [(result.check, result.value, result.expected) for result in results]
-    widths = [
-        min(limit, max(len(row[place]) for row in (HEADER, *cells))) for place, limit in enumerate(WIDTHS)
-    ]
-    lines = _line(HEADER[:3], widths, HEADER[3]) + ["-" * (sum(widths) + 13)]
-    for result, row in zip(results, cells):
-        lines += _line(row, widths, result.verdict)
+    """The results as text: a table with a row for each; under it the cause and remedy of each result that is
+    not ok; at the end how many there are."""
+    cells = [[result.check, result.value, result.expected, result.verdict] for result in results]
+    lines = [text_table(HEADER, cells, left=len(HEADER), widths=WIDTHS)]
+    for result in results:
         if result.cause:
-            lines += textwrap.wrap(
-                result.cause, sum(widths) + 9, initial_indent="    ", subsequent_indent="    "
-            )
+            lines += ["", f"{result.verdict}: {result.check}"]
+            lines += textwrap.wrap(result.cause, CAUSE_WIDTH, initial_indent="    ", subsequent_indent="    ")
     counts = {
         verdict: sum(result.verdict == verdict for result in results)
         for verdict in ("ok", "warning", "FAILED")
     }
     return "\n".join([*lines, "", ", ".join(f"{count} {verdict}" for verdict, count in counts.items())])
-
-
-def _line(cells: tuple[str, ...], widths: list[int], verdict: str) -> list[str]:
-    columns = [textwrap.wrap(cell, width) or [""] for cell, width in zip(cells, widths)]
-    lines = []
-    for number in range(max(map(len, columns))):
-        parts = [
-            (column[number] if number < len(column) else "").ljust(width)
-            for column, width in zip(columns, widths)
-        ]
-        lines.append("  ".join([*parts, verdict if number == 0 else ""]).rstrip())
-    return lines
 
 
 def write_json(results: list[Result], path: str | Path) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tempohand.batch import ClipBatch
+from tempohand.console import text_table
 from tempohand.evaluation.bootstrap import LEVEL, Bootstrap
 from tempohand.evaluation.evaluator import SequenceResult
 from tempohand.evaluation.scores import LAGS, METRICS, ScoreBoard, without_nan
@@ -193,16 +194,6 @@ def number(value: float | None, signed: bool = False) -> str:
     return f"{value:{'+' if signed else ''}.{digits}f}"
 
 
-def grid(title: str, head: list[str], lines: list[list[str]]) -> str:
-    """Columns as wide as what is in them, the first one to the left."""
-    widths = [max(map(len, column)) for column in zip(head, *lines)]
-    texts = [
-        [f"{line[0]:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(line[1:], widths[1:]))]
-        for line in [head, *lines]
-    ]
-    return "\n".join([title, *("  ".join(cells).rstrip() for cells in texts)])
-
-
 def bounds_text(low: float | None, high: float | None, signed: bool = False) -> str:
     """An interval behind its figure; nothing where there is none."""
     return "" if low is None else f" [{number(low, signed)}, {number(high, signed)}]"
@@ -222,7 +213,7 @@ def _main_table(content: dict, title: str, split: str) -> str:
                 ),
             ]
         )
-    return grid(title, ["", *(LABELS[name] for name in MAIN_METRICS)], lines)
+    return f"{title}\n{text_table(['', *(LABELS[name] for name in MAIN_METRICS)], lines)}"
 
 
 def _by_split(content: dict, title: str, metric: str, splits: Iterable[str]) -> str:
@@ -230,7 +221,7 @@ def _by_split(content: dict, title: str, metric: str, splits: Iterable[str]) -> 
     lines = [
         [split, f"{rows[0][split]['n']}", *(number(row[split][metric]) for row in rows)] for split in splits
     ]
-    return grid(title, ["", "frames", *content["rows"]], lines)
+    return f"{title}\n{text_table(['', 'frames', *content['rows']], lines)}"
 
 
 def _difference_table(content: dict, other: str) -> str:
@@ -244,10 +235,10 @@ def _difference_table(content: dict, other: str) -> str:
                 + bounds_text(values[name]["low"], values[name]["high"], True)
                 for name in names
             ]
-            marks = [" *" if excludes_zero(values[name]) else "  " for name in names]
-            lines.append([split, f"{n}", *(cell + mark for cell, mark in zip(cells, marks))])
+            marks = ["* " if excludes_zero(values[name]) else "" for name in names]
+            lines.append([split, f"{n}", *(mark + cell for cell, mark in zip(cells, marks))])
     title = f"{difference_name(other)}, negative: {COMPARED} is better (*: the interval excludes 0)"
-    return grid(title, ["", "frames", *(LABELS[name] + "  " for name in names)], lines)
+    return f"{title}\n{text_table(['', 'frames', *(LABELS[name] for name in names)], lines)}"
 
 
 def format_tables(content: dict) -> str:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tempohand.console import text_table
 from tempohand.evaluation.bootstrap import LEVEL, MIN_RECORDINGS, RESAMPLES
 from tempohand.evaluation.protocols import measures, official
 from tempohand.evaluation.protocols.official import Convention
 from tempohand.evaluation.protocols.quantity import Figure
 from tempohand.evaluation.protocols.submission import Submission, dexycb_text, pred_zip
 from tempohand.evaluation.protocols.temporal import temporal
-from tempohand.evaluation.results import bounds_text, grid, number
+from tempohand.evaluation.results import bounds_text, number
 from tempohand.evaluation.samples import Prediction, Truth
 from tempohand.evaluation.scores import without_nan
 
@@ -173,10 +174,7 @@ def protocol_table(content: dict) -> str:
         intervals = intervals or figure["low"] is not None
     how = f"; {level:.0%} intervals: bootstrap over {content['bootstrap']['drawn']}" if intervals else ""
     boxes = content.get("boxes") or "not recorded in the table"
-    table = grid(
-        f"{content['title']}: truth is {content['truth']}; boxes: {boxes}{how}",
-        ["", "unit", "n", *rows],
-        lines,
-    )
+    title = f"{content['title']}: truth is {content['truth']}; boxes: {boxes}{how}"
+    table = f"{title}\n{text_table(['', 'unit', 'n', *rows], lines)}"
     missing = f"{content['missing']} samples of the official order have no prediction and are not in the figures: the official script wants all"
     return f"{table}\n{missing}" if content["missing"] else table

@@ -72,7 +72,7 @@ def test_json_and_table_hold_every_figure_of_every_network():
             assert entry["low"] <= entry["value"] <= entry["high"]
             assert ("curve" in entry) == figure.name.endswith("auc3d")
     table = protocols.protocol_table(content)
-    assert len(table.splitlines()) == 2 + 12 + 1 and "stage1" in table and "stage2" in table
+    assert len(table.splitlines()) == 3 + 12 + 1 and "stage1" in table and "stage2" in table
     assert table.splitlines()[-1].startswith("3 samples of the official order have no prediction")
     assert content["rows"]["stage2"]["xyz_mean3d"]["high"] < content["rows"]["stage1"]["xyz_mean3d"]["low"]
 
