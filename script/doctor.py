@@ -14,12 +14,15 @@ import sys
 from pathlib import Path
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from tempohand.console import run_clearly
 from tempohand.data.arguments import data_by_name_or_folder
 from tempohand.doctor.examine import examine
 from tempohand.doctor.result import table, write_json
+
+CONFIG = Path(__file__).resolve().parents[1] / "config"
 
 
 def main() -> None:
@@ -28,7 +31,7 @@ def main() -> None:
     parser.add_argument("--json")
     options, sys.argv[1:] = parser.parse_known_args()
 
-    @data_by_name_or_folder(Path(__file__).resolve().parents[1] / "config/data")
+    @data_by_name_or_folder(CONFIG, ConfigStore.instance().store)
     @hydra.main(version_base="1.3", config_path="../config", config_name="stage1-tiny")
     @run_clearly
     def run(config: DictConfig) -> None:

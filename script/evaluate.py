@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, gather_object
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
@@ -382,7 +383,7 @@ def run_comparison(
         print(f"\nwrote '{out / METRICS_NAME}' and {len(choices)} strips")
 
 
-@data_by_name_or_folder(CONFIG / "data")
+@data_by_name_or_folder(CONFIG, ConfigStore.instance().store)
 @hydra.main(version_base="1.3", config_path="../config", config_name="evaluate")
 @run_clearly
 def main(config: DictConfig) -> None:

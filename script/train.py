@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
@@ -135,7 +136,7 @@ def replay_dump(folder: str) -> int:
     return int(replay(dump, network, FromFeatures(network) if cached_tokens else network))
 
 
-@data_by_name_or_folder(CONFIG / "data")
+@data_by_name_or_folder(CONFIG, ConfigStore.instance().store)
 @hydra.main(version_base="1.3", config_path="../config", config_name="stage1-tiny")
 @run_clearly
 def main(config: DictConfig) -> None:

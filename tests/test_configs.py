@@ -2,12 +2,12 @@
 device."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tests_support import compose_config
+from resolved_settings import DATA
+from tests_support import CONFIG, compose_config
 
 from tempohand.data.clips import Clips
 from tempohand.data.loader import ClipSampling
@@ -16,7 +16,6 @@ from tempohand.data.photometric import Photometric
 from tempohand.data.view import Augmentation
 from tempohand.model.registry import build_network
 
-CONFIG = Path(__file__).parents[1] / "config"
 TERMS = {
     "orientation",
     "pose",
@@ -90,9 +89,7 @@ def test_dino_large_is_the_network_of_its_name():
     assert net.embed_dim == 1024 and sum(p.numel() for p in net.parameters()) > 300e6
 
 
-@pytest.mark.parametrize(
-    "name", sorted(path.stem for path in (CONFIG / "data").glob("*.yaml") if path.stem != "common")
-)
+@pytest.mark.parametrize("name", DATA)
 def test_every_choice_of_data_composes_with_both_stages(name, monkeypatch):
     for stage in (1, 2):
         data = compose_config(f"stage{stage}-dino_large", f"data={name}", "data.folder=tables")["data"]

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests_support import SMALL_NETWORK, compose_config, load_file
+from tests_support import CONFIG, SMALL_NETWORK, compose_config, load_file
 
+from tempohand.data.arguments import public_tables
 from tempohand.data.convert.registry import CONVERTERS
 from tempohand.hand.files import OPEN_HAND
 
@@ -121,7 +122,7 @@ def train(stage: int, table_root, tables, out: Path, *overrides: str) -> str:
 def test_every_data_set_can_be_trained_on():
     missing = set(CONVERTERS) - set(TRAINABLE)
     assert missing == {"dexter_object", "egodexter"}  # fingertips to evaluate on
-    assert {path.stem for path in (ROOT / "config/data/tables").glob("*.yaml")} == set(TRAINABLE)
+    assert public_tables(CONFIG).keys() == set(TRAINABLE)
     mixture = compose_config("stage1-dino_large", "data=mix_images")["data"]["tables"]
     assert tuple(mixture) == MIXED
 

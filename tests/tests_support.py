@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from tempohand.batch import ClipBatch, HandTarget
 from tempohand.console import run_clearly
-from tempohand.data.arguments import name_data
+from tempohand.data.arguments import name_data, store_tables
 from tempohand.data.table import write_index, write_shard
 from tempohand.geometry import normalise_pixels, project
 from tempohand.hand.files import OPEN_HAND
@@ -25,6 +26,7 @@ from tempohand.hand.layer import HandLayer
 from tempohand.hand.tables import SHAPES
 
 CONFIG = Path(__file__).parents[1] / "config"
+store_tables(ConfigStore.instance().store, CONFIG)  # as every script does that takes data=
 
 # Overrides of script/train.py's configurations: the smallest network that trains, in float32. 16 channels at
 # the stem are oneDNN's: its kernel for the gradient of a strided 1 x 1 convolution writes beyond 8 (torch
@@ -80,7 +82,7 @@ def evaluate(script: ModuleType, *overrides: str) -> Done:
                 "evaluate",
                 "device=cpu",
                 "workers=0",
-                *run_clearly(name_data)(overrides, script.CONFIG / "data"),
+                *run_clearly(name_data)(overrides, script.CONFIG),
             )
             script.main(OmegaConf.create(config))
         except SystemExit as leave:

@@ -1,30 +1,62 @@
 """What the command line of every script means beyond Hydra's own grammar: `data=` is the name of a choice in
-config/data, or the folder of a frame table; and a value is a path or a text as it stands, whatever characters
-are in it."""
+config/data, a data set of config/tables.yaml, or the folder of a frame table; and a value is a path or a text
+as it stands, whatever characters are in it. Hydra itself is the script's: its store comes as an argument."""
 
 import functools
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tempohand.console import run_clearly
 
 SHARED = "common"  # of all choices, and none itself
+TABLES = "tables.yaml"  # the list of public data sets, in the folder of configurations
 # A value that Hydra is to read: quoted, a list, a mapping, a function, or with an interpolation or an escape
 # of its own.
 _OF_HYDRA = re.compile(r"""['"\[{]|\w+\(.*\)$|.*(\$\{|\\[\\()\[\]{}:=,])""", re.DOTALL)
 _PLAIN = re.compile(r"[\w\-/?+.$%*@|: ]*", re.ASCII)  # what Hydra's grammar takes for a text without quotes
 
 
-def name_data(arguments: Sequence[str], choices: str | Path) -> list[str]:
+def public_tables(config: str | Path) -> dict[str, dict[str, Any]]:
+    """The tables of public data sets, by name: root (with interpolations), train, validation, weight.
+
+    config: the folder of configurations, whose tables.yaml lists them.
+    """
+    listed = yaml.safe_load((Path(config) / TABLES).read_text(encoding="utf-8"))
+    return {
+        name: {
+            "root": f"${{oc.env:TEMPOHAND_{name.upper()},${{data.folder}}/{name}}}",
+            **splits,
+            "weight": 1.0,
+        }
+        for name, splits in listed.items()
+    }
+
+
+def store_tables(store: Callable, config: str | Path) -> None:
+    """Makes each public table an option of two groups in Hydra's store: `data` (data=NAME: a run on that table
+    alone) and `data/tables` (one table of a mixture).
+
+    store: ConfigStore.instance().store of Hydra's. config: the folder of configurations.
+    """
+    for name, table in public_tables(config).items():
+        store(name, {name: table}, group="data/tables")
+        store(name, {"defaults": [SHARED, {"tables": name}, "_self_"]}, group="data")
+
+
+def name_data(arguments: Sequence[str], config: str | Path) -> list[str]:
     """Hydra's arguments, in which data=FOLDER stands as the choice `table` of that folder: data=table
     data.root=FOLDER.
 
-    choices: the folder of the named choices (config/data). A name wins over a folder of that name, which is
-    written data=./NAME then. Raises ValueError for what is neither.
+    config: the folder of configurations. A name (a file of its folder `data`, or a line of its tables.yaml)
+    wins over a folder of that name, which is written data=./NAME then. Raises ValueError for what is neither.
     """
-    names = sorted({path.stem for path in Path(choices).glob("*.yaml")} - {SHARED})
+    files = {path.stem for path in Path(config, "data").glob("*.yaml")} - {SHARED}
+    names = sorted(files | public_tables(config).keys())
     found = []
     for argument in arguments:
         value = argument.removeprefix("data=")
@@ -72,18 +104,22 @@ def by_plain_values(main: Callable) -> Callable:
     return run
 
 
-def data_by_name_or_folder(choices: str | Path) -> Callable:
+def data_by_name_or_folder(config: str | Path, store: Callable) -> Callable:
     """Decorator of a script's main function, outside of Hydra's: its command line goes through `name_data`
-    and `plain_values`."""
+    and `plain_values`.
+
+    config: the folder of configurations. store: Callable.instance(), which gets the public tables.
+    """
+    store_tables(store, config)
 
     def decorate(main: Callable) -> Callable:
         plain = by_plain_values(main)
 
         @functools.wraps(main)
-        def run(*config: object) -> object:
-            if not config:
-                sys.argv[1:] = run_clearly(name_data)(sys.argv[1:], choices)
-            return plain(*config)
+        def run(*settings: object) -> object:
+            if not settings:
+                sys.argv[1:] = run_clearly(name_data)(sys.argv[1:], config)
+            return plain(*settings)
 
         return run
 

@@ -1,15 +1,15 @@
-"""data= on the command line: a name in config/data, or a table's folder."""
+"""data= on the command line: a name in config/data or config/tables.yaml, or a table's folder."""
 
 import re
 import sys
-from pathlib import Path
 
 import pytest
-from tests_support import compose_config
+from hydra.core.config_store import ConfigStore
+from tests_support import CONFIG, compose_config
 
 from tempohand.data.arguments import by_plain_values, data_by_name_or_folder, name_data, plain_values
 
-CHOICES = Path(__file__).parents[2] / "config/data"
+SCRIPTS = CONFIG.parent / "script"
 
 
 @pytest.mark.parametrize("name", ["table", "freihand", "mix_images"])
@@ -21,13 +21,13 @@ def test_names_stay_and_other_arguments_too(name):
         "+data/tables@data.tables=rhd",
         "out=data=x",
     ]
-    assert name_data(arguments, CHOICES) == arguments
+    assert name_data(arguments, CONFIG) == arguments
 
 
 @pytest.mark.parametrize("config", ["stage1-tiny", "find-tiny", "evaluate"])
 @pytest.mark.parametrize("folder", ["data/demo", "/tables/one", "./freihand", "a b/it's ü=1", "'data/demo'"])
 def test_a_folder_is_the_one_table_of_it_in_every_script(config, folder):
-    composed = compose_config(config, *name_data([f"data={folder}"], CHOICES))
+    composed = compose_config(config, *name_data([f"data={folder}"], CONFIG))
     (table,) = composed["data"]["tables"].values()
     assert table["root"] == folder.strip("'") and (table["train"], table["validation"]) == ("train", "val")
 
@@ -36,9 +36,9 @@ def test_a_folder_of_one_word_is_found_and_a_name_wins_over_it(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     for folder in ("demo", "freihand", "common"):
         (tmp_path / folder).mkdir()
-    assert name_data(["data=demo"], CHOICES) == ["data=table", "data.root='demo'"]
-    assert name_data(["data=freihand"], CHOICES) == ["data=freihand"]
-    assert name_data(["data=common"], CHOICES) == [
+    assert name_data(["data=demo"], CONFIG) == ["data=table", "data.root='demo'"]
+    assert name_data(["data=freihand"], CONFIG) == ["data=freihand"]
+    assert name_data(["data=common"], CONFIG) == [
         "data=table",
         "data.root='common'",
     ]  # what the choices share is none itself
@@ -49,16 +49,18 @@ def test_what_is_neither_is_said_with_the_names(monkeypatch, capsys):
         ValueError,
         match="data=freihnd: it is neither the folder of a frame table nor one of arctic, .*freihand.*, table$",
     ):
-        name_data(["data=freihnd"], CHOICES)
+        name_data(["data=freihnd"], CONFIG)
     monkeypatch.setattr(sys, "argv", ["train.py", "data=freihnd"])
     with pytest.raises(SystemExit) as leave:
-        data_by_name_or_folder(CHOICES)(lambda: None)()
+        data_by_name_or_folder(CONFIG, ConfigStore.instance().store)(lambda: None)()
     assert leave.value.code == 2 and capsys.readouterr().err.startswith("error: data=freihnd: it is neither")
 
 
 def test_a_script_reads_the_changed_line_and_a_given_configuration_is_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "data=data/demo", "seed=1"])
-    main = data_by_name_or_folder(CHOICES)(lambda *config: (list(sys.argv), *config))
+    main = data_by_name_or_folder(CONFIG, ConfigStore.instance().store)(
+        lambda *config: (list(sys.argv), *config)
+    )
     assert main("a configuration") == (["train.py", "data=data/demo", "seed=1"], "a configuration")
     assert main() == (["train.py", "data=table", "data.root='data/demo'", "seed=1"],)
 
@@ -116,9 +118,7 @@ def test_what_hydra_is_to_read_stays(argument):
 def test_every_script_with_a_configuration_reads_values_like_this():
     """train.py, evaluate.py, doctor.py by data_by_name_or_folder; prepare.py, which has no data=, by its
     other half."""
-    scripts = [
-        path for path in (CHOICES.parents[1] / "script").glob("*.py") if "@hydra.main" in path.read_text()
-    ]
+    scripts = [path for path in SCRIPTS.glob("*.py") if "@hydra.main" in path.read_text()]
     assert len(scripts) == 4
     for path in scripts:
         assert re.search(
@@ -130,7 +130,7 @@ def test_the_command_line_is_changed_before_hydra_reads_it(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["prepare.py", "out=a=b", "seed=1"])
     assert by_plain_values(lambda: list(sys.argv))() == ["prepare.py", "out='a=b'", "seed=1"]
     monkeypatch.setattr(sys, "argv", ["train.py", "data=data/demo", "out=a=b"])
-    assert data_by_name_or_folder(CHOICES)(lambda: list(sys.argv))() == [
+    assert data_by_name_or_folder(CONFIG, ConfigStore.instance().store)(lambda: list(sys.argv))() == [
         "train.py",
         "data=table",
         "data.root='data/demo'",
