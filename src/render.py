@@ -1,5 +1,4 @@
-"""Software rasteriser: triangle meshes to colour, instance mask and depth, on one CPU core, without a
-display.
+"""Software rasteriser: triangle meshes to colour, face index and depth, on one CPU core, without a display.
 
 Camera: OpenCV (x right, y down, z forward), `focal` (fx, fy) and `princpt` (cx, cy) in pixels of the picture,
 integer coordinates at pixel centres. Vertices are camera-space millimetres. Synthetic data and overlays share
@@ -76,7 +75,10 @@ def _rasterise(vertices, faces, fx, fy, cx, cy, inv_near, cull, first_face, inv_
         if not np.isfinite(det) or det == 0.0 or (cull and det > 0.0):
             continue
         if det < 0.0:
-            a0, b0, c0, a1, b1, c1, a2, b2, c2, det = -a0, -b0, -c0, -a1, -b1, -c1, -a2, -b2, -c2, -det
+            a0, b0, c0 = -a0, -b0, -c0
+            a1, b1, c1 = -a1, -b1, -c1
+            a2, b2, c2 = -a2, -b2, -c2
+            det = -det
         if z0 >= nearest and z1 >= nearest and z2 >= nearest:
             u0, u1, u2 = x0 / z0 + cx, x1 / z1 + cx, x2 / z2 + cx
             v0, v1, v2 = y0 / z0 + cy, y1 / z1 + cy, y2 / z2 + cy
@@ -86,7 +88,8 @@ def _rasterise(vertices, faces, fx, fy, cx, cy, inv_near, cull, first_face, inv_
             v_min = int(np.ceil(max(min(v0, v1, v2), 0.0) - 1e-6))
             v_max = int(np.floor(min(max(v0, v1, v2), height - 1.0) + 1e-6))
         else:
-            u_min, u_max, v_min, v_max = 0, width - 1, 0, height - 1
+            u_min, u_max = 0, width - 1
+            v_min, v_max = 0, height - 1
         inv_det = 1.0 / det
         for v in range(v_min, v_max + 1):
             dv = v - cy
@@ -104,23 +107,6 @@ def _rasterise(vertices, faces, fx, fy, cx, cy, inv_near, cull, first_face, inv_
                     face_index[v, u] = first_face + f
                     weights[v, u, 0] = e1 / total
                     weights[v, u, 1] = e2 / total
-
-
-@njit(cache=True)
-@no_type_check
-def _interpolate(face_index, weights, faces, attributes, out):
-    height, width = face_index.shape
-    channels = attributes.shape[1]
-    for v in range(height):
-        for u in range(width):
-            f = face_index[v, u]
-            if f < 0:
-                continue
-            w1, w2 = weights[v, u, 0], weights[v, u, 1]
-            w0 = np.float32(1.0) - w1 - w2
-            i0, i1, i2 = faces[f, 0], faces[f, 1], faces[f, 2]
-            for c in range(channels):
-                out[v, u, c] = w0 * attributes[i0, c] + w1 * attributes[i1, c] + w2 * attributes[i2, c]
 
 
 @njit(cache=True)
@@ -210,7 +196,6 @@ def rasterise(
     princpt,
     size: tuple[int, int],
     *,
-    near: float = NEAR_MM,
     cull: bool = False,
     into: Buffers | None = None,
     first_face: int = 0,
@@ -218,7 +203,7 @@ def rasterise(
     """Which face each pixel of a picture sees.
 
     vertices [V, 3] camera mm; faces [F, 3]; focal (fx, fy) and princpt (cx, cy) px; size (H, W). Nothing
-    nearer than `near` mm is seen. `cull` skips faces whose outward side points away: right for closed meshes
+    nearer than NEAR_MM is seen. `cull` skips faces whose outward side points away: right for closed meshes
     only, and faster. `into` adds to buffers that other objects were drawn into, `first_face` being this
     mesh's offset in the joint list of faces.
     """
@@ -226,18 +211,8 @@ def rasterise(
     assert buffers.face.shape == tuple(size), f"buffers {buffers.face.shape}, picture {tuple(size)}"
     fx, fy = (float(x) for x in focal)
     cx, cy = (float(x) for x in princpt)
-    _rasterise(_floats(vertices), _indices(faces), fx, fy, cx, cy, 1.0 / near, cull, first_face, *buffers)
+    _rasterise(_floats(vertices), _indices(faces), fx, fy, cx, cy, 1.0 / NEAR_MM, cull, first_face, *buffers)
     return buffers
-
-
-def interpolate(
-    buffers: Buffers, faces: Integer[ndarray, "f 3"], attributes: Float[ndarray, "v c"], fill: float = 0.0
-) -> Float[ndarray, "h w c"]:
-    """Per-vertex attributes [V, C] at every pixel, perspective-correct; `fill` where nothing is seen."""
-    attributes = _floats(attributes)
-    out = np.full((*buffers.face.shape, attributes.shape[1]), fill, np.float32)
-    _interpolate(buffers.face, buffers.weights, _indices(faces), attributes, out)
-    return out
 
 
 def depth_of(buffers: Buffers) -> Float[ndarray, "h w"]:
@@ -283,35 +258,23 @@ def render(
     princpt,
     size: tuple[int, int],
     *,
-    ids=None,
     background: Float[ndarray, "h w 3"] | None = None,
     antialias: int = 1,
-    near: float = NEAR_MM,
-    cull: bool = False,
-) -> tuple[Float[ndarray, "h w 3"], Integer[ndarray, "h w"], Float[ndarray, "h w"]]:
-    """Draws a mesh: (colour [H, W, 3], mask [H, W], depth [H, W]).
+) -> Float[ndarray, "h w 3"]:
+    """Colours [H, W, 3] of a mesh drawn over `background` (black by default).
 
     vertices [V, 3] camera mm; faces [F, 3]; colours [V, 3] or one RGB triple, any range (float32 comes out in
-    the same one); focal (fx, fy) and princpt (cx, cy) px; size (H, W). ids [F]: the instance each face
-    belongs to, 1 by default; the mask holds them, 0 where nothing is seen. depth is in mm, inf where nothing
-    is seen. colour is drawn over `background` (black by default), with antialias x antialias samples a pixel;
-    mask and depth are always those of the pixel's centre.
+    the same one); focal (fx, fy) and princpt (cx, cy) px; size (H, W); antialias x antialias samples a pixel.
+    Raises ValueError when `antialias` is less than 1.
     """
-    vertices, faces = _floats(vertices), _indices(faces)
-    colours = _floats(np.broadcast_to(_floats(colours), vertices.shape))
-    ids = np.ones(len(faces), np.int32) if ids is None else _indices(ids)
     if antialias < 1:
         raise ValueError(f"antialias must be a whole number of samples, 1 or more, not {antialias}")
+    vertices, faces = _floats(vertices), _indices(faces)
+    colours = _floats(np.broadcast_to(_floats(colours), vertices.shape))
     height, width = size
-    centre = rasterise(vertices, faces, focal, princpt, size, near=near, cull=cull)
-    mask = np.append(ids, np.int32(0))[centre.face]  # -1, nothing seen, is the appended 0
     canvas = np.zeros((height, width, 3), np.float32) if background is None else _floats(background).copy()
     assert canvas.shape == (height, width, 3), f"background {canvas.shape}, picture {(height, width, 3)}"
-    if antialias == 1:
-        _interpolate(centre.face, centre.weights, faces, colours, canvas)
-    else:
-        fine_focal, fine_princpt = supersampled_camera(focal, princpt, antialias)
-        fine_size = (height * antialias, width * antialias)
-        fine = rasterise(vertices, faces, fine_focal, fine_princpt, fine_size, near=near, cull=cull)
-        _resolve(fine.face, fine.weights, faces, colours, antialias, canvas)
-    return canvas, mask, depth_of(centre)
+    camera = supersampled_camera(focal, princpt, antialias)
+    samples = rasterise(vertices, faces, *camera, (height * antialias, width * antialias))
+    _resolve(samples.face, samples.weights, faces, colours, antialias, canvas)
+    return canvas

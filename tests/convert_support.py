@@ -109,7 +109,7 @@ def picture(hands: list[TrueHand], camera: np.ndarray, width: int, height: int) 
     focal, princpt = camera[[0, 1], [0, 1]], camera[:2, 2]
     for hand in hands:
         faces = hand.layer.faces.numpy()
-        canvas, _, _ = render(
+        canvas = render(
             hand.vertices,
             faces,
             shade(hand.vertices, faces, SKIN),

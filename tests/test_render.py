@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from tempohand.render import Buffers, interpolate, rasterise, render, shade, vertex_normals
+from tempohand.render import NEAR_MM, Buffers, depth_of, rasterise, render, shade, vertex_normals
 
 FOCAL, PRINCPT, SIZE = (90.0, 95.0), (23.3, 17.8), (40, 48)
 
 
-def cast_rays(vertices, faces, focal, princpt, size, near):
+def cast_rays(vertices, faces, focal, princpt, size):
     """Depth and face by intersecting every pixel's ray with every triangle (Moeller-Trumbore, float64): the
     oracle."""
     height, width = size
@@ -23,7 +23,7 @@ def cast_rays(vertices, faces, focal, princpt, size, near):
             q = np.cross(-p0, p1 - p0)
             w2 = (q @ ray) / a
             z = ((p2 - p0) * q).sum(1) / a
-            z[(w1 < 0) | (w2 < 0) | (w1 + w2 > 1) | (z < near)] = np.inf
+            z[(w1 < 0) | (w2 < 0) | (w1 + w2 > 1) | (z < NEAR_MM)] = np.inf
             depth[v, u] = z.min()
             face[v, u] = z.argmin() if np.isfinite(z.min()) else -1
     return depth, face
@@ -48,27 +48,24 @@ def sphere(n=24):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_equals_ray_casting(seed):
     vertices, faces = triangle_soup(seed)
-    depth, face = cast_rays(vertices, faces, FOCAL, PRINCPT, SIZE, near=20)
-    colour, mask, drawn = render(
-        vertices, faces, (1.0, 0.5, 0.0), FOCAL, PRINCPT, SIZE, ids=np.arange(len(faces)) + 1
-    )
-    np.testing.assert_array_equal(mask, face + 1)
-    np.testing.assert_allclose(drawn, depth, rtol=1e-5)
-    np.testing.assert_allclose(colour[mask > 0], [1.0, 0.5, 0.0] * np.ones((np.sum(mask > 0), 1)), atol=1e-6)
-    assert (mask > 0).any() and (mask == 0).any() and not colour[mask == 0].any()
+    depth, face = cast_rays(vertices, faces, FOCAL, PRINCPT, SIZE)
+    buffers = rasterise(vertices, faces, FOCAL, PRINCPT, SIZE)
+    np.testing.assert_array_equal(buffers.face, face)
+    np.testing.assert_allclose(depth_of(buffers), depth, rtol=1e-5)
+    colour, seen = render(vertices, faces, (1.0, 0.5, 0.0), FOCAL, PRINCPT, SIZE), face >= 0
+    np.testing.assert_allclose(colour[seen], [1.0, 0.5, 0.0] * np.ones((seen.sum(), 1)), atol=1e-6)
+    assert seen.any() and not seen.all() and not colour[~seen].any()
 
 
 def test_what_reaches_behind_the_camera_is_cut_at_the_near_plane():
     rng = np.random.default_rng(3)
     vertices = rng.uniform([-200, -200, -300], [200, 200, 400], (60, 3)).astype(np.float32)
     faces = np.arange(60).reshape(-1, 3)
-    depth, face = cast_rays(vertices, faces, FOCAL, PRINCPT, SIZE, near=50)
-    _, mask, drawn = render(
-        vertices, faces, (1, 1, 1), FOCAL, PRINCPT, SIZE, near=50, ids=np.arange(len(faces)) + 1
-    )
-    np.testing.assert_array_equal(mask, face + 1)
-    np.testing.assert_allclose(drawn, depth, rtol=1e-4)
-    assert drawn.min() >= 50 and np.any(vertices[faces[np.unique(face[face >= 0])]][..., 2] < 0)
+    depth, face = cast_rays(vertices, faces, FOCAL, PRINCPT, SIZE)
+    buffers = rasterise(vertices, faces, FOCAL, PRINCPT, SIZE)
+    np.testing.assert_array_equal(buffers.face, face)
+    np.testing.assert_allclose(depth_of(buffers), depth, rtol=1e-4)
+    assert depth.min() >= NEAR_MM and np.any(vertices[faces[np.unique(face[face >= 0])]][..., 2] < 0)
 
 
 def test_attributes_are_interpolated_in_perspective():
@@ -77,37 +74,38 @@ def test_attributes_are_interpolated_in_perspective():
     vertices = np.array([[-200, -100, 200], [300, -120, 900], [-220, 150, 260], [310, 160, 950]], np.float32)
     faces = np.array([[0, 1, 2], [1, 3, 2]])
     buffers = rasterise(vertices, faces, FOCAL, PRINCPT, SIZE)
-    points = interpolate(buffers, faces, vertices, fill=np.nan)
+    points = render(
+        vertices, faces, vertices, FOCAL, PRINCPT, SIZE, background=np.full((*SIZE, 3), -1, np.float32)
+    )
     seen = buffers.face >= 0
     u, v = np.meshgrid(np.arange(SIZE[1]), np.arange(SIZE[0]))
     projected = points[..., :2] / points[..., 2:] * FOCAL + PRINCPT
     np.testing.assert_allclose(projected[seen], np.stack([u, v], -1)[seen], atol=2e-3)
     np.testing.assert_allclose(points[..., 2][seen], 1 / buffers.inv_depth[seen], rtol=1e-5)
-    assert seen.sum() > 300 and np.isnan(points[~seen]).all()
+    assert seen.sum() > 300 and (points[~seen] == -1).all()
 
 
 def test_sphere_depth_mask_and_culling():
     vertices, faces = sphere(40)
     placed = vertices * 60 + [10, -5, 400]
-    _, mask, depth = render(placed, faces, (1, 1, 1), (300, 300), (60, 50), (100, 120))
+    buffers = rasterise(placed, faces, (300, 300), (60, 50), (100, 120))
     u, v = np.meshgrid(np.arange(120), np.arange(100))
     rays = np.stack([(u - 60) / 300, (v - 50) / 300, np.ones_like(u)], -1)
     along = rays @ [10, -5, 400] / (rays**2).sum(-1)
     gap = np.linalg.norm(along[..., None] * rays - [10, -5, 400], axis=-1)
-    np.testing.assert_array_equal(mask[gap < 58], 1)
-    np.testing.assert_array_equal(mask[gap > 60], 0)
+    assert (buffers.face[gap < 58] >= 0).all() and (buffers.face[gap > 60] == -1).all()
     front = along - np.sqrt(np.maximum(60**2 - gap**2, 0) / (rays**2).sum(-1))
-    assert np.abs(depth - front)[gap < 50].max() < 1.0
-    culled = render(placed, faces, (1, 1, 1), (300, 300), (60, 50), (100, 120), cull=True)
-    np.testing.assert_array_equal(culled[2], depth)
+    assert np.abs(depth_of(buffers) - front)[gap < 50].max() < 1.0
+    culled = rasterise(placed, faces, (300, 300), (60, 50), (100, 120), cull=True)
+    np.testing.assert_array_equal(culled.inv_depth, buffers.inv_depth)
 
 
 def test_bounds_agree_with_projected_vertices():
     vertices, faces = sphere()
     placed = vertices * 50 + [0, 0, 400]
-    _, mask, _ = render(placed, faces, (1, 1, 1), (500, 500), (99.5, 99.5), (200, 200))
+    buffers = rasterise(placed, faces, (500, 500), (99.5, 99.5), (200, 200))
     projected = placed[:, :2] / placed[:, 2:] * 500 + 99.5
-    rows, columns = np.nonzero(mask)
+    rows, columns = np.nonzero(buffers.face >= 0)
     np.testing.assert_allclose(
         [columns.min(), columns.max()], [projected[:, 0].min(), projected[:, 0].max()], atol=1.0
     )
@@ -118,10 +116,14 @@ def test_bounds_agree_with_projected_vertices():
 
 def test_the_window_only_moves_intrinsics():
     vertices, faces = triangle_soup(5)
+    shifted = (PRINCPT[0] - 7, PRINCPT[1] - 11)
     whole = render(vertices, faces, vertices, FOCAL, PRINCPT, SIZE)
-    part = render(vertices, faces, vertices, FOCAL, (PRINCPT[0] - 7, PRINCPT[1] - 11), (20, 30))
-    for a, b in zip(whole, part, strict=True):
-        np.testing.assert_allclose(a[11:31, 7:37], b, rtol=1e-5)
+    part = render(vertices, faces, vertices, FOCAL, shifted, (20, 30))
+    np.testing.assert_allclose(whole[11:31, 7:37], part, rtol=1e-5)
+    whole = rasterise(vertices, faces, FOCAL, PRINCPT, SIZE)
+    part = rasterise(vertices, faces, FOCAL, shifted, (20, 30))
+    np.testing.assert_array_equal(whole.face[11:31, 7:37], part.face)
+    np.testing.assert_allclose(whole.inv_depth[11:31, 7:37], part.inv_depth, rtol=1e-5)
 
 
 def test_antialiasing_blends_over_the_background_by_coverage():
@@ -131,7 +133,7 @@ def test_antialiasing_blends_over_the_background_by_coverage():
     y = (np.array([5.5, 5.5, 15.5, 15.5]) - 16) * 2
     vertices = np.stack([x, y, np.full(4, 200.0)], 1)
     background = np.full((32, 32, 3), 8.0, np.float32)
-    colour, mask, _ = render(
+    colour = render(
         vertices,
         np.array([[0, 1, 2], [1, 3, 2]]),
         (4, 4, 4),
@@ -144,7 +146,7 @@ def test_antialiasing_blends_over_the_background_by_coverage():
     np.testing.assert_allclose(
         colour[10, [9, 10, 11, 15, 20, 21]], np.array([8, 5, 4, 4, 5, 8])[:, None] * np.ones(3), atol=1e-5
     )
-    assert mask[10].sum() == 11 and (background == 8).all()
+    assert (background == 8).all()
 
 
 def test_drawing_into_buffers_keeps_the_nearest():
@@ -158,11 +160,9 @@ def test_drawing_into_buffers_keeps_the_nearest():
 
 def test_nothing_to_draw_and_degenerate_triangles():
     vertices = np.array([[0, 0, 100], [0, 0, 100], [5, 5, 100], [np.nan, 0, 100], [0, 0, -100]], np.float32)
-    _, mask, depth = render(
-        vertices, np.array([[0, 1, 2], [0, 2, 3], [4, 4, 4]]), (1, 1, 1), FOCAL, PRINCPT, SIZE
-    )
-    assert not mask.any() and np.isinf(depth).all()
-    assert not render(vertices, np.zeros((0, 3), int), (1, 1, 1), FOCAL, PRINCPT, SIZE)[1].any()
+    buffers = rasterise(vertices, np.array([[0, 1, 2], [0, 2, 3], [4, 4, 4]]), FOCAL, PRINCPT, SIZE)
+    assert (buffers.face == -1).all() and np.isinf(depth_of(buffers)).all()
+    assert not render(vertices, np.zeros((0, 3), int), (1, 1, 1), FOCAL, PRINCPT, SIZE).any()
     with pytest.raises(ValueError, match="antialias"):
         render(vertices, np.array([[0, 1, 2]]), (1, 1, 1), FOCAL, PRINCPT, SIZE, antialias=0)
 

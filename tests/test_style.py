@@ -1,5 +1,6 @@
 """Lint and format, as `make lint`; and what must never be committed."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -8,6 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+LONGEST_FILE = 500  # lines; 400 once the files that are being cut apart are
+LONGEST_FUNCTION = 338  # lines
+MOST_PARAMETERS = 13  # of a function that is not compiled; without self
+MOST_TUPLE_ASSIGNMENTS = 124  # of three or more unrelated values on one line
+
+
+SOURCE = [*(ROOT / "src").rglob("*.py"), *(ROOT / "script").rglob("*.py")]
 
 
 @pytest.mark.parametrize("arguments", [("check",), ("format", "--check")], ids=["lint", "format"])
@@ -40,7 +48,41 @@ def test_no_absolute_path_of_a_machine():
 
 
 def test_source_files_stay_short():
-    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "script").rglob("*.py")]:
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 500, (
-            path
-        )  # 400 once the files that are being cut apart are
+    for path in SOURCE:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE, path
+
+
+def nodes(*kinds: type[ast.AST]):
+    """(place, node) of every node of these kinds in the source."""
+    for path in SOURCE:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, kinds):
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", node
+
+
+def test_functions_stay_short_and_take_few_arguments():
+    for place, function in nodes(ast.FunctionDef, ast.AsyncFunctionDef):
+        assert function.end_lineno - function.lineno < LONGEST_FUNCTION, f"{place} {function.name}"
+        if any("njit" in ast.unparse(decorator) for decorator in function.decorator_list):
+            continue  # compiled code takes plain arrays and numbers, one by one
+        arguments = function.args
+        names = [a.arg for a in arguments.posonlyargs + arguments.args + arguments.kwonlyargs]
+        count = len(names) - (names[:1] in (["self"], ["cls"]))
+        assert count <= MOST_PARAMETERS, f"{place} {function.name} takes {count} arguments"
+
+
+def are_components(names: list[str]) -> bool:
+    """Whether names differ in one character alone, as a vector's components do: x0, y0, z0 or w0, w1, w2."""
+    return (
+        len({len(name) for name in names}) == 1 and sum(len(set(column)) > 1 for column in zip(*names)) == 1
+    )
+
+
+def test_a_line_assigns_one_thing():
+    found = [
+        f"{place} {ast.unparse(node)[:80]}"
+        for place, node in nodes(ast.Assign)
+        if isinstance(node.value, ast.Tuple) and isinstance(node.targets[0], ast.Tuple)
+        if len(node.value.elts) > 2 and not are_components([ast.unparse(e) for e in node.targets[0].elts])
+    ]
+    assert len(found) <= MOST_TUPLE_ASSIGNMENTS, "\n".join(found)

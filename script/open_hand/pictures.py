@@ -72,7 +72,7 @@ def _picture(vertices: np.ndarray, layer: HandLayer, view: str, label: str) -> n
         normals=normals,
     )
     focal = SIZE * DISTANCE_MM / SPAN_MM
-    colour, _, _ = render(
+    colour = render(
         points,
         faces,
         colours,

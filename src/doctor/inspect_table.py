@@ -174,7 +174,7 @@ def _mesh(
         values = (torch.from_numpy(np.asarray(row[name], np.float32)) for name in ("pose", "shape", "trans"))
         vertices, faces = layer(*values).vertices.numpy(), layer.faces.numpy()
     ground = picture.astype(np.float32) / 255
-    colour, _, _ = render(
+    colour = render(
         vertices,
         faces,
         shade(vertices, faces, ALBEDO),

@@ -111,7 +111,7 @@ def _tile(
     focal, princpt = (x.numpy() for x in crop_camera(crop, focal, princpt))
     colours = shade(vertices.numpy(), faces, SKIN, lights=LIGHTS, intensities=INTENSITIES)
     ground = np.full((TILE_PX, TILE_PX, 3), GROUND, np.float32)
-    colour, _, _ = render(
+    colour = render(
         vertices.numpy(), faces, colours, focal, princpt, (TILE_PX, TILE_PX), background=ground, antialias=3
     )
     picture = np.ascontiguousarray((255 * colour.clip(0, 1)).round().astype(np.uint8))

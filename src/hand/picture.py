@@ -84,7 +84,7 @@ def _draw(
     )
     focal, centre = SIZE * DISTANCE_MM / SPAN_MM, (SIZE - 1) / 2
     background = np.full((SIZE, SIZE, 3), 0.12, np.float32)
-    colour, _, _ = render(
+    colour = render(
         points,
         faces,
         colours,

@@ -78,7 +78,7 @@ def _draw_mesh(picture: np.ndarray, estimate: HandEstimate, faces: np.ndarray, o
         estimate.vertices, faces, ALBEDO[estimate.is_right], lights=LIGHTS, intensities=INTENSITIES
     )
     centre = estimate.princpt - np.array([x0, y0], np.float32)
-    colour, _, _ = render(
+    colour = render(
         estimate.vertices,
         faces,
         colours,

@@ -10,7 +10,7 @@ from tempohand.inference.overlay import PictureOverlay, VideoOverlay, draw_hands
 from tempohand.inference.predictor import HandEstimate
 from tempohand.inference.source import Frame, open_source
 from tempohand.media.pictures import decode_picture
-from tempohand.render import render
+from tempohand.render import rasterise
 
 SIZE = (160, 121)  # W, H
 FOCAL, PRINCPT = np.array([200.0, 210.0], np.float32), np.array([79.5, 60.0], np.float32)
@@ -61,7 +61,7 @@ def picture() -> np.ndarray:
 )
 def test_the_window_holds_all_of_the_mesh(faces, trans):
     hand = estimate(np.array(trans, float))
-    _, mask, _ = render(hand.vertices, faces, (1.0, 1.0, 1.0), FOCAL, PRINCPT, (SIZE[1], SIZE[0]))
+    mask = rasterise(hand.vertices, faces, FOCAL, PRINCPT, (SIZE[1], SIZE[0])).face >= 0
     window = mesh_window(hand.vertices, FOCAL, PRINCPT, SIZE)
     if window is None:
         assert not mask.any()
@@ -76,9 +76,9 @@ def test_hands_are_drawn_where_they_are_and_nowhere_else(faces, picture):
     hand = estimate(np.array([20.0, 10, 450]))
     drawn = draw_hands(picture, [hand], faces)
     assert np.array_equal(picture, before)  # a copy
-    _, mask, _ = render(hand.vertices, faces, (1.0, 1.0, 1.0), FOCAL, PRINCPT, (SIZE[1], SIZE[0]))
+    mask = rasterise(hand.vertices, faces, FOCAL, PRINCPT, (SIZE[1], SIZE[0])).face >= 0
     changed = (drawn != picture).any(-1)
-    assert changed[mask > 0].mean() > 0.95
+    assert changed[mask].mean() > 0.95
     x0, y0, x1, y1 = mesh_window(hand.vertices, FOCAL, PRINCPT, SIZE)
     changed[max(y0 - 8, 0) : y1 + 8, max(x0 - 8, 0) : x1 + 8] = False
     assert not changed.any() and np.array_equal(draw_hands(picture, [], faces), picture)
@@ -102,8 +102,7 @@ def test_a_near_hand_covers_a_far_one_in_any_order(faces, picture):
                 for hands in ((near, far), (far, near))]  # fmt: skip
     assert np.array_equal(*pictures)
     masks = [
-        render(hand.vertices, faces, (1.0, 1.0, 1.0), FOCAL, PRINCPT, (SIZE[1], SIZE[0]))[1] > 0
-        for hand in (near, far)
+        rasterise(hand.vertices, faces, FOCAL, PRINCPT, (SIZE[1], SIZE[0])).face >= 0 for hand in (near, far)
     ]
     both = pictures[0][masks[0] & masks[1]].astype(int)
     assert len(both) > 100 and (both[:, 0] > both[:, 2]).mean() > 0.95  # the near one is a right hand: warm

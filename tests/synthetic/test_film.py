@@ -81,7 +81,7 @@ def test_exposing_without_light_or_texture_is_rendering():
     mesh = sheet(120.0, 100.0, 0.3)
     vertices, colours = mesh.vertices + [0, 0, 300], rng.random((len(mesh.vertices), 3)).astype(np.float32)
     background = rng.random((64, 64, 3)).astype(np.float32)
-    expected, _, _ = render(
+    expected = render(
         vertices, mesh.faces, colours, (150, 150), (31.5, 31.5), (64, 64), background=background, antialias=2
     )
     buffers = rasterise(vertices, mesh.faces, (300, 300), (63.5, 63.5), (128, 128))

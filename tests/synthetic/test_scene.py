@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tempohand.geometry import mirror_points, mirror_pose
-from tempohand.render import render
+from tempohand.render import rasterise
 from tempohand.skeleton import NUM_VERTICES
 from tempohand.synthetic.scene import compose, project, smooth, window_track
 
@@ -57,12 +57,11 @@ def test_the_window_holds_the_hand_and_its_mask(scenes, settings):
         frame = 2
         vertices = scene.vertices[frame][:NUM_VERTICES]
         points = project(vertices[None].astype(float), scene.focal[[frame]], scene.princpt[[frame]])[0]
-        shape, offset = (
-            (3 * size, 3 * size),
-            scene.princpt[frame] + size,
-        )  # a larger picture, so that nothing is cut off
-        _, mask, _ = render(vertices, scene.arm_faces[:1538], (1, 1, 1), scene.focal[frame], offset, shape)
-        rows, columns = np.nonzero(mask)
+        larger = (3 * size, 3 * size)  # so that nothing is cut off
+        buffers = rasterise(
+            vertices, scene.arm_faces[:1538], scene.focal[frame], scene.princpt[frame] + size, larger
+        )
+        rows, columns = np.nonzero(buffers.face >= 0)
         np.testing.assert_allclose(
             [columns.min() - size, columns.max() - size], [points[:, 0].min(), points[:, 0].max()], atol=1.5
         )
