@@ -37,10 +37,10 @@ from tempohand.data.photometric import Photometric
 from tempohand.data.token_store import TokenStore, key_hash
 from tempohand.data.tokens import TokenBatch, TokenDataset, cached, token_key
 from tempohand.data.view import Augmentation, View
-from tempohand.evaluation.validation import BATCH, VALIDATIONS
+from tempohand.evaluation.validation import BATCH, scores_of
 from tempohand.model.backbone import loading_lines
 from tempohand.model.batchnorm import sharing_effects
-from tempohand.model.registry import build_network, inherit_settings, load_network
+from tempohand.model.registry import build_network, inherit_settings, load_network, network_class
 from tempohand.model.weights import load_config
 from tempohand.training.average import WeightAverage
 from tempohand.training.checkpoint import NotSaved, go_back, load_state, save_best, save_step
@@ -66,23 +66,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "config"
 
 def check(config: DictConfig) -> None:
     """Refuses settings that contradict each other, before anything is loaded."""
-    stage2 = config.network.get("temporal") is not None
-    if config.network.num_frame != 1 and not stage2:
-        raise ValueError(
-            f"network.num_frame={config.network.num_frame} contradicts Stage 1, which sees 1 frame: use a stage2-* config"
-        )
-    if config.network.num_frame < 2 and stage2:
-        raise ValueError(
-            f"network.num_frame={config.network.num_frame} contradicts Stage 2, which sees 7 frames: use a stage1-* config"
-        )
-    if config.tokens.mode not in ("cached", "online") or (config.tokens.mode == "cached" and not stage2):
-        raise ValueError(
-            f"tokens.mode={config.tokens.mode}: Stage 2 takes tokens=cached or tokens=online; Stage 1, which trains what makes tokens, online"
-        )
-    if stage2 and config.view.augmentation.mirror:
-        raise ValueError(
-            f"view.augmentation.mirror={config.view.augmentation.mirror}: Stage 1 learns sides, Stage 2 does not; set it to 0"
-        )
+    network_class(config.network).check(OmegaConf.to_container(config, resolve=True))
     if config.log.keep < 1:
         raise ValueError(f"log.keep={config.log.keep} must be at least 1 checkpoint")
 
@@ -92,7 +76,7 @@ def key_of_tokens(
 ) -> dict:
     """What the tokens of a run depend on; `settings`: the network's."""
     kind = {"precision": config.mixed_precision, "dtype": config.tokens.dtype}
-    return token_key(settings, network.spatial.state_dict(), view, data.contents(), **kind)
+    return token_key(settings, network.frozen.state_dict(), view, data.contents(), **kind)
 
 
 def through_tokens(
@@ -171,24 +155,20 @@ def main(config: DictConfig) -> None:
         return gather_object([x])
 
     resume = on_main_process(accelerator, lambda: resume_point(config.resume, run / "checkpoint", say))
-    start = config.init_from or (
-        resume if config.network.num_frame > 1 else None
-    )  # where settings that belong to weights come from
-    if config.network.num_frame > 1 and not start:
+    settings = OmegaConf.to_container(config, resolve=True)
+    network_settings = settings["network"]
+    kind = network_class(network_settings)
+    # where settings that belong to weights come from
+    start = config.init_from or (resume if kind.stage == 2 else None)
+    if kind.stage == 2 and not start:
         raise ValueError(
             "Stage 2 needs init_from=<Stage 1 checkpoint>, for example init_from=outputs/stage1-tiny/checkpoint/best"
         )
 
     # ----- data ---------------------------------------------------------------------------------------------
-    settings = OmegaConf.to_container(config, resolve=True)
-    network_settings = settings["network"]
     if start:
         inherit_settings(network_settings, start, say)
-    mirror = config.view.augmentation.mirror
-    if mirror and not network_settings.get("spatial", {}).get("side"):
-        raise ValueError(
-            f"view.augmentation.mirror={mirror} shows the other side's hands, which only network.spatial.side=true learns from: set it to 0"
-        )
+    kind.check_inherited(settings)
     colour = Photometric(**settings["view"]["augmentation"].pop("photometric"))
     augmentation = Augmentation(photometric=colour, **settings["view"]["augmentation"])
     view = View(network_settings["size"], network_settings["expansion"], augmentation)
@@ -211,7 +191,7 @@ def main(config: DictConfig) -> None:
     )
     bad_rows.known(training.inconsistent, table, judged=True)
     bad_rows.known(held_out.inconsistent, held_out_table, judged=False)
-    scoring = VALIDATIONS[network_settings["name"]]
+    scoring = scores_of(kind.prediction)
     validation_rows = spread_over_parts(held_out_table, config.data.validation_rows)
     held_out_order = (held_out_table.sequence_starts(), held_out_table.column("time"))
     usable = np.setdiff1d(validation_rows, list(held_out.inconsistent))
@@ -323,7 +303,7 @@ def main(config: DictConfig) -> None:
         return {
             "network": network_settings,
             "view": view,
-            "stage": 1 if num_frame == 1 else 2,
+            "stage": kind.stage,
             "step": step,
             "name": config.name,
             "loss": settings["loss"],

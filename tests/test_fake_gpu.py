@@ -22,7 +22,7 @@ from tempohand.evaluation.results import StripKeeper, choose_strips
 from tempohand.evaluation.stages import Histories, build_predictors
 from tempohand.evaluation.sums import LossOverFrames
 from tempohand.evaluation.tuning import default_filters, tune_filters
-from tempohand.evaluation.validation import VALIDATIONS
+from tempohand.evaluation.validation import scores_of
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.inputs import HandInput
 from tempohand.inference.predictor import StreamingPredictor
@@ -104,7 +104,7 @@ def test_validation(case):
     network, predict, batch, settings, _ = case
     network.eval()
     batch = replace(batch, previous=None)
-    validation = VALIDATIONS[settings["network"]["name"]](2.0, np.zeros(4, int), np.arange(4) / 30)
+    validation = scores_of(network.prediction)(2.0, np.zeros(4, int), np.arange(4) / 30)
     with watched() as waited, torch.no_grad():
         prediction = predict(batch)
         validation.add(prediction, batch, network.criterion(prediction, batch))

@@ -16,6 +16,7 @@ from benchmarks.report import Report
 from jaxtyping import Float
 from tqdm import tqdm
 
+from tempohand.batch import HandPrediction
 from tempohand.evaluation.metrics.errors import mpjpe_root, pa_mpjpe
 from tempohand.inference.arguments import FINDER, NETWORK
 from tempohand.inference.boxes import FileBoxes
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Report:
     """Mean joint distances, mm: after the best similarity (PA) and relative to the wrist."""
-    predictor = StreamingPredictor(load_network(arguments.network, "posenet"))
+    predictor = StreamingPredictor(load_network(arguments.network, HandPrediction))
     landmarks = Opinion.read(arguments.boxes) if (arguments.boxes or "").endswith(".npz") else None
     far: dict[str, dict[str, list[float]]] = {}
     for hand in tqdm(_hands(arguments, predictor), unit="hand"):

@@ -18,6 +18,7 @@ from benchmarks.report import Report
 from jaxtyping import Float
 from tqdm import tqdm
 
+from tempohand.batch import HandPrediction
 from tempohand.boxes import intersection_over_union
 from tempohand.data.table import FrameTable
 from tempohand.evaluation.validation import FOUND
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> Report:
     """Shares of the labelled hands whose centre is in the picture; milliseconds a picture."""
     table = FrameTable(arguments.data, arguments.split)
     finder = HandFinder.load(arguments.finder, max_hands=MAX_HANDS)
-    predictor = StreamingPredictor(load_network(arguments.network, "posenet"))
+    predictor = StreamingPredictor(load_network(arguments.network, HandPrediction))
     closer = CloserLook.of(predictor)
     labels, starts = table.labels(np.arange(len(table))), table.sequence_starts()
     overlaps, found_at_all, refined, told, taken, false_positives, wrong = [], [], [], [], [], 0, 0

@@ -200,7 +200,16 @@ class FinderValidation(Scores):
         self._add_terms(target, terms)
 
 
-VALIDATIONS: dict[str, type[Scores]] = {
-    "posenet": Validation,
-    "finder": FinderValidation,
-}  # by the network's name
+# By the class of a network's predictions; another class needs scores of its own here.
+SCORES: dict[type, type[Scores]] = {HandPrediction: Validation, BoxPrediction: FinderValidation}
+
+
+def scores_of(prediction: type) -> type[Scores]:
+    """What predictions of this class, or of one that it is derived from, are scored by. Raises ValueError
+    where nothing scores them."""
+    for kind in prediction.__mro__:
+        if kind in SCORES:
+            return SCORES[kind]
+    raise ValueError(
+        f"evaluation/validation.py has no scores for predictions of the class {prediction.__name__}"
+    )

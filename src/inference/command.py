@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from tempohand.batch import HandPrediction
 from tempohand.console import EXIT_INCOMPLETE, in_flags
 from tempohand.inference import export
 from tempohand.inference.box_propagation import FollowedHands
@@ -154,7 +155,7 @@ def _load(checkpoint: str, load: Callable | None):
     if load is None:
         from tempohand.model.registry import load_network
 
-        return load_network(checkpoint, "posenet")
+        return load_network(checkpoint, HandPrediction)
     return load(checkpoint)
 
 

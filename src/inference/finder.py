@@ -25,7 +25,7 @@ class HandFinder:
     to who sees the hand from near (inference/verification.py): among a whole picture's pixels they are a
     guess.
 
-    network: `model.registry.load_network(..., "finder")`'s. tiles: 1 for the whole picture alone, n for
+    network: `model.registry.load_network(..., BoxPrediction)`'s. tiles: 1 for the whole picture alone, n for
     squares of 1/n of its longer edge besides, in which smaller hands are found. max_hands: the best so many
     of a frame. Use as a context manager. Raises ValueError for numbers below 1.
     """
@@ -53,7 +53,7 @@ class HandFinder:
         network is in it."""
         from tempohand.model.registry import load_network  # slow, and only needed here
 
-        return cls(load_network(checkpoint, "finder"), **options)
+        return cls(load_network(checkpoint, BoxPrediction), **options)
 
     def __enter__(self) -> "HandFinder":
         return self
@@ -71,9 +71,7 @@ class HandFinder:
         looked_at = regions(frame.size, self.tiles)
         count, any_camera = len(looked_at), torch.ones(len(looked_at), 2)
         crops = self.view.crop([frame.image] * count, any_camera, any_camera, looked_at, True)[0]
-        prediction = self.network.look(
-            crops.to(self.device), torch.zeros(count, dtype=torch.bool, device=self.device)
-        )
+        prediction = self.network.find(crops.to(self.device))
         # To the CPU in one copy, of a few numbers a cell: to pick peaks on the device is to wait for it again
         # and again.
         cells = torch.cat([prediction.logits, prediction.box], dim=2).cpu()

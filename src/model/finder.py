@@ -5,13 +5,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from tempohand.batch import BoxPrediction, ClipBatch, Term
 from tempohand.geometry import beside
 from tempohand.model.backbone import Backbone
-from tempohand.model.finder_losses import finder_terms
+from tempohand.model.finder_losses import TERMS, finder_terms
+from tempohand.model.network import Network
 from tempohand.model.weights import load_weights, of_network
 
 STRIDES = (8, 16, 32)  # of the feature maps that are joined; boxes are read at the finest
@@ -21,7 +22,7 @@ PRIOR_LOG_SIZE = -1.2  # of a box's edge over the picture's: 0.3
 LOG_SIZE_RANGE = (-5.0, 2.0)
 
 
-class FinderNet(nn.Module):
+class FinderNet(Network):
     """Hands as points (X. Zhou et al., "Objects as Points", 2019): for every cell of a raster the probability
     that a right or a left hand's centre lies in it, and that hand's box.
 
@@ -35,8 +36,14 @@ class FinderNet(nn.Module):
     prediction for a mirrored picture is mirrored, and so are its sides.
     """
 
+    title = "hand finder"
+    prediction = BoxPrediction
+    terms = TERMS
+    inherited = ("size", "expansion", "backbone", "width")
+    weight_files = ("backbone.weights",)
+
     def __init__(self, num_frame: int, size: int, expansion: float, backbone: dict, width: int):
-        super().__init__()
+        super().__init__(num_frame, size, expansion)
         if num_frame != 1:
             raise ValueError(
                 f"network.num_frame={num_frame}: the hand finder looks at single frames, num_frame=1"
@@ -45,7 +52,7 @@ class FinderNet(nn.Module):
             raise ValueError(
                 f"network.size={size}: the hand finder takes pictures whose edge is a multiple of {STRIDES[-1]} px"
             )
-        self.num_frame, self.size, self.expansion = num_frame, size, expansion
+        self.size = size
         self.backbone = Backbone(size=size, strides=STRIDES, **backbone)
         self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.backbone.channels)
         self.head = nn.Sequential(
@@ -60,8 +67,9 @@ class FinderNet(nn.Module):
                 torch.tensor([PRIOR_LOGIT, PRIOR_LOGIT, 0.0, 0.0, PRIOR_LOG_SIZE, PRIOR_LOG_SIZE])
             )
 
-    def set_step(self, step: int, dropout_start: int) -> None:
-        """Nothing here depends on the step: there is no dropout."""
+    def parts(self) -> dict[str, nn.Module]:
+        """The backbone."""
+        return {"backbone": self.backbone}
 
     def forward(self, batch: ClipBatch) -> BoxPrediction:
         """What there is in every picture. Raises ValueError for clips of more than one frame."""
@@ -76,10 +84,14 @@ class FinderNet(nn.Module):
             if self.training
             else ~batch.is_right
         )
-        return self.look(batch.image[:, 0], mirrored)
+        return self.find(batch.image[:, 0], mirrored)
 
-    def look(self, image: Tensor, mirrored: Bool[Tensor, "n"]) -> BoxPrediction:
-        """What there is in pictures [N, 3, S, S] (uint8 RGB), of which some are looked at in the mirror."""
+    def find(
+        self, image: UInt8[Tensor, "n 3 s s"], mirrored: Bool[Tensor, "n"] | None = None
+    ) -> BoxPrediction:
+        """What there is in pictures (RGB), of which some are looked at in the mirror; None: none are."""
+        if mirrored is None:
+            mirrored = torch.zeros(len(image), dtype=torch.bool, device=image.device)
         choice = rearrange(mirrored, "n -> n 1 1 1")
         maps = self.backbone.pyramid(torch.where(choice, image.flip(-1), image))
         laterals = [lateral(features) for lateral, features in zip(self.lateral, maps)]
@@ -105,21 +117,11 @@ class FinderNet(nn.Module):
         Raises ValueError naming what differs when a finder's weight is missing, unknown or of another shape,
         or nothing of a backbone fits; FileNotFoundError without such a file.
         """
-        weights, own = load_weights(path), self.state_dict()
-        given, prefix = of_network(weights, own, path)
+        weights = load_weights(path)
         if not any("spatial.backbone." in name for name in weights):
-            wrong = sorted(own.keys() ^ given.keys()) or [
-                name for name in own if own[name].shape != given[name].shape
-            ]
-            if wrong:
-                raise ValueError(
-                    f"'{path}' does not fit this hand finder: {len(wrong)} of {len(own)} weights differ, first {wrong[:3]}"
-                )
-            self.load_state_dict(given)
-            return [
-                f"inherited {len(own)} of {len(own)} tensors from '{path}'"
-                + (f", under '{prefix}'" if prefix else "")
-            ]
+            return self.load_all(weights, path)
+        own = self.state_dict()
+        given, _ = of_network(weights, own, path)
         fitting = {
             name: value for name, value in given.items() if name in own and own[name].shape == value.shape
         }

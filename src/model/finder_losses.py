@@ -13,6 +13,12 @@ from tempohand.model.losses import l1
 
 # cells near a centre whose box, moved there, would still overlap the hand's by this much are hardly wrong
 OVERLAP = 0.7
+# The finder's loss terms -> what switches their labels on; columns of the frame table (docs/data.md).
+TERMS = {
+    "centre": "joints2d_mask of all joints",
+    "offset": "joints2d_mask of all joints, of hands whose centre is in the crop,",
+    "size": "joints2d_mask of all joints, of hands whose centre is in the crop,",
+}
 FOCUS, LENIENCE = 2, 4  # the focal loss's exponents, alpha and beta of "Objects as Points"
 
 

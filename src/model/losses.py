@@ -18,6 +18,23 @@ from tempohand.geometry import denormalise_pixels, hand_size
 from tempohand.model.heads import DEPTH_RANGE, HEATMAP_SIGMA, JOINT_DEPTH_RANGE_MM, UV_RANGE, depth_prior
 from tempohand.skeleton import HAND_SIZE_CHAIN, WRIST
 
+# PoseNet's loss terms -> what switches their labels on; columns of the frame table (docs/data.md).
+TERMS = {
+    "orientation": "has_hand",
+    "pose": "has_hand",
+    "shape": "has_hand",
+    "uv": "joints2d_mask of the wrist",
+    "depth": "has_hand and has_camera",
+    "joints": "joints_mask, of the wrist too",
+    "joints2d": "joints2d_mask",
+    "heatmap": "joints2d_mask",
+    "joint_depth": "joints_mask, of the wrist too",
+    "translation": "has_hand and has_camera",
+    "side": "is_right, and view.augmentation.mirror,",
+    "velocity": "joints_mask of neighbouring frames, of the wrist too",
+    "wrist_velocity": "has_hand and has_camera of neighbouring frames",
+}
+
 
 def l1(prediction: Tensor, target: Tensor) -> Tensor:
     """|prediction - target|; shapes must be equal, nothing is broadcast."""

@@ -22,7 +22,8 @@ from tempohand.model.heads import (
     depth_prior,
     wrist_position,
 )
-from tempohand.model.losses import posenet_terms
+from tempohand.model.losses import TERMS, posenet_terms
+from tempohand.model.network import Network
 from tempohand.model.perspective import PerspectiveEmbedding
 from tempohand.model.temporal import TemporalEncoder, parameter_vector
 from tempohand.model.weights import load_weights, of_network
@@ -90,13 +91,18 @@ class SpatialNet(nn.Module):
         return torch.cat([token + self.from_joints(readings), readings], dim=-1), tuple(logits)
 
 
-class PoseNet(nn.Module):
+class PoseNet(Network):
     """Stage 1 (`temporal` None, num_frame 1) or Stage 2 (a frozen spatial network under a temporal encoder,
     num_frame > 1).
 
     Every argument but `hand` (path of a MANO file; None: the open hand) is a dict of the configuration's
     groups.
     """
+
+    prediction = HandPrediction
+    terms = TERMS
+    inherited = ("size", "expansion", "norm_by_hand", "hand", "spatial")
+    weight_files = ("spatial.backbone.weights",)
 
     def __init__(
         self,
@@ -108,7 +114,7 @@ class PoseNet(nn.Module):
         norm_by_hand: bool = False,
         hand: str | None = None,
     ):
-        super().__init__()
+        super().__init__(num_frame, size, expansion)
         if (temporal is None) != (num_frame == 1):
             stage = (
                 "without a temporal encoder (Stage 1) takes num_frame=1"
@@ -116,12 +122,9 @@ class PoseNet(nn.Module):
                 else "with a temporal encoder takes num_frame > 1"
             )
             raise ValueError(f"num_frame is {num_frame}, but a network {stage}")
-        self.num_frame, self.size, self.expansion, self.norm_by_hand = (
-            num_frame,
-            size,
-            expansion,
-            norm_by_hand,
-        )
+        self.size = size
+        self.expansion = expansion
+        self.norm_by_hand = norm_by_hand
         self.hand = HandLayer(hand)
         self.spatial = SpatialNet(size, **spatial)
         self.temporal = None
@@ -130,20 +133,30 @@ class PoseNet(nn.Module):
             self.spatial.requires_grad_(False)
         self.train()
 
-    def train(self, mode: bool = True) -> "PoseNet":
-        """Frozen means frozen: under a temporal encoder the spatial network stays in evaluation mode."""
-        super().train(mode)
-        if self.temporal is not None:
-            self.spatial.eval()
-        return self
+    @classmethod
+    def check(cls, settings: dict) -> None:
+        """As of every network; Stage 1 sees one frame."""
+        frames = settings["network"]["num_frame"]
+        if frames != 1:
+            raise ValueError(
+                f"network.num_frame={frames} contradicts Stage 1, which sees 1 frame: use a stage2-* config"
+            )
+        super().check(settings)
 
-    def set_step(self, step: int, dropout_start: int) -> None:
-        """Dropout is off before optimizer step `dropout_start`: on from the start it makes a pretrained
-        backbone overfit early."""
-        learning = self if self.temporal is None else self.temporal
-        for module in learning.modules():
-            if isinstance(module, nn.Dropout):
-                module.train(self.training and step >= dropout_start)
+    @classmethod
+    def learns_sides(cls, network: dict) -> bool:
+        """Where it has a side head."""
+        return bool(network["spatial"].get("side"))
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The backbone, and in Stage 2 the temporal encoder."""
+        parts = {"backbone": self.spatial.backbone, "temporal": self.temporal}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @property
+    def frozen(self) -> nn.Module | None:
+        """In Stage 2 the spatial network."""
+        return None if self.temporal is None else self.spatial
 
     def spatial_only(self) -> "PoseNet":
         """The Stage 1 network inside this one; the modules are shared."""
@@ -329,3 +342,24 @@ class PoseNet(nn.Module):
         return [f"inherited {len(own)} of {len(own)} spatial tensors from '{path}'{under}", *lines] + [
             f"not used: {name}" for name in unexpected
         ]
+
+
+class TemporalPoseNet(PoseNet):
+    """Stage 2."""
+
+    stage = 2
+
+    @classmethod
+    def check(cls, settings: dict) -> None:
+        """As of every network; Stage 2 sees several frames, and no hands of the other side."""
+        frames = settings["network"]["num_frame"]
+        if frames < 2:
+            raise ValueError(
+                f"network.num_frame={frames} contradicts Stage 2, which sees 7 frames: use a stage1-* config"
+            )
+        Network.check.__func__(cls, settings)
+        mirror = settings["view"]["augmentation"]["mirror"]
+        if mirror:
+            raise ValueError(
+                f"view.augmentation.mirror={mirror}: Stage 1 learns sides, Stage 2 does not; set it to 0"
+            )

@@ -1,44 +1,63 @@
 """Networks by name: from a configuration to a network, and from a checkpoint directory to a network ready for
 use."""
 
+import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from torch import nn
-
+from tempohand.batch import HandPrediction
 from tempohand.model.finder import FinderNet
-from tempohand.model.posenet import PoseNet
+from tempohand.model.network import Network
+from tempohand.model.posenet import PoseNet, TemporalPoseNet
 from tempohand.model.weights import CONFIG_NAME, load_config, load_weights, locate
 
-NETWORKS = {"posenet": PoseNet, "finder": FinderNet}
+Choice = Callable[[dict], type[Network]]  # from a network's settings to its class
+NETWORKS: dict[str, type[Network] | Choice] = {}
 
 
-def build_network(network: dict) -> nn.Module:
-    """The network that a configuration describes: its `name` and that class's arguments. Raises ValueError
-    for an unknown name."""
-    arguments = dict(network)
-    name = arguments.pop("name")
+def register(name: str, network: type[Network] | Choice) -> None:
+    """Has configurations and checkpoints mean this network by their `network.name`: a class, or a function of
+    the network's settings that says which."""
+    NETWORKS[name] = network
+
+
+register("posenet", lambda network: PoseNet if network.get("temporal") is None else TemporalPoseNet)
+register("finder", FinderNet)
+
+
+def network_class(network: dict) -> type[Network]:
+    """The class that a network's settings mean. Raises ValueError for an unknown name."""
+    name = network["name"]
     if name not in NETWORKS:
         raise ValueError(f"network.name: '{name}' is none of {sorted(NETWORKS)}")
-    return NETWORKS[name](**arguments)
+    found = NETWORKS[name]
+    return found if isinstance(found, type) else found(network)
 
 
-def load_network(path: str | Path, name: str | None = None) -> nn.Module:
+def build_network(network: dict) -> Network:
+    """The network that a configuration describes: its `name` and that class's arguments. Raises ValueError
+    for an unknown name."""
+    arguments = {key: value for key, value in network.items() if key != "name"}
+    return network_class(network)(**arguments)
+
+
+def load_network(path: str | Path, prediction: type | None = None) -> Network:
     """The network of a checkpoint directory, with its weights, in evaluation mode; `.config` is the
     checkpoint's config.json.
 
-    name: of the kind of network that it has to be, of NETWORKS. Raises FileNotFoundError or ValueError in one
-    clear line.
+    prediction: what it has to give (HandPrediction, BoxPrediction). Raises FileNotFoundError or ValueError in
+    one clear line.
     """
     config = load_config(path)
-    kind = config["network"].get("name")
-    if name and kind != name:
+    settings = config["network"]
+    if prediction and not issubclass(network_class(settings).prediction, prediction):
+        kinds = {name: network_class({"name": name}) for name in NETWORKS}
+        needed = [name for name, kind in kinds.items() if issubclass(kind.prediction, prediction)]
         raise ValueError(
-            f"'{path}' holds a network of the kind '{kind}', here one of the kind '{name}' is needed: give another checkpoint"
+            f"'{path}' holds a network of the kind '{settings['name']}', here one of the kind "
+            f"{' or '.join(map(repr, needed))} is needed: give another checkpoint"
         )
-    network = build_network(
-        _without_pretrained(config["network"])
-    )  # every weight comes from the checkpoint: none is to be fetched first
+    network = build_network(_without_weight_files(settings))  # every weight comes from the checkpoint
     weights, own = load_weights(path), network.state_dict()
     wrong = sorted(
         (own.keys() ^ weights.keys())
@@ -53,7 +72,7 @@ def load_network(path: str | Path, name: str | None = None) -> nn.Module:
     return network.eval()
 
 
-def load_stages(stage1: str | Path | None, stage2: str | Path | None) -> tuple[PoseNet, PoseNet | None]:
+def load_stages(stage1: str | Path | None, stage2: str | Path | None) -> tuple[Network, Network | None]:
     """(Stage 1, Stage 2 or None) of one checkpoint or of two. Without a checkpoint of its own, and where
     Stage 2 has its very weights inside, Stage 1 is that part of Stage 2: one backbone pass serves both.
 
@@ -67,8 +86,8 @@ def load_stages(stage1: str | Path | None, stage2: str | Path | None) -> tuple[P
     networks = {}
     for name, path in (("stage1", stage1), ("stage2", stage2)):
         if path:
-            network = networks[name] = load_network(path, "posenet")
-            if (network.num_frame > 1) != (name == "stage2"):
+            network = networks[name] = load_network(path, HandPrediction)
+            if network.stage != (2 if name == "stage2" else 1):
                 raise ValueError(
                     f"{name}='{path}' is a checkpoint of the other stage (num_frame={network.num_frame})"
                 )
@@ -78,10 +97,11 @@ def load_stages(stage1: str | Path | None, stage2: str | Path | None) -> tuple[P
     inside = second.spatial_only()
     if first is None:
         return inside, second
-    crops = [(network.size, network.expansion) for network in (first, second)]
-    if crops[0] != crops[1]:
+    if first.crop != second.crop:
+        crops = " and ".join(str(tuple(network.crop)) for network in (first, second))
         raise ValueError(
-            f"stage1 and stage2 see different crops (size, expansion: {crops[0]} and {crops[1]}): evaluate them one at a time"
+            f"stage1 and stage2 see different crops (height, width, expansion: {crops}): "
+            "evaluate them one at a time"
         )
     own, other = first.state_dict(), inside.state_dict()
     shared = own.keys() == other.keys() and all(
@@ -90,16 +110,17 @@ def load_stages(stage1: str | Path | None, stage2: str | Path | None) -> tuple[P
     return (inside if shared else first), second
 
 
-def _without_pretrained(settings: dict) -> dict:
-    """The same settings with every `backbone.weights` null."""
-    changed = {
-        key: _without_pretrained(value) if isinstance(value, dict) else value
-        for key, value in settings.items()
-    }
-    return changed | {"weights": None} if "weights" in changed else changed
-
-
-INHERITED = ("size", "expansion", "norm_by_hand", "hand", "spatial", "backbone", "width")
+def _without_weight_files(network: dict) -> dict:
+    """The same settings with null for every file that first weights would be read from."""
+    network = copy.deepcopy(network)
+    for key in network_class(network).weight_files:
+        *path, last = key.split(".")
+        part = network
+        for name in path:
+            part = part.get(name, {})
+        if last in part:
+            part[last] = None
+    return network
 
 
 def inherit_settings(network: dict, path: str | Path, say: Callable[[str], None]) -> None:
@@ -115,17 +136,19 @@ def inherit_settings(network: dict, path: str | Path, say: Callable[[str], None]
     source = load_config(path)["network"]
     if source.get("name", network["name"]) != network["name"]:
         return
-    for key in INHERITED:
+    kind = network_class(network)
+    for key in kind.inherited:
         if key in source and key in network:
             for name, before, after in _differences(key, network[key], source[key]):
-                say(f"inherited network.{name} = {after} (the config says {before})")
+                if name not in kind.weight_files:
+                    say(f"inherited network.{name} = {after} (the config says {before})")
             network[key] = source[key]
-    network.update(_without_pretrained(network))
+    network.update(_without_weight_files(network))
 
 
 def _differences(name: str, before, after) -> Iterator[tuple[str, object, object]]:
     if isinstance(before, dict) and isinstance(after, dict):
         for key in sorted(before.keys() | after.keys()):
             yield from _differences(f"{name}.{key}", before.get(key), after.get(key))
-    elif before != after and not name.endswith("backbone.weights"):
+    elif before != after:
         yield name, before, after

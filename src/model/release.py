@@ -8,17 +8,18 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import nn
 
+from tempohand.batch import HandPrediction
 from tempohand.manifest import write_manifest
-from tempohand.model.registry import load_network
+from tempohand.model.network import Network
+from tempohand.model.registry import load_network, network_class
 from tempohand.model.weights import CONFIG_NAME, WEIGHTS_NAME, load_config, load_weights
 
 MOST_BYTES = 16_000_000
 KEPT = ("network", "view", "stage", "name", "loss")  # of a checkpoint's configuration
 
 
-def load(name: str | Path = "tempohand-tiny", *, stage: int = 2) -> nn.Module:
+def load(name: str | Path = "tempohand-tiny", *, stage: int = 2) -> Network:
     """A network that comes with the package (or a Stage 2 checkpoint directory), in evaluation mode and
     single precision, on the CPU.
 
@@ -26,8 +27,8 @@ def load(name: str | Path = "tempohand-tiny", *, stage: int = 2) -> nn.Module:
     network(batch) takes a ClipBatch; `inference.predictor.StreamingPredictor(network)` takes pictures. Raises
     FileNotFoundError for an unknown name, ValueError for another stage or a checkpoint that has none.
     """
-    network = load_network(name, "posenet")
-    if stage not in (1, 2) or network.num_frame == 1:
+    network = load_network(name, HandPrediction)
+    if stage not in (1, 2) or network.stage != 2:
         raise ValueError(
             f"load('{name}', stage={stage}): stage is 1 or 2, and '{name}' has to be a Stage 2 network"
         )
@@ -42,9 +43,10 @@ def make_release(checkpoint: str | Path, folder: str | Path, name: str, training
     values). Raises ValueError for Stage 1, for values that half precision cannot hold, and above MOST_BYTES.
     """
     config, weights = load_config(checkpoint), load_weights(checkpoint)
-    if config["network"]["name"] == "posenet" and config["stage"] != 2:
+    kind = network_class(config["network"])
+    if issubclass(kind.prediction, HandPrediction) and kind.stage != 2:
         raise ValueError(
-            f"'{checkpoint}' is of Stage {config['stage']}: a release is a Stage 2 checkpoint, Stage 1 is inside it"
+            f"'{checkpoint}' is of Stage {kind.stage}: a release is a Stage 2 checkpoint, Stage 1 is inside it"
         )
     half = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
     if lost := [

@@ -8,7 +8,7 @@ import torch
 from tests_support import random_batch
 
 from tempohand.batch import BoxPrediction, Term
-from tempohand.evaluation.validation import VALIDATIONS, FinderValidation
+from tempohand.evaluation.validation import FinderValidation, scores_of
 
 GRID = 8
 
@@ -83,10 +83,10 @@ def test_a_hand_outside_is_not_missed_but_may_be_imagined():
 
 
 def test_every_network_has_its_scores_and_a_best_one():
-    from tempohand.model.registry import NETWORKS
+    from tempohand.model.registry import NETWORKS, network_class
 
-    assert VALIDATIONS.keys() == NETWORKS.keys()
-    for validation in VALIDATIONS.values():
+    for name in NETWORKS:
+        validation = scores_of(network_class({"name": name}).prediction)
         for best in validation.BESTS:
             assert best.name in validation.UNITS and "on validation: " in best.line(0.25)
             assert (

@@ -23,7 +23,7 @@ class SquareFinder(nn.Module):
 
     size = SIZE
 
-    def look(self, image, mirrored):
+    def find(self, image):
         logits, boxes = (
             torch.full((len(image), 1, 2, GRID, GRID), -9.0),
             torch.zeros(len(image), 1, 4, GRID, GRID),
@@ -101,38 +101,36 @@ def test_tiles_find_small_hands_once():
 def test_nothing_there_is_no_hand_and_a_hand_is_one_whatever_its_side(monkeypatch):
     finder = HandFinder(SquareFinder(), max_hands=4)
     assert finder.detect(picture(100, 80, [])) == []
-    look = finder.network.look
+    find = finder.network.find
 
-    def both(image, mirrored):
-        said = look(image, mirrored)
+    def both(image):
+        said = find(image)
         said.logits[:, :, 1] = said.logits[:, :, 0] - 0.5
         return said
 
-    monkeypatch.setattr(finder.network, "look", both)
+    monkeypatch.setattr(finder.network, "find", both)
     found = finder.detect(picture(100, 80, [(20, 30, 30, 255)]))
     assert [one.is_right for one in found] == [None]
 
 
 def test_a_box_whose_centre_is_not_in_the_picture_is_left_out(monkeypatch):
     finder = HandFinder(SquareFinder(), max_hands=4)
-    look = finder.network.look
+    find = finder.network.find
 
-    def lower(image, mirrored):
-        said = look(image, mirrored)
+    def lower(image):
+        said = find(image)
         said.box[:, :, [1, 3]] += 0.5
         return said
 
-    monkeypatch.setattr(finder.network, "look", lower)
+    monkeypatch.setattr(finder.network, "find", lower)
     assert finder.detect(picture(100, 40, [(20, 10, 20, 255)])) == []  # below the picture
 
 
 @pytest.mark.parametrize("size", [(100, 40), (40, 100)])
 def test_beyond_the_picture_the_finder_sees_its_edge(size, monkeypatch):
     seen, finder = [], HandFinder(SquareFinder(), max_hands=4, tiles=2)
-    look = finder.network.look
-    monkeypatch.setattr(
-        finder.network, "look", lambda image, mirrored: seen.append(image) or look(image, mirrored)
-    )
+    find = finder.network.find
+    monkeypatch.setattr(finder.network, "find", lambda image: seen.append(image) or find(image))
     image = np.full((size[1], size[0], 3), GREY, np.uint8)
     image[0], image[-1], image[:, 0], image[:, -1] = 60, 90, 150, 180
     finder.detect(Frame(0, 0.0, image, ""))

@@ -3,7 +3,7 @@ import pytest
 import torch
 from tests_support import compose_config, random_batch, small_finder, small_network
 
-from tempohand.batch import BoxPrediction
+from tempohand.batch import BoxPrediction, HandPrediction
 from tempohand.model.finder import FinderNet, decode_boxes, mirror_image
 from tempohand.model.finder_losses import OVERLAP, finder_target, finder_terms, lenient_radius
 from tempohand.model.registry import build_network, inherit_settings, load_network
@@ -100,17 +100,17 @@ def test_what_is_said_of_a_mirrored_picture_is_mirrored_back():
     )
     no, yes = torch.zeros(3, dtype=torch.bool), torch.ones(3, dtype=torch.bool)
     with torch.no_grad():
-        plain, other = net.look(image, no), net.look(image.flip(-1), yes)
+        plain, other = net.find(image, no), net.find(image.flip(-1), yes)
     torch.testing.assert_close(other.logits, plain.logits.flip(-1).flip(2))
     torch.testing.assert_close(
         other.box.flip(-1).movedim(2, -1), mirrored_boxes(plain.box.movedim(2, -1)), atol=1e-5, rtol=0
     )
-    assert not torch.allclose(plain.logits, net.look(image, yes).logits)
+    assert not torch.allclose(plain.logits, net.find(image, yes).logits)
 
 
 def test_half_of_the_pictures_are_mirrored_in_training_and_none_in_evaluation_but_left_hands():
     net, seen = build_network(small_finder()), []
-    look, net.look = net.look, lambda image, mirrored: seen.append(mirrored) or look(image, mirrored)
+    look, net.find = net.find, lambda image, mirrored: seen.append(mirrored) or look(image, mirrored)
     batch = random_batch(400, 1, SIZE)
     batch.is_right = torch.arange(400) % 4 > 0
     torch.manual_seed(5)
@@ -190,7 +190,7 @@ def test_eight_pictures_are_learned():
     net.eval()
     for mirrored in (torch.zeros(8, dtype=torch.bool), torch.ones(8, dtype=torch.bool)):
         with torch.no_grad():
-            said = net.look(batch.image[:, 0], mirrored)
+            said = net.find(batch.image[:, 0], mirrored)
         best = said.logits.flatten(1).argmax(-1)
         assert (best == target.cell[:, 0]).sum() >= 7  # right hands come first: the side is right, too
         box = said.box[row, 0].flatten(2)[row, :, target.cell[:, 0]]
@@ -200,7 +200,7 @@ def test_eight_pictures_are_learned():
 def test_a_checkpoint_comes_back_and_other_networks_are_refused(tmp_path):
     net = build_network(small_finder())
     save_weights(tmp_path / "finder", net.state_dict(), {"network": small_finder()})
-    again, batch = load_network(tmp_path / "finder", "finder"), random_batch(2, 1, SIZE)
+    again, batch = load_network(tmp_path / "finder", BoxPrediction), random_batch(2, 1, SIZE)
     assert torch.equal(again(batch).logits, net.eval()(batch).logits)
     assert net.load_pretrained(tmp_path / "finder")[0].startswith("inherited")
     torch.save(
@@ -211,7 +211,7 @@ def test_a_checkpoint_comes_back_and_other_networks_are_refused(tmp_path):
     assert fresh.load_pretrained(tmp_path / "wrapped.pt")[0].endswith("under 'state_dict.module.'")
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in fresh.state_dict().items())
     with pytest.raises(ValueError, match="of the kind 'finder', here one of the kind 'posenet' is needed"):
-        load_network(tmp_path / "finder", "posenet")
+        load_network(tmp_path / "finder", HandPrediction)
     posenet = small_network(1)
     inherit_settings(posenet, tmp_path / "finder", print)
     assert posenet == small_network(1)

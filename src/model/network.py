@@ -1,0 +1,159 @@
+"""The contract between a network and the rest of the system: whatever trains, validates, resumes, evaluates,
+predicts or examines a network asks it for what stands here, and for nothing else.
+
+A new network is a subclass of `Network`, its losses, a line in registry.py and a configuration.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from tempohand.batch import ClipBatch, Term
+from tempohand.model.weights import load_weights, of_network
+
+TOKEN_MODES = ("cached", "online")
+
+
+class Crop(NamedTuple):
+    """The crops that a network takes: `height` x `width` px, in which the square around the hand, `expansion`
+    times as wide as the longer edge of its box, fills the shorter edge (data/view.py)."""
+
+    height: int
+    width: int
+    expansion: float
+
+    @classmethod
+    def of(cls, network: Mapping) -> "Crop":
+        """From a network's settings: `size`, the edge of square crops or [height, width], and `expansion`."""
+        size = network["size"]
+        height, width = (size, size) if isinstance(size, int) else size
+        return cls(height, width, network["expansion"])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width), px."""
+        return self.height, self.width
+
+
+class Network(nn.Module):
+    """A network of the training loop: network(batch) predicts each clip's last frame, and
+    network.criterion(prediction, batch) is what is minimised.
+
+    num_frame: frames of a clip. size, expansion: of its crops, as `Crop.of` takes them. These three are
+    settings of every network.
+
+    A network that gives hands has the hand model that makes them as `hand` (hand/layer.py).
+    """
+
+    title: ClassVar[str] = "network"  # in messages
+    stage: ClassVar[int] = 1  # 2: stands on a frozen network of stage 1, and cannot begin without its weights
+    inputs: ClassVar[tuple[str, ...]] = ("image",)  # what it takes of a frame besides the camera
+    prediction: ClassVar[type]  # the class of what it gives; evaluation/validation.py scores by this class
+    terms: ClassVar[Mapping[str, str]]  # every loss term that there may be -> the labels that switch it on
+    # Settings that belong to the weights: they come with them from a checkpoint of the same kind of network.
+    inherited: ClassVar[tuple[str, ...]] = ("size", "expansion")
+    # Settings (dotted names) that say which files the first weights come from, and nothing else.
+    weight_files: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, num_frame: int, size: int | list[int] | tuple[int, int], expansion: float):
+        super().__init__()
+        self.num_frame = num_frame
+        self.crop = Crop.of({"size": size, "expansion": expansion})
+
+    # ----- settings -----------------------------------------------------------------------------------------
+    @classmethod
+    def check(cls, settings: dict) -> None:
+        """Refuses a run's settings (the whole configuration) that contradict each other, before anything is
+        read. Raises ValueError."""
+        mode = settings["tokens"]["mode"]
+        if mode not in TOKEN_MODES or (mode == "cached" and cls.stage == 1):
+            raise ValueError(
+                f"tokens.mode={mode}: Stage 2 takes tokens=cached or tokens=online; "
+                "Stage 1, which trains what makes tokens, online"
+            )
+
+    @classmethod
+    def check_inherited(cls, settings: dict) -> None:
+        """The same, of settings that may have come with weights. Raises ValueError."""
+        mirror = settings["view"]["augmentation"]["mirror"]
+        if mirror and not cls.learns_sides(settings["network"]):
+            raise ValueError(
+                f"view.augmentation.mirror={mirror} shows the other side's hands, which only "
+                "network.spatial.side=true learns from: set it to 0"
+            )
+
+    @classmethod
+    def learns_sides(cls, network: dict) -> bool:
+        """Whether a network of these settings has something to learn from the other side's hands."""
+        return False
+
+    # ----- training -----------------------------------------------------------------------------------------
+    @abstractmethod
+    def forward(self, batch: ClipBatch) -> object:
+        """What the network says of each clip's last frame, an instance of `prediction`."""
+
+    @abstractmethod
+    def criterion(self, prediction: object, batch: ClipBatch) -> dict[str, Term]:
+        """The unreduced loss terms that this batch has, by name; `terms` has all of the names."""
+
+    def load_pretrained(self, path: str | Path) -> list[str]:
+        """Begins with the weights of another network of the same kind (a checkpoint directory, a .safetensors
+        or a torch file, under any prefix); returns lines saying what was taken.
+
+        Raises ValueError naming what differs when a weight is missing, unknown or of another shape,
+        FileNotFoundError when there is no such file.
+        """
+        return self.load_all(load_weights(path), path)
+
+    def load_all(self, weights: dict[str, Tensor], path: str | Path) -> list[str]:
+        """`load_pretrained`, of the tensors that were read from `path`."""
+        own = self.state_dict()
+        given, prefix = of_network(weights, own, path)
+        wrong = sorted(own.keys() ^ given.keys())
+        wrong = wrong or [name for name in own if own[name].shape != given[name].shape]
+        if wrong:
+            raise ValueError(
+                f"'{path}' does not fit this {self.title}: {len(wrong)} of {len(own)} weights differ, "
+                f"first {wrong[:3]}"
+            )
+        self.load_state_dict(given)
+        under = f", under '{prefix}'" if prefix else ""
+        return [f"inherited {len(own)} of {len(own)} tensors from '{path}'{under}"]
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Parts that training knows by name: `backbone` learns at a rate of its own (optim.backbone_lr), and
+        the log has the update ratio of each."""
+        return {}
+
+    @property
+    def frozen(self) -> nn.Module | None:
+        """The part that never learns, whose features can be cached as tokens (`encode`)."""
+        return None
+
+    def train(self, mode: bool = True) -> "Network":
+        """Frozen means frozen: that part stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen is not None:
+            self.frozen.eval()
+        return self
+
+    def set_step(self, step: int, dropout_start: int) -> None:
+        """Dropout is off before optimizer step `dropout_start`: on from the start it makes a pretrained
+        backbone overfit early."""
+        fixed = set() if self.frozen is None else set(self.frozen.modules())
+        for module in self.modules():
+            if isinstance(module, nn.Dropout) and module not in fixed:
+                module.train(self.training and step >= dropout_start)
+
+    # ----- use ----------------------------------------------------------------------------------------------
+    def spatial_only(self) -> "Network | None":
+        """The network of single frames that is inside this one, with its modules; None: there is none."""
+        return None
+
+    @property
+    def tells_sides(self) -> bool:
+        """Whether it tells a right hand from a left one: then it has `look(batch)`, as PoseNet has."""
+        return False
