@@ -50,17 +50,10 @@ from tempohand.evaluation.evaluator import (
     predict_sequences,
     score_sequences,
 )
-from tempohand.evaluation.protocols.official import read_order, read_truth, with_official_truth
-from tempohand.evaluation.protocols.registry import (
-    check_files,
-    check_sources,
-    check_truth,
-    evaluate_protocol,
-    find_protocol,
-    protocol_json,
-    protocol_table,
-)
-from tempohand.evaluation.protocols.true_shape import with_true_shape
+from tempohand.evaluation.protocols.challenge_files import read_truth, with_official_truth
+from tempohand.evaluation.protocols.official_order import read_order
+from tempohand.evaluation.protocols.registry import find_protocol
+from tempohand.evaluation.protocols.result import protocol_json, protocol_table
 from tempohand.evaluation.provenance import code_version, file_hash
 from tempohand.evaluation.results import (
     METRICS_NAME,
@@ -231,8 +224,8 @@ def run_protocol(
     # ----- what is compared with what -----------------------------------------------------------------------
     split = Split(config, config.split, stage1, accelerator)
     table = split.table
-    check_sources(protocol, np.unique(table.column("source")), config.data)
-    check_files(protocol, config.protocol_root, config.submission)
+    protocol.check_sources(np.unique(table.column("source")), config.data)
+    protocol.check_files(config.protocol_root, config.submission)
     order = read_order(config.data, config.split) if config.submission or config.protocol_root else None
     official = (
         read_truth(config.protocol_root, protocol.convention)
@@ -242,7 +235,7 @@ def run_protocol(
     given = [name for name in ("stage1", "stage2") if config[name]]
     for network in filter(None, (stage1, stage2)):
         network.to(accelerator.device)
-    shaped = {"shaped": with_true_shape(stage1.hand)} if protocol.true_shape else {}
+    shaped = {"shaped": protocol.adapt(stage1.hand)} if protocol.adapt else {}
     built, _ = build_predictors(stage1, stage2, accelerator.autocast, split.histories(), **shaped)
 
     # ----- every frame of the split -------------------------------------------------------------------------
@@ -261,7 +254,7 @@ def run_protocol(
     if official:
         truth = with_official_truth(truth, order, *official)
     hands = predictions(merged, given)
-    rows = evaluate_protocol(protocol, truth, hands)
+    rows = protocol.evaluate(truth, hands)
     about = {
         "protocol": config.protocol,
         "title": protocol.title,
@@ -275,7 +268,7 @@ def run_protocol(
         count = protocol.submission(config.submission, order, truth.keys(), in_table, hands[given[-1]])
         print(f"wrote '{config.submission}': {count} samples of {given[-1]} in the official order")
     else:
-        check_truth(protocol, truth, rows)
+        protocol.check_truth(truth, rows)
     content = protocol_json(
         rows,
         drawn_by(table),

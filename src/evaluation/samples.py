@@ -6,7 +6,7 @@ and keeps what a protocol needs.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -160,3 +160,25 @@ def predictions(merged: Mapping[str, np.ndarray], names: list[str]) -> dict[str,
             None if vertices is None else torch.from_numpy(vertices).double().view(-1, NUM_VERTICES, 3),
         )
     return found
+
+
+def select(truth: Truth, prediction: Prediction, mask: Bool[Tensor, "n"]) -> tuple[Truth, Prediction]:
+    """The samples that `mask` allows. (All of them are not copied: meshes of 20,000 hands are 400 MB.)"""
+    if mask.all():
+        return truth, prediction
+    places = mask.nonzero()[:, 0]
+
+    def cut(value):
+        if isinstance(value, Tensor):
+            return value[places]
+        return value[places.numpy()] if isinstance(value, np.ndarray) else value
+
+    return tuple(
+        replace(item, **{name: cut(value) for name, value in vars(item).items()})
+        for item in (truth, prediction)
+    )
+
+
+def with_known_joints(truth: Truth, prediction: Prediction, *, camera: bool) -> tuple[Truth, Prediction]:
+    """The samples whose 21 joints are known (and, with `camera`, where they are)."""
+    return select(truth, prediction, truth.joints_mask.all(dim=1) & (truth.has_camera | (not camera)))

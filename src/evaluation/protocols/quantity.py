@@ -11,9 +11,12 @@ from torch import Tensor
 from tempohand.evaluation.bootstrap import mean_interval
 from tempohand.evaluation.metrics.curves import curve_area, pck_curve
 
+WHOLE_MM = torch.arange(0, 51, dtype=torch.float64)  # 3dhand's curves (Boukhayma et al., CVPR 2019)
+FROM_20_MM = torch.arange(20, 51, dtype=torch.float64)  # and the range of their areas
+
 
 @dataclass(frozen=True)
-class Figure:
+class Quantity:
     """A number by name; nan where nothing valid speaks for it. `curve`: the thresholds and shares that it is
     the area of."""
 
@@ -25,7 +28,7 @@ class Figure:
     curve: dict[str, list[float]] | None = None
 
 
-def mean_figure(
+def mean_quantity(
     name: str,
     unit: str,
     value: Float[Tensor, "n k"],
@@ -33,7 +36,7 @@ def mean_figure(
     cluster: Int[np.ndarray, "n"],
     *,
     pooled: bool = False,
-) -> Figure:
+) -> Quantity:
     """The mean over columns (joints, vertices) of the mean over samples of what `mask` allows: EvalUtil's
     mean of the scripts of RHD, FreiHAND, HO3D and DexYCB. Columns without any valid entry are left out.
     pooled: one mean over all entries.
@@ -46,10 +49,10 @@ def mean_figure(
         total, count = total.sum(dim=1, keepdim=True), count.sum(dim=1, keepdim=True)
     counted = count.sum(dim=0)
     mean = float((total.sum(dim=0) / torch.where(counted > 0, counted, torch.nan)).nanmean())
-    return Figure(name, unit, mean, int((count > 0).any(dim=1).sum()), mean_interval(total, count, cluster))
+    return Quantity(name, unit, mean, int((count > 0).any(dim=1).sum()), mean_interval(total, count, cluster))
 
 
-def area_figure(
+def auc_quantity(
     name: str,
     unit: str,
     distance: Float[Tensor, "n k"],
@@ -58,22 +61,31 @@ def area_figure(
     thresholds: Float[Tensor, "t"],
     *,
     pooled: bool = False,
-) -> Figure:
+) -> Quantity:
     """The area under the curve of correct points (distance <= threshold), with the curve. unit "1" or "%"."""
     factor = {"1": 1.0, "%": 100.0}[unit]
-    figure = mean_figure(name, unit, factor * curve_area(distance, thresholds), mask, cluster, pooled=pooled)
+    quantity = mean_quantity(
+        name, unit, factor * curve_area(distance, thresholds), mask, cluster, pooled=pooled
+    )
     columns = (distance.reshape(-1, 1), mask.reshape(-1, 1)) if pooled else (distance, mask)
     curve = (
         {"thresholds": thresholds.tolist(), "pck": pck_curve(*columns, thresholds).tolist()}
-        if figure.n
+        if quantity.n
         else None
     )
-    return Figure(figure.name, figure.unit, figure.value, figure.n, figure.interval, curve)
+    return Quantity(quantity.name, quantity.unit, quantity.value, quantity.n, quantity.interval, curve)
 
 
-def median_figure(name: str, unit: str, value: Float[Tensor, "n k"], mask: Bool[Tensor, "n k"]) -> Figure:
+def median_quantity(name: str, unit: str, value: Float[Tensor, "n k"], mask: Bool[Tensor, "n k"]) -> Quantity:
     """The mean over columns of the medians over samples (EvalUtil's median; of two middle values their
     mean)."""
     hidden = np.where(mask.numpy(), value.double().numpy(), np.nan)[:, mask.any(dim=0).numpy()]
     value_ = float(np.nanmedian(hidden, axis=0).mean()) if hidden.size else math.nan
-    return Figure(name, unit, value_, int(mask.any(dim=1).sum()))
+    return Quantity(name, unit, value_, int(mask.any(dim=1).sum()))
+
+
+def point_distance(
+    predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"]
+) -> Float[Tensor, "n p"]:
+    """Distances, 0 where invalid."""
+    return (predicted - true).norm(dim=-1).masked_fill(~mask, 0.0)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tempohand.evaluation.metrics import motion
 from tempohand.evaluation.metrics.alignment import relative_to
-from tempohand.evaluation.protocols.quantity import Figure, mean_figure
+from tempohand.evaluation.protocols.protocol import Protocol
+from tempohand.evaluation.protocols.quantity import Quantity, mean_quantity
 from tempohand.evaluation.samples import Prediction, Truth
 from tempohand.skeleton import WRIST
 
@@ -42,7 +43,7 @@ def stretches(truth: Truth, wanted: Bool[Tensor, "n"]) -> Iterator[tuple[Tensor,
             yield first + torch.from_numpy(np.flatnonzero((run == number) & chosen)), seconds
 
 
-def temporal(truth: Truth, prediction: Prediction) -> list[Figure]:
+def temporal(truth: Truth, prediction: Prediction) -> list[Quantity]:
     """accel_vibe (mm/frame^2, wrist-relative joints, triples of visible frames), accel_arctic (m/s^2,
     wrist-relative vertices), accel_hawor (m/s^2, joints in camera space, both ends of a stretch trimmed),
     w_mpjpe_100 and wa_mpjpe_100 (mm) and rte (%).
@@ -53,9 +54,9 @@ def temporal(truth: Truth, prediction: Prediction) -> list[Figure]:
     ours, true = prediction.joints, truth.joints
     visible = truth.joints_mask.all(dim=1)
     relative = [relative_to(joints.nan_to_num(), joints[:, WRIST].nan_to_num()) for joints in (ours, true)]
-    figures = {}
+    quantities = {}
 
-    def figure(name: str, unit: str, wanted: Bool[Tensor, "n"], shortest: int, errors: Callable) -> None:
+    def add(name: str, unit: str, wanted: Bool[Tensor, "n"], shortest: int, errors: Callable) -> None:
         value, mask = (
             torch.zeros(len(truth), 1, dtype=torch.float64),
             torch.zeros(len(truth), 1, dtype=torch.bool),
@@ -66,13 +67,13 @@ def temporal(truth: Truth, prediction: Prediction) -> list[Figure]:
                 skipped = (len(places) - len(error)) // 2
                 places = places[skipped : skipped + len(error)]
                 value[places, 0], mask[places, 0] = error.nan_to_num(), counted & error.isfinite()
-        figures[name] = mean_figure(name, unit, value, mask, truth.cluster)
+        quantities[name] = mean_quantity(name, unit, value, mask, truth.cluster)
 
     def all_of(error: Tensor) -> tuple[Tensor, Tensor]:
         return error, torch.ones_like(error, dtype=torch.bool)
 
     everything, placed = torch.ones_like(visible), visible & truth.has_camera
-    figure(
+    add(
         "accel_vibe",
         "mm/frame^2",
         everything,
@@ -80,7 +81,7 @@ def temporal(truth: Truth, prediction: Prediction) -> list[Figure]:
         lambda i, _: motion.vibe_acceleration(relative[0][i], relative[1][i], visible[i]),
     )
     meshes = truth.vertices_mask
-    figure(
+    add(
         "accel_arctic",
         "m/s^2",
         meshes,
@@ -91,14 +92,17 @@ def temporal(truth: Truth, prediction: Prediction) -> list[Figure]:
             )
         ),
     )
-    figure(
+    add(
         "accel_hawor",
         "m/s^2",
         placed,
         SHORTEST,
         lambda i, step: all_of(motion.hawor_acceleration(ours[i], true[i], step)),
     )
-    figure("w_mpjpe_100", "mm", placed, SHORTEST, lambda i, _: all_of(motion.w_mpjpe(ours[i], true[i])))
-    figure("wa_mpjpe_100", "mm", placed, SHORTEST, lambda i, _: all_of(motion.wa_mpjpe(ours[i], true[i])))
-    figure("rte", "%", placed, SHORTEST, lambda i, _: all_of(motion.rte(ours[i, WRIST], true[i, WRIST])))
-    return list(figures.values())
+    add("w_mpjpe_100", "mm", placed, SHORTEST, lambda i, _: all_of(motion.w_mpjpe(ours[i], true[i])))
+    add("wa_mpjpe_100", "mm", placed, SHORTEST, lambda i, _: all_of(motion.wa_mpjpe(ours[i], true[i])))
+    add("rte", "%", placed, SHORTEST, lambda i, _: all_of(motion.rte(ours[i, WRIST], true[i, WRIST])))
+    return list(quantities.values())
+
+
+PROTOCOL = Protocol("acceleration and stretches", (), "test", temporal, vertices=True)

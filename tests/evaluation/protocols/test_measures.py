@@ -8,10 +8,10 @@ from evaluation.protocol_support import samples, values
 from scipy.linalg import orthogonal_procrustes
 from scipy.spatial.distance import cdist
 
-from tempohand.evaluation.protocols import measures
+from tempohand.evaluation.protocols import dexter, dexycb, freihand, hint, ho3d, hot3d, interhand, rhd
 from tempohand.evaluation.protocols.registry import PROTOCOLS
 from tempohand.evaluation.protocols.temporal import temporal
-from tempohand.evaluation.samples import Prediction
+from tempohand.evaluation.samples import Prediction, select
 from tempohand.skeleton import MANO21_TO_OP
 
 ZERO = Prediction(torch.zeros(8, 21, 3, dtype=torch.float64), torch.zeros(8, 778, 3, dtype=torch.float64))
@@ -81,18 +81,18 @@ def same(figures, expected):
 @pytest.mark.parametrize("noise", [4.0, 25.0])
 def test_freihand_is_its_script(noise):
     truth, prediction = samples(8, noise)
-    same(measures.freihand(truth, prediction), freihands_script(truth, prediction))
+    same(freihand.freihand(truth, prediction), freihands_script(truth, prediction))
 
 
 def test_all_zeros_are_as_far_as_the_truth_and_align_to_its_middle():
     truth, _ = samples(8)
-    found = values(measures.freihand(truth, ZERO))
-    same(measures.freihand(truth, ZERO), freihands_script(truth, ZERO))
+    found = values(freihand.freihand(truth, ZERO))
+    same(freihand.freihand(truth, ZERO), freihands_script(truth, ZERO))
     assert found["xyz_mean3d"] == pytest.approx(float(truth.joints.norm(dim=-1).mean()) / 10)
     middle = truth.joints - truth.joints.mean(dim=1, keepdim=True)
     assert found["xyz_al_mean3d"] == pytest.approx(float(middle.norm(dim=-1).mean()) / 10)
     wrist = (truth.joints - truth.joints[:, :1]).norm(dim=-1).mean() / 10
-    assert values(measures.ho3d(truth, ZERO))["xyz_scale_trans_al_mean3d"] == pytest.approx(float(wrist))
+    assert values(ho3d.ho3d(truth, ZERO))["xyz_scale_trans_al_mean3d"] == pytest.approx(float(wrist))
 
 
 def test_ho3d_is_freihand_with_scale_and_translation():
@@ -105,7 +105,7 @@ def test_ho3d_is_freihand_with_scale_and_translation():
     mean, _, area = evaluator.measures(0.0, 0.05, 100)
     expected = {name.replace("xyz_al", "xyz_procrustes_al"): value for name, value in lines.items()}
     same(
-        measures.ho3d(truth, prediction),
+        ho3d.ho3d(truth, prediction),
         expected | {"xyz_scale_trans_al_mean3d": 100 * mean, "xyz_scale_trans_al_auc3d": area},
     )
 
@@ -123,7 +123,7 @@ def test_dexycb_is_its_script():
             evaluator.feed(*move(xyz, ours))
         mean, _, area = evaluator.measures(0.0, 50.0, 100)
         expected |= {f"{name}_mpjpe": mean, f"{name}_auc": area}
-    same(measures.dexycb(truth, prediction), expected)
+    same(dexycb.dexycb(truth, prediction), expected)
 
 
 def two_hands(noise=8.0):
@@ -161,9 +161,9 @@ def test_interhand_is_its_script():
         "mpjpe_interacting": np.mean([np.mean(a) for a in interacting]),
         "mrrpe": np.mean(mrrpe),
     }
-    same(measures.interhand(truth, prediction), expected)
+    same(interhand.interhand(truth, prediction), expected)
     moved = Prediction(prediction.joints + torch.tensor([9.0, -40.0, 200.0]))
-    same(measures.interhand(truth, moved), expected)  # both hands together may be anywhere
+    same(interhand.interhand(truth, moved), expected)  # both hands together may be anywhere
 
 
 # The 19 points that hand_tracking_toolkit scores (LANDMARKS_TO_EVAL through
@@ -186,9 +186,9 @@ def test_hot3d_is_unaligned_in_per_cent_and_of_19_points():
         "pck_auc": area(points),
         "fingertip_pck_auc": area(points[:, :5]),
     }
-    same(measures.hot3d(truth, prediction), expected)
+    same(hot3d.hot3d(truth, prediction), expected)
     prediction.joints[:, :2] += 300  # wrist and the thumb's first joint
-    same(measures.hot3d(truth, prediction), expected)
+    same(hot3d.hot3d(truth, prediction), expected)
 
 
 def test_palm_relative_is_zimmermanns():
@@ -210,7 +210,7 @@ def test_palm_relative_is_zimmermanns():
         expected[f"{prefix}auc_20_50"] = evaluator.measures(script[8], 50, 12)[2]
         expected[f"{prefix}auc_0_50_whole_mm"] = evaluator.measures(0, 50, 51)[2]
         expected[f"{prefix}auc_20_50_whole_mm"] = evaluator.measures(20, 50, 31)[2]
-    same(measures.palm_relative(truth, prediction), expected)
+    same(rhd.palm_relative(truth, prediction), expected)
 
 
 def test_fingertips_are_pooled_and_absolute():
@@ -226,7 +226,7 @@ def test_fingertips_are_pooled_and_absolute():
         for r in (np.arange(51), np.arange(20, 51))
     ]
     same(
-        measures.fingertips(truth, prediction),
+        dexter.fingertips(truth, prediction),
         {"tip_error": distances.mean(), "auc_0_50": areas[0], "auc_20_50": areas[1]},
     )
 
@@ -247,7 +247,7 @@ def test_hint_counts_projected_joints_within_shares_of_the_box():
             if j != 7
         ]
         expected[f"pck_{share}"] = np.mean(joints)
-    same(measures.hint(truth, prediction), expected)
+    same(hint.hint(truth, prediction), expected)
 
 
 ALL = [(name, protocol.measure) for name, protocol in PROTOCOLS.items() if name != "ho3d_v3"]
@@ -322,7 +322,7 @@ def test_temporal_counts_triples_of_neighbouring_visible_frames():
     difference = (p - t)[:3].numpy()
     one, _ = film(40)
     first = np.linalg.norm(difference[0] - 2 * difference[1] + difference[2], axis=-1).mean()
-    some, ours = measures._chosen(truth, prediction, torch.arange(40) < 3)
+    some, ours = select(truth, prediction, torch.arange(40) < 3)
     assert values(temporal(some, ours))["accel_vibe"] == pytest.approx(first)
     assert values(temporal(one, Prediction(one.joints, one.vertices)))["accel_hawor"] == 0
 

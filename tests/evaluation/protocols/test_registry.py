@@ -9,10 +9,10 @@ import pytest
 import torch
 from evaluation.protocol_support import samples, values
 
-from tempohand.evaluation.protocols import official
-from tempohand.evaluation.protocols import quantity as figures
-from tempohand.evaluation.protocols import registry as protocols
-from tempohand.evaluation.protocols.registry import PROTOCOLS
+from tempohand.evaluation.protocols import challenge_files
+from tempohand.evaluation.protocols.quantity import Quantity, mean_quantity
+from tempohand.evaluation.protocols.registry import PROTOCOLS, find_protocol
+from tempohand.evaluation.protocols.result import protocol_json, protocol_table
 from tempohand.evaluation.samples import Prediction
 
 
@@ -20,39 +20,39 @@ def test_unknown_protocols_and_strange_tables_are_one_line(tmp_path):
     with pytest.raises(
         ValueError, match=r"protocol=freihnad is not known, there are: dexter_object, dexycb, .*freihand"
     ):
-        protocols.find_protocol("freihnad")
-    ho3d = protocols.find_protocol("ho3d_v2")
+        find_protocol("freihnad")
+    ho3d = find_protocol("ho3d_v2")
     for source in ("ho3d", "ho3d_v2", "HO3D-v2"):
-        protocols.check_sources(ho3d, [source], "data/x")
+        ho3d.check_sources([source], "data/x")
     with pytest.raises(
         ValueError, match="table at 'data/x' has rows of 'ho3d_v3', which is not what the protocol is about"
     ):
-        protocols.check_sources(ho3d, ["ho3d_v2", "ho3d_v3"], "data/x")
-    protocols.check_sources(PROTOCOLS["temporal"], ["anything"], "data/x")
+        ho3d.check_sources(["ho3d_v2", "ho3d_v3"], "data/x")
+    PROTOCOLS["temporal"].check_sources(["anything"], "data/x")
 
 
 def test_files_that_do_not_exist_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no official file to write"):
-        protocols.check_files(PROTOCOLS["interhand"], None, "pred.zip")
+        PROTOCOLS["interhand"].check_files(None, "pred.zip")
     with pytest.raises(ValueError, match="no official truth files to read"):
-        protocols.check_files(PROTOCOLS["dexycb"], str(tmp_path), None)
+        PROTOCOLS["dexycb"].check_files(str(tmp_path), None)
     with pytest.raises(FileNotFoundError, match="evaluation_xyz.json"):
-        protocols.check_files(PROTOCOLS["ho3d_v3"], str(tmp_path), None)
-    protocols.check_files(PROTOCOLS["temporal"], None, None)
+        PROTOCOLS["ho3d_v3"].check_files(str(tmp_path), None)
+    PROTOCOLS["temporal"].check_files(None, None)
 
 
 def test_no_truth_and_no_camera_are_said():
     truth, prediction = samples(4)
     truth.joints_mask[:] = truth.vertices_mask[:] = False
     freihand = PROTOCOLS["freihand"]
-    rows = protocols.evaluate_protocol(freihand, truth, {"stage1": prediction})
+    rows = freihand.evaluate(truth, {"stage1": prediction})
     with pytest.raises(ValueError, match="no sample has the truth .*: give protocol_root="):
-        protocols.check_truth(freihand, truth, rows)
+        freihand.check_truth(truth, rows)
     truth, prediction = samples(4)
     truth.has_camera[:] = False
-    rows = protocols.evaluate_protocol(freihand, truth, {"stage1": prediction})
+    rows = freihand.evaluate(truth, {"stage1": prediction})
     with pytest.raises(ValueError, match="no sample has a real camera"):
-        protocols.check_truth(freihand, truth, rows)
+        freihand.check_truth(truth, rows)
 
 
 def test_json_and_table_hold_every_figure_of_every_network():
@@ -60,9 +60,9 @@ def test_json_and_table_hold_every_figure_of_every_network():
     better = Prediction(
         *(0.9 * t + 0.1 * p for t, p in zip((truth.joints, truth.vertices), vars(prediction).values()))
     )
-    rows = protocols.evaluate_protocol(PROTOCOLS["freihand"], truth, {"stage1": prediction, "stage2": better})
+    rows = PROTOCOLS["freihand"].evaluate(truth, {"stage1": prediction, "stage2": better})
     content = json.loads(
-        json.dumps(protocols.protocol_json(rows, title="T", truth="labels", missing=3), allow_nan=False)
+        json.dumps(protocol_json(rows, title="T", truth="labels", missing=3), allow_nan=False)
     )
     for row, expected in rows.items():
         assert list(content["rows"][row]) == [figure.name for figure in expected]
@@ -71,7 +71,7 @@ def test_json_and_table_hold_every_figure_of_every_network():
             assert entry["value"] == figure.value and entry["unit"] == figure.unit and entry["n"] == 8
             assert entry["low"] <= entry["value"] <= entry["high"]
             assert ("curve" in entry) == figure.name.endswith("auc3d")
-    table = protocols.protocol_table(content)
+    table = protocol_table(content)
     assert len(table.splitlines()) == 3 + 12 + 1 and "stage1" in table and "stage2" in table
     assert table.splitlines()[-1].startswith("3 samples of the official order have no prediction")
     assert content["rows"]["stage2"]["xyz_mean3d"]["high"] < content["rows"]["stage1"]["xyz_mean3d"]["low"]
@@ -79,19 +79,17 @@ def test_json_and_table_hold_every_figure_of_every_network():
 
 @pytest.mark.parametrize("boxes", ["handBoundingBox, official", None])
 def test_the_table_says_whose_boxes_were_used(boxes):
-    content = protocols.protocol_json(
-        {"stage1": [figures.Figure("x", "cm", 1.0, 7)]}, title="T", truth="labels", missing=None
+    content = protocol_json(
+        {"stage1": [Quantity("x", "cm", 1.0, 7)]}, title="T", truth="labels", missing=None
     )
-    assert f"boxes: {boxes or 'not recorded in the table'}" in protocols.protocol_table(
-        content | {"boxes": boxes}
-    )
+    assert f"boxes: {boxes or 'not recorded in the table'}" in protocol_table(content | {"boxes": boxes})
 
 
 def test_figures_of_nothing_are_dashes():
-    empty = figures.Figure("xyz_mean3d", "cm", float("nan"), 0)
-    content = protocols.protocol_json({"stage1": [empty]}, title="T", truth="labels", missing=None)
+    empty = Quantity("xyz_mean3d", "cm", float("nan"), 0)
+    content = protocol_json({"stage1": [empty]}, title="T", truth="labels", missing=None)
     assert content["rows"]["stage1"]["xyz_mean3d"]["value"] is None
-    assert protocols.protocol_table(content).splitlines()[-1].split() == ["xyz_mean3d", "cm", "0", "-"]
+    assert protocol_table(content).splitlines()[-1].split() == ["xyz_mean3d", "cm", "0", "-"]
 
 
 def test_intervals_draw_recordings_and_need_six():
@@ -99,17 +97,17 @@ def test_intervals_draw_recordings_and_need_six():
     cluster = np.repeat(np.arange(30), 40)
     value = torch.from_numpy(rng.normal(0, 5, 30)[cluster] + rng.normal(0, 1, 1200) + 50)[:, None]
     mask = torch.ones_like(value, dtype=torch.bool)
-    together = figures.mean_figure("x", "mm", value, mask, cluster)
-    apart = figures.mean_figure("x", "mm", value, mask, np.arange(1200))
+    together = mean_quantity("x", "mm", value, mask, cluster)
+    apart = mean_quantity("x", "mm", value, mask, np.arange(1200))
     widths = [figure.interval[1] - figure.interval[0] for figure in (together, apart)]
     assert 2.5 < widths[0] < 5 and widths[1] < widths[0] / 3
-    few = figures.mean_figure("x", "mm", value, mask & torch.from_numpy(cluster < 5)[:, None], cluster)
+    few = mean_quantity("x", "mm", value, mask & torch.from_numpy(cluster < 5)[:, None], cluster)
     assert few.n == 200 and few.interval is None
-    many = figures.mean_figure("x", "mm", value.expand(-1, 3), mask.expand(-1, 3), cluster)
+    many = mean_quantity("x", "mm", value.expand(-1, 3), mask.expand(-1, 3), cluster)
     assert many.interval == pytest.approx(together.interval)
     holes = mask.expand(-1, 3).clone()
     holes[::7, 1] = False
-    assert figures.mean_figure("x", "mm", value.expand(-1, 3), holes, cluster).interval == pytest.approx(
+    assert mean_quantity("x", "mm", value.expand(-1, 3), holes, cluster).interval == pytest.approx(
         together.interval, rel=1e-2
     )
 
@@ -132,9 +130,9 @@ def test_all_zero_predictions_have_the_published_errors(name):
     if root is None:
         pytest.skip(f"{' or '.join(variables)} says where the official truth is")
     protocol = PROTOCOLS[name]
-    joints, vertices = official.read_truth(root, protocol.convention)
+    joints, vertices = challenge_files.read_truth(root, protocol.convention)
     truth, _ = samples(len(joints))
-    truth = official.with_official_truth(truth, truth.keys(), joints, vertices)
+    truth = challenge_files.with_official_truth(truth, truth.keys(), joints, vertices)
     found = values(protocol.measure(truth, Prediction(torch.zeros_like(joints), torch.zeros_like(vertices))))
     names = (
         "xyz_mean3d",

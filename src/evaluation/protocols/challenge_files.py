@@ -1,7 +1,8 @@
-"""The official files of an evaluation set: the order of its samples, and the truth that its server compares
-with."""
+"""The files of FreiHAND's and HO3D's challenges: the truth that their server compares with, and the pred.zip
+that it takes."""
 
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +11,20 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from tqdm import tqdm
 
-from tempohand.evaluation.samples import Truth
-from tempohand.skeleton import MANO21_TO_OP, NUM_JOINTS, NUM_VERTICES
+from tempohand.evaluation.protocols.official_order import (
+    Key,
+    Submission,
+    places_in_order,
+    places_of_order,
+)
+from tempohand.evaluation.samples import Prediction, Truth
+from tempohand.skeleton import NUM_JOINTS, NUM_VERTICES
+from tempohand.writing import whole
 
-Key = tuple[str, int]  # sequence (its hand's side included), frame
 MM_PER_METRE = 1000.0
+METRE_DIGITS = 7  # a ten-thousandth of a millimetre
 
 
 @dataclass(frozen=True)
@@ -40,54 +49,6 @@ class Convention:
         axes = joints.new_tensor(self.axes)
         back = np.argsort(self.joints).tolist()
         return joints[..., back, :] * axes * MM_PER_METRE, vertices * axes * MM_PER_METRE
-
-
-FREIHAND = Convention((1, 1, 1), tuple(range(NUM_JOINTS)))
-HO3D = Convention(
-    (1, -1, -1), tuple(np.argsort(MANO21_TO_OP).tolist())
-)  # OpenGL, MANO's 16 joints and then the tips
-
-
-def order_path(table: str | Path, split: str) -> Path:
-    """Where a converter leaves the official order of a split."""
-    return Path(table) / f"official_{split}.json"
-
-
-def read_order(table: str | Path, split: str) -> list[Key]:
-    """The split's samples in the official order, those that the table has no row for included.
-
-    Raises FileNotFoundError without the file, ValueError when it is damaged or names a sample twice.
-    """
-    path = order_path(table, split)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"'{path}' is missing: the converter writes the official order beside the table, prepare it again"
-        )
-    try:
-        order = [
-            (str(sequence), int(frame))
-            for sequence, frame in json.loads(path.read_text(encoding="utf-8"))["order"]
-        ]
-    except (ValueError, TypeError, KeyError):
-        raise ValueError(
-            f"'{path}' is damaged: expected {{'order': [[sequence, frame], ...]}}, prepare the table again"
-        ) from None
-    if len(set(order)) < len(order):
-        raise ValueError(f"'{path}' names a sample twice: prepare the table again")
-    return order
-
-
-def places_in_order(keys: Sequence[Key], order: Sequence[Key]) -> list[int]:
-    """Each sample's place in the official order. Raises ValueError naming the first sample that is not in
-    it."""
-    place = {key: number for number, key in enumerate(order)}
-    strange = [key for key in keys if key not in place]
-    if strange:
-        sequence, frame = strange[0]
-        raise ValueError(
-            f"{len(strange)} of {len(keys)} samples are not in the official order, first '{sequence}' frame {frame}"
-        )
-    return [place[key] for key in keys]
 
 
 def truth_files(root: str | Path) -> tuple[Path, Path]:
@@ -133,7 +94,8 @@ def with_official_truth(
     of one length."""
     if len(order) != len(joints):
         raise ValueError(
-            f"the official order has {len(order)} samples, the official truth {len(joints)}: they are not of one data set"
+            f"the official order has {len(order)} samples, the official truth {len(joints)}: "
+            "they are not of one data set"
         )
     places = torch.tensor(places_in_order(truth.keys(), order), dtype=torch.long)
     known = torch.ones(len(truth), dtype=torch.bool)
@@ -145,3 +107,37 @@ def with_official_truth(
         vertices=vertices[places],
         vertices_mask=known,
     )
+
+
+def pred_zip(convention: Convention) -> Submission:
+    """The writer of `pred.json` in a zip, for FreiHAND and HO3D: [xyz_list, verts_list], N x 21 x 3 and N x
+    778 x 3, metres."""
+
+    def write(
+        path: str | Path,
+        order: Sequence[Key],
+        keys: Sequence[Key],
+        in_table: set[Key],
+        prediction: Prediction,
+    ) -> int:
+        """Every sample of the order. Raises ValueError when one has no prediction."""
+        places = places_of_order(order, keys)
+        assert prediction.vertices is not None, "pred.json holds vertices"
+        lists = convention.write(prediction.joints, prediction.vertices)
+        with (
+            whole(path) as part,
+            zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive,
+            archive.open("pred.json", "w", force_zip64=True) as file,
+            tqdm(total=2 * len(places), desc="writing pred.json", unit="sample", mininterval=1.0) as bar,
+        ):
+            for number, points in enumerate(lists):
+                file.write(b", [" if number else b"[[")
+                for sample, place in enumerate(places):
+                    rounded = torch.round(points[place].double(), decimals=METRE_DIGITS).tolist()
+                    file.write((", " if sample else "").encode() + json.dumps(rounded).encode())
+                    bar.update()
+                file.write(b"]")
+            file.write(b"]")
+        return len(places)
+
+    return write
