@@ -31,11 +31,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def checkpoints(tmp_path_factory):
     root = tmp_path_factory.mktemp("checkpoints")
     config = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "config/network/tiny.yaml"))
-    temporal = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "config/temporal/tiny.yaml"))
     torch.manual_seed(0)
     config["size"] = 64
     one = {**config, "num_frame": 1, "temporal": None}
-    two = {**config, "num_frame": 7, "temporal": temporal}
+    two = {**config, "num_frame": 7}
     stage1, stage2 = build_network(one), build_network(two)
     stage2.spatial.load_state_dict(stage1.spatial.state_dict())
     for parameter in stage2.temporal.parameters():
