@@ -5,7 +5,18 @@ from pathlib import Path
 from setuptools import setup
 
 PACKAGES = [
-    *("media", "hand", "data", "data.convert", "synthetic", "model", "training", "inference", "doctor"),
+    *(
+        "media",
+        "hand",
+        "data",
+        "data.convert",
+        "synthetic",
+        "model",
+        "training",
+        "training.debug",
+        "inference",
+        "doctor",
+    ),
     *("evaluation", "evaluation.metrics", "evaluation.protocols", "evaluation.report"),
 ]
 

@@ -20,7 +20,7 @@ import hydra
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -44,13 +44,19 @@ from tempohand.model.registry import build_network, inherit_settings, load_netwo
 from tempohand.model.weights import load_config
 from tempohand.training.average import WeightAverage
 from tempohand.training.checkpoint import NotSaved, go_back, load_state, save_best, save_step
-from tempohand.training.dump import Dump, read_debug
+from tempohand.training.debug.dump import Dump, read_debug
+from tempohand.training.debug.replay import replay
 from tempohand.training.features import FromFeatures
 from tempohand.training.launch import PATIENCE, refuse_contradictions
-from tempohand.training.log import RunLog, outlive_a_full_disk
 from tempohand.training.optim import parameter_groups, warmup_cosine
-from tempohand.training.processes import average_statistics, clips_per_process, on_main_process, seed_step
-from tempohand.training.replay import replay
+from tempohand.training.processes import (
+    average_statistics,
+    clips_per_process,
+    gather,
+    on_main_process,
+    seed_step,
+    sum_over_processes,
+)
 from tempohand.training.resume import (
     binding_settings,
     refuse_other_frozen_weights,
@@ -58,8 +64,9 @@ from tempohand.training.resume import (
     restore,
     resume_point,
 )
+from tempohand.training.run_record import RunRecord, outlive_a_full_disk
+from tempohand.training.step_checks import StepChecks
 from tempohand.training.stop import StopRequest
-from tempohand.training.watch import StepWatch
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 
@@ -87,7 +94,6 @@ def through_tokens(
     training: ClipDataset,
     held_out: ClipDataset,
     accelerator: Accelerator,
-    gather: Callable[[object], list],
 ) -> tuple[TokenDataset, TokenDataset]:
     """The same clips by way of the frozen network's tokens, which are made where they are not yet."""
     tokens, key = config.tokens, key_of_tokens(config, settings, data, network, training.view)
@@ -147,12 +153,6 @@ def main(config: DictConfig) -> None:
         config.optim.batch_size, processes, config.optim.accumulate, config.sampling.consecutive
     )
     say = accelerator.print
-
-    def sum_over_processes(x: torch.Tensor) -> torch.Tensor:
-        return accelerator.reduce(x, "sum")
-
-    def gather(x: object) -> list:
-        return gather_object([x])
 
     resume = on_main_process(accelerator, lambda: resume_point(config.resume, run / "checkpoint", say))
     settings = OmegaConf.to_container(config, resolve=True)
@@ -248,21 +248,13 @@ def main(config: DictConfig) -> None:
             go_back(run / "checkpoint", resume, step, say)
     elif config.resume:
         say(f"there is no checkpoint in '{run / 'checkpoint'}' yet: starting anew")
-    tracker = config.tracker is not None
-    log = RunLog(
-        run,
-        accelerator,
-        OmegaConf.to_container(config, resolve=True),
-        tracker=tracker,
-        step=step,
-        lines=lines,
-    )
+    record = RunRecord(run, accelerator, OmegaConf.to_container(config, resolve=True), step=step, lines=lines)
 
     # ----- tokens -------------------------------------------------------------------------------------------
     workers = config.data.workers
     if config.tokens.mode == "cached":
         training, held_out = through_tokens(
-            config, network_settings, mixture, network, training, held_out, accelerator, gather
+            config, network_settings, mixture, network, training, held_out, accelerator
         )
         workers = 0  # reading records is quicker than passing them between processes
 
@@ -298,18 +290,14 @@ def main(config: DictConfig) -> None:
                 say(f"step {step}: {line}")
         return scores | {"left_out": missing.left_out}
 
-    def checkpoint_config(scores: dict) -> dict:
-        view = {"size": network_settings["size"], "expansion": network_settings["expansion"]}
-        return {
-            "network": network_settings,
-            "view": view,
-            "stage": kind.stage,
-            "step": step,
-            "name": config.name,
-            "loss": settings["loss"],
-            "scores": scores,
-            "best_by": best_by.name,
-        }
+    checkpoint_config = {
+        "network": network_settings,
+        "view": {"size": network_settings["size"], "expansion": network_settings["expansion"]},
+        "stage": kind.stage,
+        "name": config.name,
+        "loss": settings["loss"],
+        "best_by": best_by.name,
+    }
 
     def save(write: Callable[[], None]) -> bool:
         """Whether the main process could write a checkpoint. The run outlives a full disk: what is learned is
@@ -328,16 +316,16 @@ def main(config: DictConfig) -> None:
     def save_state(finished: bool) -> None:
         if not accelerator.is_main_process:
             return
-        log.sync()
+        record.sync()
         state = {name: part.state_dict() for name, part in parts.items()}
-        state |= {"step": step, "best": best, "lines": log.lines, "finished": finished}
+        state |= {"step": step, "best": best, "lines": record.lines, "finished": finished}
         state |= {"settings": binding, "processes": processes, "steps": o.steps}
         save(
             lambda: save_step(
                 run / "checkpoint",
                 step,
                 evaluated.state_dict(),
-                checkpoint_config(scores),
+                {**checkpoint_config, "step": step, "scores": scores},
                 state,
                 config.log.keep,
             )
@@ -348,27 +336,17 @@ def main(config: DictConfig) -> None:
         nonlocal best, scores
         if step % config.log.validate_every == 0 or step == o.steps:
             scores = validate()
-            log.validation(step, scores)
+            record.write(step, "val", scores)
             better = scores[best_by.name] < best and accelerator.is_main_process  # nan is never best
-            if better and save(
-                lambda: save_best(run / "checkpoint", step, evaluated.state_dict(), checkpoint_config(scores))
-            ):
+            saved_as = {**checkpoint_config, "step": step, "scores": scores}
+            if better and save(lambda: save_best(run / "checkpoint", step, evaluated.state_dict(), saved_as)):
                 best = scores[best_by.name]
         if step % config.log.checkpoint_every == 0 or step == o.steps:
             save_state(finished=True)
 
-    # ----- what is looked at in every step ------------------------------------------------------------------
-    def describe(rows: list[int]) -> list[str]:
-        return [
-            "row {} ({source}, sequence {sequence}, frame {frame})".format(row, **table.about_row(row))
-            for row in rows
-        ]
-
+    # ----- what is checked in every step --------------------------------------------------------------------
     command = f"python script/train.py --config-name={HydraConfig.get().job.config_name}"
-    folder, what_it_is = run / "debug", lambda: checkpoint_config(scores)
-    watch = StepWatch(
-        accelerator, network, settings, folder, config=what_it_is, describe=describe, command=command
-    )
+    checks = StepChecks(accelerator, network, settings, checkpoint_config, table.describe_row, command)
 
     # ----- the loop -----------------------------------------------------------------------------------------
     place = {"rank": rank, "world": processes, "seed": config.seed, "start": step * o.accumulate}
@@ -390,7 +368,7 @@ def main(config: DictConfig) -> None:
         while step < o.steps and not told:
             network.set_step(step, o.dropout_start)
             logged = (step + 1) % config.log.every == 0 or step + 1 == o.steps
-            watch.begin(step, logged=logged)
+            checks.begin_step(step, logged=logged)
             for micro_step in range(o.accumulate):
                 batch = next(batches).to(accelerator.device, non_blocking=True)
                 seed_step(config.seed, step, micro_step, rank)
@@ -398,14 +376,13 @@ def main(config: DictConfig) -> None:
                     with accelerator.autocast():
                         prediction = model(batch)
                         terms = network.criterion(prediction, batch)
-                    loss = watch.loss(
-                        batch, prediction, terms
-                    )  # waits for the device, so here what processes were told costs no wait
+                    loss = checks.loss(batch, prediction, terms)
+                    # That waited for the device, so here what processes were told costs no wait.
                     if accelerator.sync_gradients:
                         told = stop.agreed(sum_over_processes)
                     accelerator.backward(loss)
                     if accelerator.sync_gradients:
-                        watch.gradient(o.clip)
+                        checks.clip_gradient(o.clip)
                     optimizer.step()
                     optimizer.zero_grad()
                 seen += len(batch.image) * processes
@@ -417,17 +394,11 @@ def main(config: DictConfig) -> None:
             bar.update()
             if logged:
                 bad_rows.check(ledger, table)
-                (mean, raw, numbers), rate = watch.numbers(), seen / (time.perf_counter() - clock)
-                log.train(
-                    step,
-                    mean,
-                    raw,
-                    settings["loss"],
-                    lr=schedule.get_last_lr()[-1],
-                    clips_per_s=rate,
-                    **numbers,
-                )
-                bar.set_postfix_str(f"loss {mean.item():.3f}, {rate:.0f} clips/s")
+                values = checks.log_values()
+                rate = seen / (time.perf_counter() - clock)
+                values |= {"lr": schedule.get_last_lr()[-1], "clips_per_s": rate}
+                record.write(step, "train", values)
+                bar.set_postfix_str(f"loss {values['loss'].item():.3f}, {rate:.0f} clips/s")
                 clock, seen = time.perf_counter(), 0
             before = time.perf_counter()
             if told:
@@ -450,7 +421,7 @@ def main(config: DictConfig) -> None:
     # The wrapped model holds the process group. Let go of after the group's end, it would drop the last
     # reference in a destructor that may wait forever.
     model, optimizer = accelerator.free_memory(model, optimizer)
-    log.close()
+    record.close()
     if told:
         raise SystemExit(128 + told)
     if unsaved:

@@ -30,7 +30,7 @@ from tempohand.inference.source import Frame
 from tempohand.model.registry import build_network
 from tempohand.training.features import FromFeatures
 from tempohand.training.processes import average_statistics
-from tempohand.training.watch import StepWatch
+from tempohand.training.step_checks import StepChecks
 
 FINDER = {"name": "finder", "num_frame": 1, "size": 64, "expansion": 4.0, "width": 16, "backbone": {
     "name": "tempohand_tiny", "weights": None, "options": {"stem": 16, "stages": [[16, 1], [32, 1], [32, 1], [32, 1]]}}}  # fmt: skip
@@ -77,16 +77,17 @@ def case(request):
 def test_a_step_waits_for_the_loss_and_the_gradients_norm(case, tmp_path):
     network, predict, batch, settings, waits = case
     accelerator = Accelerator(cpu=True)
-    watch = StepWatch(accelerator, network, settings, tmp_path, config=dict, describe=list, command="")
+    settings["out"] = str(tmp_path)
+    checks = StepChecks(accelerator, network, settings, config={}, describe_row=str, command="")
     with watched() as waited:
-        watch.begin(0, logged=True)
+        checks.begin_step(0, logged=True)
         prediction = predict(batch)
         terms = network.criterion(prediction, batch)
         assert waited == waits
-        loss = watch.loss(batch, prediction, terms)
+        loss = checks.loss(batch, prediction, terms)
         assert waited == [*waits, "cpu"]
         loss.backward()
-        watch.gradient(1.0)
+        checks.clip_gradient(1.0)
         assert waited == [*waits, "cpu", "item"]
         # (The optimizer's own step is PyTorch's, and knows its devices by name.)
         average_statistics(network, lambda x: x, 2)
@@ -95,7 +96,7 @@ def test_a_step_waits_for_the_loss_and_the_gradients_norm(case, tmp_path):
         parameter.grad is None or parameter.grad.device == DEVICE for parameter in network.parameters()
     )
     with watched():
-        watch.numbers()
+        checks.log_values()
 
 
 def test_validation(case):

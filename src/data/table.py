@@ -248,6 +248,10 @@ class FrameTable:
             name: self._rows.data.column(name)[int(row)].as_py() for name in ("source", "sequence", "frame")
         }
 
+    def describe_row(self, row: int) -> str:
+        """Where a row comes from, in words: its number, source, sequence and frame."""
+        return "row {} ({source}, sequence {sequence}, frame {frame})".format(row, **self.about_row(row))
+
     def to_parquet(self, path: str | Path) -> None:
         """Writes the split as one Parquet file, which DuckDB, Spark, Ray and pandas read."""
         self._rows.with_format(None).to_parquet(str(path))

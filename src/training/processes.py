@@ -1,5 +1,5 @@
 """What makes training the same on any number of processes: shares of a batch, random numbers, moving
-statistics, one mind."""
+statistics, decisions that all of them share."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object, reduce
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -28,6 +28,16 @@ def clips_per_process(batch_size: int, processes: int, accumulate: int, consecut
             f"the nearest are {near} and {near + shares}"
         )
     return batch_size // (processes * accumulate)
+
+
+def sum_over_processes(x: Tensor) -> Tensor:
+    """The sum of all processes' tensors, on every process; all call it at once."""
+    return reduce(x, "sum")
+
+
+def gather(value: object) -> list:
+    """Every process's `value`, in the order of their numbers, on every process; all call it at once."""
+    return gather_object([value])
 
 
 def seed_step(seed: int, step: int, micro_step: int, rank: int) -> None:

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from tempohand.batch import Term
-from tempohand.training.objective import combine, weighted_sum
-from tempohand.training.tally import Tally
+from tempohand.training.objective import LabelCount, combine, combine_and_count, weighted_sum
 
 
 def term(value, mask):
@@ -41,13 +40,11 @@ def test_processes_average_over_everybody_s_entries():
     for which, t in (("first", first), ("second", second)):
         combine({"a": t}, {"a": 1.0}, lambda c, which=which: counts.setdefault(which, c))
     total = counts["first"] + counts["second"]
-    tally = Tally({}, 1)
-    results = [combine({"a": t}, {"a": 1.0}, lambda c: total, 2, tally) for t in (first, second)]
-    assert sum(loss for loss, _ in results) / 2 == 20 / 4
-    assert all(
-        raw["a"] == 20 / 4 == weighted_sum(raw, {"a": 1.0}) for _, raw in results
-    )  # what is said is of all processes
-    assert tally.close_interval() == {"valid/a": 4 / 6}
+    results = [combine_and_count({"a": t}, {"a": 1.0}, lambda c: total, 2) for t in (first, second)]
+    assert sum(loss for loss, _, _ in results) / 2 == 20 / 4
+    for _, means, counts in results:  # what is reported is of all processes
+        assert means["a"] == 20 / 4 == weighted_sum(means, {"a": 1.0})
+        assert counts["a"] == LabelCount(valid=4, known=4, entries=6)
 
 
 def test_a_value_that_is_not_finite_is_seen_by_every_process():

@@ -1,5 +1,5 @@
 """A run's record: metrics.jsonl (one JSON object a line), config.yaml, and an Accelerate tracker beside
-them."""
+them; and a run's printed lines, which a full disk does not end."""
 
 import errno
 import io
@@ -7,56 +7,58 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
 from accelerate import Accelerator
 from torch import Tensor
 
 from tempohand.writing import write_whole
 
 
-class RunLog:
+class RunRecord:
     """Writes on the main process only. A resumed run keeps the first `lines` lines up to its `step`, and goes
     on after them.
 
-    What a full disk does not take waits in memory for the next line.
+    What a full disk does not take waits in memory for the next line. config: the whole configuration, as
+    plain dicts; with a key `tracker` that is not None, an accelerator with that tracker gets every number too.
     """
 
-    def __init__(
-        self,
-        run: Path,
-        accelerator: Accelerator,
-        config: dict,
-        *,
-        tracker: bool,
-        step: int = 0,
-        lines: int = 0,
-    ):
-        self.accelerator, self.tracker, self.handle = accelerator, tracker, None
-        self.lines, self.waiting, self.warned = 0, b"", False
+    def __init__(self, run: Path, accelerator: Accelerator, config: dict, *, step: int = 0, lines: int = 0):
+        self.accelerator = accelerator
+        self.tracker = config["tracker"] is not None
+        self.handle: int | None = None
+        self.lines = 0
+        self.waiting = b""
+        self.warned = False
         if accelerator.is_main_process:
             run.mkdir(parents=True, exist_ok=True)
-            replace_text(run / "config.yaml", _yaml(config))
+            write_whole(run / "config.yaml", yaml.safe_dump(config, sort_keys=False))
             path = run / "metrics.jsonl"
             kept = [line for line in whole_lines(path)[:lines] if json.loads(line)["step"] <= step]
-            replace_text(path, "".join(line + "\n" for line in kept))
-            self.handle, self.lines = os.open(path, os.O_WRONLY | os.O_APPEND), len(kept)
-        if tracker:  # TensorBoard leaves out what an interrupted run wrote after this step
+            write_whole(path, "".join(line + "\n" for line in kept))
+            self.handle = os.open(path, os.O_WRONLY | os.O_APPEND)
+            self.lines = len(kept)
+        if self.tracker:  # TensorBoard leaves out what an interrupted run wrote after this step
             accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": step + 1}})
 
-    def train(
-        self, step: int, loss: Tensor, raw: dict[str, Tensor], weights: dict[str, float], **scalars
-    ) -> None:
-        """One line of training: the total, every term raw and weighted, and whatever else is given."""
-        values = {"loss": loss, **{f"raw/{name}": value for name, value in raw.items()}}
-        values |= {f"loss/{name}": value * weights[name] for name, value in raw.items() if weights.get(name)}
-        self._write(step, "train", values | scalars)
-
-    def validation(self, step: int, scores: dict[str, float]) -> None:
-        """One line of validation."""
-        self._write(step, "val", scores)
+    def write(self, step: int, split: str, values: Mapping[str, float | Tensor]) -> None:
+        """One line of a split ("train" or "val") after `step` optimizer steps. What is not finite is null in
+        metrics.jsonl."""
+        numbers = {name: float(value) for name, value in values.items()}
+        if self.handle is not None:
+            strict = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+            self.waiting += (json.dumps({"step": step, "split": split, **strict}) + "\n").encode()
+            self.lines += 1
+            self._flush()
+        if self.tracker:
+            try:
+                self.accelerator.log({f"{split}/{name}": value for name, value in numbers.items()}, step=step)
+            except OSError as error:
+                self.tracker = False
+                self._warn(error)
 
     def sync(self) -> None:
         """Has the disk take every line so far: what a checkpoint counts on."""
@@ -75,20 +77,6 @@ class RunLog:
             self.sync()
             os.close(self.handle)
 
-    def _write(self, step: int, split: str, values: dict) -> None:
-        numbers = {name: float(value) for name, value in values.items() if value is not None}
-        if self.handle is not None:
-            strict = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-            self.waiting += (json.dumps({"step": step, "split": split, **strict}) + "\n").encode()
-            self.lines += 1
-            self._flush()
-        if self.tracker:
-            try:
-                self.accelerator.log({f"{split}/{name}": value for name, value in numbers.items()}, step=step)
-            except OSError as error:
-                self.tracker = False
-                self._warn(error)
-
     def _flush(self) -> None:
         try:
             while self.waiting:
@@ -100,7 +88,8 @@ class RunLog:
         if not self.warned:
             self.warned = True
             print(
-                f"warning: the log cannot be written ({error.strerror}); the run goes on, lines wait in memory, the tracker ends",
+                f"warning: the log cannot be written ({error.strerror}); "
+                "the run goes on, lines wait in memory, the tracker ends",
                 flush=True,
             )
 
@@ -152,14 +141,3 @@ def whole_lines(path: Path) -> list[str]:
                 break
             lines.append(line)
     return lines
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a file anew, whole or not at all."""
-    write_whole(path, text)
-
-
-def _yaml(config: dict) -> str:
-    import yaml
-
-    return yaml.safe_dump(config, sort_keys=False)

@@ -9,53 +9,54 @@ import torch
 from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tempohand.training import log as log_module
-from tempohand.training.log import RunLog, outlive_a_full_disk
+from tempohand.training import run_record
+from tempohand.training.run_record import RunRecord, outlive_a_full_disk
 
 
 def start(run, step=0, lines=0, tracker=False):
-    accelerator = Accelerator(cpu=True, log_with="tensorboard" if tracker else None, project_dir=run)
-    return RunLog(run, accelerator, {"a": 1}, tracker=tracker, step=step, lines=lines)
+    tracker = "tensorboard" if tracker else None
+    accelerator = Accelerator(cpu=True, log_with=tracker, project_dir=run)
+    return RunRecord(run, accelerator, {"tracker": tracker}, step=step, lines=lines)
 
 
 def steps(run):
     return [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def write(log, *numbers):
+def write(record, *numbers):
     for step in numbers:
-        log.train(step, torch.tensor(float(step)), {}, {})
+        record.write(step, "train", {"loss": torch.tensor(float(step))})
 
 
 def test_a_resumed_record_has_every_line_once(tmp_path):
-    log = start(tmp_path)
-    write(log, 1, 2, 3)
-    lines = log.lines
-    log.validation(3, {"n": 1})  # of a step that will be validated again
-    write(log, 4, 5)
-    os.close(log.handle)
-    log = start(tmp_path, step=3, lines=lines)
-    log.validation(3, {"n": 1})
-    write(log, 4)
-    assert steps(tmp_path) == [1, 2, 3, 3, 4] and log.lines == 5
-    log.close()
+    record = start(tmp_path)
+    write(record, 1, 2, 3)
+    lines = record.lines
+    record.write(3, "val", {"n": 1})  # of a step that will be validated again
+    write(record, 4, 5)
+    os.close(record.handle)
+    record = start(tmp_path, step=3, lines=lines)
+    record.write(3, "val", {"n": 1})
+    write(record, 4)
+    assert steps(tmp_path) == [1, 2, 3, 3, 4] and record.lines == 5
+    record.close()
 
 
 @pytest.mark.parametrize("end", [b'{"step": 3, "spl', b"\0" * 100, b'\xff\xfe"', b'"step"\n', b"{}\n"])
 def test_a_half_written_line_is_dropped(tmp_path, end):
-    log = start(tmp_path)
-    write(log, 1, 2)
-    os.write(log.handle, end)
-    os.close(log.handle)
-    log = start(tmp_path, step=3, lines=3)
-    write(log, 4)
+    record = start(tmp_path)
+    write(record, 1, 2)
+    os.write(record.handle, end)
+    os.close(record.handle)
+    record = start(tmp_path, step=3, lines=3)
+    write(record, 4)
     assert steps(tmp_path) == [1, 2, 4]
-    log.close()
+    record.close()
 
 
 def test_lines_that_a_full_disk_does_not_take_wait(tmp_path, monkeypatch, capsys):
-    log = start(tmp_path)
-    write(log, 1)
+    record = start(tmp_path)
+    write(record, 1)
     real, room = os.write, 10
 
     def full(handle, content):
@@ -65,13 +66,13 @@ def test_lines_that_a_full_disk_does_not_take_wait(tmp_path, monkeypatch, capsys
         taken, room = min(room, len(content)), 0
         return real(handle, content[:taken])
 
-    monkeypatch.setattr(log_module.os, "write", full)
-    write(log, 2, 3)
-    assert capsys.readouterr().out.count("No space left on device") == 1 and log.lines == 3
-    monkeypatch.setattr(log_module.os, "write", real)
-    write(log, 4)
+    monkeypatch.setattr(run_record.os, "write", full)
+    write(record, 2, 3)
+    assert capsys.readouterr().out.count("No space left on device") == 1 and record.lines == 3
+    monkeypatch.setattr(run_record.os, "write", real)
+    write(record, 4)
     assert steps(tmp_path) == [1, 2, 3, 4]
-    log.close()
+    record.close()
 
 
 class Failing(io.StringIO):
@@ -100,11 +101,11 @@ def test_printing_onto_a_full_disk_is_no_error(monkeypatch):
 
 
 def test_tensorboard_shows_every_step_once(tmp_path):
-    log = start(tmp_path, tracker=True)
-    write(log, 1, 2, 3, 4)
-    log.close()
-    log = start(tmp_path, step=2, lines=2, tracker=True)
-    write(log, 3, 4, 5)
-    log.close()
+    record = start(tmp_path, tracker=True)
+    write(record, 1, 2, 3, 4)
+    record.close()
+    record = start(tmp_path, step=2, lines=2, tracker=True)
+    write(record, 3, 4, 5)
+    record.close()
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4, 5]

@@ -12,10 +12,11 @@ from tempohand.training.objective import per_entry, weighted_sum
 
 
 def describe_batch(batch: ClipBatch, prediction: HandPrediction | BoxPrediction) -> list[str]:
-    """Ranges and means of a batch's inputs, of what the network says (joints beside the true ones in 2D, in
+    """Ranges and means of a batch's inputs, of what the network predicts (joints beside the true ones in 2D, in
     camera space and relative to the wrist; a hand finder's scores and boxes), and the share of clips that
     have each kind of label. Labels that are masked out are left out."""
-    target, frames = batch.target, batch.time.shape[1]
+    target = batch.target
+    frames = batch.time.shape[1]
     lines = [
         f"{len(batch.row)} clips of {frames} frame(s), {batch.size} px, table rows {_list(batch.row)}",
         _HEAD,
@@ -64,7 +65,8 @@ def describe_terms(
     head = "".join(f"{name:>12}" for name in ("raw", "weighted", "of the loss", "mean here", "max here"))
     lines = [f"loss {total:.6g}", f"  {'term':<16}{'weight':>9}{head}  valid"]
     for name, term in terms.items():
-        valid, weight = per_entry(term)[term.mask], weights.get(name) or 0.0
+        valid = per_entry(term)[term.mask]
+        weight = weights.get(name) or 0.0
         everywhere = ["-"] * 3
         if name in raw:
             mean = float(raw[name])
@@ -82,7 +84,8 @@ def describe_terms(
         lines.append(f"  {name:<16}{weight:>9.4g}{cells}  {len(valid)} of {term.mask.numel()}")
     if isinstance(prediction, BoxPrediction):
         return lines
-    target, mask = batch.target, batch.target.joints_mask & batch.target.joints_mask[..., WRIST : WRIST + 1]
+    target = batch.target
+    mask = target.joints_mask & target.joints_mask[..., WRIST : WRIST + 1]
     before = (prediction.joints - target.joints).abs()
     after = (
         prediction.joints
@@ -135,14 +138,14 @@ def _hands(target: HandTarget, prediction: HandPrediction) -> list[str]:
 
 
 def _boxes(target: HandTarget, prediction: BoxPrediction) -> list[str]:
-    true, known = target.box()
-    true, said = true[known], rearrange(prediction.box, "b t side v u -> (b t v u) side")
+    box, known = target.box()
+    cells = rearrange(prediction.box, "b t side v u -> (b t v u) side")
     lines = [
         _line(f"score of a {side} hand", prediction.logits[:, :, place].sigmoid())
         for place, side in enumerate(("right", "left"))
     ]
-    for who, box in (("true", true), ("predicted", said)):
-        low, high = box[:, :2], box[:, 2:]
+    for who, boxes in (("true", box[known]), ("predicted", cells)):
+        low, high = boxes[:, :2], boxes[:, 2:]
         lines += [
             _line(f"{who} box centre {axis} (crop)", ((low + high) / 2)[:, place])
             for place, axis in enumerate("uv")

@@ -1,18 +1,41 @@
-"""Where values that are not finite are: in a batch, in a network's weights, in its gradients, in loss
-terms."""
+"""Where values that are not finite are: in a batch, in a network's weights, in its gradients, in loss terms.
 
+A verdict says where they were met first: {"loss": names of terms} or {"gradient": names of parameters, the one
+nearest to the loss first}, and {} where everything is finite. A dump keeps it as JSON.
+"""
+
+import math
 from collections.abc import Iterator
 from dataclasses import fields
 
 from torch import Tensor, nn
 
 from tempohand.batch import ClipBatch, Term
-from tempohand.training.objective import per_entry
+from tempohand.training.objective import per_entry, weighted_sum
 
 NAMES_SHOWN = 4
 
+Verdict = dict[str, list[str]]
 
-def tensors_of(batch: ClipBatch) -> Iterator[tuple[str, Tensor]]:
+
+def loss_verdict(means: dict[str, Tensor], weights: dict[str, float]) -> Verdict:
+    """What the terms' means over all processes say of the loss: {} when it is finite."""
+    if math.isfinite(weighted_sum(means, weights)):
+        return {}
+    names = [name for name, value in means.items() if weights.get(name) and not math.isfinite(value)]
+    return {"loss": sorted(names) or ["their sum"]}
+
+
+def verdict_in_words(verdict: Verdict, when: str = "") -> str:
+    """One clause; `when`, such as " at optimizer step 3", is put after "is not finite"."""
+    if "loss" in verdict:
+        return f"the loss is not finite{when}, in {', '.join(verdict['loss'])}"
+    if "gradient" in verdict:
+        return f"the gradient is not finite{when}, first in {first_few(verdict['gradient'])}"
+    return "everything is finite"
+
+
+def named_tensors(batch: ClipBatch) -> Iterator[tuple[str, Tensor]]:
     """(name, tensor) of every field that a batch has; a target's fields are called target.<name>."""
     for field in fields(batch):
         value = getattr(batch, field.name)
@@ -24,8 +47,10 @@ def tensors_of(batch: ClipBatch) -> Iterator[tuple[str, Tensor]]:
 
 
 def label_masks(batch: ClipBatch) -> dict[str, Tensor]:
-    """Where each kind of label is known, in the shape of its leading axes."""
+    """Where each kind of label is known, in the shape of its leading axes; {} without labels."""
     target = batch.target
+    if target is None:
+        return {}
     masks = {"target.joints2d": target.joints2d_mask, "target.joints": target.joints_mask}
     return masks | dict.fromkeys(("target.pose", "target.shape", "target.trans"), target.hand_mask)
 
@@ -38,8 +63,9 @@ def rows_where(batch: ClipBatch, wrong: Tensor) -> list[int]:
 def bad_fields(batch: ClipBatch) -> dict[str, list[int]]:
     """Inputs, and labels that are not masked out, with values that are not finite: name -> table rows.
     (`hidden` is nan where unknown.)"""
-    masks, found = label_masks(batch) if batch.target is not None else {}, {}
-    for name, value in tensors_of(batch):
+    masks = label_masks(batch)
+    found = {}
+    for name, value in named_tensors(batch):
         if value.is_floating_point() and name != "target.hidden":
             wrong = ~value.isfinite()
             if name in masks:
@@ -65,12 +91,13 @@ class ForwardOrder:
     remove themselves."""
 
     def __init__(self, network: nn.Module):
-        self.network, self.place = network, {}
+        self.network = network
+        self.place: dict[str, int] = {}
         for name, module in network.named_modules():
             if next(module.parameters(recurse=False), None) is not None:
-                self._watch(name, module)
+                self._note_first_run(name, module)
 
-    def _watch(self, name: str, module: nn.Module) -> None:
+    def _note_first_run(self, name: str, module: nn.Module) -> None:
         def note(*_):
             self.place[name] = len(self.place)
             handle.remove()
@@ -88,6 +115,7 @@ class ForwardOrder:
         return sorted(bad, key=lambda name: -self.place.get(name.rpartition(".")[0], -1))
 
 
-def some(names: list, most: int = NAMES_SHOWN) -> str:
+def first_few(names: list, most: int = NAMES_SHOWN) -> str:
     """The first few of a list, and how many more there are."""
-    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more

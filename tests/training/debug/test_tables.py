@@ -2,13 +2,11 @@ import re
 
 import pytest
 import torch
-from tests_support import random_batch, small_finder, small_network
+from tests_support import random_batch, small_network
 
-from tempohand.model.backbone import Backbone
 from tempohand.model.registry import build_network
-from tempohand.training.diagnostics import describe_batch, describe_terms
+from tempohand.training.debug.tables import describe_batch, describe_terms
 from tempohand.training.objective import combine
-from tempohand.training.update_ratio import UpdateRatio
 
 WEIGHTS = {"joints": 0.02, "pose": 5.0}
 
@@ -86,33 +84,3 @@ def test_a_term_without_labels_is_a_dash(predicted):
     _, raw = combine(terms, WEIGHTS)
     (pose,) = [line for line in describe_terms(terms, raw, WEIGHTS, prediction, batch) if "pose" in line]
     assert pose.split()[2:] == ["-"] * 5 + ["0", "of", "4"]
-
-
-@pytest.mark.parametrize(
-    "settings, parts",
-    [
-        (small_network(1), {"backbone", "rest"}),
-        (small_network(2), {"temporal"}),
-        (small_finder(), {"backbone", "rest"}),
-    ],
-    ids=["stage 1", "stage 2", "finder"],
-)
-def test_the_update_ratio_is_the_change_over_the_weights(settings, parts):
-    network = build_network(settings)
-    backbone = {
-        id(parameter)
-        for part in network.modules()
-        if isinstance(part, Backbone)
-        for parameter in part.parameters()
-    }
-    ratio = UpdateRatio(network)
-    ratio.before()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter *= 1.0 if not parameter.requires_grad else 1.001 if id(parameter) in backbone else 1.01
-    found = ratio.after()
-    assert found.keys() == {f"update/{part}" for part in parts} and not ratio.copies
-    for part in parts:
-        assert found[f"update/{part}"].item() == pytest.approx(
-            0.001 if part == "backbone" else 0.01, rel=1e-3
-        )
