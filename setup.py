@@ -1,23 +1,16 @@
-"""Packaging: `import tempohand` is the folder src/. Sub-packages and data files are listed, and tests/test_package.py checks the list."""
+"""Packaging: `import tempohand` is the folder src/. The scripts and their configurations are installed as tempohand/script
+and tempohand/config, beside each other as in the repository. tests/test_wheel.py checks that nothing is left out.
+"""
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
-PACKAGES = [
-    *(
-        "media",
-        "hand",
-        "data",
-        "data.convert",
-        "synthetic",
-        "model",
-        "training",
-        "training.debug",
-        "inference",
-        "doctor",
-    ),
-    *("evaluation", "evaluation.metrics", "evaluation.protocols", "evaluation.report"),
+SCRIPTS = [
+    "tempohand.script",
+    "tempohand.script.benchmarks",
+    "tempohand.script.open_hand",
+    "tempohand.config",
 ]
 
 setup(
@@ -29,9 +22,13 @@ setup(
     license="MIT",
     license_files=["LICENSE", "THIRD_PARTY_NOTICES.md"],
     python_requires=">=3.11",
-    package_dir={"tempohand": "src"},
-    packages=["tempohand", *(f"tempohand.{name}" for name in PACKAGES)],
-    package_data={"tempohand.hand": ["*.npz"], "tempohand.model": ["released/*/*"]},
+    package_dir={"tempohand": "src", "tempohand.script": "script", "tempohand.config": "config"},
+    packages=["tempohand", *(f"tempohand.{name}" for name in find_packages("src")), *SCRIPTS],
+    package_data={
+        "tempohand.hand": ["*.npz"],
+        "tempohand.model": ["released/*/*"],
+        "tempohand.config": ["**/*.yaml"],
+    },
     install_requires=[
         "torch>=2.11",
         "torchvision",

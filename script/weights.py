@@ -11,7 +11,7 @@ from pathlib import Path
 from steps import Steps, training
 
 from tempohand.console import run_clearly
-from tempohand.inference.arguments import FINDER, NETWORK
+from tempohand.inference.settings import FINDER, NETWORK
 from tempohand.model.weights import WEIGHTS_NAME
 
 ROOT = Path("outputs/weights")

@@ -1,8 +1,8 @@
-"""The console command `tempohand`: what a user of a trained network types. Sub-commands are modules, imported
-when they are run.
+"""The console command `tempohand`. A command is a module of commands/, which is imported when it is asked for, so
+that --help is instant.
 
-A sub-command's arguments module has add_arguments(parser) and imports nothing heavy; its run module has
-run(arguments).
+The module has add_arguments(parser) and run(arguments), and imports what takes long to import in `run` alone. Of
+a command that is a script it has the page for --help alone: the script reads its arguments itself.
 """
 
 import argparse
@@ -10,53 +10,39 @@ import importlib
 import sys
 from typing import NamedTuple, NoReturn
 
+from tempohand.commands.scripts import run_script
 from tempohand.console import USER_ERRORS, in_flags, run_clearly
+
+HELP = ("-h", "--help")
 
 
 class Command(NamedTuple):
-    """A sub-command: one line for the list, the module with its add_arguments, the module with its run."""
+    """One line for the list of commands; the command's module; and the file in script/ that the command is, if it
+    is one. A script without a module prints its own --help."""
 
     summary: str
-    arguments: str
-    run: str
+    module: str | None = None
+    script: str | None = None
 
 
 COMMANDS = {
-    "predict": Command(
-        "3D hands in a video, a picture or a folder",
-        "tempohand.inference.arguments",
-        "tempohand.inference.command",
-    ),
+    "predict": Command("3D hands in a video, a picture or a folder", "tempohand.commands.predict"),
     "compare": Command(
-        "compare predictions with another run's or another tool's",
-        "tempohand.inference.compare_arguments",
-        "tempohand.inference.compare",
+        "compare predictions with another run's or another tool's", "tempohand.commands.compare"
     ),
     "detector-model": Command(
-        "make the model file of predict --detect from a mediapipe wheel",
-        "tempohand.inference.detector",
-        "tempohand.inference.detector",
+        "make the model file of predict --detect from a mediapipe wheel", "tempohand.commands.detector_model"
     ),
-    "check-data": Command(
-        "find bad pictures and labels in a frame table",
-        "tempohand.data.check_arguments",
-        "tempohand.data.check",
+    "prepare": Command(
+        "make a frame table of a data set or of synthetic hands", "tempohand.commands.prepare", "prepare"
     ),
-    "inspect": Command(
-        "a page of random rows of a frame table",
-        "tempohand.doctor.inspect_arguments",
-        "tempohand.doctor.inspect_table",
-    ),
-    "doctor": Command(
-        "check data and network before a training run",
-        "tempohand.doctor.arguments",
-        "tempohand.doctor.arguments",
-    ),
-    "hand": Command(
-        "check and convert hand model files, fit hands to joints",
-        "tempohand.hand.arguments",
-        "tempohand.hand.commands",
-    ),
+    "check-data": Command("find bad pictures and labels in a frame table", "tempohand.commands.check_data"),
+    "inspect": Command("a page of random rows of a frame table", "tempohand.commands.inspect"),
+    "doctor": Command("check data and network before a training run", "tempohand.commands.doctor", "doctor"),
+    "train": Command("train a network", "tempohand.commands.train", "train"),
+    "evaluate": Command("evaluate networks on a frame table", "tempohand.commands.evaluate", "evaluate"),
+    "bench": Command("measure speed and accuracy, beside other ways to compute the same", None, "bench"),
+    "hand": Command("check and convert hand model files, fit hands to joints", "tempohand.commands.hand"),
 }
 
 
@@ -82,8 +68,8 @@ def make_parser(name: str | None = None) -> argparse.ArgumentParser:
             description=command.summary,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if each == name:
-            importlib.import_module(command.arguments).add_arguments(added)
+        if each == name and command.module:
+            importlib.import_module(command.module).add_arguments(added)
             added.set_defaults(flags=_flags(added))
     return parser
 
@@ -105,9 +91,13 @@ def _flags(parser: argparse.ArgumentParser) -> dict[str, str]:
 def main(argv: list[str] | None = None) -> None:
     """Entry point. Bad input leaves one line on stderr and exit code 2."""
     argv = sys.argv[1:] if argv is None else argv
+    command = COMMANDS.get(argv[0]) if argv else None
+    if command and command.script and not (command.module and set(HELP) & set(argv)):
+        run_script(command.script, argv[1:])
+        return
     arguments = make_parser(next((word for word in argv if word in COMMANDS), None)).parse_args(argv)
     try:
-        importlib.import_module(COMMANDS[arguments.command].run).run(arguments)
+        importlib.import_module(COMMANDS[arguments.command].module).run(arguments)
     except USER_ERRORS as error:
         if len(error.args) == 1:
             error.args = (in_flags(str(error.args[0]), arguments.flags),)

@@ -14,6 +14,7 @@ FLOORS = [
     {"hand"},
     {"model", "data", "training", "evaluation"},
     {"inference", "synthetic", "doctor"},
+    {"commands"},
     {"cli"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

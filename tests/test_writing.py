@@ -17,8 +17,8 @@ import torch
 from tests_support import hand_rows, write_table
 
 from tempohand import cli
+from tempohand.commands.hand import ACTIONS
 from tempohand.console import LONGEST_NAME, describe
-from tempohand.hand.arguments import ACTIONS
 from tempohand.hand.layer import HandLayer
 from tempohand.inference.detector import _MODEL_PARTS
 from tempohand.writing import whole, write_whole
@@ -157,7 +157,7 @@ COMMANDS = {
     ),
     "hand fit": ("joints.npz", "out/it.npz", lambda i, o: ["hand", "fit", i, o]),
 }
-ELSEWHERE = {"doctor"}  # runs script/doctor.py in a process of its own: below
+ELSEWHERE = {name for name, command in cli.COMMANDS.items() if command.script}  # below, as scripts
 
 
 def test_every_command_is_tried():

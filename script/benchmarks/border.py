@@ -12,25 +12,25 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from benchmarks.report import Report
 from jaxtyping import Float
 from tqdm import tqdm
 
 from tempohand.batch import HandPrediction
 from tempohand.evaluation.metrics.errors import mpjpe_root, pa_mpjpe
-from tempohand.inference.arguments import FINDER, NETWORK
 from tempohand.inference.boxes import FileBoxes
 from tempohand.inference.camera import CameraChoice
 from tempohand.inference.compare import Opinion
 from tempohand.inference.detector import MAX_HANDS
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.predictor import HandInput, StreamingPredictor
+from tempohand.inference.settings import FINDER, NETWORK
 from tempohand.inference.source import open_source
 from tempohand.inference.verification import LEAST_CERTAINTY, CloserLook
 from tempohand.model.registry import load_network
 from tempohand.skeleton import NUM_JOINTS
 
-SUMMARY = "hands at a picture's edge beside the same hands in the whole picture"
+from .report import Report
+
 CUTS = (-0.2, 0.0, 0.2)  # of the box's edge
 
 

@@ -14,7 +14,6 @@ import time
 
 import numpy as np
 import torch
-from benchmarks.report import Report
 from jaxtyping import Float
 from tqdm import tqdm
 
@@ -22,15 +21,15 @@ from tempohand.batch import HandPrediction
 from tempohand.boxes import intersection_over_union
 from tempohand.data.table import FrameTable
 from tempohand.evaluation.validation import FOUND
-from tempohand.inference.arguments import FINDER, NETWORK
 from tempohand.inference.detector import MAX_HANDS
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.predictor import HandInput, StreamingPredictor
+from tempohand.inference.settings import FINDER, NETWORK
 from tempohand.inference.source import Frame
 from tempohand.inference.verification import LEAST_CERTAINTY, CloserLook
 from tempohand.model.registry import load_network
 
-SUMMARY = "hands found in a table's pictures, and their sides"
+from .report import Report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

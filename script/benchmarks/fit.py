@@ -13,7 +13,6 @@ from tempohand.synthetic.motion import sample_key_pose
 
 from .report import Report
 
-SUMMARY = "fitting hands to 21 joints: residual, vertices, converged, time"
 MISSING = 0.3
 NOISE_MM = 3.0
 

@@ -15,7 +15,6 @@ from tempohand.skeleton import NUM_BETAS, POSE_DIM
 
 from .report import Report, time_in_turns
 
-SUMMARY = "the hand layer beside smplx: forward, forward and backward, memory, at batches of 1, 32 and 256"
 BATCHES = (1, 32, 256)
 
 

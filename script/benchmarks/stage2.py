@@ -17,8 +17,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from benchmarks.networks import stage2_settings
-from benchmarks.report import Report
 
 from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.data.clips import ClipSampling
@@ -33,7 +31,9 @@ from tempohand.training.features import FromFeatures
 from tempohand.training.objective import combine
 from tempohand.training.optim import parameter_groups
 
-SUMMARY = "Stage 2 training steps from cached tokens beside steps that run the backbone"
+from .networks import stage2_settings
+from .report import Report
+
 SEQUENCES, FRAMES = 2, 12  # of the random table
 QUICK_STEPS = 5  # cached ones to one of each other way: a single one is over before the processor has settled
 

@@ -10,14 +10,14 @@ import argparse
 
 import numpy as np
 import torch
-from benchmarks.networks import stage2_settings
-from benchmarks.report import Report, time_in_turns
 
 from tempohand.batch import ClipBatch
 from tempohand.inference.predictor import HandInput, StreamingPredictor
 from tempohand.model.registry import build_network
 
-SUMMARY = "streaming Stage 2 beside Stage 1 alone and beside recomputing its window"
+from .networks import stage2_settings
+from .report import Report, time_in_turns
+
 NETWORKS = ("tiny", "dino_small")
 PICTURE = (720, 1280)
 BOX = (560.0, 250.0, 780.0, 470.0)

@@ -1,6 +1,5 @@
-"""`tempohand check-data`: every row of a frame table, its picture and its labels, in parallel processes."""
+"""Checks every row of a frame table, its picture and its labels, in parallel processes."""
 
-import argparse
 import json
 import os
 from collections import Counter
@@ -214,16 +213,3 @@ def summary(counts: dict[str, int], found: list[BadRow]) -> str:
 def write_rows(found: list[BadRow], path: str | Path) -> None:
     """One JSON object a line for every bad row and reason, appearing when whole."""
     write_whole(path, "".join(json.dumps(asdict(bad)) + "\n" for bad in found))
-
-
-def run(arguments: argparse.Namespace) -> None:
-    """Checks, prints the summary, writes the list; leaves with exit code 1 when something was found."""
-    counts, found = check_table(
-        arguments.table, arguments.split, workers=arguments.workers, hand=arguments.hand
-    )
-    print(summary(counts, found))
-    if arguments.json:
-        write_rows(found, arguments.json)
-        print(f"wrote {arguments.json}")
-    if found:
-        raise SystemExit(1)

@@ -15,8 +15,8 @@ from tempohand.doctor.resources import check_disk, check_speed
 from tempohand.doctor.result import Result
 from tempohand.doctor.sequences import check_sequences
 from tempohand.doctor.subject import Subject
+from tempohand.hand.file_report import report
 from tempohand.hand.files import find_hand_file
-from tempohand.hand.report import report
 
 LABEL_ROWS = (1000, 300)  # of training and validation
 LEARNING_RATE = 1e-3  # large enough that a gate that starts at zero is open after a step

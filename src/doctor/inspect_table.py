@@ -1,7 +1,6 @@
-"""`tempohand inspect`: a page of random rows of a frame table, to see with one's own eyes that labels and
+"""A page of random rows of a frame table, to see with one's own eyes that labels and
 pictures belong together."""
 
-import argparse
 import base64
 from collections.abc import Iterable
 from html import escape
@@ -190,9 +189,3 @@ def _mesh(
 def _image(picture: UInt8[np.ndarray, "h w 3"]) -> str:
     code = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
     return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(code.tobytes()).decode()}">'
-
-
-def run(arguments: argparse.Namespace) -> None:
-    """Writes the page and says where."""
-    options = {"rows": arguments.rows, "seed": arguments.seed, "hand": arguments.hand, "out": arguments.out}
-    print(f"wrote '{inspect_table(arguments.table, arguments.split, **options)}'")

@@ -19,11 +19,12 @@ from tempohand.inference import export
 from tempohand.inference.box_propagation import FollowedHands
 from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
-from tempohand.inference.detector import DEFAULT_MODEL, MAX_HANDS, HandDetector
+from tempohand.inference.detector import MAX_HANDS, HandDetector
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.overlay import MESH_OPACITY, PictureOverlay, VideoOverlay, draw_hands, side_faces
 from tempohand.inference.predict import BoxSource, predict_frames
 from tempohand.inference.predictor import HandEstimate, StreamingPredictor
+from tempohand.inference.settings import DETECTOR_MODEL
 from tempohand.inference.source import Source, open_source
 from tempohand.inference.staging import staged, staged_files
 from tempohand.inference.tracker import SMOOTHING, Tracker
@@ -137,7 +138,7 @@ def _boxes(arguments: argparse.Namespace, source: Source):
         return nullcontext(ConstantBox.parse(arguments.box))
     if arguments.detect:
         return HandDetector(
-            arguments.detector_model or DEFAULT_MODEL, video=not source.independent, max_hands=max_hands
+            arguments.detector_model or DETECTOR_MODEL, video=not source.independent, max_hands=max_hands
         )
     tiles = arguments.tiles
     if (

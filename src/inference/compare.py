@@ -1,7 +1,5 @@
 """Two opinions on one hand in a video: how far apart they are, and how much either trembles."""
 
-import argparse
-import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,6 @@ from jaxtyping import Float, Int
 
 from tempohand.evaluation.metrics.errors import pa_mpjpe
 from tempohand.skeleton import FINGERS, NUM_JOINTS, WRIST
-from tempohand.writing import write_whole
 
 TIPS = [4, 8, 12, 16, 20]
 
@@ -137,12 +134,3 @@ def lines(figures: dict) -> list[str]:
         f"acceleration, mm/frame^2: this {f['acceleration_ours']:.2f}, the other {f['acceleration_other']:.2f}, "
         f"their difference {f['acceleration_error']:.2f}",
     ]
-
-
-def run(arguments: argparse.Namespace) -> None:
-    """Prints the figures and, with --json, writes them."""
-    figures = compare(Opinion.read(arguments.predictions, arguments.hand), Opinion.read(arguments.other))
-    print("\n".join(lines(figures)))
-    if arguments.json:
-        write_whole(arguments.json, json.dumps(figures, indent=1))
-        print(f"wrote '{arguments.json}'")

@@ -5,17 +5,16 @@ MediaPipe's wheels ship no model any more; that of 0.10.21 holds the two network
 landmarker's .task file consists of: an uncompressed zip with fixed names.
 """
 
-import argparse
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from tempohand.inference.settings import DETECTOR_MODEL, DETECTOR_WHEEL
 from tempohand.inference.source import Frame, Source
 from tempohand.inference.tracker import Detection
 from tempohand.writing import whole
 
-DEFAULT_MODEL = "hand_landmarker.task"
 MAX_HANDS = 4
 # name in the .task file -> file in the wheel of mediapipe 0.10.21
 _MODEL_PARTS = {
@@ -24,7 +23,6 @@ _MODEL_PARTS = {
 }
 _ALIGNMENT = 16  # bytes: networks that lie so are used in place, others are copied with a warning
 _ZIP_HEADER = 30  # bytes of a zip entry's header before its name
-_WHEEL = "pip download --no-deps --dest . mediapipe==0.10.21 (for another Python add --python-version 3.11 --only-binary=:all:)"
 
 
 def build_model(wheel: str | Path, out: str | Path) -> Path:
@@ -32,15 +30,15 @@ def build_model(wheel: str | Path, out: str | Path) -> Path:
     ValueError when the wheel is not that."""
     wheel, out = Path(wheel), Path(out)
     if not wheel.is_file():
-        raise FileNotFoundError(f"there is no wheel '{wheel}': get it by {_WHEEL}")
+        raise FileNotFoundError(f"there is no wheel '{wheel}': get it by {DETECTOR_WHEEL}")
     try:
         with zipfile.ZipFile(wheel) as archive:
             parts = {name: archive.read(path) for name, path in _MODEL_PARTS.items()}
     except zipfile.BadZipFile:
-        raise ValueError(f"'{wheel}' is not a wheel (not a zip file): get one by {_WHEEL}") from None
+        raise ValueError(f"'{wheel}' is not a wheel (not a zip file): get one by {DETECTOR_WHEEL}") from None
     except KeyError as error:
         raise ValueError(
-            f"'{wheel}' has no hand networks ({error.args[0]}): get mediapipe 0.10.21's by {_WHEEL}"
+            f"'{wheel}' has no hand networks ({error.args[0]}): get mediapipe 0.10.21's by {DETECTOR_WHEEL}"
         ) from None
     with whole(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         for name, data in parts.items():
@@ -60,7 +58,7 @@ class HandDetector:
     as a context manager.
     """
 
-    def __init__(self, model: str | Path = DEFAULT_MODEL, *, video: bool, max_hands: int = MAX_HANDS):
+    def __init__(self, model: str | Path = DETECTOR_MODEL, *, video: bool, max_hands: int = MAX_HANDS):
         try:
             import mediapipe
             from mediapipe.tasks.python import BaseOptions, vision
@@ -74,7 +72,7 @@ class HandDetector:
             )
         if not Path(model).is_file():
             raise FileNotFoundError(
-                f"there is no hand model '{model}': {_WHEEL}, then: tempohand detector-model {model} --wheel THE_WHEEL"
+                f"there is no hand model '{model}': {DETECTOR_WHEEL}, then: tempohand detector-model {model} --wheel THEDETECTOR_WHEEL"
             )
         mode = vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE
         options = vision.HandLandmarkerOptions(
@@ -116,22 +114,3 @@ class HandDetector:
                     Detection(np.concatenate([low, high]), is_right=handedness[0].category_name == "Right")
                 )
         return detections
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `tempohand detector-model`."""
-    parser.add_argument(
-        "out", metavar="OUT.task", help=f"the model file to write; predict --detect looks for {DEFAULT_MODEL}"
-    )
-    parser.add_argument(
-        "--wheel",
-        required=True,
-        metavar="FILE.whl",
-        help=f"a wheel of mediapipe 0.10.21: {_WHEEL}".replace("%", "%%"),
-    )
-
-
-def run(arguments: argparse.Namespace) -> None:
-    """`tempohand detector-model`."""
-    path = build_model(arguments.wheel, arguments.out)
-    print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

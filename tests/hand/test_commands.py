@@ -7,9 +7,9 @@ import smplx
 import torch
 
 from tempohand import cli
+from tempohand.commands.hand_picture import draw_hand
 from tempohand.hand.files import OPEN_HAND, read_hand_file, read_tables, write_hand_file
 from tempohand.hand.layer import HandLayer
-from tempohand.hand.picture import draw_hand
 from tempohand.hand.tables import mirrored, with_left_shapedirs
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from tempohand.data.table import FrameTable
 from tempohand.evaluation.provenance import file_hash
-from tempohand.inference.arguments import NETWORK
 from tempohand.inference.predictor import HandInput, StreamingPredictor
+from tempohand.inference.settings import NETWORK
 from tempohand.model.registry import load_network
 from tempohand.model.weights import RELEASED, WEIGHTS_NAME, released
 

@@ -14,7 +14,7 @@ from tests_support import evaluate, hand_rows, load_file, write_table
 import tempohand
 from tempohand import cli
 from tempohand.boxes import intersection_over_union
-from tempohand.inference.arguments import FINDER, NETWORK
+from tempohand.inference.settings import FINDER, NETWORK
 from tempohand.model.release import MOST_BYTES
 from tempohand.model.weights import RELEASED, WEIGHTS_NAME, load_weights, released
 

@@ -1,4 +1,4 @@
-"""The command line of `tempohand inspect`. Imports nothing heavy, so that --help is instant."""
+"""`tempohand inspect`: a page of random rows of a frame table."""
 
 import argparse
 
@@ -29,3 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", help="the page (default: inspect.html in the table's folder)"
     )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Writes the page and says where."""
+    from tempohand.doctor.inspect_table import inspect_table
+
+    options = {"rows": arguments.rows, "seed": arguments.seed, "hand": arguments.hand, "out": arguments.out}
+    print(f"wrote '{inspect_table(arguments.table, arguments.split, **options)}'")

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from tempohand.commands.hand_fit_files import MeasuredJoints
 from tempohand.draw import draw_skeleton
 from tempohand.geometry import (
     box_to_square,
@@ -18,7 +19,6 @@ from tempohand.geometry import (
     project,
 )
 from tempohand.hand.fit import FittedHands
-from tempohand.hand.fit_files import MeasuredJoints
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.surface import close_wrist
 from tempohand.render import render, shade

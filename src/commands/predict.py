@@ -1,11 +1,8 @@
-"""The command line of `tempohand predict`. Imports nothing heavy, so that --help is instant."""
+"""`tempohand predict`: 3D hands in a video, a picture or a folder of pictures."""
 
 import argparse
 
-NETWORK, FINDER = (
-    "tempohand-tiny",
-    "tempohand-finder",
-)  # come with the package, and are taken where no others are asked for
+from tempohand.inference.settings import FINDER, NETWORK
 
 DESCRIPTION = """Predicts 3D hands in a video, a picture or a folder of pictures, with the network that comes with the package or your own.
 
@@ -151,3 +148,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=int, default=32, metavar="N", help="hands per network pass (default %(default)s)"
     )
     run.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Predicts, writes the results and says what they are."""
+    from tempohand.inference import command
+
+    command.run(arguments)

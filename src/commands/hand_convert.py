@@ -1,5 +1,4 @@
-"""`tempohand hand convert`: a hand model file as .npz or .safetensors. What it needs is imported when it
-runs."""
+"""`tempohand hand convert`: a hand model file as .npz or .safetensors."""
 
 import argparse
 

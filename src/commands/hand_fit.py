@@ -1,5 +1,4 @@
-"""`tempohand hand fit`: pose, shape and wrist of hands whose joints are given. What it needs is imported when
-it runs."""
+"""`tempohand hand fit`: pose, shape and wrist of hands whose joints are given."""
 
 import argparse
 
@@ -53,15 +52,16 @@ def run(arguments: argparse.Namespace) -> None:
     """Fits, writes OUT and prints a summary."""
     from time import perf_counter
 
-    from tempohand.hand import fit, fit_files
+    from tempohand.commands import hand_fit_files as files
+    from tempohand.hand import fit
     from tempohand.hand.layer import HandLayer
 
-    measured = fit_files.read_joints(
+    measured = files.read_joints(
         arguments.input, unit=arguments.unit, order=arguments.order, side=arguments.side
     )
-    fit_files.check_output(arguments.output, ".npz", besides=arguments.input)
+    files.check_output(arguments.output, ".npz", besides=arguments.input)
     if arguments.picture is not None:
-        fit_files.check_output(arguments.picture, ".png", ".jpg", besides=arguments.input)
+        files.check_output(arguments.picture, ".png", ".jpg", besides=arguments.input)
     layer = HandLayer(arguments.hand, side="right")
 
     start = perf_counter()
@@ -76,11 +76,11 @@ def run(arguments: argparse.Namespace) -> None:
         )
     seconds = perf_counter() - start
 
-    fit_files.write_fitted(arguments.output, fitted, measured)
-    print(fit_files.summary(fitted, measured, noise, seconds))
+    files.write_fitted(arguments.output, fitted, measured)
+    print(files.summary(fitted, measured, noise, seconds))
     print(f"wrote {arguments.output}")
     if arguments.picture is not None:
-        from tempohand.hand.fit_picture import write_picture
+        from tempohand.commands.hand_fit_picture import write_picture
 
         write_picture(arguments.picture, layer, fitted, measured)
         print(f"wrote {arguments.picture}")

@@ -1,9 +1,4 @@
-"""The command line of `tempohand hand`: one action per line of the table. Imports nothing heavy, so that
---help is instant.
-
-An action's module has add_arguments(parser) and run(arguments). It is imported for its arguments, so it
-imports nothing heavy before it runs.
-"""
+"""`tempohand hand ACTION`: one action per line of the table. An action's module is like a command's (cli.py)."""
 
 import argparse
 import importlib
@@ -11,18 +6,17 @@ from typing import NamedTuple
 
 
 class Action(NamedTuple):
-    """What can be done with a hand model: one line for the list, and the module with its add_arguments and
-    run."""
+    """What can be done with a hand model: one line for the list, and the action's module."""
 
     summary: str
     module: str
 
 
 ACTIONS = {
-    "check": Action("say what a hand model file is, try it, and draw it", "tempohand.hand.check"),
-    "convert": Action("write a hand model file as .npz or .safetensors", "tempohand.hand.convert"),
+    "check": Action("say what a hand model file is, try it, and draw it", "tempohand.commands.hand_check"),
+    "convert": Action("write a hand model file as .npz or .safetensors", "tempohand.commands.hand_convert"),
     "fit": Action(
-        "find the pose, shape and wrist of hands whose joints are given", "tempohand.hand.fit_command"
+        "find the pose, shape and wrist of hands whose joints are given", "tempohand.commands.hand_fit"
     ),
 }
 
@@ -39,3 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         importlib.import_module(action.module).add_arguments(added)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Runs the action that the arguments name."""
+    importlib.import_module(ACTIONS[arguments.action].module).run(arguments)

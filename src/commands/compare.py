@@ -1,6 +1,9 @@
-"""The command line of `tempohand compare`. Imports nothing heavy, so that --help is instant."""
+"""`tempohand compare`: the predictions of a hand beside those of another run or another tool."""
 
 import argparse
+import json
+
+from tempohand.writing import write_whole
 
 DESCRIPTION = """Compares the predictions of one hand in a video with those of another run or another tool, frame by frame: joints after the best
 similarity, joints in the picture, and how much either trembles. Neither is taken for the truth."""
@@ -22,3 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hand", type=int, metavar="ID", help="the hand_id to take (default: the one with most frames)"
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures, and each frame's, here")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prints the figures and, with --json, writes them."""
+    from tempohand.inference.compare import Opinion, compare, lines
+
+    figures = compare(Opinion.read(arguments.predictions, arguments.hand), Opinion.read(arguments.other))
+    print("\n".join(lines(figures)))
+    if arguments.json:
+        write_whole(arguments.json, json.dumps(figures, indent=1))
+        print(f"wrote '{arguments.json}'")

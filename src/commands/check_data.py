@@ -1,4 +1,4 @@
-"""The command line of `tempohand check-data`. Imports nothing heavy, so that --help is instant."""
+"""`tempohand check-data`: every row of a frame table, its picture and its labels."""
 
 import argparse
 
@@ -28,3 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the hand model that pose and shape belong to, as network.hand (default: the open hand)",
     )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Checks, prints the summary, writes the list; leaves with exit code 1 when something was found."""
+    from tempohand.data.check import check_table, summary, write_rows
+
+    counts, found = check_table(
+        arguments.table, arguments.split, workers=arguments.workers, hand=arguments.hand
+    )
+    print(summary(counts, found))
+    if arguments.json:
+        write_rows(found, arguments.json)
+        print(f"wrote {arguments.json}")
+    if found:
+        raise SystemExit(1)

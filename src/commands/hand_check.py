@@ -1,5 +1,4 @@
-"""`tempohand hand check`: what a hand model file is, whether it works, and how it looks. What it needs is
-imported when it runs."""
+"""`tempohand hand check`: what a hand model file is, whether it works, and how it looks."""
 
 import argparse
 
@@ -21,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Prints the report and writes the picture."""
+    from tempohand.commands.hand_picture import write_picture
+    from tempohand.hand.file_report import report
     from tempohand.hand.files import find_hand_file
-    from tempohand.hand.picture import write_picture
-    from tempohand.hand.report import report
 
     path = find_hand_file(arguments.path)
     for name, value in report(path).items():
