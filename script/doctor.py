@@ -1,7 +1,7 @@
 """Checks the data and the network of a training run before hours are spent on it: about a minute on a CPU for
 the tiny configurations.
 
-    python script/doctor.py --config-name=stage1-tiny data.root=data/demo [key=value ...] [--json FILE]
+    tempohand doctor --config-name=stage1-tiny data.root=data/demo [key=value ...] [--json FILE]
     tempohand doctor --config-name=stage1-tiny data.root=data/demo            the same, from a checkout
 
 It takes the configuration and the overrides that script/train.py is about to be given, prints a table, and

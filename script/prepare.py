@@ -1,7 +1,7 @@
 """Makes a frame table: of a public data set in its original folder, or of synthetic hands.
 
-    python script/prepare.py dataset=freihand root=path/to/FreiHAND_pub_v2 out=data/freihand
-    python script/prepare.py --config-name=synthetic-demo out=data/demo
+    tempohand prepare dataset=freihand root=path/to/FreiHAND_pub_v2 out=data/freihand
+    tempohand prepare --config-name=synthetic-demo out=data/demo
 
 docs/data.md has the data sets, docs/synthetic.md the synthetic ones.
 """

@@ -35,7 +35,7 @@ from .report import Report
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which networks, and on what."""
     parser.add_argument(
-        "--data", required=True, help="frame table, as of script/prepare.py --config-name=synthetic-find"
+        "--data", required=True, help="frame table, as of tempohand prepare --config-name=synthetic-find"
     )
     parser.add_argument("--wide", action="store_true", help="cut the pictures to 16:9")
     parser.add_argument("--split", default="test", help="default %(default)s")

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--finder",
         default=FINDER,
         metavar="DIR",
-        help="find hands with a hand finder: checkpoint directory of script/train.py's find-* runs (default %(default)s, which comes with the "
+        help="find hands with a hand finder: checkpoint directory of a find-* run of tempohand train (default %(default)s, which comes with the "
         "package)",
     )
 

@@ -45,7 +45,7 @@ def claim(out: str | Path, recipe: dict[str, Any], *, overwrite: bool = False) -
         return (out / INDEX_NAME).is_file()
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(
-            f"'{out}' is not a table made by script/prepare.py and not empty: choose another out="
+            f"'{out}' is not a table made by tempohand prepare and not empty: choose another out="
         )
     out.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(recipe, indent=1))

@@ -116,7 +116,7 @@ def read_index(root: str | Path) -> dict:
     path = Path(root) / INDEX_NAME
     if not path.is_file():
         raise FileNotFoundError(
-            f"no frame table at '{root}' ({INDEX_NAME} is missing): make one with script/prepare.py"
+            f"no frame table at '{root}' ({INDEX_NAME} is missing): make one with tempohand prepare"
         )
     index = json.loads(path.read_text(encoding="utf-8"))
     if index.get("format") != FORMAT:

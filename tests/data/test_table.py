@@ -99,7 +99,7 @@ def test_parquet_is_the_exchange_form(tmp_path):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda root: (root / "table.json").unlink(), "make one with script/prepare.py"),
+        (lambda root: (root / "table.json").unlink(), "make one with tempohand prepare"),
         (lambda root: (root / "train-00000.arrow").unlink(), "lacks its shard 'train-00000.arrow'"),
         (lambda root: write_index(root, {"val": []}, {}), "has no split 'train'"),
         (lambda root: write_index(root, {"train": []}, {}), "is empty"),

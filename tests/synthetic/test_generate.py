@@ -81,7 +81,7 @@ def test_other_settings_are_refused_unless_overwritten(settings, tmp_path):
 def test_a_folder_with_other_files_is_left_alone(settings, tmp_path):
     (tmp_path / "thesis.arrow").write_text("precious")
     for overwrite in (False, True):
-        with pytest.raises(ValueError, match="is not a table made by script/prepare.py and not empty"):
+        with pytest.raises(ValueError, match="is not a table made by tempohand prepare and not empty"):
             make_table(settings(), tmp_path, processes=1, overwrite=overwrite)
     assert (tmp_path / "thesis.arrow").read_text() == "precious"
 

@@ -36,7 +36,7 @@ class Strip:
         """Reads a strip_<number>.npz. Raises FileNotFoundError when it is not there."""
         if not Path(path).is_file():
             raise FileNotFoundError(
-                f"no strip at '{path}': script/evaluate.py writes strip_<number>.npz beside metrics.json"
+                f"no strip at '{path}': tempohand evaluate writes strip_<number>.npz beside metrics.json"
             )
         with np.load(path, allow_pickle=False) as content:
             names = [str(row) for row in content["rows"]]
