@@ -1,8 +1,14 @@
 """`tempohand predict`: 3D hands in a video, a picture or a folder of pictures."""
 
 import argparse
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
 
-from tempohand.inference.settings import FINDER, NETWORK
+from tempohand.console import EXIT_INCOMPLETE, in_flags
+from tempohand.inference.settings import PredictSettings
+
+SETTINGS = {field.name: field.default for field in fields(PredictSettings)}
 
 DESCRIPTION = """Predicts 3D hands in a video, a picture or a folder of pictures, with the network that comes with the package or your own.
 
@@ -34,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--checkpoint",
-        default=NETWORK,
         metavar="DIR",
         help="checkpoint directory of a trained network (model.safetensors and config.json), or the name of one that comes with the package "
         "(default %(default)s)",
@@ -45,6 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the results (default: INPUT's name with -hands, in the working directory)",
     )
 
+    _add_boxes(parser)
+    _add_hands(parser)
+    _add_camera(parser)
+    _add_output(parser)
+    parser.set_defaults(**{name: default for name, default in SETTINGS.items() if name != "input"})
+
+
+def _add_boxes(parser: argparse.ArgumentParser) -> None:
     boxes = parser.add_argument_group(
         "where the hands are (one of these; default: they are found)"
     ).add_mutually_exclusive_group()
@@ -63,12 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     boxes.add_argument(
         "--finder",
-        default=FINDER,
         metavar="DIR",
         help="find hands with a hand finder: checkpoint directory of a find-* run of tempohand train (default %(default)s, which comes with the "
         "package)",
     )
 
+
+def _add_hands(parser: argparse.ArgumentParser) -> None:
     hands = parser.add_argument_group("hands over time")
     hands.add_argument(
         "--side",
@@ -78,7 +92,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hands.add_argument(
         "--max-gap",
         type=float,
-        default=None,
         metavar="SECONDS",
         help="time without a hand after which its history begins anew (default 0.4, as far as training looks back)",
     )
@@ -86,18 +99,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--smooth",
         dest="smoothing",
         type=float,
-        default=None,
         metavar="W",
         help="weight of the box before, 0 to below 1 (default 0.3 where hands are found, 0 with --boxes and --box)",
     )
-    hands.add_argument(
-        "--max-hands", type=int, default=None, metavar="N", help="most hands to find in a frame (default 4)"
-    )
+    hands.add_argument("--max-hands", type=int, metavar="N", help="most hands to find in a frame (default 4)")
     hands.add_argument(
         "--finder-tiles",
         dest="tiles",
         type=int,
-        default=None,
         metavar="N",
         help="2 or more: also look for hands in squares of 1/N of the picture's longer edge, for smaller ones and those before other skin; 1: only "
         "in the whole (default: 2 for pictures of their own, 1 for videos and sequences)",
@@ -106,7 +115,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--look-every",
         dest="every",
         type=int,
-        default=1,
         metavar="N",
         help="frames from one look for hands to the next; between them the network's own predictions are followed (default %(default)s: none)",
     )
@@ -117,6 +125,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fps", type=float, metavar="RATE", help="makes a folder's pictures the frames of one sequence"
     )
 
+
+def _add_camera(parser: argparse.ArgumentParser) -> None:
     camera = parser.add_argument_group("camera (depth scales with the focal length)")
     camera.add_argument(
         "--focal",
@@ -136,22 +146,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--princpt", metavar="CX,CY", help="principal point in pixels (default: the picture's centre)"
     )
 
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
-    output.add_argument("--no-overlay", action="store_true", help="do not draw the hands over the input")
     output.add_argument(
-        "--opacity", type=float, default=None, metavar="A", help="of the drawn mesh, 0 to 1 (default 0.8)"
+        "--no-overlay", dest="overlay", action="store_false", help="do not draw the hands over the input"
     )
+    output.add_argument("--opacity", type=float, metavar="A", help="of the drawn mesh, 0 to 1 (default 0.8)")
     output.add_argument("--obj", action="store_true", help="also write every hand's mesh as .obj")
 
-    run = parser.add_argument_group("computing")
-    run.add_argument(
-        "--batch-size", type=int, default=32, metavar="N", help="hands per network pass (default %(default)s)"
+    computing = parser.add_argument_group("computing")
+    computing.add_argument(
+        "--batch-size", type=int, metavar="N", help="hands per network pass (default %(default)s)"
     )
-    run.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    computing.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Predicts, writes the results and says what they are."""
-    from tempohand.inference import command
+def run(arguments: argparse.Namespace, load: Callable | None = None) -> Path:
+    """Predicts, writes the results, prints what they are, and returns their folder. `load` reads the checkpoint.
 
-    command.run(arguments)
+    Where a part of the input could not be read the program ends with EXIT_INCOMPLETE after that.
+    """
+    from tempohand.inference.predict_files import predict_files
+
+    settings = PredictSettings(**{name: getattr(arguments, name) for name in SETTINGS})
+    summary = predict_files(settings, load=load, wording=lambda text: in_flags(text, arguments.flags))
+    print("\n".join(summary.lines()))
+    if summary.incomplete:
+        raise SystemExit(EXIT_INCOMPLETE)
+    return summary.out

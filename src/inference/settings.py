@@ -1,4 +1,9 @@
-"""What `tempohand predict` uses where nothing else is asked for. Imports nothing heavy."""
+"""What a prediction on files can be asked for (predict_files.py), and what is taken where nothing is asked. Imports
+nothing heavy: the command line has its defaults from here.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
 
 # These networks come with the package (model/released).
 NETWORK = "tempohand-tiny"
@@ -9,3 +14,39 @@ DETECTOR_WHEEL = (
     "pip download --no-deps --dest . mediapipe==0.10.21 "
     "(for another Python add --python-version 3.11 --only-binary=:all:)"
 )
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """A prediction on files. Of `boxes`, `box`, `detect` and `finder` the first that is given says where hands are;
+    None means: as docs/predict.md says for this input."""
+
+    input: str | Path  # a video, a picture, or a folder of pictures
+    checkpoint: str = (
+        NETWORK  # directory of a trained network, or the name of one that comes with the package
+    )
+    out: str | Path | None = None  # folder for the results
+
+    boxes: str | Path | None = None  # file with the boxes of each frame
+    box: str | None = None  # X0,Y0,X1,Y1 in px, of every frame
+    detect: bool = False  # by MediaPipe
+    finder: str = FINDER  # directory or name of a hand finder
+
+    side: str | None = None  # right or left, of every hand
+    max_gap: float | None = None  # seconds without a hand after which its history begins anew
+    smoothing: float | None = None  # weight of the box before, 0 to below 1
+    max_hands: int | None = None  # most hands found in a frame
+    tiles: int | None = None  # 2 or more: the finder also looks at squares of 1/tiles of the longer edge
+    every: int = 1  # frames from one look of the finder to the next
+    detector_model: str | Path | None = None  # MediaPipe's file
+    fps: float | None = None  # a folder's pictures are one sequence of so many frames a second
+
+    focal_px: float | None = None  # focal length, px of the input
+    fov_deg: float | None = None  # or the angle across the longer side, degrees
+    princpt: str | None = None  # CX,CY in px
+
+    overlay: bool = True  # draw the hands over the input
+    opacity: float | None = None  # of the drawn mesh, 0 to 1
+    obj: bool = False  # write every hand's mesh
+    batch_size: int = 32  # hands in a pass of the network
+    device: str | None = None  # cpu or cuda

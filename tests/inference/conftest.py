@@ -9,9 +9,9 @@ from torch import nn
 
 from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.cli import make_parser
+from tempohand.commands.predict import run
 from tempohand.geometry import normalise_pixels, project, unproject
 from tempohand.hand.layer import HandLayer
-from tempohand.inference.command import run
 
 SIZE = 64
 PATCHES = 4

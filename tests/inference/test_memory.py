@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tempohand.inference import command, export
+from tempohand.inference import export, predict_files
 from tempohand.inference.camera import CameraChoice
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.predict import predict_frames
@@ -91,9 +91,11 @@ def test_a_run_holds_no_more_predictions_than_a_network_pass_makes(monkeypatch, 
             made.extend(weakref.ref(one) for one in estimates)
             return estimates
 
-    monkeypatch.setattr(command, "StreamingPredictor", Watched)
+    monkeypatch.setattr(predict_files, "StreamingPredictor", Watched)
     monkeypatch.setattr(
-        command, "open_source", lambda *_: Made(lambda: alive.append(sum(one() is not None for one in made)))
+        predict_files,
+        "open_source",
+        lambda *_: Made(lambda: alive.append(sum(one() is not None for one in made))),
     )
     with np.load(
         predict("made.mkv", "--box", "5,5,30,30", "--no-overlay", "--batch-size", 16) / "predictions.npz"

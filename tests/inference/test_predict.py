@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tempohand.console import EXIT_INCOMPLETE
-from tempohand.inference import command
+from tempohand.inference import predict_files
 from tempohand.inference.compare import Opinion
 from tempohand.inference.source import Frame, VideoSource, open_source
 from tempohand.media.pictures import decode_picture
@@ -123,7 +123,7 @@ def test_a_video_that_changes_its_resolution_is_one_history(tmp_path, video_tool
         def __iter__(self):
             return (Frame(index, index / 30, picture, "") for index, picture in enumerate(pictures))
 
-    monkeypatch.setattr(command, "open_source", lambda *_: Changing())
+    monkeypatch.setattr(predict_files, "open_source", lambda *_: Changing())
     result = load(predict("made.mkv", "--box", "62,40,126,90", "--focal", 300))
     assert result["history"].tolist() == [1, 2, 3, 4, 4, 5, 5, 5, 6, 6, 6, 6] and set(result["hand_id"]) == {
         0

@@ -1,0 +1,221 @@
+"""A trained network on a video, a picture or a folder of pictures, from input files to output files."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from tempohand.batch import HandPrediction
+from tempohand.inference import export
+from tempohand.inference.box_propagation import FollowedHands
+from tempohand.inference.boxes import ConstantBox, FileBoxes
+from tempohand.inference.camera import CameraChoice
+from tempohand.inference.detector import MAX_HANDS, HandDetector
+from tempohand.inference.finder import HandFinder
+from tempohand.inference.overlay import MESH_OPACITY, PictureOverlay, VideoOverlay, draw_hands, side_faces
+from tempohand.inference.predict import BoxSource, predict_frames
+from tempohand.inference.predictor import HandEstimate, StreamingPredictor
+from tempohand.inference.settings import DETECTOR_MODEL, PredictSettings
+from tempohand.inference.source import Source, open_source
+from tempohand.inference.staging import staged, staged_files
+from tempohand.inference.tracker import SMOOTHING, Tracker
+from tempohand.model import registry
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a prediction on files made."""
+
+    out: Path
+    written: list[Path]
+    frames: int
+    frames_with_hand: int
+    predictions: int
+    hands: int | None  # None: pictures of their own, whose hands do not belong together
+    seconds: float  # with loading and writing
+    incomplete: bool  # a part of the input could not be read
+
+    def lines(self) -> list[str]:
+        """Frames and hands, then the files written; of a folder within the results their number."""
+        hands = "" if self.hands is None else f" of {_counted(self.hands, 'hand')}"
+        lines = [
+            f"{_counted(self.frames, 'frame')}, {self.frames_with_hand} with a hand, "
+            f"{_counted(self.predictions, 'prediction')}{hands}; "
+            f"{self.frames / self.seconds:.1f} frames/s with loading and writing"
+        ]
+        lines += [f"wrote {path}" for path in self.written if path.parent == self.out]
+        folders = Counter(path.parent for path in self.written if path.parent != self.out)
+        lines += [f"wrote {folder} ({_counted(count, 'file')})" for folder, count in folders.items()]
+        return lines
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def predict_files(
+    settings: PredictSettings, *, load: Callable | None = None, wording: Callable[[str], str] = str
+) -> Summary:
+    """Predicts and writes the results into a folder.
+
+    load: reads the checkpoint (default: model/registry.py's load_network). wording: makes of a message, which
+    names settings in backquotes, what the user is shown. Raises ValueError or FileNotFoundError with one
+    clear line for bad input, and leaves no file then. Where a part of the input could not be read, the
+    results of the rest are written.
+    """
+    started = time.perf_counter()
+    camera = _camera(settings)
+    tracker = _tracker(settings)
+    opacity = _opacity(settings)
+    source = open_source(settings.input, settings.fps)
+    out = Path(settings.out or f"{source.path.absolute().stem}-hands")
+    with ExitStack() as stack:
+        boxes = stack.enter_context(_boxes(settings, source))
+        boxes.check(source)
+        network = _load(settings.checkpoint, load)
+        device = _device(settings.device)
+        predictor = StreamingPredictor(
+            network, device=device, batch_size=settings.batch_size, max_gap=tracker.max_gap
+        )
+        faces = predictor.network.hand.faces.cpu().numpy()
+        stage = stack.enter_context(staged(out))
+        with export.Rows(stage) as rows:
+            num_frames = 0
+            with _overlay(settings, source, stage) as overlay:
+                frames = predict_frames(source, boxes, tracker, camera, predictor)
+                progress = tqdm(frames, total=source.expected_count, unit="frame")
+                for frame, found in progress:
+                    if not num_frames:
+                        progress.write(wording(camera.describe(source.size)))
+                    if overlay is not None:
+                        overlay.write(frame, draw_hands(frame.image, found, faces, opacity=opacity))
+                    if settings.obj:
+                        _write_meshes(stage / "meshes", found, faces)
+                    rows.append(found)
+                    num_frames += 1
+            if isinstance(boxes, FileBoxes):
+                boxes.check_count(source.count(), source.incomplete is not None)
+            if source.incomplete:
+                print(f"warning: '{source.path}' is incomplete: {source.incomplete.reason}", file=sys.stderr)
+            if not len(rows):
+                raise ValueError(_no_hand(source, boxes, num_frames))
+            columns = rows.columns()
+            _write_predictions(stage, source, columns, faces)
+            frames_with_hand = len(np.unique(columns["frame"]))
+            num_hands = len(np.unique(columns["hand_id"]))
+        written = [out / file.relative_to(stage) for file in staged_files(stage)]
+    return Summary(
+        out=out,
+        written=written,
+        frames=num_frames,
+        frames_with_hand=frames_with_hand,
+        predictions=len(rows),
+        hands=None if source.independent else num_hands,
+        seconds=time.perf_counter() - started,
+        incomplete=source.incomplete is not None,
+    )
+
+
+def _write_predictions(
+    stage: Path, source: Source, columns: dict[str, np.ndarray], faces: np.ndarray
+) -> None:
+    about = export.describe(source.path.name, source.names, source.count(), source.fps, source.incomplete)
+    export.write_npz(stage / export.PREDICTIONS, columns, faces, about)
+    export.write_json(stage / "predictions.json", columns, about)
+
+
+def _camera(settings: PredictSettings) -> CameraChoice:
+    princpt = None
+    if settings.princpt is not None:
+        try:
+            cx, cy = (float(part) for part in settings.princpt.split(","))
+        except ValueError:
+            raise ValueError(f"`princpt` is two numbers CX,CY in pixels, not '{settings.princpt}'") from None
+        princpt = (cx, cy)
+    return CameraChoice(settings.focal_px, settings.fov_deg, princpt)
+
+
+def _tracker(settings: PredictSettings) -> Tracker:
+    given = settings.boxes is not None or settings.box is not None
+    smoothing = settings.smoothing
+    if smoothing is None:
+        smoothing = 0.0 if given else SMOOTHING
+    max_gap = {} if settings.max_gap is None else {"max_gap": settings.max_gap}
+    side = None if settings.side is None else settings.side == "right"
+    return Tracker(**max_gap, smoothing=smoothing, side=side)
+
+
+def _opacity(settings: PredictSettings) -> float:
+    opacity = MESH_OPACITY if settings.opacity is None else settings.opacity
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"`opacity` is between 0 and 1, not {opacity:g}")
+    return opacity
+
+
+def _boxes(settings: PredictSettings, source: Source):
+    """The source of boxes, as a context manager."""
+    max_hands = MAX_HANDS if settings.max_hands is None else settings.max_hands
+    if max_hands < 1:
+        raise ValueError(f"`max_hands` is at least 1, not {max_hands}")
+    if settings.boxes is not None:
+        return nullcontext(FileBoxes.read(settings.boxes))
+    if settings.box is not None:
+        return nullcontext(ConstantBox.parse(settings.box))
+    if settings.detect:
+        return HandDetector(
+            settings.detector_model or DETECTOR_MODEL, video=not source.independent, max_hands=max_hands
+        )
+    tiles = settings.tiles
+    if tiles is None:
+        # A single picture is worth the time; a video has other frames in which a hand may be found.
+        tiles = 2 if source.independent else 1
+    finder = HandFinder.load(
+        settings.finder, device=_device(settings.device), tiles=tiles, max_hands=max_hands
+    )
+    if settings.every == 1 or source.independent:  # independent pictures have no hands to follow
+        return finder
+    return FollowedHands(finder, settings.every)
+
+
+def _load(checkpoint: str, load: Callable | None):
+    return load(checkpoint) if load else registry.load_network(checkpoint, HandPrediction)
+
+
+def _device(name: str | None) -> str:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "`device` is cuda, but this torch sees no GPU: leave it out, or install a CUDA build of torch"
+        )
+    return name or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _overlay(settings: PredictSettings, source: Source, stage: Path):
+    """What draws the hands over the input, as a context manager: of None where nothing is drawn."""
+    if not settings.overlay:
+        return nullcontext()
+    if source.kind == "video":
+        return VideoOverlay(stage / "overlay.mp4", source.fps)
+    if source.kind == "picture":
+        return PictureOverlay(stage, "overlay")
+    return PictureOverlay(stage / "overlay")
+
+
+def _no_hand(source: Source, boxes: BoxSource, num_frames: int) -> str:
+    where = f"'{source.path}'" if num_frames == 1 else f"any of the {num_frames} frames of '{source.path}'"
+    if isinstance(boxes, FileBoxes | ConstantBox):
+        return f"no hand in {where}"
+    return f"no hand in {where}; if there is one, say where with `box` X0,Y0,X1,Y1 or `boxes` FILE"
+
+
+def _write_meshes(folder: Path, estimates: list[HandEstimate], faces: np.ndarray) -> None:
+    folder.mkdir(exist_ok=True)
+    for estimate in estimates:
+        name = f"{estimate.frame:06d}-hand{estimate.hand}.obj"
+        export.write_obj(folder / name, estimate.vertices, side_faces(faces, estimate.is_right))
