@@ -21,7 +21,7 @@ from tempohand.commands.hand import ACTIONS
 from tempohand.console import LONGEST_NAME, describe
 from tempohand.hand.layer import HandLayer
 from tempohand.inference.detector import _MODEL_PARTS
-from tempohand.writing import whole, write_whole
+from tempohand.writing import whole, whole_folder, write_whole
 
 ROOT = Path(__file__).parents[1]
 LONG = "x" * 300  # file systems take 255 bytes
@@ -72,6 +72,45 @@ def test_a_full_disk_is_named_with_the_file_and_leaves_what_was_there(tmp_path):
         write_whole(tmp_path / "file", "after " * 1000)
     assert caught.value.filename == str(tmp_path / "file") and caught.value.errno == errno.EFBIG
     assert files(tmp_path) == {"file": b"before"}
+
+
+def test_a_folder_appears_when_it_is_whole_in_place_of_the_earlier_one(tmp_path):
+    for text in ("earlier", "later"):
+        with whole_folder(tmp_path / "new" / "folder") as part:
+            (part / f"{text}.txt").write_text(text)
+            assert not (tmp_path / "new" / "folder" / f"{text}.txt").exists()
+    assert files(tmp_path) == {"new/folder/later.txt": b"later"}
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+def test_a_folder_that_was_there_stays_when_the_writer_fails(tmp_path, error):
+    write_whole(tmp_path / "folder" / "file", "before")
+    with pytest.raises(type(error)), whole_folder(tmp_path / "folder") as part:
+        (part / "file").write_text("half")
+        raise error
+    assert files(tmp_path) == {"folder/file": b"before"} and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("failing", ["write", "first rename", "second rename"])
+def test_a_full_disk_leaves_the_folder_that_was_there(tmp_path, monkeypatch, failing):
+    write_whole(tmp_path / "folder" / "file", "before")
+    replace = os.replace
+    renamed = []
+
+    def replace_until_full(source, target):
+        renamed.append(target)
+        if len(renamed) == {"first rename": 1, "second rename": 2}[failing]:
+            raise OSError(errno.ENOSPC, "No space left on device", str(source))
+        replace(source, target)
+
+    with pytest.raises(OSError) as caught, full_disk():
+        if failing != "write":
+            monkeypatch.setattr(os, "replace", replace_until_full)
+        with whole_folder(tmp_path / "folder") as part:
+            (part / "file").write_text("after " * (1000 if failing == "write" else 1))
+    assert caught.value.filename.startswith(str(tmp_path / "folder")) and ".part" not in caught.value.filename
+    assert files(tmp_path) == {"folder/file": b"before"} and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from scipy.optimize import nnls
 
 from tempohand.hand.anatomy import AXES, MANO_FINGERS
 from tempohand.skeleton import FINGERS, NUM_BETAS, TIP_VERTICES
+from tempohand.writing import whole
 
 from .rig import smoothed
 
@@ -119,4 +120,5 @@ def save(path: Path, **tables: np.ndarray) -> None:
     packed = {
         key: table if table.dtype.kind in "iu" else table.astype(np.float32) for key, table in tables.items()
     }
-    np.savez_compressed(path, **packed)
+    with whole(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **packed)

@@ -11,6 +11,7 @@ from tempohand.hand.anatomy import POSES, angles_to_pose
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.surface import close_wrist, open_hand_region
 from tempohand.render import render, shade, vertex_normals
+from tempohand.writing import write_whole
 
 SIZE = 240
 DISTANCE_MM, SPAN_MM = 1500.0, 250.0
@@ -88,9 +89,7 @@ def _picture(vertices: np.ndarray, layer: HandLayer, view: str, label: str) -> n
 
 
 def _write(path: Path, image: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Dropping the last two bits does not show, and halves the file.
-    path.write_bytes(
-        cv2.imencode(".png", (image & 0xFC)[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
-    )
+    _, encoded = cv2.imencode(".png", (image & 0xFC)[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    write_whole(path, encoded.tobytes())
     print(f"wrote {path} ({path.stat().st_size / 1000:.0f} kB)")

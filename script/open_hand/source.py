@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tempohand.writing import whole
+
 NUM_SAMPLES = 1000
 ADULT_AGES = (18.0, 75.0)
 # How far anny's own sliders for the hand go, one standard deviation: people of one body shape differ in their
@@ -55,5 +57,6 @@ def source_hands(cache: Path | None = None) -> dict[str, np.ndarray]:
         "bone_labels": np.array(model.bone_labels),
     }
     if cache is not None:
-        np.savez_compressed(cache, **hands)
+        with whole(cache) as part, part.open("wb") as file:
+            np.savez_compressed(file, **hands)
     return hands

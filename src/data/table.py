@@ -254,7 +254,8 @@ class FrameTable:
 
     def to_parquet(self, path: str | Path) -> None:
         """Writes the split as one Parquet file, which DuckDB, Spark, Ray and pandas read."""
-        self._rows.with_format(None).to_parquet(str(path))
+        with whole(path) as part:
+            self._rows.with_format(None).to_parquet(str(part))
 
     def sequence_starts(self) -> Int[np.ndarray, "rows"]:
         """For every row the first row of its sequence."""

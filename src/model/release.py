@@ -2,8 +2,6 @@
 hand finder."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import safetensors.torch
@@ -12,8 +10,9 @@ import torch
 from tempohand.batch import HandPrediction
 from tempohand.manifest import write_manifest
 from tempohand.model.network import Network
-from tempohand.model.registry import load_network, network_class
+from tempohand.model.registry import load_network
 from tempohand.model.weights import CONFIG_NAME, WEIGHTS_NAME, load_config, load_weights
+from tempohand.writing import whole_folder
 
 MOST_BYTES = 16_000_000
 KEPT = ("network", "view", "stage", "name", "loss")  # of a checkpoint's configuration
@@ -42,11 +41,11 @@ def make_release(checkpoint: str | Path, folder: str | Path, name: str, training
     Floating point tensors become half precision. training: what is to be said of how it was made (JSON
     values). Raises ValueError for Stage 1, for values that half precision cannot hold, and above MOST_BYTES.
     """
-    config, weights = load_config(checkpoint), load_weights(checkpoint)
-    kind = network_class(config["network"])
-    if issubclass(kind.prediction, HandPrediction) and kind.stage != 2:
+    config = load_config(checkpoint)
+    weights = load_weights(checkpoint)
+    if config["network"]["name"] == "posenet" and config["stage"] != 2:
         raise ValueError(
-            f"'{checkpoint}' is of Stage {kind.stage}: a release is a Stage 2 checkpoint, Stage 1 is inside it"
+            f"'{checkpoint}' is of Stage {config['stage']}: a release is a Stage 2 checkpoint, Stage 1 is inside it"
         )
     half = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
     if lost := [
@@ -60,14 +59,9 @@ def make_release(checkpoint: str | Path, folder: str | Path, name: str, training
         raise ValueError(
             f"'{checkpoint}' has {len(content) / 1e6:.1f} MB in half precision, a release at most {MOST_BYTES / 1e6:.0f}"
         )
-    target = Path(folder) / name
-    part = target.with_name(f"{name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    (part / WEIGHTS_NAME).write_bytes(content)
     kept = {key: config[key] for key in KEPT if key in config} | {"name": name, "training": training}
-    (part / CONFIG_NAME).write_text(json.dumps(kept, indent=1), encoding="utf-8")
-    write_manifest(part)
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(part, target)
+    with whole_folder(Path(folder) / name) as part:
+        (part / WEIGHTS_NAME).write_bytes(content)
+        (part / CONFIG_NAME).write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        write_manifest(part)
     return len(content)

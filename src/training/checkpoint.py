@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import safetensors.torch
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from tempohand.manifest import MANIFEST_NAME, verify, write_manifest
+from tempohand.writing import remove_folder, sync, whole_folder
 
 STATE_NAME = "training.pt"
 STATE_FORMAT = 2  # of training.pt
@@ -36,32 +36,17 @@ def save_weights(
 ) -> None:
     """Writes one checkpoint directory, replacing what is there only when the new one is whole. Raises
     NotSaved, leaving no part of it."""
-    part, old = (directory.with_name(directory.name + suffix) for suffix in (".part", ".old"))
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        (part / "model.safetensors").write_bytes(safetensors.torch.save(tensors))
-        (part / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-        if state is not None:
-            with (part / STATE_NAME).open("wb") as file:
-                torch.save(state, file)
-        write_manifest(part)
-        for path in (*part.iterdir(), part):
-            _sync(path)
-        shutil.rmtree(old, ignore_errors=True)
-        if directory.exists():
-            os.replace(
-                directory, old
-            )  # whole, too: newest_whole finds it if the run ends before the next line
-        os.replace(part, directory)
-        _sync(directory.parent)
-        if old.exists():
-            _remove(old)
+        with whole_folder(directory) as part:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+            (part / "model.safetensors").write_bytes(safetensors.torch.save(tensors))
+            (part / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+            if state is not None:
+                with (part / STATE_NAME).open("wb") as file:
+                    torch.save(state, file)
+            write_manifest(part)
     except (OSError, RuntimeError) as error:
         raise NotSaved(f"'{directory}' was not saved: {_reason(error)}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def save_step(
@@ -72,22 +57,21 @@ def save_step(
     save_weights(directory, weights, config, {"format": STATE_FORMAT, **state})
     _point(root / "last", directory)
     for _, old in _steps(root)[keep:]:
-        _remove(old)
+        remove_folder(old)
     return directory
 
 
 def save_best(root: Path, step: int, weights: dict[str, Tensor], config: dict) -> None:
     """Writes `best-<n>`, points `best` to it, and removes what it pointed to. Raises NotSaved."""
     directory = root / f"best-{step:08d}"
-    while (
-        directory.exists()
-    ):  # the step was trained before; what `best` points to stays until it points elsewhere
+    # Where the step was trained before, what `best` points to stays until it points elsewhere.
+    while directory.exists():
         directory = directory.with_name(directory.name + "x")
     save_weights(directory, weights, config)
     _point(root / "best", directory)
     for old in root.glob("best-*"):
         if old != directory:
-            _remove(old)
+            remove_folder(old)
 
 
 def begun(root: Path) -> bool:
@@ -142,7 +126,8 @@ def load_state(directory: str | Path) -> dict:
     file = Path(directory) / STATE_NAME
     if not file.is_file():
         raise FileNotFoundError(
-            f"'{directory}' cannot be resumed from ({STATE_NAME} is missing): give a step directory, or init_from=... to start anew"
+            f"'{directory}' cannot be resumed from ({STATE_NAME} is missing): give a step directory, "
+            "or init_from=... to start anew"
         )
     verify(directory)
     try:
@@ -153,7 +138,8 @@ def load_state(directory: str | Path) -> dict:
         ) from error
     if state.get("format") != STATE_FORMAT:
         raise ValueError(
-            f"'{directory}' was written by another version of script/train.py: start anew from its weights with init_from=..."
+            f"'{directory}' was written by another version of script/train.py: "
+            "start anew from its weights with init_from=..."
         )
     return state
 
@@ -176,28 +162,9 @@ def _point(link: Path, directory: Path) -> None:
         if link.is_dir() and not link.is_symlink():  # a copy that followed links
             shutil.rmtree(link)
         os.replace(part, link)
-        _sync(link.parent)
+        sync(link.parent)
     except OSError as error:
         raise NotSaved(f"'{link}' was not set to '{directory.name}': {_reason(error)}") from error
-
-
-def _remove(directory: Path) -> None:
-    """Deletes a checkpoint that is no longer wanted; interrupted, it leaves nothing under a checkpoint's
-    name."""
-    part = directory.with_name(directory.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    with suppress(OSError):
-        os.replace(directory, part)
-    shutil.rmtree(part, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    """Has the disk take what was written to a file, or the names in a directory."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _reason(error: BaseException) -> str:

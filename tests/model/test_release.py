@@ -1,6 +1,7 @@
 """A release: the same network in half precision, found by its name, with Stage 1 inside."""
 
 import json
+import resource
 
 import pytest
 import torch
@@ -100,3 +101,18 @@ def test_what_is_no_release_is_refused(made, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="a release at most"):
         release.make_release(tmp_path / "run/best", tmp_path, "y", {})
     assert not (tmp_path / "y").exists()
+
+
+def test_a_full_disk_leaves_the_release_that_was_there(made):
+    folder, _, _ = made
+    before = {path: path.read_bytes() for path in (folder / "released").rglob("*") if path.is_file()}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            release.make_release(folder / "run/best", folder / "released", "small", {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert caught.value.filename == str(folder / "released/small")
+    assert {path: path.read_bytes() for path in (folder / "released").rglob("*") if path.is_file()} == before
+    assert [path.name for path in (folder / "released").iterdir()] == ["small"]

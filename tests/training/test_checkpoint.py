@@ -1,11 +1,13 @@
 import errno
 import json
+import os
 import threading
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from tempohand import writing
 from tempohand.manifest import verify
 from tempohand.training import checkpoint
 from tempohand.training.checkpoint import (
@@ -92,16 +94,16 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, where):
 
     target = {
         "write_manifest": (checkpoint, full),
-        "sync": (checkpoint, full),
+        "sync": (writing, full),
         "torch.save": (torch, full_in_torch),
         "rename": (None, full),
     }
     place, fails = target[where]
     with monkeypatch.context() as patch:
         if place is None:
-            patch.setattr(checkpoint.os, "replace", fails)
+            patch.setattr(os, "replace", fails)
         else:
-            patch.setattr(place, {"sync": "_sync", "torch.save": "save"}.get(where, where), fails)
+            patch.setattr(place, {"torch.save": "save"}.get(where, where), fails)
         with pytest.raises(NotSaved, match="step-00000002' was not saved: No space left on device"):
             save(tmp_path, 2, keep=1)
         if where != "torch.save":

@@ -41,6 +41,7 @@ def write_dump(
     All processes call it at once, and none returns before the folder is whole. Returns why there is no dump,
     on every process; None: there is one.
     """
+    # (Not by writing.whole_folder: several processes write into it.)
     part = folder.with_name(folder.name + ".part")
     names = [f"batch-{micro}-{accelerator.process_index}.safetensors" for micro in range(len(batches))]
     error = None
