@@ -17,8 +17,8 @@ from pathlib import Path
 from tempohand.console import run_clearly
 from tempohand.writing import write_whole
 
-# Each is a module of script/benchmarks, imported when it is asked for: add_arguments(parser), and run(arguments) ->
-# benchmarks.report.Report.
+# Each is a module of script/benchmarks, imported when it is asked for: add_arguments(parser), and
+# run(arguments) -> benchmarks.report.Report.
 BENCHMARKS = {
     "hand": "the hand layer beside smplx: forward, forward and backward, memory, at batches of 1, 32 and 256",
     "fit": "fitting hands to 21 joints: residual, vertices, converged, time",

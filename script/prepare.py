@@ -48,7 +48,8 @@ def prepare_public(dataset: str, settings: dict[str, Any]) -> None:
 def main(config: DictConfig) -> None:
     if OmegaConf.is_missing(config, "dataset"):
         raise ValueError(
-            f"dataset= is missing, it is one of: {', '.join(sorted(CONVERTERS))}; synthetic data: --config-name=synthetic-demo"
+            f"dataset= is missing, it is one of: {', '.join(sorted(CONVERTERS))}; synthetic data: "
+            "--config-name=synthetic-demo"
         )
     if config.dataset != "synthetic":
         converter_class(config.dataset)  # an unknown name is said before a missing out=

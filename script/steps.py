@@ -48,7 +48,8 @@ class Steps:
         code = subprocess.run([sys.executable, *arguments], env=self.environment, check=False).returncode
         if code:
             sys.exit(
-                f"{self.what} stopped in step '{name}' (exit code {code}); run the same command to go on from there"
+                f"{self.what} stopped in step '{name}' (exit code {code}); "
+                "run the same command to go on from there"
             )
         self.done[name] = time.perf_counter() - start
         write_whole(self.record, json.dumps(self.done))

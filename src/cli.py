@@ -1,8 +1,8 @@
-"""The console command `tempohand`. A command is a module of commands/, which is imported when it is asked for, so
-that --help is instant.
+"""The console command `tempohand`. Each of its commands is a module of commands/, imported when asked for.
 
-The module has add_arguments(parser) and run(arguments), and imports what takes long to import in `run` alone. Of
-a command that is a script it has the page for --help alone: the script reads its arguments itself.
+The module has add_arguments(parser) and run(arguments). What takes long to import it imports in `run` alone,
+so that --help is instant. For a command that is a script it has add_arguments alone, which fills the page
+that --help prints: the script reads its arguments itself.
 """
 
 import argparse
@@ -17,12 +17,11 @@ HELP = ("-h", "--help")
 
 
 class Command(NamedTuple):
-    """One line for the list of commands; the command's module; and the file in script/ that the command is, if it
-    is one. A script without a module prints its own --help."""
+    """What the console command can be asked for."""
 
-    summary: str
-    module: str | None = None
-    script: str | None = None
+    summary: str  # one line for the list of commands
+    module: str | None = None  # None: a script that prints its own --help
+    script: str | None = None  # name in script/ of what the command runs
 
 
 COMMANDS = {

@@ -81,8 +81,8 @@ def text_table(
     style: str = "simple",
     widths: Sequence[int] | None = None,
 ) -> str:
-    """A table of text: every cell as it is given, the first `left` columns aligned to the left and the others,
-    which hold numbers, to the right.
+    """A table of text: every cell as it is given, the first `left` columns aligned to the left and the
+    others, which hold numbers, to the right.
 
     style: a format of tabulate, "simple" for a terminal, "github" for Markdown. widths: of each column at
     most, in characters; longer cells wrap.

@@ -2,8 +2,9 @@
 
 import argparse
 
-DESCRIPTION = """Looks at every row of a frame table before a training run does: pictures that do not decode or have another size than their row says,
-and labels that contradict each other (docs/doctor.md lists the bounds). Exit code 0: clean, 1: something was found, 2: it could not be checked."""
+DESCRIPTION = """Looks at every row of a frame table before a training run does: pictures that do not decode
+or have another size than their row says, and labels that contradict each other (docs/doctor.md lists the
+bounds). Exit code 0: clean, 1: something was found, 2: it could not be checked."""
 
 EXAMPLES = """examples:
   tempohand check-data data/demo

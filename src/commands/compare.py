@@ -5,15 +5,16 @@ import json
 
 from tempohand.writing import write_whole
 
-DESCRIPTION = """Compares the predictions of one hand in a video with those of another run or another tool, frame by frame: joints after the best
-similarity, joints in the picture, and how much either trembles. Neither is taken for the truth."""
+DESCRIPTION = """Compares the predictions of one hand in a video with those of another run or another tool,
+frame by frame: joints after the best similarity, joints in the picture, and how much either trembles.
+Neither is taken for the truth."""
 
 EXAMPLES = """examples:
   tempohand compare out/predictions.npz mediapipe.npz
   tempohand compare one/predictions.npz two/predictions.npz --json compared.json
 
-FILE is a predictions.npz, or an .npz with one row a frame: joints_3d_mm [N, 21, 3] in any frame of its own, joints_2d [N, 21, 2] px, box_xyxy
-[N, 4] px, and detected [N]; joints in OpenPose order."""
+FILE is a predictions.npz, or an .npz with one row a frame: joints_3d_mm [N, 21, 3] in any frame of its own,
+joints_2d [N, 21, 2] px, box_xyxy [N, 4] px, and detected [N]; joints in OpenPose order."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

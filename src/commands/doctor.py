@@ -4,9 +4,9 @@ import argparse
 
 from tempohand.commands.scripts import describe_settings, training_configurations
 
-DESCRIPTION = """Checks the data and the network of a training run before hours are spent on it: under a minute for small networks.
-Give it the configuration and the settings that `tempohand train` is about to get. Exit code 1 when a check FAILED.
-docs/doctor.md explains each check.
+DESCRIPTION = """Checks the data and the network of a training run before hours are spent on it: under a
+minute for small networks. Give it the configuration and the settings that `tempohand train` is about to
+get. Exit code 1 when a check FAILED. docs/doctor.md explains each check.
 
 configurations (--config-name):
 """
@@ -17,7 +17,7 @@ KEYS = {
 }
 EXAMPLES = """examples:
   tempohand doctor --config-name=stage1-tiny data=data/demo
-  tempohand doctor --config-name=stage2-tiny data=data/demo init_from=outputs/stage1-tiny/checkpoint/best --json doctor.json"""
+  tempohand doctor --config-name=stage2-tiny data=data/demo init_from=outputs/stage1-tiny/checkpoint/best"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

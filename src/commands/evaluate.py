@@ -4,8 +4,9 @@ import argparse
 
 from tempohand.commands.scripts import describe_settings
 
-DESCRIPTION = """Evaluates Stage 1, Stage 2 or both on a split of a frame table, beside a constant hand and classical filters; or by
-the official protocol of a public data set. docs/evaluation.md and docs/protocols.md explain the figures."""
+DESCRIPTION = """Evaluates Stage 1, Stage 2 or both on a split of a frame table, beside a constant hand and
+classical filters; or by the official protocol of a public data set. docs/evaluation.md and
+docs/protocols.md explain the figures."""
 KEYS = {
     "stage1=FOLDER": "a checkpoint of Stage 1 (default: the one inside Stage 2)",
     "stage2=FOLDER": "a checkpoint of Stage 2",
@@ -17,7 +18,7 @@ KEYS = {
 }
 EXAMPLES = """examples:
   tempohand evaluate stage2=outputs/stage2-tiny/checkpoint/best data=data/demo
-  tempohand evaluate protocol=freihand stage1=outputs/stage1-tiny/checkpoint/best data=data/freihand submission=pred.zip"""
+  tempohand evaluate protocol=freihand stage1=run/checkpoint/best data=data/freihand submission=pred.zip"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

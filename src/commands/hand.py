@@ -1,4 +1,4 @@
-"""`tempohand hand ACTION`: one action per line of the table. An action's module is like a command's (cli.py)."""
+"""`tempohand hand ACTION`. The module of an action has what the module of a command has (cli.py)."""
 
 import argparse
 import importlib
@@ -23,7 +23,10 @@ ACTIONS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tempohand hand`: its actions with theirs."""
-    parser.epilog = "tempohand hand ACTION --help has an action's arguments. docs/hand_files.md says which files are read."
+    parser.epilog = (
+        "tempohand hand ACTION --help has an action's arguments. docs/hand_files.md says which files "
+        "are read."
+    )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, action in ACTIONS.items():
         added = actions.add_parser(

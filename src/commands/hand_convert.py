@@ -21,5 +21,6 @@ def run(arguments: argparse.Namespace) -> None:
     tables = read_tables(find_hand_file(arguments.input))
     written = write_hand_file(tables, arguments.output, overwrite=arguments.overwrite)
     print(
-        f"wrote {written} (a {tables.side} hand, {written.stat().st_size / 1000:.0f} kB); the licence is still that of {arguments.input}"
+        f"wrote {written} (a {tables.side} hand, {written.stat().st_size / 1000:.0f} kB); the licence is "
+        f"still that of {arguments.input}"
     )

@@ -2,10 +2,12 @@
 
 import argparse
 
-DESCRIPTION = """Finds the hand parameters (pose, shape, wrist) whose 21 joints lie where they are given, in space or in a picture.
+DESCRIPTION = """Finds the hand parameters (pose, shape, wrist) whose 21 joints lie where they are given, in
+space or in a picture.
 
-IN is .npz or .json: joints [N, 21, 3], or joints2d [N, 21, 2] in pixels with focal and princpt ([2] or [N, 2]); if it has both, joints counts.
-Optional: mask [N, 21] (0: no such joint; nan says so too), is_right [N]. OUT is .npz. docs/fit.md has all formats."""
+IN is .npz or .json: joints [N, 21, 3], or joints2d [N, 21, 2] in pixels with focal and princpt ([2] or [N,
+2]); if it has both, joints counts. Optional: mask [N, 21] (0: no such joint; nan says so too), is_right
+[N]. OUT is .npz. docs/fit.md has all formats."""
 
 EXAMPLES = """examples:
   joints in millimetres, OpenPose order, right hands:
@@ -38,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--noise",
         type=float,
         metavar="SIGMA",
-        help="how exact the joints are, one standard deviation in mm, or in px in a picture: the less exact, the more the hand is a usual one "
-        "(default 0.3 mm, 1 px)",
+        help="how exact the joints are, one standard deviation in mm, or in px in a picture: the less exact, "
+        "the more the hand is a usual one (default 0.3 mm, 1 px)",
     )
     parser.add_argument(
         "--picture",

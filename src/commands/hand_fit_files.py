@@ -21,11 +21,15 @@ from tempohand.writing import write_whole
 
 FORMAT = "tempohand-fit-1"
 CONVENTIONS = (
-    "One row per hand. pose is absolute axis-angle (global orientation, then 15 joints in MANO order), shape is betas, trans is the wrist, "
-    "joints are the fitted hand's 21 in OpenPose order; mm, in the frame of the given joints, or in the camera's space "
+    "One row per hand. pose is absolute axis-angle (global orientation, then 15 joints in MANO order), "
+    "shape is betas, trans is the wrist, "
+    "joints are the fitted hand's 21 in OpenPose order; mm, in the frame of the given joints, or in the "
+    "camera's space "
     "(OpenCV: x right, y down, z forward). "
-    "residual is the distance of each given joint to the fitted one in residual_unit, nan where none was given. "
-    "Rows of hands with too few joints are nan. A left hand's values are those of the left hand: mirror its pose by (x, -y, -z) and its points "
+    "residual is the distance of each given joint to the fitted one in residual_unit, nan where none "
+    "was given. "
+    "Rows of hands with too few joints are nan. A left hand's values are those of the left hand: mirror "
+    "its pose by (x, -y, -z) and its points "
     "by x -> -x for a right-hand model."
 )
 # Number of joints in the file, and the gather to OpenPose's order; joints beyond that number are missing.
@@ -79,7 +83,8 @@ def read_joints(
     points = _numbers(path, content, name)
     if points.shape[1:] != (count, dimensions) or points.ndim != 3:
         raise ValueError(
-            f"{path}: {name} has shape {list(points.shape)}; expected [N, {count}, {dimensions}] (order {order})"
+            f"{path}: {name} has shape {list(points.shape)}; expected [N, {count}, {dimensions}] (order "
+            f"{order})"
         )
     n = len(points)
     mask = np.isfinite(points).all(axis=-1) & (_numbers(path, content, "mask", (n, count), np.ones(1)) > 0)
@@ -160,10 +165,12 @@ def _check_size(path: Path, points: np.ndarray, mask: np.ndarray, unit: str, ord
     for other, scale in UNITS_MM.items():
         if low <= bone / UNITS_MM[unit] * scale <= high:
             raise ValueError(
-                f"{path}: with `unit` {unit} the median bone is {bone:.3g} mm long, which is no hand's; did you mean `unit` {other}?"
+                f"{path}: with `unit` {unit} the median bone is {bone:.3g} mm long, which is no hand's; "
+                f"did you mean `unit` {other}?"
             )
     raise ValueError(
-        f"{path}: the median bone is {bone:.3g} mm long; a hand's have {low:.0f} to {high:.0f} mm: check `unit` {unit} and `order` {order}"
+        f"{path}: the median bone is {bone:.3g} mm long; a hand's have {low:.0f} to {high:.0f} mm: check "
+        f"`unit` {unit} and `order` {order}"
     )
 
 
@@ -201,7 +208,8 @@ def summary(fitted: FittedHands, measured: MeasuredJoints, noise: float, seconds
     )
     lines = [
         f"{len(usable)} hand{'s' * (len(usable) != 1)} in {seconds:.1f} s",
-        f"distance of a given joint to the fitted one: median {median:.2f}, 95 % {high:.2f}, worst {worst:.2f} {measured.unit}",
+        f"distance of a given joint to the fitted one: median {median:.2f}, 95 % {high:.2f}, worst "
+        f"{worst:.2f} {measured.unit}",
     ]
     if (missing := int((~usable).sum())) > 0:
         lines.append(f"{missing} with fewer than {LEAST_JOINTS} joints: nan")
@@ -213,7 +221,8 @@ def summary(fitted: FittedHands, measured: MeasuredJoints, noise: float, seconds
         lines.append(f"the fingers bend backward, by {bend:.0f} degrees a joint: is --side right?")
     elif median > 3 * noise:
         lines.append(
-            f"the joints are less exact than --noise {noise:g} says; with --noise {median:.1g} shape and pose would be more usual ones"
+            f"the joints are less exact than --noise {noise:g} says; with --noise {median:.1g} shape and "
+            "pose would be more usual ones"
         )
     return "\n".join(lines)
 

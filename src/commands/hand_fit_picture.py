@@ -90,9 +90,9 @@ def draw_fitted(
 
 
 def _vertices(layer: HandLayer, fitted: FittedHands, row: int, right: bool) -> Float[Tensor, "778 3"]:
-    pose, shape, trans = fitted.pose[row].float(), fitted.shape[row].float(), fitted.trans[row].double()
-    vertices = layer(pose if right else mirror_pose(pose), shape).vertices.double()
-    return (vertices if right else mirror_points(vertices)) + trans
+    pose = fitted.pose[row].float()
+    vertices = layer(pose if right else mirror_pose(pose), fitted.shape[row].float()).vertices.double()
+    return (vertices if right else mirror_points(vertices)) + fitted.trans[row].double()
 
 
 def _tile(

@@ -2,8 +2,9 @@
 
 import argparse
 
-DESCRIPTION = """Writes a page of random rows of a frame table: each picture with its box and 2D joints, with the 3D joints projected into it, and
-with the mesh that its hand parameters make. Labels that are wrong are seen at a glance; by how much they disagree is written beside each."""
+DESCRIPTION = """Writes a page of random rows of a frame table: each picture with its box and 2D joints,
+with the 3D joints projected into it, and with the mesh that its hand parameters make. Labels that are wrong
+are seen at a glance; by how much they disagree is written beside each."""
 
 EXAMPLES = """examples:
   tempohand inspect data/demo

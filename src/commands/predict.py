@@ -10,9 +10,11 @@ from tempohand.inference.settings import PredictSettings
 
 SETTINGS = {field.name: field.default for field in fields(PredictSettings)}
 
-DESCRIPTION = """Predicts 3D hands in a video, a picture or a folder of pictures, with the network that comes with the package or your own.
+DESCRIPTION = """Predicts 3D hands in a video, a picture or a folder of pictures, with the network that
+comes with the package or your own.
 
-Writes into --out: predictions.npz (everything), predictions.json (without vertices) and the overlay. docs/predict.md has all formats."""
+Writes into --out: predictions.npz (everything), predictions.json (without vertices) and the overlay.
+docs/predict.md has all formats."""
 
 EXAMPLES = """examples:
   a video, with everything that comes with the package:
@@ -21,10 +23,10 @@ EXAMPLES = """examples:
     tempohand predict hand.jpg --box 310,120,520,400 --side left
   a video with one box a frame, from a camera of known focal length:
     tempohand predict clip.mp4 --boxes boxes.npz --focal 1050
-  a video, hands found by MediaPipe (pip install 'tempohand[detect]'; tempohand detector-model makes its model file, once):
+  a video, hands found by MediaPipe (pip install 'tempohand[detect]', then tempohand detector-model):
     tempohand predict clip.mp4 --detect
   networks of your own:
-    tempohand predict clip.mp4 --checkpoint outputs/run/checkpoint/best --finder outputs/find-tiny/checkpoint/best
+    tempohand predict clip.mp4 --checkpoint outputs/run/checkpoint/best --finder outputs/find/checkpoint/best
   a folder of frames of one sequence:
     tempohand predict frames/ --boxes boxes.csv --fps 30"""
 
@@ -36,13 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="INPUT",
-        help="a video, a picture, or a folder of pictures (in natural order of their names; independent unless --fps is given)",
+        help=(
+            "a video, a picture, or a folder of pictures (in natural order of their names; independent "
+            "unless --fps is given)"
+        ),
     )
     parser.add_argument(
         "--checkpoint",
         metavar="DIR",
-        help="checkpoint directory of a trained network (model.safetensors and config.json), or the name of one that comes with the package "
-        "(default %(default)s)",
+        help="checkpoint directory of a trained network (model.safetensors and config.json), or the name of "
+        "one that comes with the package (default %(default)s)",
     )
     parser.add_argument(
         "--out",
@@ -69,7 +74,10 @@ def _add_boxes(parser: argparse.ArgumentParser) -> None:
     boxes.add_argument(
         "--box",
         metavar="X0,Y0,X1,Y1",
-        help="one box in pixels, around the hand's 21 joints without a margin, for every frame (--box=... if X0 is negative)",
+        help=(
+            "one box in pixels, around the hand's 21 joints without a margin, for every frame "
+            "(--box=... if X0 is negative)"
+        ),
     )
     boxes.add_argument(
         "--detect", action="store_true", help="find hands with MediaPipe (optional dependency)"
@@ -77,8 +85,8 @@ def _add_boxes(parser: argparse.ArgumentParser) -> None:
     boxes.add_argument(
         "--finder",
         metavar="DIR",
-        help="find hands with a hand finder: checkpoint directory of a find-* run of tempohand train (default %(default)s, which comes with the "
-        "package)",
+        help="find hands with a hand finder: checkpoint directory of a find-* run of tempohand train "
+        "(default %(default)s, which comes with the package)",
     )
 
 
@@ -87,20 +95,28 @@ def _add_hands(parser: argparse.ArgumentParser) -> None:
     hands.add_argument(
         "--side",
         choices=("right", "left"),
-        help="side of every hand, whatever boxes or detector say (default: theirs, else what the network sees)",
+        help=(
+            "side of every hand, whatever boxes or detector say (default: theirs, else what the network sees)"
+        ),
     )
     hands.add_argument(
         "--max-gap",
         type=float,
         metavar="SECONDS",
-        help="time without a hand after which its history begins anew (default 0.4, as far as training looks back)",
+        help=(
+            "time without a hand after which its history begins anew (default 0.4, as far as training "
+            "looks back)"
+        ),
     )
     hands.add_argument(
         "--smooth",
         dest="smoothing",
         type=float,
         metavar="W",
-        help="weight of the box before, 0 to below 1 (default 0.3 where hands are found, 0 with --boxes and --box)",
+        help=(
+            "weight of the box before, 0 to below 1 (default 0.3 where hands are found, 0 with --boxes "
+            "and --box)"
+        ),
     )
     hands.add_argument("--max-hands", type=int, metavar="N", help="most hands to find in a frame (default 4)")
     hands.add_argument(
@@ -108,15 +124,19 @@ def _add_hands(parser: argparse.ArgumentParser) -> None:
         dest="tiles",
         type=int,
         metavar="N",
-        help="2 or more: also look for hands in squares of 1/N of the picture's longer edge, for smaller ones and those before other skin; 1: only "
-        "in the whole (default: 2 for pictures of their own, 1 for videos and sequences)",
+        help="2 or more: also look for hands in squares of 1/N of the picture's longer edge, for smaller "
+        "hands and those before other skin; 1: only in the whole picture (default: 2 for independent "
+        "pictures, 1 for videos and sequences)",
     )
     hands.add_argument(
         "--look-every",
         dest="every",
         type=int,
         metavar="N",
-        help="frames from one look for hands to the next; between them the network's own predictions are followed (default %(default)s: none)",
+        help=(
+            "frames from one look for hands to the next; between them the network's own predictions "
+            "are followed (default %(default)s: none)"
+        ),
     )
     hands.add_argument(
         "--detector-model", metavar="FILE.task", help="MediaPipe's hand model (default hand_landmarker.task)"
@@ -163,9 +183,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, load: Callable | None = None) -> Path:
-    """Predicts, writes the results, prints what they are, and returns their folder. `load` reads the checkpoint.
+    """Predicts, writes the results, prints what they are, and returns their folder.
 
-    Where a part of the input could not be read the program ends with EXIT_INCOMPLETE after that.
+    load: reads the checkpoint (default: as predict_files). Where a part of the input could not be read the
+    program ends with EXIT_INCOMPLETE after that.
     """
     from tempohand.inference.predict_files import predict_files
 

@@ -4,8 +4,8 @@ import argparse
 
 from tempohand.commands.scripts import PREPARED, configurations, describe_settings
 
-DESCRIPTION = """Makes a frame table, of a public data set in its original folder or of synthetic hands. docs/datasets.md has every data set,
-docs/synthetic.md the synthetic ones.
+DESCRIPTION = """Makes a frame table, of a public data set in its original folder or of synthetic hands.
+docs/datasets.md has every data set, docs/synthetic.md the synthetic ones.
 
 configurations (--config-name), for synthetic hands:
 """

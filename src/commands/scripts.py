@@ -1,6 +1,5 @@
-"""Commands that are scripts of the folder script/: training, evaluation, preparation of data and the doctor, which
-take Hydra's configurations, and the benchmarks. The command runs the script, in this process, as `python
-script/NAME.py` would; here is where it lies, and what --help says of the configurations.
+"""Commands that run a file of the folder script/: train, evaluate, prepare and doctor, whose settings are
+Hydra's, and bench. The script runs in this process, as `python script/NAME.py` would.
 """
 
 import argparse
@@ -21,14 +20,14 @@ NOT_TRAINED = ("base", "evaluate", "prepare", "tables")  # other files of config
 
 
 def run_script(name: str, arguments: list[str]) -> None:
-    """Runs script/NAME.py with these arguments. Raises what the script raises: a SystemExit for a user's mistake."""
+    """Runs script/NAME.py with these arguments. Raises what it raises: SystemExit for a user's mistake."""
     sys.argv = [f"{name}.py", *arguments]
     sys.path.insert(0, str(SCRIPTS))
     runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
 
 
 def configurations() -> list[str]:
-    """Names of the files in config/: what --config-name takes, of every script, and what those are made of."""
+    """Names of the files in config/, among them all that --config-name takes."""
     return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 

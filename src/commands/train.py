@@ -4,8 +4,8 @@ import argparse
 
 from tempohand.commands.scripts import describe_settings, training_configurations
 
-DESCRIPTION = """Trains Stage 1 (a network of single frames), Stage 2 (a temporal encoder over a frozen Stage 1) or a hand finder.
-docs/training.md explains every setting.
+DESCRIPTION = """Trains Stage 1 (a network of single frames), Stage 2 (a temporal encoder over a frozen
+Stage 1) or a hand finder. docs/training.md explains every setting.
 
 configurations (--config-name):
 """

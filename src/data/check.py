@@ -130,7 +130,9 @@ def check_table(
             )
     _hands(root, hand)  # a missing hand file is reported here, not by every process
     wanted = list(dict.fromkeys(splits or index["splits"]))
-    counts, parts, found = dict.fromkeys(wanted, 0), [], []
+    counts = dict.fromkeys(wanted, 0)
+    parts: list[Part] = []
+    found: list[BadRow] = []
     for split in wanted:
         for name in index["splits"][split]:
             if not (root / name).is_file():

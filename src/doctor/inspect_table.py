@@ -24,7 +24,9 @@ from tempohand.render import render, shade
 from tempohand.writing import write_whole
 
 PICTURE_PX = 300
-LABELLED, PROJECTED, BOX = (60, 220, 120), (255, 90, 60), (80, 160, 255)
+LABELLED = (60, 220, 120)
+PROJECTED = (255, 90, 60)
+BOX = (80, 160, 255)
 ALBEDO = (0.72, 0.78, 0.92)
 OPACITY = 0.75
 STYLE = """<style>
@@ -82,7 +84,8 @@ def _about(about: dict, no_hand: bool) -> str:
         known.append(
             (
                 "mesh",
-                "not drawn: the hand parameters belong to a MANO file, --hand=<folder of the MANO files> draws them",
+                "not drawn: the hand parameters belong to a MANO file, --hand=<folder of the MANO "
+                "files> draws them",
             )
         )
     entries = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in known)
@@ -105,7 +108,10 @@ def _split(frames: FrameTable, count: int, seed: int, hands: Hands | None) -> st
     cards = []
     for place, row in enumerate(tqdm(rows.tolist(), desc=frames.split, unit="row")):
         about = frames.about_row(row)
-        caption = f"<b>{escape(str(about['sequence']))}</b> frame {about['frame']}, {_sentence(labels, found, place)}"
+        caption = (
+            f"<b>{escape(str(about['sequence']))}</b> frame {about['frame']}, "
+            f"{_sentence(labels, found, place)}"
+        )
         try:
             pictures = views(
                 frames.image(row), {name: column[place] for name, column in labels.items()}, hands

@@ -24,7 +24,10 @@ SHAPEDIRS = {
 }
 LICENCES = {
     True: "CC0: the open hand",
-    False: "not the open hand; official MANO files are licensed by MPI for non-commercial research, and not to be shipped",
+    False: (
+        "not the open hand; official MANO files are licensed by MPI for non-commercial research, and "
+        "not to be shipped"
+    ),
 }
 
 
@@ -36,17 +39,19 @@ def report(path: Path) -> dict[str, str]:
     """
     tables = read_tables(path)
     joints, error_m = rest_pose(path, tables)
+    mesh = (len(tables.v_template), len(tables.faces), len(tables.weights.T))
+    length = np.linalg.norm(joints[JOINT_NAMES.index("middle_tip")] - joints[WRIST])
     angle = np.degrees(np.linalg.norm(tables.hands_mean.reshape(-1, 3), axis=1).max())
     bones = bone_lengths(joints)
     return {
         "file": str(path),
         "side": tables.side,
-        "mesh": f"{len(tables.v_template)} vertices, {len(tables.faces)} faces, {len(tables.weights.T)} joints",
+        "mesh": "{} vertices, {} faces, {} joints".format(*mesh),
         "shape directions": str(tables.shapedirs.shape[-1]),
         "left shapedirs": SHAPEDIRS[tables.side, shapedirs_form(tables)],
         "PCA components": str(len(tables.hands_components)),
         "mean pose": f"not zero: up to {angle:.0f} degrees" if angle > 0 else "zero",
-        "hand length": f"{np.linalg.norm(joints[JOINT_NAMES.index('middle_tip')] - joints[WRIST]):.1f} mm, wrist to middle fingertip, mean shape",
+        "hand length": f"{length:.1f} mm, wrist to middle fingertip, mean shape",
         "bone lengths": "; ".join(
             f"{finger} {' '.join(f'{bone:.0f}' for bone in bones[finger])}" for finger in FINGERS
         )
@@ -66,14 +71,16 @@ def rest_pose(path: Path, tables: HandTables) -> tuple[Float[np.ndarray, "21 3"]
     )
     if not error_m < REST_TOLERANCE_M:
         raise ValueError(
-            f"{path}: at rest the hand layer's vertices are {error_m:.1e} m from the template; at most {REST_TOLERANCE_M:.0e} is right"
+            f"{path}: at rest the hand layer's vertices are {error_m:.1e} m from the template; at most "
+            f"{REST_TOLERANCE_M:.0e} is right"
         )
     low, high = BONE_RANGE_MM
     for finger, bones in bone_lengths(joints).items():
         if not all(low < bone < high for bone in bones):
             lengths = " ".join(f"{bone:.3g}" for bone in bones)
             raise ValueError(
-                f"{path}: the {finger}'s bones are {lengths} mm long; a hand's have {low:.0f} to {high:.0f} mm (tables are in metres)"
+                f"{path}: the {finger}'s bones are {lengths} mm long; a hand's have {low:.0f} to "
+                f"{high:.0f} mm (tables are in metres)"
             )
     return joints, error_m
 

@@ -22,9 +22,9 @@ class FollowedHands:
     not see is let go, and others are new; pairs are those that overlap most, all in all, as the picture shows
     them. A found box that overlaps several known hands comes without a number: the tracker, which knows
     motion and sides, decides whose it is. A hand is let go, too, when its prediction overlaps the box that it
-    was made from by less than SAME_HAND_IOU: a network that is lost would else lead its own boxes astray. `follow`
-    is told the estimates of every frame before the next one is looked at: it is of one input, and not for
-    several threads. Use as a context manager. Raises ValueError for every < 1.
+    was made from by less than SAME_HAND_IOU: a network that is lost would else lead its own boxes astray.
+    `follow` gets the estimates of every frame before `detect` gets the next frame: the object is of one
+    input, and not for several threads. Use as a context manager. Raises ValueError for every < 1.
     """
 
     def __init__(self, finder, every: int):

@@ -78,7 +78,9 @@ class FileBoxes:
     """
 
     def __init__(self, path: Path, rows: dict[int | str, list[Detection]], length: int | None = None):
-        self.path, self.rows, self.length = path, rows, length
+        self.path = path
+        self.rows = rows
+        self.length = length
 
     @classmethod
     def read(cls, path: str | Path) -> "FileBoxes":
@@ -102,7 +104,8 @@ class FileBoxes:
         for frame in [frame for frame in self.rows if isinstance(frame, str)]:
             if frame not in names:
                 raise ValueError(
-                    f"the boxes file '{self.path}' speaks of '{frame}', which is not a picture of '{source.path}'"
+                    f"the boxes file '{self.path}' speaks of '{frame}', which is not a picture of "
+                    f"'{source.path}'"
                 )
             self.rows.setdefault(names[frame], []).extend(self.rows.pop(frame))
         self.check_count(
@@ -128,11 +131,13 @@ class FileBoxes:
             return
         if self.length is not None and self.length != count:
             raise ValueError(
-                f"the boxes file '{self.path}' has {self.length} rows for {count} frames: it needs one row a frame"
+                f"the boxes file '{self.path}' has {self.length} rows for {count} frames: it needs one "
+                "row a frame"
             )
         if max(self.rows) >= count:
             raise ValueError(
-                f"the boxes file '{self.path}' speaks of frame {max(self.rows)}, the input has frames 0 to {count - 1}"
+                f"the boxes file '{self.path}' speaks of frame {max(self.rows)}, the input has frames 0 "
+                f"to {count - 1}"
             )
 
     def detect(self, frame: Frame) -> list[Detection]:
@@ -154,7 +159,8 @@ def _read_npz(path: Path) -> FileBoxes:
     boxes = arrays["box_xyxy"]
     if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype.kind not in "fiu":
         raise ValueError(
-            f"box_xyxy of the boxes file '{path}' is {boxes.dtype} {list(boxes.shape)}, expected numbers [frames, 4]"
+            f"box_xyxy of the boxes file '{path}' is {boxes.dtype} {list(boxes.shape)}, expected numbers "
+            "[frames, 4]"
         )
     boxes, count = boxes.astype(np.float64), len(boxes)
     detected = arrays.get("detected", np.isfinite(boxes).all(axis=1))
@@ -165,7 +171,8 @@ def _read_npz(path: Path) -> FileBoxes:
     is_right = arrays.get("is_right")
     if is_right is not None and is_right.shape not in ((), (count,)):
         raise ValueError(
-            f"the boxes file '{path}': is_right has shape {list(is_right.shape)}, expected one value or {count}"
+            f"the boxes file '{path}': is_right has shape {list(is_right.shape)}, expected one value or "
+            f"{count}"
         )
     sides = [None] * count if is_right is None else np.broadcast_to(is_right.astype(bool), count).tolist()
     rows = {
@@ -205,7 +212,8 @@ def _read_csv(path: Path) -> FileBoxes:
         missing = [name for name in ("frame", "x0", "y0", "x1", "y1") if line.get(name) is None]
         if missing or None in line:
             raise ValueError(
-                f"{where} does not fit: the first line names the columns frame,x0,y0,x1,y1[,side[,hand]], every other has as many values"
+                f"{where} does not fit: the first line names the columns "
+                "frame,x0,y0,x1,y1[,side[,hand]], every other has as many values"
             )
         parsed.append(
             (

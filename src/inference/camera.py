@@ -69,5 +69,8 @@ class CameraChoice:
         else:
             what = "focal length picture by picture"
         if assumed:
-            return f"camera: {what}, ASSUMED from the picture's diagonal: depth scales with it, give `focal_px` or `fov_deg` for true distances"
+            return (
+                f"camera: {what}, ASSUMED from the picture's diagonal: depth scales with it, give "
+                "`focal_px` or `fov_deg` for true distances"
+            )
         return f"camera: {what}; depth scales with it"

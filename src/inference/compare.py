@@ -46,13 +46,15 @@ class Opinion:
         else:
             if lacking := sorted({"joints_3d_mm", "joints_2d", "box_xyxy"} - set(content)):
                 raise ValueError(
-                    f"'{path}' is neither a predictions.npz nor has it the array '{lacking[0]}' (tempohand compare --help)"
+                    f"'{path}' is neither a predictions.npz nor has it the array '{lacking[0]}' "
+                    "(tempohand compare --help)"
                 )
             rows = np.flatnonzero(content.get("detected", np.ones(len(content["joints_2d"]), bool)))
             found = cls(rows, *(content[name][rows] for name in ("joints_3d_mm", "joints_2d", "box_xyxy")))
         if found.joints.shape[1:] != (NUM_JOINTS, 3) or found.joints2d.shape[1:] != (NUM_JOINTS, 2):
             raise ValueError(
-                f"'{path}' has joints of shape {found.joints.shape[1:]} and {found.joints2d.shape[1:]}, not 21 in space and picture"
+                f"'{path}' has joints of shape {found.joints.shape[1:]} and {found.joints2d.shape[1:]}, "
+                "not 21 in space and picture"
             )
         return found
 
@@ -128,9 +130,12 @@ def lines(figures: dict) -> list[str]:
     fingers = ", ".join(f"{finger} {percent[f'{finger}_tip_2d_box']}" for finger in FINGERS)
     return [
         f"{f['n']} frames in both, {f['missed']} of the other's are missing here",
-        f"joints after the best similarity: {f['pa_mpjpe_mm']:.1f} mm on average, {f['pa_mpjpe_mm_95']:.1f} mm in the worst twentieth",
-        f"in the picture: {f['distance_2d_px']:.1f} px, {percent['distance_2d_box']} of the box's longer edge "
+        f"joints after the best similarity: {f['pa_mpjpe_mm']:.1f} mm on average, "
+        f"{f['pa_mpjpe_mm_95']:.1f} mm in the worst twentieth",
+        f"in the picture: {f['distance_2d_px']:.1f} px, {percent['distance_2d_box']} of the box's longer "
+        "edge "
         f"(wrist and knuckles {percent['palm_2d_box']}, fingertips {percent['tips_2d_box']}: {fingers})",
-        f"acceleration, mm/frame^2: this {f['acceleration_ours']:.2f}, the other {f['acceleration_other']:.2f}, "
+        f"acceleration, mm/frame^2: this {f['acceleration_ours']:.2f}, the other "
+        f"{f['acceleration_other']:.2f}, "
         f"their difference {f['acceleration_error']:.2f}",
     ]

@@ -64,15 +64,18 @@ class HandDetector:
             from mediapipe.tasks.python import BaseOptions, vision
         except ImportError as error:
             raise ValueError(
-                f"the hand detector needs mediapipe ({error}): pip install 'tempohand[detect]', or say where the hands are by boxes"
+                f"the hand detector needs mediapipe ({error}): pip install 'tempohand[detect]', or say "
+                "where the hands are by boxes"
             ) from error
         if mediapipe.__version__.startswith("0."):  # they name the sides as in a mirror
             raise ValueError(
-                f"the hand detector needs mediapipe 1.2 or newer, this is {mediapipe.__version__}: pip install -U 'mediapipe>=1.2'"
+                f"the hand detector needs mediapipe 1.2 or newer, this is {mediapipe.__version__}: pip "
+                "install -U 'mediapipe>=1.2'"
             )
         if not Path(model).is_file():
             raise FileNotFoundError(
-                f"there is no hand model '{model}': {DETECTOR_WHEEL}, then: tempohand detector-model {model} --wheel THEDETECTOR_WHEEL"
+                f"there is no hand model '{model}': {DETECTOR_WHEEL}, then: tempohand detector-model "
+                f"{model} --wheel THE_WHEEL"
             )
         mode = vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE
         options = vision.HandLandmarkerOptions(
@@ -82,9 +85,12 @@ class HandDetector:
             self._landmarker = vision.HandLandmarker.create_from_options(options)
         except (RuntimeError, ValueError) as error:
             raise ValueError(
-                f"mediapipe does not take '{model}' as a hand model ({error}): make it anew by tempohand detector-model"
+                f"mediapipe does not take '{model}' as a hand model ({error}): make it anew by tempohand "
+                "detector-model"
             ) from error
-        self._mediapipe, self._video, self._time_ms = mediapipe, video, -1
+        self._mediapipe = mediapipe
+        self._video = video
+        self._time_ms = -1
 
     def __enter__(self) -> "HandDetector":
         return self

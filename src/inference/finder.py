@@ -44,7 +44,9 @@ class HandFinder:
         if max_hands < 1:
             raise ValueError(f"`max_hands` is at least 1, not {max_hands}")
         self.network, self.device = network.to(device).eval(), torch.device(device)
-        self.tiles, self.max_hands, self.threshold = tiles, max_hands, threshold
+        self.tiles = tiles
+        self.max_hands = max_hands
+        self.threshold = threshold
         self.view = View(network.size, 1.0)  # the square around a region
 
     @classmethod

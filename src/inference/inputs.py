@@ -83,7 +83,8 @@ def check_input(hand: HandInput) -> CheckedInput:
         princpt = _numbers(hand.princpt, 2, f"{where}: the principal point")
     if not (np.isfinite([focal, princpt]).all() and (focal > 0).all()):
         raise ValueError(
-            f"{where}: focal length {focal.tolist()} and principal point {princpt.tolist()} px are those of no camera"
+            f"{where}: focal length {focal.tolist()} and principal point {princpt.tolist()} px are those "
+            "of no camera"
         )
     source = replace(hand, image=image, time=time, hand=number, is_right=is_right, frame=frame, starts=starts)
     return CheckedInput(source, box, focal, princpt)

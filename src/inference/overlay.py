@@ -100,8 +100,11 @@ class VideoOverlay:
     """
 
     def __init__(self, path: Path, fps: Fraction):
-        self.path, self.fps = path, fps.limit_denominator(1001)
-        self._container, self._stream, self._last = None, None, -1
+        self.path = path
+        self.fps = fps.limit_denominator(1001)
+        self._container = None
+        self._stream = None
+        self._last = -1  # place of the last frame, in frames
 
     def __enter__(self) -> "VideoOverlay":
         return self
@@ -117,14 +120,12 @@ class VideoOverlay:
         height, width = picture.shape[:2]
         if self._container is None:
             self._open(width + width % 2, height + height % 2)
-        even = (
-            np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-            if height % 2 or width % 2
-            else picture
-        )
-        encoded = av.VideoFrame.from_ndarray(even, format="rgb24")
+        if height % 2 or width % 2:
+            picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        encoded = av.VideoFrame.from_ndarray(picture, format="rgb24")
         self._last = max(self._last + 1, round(frame.time * self.fps))
-        encoded.pts, encoded.time_base = self._last, 1 / self.fps
+        encoded.pts = self._last
+        encoded.time_base = 1 / self.fps
         self._container.mux(self._stream.encode(encoded))
 
     def _open(self, width: int, height: int) -> None:
@@ -134,7 +135,9 @@ class VideoOverlay:
         else:
             self._stream = self._container.add_stream("mpeg4", rate=self.fps)
             self._stream.bit_rate = int(MPEG4_BITS_PER_PIXEL * width * height * self.fps)
-        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        self._stream.width = width
+        self._stream.height = height
+        self._stream.pix_fmt = "yuv420p"
 
 
 def overlay_name(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from tempohand.inference.box_propagation import FollowedHands
 from tempohand.inference.boxes import ConstantBox, FileBoxes
@@ -31,18 +32,15 @@ def predict_frames(
     follows = isinstance(boxes, FollowedHands)
     finds = isinstance(boxes, HandFinder | FollowedHands)
     closer = CloserLook.of(predictor) if predictor.tells_sides else None
-    frames: list[Frame] = []
-    hands: list[HandInput] = []
-    counts: list[int] = []
+    waiting: list[tuple[Frame, list[HandInput]]] = []  # for a pass of the network
 
     def flush() -> Iterator[tuple[Frame, list[HandEstimate]]]:
-        estimates, start = predictor.push_all(hands), 0
-        for frame, count in zip(frames, counts):
-            found = estimates[start : start + count]
+        estimates = iter(predictor.push_all([hand for _, hands in waiting for hand in hands]))
+        for frame, hands in waiting:
+            found = list(islice(estimates, len(hands)))
             if follows:
                 boxes.follow(found)
             yield frame, found
-            start += count
         predictor.keep(tracker.hands)
 
     for frame in source:
@@ -61,23 +59,33 @@ def predict_frames(
         tracked = tracker.update(frame.time, boxes.detect(frame), frame.size, sides)
         if closer is not None:
             closer.keep(tracker.hands)
-        frames.append(frame)
-        counts.append(0)
+        hands: list[HandInput] = []
         for one in tracked:
             hand = HandInput(box=one.box, hand=one.hand, is_right=one.is_right, starts=one.starts, **shared)
             if closer is not None and (finds or not one.told):
-                is_right = closer.is_right(hand, finds)
-                if is_right is None:
-                    tracker.forget(one.hand)
-                    continue
-                hand = hand if one.told else replace(hand, is_right=is_right)
-            hands.append(hand)
-            counts[-1] += 1
-        full = follows or len(hands) >= predictor.batch_size or len(frames) >= BUFFER_FRAMES
-        if full or sum(frame.image.nbytes for frame in frames) >= BUFFER_BYTES:
+                hand = _looked_at(hand, one.told, closer, finds)
+            if hand is None:
+                tracker.forget(one.hand)
+            else:
+                hands.append(hand)
+        waiting.append((frame, hands))
+        count = sum(len(hands) for _, hands in waiting)
+        full = follows or count >= predictor.batch_size or len(waiting) >= BUFFER_FRAMES
+        if full or sum(frame.image.nbytes for frame, _ in waiting) >= BUFFER_BYTES:
             yield from flush()
-            frames, hands, counts = [], [], []
+            waiting.clear()
     yield from flush()
+
+
+def _looked_at(hand: HandInput, side_is_told: bool, closer: CloserLook, found: bool) -> HandInput | None:
+    """A hand with the side that the network sees, where nobody told one; None where it sees no hand.
+
+    found: the box was found, and may hold something else.
+    """
+    is_right = closer.is_right(hand, found)
+    if is_right is None:
+        return None
+    return hand if side_is_told else replace(hand, is_right=is_right)
 
 
 def _sides(closer: CloserLook, shared: dict) -> Sides:

@@ -100,10 +100,7 @@ def predict_files(
                         _write_meshes(stage / "meshes", found, faces)
                     rows.append(found)
                     num_frames += 1
-            if isinstance(boxes, FileBoxes):
-                boxes.check_count(source.count(), source.incomplete is not None)
-            if source.incomplete:
-                print(f"warning: '{source.path}' is incomplete: {source.incomplete.reason}", file=sys.stderr)
+            _check_input(source, boxes)
             if not len(rows):
                 raise ValueError(_no_hand(source, boxes, num_frames))
             columns = rows.columns()
@@ -121,6 +118,14 @@ def predict_files(
         seconds=time.perf_counter() - started,
         incomplete=source.incomplete is not None,
     )
+
+
+def _check_input(source: Source, boxes: BoxSource) -> None:
+    """What is known of the input once all of it was read."""
+    if isinstance(boxes, FileBoxes):
+        boxes.check_count(source.count(), source.incomplete is not None)
+    if source.incomplete:
+        print(f"warning: '{source.path}' is incomplete: {source.incomplete.reason}", file=sys.stderr)
 
 
 def _write_predictions(

@@ -1,5 +1,5 @@
-"""What a prediction on files can be asked for (predict_files.py), and what is taken where nothing is asked. Imports
-nothing heavy: the command line has its defaults from here.
+"""Settings of a prediction on files (predict_files.py) and their defaults, which are the command line's, too:
+nothing is imported here that takes long.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ DETECTOR_WHEEL = (
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """A prediction on files. Of `boxes`, `box`, `detect` and `finder` the first that is given says where hands are;
-    None means: as docs/predict.md says for this input."""
+    """A prediction on files. The first of `boxes`, `box`, `detect` and `finder` that is given says where
+    hands are. None is the default that docs/predict.md has for the input."""
 
     input: str | Path  # a video, a picture, or a folder of pictures
     checkpoint: str = (

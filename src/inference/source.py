@@ -51,7 +51,10 @@ def natural_order(name: str) -> tuple:
 class PictureSource:
     """One picture: a single frame at time 0. Raises ValueError when it cannot be used."""
 
-    kind, independent, fps, incomplete = "picture", True, None, None
+    kind = "picture"
+    independent = True
+    fps = None
+    incomplete = None
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -83,7 +86,9 @@ class FolderSource:
     kind = "folder"
 
     def __init__(self, path: str | Path, fps: float | int | None = None):
-        self.path, self.fps, self.independent = Path(path), fps, fps is None
+        self.path = Path(path)
+        self.fps = fps
+        self.independent = fps is None
         files = [file for file in self.path.iterdir() if file.is_file() and not file.name.startswith(".")]
         files = sorted(files, key=lambda file: natural_order(file.name))
         self.files = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
@@ -123,7 +128,8 @@ class FolderSource:
             frame = Frame(index, 0.0 if self.independent else index / self.fps, image, file.name)
             if not self.independent and size not in (None, frame.size):
                 raise ValueError(
-                    f"'{file}' is {frame.size[0]} x {frame.size[1]}, the sequence before it {size[0]} x {size[1]}: leave out `fps`?"
+                    f"'{file}' is {frame.size[0]} x {frame.size[1]}, the sequence before it {size[0]} x "
+                    f"{size[1]}: leave out `fps`?"
                 )
             size = frame.size
             yield frame
@@ -135,7 +141,8 @@ class VideoSource(Video):
     """A video's frames (media/video.py). Raises ValueError when there is no video in the file or nothing of
     it decodes."""
 
-    kind, independent = "video", False
+    kind = "video"
+    independent = False
 
     def __init__(self, path: str | Path):
         super().__init__(path)
@@ -180,7 +187,8 @@ def _refuse_live(path: str) -> None:
     """Raises ValueError for what other programs take as input, saying what to do in its place."""
     if path == "-":
         raise ValueError(
-            "input is read more than once, which standard input cannot be: save it as a file first (cat > clip.mp4)"
+            "input is read more than once, which standard input cannot be: save it as a file first (cat "
+            "> clip.mp4)"
         )
     if re.match(r"[a-zA-Z][\w+.-]*://", path):
         raise ValueError(
@@ -188,6 +196,7 @@ def _refuse_live(path: str) -> None:
         )
     if path.isdecimal() and not Path(path).exists():
         raise ValueError(
-            f"there is no file or folder '{path}', and cameras are not opened: record a file first (ffmpeg -f v4l2 -i /dev/video{path} "
+            f"there is no file or folder '{path}', and cameras are not opened: record a file first "
+            f"(ffmpeg -f v4l2 -i /dev/video{path} "
             "-t 10 clip.mp4), or push a camera's frames in Python (docs/predict.md, Live)"
         )

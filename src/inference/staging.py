@@ -41,7 +41,8 @@ def staged(out: str | Path) -> Iterator[Path]:
         for target in targets.values():
             if target.is_dir() or (target.parent.exists() and not target.parent.is_dir()):
                 raise FileExistsError(
-                    f"'{target}' cannot be written: a file and a folder have the same name there; give another `out`"
+                    f"'{target}' cannot be written: a file and a folder have the same name there; give "
+                    "another `out`"
                 )
         stale = set(earlier_files(out)) - set(targets.values())
         for file, target in targets.items():
