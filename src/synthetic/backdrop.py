@@ -9,9 +9,9 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from tempohand.skeleton import NUM_VERTICES
+from tempohand.synthetic.backgrounds import background, photo_background
 from tempohand.synthetic.scene import Scene
 from tempohand.synthetic.skin import to_linear
-from tempohand.synthetic.texture import background, photo_background
 
 LINEAR = to_linear(np.arange(256) / 255).astype(np.float32)
 

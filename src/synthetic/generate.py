@@ -17,12 +17,12 @@ import tempohand.hand
 from tempohand.data.parallel_jobs import claim, in_parallel
 from tempohand.data.table import INDEX_NAME, FrameTable, write_index, write_shard
 from tempohand.synthetic.backdrop import BackgroundConfig
+from tempohand.synthetic.backgrounds import list_photos
 from tempohand.synthetic.film import FilmConfig
 from tempohand.synthetic.materials import LookConfig
 from tempohand.synthetic.postprocess import FinishConfig
 from tempohand.synthetic.render_sequence import Shot
 from tempohand.synthetic.scene import HandKit, SceneConfig, compose
-from tempohand.synthetic.texture import list_photos
 
 VERSION = 1  # of the pictures: raised when the same configuration gives other ones
 SPLITS = ("train", "val", "test")

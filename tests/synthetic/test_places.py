@@ -3,7 +3,8 @@ import pytest
 
 from tempohand.synthetic import people
 from tempohand.synthetic.people import PERSON_PROBABILITY, PLACES, person, place, skin_close
-from tempohand.synthetic.places import NEAR, Eye, desk, outdoors, room
+from tempohand.synthetic.places import desk, outdoors
+from tempohand.synthetic.rooms import room
 
 SKIN = np.array([200.0, 150.0, 120.0])
 
@@ -14,36 +15,6 @@ def test_a_place_is_a_picture_that_its_seed_determines(draw):
     np.testing.assert_array_equal(pictures[0], pictures[1])
     assert all(picture.shape == (96, 96, 3) and picture.dtype == np.uint8 for picture in pictures)
     assert len({picture.tobytes() for picture in pictures}) == 4
-
-
-def test_polygons_are_cut_at_the_near_plane_and_project_exactly():
-    eye = Eye(np.random.default_rng(0), 100, 0.3)
-    rng = np.random.default_rng(1)
-    ahead = (
-        np.array([[0.1, 0.2, 3.0], [1.0, -0.2, 4.0], [0.4, 0.5, 2.0]]) @ eye.rotation
-    )  # of camera coordinates
-    seen = ahead @ eye.rotation.T
-    np.testing.assert_allclose(eye.project(ahead), seen[:, :2] / seen[:, 2:] * eye.focal + 50, atol=1e-9)
-    for _ in range(50):
-        quad = rng.normal(0, 1, (4, 3)) @ eye.rotation
-        pixels = eye.project(quad)
-        depths = (quad @ eye.rotation.T)[:, 2]
-        assert len(pixels) == 0 if (depths < NEAR).all() else np.isfinite(pixels).all()
-    assert len(eye.project(-ahead)) == 0
-
-
-def test_a_picture_on_a_plane_lies_where_its_corners_project():
-    eye = Eye(np.random.default_rng(2), 200, 0.0)
-    corners = (
-        np.array([[-0.5, -0.4, 3.0], [0.6, -0.4, 3.2], [0.6, 0.5, 3.2], [-0.5, 0.5, 3.0]]) @ eye.rotation
-    )
-    eye.plane(np.full((40, 40, 3), 255, np.uint8), corners)
-    rows, columns = np.nonzero(eye.canvas[..., 0])
-    pixels = eye.project(corners)
-    np.testing.assert_allclose(
-        [columns.min(), columns.max()], [pixels[:, 0].min(), pixels[:, 0].max()], atol=1.5
-    )
-    np.testing.assert_allclose([rows.min(), rows.max()], [pixels[:, 1].min(), pixels[:, 1].max()], atol=1.5)
 
 
 def test_a_person_has_the_skin_that_was_asked_for():
