@@ -23,19 +23,18 @@ class BackgroundConfig:
     things: int  # at most, in a procedural background
     blur: tuple[float, float]  # sigma over the picture's edge
     photo_probability: float  # where a folder of photos is given
-    place_probability: (
-        float  # of a place in perspective with people in it, where there is no photo; else one of flat shapes
-    )
+    # of a place in perspective with people in it, where there is no photo; else one of flat shapes
+    place_probability: float
     face_probability: float  # of that place's being a face that the hand is laid before
     behind: tuple[float, float]  # mm from the hand to the background
     slant: float  # degrees that it leans away from facing the camera, at most
 
 
-class Wall:
+class Backdrop:
     """A textured plane behind the hand, fixed in the world, large enough for every frame's window.
 
-    bare: unless there is a photo on it, it stays without a picture (texture None) until `show` brings one of
-    `edge` x `edge` texels. near: mm from the hand's farthest point to it, which then faces the camera; None:
+    blank: unless there is a photo on it, it stays without a picture (texture None) until `show` brings one of
+    `edge` x `edge` texels. distance: mm from the hand's farthest point to it, which then faces the camera; None:
     as the configuration says.
     """
 
@@ -47,17 +46,17 @@ class Wall:
         config: BackgroundConfig,
         photos: list[Path],
         *,
-        bare: bool,
-        near: float | None = None,
+        blank: bool,
+        distance: float | None = None,
     ):
         camera, drawn = scene.camera, rng.uniform(*config.behind)
-        distance = float(scene.vertices[:, :NUM_VERTICES, 2].max()) + (drawn if near is None else near)
+        farthest = float(scene.vertices[:, :NUM_VERTICES, 2].max())
+        depth = farthest + (drawn if distance is None else distance)
         corners = np.array([[u, v] for u in (-1, size) for v in (-1, size)], float)
         rays = (corners - scene.princpt[:, None]) / scene.focal[:, None]
-        rays = np.concatenate([rays, np.ones((*rays.shape[:2], 1))], axis=-1) @ camera.rotation.transpose(
-            0, 2, 1
-        )
-        for slant in (config.slant, 0.0) if near is None else (0.0,):
+        rays = np.concatenate([rays, np.ones((*rays.shape[:2], 1))], axis=-1)
+        rays = rays @ camera.rotation.transpose(0, 2, 1)
+        for slant in (config.slant, 0.0) if distance is None else (0.0,):
             lean = np.radians(rng.uniform(-slant, slant, 2))
             normal = np.array([np.sin(lean[0]), np.sin(lean[1]), 1.0])
             normal /= np.linalg.norm(normal)
@@ -67,11 +66,9 @@ class Wall:
         x = np.cross([0.0, 1.0, 0.0], normal)
         x /= np.linalg.norm(x)
         self.axes = np.stack([x, np.cross(normal, x)])  # (2, 3): along the texture's columns and rows
-        self.anchor, self.normal = np.array([0.0, 0.0, distance]), normal
-        hits = (
-            camera.position[:, None]
-            + rays * (((self.anchor - camera.position) @ normal)[:, None] / facing)[..., None]
-        )
+        self.anchor, self.normal = np.array([0.0, 0.0, depth]), normal
+        reach = ((self.anchor - camera.position) @ normal)[:, None] / facing
+        hits = camera.position[:, None] + rays * reach[..., None]
         places = (hits - self.anchor) @ self.axes.T
         low, high = places.reshape(-1, 2).min(0), places.reshape(-1, 2).max(0)
         extent = float((high - low).max())
@@ -80,7 +77,7 @@ class Wall:
         self.texture: Float[ndarray, "e e 3"] | None = None
         if photos and rng.random() < config.photo_probability:
             self.show(photo_background(rng, photos, edge))
-        elif not bare:
+        elif not blank:
             self.show(background(rng, edge, config.things, config.blur))
         self.step = extent / (edge - 1)  # mm per texel
         self.corner = self.anchor + low @ self.axes
@@ -89,7 +86,7 @@ class Wall:
         """Puts an sRGB picture on it."""
         self.texture = LINEAR[picture]
 
-    def behind(self, point: Float[ndarray, "3"], position: Float[ndarray, "3"]) -> Float[ndarray, "2"]:
+    def texel_behind(self, point: Float[ndarray, "3"], position: Float[ndarray, "3"]) -> Float[ndarray, "2"]:
         """The texel (column, row) that a camera at `position` sees behind a point, both in world space,
         mm."""
         ray = point - position
@@ -97,7 +94,7 @@ class Wall:
         return self.axes @ (hit - self.corner) / self.step
 
     def seen(self, focal, princpt, rotation, position, size: int) -> Float[ndarray, "h w 3"]:
-        """The wall in a window of a camera, linear light."""
+        """The picture in a window of a camera, linear light."""
         matrix = np.array([[focal[0], 0, princpt[0]], [0, focal[1], princpt[1]], [0, 0, 1.0]])
         plane = np.column_stack([self.axes[0] * self.step, self.axes[1] * self.step, self.corner - position])
         homography = matrix @ rotation.T @ plane

@@ -1,5 +1,4 @@
-"""From a rasterised scene to a stored picture: light on the vertices, textures and samples to linear light,
-and the camera's own traces."""
+"""From a rasterised and lit scene to a stored picture: exposure in linear light, noise, tone curve, JPEG."""
 
 from dataclasses import dataclass
 from typing import no_type_check
@@ -10,18 +9,17 @@ from jaxtyping import Float, UInt8
 from numba import njit
 from numpy import ndarray
 
-from tempohand.render import Buffers, rasterise
+from tempohand.render import Buffers
 from tempohand.synthetic.texture import GRAIN_SIZE, grain
 
 
 @dataclass(frozen=True)
 class FilmConfig:
-    """The camera's traces. Ranges are (least, greatest)."""
+    """How a camera records light. Ranges are (least, greatest)."""
 
     exposure_stops: tuple[float, float]  # around a fair exposure
-    low_light_probability: (
-        float  # of too little light for a short exposure: darker, noisier, and blurred where something moves
-    )
+    # of too little light for a short exposure: darker, noisier, and blurred where something moves
+    low_light_probability: float
     low_light_stops: tuple[float, float]  # that the exposure then lacks
     low_light_noise: tuple[float, float]  # times the noise
     low_light_shutter: float  # times the time that the shutter is open, up to the whole frame time
@@ -29,95 +27,9 @@ class FilmConfig:
     noise: tuple[float, float]  # standard deviation of the noise at mid grey, in 8-bit steps
     defocus: tuple[float, float]  # sigma of a Gaussian, stored pixels
     shutter: tuple[float, float]  # open fraction of the frame time: motion blur
-    blur_steps: tuple[
-        float, ...
-    ]  # px that something moves meanwhile, rising: at each, two more moments than three are averaged
+    # px that something moves meanwhile, rising: at each, two more moments than three are averaged
+    blur_steps: tuple[float, ...]
     jpeg_quality: tuple[int, int]
-
-
-@njit(cache=True)
-@no_type_check
-def light_vertices(
-    albedo, normals, view, directions, colours, wrap, sky, ground, up, shadow, openness, gloss, out
-):
-    """Lit colours [V, 3] (linear): hemisphere light, wrapped Lambert per channel (light that enters skin
-    leaves it redder), a highlight.
-
-    albedo, normals, view (unit, toward the camera) [V, 3]; directions [K, 3] toward each light; colours [K,
-    3]; wrap [V, 3] (0: plain Lambert); sky, ground, up [3]; shadow [V]: how much of light 0 arrives; openness
-    [V]: how much of all other light arrives; gloss [V].
-    """
-    for i in range(albedo.shape[0]):
-        height = 0.5 + 0.5 * (normals[i, 0] * up[0] + normals[i, 1] * up[1] + normals[i, 2] * up[2])
-        for c in range(3):
-            out[i, c] = (ground[c] + (sky[c] - ground[c]) * height) * openness[i]
-        shine = 0.0
-        for k in range(directions.shape[0]):
-            facing = (
-                normals[i, 0] * directions[k, 0]
-                + normals[i, 1] * directions[k, 1]
-                + normals[i, 2] * directions[k, 2]
-            )
-            arrives = shadow[i] if k == 0 else openness[i]
-            for c in range(3):
-                w = wrap[i, c]
-                out[i, c] += arrives * colours[k, c] * max(0.0, (facing + w) / (1.0 + w))
-            hx, hy, hz = (
-                directions[k, 0] + view[i, 0],
-                directions[k, 1] + view[i, 1],
-                directions[k, 2] + view[i, 2],
-            )
-            half = (normals[i, 0] * hx + normals[i, 1] * hy + normals[i, 2] * hz) / max(
-                np.sqrt(hx * hx + hy * hy + hz * hz), 1e-6
-            )
-            if half > 0.0 and facing > 0.0:
-                shine += arrives * colours[k, 1] * half**24
-        for c in range(3):
-            out[i, c] = out[i, c] * albedo[i, c] + gloss[i] * shine
-
-
-@njit(cache=True)
-@no_type_check
-def _shadow_lookup(inv_depth, u, v, inv_z, bias, out):
-    height, width = inv_depth.shape
-    for i in range(len(u)):
-        lit, taps = 0.0, 0.0
-        for dv in range(-1, 2):
-            for du in range(-1, 2):
-                x, y = int(u[i] + 0.5) + du, int(v[i] + 0.5) + dv
-                if x < 0 or y < 0 or x >= width or y >= height:
-                    continue
-                taps += 1.0
-                if 1.0 / max(inv_depth[y, x], 1e-9) > 1.0 / inv_z[i] - bias:
-                    lit += 1.0
-        out[i] = lit / taps if taps > 0.0 else 1.0
-
-
-def cast_shadow(
-    vertices: Float[ndarray, "v 3"],
-    faces: ndarray,
-    receivers: int,
-    direction: Float[ndarray, "3"],
-    depth: float,
-    size: int = 96,
-) -> Float[ndarray, "receivers"]:
-    """How much of a far light in `direction` reaches each of the first `receivers` vertices: 1 all, 1 - depth
-    none (a shadow map)."""
-    centre = vertices[:receivers].mean(0)
-    z = -direction
-    x = np.cross([0.31, 0.9, 0.3], z)
-    x /= np.linalg.norm(x)
-    frame = np.stack([x, np.cross(z, x), z])
-    seen = (vertices - centre) @ frame.T + [0, 0, 5000.0]
-    reach = np.abs(seen[:receivers, :2]).max() * 1.02
-    focal, middle = size / 2 / reach * 5000.0, (size - 1) / 2
-    buffers = rasterise(seen, faces, (focal, focal), (middle, middle), (size, size))
-    uv = seen[:receivers, :2] / seen[:receivers, 2:] * focal + middle
-    lit = np.empty(receivers, np.float32)
-    _shadow_lookup(
-        buffers.inv_depth, uv[:, 0], uv[:, 1], 1 / seen[:receivers, 2], 4.0 + 2.0 * reach / size, lit
-    )
-    return 1.0 - depth * (1.0 - lit)
 
 
 @njit(cache=True)
@@ -159,59 +71,27 @@ def _expose(
             out[v, u, 2] += part * (b - background[v, u, 2])
 
 
-def crevices(buffers: Buffers, factor: int, radius: float, strength: float) -> Float[ndarray, "h w"]:
-    """Darkening 0..1 of what lies deeper than its surroundings, between fingers and behind things (depth
-    darkening: Luft, Colditz and Deussen, "Image Enhancement by Unsharp Masking the Depth Buffer", 2006).
-    radius in pixels; strength per mm, 1 at none."""
-    inv_depth = buffers.inv_depth[factor // 2 :: factor, factor // 2 :: factor]
-    seen = (inv_depth > 0).astype(np.float32)
-    depth = seen / np.maximum(inv_depth, 1e-9)
-    edge = 2 * int(radius) + 1
-    near = cv2.blur(depth, (edge, edge)) / np.maximum(cv2.blur(seen, (edge, edge)), 1e-4)
-    behind = np.maximum(depth - near, 0) * seen
-    return np.exp(-strength * np.minimum(behind, 40.0)).astype(np.float32)
-
-
 def expose(
     buffers: Buffers,
-    faces,
-    lit,
-    uv,
-    layer,
-    textures,
-    sizes,
+    surfaces,
+    lit: Float[ndarray, "v 3"],
     *,
-    dark,
-    num_dark: int,
+    dark: Float[ndarray, "h w"],
     factor: int,
     share: float,
-    background,
-    out,
+    background: Float[ndarray, "h w 3"],
+    out: Float[ndarray, "h w 3"],
 ) -> None:
-    """Adds a picture of the rasterised scene to `out` [H, W, 3] (linear light), `share` of the whole
-    exposure.
+    """Adds a picture of the rasterised scene to `out` (linear light), `share` of the whole exposure.
 
-    buffers: factor x factor samples a pixel. faces [F, 3]; lit [V, 3]; uv [V, 2] (texture coordinates); layer
-    [F]: the texture of each face; textures [L, S, S, 3]: factors on the lit colour, of which each uses its
-    first sizes [L] rows and columns, a power of two; dark [H, W] from `crevices`, for the first num_dark
-    faces; background [H, W, 3] linear.
+    buffers: factor x factor samples a pixel. surfaces: faces, uv, layer, textures, sizes and num_hand_faces as
+    `materials.Materials` has them. lit: colours of the vertices; dark: factor on the hand's light
+    (`lighting.crevices`). lit and background are linear.
     """
-    _expose(
-        buffers.face,
-        buffers.weights,
-        faces,
-        lit,
-        uv,
-        layer,
-        textures,
-        sizes,
-        dark,
-        num_dark,
-        factor,
-        np.float32(share),
-        background,
-        out,
-    )
+    s = surfaces
+    textured = (s.faces, lit, s.uv, s.layer, s.textures, s.sizes)
+    camera = (dark, s.num_hand_faces, factor, np.float32(share), background, out)
+    _expose(buffers.face, buffers.weights, *textured, *camera)
 
 
 @njit(cache=True)
@@ -232,8 +112,7 @@ def _develop(linear, gain, sigma_read, sigma_shot, grain_field, offsets, curve, 
 
 
 class Film:
-    """One camera's settings for one sequence, drawn once: every frame of it is developed alike, but for the
-    grain."""
+    """One camera's settings, drawn once a sequence: its frames differ in the noise alone."""
 
     def __init__(self, rng: np.random.Generator, config: FilmConfig):
         self.shutter = rng.uniform(*config.shutter)
@@ -251,8 +130,7 @@ class Film:
         sigma = noise / 255 / 0.94
         self.read, self.shot = np.float32(sigma * 0.25), np.float32(sigma / np.sqrt(0.21))
         self.quality = int(rng.integers(config.jpeg_quality[0], config.jpeg_quality[1] + 1))
-        # Tone curve: sRGB, with some contrast about mid grey and lifted or crushed blacks, as cameras differ
-        # in.
+        # Tone curve: sRGB, with some contrast about mid grey and lifted or crushed blacks.
         x = np.linspace(0.0, 1.0, 4097)
         y = np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
         contrast, lift = rng.uniform(-0.15, 0.35), rng.uniform(-0.02, 0.04)

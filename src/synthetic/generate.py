@@ -16,13 +16,10 @@ from tqdm import tqdm
 import tempohand.hand
 from tempohand.data.parallel_jobs import claim, in_parallel
 from tempohand.data.table import INDEX_NAME, FrameTable, write_index, write_shard
-from tempohand.synthetic.backdrop import BackgroundConfig
 from tempohand.synthetic.backgrounds import list_photos
-from tempohand.synthetic.film import FilmConfig
-from tempohand.synthetic.materials import LookConfig
-from tempohand.synthetic.postprocess import FinishConfig
-from tempohand.synthetic.render_sequence import Shot
-from tempohand.synthetic.scene import HandKit, SceneConfig, compose
+from tempohand.synthetic.hand_kit import HandKit
+from tempohand.synthetic.render_sequence import SequenceConfig, SequenceRenderer
+from tempohand.synthetic.scene import compose
 
 VERSION = 1  # of the pictures: raised when the same configuration gives other ones
 SPLITS = ("train", "val", "test")
@@ -30,7 +27,7 @@ SEQUENCES_PER_SHARD = 32
 
 
 @dataclass(frozen=True)
-class SyntheticConfig(SceneConfig):
+class SyntheticConfig(SequenceConfig):
     """Everything that determines the frames. `sequences`, `frames`: how many, and how long, in each split."""
 
     seed: int
@@ -38,10 +35,6 @@ class SyntheticConfig(SceneConfig):
     frames: dict[str, int]
     hand: str | None  # hand model file; None: the open hand
     backgrounds: str | None  # a folder of photos to put behind the hand; None: procedural ones only
-    film: FilmConfig
-    look: LookConfig
-    finish: FinishConfig
-    background: BackgroundConfig
 
     @classmethod
     def from_mapping(cls, mapping: dict[str, Any]) -> "SyntheticConfig":
@@ -69,7 +62,8 @@ def _build(kind: type, mapping: dict[str, Any], path: str):
     known = {field.name: field.type for field in fields(kind)}
     if unknown := sorted(set(mapping) - set(known)):
         raise ValueError(
-            f"synthetic data has no setting {path}{unknown[0]}; there are: {', '.join(path + name for name in known)}"
+            f"synthetic data has no setting {path}{unknown[0]}; "
+            f"there are: {', '.join(path + name for name in known)}"
         )
     if missing := sorted(set(known) - set(mapping)):
         raise ValueError(f"synthetic data lacks the setting {path}{missing[0]}")
@@ -95,22 +89,12 @@ def _photos(folder: str | None) -> list[Path]:
 
 
 def film_sequence(config: SyntheticConfig, split: str, index: int):
-    """The rows of one sequence, in order. The generator's seed is (seed, split, index): no other sequence has
-    a say in it."""
+    """The rows of one sequence, in order. The generator's seed is (seed, split, index), so they do not depend on
+    other sequences."""
     rng = np.random.default_rng([config.seed, SPLITS.index(split), index])
     scene = compose(rng, _kit(config.hand), config.frames[split], config)
-    shot = Shot(
-        rng,
-        scene,
-        _kit(config.hand),
-        config.camera.image_size,
-        config.film,
-        config.background,
-        config.look,
-        config.finish,
-        _photos(config.backgrounds),
-    )
-    yield from shot.rows(f"synthetic-{split}-{index:06d}")
+    renderer = SequenceRenderer(rng, scene, _kit(config.hand), config, _photos(config.backgrounds))
+    yield from renderer.rows(f"synthetic-{split}-{index:06d}")
 
 
 def _write(config: SyntheticConfig, split: str, indices: range, path: Path) -> int:
@@ -181,7 +165,8 @@ def summary(root: str | Path, splits: list[str]) -> str:
     """What a table holds, as text: a line per split with frames, sequences, hidden shares, distances, sides
     and bytes."""
     lines = [
-        f"{'split':6} {'sequences':>9} {'frames':>7} {'half hidden':>11} {'in sequences':>12} {'distance mm (5/50/95 %)':>24} {'left':>5} {'MB':>6}"
+        f"{'split':6} {'sequences':>9} {'frames':>7} {'half hidden':>11} {'in sequences':>12} "
+        f"{'distance mm (5/50/95 %)':>24} {'left':>5} {'MB':>6}"
     ]
     for split in splits:
         table = FrameTable(root, split)
@@ -194,7 +179,8 @@ def summary(root: str | Path, splits: list[str]) -> str:
             for name in json.loads((Path(root) / INDEX_NAME).read_text())["splits"][split]
         )
         lines.append(
-            f"{split:6} {len(sequences):9d} {len(table):7d} {hidden.mean():11.1%} {covered / len(sequences):12.1%} {distance:>24} "
+            f"{split:6} {len(sequences):9d} {len(table):7d} {hidden.mean():11.1%} "
+            f"{covered / len(sequences):12.1%} {distance:>24} "
             f"{1 - table.column('is_right').mean():5.0%} {size / 1e6:6.0f}"
         )
     return "\n".join(lines)

@@ -56,7 +56,7 @@ class MotionConfig:
     handheld_probability: float  # the camera moves; otherwise it stands still
 
 
-class Camera(NamedTuple):
+class MovingCamera(NamedTuple):
     """A pinhole camera of a (virtual) frame and its way: orientation [T, 3, 3] and place [T, 3] mm in the
     world."""
 
@@ -200,7 +200,7 @@ def sample_camera(
     times: Float[ndarray, "t"],
     config: MotionConfig,
     focal_per_width: tuple[float, float],
-) -> Camera:
+) -> MovingCamera:
     """A camera with a usual frame size and field of view; handheld ones drift and shake."""
     width, height = [(640, 480), (960, 540), (1280, 720), (1280, 960)][rng.integers(4)]
     focal = width * np.exp(rng.uniform(*np.log(focal_per_width)))
@@ -213,7 +213,7 @@ def sample_camera(
         shift += rng.uniform(5.0, 40.0) * wobble(rng, times, 3, (0.05, 0.5)) + rng.uniform(0.1, 1.5) * wobble(
             rng, times, 3, (1.0, 7.0)
         )
-    return Camera(
+    return MovingCamera(
         width,
         height,
         np.array([focal, focal * rng.uniform(0.995, 1.005)]),
@@ -227,7 +227,7 @@ def wrist_path(
     rng: np.random.Generator,
     times: Float[ndarray, "t"],
     config: MotionConfig,
-    camera: Camera,
+    camera: MovingCamera,
     rotation: Float[ndarray, "t 3 3"],
 ) -> Float[ndarray, "t 3"]:
     """The wrist's place in the world over time, mm: reaches about the frame, and the arc that turning about

@@ -1,5 +1,4 @@
-"""Things made of triangles: boxes, bottles, balls, sheets, arms; and the forearm that continues the hand's
-open wrist."""
+"""Things made of triangles: boxes, bottles, balls, sheets."""
 
 from typing import NamedTuple
 
@@ -123,75 +122,3 @@ def sheet(width: float, height: float, bend: float) -> Mesh:
     vertices = np.concatenate([front, back])
     uv = np.stack([x + 0.5, y + 0.5], -1).reshape(-1, 2)
     return Mesh(vertices, faces, vertex_normals(vertices, faces), np.concatenate([uv, uv]))
-
-
-def forearm_topology(loop: Integer[ndarray, "e"], num_vertices: int, rings: int) -> Integer[ndarray, "f 3"]:
-    """Faces that join the wrist loop, `rings` rings of the same number of vertices, and one last point that
-    closes the end.
-
-    Indices count the hand's `num_vertices` first, then the forearm's as `forearm_vertices` gives them.
-    """
-    edge = len(loop)
-    columns = np.vstack([loop, num_vertices + np.arange(rings * edge).reshape(rings, edge)])
-    a, b = columns[:-1], columns[1:]
-    a_next, b_next = np.roll(a, -1, axis=1), np.roll(b, -1, axis=1)
-    strips = [np.stack([a_next, a, b], -1), np.stack([a_next, b, b_next], -1)]
-    end = columns[-1]
-    cap = np.stack([np.roll(end, -1), end, np.full(edge, num_vertices + rings * edge)], -1)
-    return np.concatenate([*(strip.reshape(-1, 3) for strip in strips), cap])
-
-
-def forearm_vertices(
-    loop: Float[ndarray, "t e 3"],
-    rotation: Float[ndarray, "t 3 3"],
-    direction: Float[ndarray, "t 3"],
-    rings: Float[ndarray, "n"],
-    swell: Float[ndarray, "n"],
-    beyond: Float[ndarray, "t 3"] | None = None,
-) -> Float[ndarray, "t m 3"]:
-    """Vertices of a forearm, mm, in the space of the hand: n rings of e vertices, and the point that closes
-    the end.
-
-    loop: the posed wrist loop. rotation: the hand's (its x axis leads to the arm). direction: unit vector
-    from the wrist along the arm. rings: distance of each ring from the loop along the arm, mm. swell: radius
-    of each ring over the bare arm's. beyond: unit vector from the elbow, the last ring but one, along the
-    upper arm; None: the arm is straight. The arm leaves in the hand's own direction, bends to `direction`
-    within some 50 mm, and widens from the wrist to the elbow.
-    """
-    centre = loop.mean(1, keepdims=True)  # (t, 1, 3)
-    local = (loop - centre) @ rotation  # (t, e, 3), hand axes
-    axis = rotation[:, :, 0]
-    steps = np.diff(rings, prepend=0.0)
-    bend = np.clip(rings / 50.0, 0.0, 1.0)
-    tangent = (1 - bend)[:, None] * axis[:, None] + bend[:, None] * direction[:, None]
-    tangent /= np.linalg.norm(tangent, axis=-1, keepdims=True)
-    if beyond is not None:
-        tangent[:, -1] = beyond
-    middle = centre + np.cumsum(tangent * steps[:, None], axis=1)  # (t, n, 3)
-    if beyond is not None:  # the elbow's own section halves the angle
-        tangent[:, -2] = (tangent[:, -2] + beyond) / np.linalg.norm(
-            tangent[:, -2] + beyond, axis=-1, keepdims=True
-        )
-    # Cross-sections: the hand's y and z axes, made perpendicular to the arm's own direction; the loop's own
-    # form fades into an ellipse.
-    y = rotation[:, None, :, 1] - tangent * (rotation[:, None, :, 1] * tangent).sum(-1, keepdims=True)
-    y /= np.linalg.norm(y, axis=-1, keepdims=True)
-    z = np.cross(tangent, y)
-    plane = local[..., 1:]
-    radius = np.linalg.norm(plane, axis=-1, keepdims=True)
-    mean_radius = radius.mean(1, keepdims=True)
-    ellipse = plane / np.maximum(radius, 1e-6) * mean_radius * [0.88, 1.1]
-    fade = np.clip(rings / 60.0, 0.0, 1.0)[None, :, None, None]
-    section = (1 - fade) * plane[:, None] + fade * ellipse[:, None]
-    widen = (1 + 0.55 * np.clip(rings / 230.0, 0, 1) ** 1.3) * swell
-    section = section * widen[:, None, None]
-    # The loop's own slant along x fades out too.
-    along = local[:, None, :, :1] * (1 - fade)
-    vertices = (
-        middle[:, :, None]
-        + section[..., :1] * y[:, :, None]
-        + section[..., 1:] * z[:, :, None]
-        + along * tangent[:, :, None]
-    )
-    end = middle[:, -1:] + tangent[:, -1:] * 15.0
-    return np.concatenate([vertices.reshape(len(loop), -1, 3), end], axis=1)

@@ -132,6 +132,25 @@ def passing(
     return Track(mesh, turn @ start, position, surface(rng, kind), rng.uniform(0.0, 0.25))
 
 
+def passing_things(
+    rng: np.random.Generator,
+    moments: Float[ndarray, "t"],
+    hand: Float[ndarray, "t 778 3"],
+    config: OccluderConfig,
+    other_hand: Callable[[np.random.Generator], Mesh],
+) -> list[Track]:
+    """The things that pass in front of a hand in one sequence, none to two: the arguments are those of `passing` and
+    `add_covers`."""
+    count = 0
+    if rng.random() < config.probability:
+        count = 2 if rng.random() < config.second_probability else 1
+    rays = hand[..., :2] / hand[..., 2:]
+    low, high = rays.min(1), rays.max(1)
+    near, half = float(hand[..., 2].min()), (high - low).max(1) / 2
+    centre = (low + high) / 2
+    return [passing(rng, moments, centre, half, near, config, other_hand) for _ in range(count)]
+
+
 def held(
     rng: np.random.Generator, rotation: Float[ndarray, "t 3 3"], wrist: Float[ndarray, "t 3"], side: float
 ) -> Track:

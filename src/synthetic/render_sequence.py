@@ -1,7 +1,7 @@
-"""Films a scene: light, background, motion blur, the camera's traces; a stored picture and its labels for
-every frame."""
+"""Renders a scene: light, background, motion blur, sensor; a stored picture and its labels for every frame."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -13,77 +13,64 @@ from tempohand.data.pictures import BEYOND
 from tempohand.render import Buffers, rasterise, supersampled_camera, vertex_normals
 from tempohand.skeleton import NUM_JOINTS
 from tempohand.synthetic.ambient_occlusion import openness
-from tempohand.synthetic.backdrop import BackgroundConfig, Wall
+from tempohand.synthetic.backdrop import Backdrop, BackgroundConfig
 from tempohand.synthetic.curves import parabola
-from tempohand.synthetic.film import Film, FilmConfig, cast_shadow, crevices, expose, light_vertices
-from tempohand.synthetic.hand_on_face import BLUR, Touch
+from tempohand.synthetic.film import Film, FilmConfig, expose
+from tempohand.synthetic.hand_kit import HandKit
+from tempohand.synthetic.hand_on_face import BLUR, FaceBehind
+from tempohand.synthetic.lighting import Lights, cast_shadow, crevices, light_vertices
 from tempohand.synthetic.materials import LookConfig, Materials
 from tempohand.synthetic.people import place
 from tempohand.synthetic.postprocess import Finish, FinishConfig
-from tempohand.synthetic.scene import HandKit, Scene
+from tempohand.synthetic.scene import Scene, SceneConfig
 from tempohand.synthetic.skin import to_srgb
 
 SUPERSAMPLES = 2  # per pixel edge, for a still frame; a moving one is sampled over time instead
 SHARP_PX = 1.0  # a frame in which nothing of the hand moves further while the shutter is open counts as still
 
 
-class Lights:
-    """A few far lights and the light of the surroundings; drawn once a sequence."""
+@dataclass(frozen=True)
+class SequenceConfig(SceneConfig):
+    """What a sequence and its pictures are drawn from."""
 
-    def __init__(self, rng: np.random.Generator):
-        count = int(rng.integers(1, 4))
-        # Toward the light: mostly from above and from the camera's side.
-        directions = rng.normal(0, 1, (count, 3)) * [1.0, 0.7, 0.7] + [0.0, -0.8, -0.9]
-        self.directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
-        warmth = rng.normal(0, 0.12, (count, 1)) * [1.0, 0.0, -1.0]
-        share = rng.dirichlet(np.full(count, 2.0))
-        share[::-1].sort()  # light 0 is the strongest: it casts the shadow
-        ambient = rng.uniform(0.2, 0.6)
-        strength = rng.uniform(0.75, 1.2)
-        self.colours = np.exp(warmth) * share[:, None] * strength * (1 - ambient) * 1.5
-        sky = rng.uniform(0.9, 1.1, 3)
-        self.sky, self.ground = (
-            ambient * strength * sky,
-            ambient * strength * rng.uniform(0.35, 0.95) * rng.uniform(0.85, 1.1, 3),
-        )
-        up = np.array([0.0, -1.0, 0.0]) + rng.normal(0, 0.4, 3)
-        self.up = up / np.linalg.norm(up)
-        self.shadow = rng.uniform(0.3, 0.95)
+    film: FilmConfig
+    look: LookConfig
+    finish: FinishConfig
+    background: BackgroundConfig
 
 
-class Shot:
-    """The camera running: renders the frames of one scene."""
+class SequenceRenderer:
+    """Renders the frames of one scene as one camera takes them."""
 
     def __init__(
-        self,
-        rng: np.random.Generator,
-        scene: Scene,
-        kit: HandKit,
-        size: int,
-        film: FilmConfig,
-        wall: BackgroundConfig,
-        look: LookConfig,
-        finish: FinishConfig,
-        photos: list[Path],
+        self, rng: np.random.Generator, scene: Scene, kit: HandKit, config: SequenceConfig, photos: list[Path]
     ):
-        self.rng, self.scene, self.size = rng, scene, size
-        self.film = Film(rng, film)
-        look_rng, contact_rng, finish_rng, place_rng = rng.spawn(
-            4
-        )  # generators of their own, so that what is off changes nothing else
+        self.rng = rng
+        self.scene = scene
+        self.size = size = config.camera.image_size
+        self.film = Film(rng, config.film)
+        # Generators of their own, so that what is off changes nothing else.
+        look_rng, contact_rng, finish_rng, place_rng = rng.spawn(4)
         self.lights = Lights(rng)
         (face_rng,) = place_rng.spawn(1)
-        bare = place_rng.random() < wall.place_probability
-        self.touch = Touch(face_rng) if bare and face_rng.random() < wall.face_probability else None
-        self.wall = Wall(rng, scene, size, wall, photos, bare=bare, near=self.touch and self.touch.distance)
-        self.materials = Materials(rng, look_rng, scene, kit, look)
-        if self.wall.texture is not None:  # a photo, or what needs to know nobody
-            self.touch = None
+        wants_place = place_rng.random() < config.background.place_probability
+        wants_face = wants_place and face_rng.random() < config.background.face_probability
+        self.face = FaceBehind(face_rng) if wants_face else None
+        self.backdrop = Backdrop(
+            *(rng, scene, size, config.background, photos),
+            blank=wants_place,
+            distance=self.face and self.face.distance,
+        )
+        self.materials = Materials(rng, look_rng, scene, kit, config.look)
+        if self.backdrop.texture is not None:  # a photo, or flat shapes: no face is drawn there
+            self.face = None
         else:
-            face, blur = (self.touch.face(scene, self.wall), BLUR) if self.touch else (None, wall.blur)
-            self.wall.show(place(place_rng, self.wall.edge, blur, to_srgb(self.materials.tone), face))
-        self.finish = Finish(finish_rng, finish)
-        self.contact = contact_rng.uniform(*look.contact)
+            face, blur = None, config.background.blur
+            if self.face:
+                face, blur = self.face.place(scene, self.backdrop), BLUR
+            self.backdrop.show(place(place_rng, self.backdrop.edge, blur, to_srgb(self.materials.tone), face))
+        self.finish = Finish(finish_rng, config.finish)
+        self.contact = contact_rng.uniform(*config.look.contact)
         self.crevice = rng.uniform(0.008, 0.035)
         self.buffers = {factor: Buffers.empty((size * factor, size * factor)) for factor in (1, SUPERSAMPLES)}
 
@@ -125,39 +112,38 @@ class Shot:
         lit = self.lit(frame)
         moments, factor = self.moments(frame)
         linear = np.zeros((size, size, 3), np.float32)
-        m, bounds = self.materials, self.frame_bounds(frame)
-        hidden, dark, wall = 0.0, None, None
+        bounds = self.frame_bounds(frame)
+        hidden = 0.0
+        dark = background = None
         for moment in sorted(moments, key=abs):  # the frame's own moment first: its labels and its crevices
             vertices = self.between(scene.vertices, frame, moment)
             jitter = self.rng.uniform(-0.5, 0.5, 2) if moment else 0.0
-            buffers = self.rasterise_hand(vertices, scene.focal[frame], scene.princpt[frame] + jitter, factor)
+            princpt = scene.princpt[frame] + jitter
+            buffers = self.rasterise_hand(vertices, scene.focal[frame], princpt, factor)
             if dark is None:
                 dark = crevices(buffers, factor, size * 0.035, self.crevice)
-            hides = self.rasterise_rest(
-                vertices, scene.focal[frame], scene.princpt[frame] + jitter, factor, bounds
-            )
+            hides = self.rasterise_rest(vertices, scene.focal[frame], princpt, factor, bounds)
             hidden = hides if moment == 0.0 else hidden
-            if wall is None or self.camera_moves(frame):
-                rotation, position = (
-                    self.between(x, frame, moment) for x in (scene.camera.rotation, scene.camera.position)
-                )
-                wall = self.wall.seen(scene.focal[frame], scene.princpt[frame], rotation, position, size)
-                if self.touch is not None:
-                    per_mm = scene.focal[frame, 0] / scene.joints[frame, :, 2].mean()
-                    wall = self.touch.shade(wall, buffers.face >= 0, per_mm, self.lights.directions[0])
-            expose(
-                *(buffers, m.faces, lit, m.uv, m.layer, m.textures, m.sizes),
-                dark=dark,
-                num_dark=m.hand_faces,
-                factor=factor,
-                share=1 / len(moments),
-                background=wall,
-                out=linear,
-            )
+            if background is None or self.camera_moves(frame):
+                background = self.background(frame, moment, buffers)
+            exposure = {"dark": dark, "factor": factor, "share": 1 / len(moments), "background": background}
+            expose(buffers, self.materials, lit, **exposure, out=linear)
         picture = self.finish(self.film.develop(self.rng, linear))
         u, v = bounds
         beyond = v.start, size - v.stop, u.start, size - u.stop
         return cv2.copyMakeBorder(picture[v, u], *beyond, BEYOND), hidden
+
+    def background(self, frame: int, moment: float, buffers: Buffers) -> Float[ndarray, "h w 3"]:
+        """What is behind the scene at a moment of a frame, linear light, in the shadow of what `buffers` sees."""
+        scene = self.scene
+        rotation, position = (
+            self.between(x, frame, moment) for x in (scene.camera.rotation, scene.camera.position)
+        )
+        seen = self.backdrop.seen(scene.focal[frame], scene.princpt[frame], rotation, position, self.size)
+        if self.face is None:
+            return seen
+        per_mm = scene.focal[frame, 0] / scene.joints[frame, :, 2].mean()
+        return self.face.shade(seen, buffers.face >= 0, per_mm, self.lights.directions[0])
 
     def frame_bounds(self, frame: int) -> tuple[slice, slice]:
         """Columns and rows of the window that lie inside the camera's own frame, one at least: beyond them
@@ -166,10 +152,9 @@ class Shot:
         if not scene.bordered:
             return slice(0, self.size), slice(0, self.size)
         scale = scene.focal[frame] / scene.camera.focal
+        size = np.array([scene.camera.width, scene.camera.height])
         low = (-0.5 - scene.camera.princpt) * scale + scene.princpt[frame]
-        high = (
-            [scene.camera.width - 0.5, scene.camera.height - 0.5] - scene.camera.princpt
-        ) * scale + scene.princpt[frame]
+        high = (size - 0.5 - scene.camera.princpt) * scale + scene.princpt[frame]
         start, stop = (np.clip(np.rint(x + 0.5), 0, self.size).astype(int) for x in (low, high))
         start = np.minimum(start, self.size - 1)
         stop = np.maximum(stop, start + 1)
@@ -183,11 +168,9 @@ class Shot:
         uv = points[..., :2] / np.maximum(points[..., 2:], 50.0) * scene.focal[frame]
         travel = np.linalg.norm(uv[2] - uv[0], axis=-1) / self.span(frame) * self.film.shutter
         inside = np.abs(uv[1] + scene.princpt[frame] - self.size / 2).max(-1) < self.size / 2
-        hand = inside[: m.arm_vertices // 7]
-        if (
-            travel[: len(hand)][hand].max(initial=0.0) < SHARP_PX
-            and travel[inside].max(initial=0.0) < 2 * SHARP_PX
-        ):
+        hand = inside[: m.num_body_vertices // 7]
+        hand_travel = travel[: len(hand)][hand].max(initial=0.0)
+        if hand_travel < SHARP_PX and travel[inside].max(initial=0.0) < 2 * SHARP_PX:
             return [0.0], SUPERSAMPLES
         count = int(np.digitize(travel[inside].max(), self.film.blur_steps)) * 2 + 3
         return list(self.film.shutter * (np.arange(count) - count // 2) / count), 1
@@ -195,17 +178,16 @@ class Shot:
     def camera_moves(self, frame: int) -> bool:
         """Whether the background moves visibly within a frame."""
         camera = self.scene.camera
-        turn = (
-            np.abs(camera.rotation[frame + 1] - camera.rotation[frame - 1]).max() * self.scene.focal[frame, 0]
-        )
+        change = np.abs(camera.rotation[frame + 1] - camera.rotation[frame - 1]).max()
+        turn = change * self.scene.focal[frame, 0]
         return bool(turn * 2 / self.span(frame) * self.film.shutter > 1.0)
 
     def between(self, values: Float[ndarray, "t ..."], frame: int, moment: float) -> Float[ndarray, "..."]:
         """The parabola through a frame and its neighbours, `moment` frame times away from the frame."""
+        if moment == 0.0:
+            return values[frame]
         moments, near = self.scene.clock.moments, slice(frame - 1, frame + 2)
-        return (
-            values[frame] if moment == 0.0 else parabola(values[near], moments[near] - moments[frame], moment)
-        )
+        return parabola(values[near], moments[near] - moments[frame], moment)
 
     def span(self, frame: int) -> float:
         """Frame times from the exposure before a frame to the one after it."""
@@ -213,17 +195,18 @@ class Shot:
 
     def lit(self, frame: int) -> Float[ndarray, "v 3"]:
         """Lit colours of all vertices at a frame, linear light."""
-        scene, m, lights = self.scene, self.materials, self.lights
+        scene, lights = self.scene, self.lights
+        m = self.materials
         vertices = scene.vertices[frame]
         normals = [
-            vertex_normals(vertices[: m.arm_vertices], scene.arm_faces),
+            vertex_normals(vertices[: m.num_body_vertices], scene.body_faces),
             *(thing.normals(frame) for thing in scene.things),
         ]
         normals = np.ascontiguousarray(np.concatenate(normals), np.float32)
         view = -vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
         shadow = np.ones(len(vertices), np.float32)
-        shadow[: m.arm_vertices] = cast_shadow(
-            vertices, m.faces, m.arm_vertices, lights.directions[0], lights.shadow
+        shadow[: m.num_body_vertices] = cast_shadow(
+            vertices, m.faces, m.num_body_vertices, lights.directions[0], lights.shadow
         )
         hands = [scene.joints[frame]]
         hands += [
@@ -245,7 +228,7 @@ class Shot:
         buffers.clear()
         camera = supersampled_camera(focal, princpt, factor)
         return rasterise(
-            vertices, m.faces[: m.hand_faces], *camera, buffers.face.shape, into=buffers, cull=True
+            vertices, m.faces[: m.num_hand_faces], *camera, buffers.face.shape, into=buffers, cull=True
         )
 
     def rasterise_rest(
@@ -261,17 +244,12 @@ class Shot:
         u, v = (slice(bound.start * factor, bound.stop * factor) for bound in bounds)
         inside = buffers.face[v, u]
         alone = np.count_nonzero(inside >= 0)
-        rasterise(
-            vertices, m.faces[m.arm_faces :], *camera, shape, into=buffers, cull=True, first_face=m.arm_faces
-        )
-        seen = np.count_nonzero((inside >= 0) & (inside < m.hand_faces))
-        rasterise(
-            vertices,
-            m.faces[m.hand_faces : m.arm_faces],
-            *camera,
-            shape,
-            into=buffers,
-            cull=True,
-            first_face=m.hand_faces,
-        )
+
+        def draw(first: int, stop: int | None) -> None:
+            faces = m.faces[first:stop]
+            rasterise(vertices, faces, *camera, shape, into=buffers, cull=True, first_face=first)
+
+        draw(m.num_body_faces, None)
+        seen = np.count_nonzero((inside >= 0) & (inside < m.num_hand_faces))
+        draw(m.num_hand_faces, m.num_body_faces)
         return 1.0 - seen / max(alone, 1)

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tempohand.synthetic.generate import SPLITS, SyntheticConfig
-from tempohand.synthetic.scene import HandKit
+from tempohand.synthetic.hand_kit import HandKit
 
 CONFIG = Path(__file__).parents[2] / "config"
 TINY = (

@@ -3,7 +3,7 @@ import pytest
 
 from tempohand.synthetic.covers import HALF_HIDDEN, runs
 from tempohand.synthetic.generate import film_sequence
-from tempohand.synthetic.render_sequence import Shot
+from tempohand.synthetic.render_sequence import SequenceRenderer
 from tempohand.synthetic.scene import compose
 
 STEADY = (
@@ -76,7 +76,7 @@ def test_nothing_reaches_into_the_hand(settings, kit):
     for seed in range(8):
         rng = np.random.default_rng(seed)
         scene = compose(rng, kit, 24, config)
-        shot = Shot(rng, scene, kit, 48, config.film, config.background, config.look, config.finish, [])
+        shot = SequenceRenderer(rng, scene, kit, config, [])
         frames = [frame for frame in scene.clock.kept.tolist() if shot.picture(frame)[1] > HALF_HIDDEN]
         for thing in scene.things:
             deepest = thing.vertices()[frames][..., 2]

@@ -5,8 +5,8 @@ import pytest
 
 from tempohand.synthetic import render_sequence as shoot
 from tempohand.synthetic.generate import film_sequence
-from tempohand.synthetic.hand_on_face import APART_MM, OFF, Touch
-from tempohand.synthetic.render_sequence import Shot
+from tempohand.synthetic.hand_on_face import APART_MM, OFF, FaceBehind
+from tempohand.synthetic.render_sequence import SequenceRenderer
 from tempohand.synthetic.scene import compose
 
 LABELS = (
@@ -44,23 +44,23 @@ def shots(settings, kit, monkeypatch):
     for seed in range(8):
         rng = np.random.default_rng(seed)
         scene = compose(rng, kit, 3, config)
-        made.append(Shot(rng, scene, kit, 48, config.film, config.background, config.look, config.finish, []))
+        made.append(SequenceRenderer(rng, scene, kit, config, []))
     return made, asked
 
 
 def test_the_face_is_seen_close_behind_the_hand(shots):
     for shot, (x, y, half) in zip(*shots, strict=True):
-        scene, wall = shot.scene, shot.wall
+        scene, backdrop = shot.scene, shot.backdrop
         middle = len(scene.joints) // 2
         farthest = scene.vertices[:, :778, 2].max()
-        assert APART_MM[0] <= wall.anchor[2] - farthest <= APART_MM[1] and 95 < half * wall.step < 125
-        # The wall's texels through the camera, against the projected hand.
-        texel = wall.corner + (np.array([x, y]) * wall.step) @ wall.axes
+        assert APART_MM[0] <= backdrop.anchor[2] - farthest <= APART_MM[1] and 95 < half * backdrop.step < 125
+        # The backdrop's texels through the camera, against the projected hand.
+        texel = backdrop.corner + (np.array([x, y]) * backdrop.step) @ backdrop.axes
         seen = (texel - scene.camera.position[middle]) @ scene.camera.rotation[middle]
         face = seen[:2] / seen[2] * scene.focal[middle] + scene.princpt[middle]
         hand = scene.joints[middle].mean(0)
         hand = hand[:2] / hand[2] * scene.focal[middle] + scene.princpt[middle]
-        off = np.abs(face - hand) * seen[2] / scene.focal[middle] / (half * wall.step)
+        off = np.abs(face - hand) * seen[2] / scene.focal[middle] / (half * backdrop.step)
         assert (off <= np.array(OFF) + 0.02).all()
 
 
@@ -86,12 +86,12 @@ def test_a_face_changes_the_picture_and_no_label(settings):
 
 
 def test_it_gets_dark_behind_the_hand_and_nowhere_else():
-    wall, covered = np.ones((60, 60, 3)), np.zeros((120, 120), bool)
+    background, covered = np.ones((60, 60, 3)), np.zeros((120, 120), bool)
     covered[50:70, 50:70] = True
-    touch = Touch(np.random.default_rng(0))
-    touch.distance = 10.0
-    shaded = touch.shade(wall, covered, 0.2, np.array([0.0, -1.0, 0.0]))
-    assert shaded[29, 29, 0] < 1 - 0.4 * touch.dark and shaded.min() >= 1 - touch.dark and shaded.max() <= 1
+    face = FaceBehind(np.random.default_rng(0))
+    face.distance = 10.0
+    shaded = face.shade(background, covered, 0.2, np.array([0.0, -1.0, 0.0]))
+    assert shaded[29, 29, 0] < 1 - 0.4 * face.dark and shaded.min() >= 1 - face.dark and shaded.max() <= 1
     np.testing.assert_allclose(shaded[:10], 1.0, atol=1e-3)
     rows, columns = np.unravel_index(shaded[..., 0].argmin(), (60, 60))
     assert rows > 30 and abs(columns - 29.5) < 1, "light from above: the shadow falls below"

@@ -6,8 +6,9 @@ from tempohand.data.table import COLUMNS
 from tempohand.render import Buffers, depth_of, rasterise, supersampled_camera
 from tempohand.synthetic.objects import sheet
 from tempohand.synthetic.occluders import Track
-from tempohand.synthetic.render_sequence import Shot
-from tempohand.synthetic.scene import compose, project
+from tempohand.synthetic.render_sequence import SequenceRenderer
+from tempohand.synthetic.scene import compose
+from tempohand.synthetic.window import project
 
 
 @pytest.fixture
@@ -21,21 +22,11 @@ def build(settings, kit):
         scene = compose(rng, kit, frames, config)
         if things is not None:
             scene.things = things(scene)
-            own = scene.vertices[:, : scene.arm_faces.max() + 1]
+            own = scene.vertices[:, : scene.body_faces.max() + 1]
             scene.vertices = np.concatenate(
                 [own, *(thing.vertices().astype(np.float32) for thing in scene.things)], axis=1
             )
-        return Shot(
-            rng,
-            scene,
-            kit,
-            config.camera.image_size,
-            config.film,
-            config.background,
-            config.look,
-            config.finish,
-            [],
-        )
+        return SequenceRenderer(rng, scene, kit, config, [])
 
     return make
 
@@ -60,7 +51,7 @@ def hand_samples(shot, frame, factor):
     scene = shot.scene
     camera = supersampled_camera(scene.focal[frame], scene.princpt[frame], factor)
     size = shot.size * factor
-    return rasterise(scene.vertices[frame], scene.arm_faces[:1538], *camera, (size, size), cull=True)
+    return rasterise(scene.vertices[frame], scene.body_faces[:1538], *camera, (size, size), cull=True)
 
 
 @pytest.mark.parametrize("still", [True, False])
@@ -96,13 +87,13 @@ def test_the_own_arm_does_not_hide_the_hand(build):
         _, before = shot.picture(1)
         # The forearm is brought before the hand: on the same rays as the hand's middle, at half its depth.
         vertices = shot.scene.vertices
-        arm, hand = vertices[:, 778 : shot.materials.arm_vertices], vertices[:, :778]
+        arm, hand = vertices[:, 778 : shot.materials.num_body_vertices], vertices[:, :778]
         arm += hand.mean(1, keepdims=True) - arm.mean(1, keepdims=True)
         arm *= 0.5
         _, after = shot.picture(1)
         faces = shot.buffers[shot.moments(1)[1]].face
         m = shot.materials
-        assert ((faces >= m.hand_faces) & (faces < m.arm_faces)).sum() > 0.02 * faces.size, (
+        assert ((faces >= m.num_hand_faces) & (faces < m.num_body_faces)).sum() > 0.02 * faces.size, (
             "the arm is in front"
         )
         assert after == before > 0
@@ -123,7 +114,9 @@ def test_hidden_equals_a_depth_comparison(build):
         hand = hand_samples(shot, frame, factor)
         m, scene = shot.materials, shot.scene
         camera = supersampled_camera(scene.focal[frame], scene.princpt[frame], factor)
-        things = rasterise(scene.vertices[frame], m.faces[m.arm_faces :], *camera, hand.face.shape, cull=True)
+        things = rasterise(
+            scene.vertices[frame], m.faces[m.num_body_faces :], *camera, hand.face.shape, cull=True
+        )
         covered = (hand.face >= 0) & (depth_of(things) < depth_of(hand))
         expected = covered.sum() / (hand.face >= 0).sum()
         _, hidden = shot.picture(frame)
@@ -159,7 +152,7 @@ def test_the_hand_is_drawn_where_its_labels_are(build):
             "film.defocus=[0,0]",
             "film.shutter=[0.0001,0.0001]",
         )
-        shot.wall.texture[:] = 0.0
+        shot.backdrop.texture[:] = 0.0
         shot.materials.albedo[:] = 0.0
         shot.materials.albedo[:778] = 1.0
         shot.materials.gloss[:] = 0.0
@@ -170,13 +163,13 @@ def test_the_hand_is_drawn_where_its_labels_are(build):
         buffers = Buffers.empty((size, size))
         rasterise(
             shot.scene.vertices[1],
-            m.faces[: m.arm_faces],
+            m.faces[: m.num_body_faces],
             shot.scene.focal[1],
             shot.scene.princpt[1],
             (size, size),
             into=buffers,
         )
-        mask = (buffers.face >= 0) & (buffers.face < m.hand_faces)
+        mask = (buffers.face >= 0) & (buffers.face < m.num_hand_faces)
         bright = picture.max(-1) > 25
         union = (mask | bright).sum()
         assert (mask & bright).sum() / union > 0.85
@@ -241,7 +234,7 @@ def test_blur_lasts_as_long_as_the_shutter_is_open_whatever_the_clock(build):
 def test_the_wall_is_a_plane_fixed_in_the_world(build):
     """A texel seen by the moving camera appears where the plane's point projects."""
     shot = build(1, *ALONE, "motion.handheld_probability=1", "camera.image_size=96")
-    wall, scene = shot.wall, shot.scene
+    wall, scene = shot.backdrop, shot.scene
     edge = len(wall.texture)
     row = column = edge // 2
     point = wall.corner + wall.step * (column * wall.axes[0] + row * wall.axes[1])

@@ -5,7 +5,8 @@ import torch
 from tempohand.geometry import mirror_points, mirror_pose
 from tempohand.render import rasterise
 from tempohand.skeleton import NUM_VERTICES
-from tempohand.synthetic.scene import compose, project, smooth, window_track
+from tempohand.synthetic.scene import compose
+from tempohand.synthetic.window import project, smooth, window_track
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_the_parameters_give_the_joints_and_vertices(scenes, kit):
 
 def test_faces_look_outward_on_both_sides(scenes):
     for scene in scenes:
-        triangles = scene.vertices[1][scene.arm_faces].astype(float)
+        triangles = scene.vertices[1][scene.body_faces].astype(float)
         volume = np.einsum("fc,fc->", triangles[:, 0], np.cross(triangles[:, 1], triangles[:, 2])) / 6
         assert volume > 1e5, "mm^3: a closed arm, its faces counter-clockwise from outside"
 
@@ -59,7 +60,7 @@ def test_the_window_holds_the_hand_and_its_mask(scenes, settings):
         points = project(vertices[None].astype(float), scene.focal[[frame]], scene.princpt[[frame]])[0]
         larger = (3 * size, 3 * size)  # so that nothing is cut off
         buffers = rasterise(
-            vertices, scene.arm_faces[:1538], scene.focal[frame], scene.princpt[frame] + size, larger
+            vertices, scene.body_faces[:1538], scene.focal[frame], scene.princpt[frame] + size, larger
         )
         rows, columns = np.nonzero(buffers.face >= 0)
         np.testing.assert_allclose(
@@ -94,7 +95,7 @@ def test_a_left_hand_is_the_mirror_image_of_a_right_one(settings, kit):
         right, left = pair
         assert right.is_right and not left.is_right
         np.testing.assert_allclose(left.joints, right.joints * [-1, 1, 1], atol=1e-6)
-        count = right.arm_faces.max() + 1
+        count = right.body_faces.max() + 1
         np.testing.assert_allclose(
             left.vertices[:, :count], right.vertices[:, :count] * [-1, 1, 1], atol=1e-3
         )

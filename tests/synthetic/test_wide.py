@@ -7,8 +7,9 @@ import pytest
 
 from tempohand.render import rasterise
 from tempohand.synthetic.generate import film_sequence
-from tempohand.synthetic.render_sequence import Shot
-from tempohand.synthetic.scene import compose, project
+from tempohand.synthetic.render_sequence import SequenceRenderer
+from tempohand.synthetic.scene import compose
+from tempohand.synthetic.window import project
 
 LABELS = ("joints", "joints2d", "pose", "shape", "trans", "focal", "princpt", "box", "is_right", "time")
 # Each factor off and on. What is not named here is off.
@@ -48,17 +49,7 @@ def shoot(kit):
     def build(config, seed):
         rng = np.random.default_rng(seed)
         scene = compose(rng, kit, 3, config)
-        return Shot(
-            rng,
-            scene,
-            kit,
-            config.camera.image_size,
-            config.film,
-            config.background,
-            config.look,
-            config.finish,
-            [],
-        )
+        return SequenceRenderer(rng, scene, kit, config, [])
 
     return build
 
@@ -71,7 +62,7 @@ def test_labels_lie_on_the_hand(wide, shoot, factor):
         points = project(scene.joints[[1]], scene.focal[[1]], scene.princpt[[1]])[0]
         np.testing.assert_allclose(scene.joints2d()[1], points, atol=1e-9)
         vertices, shape = scene.vertices[1][:778], (3 * size, 3 * size)
-        faces = scene.arm_faces[:1538]
+        faces = scene.body_faces[:1538]
         mask = rasterise(vertices, faces, scene.focal[1], scene.princpt[1] + size, shape).face >= 0
         near = cv2.dilate(
             mask.astype(np.uint8), np.ones((3, 3), np.uint8)
@@ -130,17 +121,17 @@ def test_the_hand_is_drawn_where_its_labels_are(wide, shoot):
             seed,
         )
         m, size = shot.materials, shot.size
-        shot.wall.texture[:] = 0.0
+        shot.backdrop.texture[:] = 0.0
         m.albedo[:], m.albedo[:778], m.gloss[:], m.textures[:], shot.contact = 0.0, 1.0, 0.0, 1.0, 0.0
         picture, _ = shot.picture(1)
         arm = rasterise(
             shot.scene.vertices[1],
-            m.faces[: m.arm_faces],
+            m.faces[: m.num_body_faces],
             shot.scene.focal[1],
             shot.scene.princpt[1],
             (size, size),
         )
-        mask, bright = (arm.face >= 0) & (arm.face < m.hand_faces), picture.max(-1) > 80
+        mask, bright = (arm.face >= 0) & (arm.face < m.num_hand_faces), picture.max(-1) > 80
         overlaps.append((mask & bright).sum() / (mask | bright).sum())
     assert np.median(overlaps) > 0.85
 
@@ -151,7 +142,7 @@ def test_the_other_hand_is_a_closed_hand_of_the_other_side_in_the_same_skin(wide
         shot = shoot(wide("both"), seed)
         scene, m = shot.scene, shot.materials
         (thing,) = scene.things
-        mesh, count = thing.mesh, m.arm_vertices
+        mesh, count = thing.mesh, m.num_body_vertices
         corners = mesh.vertices[mesh.faces]
         assert np.einsum("fc,fc->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6 > 1e5, (
             "mm^3, faces outward"
@@ -167,7 +158,7 @@ def test_the_other_hand_is_a_closed_hand_of_the_other_side_in_the_same_skin(wide
         assert turns[0] * turns[1] < 0
         sides.add(scene.is_right)
         np.testing.assert_array_equal(m.albedo[count : 2 * count], m.albedo[:count])
-        np.testing.assert_array_equal(m.layer[len(scene.arm_faces) :], m.layer[: len(scene.arm_faces)])
+        np.testing.assert_array_equal(m.layer[len(scene.body_faces) :], m.layer[: len(scene.body_faces)])
         assert thing.vertices()[..., 2].min() > -300 and np.isfinite(thing.vertices()).all()
     assert sides == {True, False}
 

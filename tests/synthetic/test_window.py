@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tempohand.skeleton import NUM_VERTICES
+from tempohand.synthetic.forearm import RINGS_MM
 from tempohand.synthetic.generate import film_sequence
-from tempohand.synthetic.scene import RINGS_MM, compose
+from tempohand.synthetic.scene import compose
 
 
 def composed(settings, kit, count=40, *overrides):
@@ -88,8 +89,8 @@ def test_the_pictures_beside_it_do_not_change_with_the_windows_draw(settings):
 def test_the_arm_reaches_as_far_as_it_is_said(settings, kit):
     for length in (320.0, 900.0):
         scene = composed(settings, kit, 1, f"person.arm={length}", "person.elbow=[0,0]")[0]
-        end, wrist = scene.vertices[2, scene.arm_faces.max()], scene.joints[2, 0]
-        assert scene.arm_faces.max() == NUM_VERTICES + (len(RINGS_MM) + 1) * 16
+        end, wrist = scene.vertices[2, scene.body_faces.max()], scene.joints[2, 0]
+        assert scene.body_faces.max() == NUM_VERTICES + (len(RINGS_MM) + 1) * 16
         assert np.linalg.norm(end - wrist) == pytest.approx(length, rel=0.15)
 
 
@@ -98,7 +99,7 @@ def test_elbows_bend_as_far_as_they_are_said(settings, kit):
     for a, b in zip(straight, bent):
         np.testing.assert_array_equal(a.joints, b.joints)
         rings = [
-            scene.vertices[2, NUM_VERTICES : scene.arm_faces.max()].reshape(-1, 16, 3).mean(1)
+            scene.vertices[2, NUM_VERTICES : scene.body_faces.max()].reshape(-1, 16, 3).mean(1)
             for scene in (a, b)
         ]
         np.testing.assert_allclose(rings[0][:-2], rings[1][:-2], atol=1e-3)
