@@ -13,6 +13,7 @@ FLOORS = [
     {"batch"},
     {"hand"},
     {"model", "data", "training", "evaluation"},
+    {"assemble"},
     {"inference", "synthetic", "doctor"},
     {"commands"},
     {"cli"},

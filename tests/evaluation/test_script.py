@@ -14,6 +14,7 @@ import torch
 from omegaconf import OmegaConf
 from tests_support import Done, evaluate, hand_rows, load_file, write_table
 
+from tempohand.assemble.evaluation import constant_hand_of
 from tempohand.data.loader import ClipDataset, evaluation_batches
 from tempohand.data.table import FrameTable, read_index, write_index
 from tempohand.data.view import View
@@ -222,9 +223,7 @@ def mirrored(row, width=96):
 
 
 @pytest.mark.parametrize("left", ["some", "all"])
-def test_the_constant_hand_is_the_same_of_left_hands_that_mirror_right_ones(
-    script, checkpoints, tmp_path, left
-):
+def test_the_constant_hand_is_the_same_of_left_hands_that_mirror_right_ones(checkpoints, tmp_path, left):
     network, found = load_network(checkpoints / "stage1"), []
     sequences = [hand_rows(f"train/{number}", 6, number) for number in range(4)]
     for name, places in (("right", ()), ("left", (1, 2) if left == "some" else range(4))):
@@ -233,9 +232,7 @@ def test_the_constant_hand_is_the_same_of_left_hands_that_mirror_right_ones(
             for number, rows in enumerate(sequences)
         ]
         root = write_table(tmp_path / name, {"train": train})
-        constant = script.fit_baseline(
-            OmegaConf.create({"data": str(root), "fit_split": "train", "fit_rows": 1000}), network
-        )
+        constant = constant_hand_of(str(root), "train", 1000, network)
         found.append((constant.joints, constant.wrist_uv, torch.tensor(constant.log_depth)))
     for expected, values in zip(*found):
         torch.testing.assert_close(values, expected, rtol=1e-3, atol=1e-2)

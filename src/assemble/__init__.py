@@ -1,0 +1,2 @@
+"""From settings (plain dictionaries) to what they describe, once, for whoever needs it: data, network,
+validation, cached tokens."""
