@@ -18,8 +18,10 @@ def rotary(x: Float[Tensor, "b heads t d"], position: Float[Tensor, "b t"]) -> F
     half = x.shape[-1] // 2
     frequency = ROTARY_BASE ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
     angle = position.float()[:, None, :, None] * frequency
-    cos, sin = angle.cos(), angle.sin()
-    even, odd = x.float()[..., 0::2], x.float()[..., 1::2]
+    cos = angle.cos()
+    sin = angle.sin()
+    even = x.float()[..., 0::2]
+    odd = x.float()[..., 1::2]
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
 
 
@@ -44,6 +46,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "b n d"], context: Float[Tensor, "b m c"] | None = None
     ) -> Float[Tensor, "b n d"]:
+        """x after attention to every element of the context, without a residual."""
         key, value = self.key_value(x if context is None else context).chunk(2, dim=-1)
         query, key, value = (
             rearrange(y, "b n (h d) -> b h n d", h=self.heads) for y in (self.query(x), key, value)
@@ -75,16 +78,15 @@ class CrossBlock(nn.Module):
         super().__init__()
         self.norm_self = nn.LayerNorm(dim) if self_attention else None
         self.attend_self = Attention(dim, heads, head_dim=head_dim) if self_attention else None
-        self.norm_cross, self.norm_context, self.norm_mlp = (
-            nn.LayerNorm(dim),
-            nn.LayerNorm(context_dim or dim),
-            nn.LayerNorm(dim),
-        )
+        self.norm_cross = nn.LayerNorm(dim)
+        self.norm_context = nn.LayerNorm(context_dim or dim)
+        self.norm_mlp = nn.LayerNorm(dim)
         self.attend = Attention(dim, heads, context_dim, head_dim)
         self.mlp = Mlp(dim, mlp)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "b n d"], context: Float[Tensor, "b m c"]) -> Float[Tensor, "b n d"]:
+        """x with what it gathered from the context."""
         if self.attend_self is not None:
             x = x + self.dropout(self.attend_self(self.norm_self(x)))
         x = x + self.dropout(self.attend(self.norm_cross(x), self.norm_context(context)))

@@ -15,7 +15,7 @@ from tempohand.model import tinynet  # noqa: F401  registers tempohand_tiny with
 from tempohand.model.pretrained import fill
 from tempohand.model.weights import load_weights
 
-# Licences of pretrained weights that allow every use, by timm's names; others are told of.
+# Licences of pretrained weights that allow every use, by timm's names; any other is named in `Backbone.lines`.
 OPEN_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0")
 DINOV3_LICENCE = "Meta's DINOv3 License, https://ai.meta.com/resources/models-and-libraries/dinov3-license"
 
@@ -28,7 +28,7 @@ class Backbone(nn.Module):
     the network every weight. `options` go to timm.create_model. `strides`: for feature maps (`pyramid`) in
     place of tokens.
 
-    What the output does not depend on (a head that timm builds whatever it is told) is not trained:
+    What the output does not depend on (a head that timm builds whatever its options) is not trained:
     distributed training stops at a parameter without a gradient. `lines` say what was loaded, and under which
     licence, where it is not an open one.
 
@@ -47,7 +47,8 @@ class Backbone(nn.Module):
         super().__init__()
         if not timm.is_model(name):
             raise ValueError(
-                f"backbone.name: timm {timm.__version__} has no network '{name}'; close: {timm.list_models(f'*{name[:6]}*')[:5]}"
+                f"backbone.name: timm {timm.__version__} has no network '{name}'; close: "
+                f"{timm.list_models(f'*{name[:6]}*')[:5]}"
             )
         if weights not in (None, "timm") and not Path(weights).exists():
             raise FileNotFoundError(
@@ -62,7 +63,8 @@ class Backbone(nn.Module):
             self.net = timm.create_model(name, num_classes=0, **options)
         except (AssertionError, RuntimeError, TypeError) as error:
             raise ValueError(
-                f"backbone: timm cannot build '{name}' for {size} px crops with options {options}: {_line(error)}"
+                f"backbone: timm cannot build '{name}' for {size} px crops with options {options}: "
+                f"{_line(error)}"
             ) from error
         for unused in ("head", "head_drop", "fc_norm", "norm_head"):  # forward_features ends before them
             if any(True for _ in getattr(self.net, unused, nn.Identity()).parameters()):
@@ -125,7 +127,8 @@ class Backbone(nn.Module):
         self.dim, self.grid = tokens.shape[-1], math.isqrt(tokens.shape[1])
         if self.grid**2 != tokens.shape[1]:
             raise ValueError(
-                f"backbone.name: '{name}' gives {tokens.shape[1]} tokens for a {self.size} px crop, which is no square grid"
+                f"backbone.name: '{name}' gives {tokens.shape[1]} tokens for a {self.size} px crop, "
+                "which is no square grid"
             )
         return [tokens]
 
@@ -138,7 +141,8 @@ class Backbone(nn.Module):
                 donor = timm.create_model(name, pretrained=True, **options)
             except RuntimeError as error:
                 raise ValueError(
-                    f"backbone.weights=timm: timm has none that fit '{name}' with options {options}: {_line(error)}"
+                    f"backbone.weights=timm: timm has none that fit '{name}' with options {options}: "
+                    f"{_line(error)}"
                 ) from error
             yield from fill(self.net, donor.state_dict(), "timm", unused)
         elif weights is not None:
@@ -146,7 +150,10 @@ class Backbone(nn.Module):
         licence = self.net.pretrained_cfg.get("license")
         if licence and licence not in OPEN_LICENCES:
             full = DINOV3_LICENCE if licence == "dinov3-license" else f"'{licence}'"
-            yield f"backbone: the published weights of {name} have a licence of their own, which holds for what is trained from them: {full}"
+            yield (
+                f"backbone: the published weights of {name} have a licence of their own, "
+                f"which holds for what is trained from them: {full}"
+            )
 
     def forward(self, image: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n l c"]:
         """Tokens of a grid x grid raster, row by row."""
@@ -182,7 +189,8 @@ class Backbone(nn.Module):
         )
         if missing := sorted(set(self.strides) - last.keys()):
             raise ValueError(
-                f"backbone.name: this network has no features at stride {missing[0]}, only at {sorted(last)}: take a convolutional one"
+                f"backbone.name: this network has no features at stride {missing[0]}, "
+                f"only at {sorted(last)}: take a convolutional one"
             )
         return [last[stride] for stride in self.strides]
 
@@ -207,7 +215,7 @@ def _leaves(outputs: Sequence[Tensor]) -> set[Tensor]:
 
 
 def loading_lines(network: nn.Module) -> Iterator[str]:
-    """What the backbones of a network have to say of their weights, a line each."""
+    """The lines that loading left about the weights of a network's backbones."""
     for module in network.modules():
         if isinstance(module, Backbone):
             yield from module.lines

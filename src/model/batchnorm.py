@@ -55,8 +55,13 @@ def sharing_effects(network: nn.Module, images: int) -> Iterator[str]:
     ghosts = [norm for norm in norms if isinstance(norm, GhostBatchNormAct2d)]
     if uneven := next((norm for norm in ghosts if images % norm.group), None):
         yield (
-            f"batch normalisation has groups of {images / uneven.groups(images):g} images, not {uneven.group}, since {images} is what a process "
-            "has of a batch: on another number of processes the training is another (network.spatial.backbone.options.norm_group)"
+            f"batch normalisation has groups of {images / uneven.groups(images):g} images, "
+            f"not {uneven.group}, since {images} is what a process has of a batch: "
+            "on another number of processes the training is another "
+            "(network.spatial.backbone.options.norm_group)"
         )
     if len(ghosts) < len(norms):
-        yield f"batch normalisation is over the {images} images of a process: on another number of processes the training is another"
+        yield (
+            f"batch normalisation is over the {images} images of a process: "
+            "on another number of processes the training is another"
+        )

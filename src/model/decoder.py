@@ -1,4 +1,4 @@
-"""One learned query gathers what a frame's image tokens say of the hand."""
+"""One learned query gathers what a frame's image tokens hold of the hand, by cross-attention."""
 
 import torch
 from einops import repeat
@@ -14,7 +14,8 @@ def sincos_positions(grid: int, dim: int) -> Float[Tensor, "l d"]:
     frequency = 10_000.0 ** (-torch.arange(quarter) / quarter)
     angle = torch.arange(grid)[:, None] * frequency  # (grid, quarter)
     axis = torch.cat([angle.sin(), angle.cos()], dim=-1)
-    rows, columns = axis[:, None].expand(grid, grid, -1), axis[None].expand(grid, grid, -1)
+    rows = axis[:, None].expand(grid, grid, -1)
+    columns = axis[None].expand(grid, grid, -1)
     positions = torch.cat([rows, columns], dim=-1).reshape(grid * grid, -1)
     return torch.nn.functional.pad(positions, (0, dim - positions.shape[-1]))
 

@@ -32,8 +32,8 @@ class FinderNet(Network):
 
     Batches are Stage 1's, where every labelled hand is a right one, since the crops of left hands are
     mirrored. Here sides matter: in training half of the pictures, at random, are looked at in the mirror, in
-    evaluation those that were mirrored are mirrored back. What is said is said of the batch's own pictures: a
-    prediction for a mirrored picture is mirrored, and so are its sides.
+    evaluation those that were mirrored are mirrored back. Predictions are of the batch's own pictures: boxes
+    and sides of a picture that was looked at in the mirror are mirrored.
     """
 
     title = "hand finder"
@@ -50,7 +50,8 @@ class FinderNet(Network):
             )
         if size % STRIDES[-1]:
             raise ValueError(
-                f"network.size={size}: the hand finder takes pictures whose edge is a multiple of {STRIDES[-1]} px"
+                f"network.size={size}: the hand finder takes pictures whose edge is a multiple of "
+                f"{STRIDES[-1]} px"
             )
         self.size = size
         self.backbone = Backbone(size=size, strides=STRIDES, **backbone)
@@ -89,7 +90,8 @@ class FinderNet(Network):
     def find(
         self, image: UInt8[Tensor, "n 3 s s"], mirrored: Bool[Tensor, "n"] | None = None
     ) -> BoxPrediction:
-        """What there is in pictures (RGB), of which some are looked at in the mirror; None: none are."""
+        """The hands of RGB pictures. Those of `mirrored` are looked at in the mirror (None: none are), and
+        their boxes and sides are mirrored back."""
         if mirrored is None:
             mirrored = torch.zeros(len(image), dtype=torch.bool, device=image.device)
         choice = rearrange(mirrored, "n -> n 1 1 1")
@@ -98,9 +100,9 @@ class FinderNet(Network):
         joined = laterals.pop()
         while laterals:
             joined = laterals.pop() + F.interpolate(joined, scale_factor=2)
-        said = self.head(joined).float()
-        said = rearrange(torch.where(choice, mirror_image(said), said), "n c h w -> n 1 c h w")
-        logits, offset, log_size = said.split(2, dim=2)
+        output = self.head(joined).float()
+        output = rearrange(torch.where(choice, mirror_image(output), output), "n c h w -> n 1 c h w")
+        logits, offset, log_size = output.split(2, dim=2)
         return BoxPrediction(
             logits, decode_boxes(offset, log_size, self.size), {"offset": offset, "log_size": log_size}
         )
@@ -127,15 +129,17 @@ class FinderNet(Network):
         }
         if not any(value.ndim for value in fitting.values()):  # counters fit everything
             raise ValueError(
-                f"nothing of the backbone in '{path}' fits this hand finder's: give one with the same stem and first stages"
+                f"nothing of the backbone in '{path}' fits this hand finder's: "
+                "give one with the same stem and first stages"
             )
         self.load_state_dict(own | fitting)
         return [f"inherited {len(fitting)} of {len(own)} tensors from the backbone in '{path}'"]
 
 
-def mirror_image(said: Float[Tensor, "n 6 g g"]) -> Float[Tensor, "n 6 g g"]:
-    """What the head says of a picture, for its mirror image: sides change, and offsets along x turn round."""
-    logits, offset, log_size = said.split(2, dim=1)
+def mirror_image(output: Float[Tensor, "n 6 g g"]) -> Float[Tensor, "n 6 g g"]:
+    """The head's output for a picture as it would be for its mirror image: sides change, and offsets along x
+    change their sign."""
+    logits, offset, log_size = output.split(2, dim=1)
     return torch.cat(
         [logits.flip(1), offset * beside(offset, (-1.0, 1.0)).view(2, 1, 1), log_size], dim=1
     ).flip(-1)

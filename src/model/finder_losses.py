@@ -19,11 +19,13 @@ TERMS = {
     "offset": "joints2d_mask of all joints, of hands whose centre is in the crop,",
     "size": "joints2d_mask of all joints, of hands whose centre is in the crop,",
 }
-FOCUS, LENIENCE = 2, 4  # the focal loss's exponents, alpha and beta of "Objects as Points"
+# The focal loss's exponents, alpha and beta of "Objects as Points".
+FOCUS = 2
+LENIENCE = 4
 
 
 class FinderTarget(NamedTuple):
-    """What a finder should say of pictures with one labelled hand each, which is a right one.
+    """What a finder is to predict of pictures with one labelled hand each, which is a right one.
 
     A hand whose centre lies outside the picture is in no cell. Tables label one hand of a picture, so where
     another one may be is unknown: every left hand but inside the labelled one's box.
@@ -45,20 +47,20 @@ def finder_target(target: HandTarget, grid: int, size: int) -> FinderTarget:
     """
     box, labelled = target.box()
     box = box + 0.5 / size
-    centre, edges = (box[..., :2] + box[..., 2:]) / 2, (box[..., 2:] - box[..., :2]).clamp_min(1e-4)
+    centre = (box[..., :2] + box[..., 2:]) / 2
+    edges = (box[..., 2:] - box[..., :2]).clamp_min(1e-4)
     has_centre = labelled & (centre.abs() < 0.5).all(dim=-1)
     place = ((centre + 0.5) * grid).clamp(0, grid - 1e-3)  # in cells
     column, row = place.floor().unbind(-1)
     cells = torch.arange(grid, device=box.device)
-    distance2 = (cells - column[..., None])[..., None, :] ** 2 + (cells - row[..., None])[
-        ..., :, None
-    ] ** 2  # (b 1 g g)
+    across = (cells - column[..., None])[..., None, :]
+    down = (cells - row[..., None])[..., :, None]
+    distance2 = across**2 + down**2  # (b 1 g g)
     sigma = (2 * lenient_radius(edges * grid) + 1) / 6
     nearness = torch.exp(-distance2 / (2 * sigma[..., None, None] ** 2)) * has_centre[..., None, None]
-    u, v = (
-        ((cells + 0.5) / grid - 0.5).expand(grid, grid),
-        ((cells + 0.5) / grid - 0.5)[:, None].expand(grid, grid),
-    )
+    cell_centres = (cells + 0.5) / grid - 0.5
+    u = cell_centres.expand(grid, grid)
+    v = cell_centres[:, None].expand(grid, grid)
     x0, y0, x1, y1 = box[..., None, None].unbind(2)
     inside = (u >= x0) & (u <= x1) & (v >= y0) & (v <= y1)
     return FinderTarget(
@@ -95,15 +97,12 @@ def finder_terms(prediction: BoxPrediction, batch: ClipBatch) -> dict[str, Term]
     hit = -((1 - logits.sigmoid()) ** FOCUS) * F.logsigmoid(logits)
     alarm = -((1 - target.nearness) ** LENIENCE) * logits.sigmoid() ** FOCUS * F.logsigmoid(-logits)
 
-    def there(name: str) -> Float[Tensor, "b 1 2"]:
-        return (
-            prediction.terms[name]
-            .flatten(3)
-            .gather(3, target.cell[..., None, None].expand(-1, -1, 2, 1))[..., 0]
-        )
+    def in_centre_cell(name: str) -> Float[Tensor, "b 1 2"]:
+        cell = target.cell[..., None, None].expand(-1, -1, 2, 1)
+        return prediction.terms[name].flatten(3).gather(3, cell)[..., 0]
 
     return {
         "centre": Term(torch.where(positive, hit, alarm), target.known),
-        "offset": Term(l1(there("offset"), target.offset), target.has_centre),
-        "size": Term(l1(there("log_size"), target.log_size), target.has_centre),
+        "offset": Term(l1(in_centre_cell("offset"), target.offset), target.has_centre),
+        "size": Term(l1(in_centre_cell("log_size"), target.log_size), target.has_centre),
     }

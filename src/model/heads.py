@@ -46,6 +46,7 @@ class RegressedTranslation(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, token: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """uv of the wrist in the crop, its log depth around the prior, and nothing for the criterion."""
         out = self.linear(token)
         return out[..., :2], out[..., 2], {}
 
@@ -64,6 +65,8 @@ class HeatmapTranslation(nn.Module):
         )
 
     def forward(self, token: Float[Tensor, "*batch d"]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """uv of the wrist in the crop, its log depth around the prior, and the bins' logits for the
+        criterion."""
         logits = rearrange(self.linear(token), "... (xyz bin) -> ... xyz bin", xyz=3)
         value = (logits.softmax(dim=-1) * self.centres).sum(dim=-1)
         return value[..., :2], value[..., 2], {"translation_logits": logits}
@@ -94,16 +97,15 @@ class Heads(nn.Module):
     ) -> HandParameters:
         """Hand parameters of each token; `correction` is added to them (6D, shape, uv, log depth). The caller
         turns autocast off."""
-        columns, shape = self.pose(token), self.shape(token)
+        columns = self.pose(token)
+        shape = self.shape(token)
         uv, log_depth, extra = self.translation(token)
         if correction is not None:
             parts = correction.split([columns.shape[-1], shape.shape[-1], 2, 1], dim=-1)
-            columns, shape, uv, log_depth = (
-                columns + parts[0],
-                shape + parts[1],
-                uv + parts[2],
-                log_depth + parts[3][..., 0],
-            )
+            columns = columns + parts[0]
+            shape = shape + parts[1]
+            uv = uv + parts[2]
+            log_depth = log_depth + parts[3][..., 0]
         rotation = rotation_6d_to_matrix(rearrange(columns, "... (joint c) -> ... joint c", c=6))
         return HandParameters(rotation, columns, shape, uv, log_depth, extra)
 
@@ -170,20 +172,18 @@ class JointHeatmaps(nn.Module):
         logits = F.pixel_shuffle(maps, self.upsample).float()
         probability = logits.flatten(-2).softmax(dim=-1)
         grid = probability.view_as(logits)
-        u, v = (grid.sum(dim=-2) * self.centres).sum(-1), (grid.sum(dim=-1) * self.centres).sum(-1)
+        u = (grid.sum(dim=-2) * self.centres).sum(-1)
+        v = (grid.sum(dim=-1) * self.centres).sum(-1)
         # Certainty: entropy below that of a flat map, 0 (flat) to 1 (one bin).
-        certainty = 1 + (probability * probability.clamp_min(1e-9).log()).sum(-1) / math.log(
-            probability.shape[-1]
-        )
+        negative_entropy = (probability * probability.clamp_min(1e-9).log()).sum(-1)
+        certainty = 1 + negative_entropy / math.log(probability.shape[-1])
         share = reduce(grid, "n j (h a) (w b) -> n j (h w)", "sum", a=self.upsample, b=self.upsample)
         read = self.read(share.to(tokens.dtype) @ tokens + self.identity.to(tokens.dtype)).float()
-        depth_logits, features = read[..., :JOINT_DEPTH_BINS], read[..., JOINT_DEPTH_BINS:]
+        depth_logits = read[..., :JOINT_DEPTH_BINS]
+        features = read[..., JOINT_DEPTH_BINS:]
         depth = (depth_logits.softmax(dim=-1) * self.depths).sum(dim=-1)
-        return (
-            logits,
-            depth_logits,
-            torch.cat([torch.stack([u, v, depth, certainty], dim=-1), features], dim=-1),
-        )
+        readings = torch.cat([torch.stack([u, v, depth, certainty], dim=-1), features], dim=-1)
+        return logits, depth_logits, readings
 
 
 JOINT_READING_DIM = NUM_JOINTS * (4 + JointHeatmaps.FEATURES)

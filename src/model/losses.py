@@ -10,7 +10,7 @@ from dataclasses import replace
 import roma
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tempohand.batch import ClipBatch, HandPrediction, HandTarget, Term
@@ -107,16 +107,30 @@ def posenet_terms(
             torch.ones_like(logit, dtype=torch.bool),
         )
     if batch.previous is not None:
-        follows = batch.previous >= 0
-        before = batch.previous.clamp_min(0)
-        step = [joints - joints[before] for joints in relative]
-        wrist = [
-            joints[..., WRIST, :] - joints[before][..., WRIST, :]
-            for joints in (prediction.joints, target.joints)
-        ]
-        terms["velocity"] = Term(l1(*step), joints_mask & joints_mask[before] & follows[:, None, None])
-        terms["wrist_velocity"] = Term(l1(*wrist), known_wrist & known_wrist[before] & follows[:, None])
+        terms |= _motion_terms(
+            [prediction.joints, target.joints], relative, joints_mask, known_wrist, batch.previous
+        )
     return terms
+
+
+def _motion_terms(
+    joints: list[Float[Tensor, "b 1 21 3"]],
+    relative: list[Float[Tensor, "b 1 21 3"]],
+    joints_mask: Bool[Tensor, "b 1 21"],
+    wrist_mask: Bool[Tensor, "b 1"],
+    previous: Int[Tensor, "b"],
+) -> dict[str, Term]:
+    """velocity and wrist_velocity. joints, relative: the predicted and the true ones, mm, in camera space and
+    from the wrist; previous: the place in the batch of the clip one frame before, negative where there is
+    none."""
+    follows = previous >= 0
+    before = previous.clamp_min(0)
+    steps = [places - places[before] for places in relative]
+    wrist_steps = [places[..., WRIST, :] - places[before][..., WRIST, :] for places in joints]
+    return {
+        "velocity": Term(l1(*steps), joints_mask & joints_mask[before] & follows[:, None, None]),
+        "wrist_velocity": Term(l1(*wrist_steps), wrist_mask & wrist_mask[before] & follows[:, None]),
+    }
 
 
 def without_unknown(target: HandTarget) -> HandTarget:
@@ -125,12 +139,10 @@ def without_unknown(target: HandTarget) -> HandTarget:
     Masking a term's value is not enough: a nan that is left out of a mean still makes the gradient of what it
     was computed with nan.
     """
-    masks = {"joints2d": target.joints2d_mask, "joints": target.joints_mask} | dict.fromkeys(
-        ("pose", "shape", "trans"), target.hand_mask
-    )
-    return replace(
-        target, **{name: getattr(target, name).where(mask[..., None], 0.0) for name, mask in masks.items()}
-    )
+    masks = {"joints2d": target.joints2d_mask, "joints": target.joints_mask}
+    masks |= dict.fromkeys(("pose", "shape", "trans"), target.hand_mask)
+    known = {name: getattr(target, name).where(mask[..., None], 0.0) for name, mask in masks.items()}
+    return replace(target, **known)
 
 
 def wrist_targets(
@@ -140,7 +152,8 @@ def wrist_targets(
 
     Under norm_by_hand the depth is in units of the true hand's size; nothing else ever sees that size.
     """
-    target, size = batch.target, batch.size
+    target = batch.target
+    size = batch.size
     focal = batch.focal[:, -1:]
     depth = target.trans[..., 2].clamp_min(1.0)
     if norm_by_hand:
@@ -170,7 +183,6 @@ def bins_cross_entropy(
     the bins cover."""
     bins = logits.shape[-1]
     where = (place + 1) / 2 * (bins - 1)
-    target = F.softmax(
-        -((torch.arange(bins, device=logits.device) - where[..., None]) ** 2) / (2 * HEATMAP_SIGMA**2), dim=-1
-    )
+    distance = torch.arange(bins, device=logits.device) - where[..., None]
+    target = F.softmax(-(distance**2) / (2 * HEATMAP_SIGMA**2), dim=-1)
     return -(target * logits.log_softmax(dim=-1)).sum(dim=-1), place.abs() <= 1

@@ -52,7 +52,7 @@ def fill(
     transformers (ViT, DINOv2, DINOv3), under any prefix. A position embedding of another raster is resampled,
     bicubic and antialiased, its class and register entries as they are (timm's resample_abs_pos_embed);
     nothing else may change its number of values. What belongs to a part that the network does not have (a
-    classifier, a decoder) is not used. source: the file, for what is said. unused: names of weights that
+    classifier, a decoder) is not used. source: the file, for messages. unused: names of weights that
     nothing depends on, which need not be given.
 
     Raises ValueError with counts and the first names unless every weight is given, in its shape, and every
@@ -78,9 +78,11 @@ def fill(
         ]
         filled = len(needed) - len(missing) - len(set(misshaped) & set(needed))
         raise ValueError(
-            f"'{source}' does not fit the backbone: {filled} of {len(needed)} weights filled; {len(missing)} missing {missing[:3]}, "
+            f"'{source}' does not fit the backbone: {filled} of {len(needed)} weights filled; "
+            f"{len(missing)} missing {missing[:3]}, "
             f"{len(unknown)} without a place {unknown[:3]}, {len(shapes)} of another shape {shapes[:3]}; "
-            "give the weights of this very network, in timm's names, the original repository's or those of Hugging Face transformers"
+            "give the weights of this very network, in timm's names, "
+            "the original repository's or those of Hugging Face transformers"
         )
     net.load_state_dict(own | {name: given[name] for name in own.keys() & given.keys()})
     lines = [

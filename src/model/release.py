@@ -38,14 +38,15 @@ def make_release(checkpoint: str | Path, folder: str | Path, name: str, training
     """Writes a checkpoint of Stage 2 or of a hand finder as the release `name` into `folder`, appearing when
     whole; returns its weights' size in bytes.
 
-    Floating point tensors become half precision. training: what is to be said of how it was made (JSON
+    Floating point tensors become half precision. training: how it was made, for its configuration (JSON
     values). Raises ValueError for Stage 1, for values that half precision cannot hold, and above MOST_BYTES.
     """
     config = load_config(checkpoint)
     weights = load_weights(checkpoint)
     if config["network"]["name"] == "posenet" and config["stage"] != 2:
         raise ValueError(
-            f"'{checkpoint}' is of Stage {config['stage']}: a release is a Stage 2 checkpoint, Stage 1 is inside it"
+            f"'{checkpoint}' is of Stage {config['stage']}: a release is a Stage 2 checkpoint, "
+            "Stage 1 is inside it"
         )
     half = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
     if lost := [
@@ -57,7 +58,8 @@ def make_release(checkpoint: str | Path, folder: str | Path, name: str, training
     content = safetensors.torch.save({key: value.contiguous() for key, value in half.items()})
     if len(content) > MOST_BYTES:
         raise ValueError(
-            f"'{checkpoint}' has {len(content) / 1e6:.1f} MB in half precision, a release at most {MOST_BYTES / 1e6:.0f}"
+            f"'{checkpoint}' has {len(content) / 1e6:.1f} MB in half precision, "
+            f"a release at most {MOST_BYTES / 1e6:.0f}"
         )
     kept = {key: config[key] for key in KEPT if key in config} | {"name": name, "training": training}
     with whole_folder(Path(folder) / name) as part:

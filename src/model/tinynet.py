@@ -15,12 +15,8 @@ from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 from tempohand.model.batchnorm import GhostBatchNormAct2d
 
 STEM = 24
-STAGES = (
-    (32, 1),
-    (64, 1),
-    (128, 1),
-    (256, 1),
-)  # (channels, blocks), each halving the raster after a stem that halves it first
+# (channels, blocks), each halving the raster after a stem that halves it first
+STAGES = ((32, 1), (64, 1), (128, 1), (256, 1))
 NORM_GROUP = 24  # images that are normalised together
 
 default_cfgs = generate_default_cfgs(  # timm looks for this name

@@ -51,7 +51,8 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
             else f"there is no checkpoint at '{path}'"
         )
         raise FileNotFoundError(
-            f"{what}: give a checkpoint directory (such as outputs/<run>/checkpoint/best), a .safetensors or a torch file"
+            f"{what}: give a checkpoint directory (such as outputs/<run>/checkpoint/best), "
+            "a .safetensors or a torch file"
         )
     verify(file.parent, [file.name])
     try:
@@ -65,7 +66,8 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         raise ValueError(f"'{file}' is not readable as weights: {str(error).splitlines()[0]}") from error
     except Exception as error:  # pickle's own errors have no common base
         raise ValueError(
-            f"'{file}' is not a plain torch file of tensors ({type(error).__name__}): convert it to safetensors"
+            f"'{file}' is not a plain torch file of tensors ({type(error).__name__}): "
+            "convert it to safetensors"
         ) from error
     weights = dict(_tensors(content)) if isinstance(content, Mapping) else {}
     if not weights:
@@ -101,7 +103,8 @@ def of_network(
     prefix, *others = averaged or most
     if others:
         raise ValueError(
-            f"'{source}' holds several networks, under {sorted([prefix, *others])}: save the one to take in a file of its own"
+            f"'{source}' holds several networks, under {sorted([prefix, *others])}: "
+            "save the one to take in a file of its own"
         )
     return {
         key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)
@@ -122,7 +125,8 @@ def load_config(path: str | Path) -> dict:
     if not file.is_file():
         names = f", or one of {', '.join(released())}" if released() else ""
         raise FileNotFoundError(
-            f"no checkpoint at '{path}' ({CONFIG_NAME} is missing): give a directory such as outputs/<run>/checkpoint/best{names}"
+            f"no checkpoint at '{path}' ({CONFIG_NAME} is missing): "
+            f"give a directory such as outputs/<run>/checkpoint/best{names}"
         )
     verify(path, [CONFIG_NAME])
     return json.loads(file.read_text(encoding="utf-8"))

@@ -11,7 +11,8 @@ class WeightAverage(ModelEmaV3):
 
     def apply_update_(self, model: nn.Module, decay: float) -> None:
         """Moves the averages of trainable weights and of buffers that training changes."""
-        own, new = self.module.state_dict(), model.state_dict()
+        own = self.module.state_dict()
+        new = model.state_dict()
         learned = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         for path, module in model.named_modules():
             if module.training:

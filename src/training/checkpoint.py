@@ -97,7 +97,8 @@ def newest_whole(root: Path, say: Callable[[str], None]) -> Path | None:
             say(f"skipped a damaged checkpoint: {error}")
     if steps:
         raise ValueError(
-            f"every checkpoint in '{root}' is damaged: set out=... to start anew elsewhere, or remove that folder"
+            f"every checkpoint in '{root}' is damaged: set out=... to start anew elsewhere, "
+            "or remove that folder"
         )
     return None
 
@@ -168,7 +169,7 @@ def _point(link: Path, directory: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said: torch.save reports its own confusion, and the system's word before that."""
+    """The message of the operating system, which torch.save hides behind one of its own."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:

@@ -14,4 +14,5 @@ class FromFeatures(nn.Module):
         self.network = network
 
     def forward(self, batch: ClipBatch) -> HandPrediction:
+        """The network's prediction."""
         return self.network.decode(batch.features, batch)

@@ -9,7 +9,8 @@ from datetime import timedelta
 # checkpoint to a slow disk, open tables of millions of rows. Launchers end all processes when one ends, so a
 # longer time delays only the end of a run that hangs.
 PATIENCE = timedelta(hours=6)
-PRECISION, MICRO_STEPS = "ACCELERATE_MIXED_PRECISION", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
+PRECISION = "ACCELERATE_MIXED_PRECISION"
+MICRO_STEPS = "ACCELERATE_GRADIENT_ACCUMULATION_STEPS"
 PLUGINS = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_FSDP": "FSDP",
@@ -30,17 +31,20 @@ def refuse_contradictions(
     for variable, plugin in PLUGINS.items():
         if environment.get(variable, "false").lower() in ("true", "1", "yes", "y", "on"):
             raise ValueError(
-                f"{variable} asks for {plugin}; scripts share out data among processes and nothing else: launch it without"
+                f"{variable} asks for {plugin}; scripts share out data among processes and nothing else: "
+                "launch it without"
             )
     asked = environment.get(PRECISION, "no").lower()
     if asked not in ("no", mixed_precision):
         raise ValueError(
-            f"{PRECISION}={asked} (accelerate launch --mixed_precision, or its configuration file) contradicts mixed_precision={mixed_precision}: "
+            f"{PRECISION}={asked} (accelerate launch --mixed_precision, or its configuration file) "
+            f"contradicts mixed_precision={mixed_precision}: "
             f"set mixed_precision={asked}, or launch without it"
         )
     asked = environment.get(MICRO_STEPS, str(accumulate))
     if accumulate is not None and asked != str(accumulate):
         raise ValueError(
-            f"{MICRO_STEPS}={asked} (accelerate launch --gradient_accumulation_steps, or its configuration file) contradicts "
+            f"{MICRO_STEPS}={asked} (accelerate launch --gradient_accumulation_steps, "
+            "or its configuration file) contradicts "
             f"optim.accumulate={accumulate}: set optim.accumulate={asked}, or launch without it"
         )

@@ -23,8 +23,10 @@ def clips_per_process(batch_size: int, processes: int, accumulate: int, consecut
     if batch_size < 1 or batch_size % shares:
         near = max(batch_size // shares, 1) * shares
         raise ValueError(
-            f"optim.batch_size={batch_size} cannot be shared evenly: it is the clips of an optimizer step, among {processes} processes x "
-            f"{accumulate} micro-steps (optim.accumulate) x {consecutive} clips a sample (sampling.consecutive); "
+            f"optim.batch_size={batch_size} cannot be shared evenly: it is the clips of an optimizer step, "
+            f"among {processes} processes x "
+            f"{accumulate} micro-steps (optim.accumulate) "
+            f"x {consecutive} clips a sample (sampling.consecutive); "
             f"the nearest are {near} and {near + shares}"
         )
     return batch_size // (processes * accumulate)

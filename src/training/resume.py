@@ -28,7 +28,8 @@ def resume_point(resume: str | None, root: Path, say: Callable[[str], None]) -> 
     """
     if resume is None and begun(root):
         raise ValueError(
-            f"'{root.parent}' holds a run with checkpoints: resume=auto continues it, out=... puts this one elsewhere; "
+            f"'{root.parent}' holds a run with checkpoints: resume=auto continues it, out=... "
+            "puts this one elsewhere; "
             "remove that folder to start it anew"
         )
     return newest_whole(root, say) if resume == "auto" else resume and Path(resume)
@@ -46,24 +47,31 @@ def refuse_other_run(before: dict, now: dict, directory: str) -> None:
 
     A checkpoint's settings may name keys that were made free since.
     """
-    different = [f"{name} was {before.get(name)} and is {now.get(name)}" for name in sorted(before.keys() | now.keys())
-                 if before.get(name) != now.get(name) and not _free(name)]  # fmt: skip
+    different = [
+        f"{name} was {before.get(name)} and is {now.get(name)}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name) and not _free(name)
+    ]
     if different:
         more = f" and {len(different) - 4} more" if len(different) > 4 else ""
         raise ValueError(
             f"'{directory}' is of a run with other settings: {'; '.join(different[:4])}{more}. "
-            "Take these back to resume it; or start another run with out=..., with init_from=... from its weights"
+            "Take these back to resume it; or start another run with out=..., with init_from=... "
+            "from its weights"
         )
 
 
 def refuse_other_frozen_weights(network: nn.Module, weights: dict[str, Tensor], source: str) -> None:
     """Raises ValueError when the network, begun from `source`, has other frozen weights than the state to
     resume."""
-    other = [name for name, parameter in network.named_parameters()
-             if not parameter.requires_grad and not torch.equal(parameter.detach().cpu(), weights[name].cpu())]  # fmt: skip
+    frozen = {name: weight for name, weight in network.named_parameters() if not weight.requires_grad}
+    other = [
+        name for name, weight in frozen.items() if not torch.equal(weight.detach().cpu(), weights[name].cpu())
+    ]
     if other:
         raise ValueError(
-            f"the run to resume was begun from other weights than init_from='{source}' has now ({len(other)} differ, first '{other[0]}'): "
+            f"the run to resume was begun from other weights than init_from='{source}' has now "
+            f"({len(other)} differ, first '{other[0]}'): "
             "set out=... to start anew from these, or leave init_from out"
         )
 
@@ -78,11 +86,13 @@ def restore(
     say(f"resumed from '{directory}' at step {state['step']}")
     if state["processes"] != processes:
         say(
-            f"on {processes} processes, before on {state['processes']}: samples and learning rate are the same, sums are rounded otherwise"
+            f"on {processes} processes, before on {state['processes']}: "
+            "samples and learning rate are the same, sums are rounded otherwise"
         )
     if state["steps"] != steps:
         say(
-            f"optim.steps is {steps}, before {state['steps']}: the learning rate goes on as that of a run of {steps} steps"
+            f"optim.steps is {steps}, before {state['steps']}: "
+            f"the learning rate goes on as that of a run of {steps} steps"
         )
 
 

@@ -23,7 +23,7 @@ class RunRecord:
     on after them.
 
     What a full disk does not take waits in memory for the next line. config: the whole configuration, as
-    plain dicts; with a key `tracker` that is not None, an accelerator with that tracker gets every number too.
+    plain dicts; where its `tracker` is not None, the accelerator's tracker gets every number too.
     """
 
     def __init__(self, run: Path, accelerator: Accelerator, config: dict, *, step: int = 0, lines: int = 0):
@@ -126,7 +126,8 @@ def suppress_full_disk() -> Iterator[None]:
 def outlive_a_full_disk() -> None:
     """From here on what is printed may be lost, where it goes to a file on a full disk, and the run goes
     on."""
-    sys.stdout, sys.stderr = _PatientStream(sys.stdout), _PatientStream(sys.stderr)
+    sys.stdout = _PatientStream(sys.stdout)
+    sys.stderr = _PatientStream(sys.stderr)
 
 
 def whole_lines(path: Path) -> list[str]:

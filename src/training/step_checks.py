@@ -1,5 +1,5 @@
-"""What is checked in every optimizer step, on all processes together: is the loss finite, is the gradient, how
-large is it, which loss terms had labels, how much did the weights change."""
+"""What is checked in every optimizer step, on all processes together: whether loss and gradient are finite,
+how large the gradient is, which loss terms had labels, how much the weights changed."""
 
 import math
 import os
@@ -146,8 +146,8 @@ class StepChecks:
     def log_values(self) -> dict[str, float | Tensor]:
         """After the optimizer's step, of it: the loss and every term's mean (raw/<term>, and times its weight
         loss/<term>), over its micro-steps and all processes; the gradient's norm and how much the weights
-        changed. Since the last call: the share of steps that were clipped (and skipped, under float16), and of
-        entries that had a label."""
+        changed. Since the last call: the share of steps that were clipped (and skipped, under float16), and
+        of entries that had a label."""
         names = dict.fromkeys(name for means in self.means for name in means)
         raw = {
             name: torch.stack([means[name] for means in self.means if name in means]).mean() for name in names
@@ -173,7 +173,8 @@ class StepChecks:
         self.accelerator.print(f"\nstep {self.step + 1}{here}: " + "\n".join(lines), flush=True)
 
     def _stop(self, verdict: Verdict, rows: list[int]) -> None:
-        """Leaves a dump and ends the run, on all processes at once. rows: of this process, which had a part."""
+        """Leaves a dump and ends the run, on all processes at once. rows: those of this process that had a
+        part in it."""
         folder = Path(self.settings["out"]) / "debug" / f"step-{self.step + 1:08d}"
         samples = [self.describe_row(row) for row in rows]
         bad = [
@@ -258,7 +259,8 @@ class LabelShares:
                 if out > OUT_OF_RANGE:
                     self._warn_once(
                         f"out of range {name}",
-                        f"{out:.0%} of the labels of the loss term '{name}' lie outside what it can represent "
+                        f"{out:.0%} of the labels of the loss term '{name}' lie outside what it can "
+                        "represent "
                         "and teach it nothing: do boxes enclose their hands, is the augmentation "
                         "(view.augmentation.shift, scale) too strong, are units mm and px?",
                     )

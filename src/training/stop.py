@@ -1,5 +1,5 @@
-"""Being told to stop: SIGTERM (a scheduler) and SIGINT (Ctrl-C) ask for a checkpoint at the end of the step,
-on all processes alike."""
+"""Stopping by a signal: SIGTERM (a scheduler) and SIGINT (Ctrl-C) ask for a checkpoint at the end of the
+step, on all processes alike."""
 
 import signal
 import time
@@ -29,7 +29,8 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, _) -> None:
-        now, first = time.monotonic(), self.received[number]
+        now = time.monotonic()
+        first = self.received[number]
         if number == signal.SIGINT and first and now - first > ONE_PRESS:
             raise KeyboardInterrupt
         self.received[number] = first or now

@@ -35,8 +35,8 @@ def write_dump(
     config: dict,
     debug: dict,
 ) -> str | None:
-    """Writes `folder`, replacing what an earlier run left there: every process its batches (one a micro-step),
-    the main process weights and config.json, with `debug` in it.
+    """Writes `folder`, replacing what an earlier run left there: every process its batches (one a
+    micro-step), the main process weights and config.json, with `debug` in it.
 
     All processes call it at once, and none returns before the folder is whole. Returns why there is no dump,
     on every process; None: there is one.

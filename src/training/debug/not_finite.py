@@ -1,7 +1,7 @@
 """Where values that are not finite are: in a batch, in a network's weights, in its gradients, in loss terms.
 
-A verdict says where they were met first: {"loss": names of terms} or {"gradient": names of parameters, the one
-nearest to the loss first}, and {} where everything is finite. A dump keeps it as JSON.
+A verdict says where they were met first: {"loss": names of terms} or {"gradient": names of parameters, the
+one nearest to the loss first}, and {} where everything is finite. A dump keeps it as JSON.
 """
 
 import math

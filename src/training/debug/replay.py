@@ -55,7 +55,8 @@ def replay(dump: Dump, network: nn.Module, predict: nn.Module, say: Callable[[st
     network.train()
     network.set_step(dump.step, dump.settings["optim"]["dropout_start"])
     say(
-        f"'{dump.folder}': optimizer step {dump.step + 1} of a run that found: {verdict_in_words(found_in_run)}"
+        f"'{dump.folder}': optimizer step {dump.step + 1} of a run that found: "
+        f"{verdict_in_words(found_in_run)}"
     )
     for micro_step, batches in enumerate(dump.batches):
         for process, batch in enumerate(batches):

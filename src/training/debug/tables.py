@@ -12,8 +12,8 @@ from tempohand.training.objective import per_entry, weighted_sum
 
 
 def describe_batch(batch: ClipBatch, prediction: HandPrediction | BoxPrediction) -> list[str]:
-    """Ranges and means of a batch's inputs, of what the network predicts (joints beside the true ones in 2D, in
-    camera space and relative to the wrist; a hand finder's scores and boxes), and the share of clips that
+    """Ranges and means of a batch's inputs, of what the network predicts (joints beside the true ones in 2D,
+    in camera space and relative to the wrist; a hand finder's scores and boxes), and the share of clips that
     have each kind of label. Labels that are masked out are left out."""
     target = batch.target
     frames = batch.time.shape[1]
@@ -99,7 +99,8 @@ def describe_terms(
             for difference in (before, after)
         ]
         lines.append(
-            f"  joints' difference, each coordinate: in camera space {words[0]}; after root-centring {words[1]}"
+            f"  joints' difference, each coordinate: in camera space {words[0]}; "
+            f"after root-centring {words[1]}"
         )
     return lines
 
@@ -145,7 +146,8 @@ def _boxes(target: HandTarget, prediction: BoxPrediction) -> list[str]:
         for place, side in enumerate(("right", "left"))
     ]
     for who, boxes in (("true", box[known]), ("predicted", cells)):
-        low, high = boxes[:, :2], boxes[:, 2:]
+        low = boxes[:, :2]
+        high = boxes[:, 2:]
         lines += [
             _line(f"{who} box centre {axis} (crop)", ((low + high) / 2)[:, place])
             for place, axis in enumerate("uv")
