@@ -5,11 +5,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-_OF_MOVIES = (
-    b"moov",
-    b"moof",
-    b"mdat",
-)  # boxes whose size counts; what stands behind a movie may be anything
+# Boxes whose size counts: what follows a movie may be anything.
+_OF_MOVIES = (b"moov", b"moof", b"mdat")
 
 
 def missing_bytes(path: Path) -> int:

@@ -17,10 +17,8 @@ from jaxtyping import UInt8
 
 from tempohand.media.upright import UNTURNED, Upright
 
-STILL, SEQUENCE = (
-    (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"miaf", b"avif"),
-    (b"hevc", b"hevx", b"msf1", b"avis"),
-)
+STILL = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"miaf", b"avif")  # major brands
+SEQUENCE = (b"hevc", b"hevx", b"msf1", b"avis")
 CODED = (b"hvc1", b"av01", b"avc1", b"jpeg")
 DAMAGE = (ValueError, IndexError, KeyError, struct.error, av.error.FFmpegError)
 
@@ -153,13 +151,9 @@ def _associations(body: bytes) -> dict[int, list[int]]:
 def _extents(body: bytes) -> dict[int, list[_Extent]]:
     numbers, extents = _Numbers(body), {}
     version, _ = numbers.full()
-    sizes, more = numbers(1), numbers(1)
-    offset_size, length_size, base_size, index_size = (
-        sizes >> 4,
-        sizes & 15,
-        more >> 4,
-        (more & 15) * (version > 0),
-    )
+    sizes, more = numbers(1), numbers(1)  # two sizes of four bits each
+    offset_size, length_size = sizes >> 4, sizes & 15
+    base_size, index_size = more >> 4, (more & 15) * (version > 0)
     for _ in range(numbers(4 if version == 2 else 2)):
         item = numbers(4 if version == 2 else 2)
         in_idat = version > 0 and numbers(2) & 15 == 1
@@ -210,18 +204,13 @@ def _transformed(picture: np.ndarray, name: bytes, body: bytes) -> np.ndarray:
         return np.rot90(picture, body[0] & 3)
     if name == b"imir":  # 0: top and bottom are exchanged, 1: left and right
         return picture[:, ::-1] if body[0] & 1 else picture[::-1]
-    if (
-        name == b"clap"
-    ):  # size, and the way from the picture's centre to that of the part that is shown, as fractions
+    if name == b"clap":  # size, and offset of the shown part's centre from the picture's, as fractions
         values = struct.unpack(">8i", body)
         width, height, right, down = (top / bottom for top, bottom in zip(values[::2], values[1::2]))
         left = round((picture.shape[1] - width) / 2 + right)
         top = round((picture.shape[0] - height) / 2 + down)
-        if (
-            min(left, top) < 0
-            or not 0 < width <= picture.shape[1] - left
-            or not 0 < height <= picture.shape[0] - top
-        ):
+        fits = 0 < width <= picture.shape[1] - left and 0 < height <= picture.shape[0] - top
+        if min(left, top) < 0 or not fits:
             raise ValueError("its clean aperture reaches beyond the picture")
         return picture[top : top + round(height), left : left + round(width)]
     return picture

@@ -18,11 +18,10 @@ from jaxtyping import UInt8
 
 from tempohand.media import heif
 
-UNDECODABLE, CUT_OFF, OTHER_SIZE = REASONS = (
-    "undecodable picture",
-    "picture cut off",
-    "picture of another size",
-)
+UNDECODABLE = "undecodable picture"
+CUT_OFF = "picture cut off"
+OTHER_SIZE = "picture of another size"
+REASONS = (UNDECODABLE, CUT_OFF, OTHER_SIZE)
 HEAD = 32  # bytes of a file's beginning that `is_picture` looks at
 PNG, TIFF = b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # What files of formats that OpenCV decodes begin with. Their names are not asked, nor is OpenCV, which
@@ -37,7 +36,10 @@ _BEGINNINGS = (
     *(b"P%d" % kind for kind in range(1, 7)),
 )
 _NO_WHITE = "its samples are {}, which do not say what is white: save it with 8 or 16 bits a channel"
-_SEVERAL = "it holds several pictures (an animation, or pages), and nothing says which is meant: save each as a file, or all as a video"
+_SEVERAL = (
+    "it holds several pictures (an animation, or pages), and nothing says which is meant: "
+    "save each as a file, or all as a video"
+)
 _SILENT = 0
 
 

@@ -55,9 +55,8 @@ def filters(matrix: tuple[int, int, int, int], aspect: Fraction) -> list[tuple[s
     """FFmpeg's filters (name, arguments) that show a stored frame of display matrix (a, b, c, d) and pixel
     aspect ratio (width : height)."""
     a, b, c, d = matrix
-    steps = (
-        [("transpose", "cclock_flip")] if b else []
-    )  # x and y are exchanged, then the exchanged axes are mirrored
+    # x and y are exchanged, then the exchanged axes are mirrored.
+    steps = [("transpose", "cclock_flip")] if b else []
     steps += [("hflip", "")] if a < 0 or c < 0 else []
     steps += [("vflip", "")] if d < 0 or b < 0 else []
     return steps + ([("scale", "iw*sar:ih")] if aspect != 1 else [])

@@ -54,7 +54,8 @@ class Video:
     def pictures(self) -> Iterator[tuple[float, UInt8[np.ndarray, "h w 3"]]]:
         """(seconds from the first frame, picture) of every frame. Times are the file's own, so a variable
         frame rate is respected."""
-        upright, first, before = Upright(self._aspect), None, None
+        upright = Upright(self._aspect)
+        first = before = None
         for index, frame in enumerate(self._decode()):
             time = frame.time if frame.time is not None else float(index / self.fps)
             first = time if first is None else first
@@ -90,7 +91,8 @@ class Video:
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         """All frames that decode: what is damaged is passed over, as the ffmpeg command does."""
-        done, end, faults = 0, None, []
+        done, end = 0, None
+        faults: list[str] = []
         with self._opened() as (container, stream):
             stream.thread_type = "AUTO"
             for frame in _frames(container, stream, faults):
@@ -101,9 +103,8 @@ class Video:
             self._counted = done
             self.incomplete = self._lacking(container, stream, done, end, faults)
         if not done:
-            raise ValueError(
-                f"'{self.path}' is damaged: none of its frames decodes ({faults[0] if faults else 'there is none'})"
-            )
+            cause = faults[0] if faults else "there is none"
+            raise ValueError(f"'{self.path}' is damaged: none of its frames decodes ({cause})")
 
     def _lacking(
         self, container, stream, done: int, end: float | None, faults: list[str]

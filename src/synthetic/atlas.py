@@ -21,9 +21,8 @@ from tempohand.synthetic.texture import noise
 ATLAS_SIZE = 256
 ATLAS_MM = 236.0  # its edge: the hand's length and a margin
 SHIFT = 4  # of cv2's fixed-point coordinates, bits
-WIDTH_MM = np.array(
-    [0.0] + [8.5] * 6 + [7.0] * 3 + [8.0] * 3 + [10.0] * 3
-)  # half a finger's, at each of MANO's joints
+# Half a finger's width at each of MANO's joints.
+WIDTH_MM = np.array([0.0] + [8.5] * 6 + [7.0] * 3 + [8.0] * 3 + [10.0] * 3)
 TIP_OF = dict(zip(LAST_JOINTS, FINGER_TIPS))
 # Palm lines through weighted joints (wrist 0, MCPs of index 1, middle 4, pinky 7, ring 10, thumb's base 13
 # and MCP 14).
@@ -97,12 +96,10 @@ FRAMES = _frames()
 PALM_CREASES = np.array(
     [1, 4, 7, 10, 13, 13] + [joint for last in LAST_JOINTS for joint in (last - 1, last - 1, last)]
 )
-PALM_PLACES = np.array(
-    [18.0, 19.0, 13.5, 18.0, -1.5, 1.5] + [-1.5, 1.5, 0.0] * 5
-)  # mm from the joint toward the tip
-WRINKLED = np.array(
-    [joint for last in LAST_JOINTS for joint in [last - 1] * 4 + [last] * 2] + [13, 13]
-)  # on the back
+# mm from the joint toward the tip
+PALM_PLACES = np.array([18.0, 19.0, 13.5, 18.0, -1.5, 1.5] + [-1.5, 1.5, 0.0] * 5)
+# Joints with wrinkles on the back.
+WRINKLED = np.array([joint for last in LAST_JOINTS for joint in [last - 1] * 4 + [last] * 2] + [13, 13])
 
 
 class _Ink:
@@ -198,7 +195,8 @@ def _wrinkles(rng: np.random.Generator, atlas: HandAtlas) -> Float[ndarray, "s s
 
 def _veins(rng: np.random.Generator, atlas: HandAtlas) -> Float[ndarray, "s s"]:
     """From the wrist to the gaps between the knuckles."""
-    ink, knuckles, count = _Ink(atlas), atlas.joints[[1, 4, 10, 7]], int(rng.integers(3, 6))
+    ink, knuckles = _Ink(atlas), atlas.joints[[1, 4, 10, 7]]
+    count = int(rng.integers(3, 6))
     gap = rng.uniform(0.0, 3.0, count)
     far = np.stack([np.interp(gap, np.arange(4), knuckles[:, axis]) for axis in range(3)], axis=1)[:, None]
     near = atlas.joints[0] + rng.uniform([-15, 0, -20], [5, 0, 20], (count, 3))[:, None]
@@ -211,7 +209,7 @@ def _nails(
     rng: np.random.Generator, atlas: HandAtlas
 ) -> tuple[Float[ndarray, "s s"], Float[ndarray, "s s"], Float[ndarray, "s s"]]:
     """Shares of nail, of its white free edge, and of the dark line about it."""
-    plate, edge, rim = _Ink(atlas), _Ink(atlas), _Ink(atlas)
+    plate, edge, rim = (_Ink(atlas) for _ in range(3))
     turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)[:, None]
     long, wide = rng.uniform(0.8, 1.15), rng.uniform(0.85, 1.05)
     free = rng.uniform(0.0, 0.35) if rng.random() < 0.6 else 0.0
@@ -246,11 +244,9 @@ def draw_skin(
     # Folds lose blue and green light first: what comes out of a crease has met skin twice.
     fold, vein = np.float32([0.75, 1.0, 1.05]), np.float32([1.0, 0.55, 0.35])
     palm = np.exp(grain[..., None] - np.float32(creases) * _palm_lines(rng, atlas)[..., None] * fold)
-    wrinkles, veins = (
-        np.float32(0.8 * creases) * _wrinkles(rng, atlas),
-        np.float32(veins) * _veins(rng, atlas),
-    )
-    back = np.exp(grain[::-1, :, None] - wrinkles[..., None] * fold - veins[..., None] * vein)
+    wrinkles = np.float32(0.8 * creases) * _wrinkles(rng, atlas)
+    veined = np.float32(veins) * _veins(rng, atlas)
+    back = np.exp(grain[::-1, :, None] - wrinkles[..., None] * fold - veined[..., None] * vein)
     plate, edge, rim = (share[..., None] for share in _nails(rng, atlas))
     # Nails show the rosy bed; varnish has its own colour.
     pink = tone + (np.array([0.80, 0.52, 0.46]) - tone) * rng.uniform(0.15, 0.5)
@@ -264,16 +260,14 @@ def draw_skin(
         column, row = (int(v) for v in rng.integers(ATLAS_SIZE // 8, 7 * ATLAS_SIZE // 8, 2))
         sheet[row : row + 2, column : column + int(rng.integers(1, 3))] *= rng.uniform(0.35, 0.8)
     finger = int(rng.choice([1, 4, 10, 7], p=[0.15, 0.25, 0.5, 0.1]))
-    metal, place, thick = (
-        to_linear(METALS[rng.integers(len(METALS))]) * rng.uniform(0.7, 1.1),
-        rng.uniform(0.5, 0.68),
-        int(rng.integers(2, 5)),
-    )
+    metal = to_linear(METALS[rng.integers(len(METALS))]) * rng.uniform(0.7, 1.1)
+    place = rng.uniform(0.5, 0.68)
+    thick = int(rng.integers(2, 5))
     if ring:
         length = np.linalg.norm(atlas.tips[finger] - atlas.joints[finger])
         for sheet, side in ((palm, -1.0), (back, 1.0)):
             band = _Ink(atlas)
-            quiet = np.random.default_rng(0)
+            quiet = np.random.default_rng(0)  # the ring's form must not change later draws
             where = np.array([finger]), np.array([place * length]), np.array([12.0])
             band.lines(_creases(quiet, atlas, *where, side), np.ones(1), thick)
             share = band.blurred(0.5)[..., None]

@@ -21,21 +21,18 @@ class Mesh(NamedTuple):
 
 def box(size: Float[ndarray, "3"]) -> Mesh:
     """A box of the given edges."""
-    corners, faces, normals, uv = [], [], [], []
+    corners, faces = [], []
+    normals, uv = [], []
     for axis in range(3):
         for sign in (-1.0, 1.0):
-            a, b = np.eye(3)[(axis + 1) % 3], np.eye(3)[(axis + 2) % 3]
-            square = [sign * np.eye(3)[axis] + i * a + j * b for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+            across, up = np.eye(3)[(axis + 1) % 3], np.eye(3)[(axis + 2) % 3]
+            square = [
+                sign * np.eye(3)[axis] + i * across + j * up for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+            ]
             first = len(corners)
             corners += square
-            faces += (
-                [(first, first + 1, first + 2), (first, first + 2, first + 3)]
-                if sign > 0
-                else [
-                    (first, first + 2, first + 1),
-                    (first, first + 3, first + 2),
-                ]
-            )
+            for a, b in ((1, 2), (2, 3)) if sign > 0 else ((2, 1), (3, 2)):
+                faces.append((first, first + a, first + b))
             normals += [sign * np.eye(3)[axis]] * 4
             uv += [(0, 0), (1, 0), (1, 1), (0, 1)]
     return Mesh(

@@ -68,7 +68,8 @@ def _capsules() -> tuple[ndarray, ndarray, ndarray, ndarray]:
     """Ends [n, 2] and radii [n] of the capsules, and the pairs [p], [p] that are compared: bones of different
     fingers; and the outer bones of fingers and thumb with the palm's, from the index finger's to the
     pinky's."""
-    ends, radii, owner, outer = [], [], [], []
+    ends, radii = [], []
+    owner, outer = [], []
     for finger, first in (("thumb", 2), ("index", 5), ("middle", 9), ("ring", 13), ("pinky", 17)):
         for k, radius in enumerate(RADIUS[finger]):
             ends.append((first + k, first + k + 1))
@@ -113,7 +114,8 @@ def segment_distance(
 
 def _fingertips_in(joints: Float[ndarray, "n 21 3"]) -> Float[ndarray, "n 21 3"]:
     """The joints with the tips moved back to where their capsules end."""
-    inner, last, tips = joints.copy(), [3, 7, 11, 15, 19], [4, 8, 12, 16, 20]
+    last, tips = [3, 7, 11, 15, 19], [4, 8, 12, 16, 20]
+    inner = joints.copy()
     inner[:, tips] = joints[:, last] + FINGERTIP * (joints[:, tips] - joints[:, last])
     return inner
 
@@ -160,10 +162,9 @@ def _fingers(rng: np.random.Generator) -> Float[ndarray, "15 3"]:
 
 
 def _set_thumb(angles: Float[ndarray, "*n 15 3"], thumb: Float[ndarray, "*n 5"]) -> None:
-    angles[..., THUMB, FLEXION], angles[..., THUMB, ABDUCTION], angles[..., THUMB, TWIST] = (
-        thumb[..., k] for k in range(3)
-    )
-    angles[..., THUMB + 1, FLEXION], angles[..., THUMB + 2, FLEXION] = thumb[..., 3], thumb[..., 4]
+    """Puts thumbs into `angles`: base flexion, abduction and twist, MCP and IP flexion, degrees."""
+    angles[..., THUMB, [FLEXION, ABDUCTION, TWIST]] = thumb[..., :3]
+    angles[..., [THUMB + 1, THUMB + 2], FLEXION] = thumb[..., 3:]
 
 
 def _touching(
@@ -181,11 +182,9 @@ def _touching(
         )
         hands = np.repeat(angles[None], TOUCHES, axis=0)
         _set_thumb(hands, tries[:, :5])
-        hands[:, row, FLEXION], hands[:, row + 1, FLEXION], hands[:, row + 2, FLEXION] = (
-            tries[:, 5],
-            tries[:, 6],
-            0.6 * tries[:, 6],
-        )
+        hands[:, row, FLEXION] = tries[:, 5]
+        hands[:, row + 1, FLEXION] = tries[:, 6]
+        hands[:, row + 2, FLEXION] = 0.6 * tries[:, 6]
         hands[:, row, ABDUCTION] *= 0.3
         joints = joints_of(layer, hands)
         inner = _fingertips_in(joints)

@@ -23,24 +23,6 @@ QUIET = FilmConfig(
 )
 
 
-def lit(normals, wrap=0.0, gloss=0.0, shadow=1.0, albedo=(1.0, 0.5, 0.25)):
-    n = len(normals)
-    out = np.empty((n, 3), np.float32)
-    light_vertices(
-        *(np.tile(np.float32(albedo), (n, 1)), np.float32(normals), np.tile([0.0, 0.0, -1.0], (n, 1))),
-        *(np.array([[0.0, 0.0, -1.0]]), np.array([[1.0, 1.0, 1.0]]), np.full((n, 3), wrap, np.float32)),
-        *(
-            np.full(3, 0.2),
-            np.full(3, 0.1),
-            np.array([0.0, -1.0, 0.0]),
-            np.full(n, shadow, np.float32),
-            np.ones(n, np.float32),
-        ),
-        *(np.full(n, gloss, np.float32), out),
-    )
-    return out
-
-
 def test_exposing_without_light_or_texture_is_rendering():
     rng = np.random.default_rng(0)
     mesh = sheet(120.0, 100.0, 0.3)
