@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import pytest
 from tempohand import cli
 from tempohand.commands import scripts
 from tempohand.console import in_flags
+from tempohand.inference.settings import PredictSettings
 from tempohand.model import registry
 
 # What takes long to import, or must not be needed for a page of help.
@@ -122,6 +124,12 @@ def test_a_command_names_its_flags():
         and nested.flags["unit"] == "--unit"
         and nested.flags["overwrite"] == "--overwrite"
     )
+
+
+def test_the_command_line_predicts_with_the_defaults_of_the_library():
+    arguments = cli.make_parser("predict").parse_args(["predict", "x"])
+    settings = asdict(PredictSettings("x"))
+    assert {name: getattr(arguments, name) for name in settings} == settings
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def predict_frames(
         for one in tracked:
             hand = HandInput(box=one.box, hand=one.hand, is_right=one.is_right, starts=one.starts, **shared)
             if closer is not None and (finds or not one.told):
-                hand = _looked_at(hand, one.told, closer, finds)
+                hand = _verified(hand, one.told, closer, finds)
             if hand is None:
                 tracker.forget(one.hand)
             else:
@@ -77,15 +77,15 @@ def predict_frames(
     yield from flush()
 
 
-def _looked_at(hand: HandInput, side_is_told: bool, closer: CloserLook, found: bool) -> HandInput | None:
-    """A hand with the side that the network sees, where nobody told one; None where it sees no hand.
+def _verified(hand: HandInput, side_is_known: bool, closer: CloserLook, found: bool) -> HandInput | None:
+    """A hand with the side that the network sees, where no side is known; None where it sees no hand.
 
     found: the box was found, and may hold something else.
     """
     is_right = closer.is_right(hand, found)
     if is_right is None:
         return None
-    return hand if side_is_told else replace(hand, is_right=is_right)
+    return hand if side_is_known else replace(hand, is_right=is_right)
 
 
 def _sides(closer: CloserLook, shared: dict) -> Sides:
