@@ -28,6 +28,8 @@ setup(
         "tempohand.hand": ["*.npz"],
         "tempohand.model": ["released/*/*"],
         "tempohand.config": ["**/*.yaml"],
+        "tempohand.evaluation.report": ["templates/*"],
+        "tempohand.doctor": ["templates/*"],
     },
     install_requires=[
         "torch>=2.11",

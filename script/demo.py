@@ -16,7 +16,7 @@ from steps import Steps, training
 
 from tempohand.console import run_clearly
 from tempohand.data.table import FrameTable
-from tempohand.evaluation.report.report import write_report
+from tempohand.evaluation.report.report import ReportContent, write_report
 from tempohand.evaluation.results import format_tables
 from tempohand.inference.overlay import VideoOverlay
 from tempohand.inference.source import Frame
@@ -86,8 +86,7 @@ def main() -> None:
         steps.run(f"predict {name}", "-m", "tempohand.cli", "predict", *arguments, *checkpoint)
 
     metrics = json.loads((ROOT / "metrics.json").read_text(encoding="utf-8"))
-    write_report(
-        ROOT / "report.html",
+    report = ReportContent(
         title="Tempohand demo",
         runs={"Stage 1": STAGE1, "Stage 2": STAGE2},
         metrics=metrics,
@@ -96,6 +95,7 @@ def main() -> None:
         commands=steps.commands,
         facts={f"time: {name}": f"{seconds:.0f} s" for name, seconds in steps.done.items()},
     )
+    write_report(ROOT / "report.html", report)
     print("\n" + format_tables(metrics))
     print(f"the demo took {sum(steps.done.values()) / 60:.1f} minutes; open {ROOT / 'report.html'}")
 

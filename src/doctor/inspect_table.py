@@ -1,9 +1,7 @@
 """A page of random rows of a frame table, to see with one's own eyes that labels and
 pictures belong together."""
 
-import base64
 from collections.abc import Iterable
-from html import escape
 from pathlib import Path
 
 import cv2
@@ -18,7 +16,7 @@ from tempohand.data.mixture import hand_of
 from tempohand.data.pictures import BadPicture
 from tempohand.data.table import FrameTable, read_index
 from tempohand.draw import draw_skeleton
-from tempohand.evaluation.report.page import card, document, section, table
+from tempohand.evaluation.report.page import TableCell, TableRow, jpeg_uri, render_page
 from tempohand.hand.layer import HandLayer
 from tempohand.render import render, shade
 from tempohand.writing import write_whole
@@ -29,12 +27,11 @@ PROJECTED = (255, 90, 60)
 BOX = (80, 160, 255)
 ALBEDO = (0.72, 0.78, 0.92)
 OPACITY = 0.75
-STYLE = """<style>
-.rows { display: grid; grid-template-columns: repeat(auto-fill, minmax(480px, 1fr)); gap: 12px; }
-.rows .card { margin: 0; font-size: 12.5px; } .views { display: flex; gap: 4px; margin-bottom: 6px; }
-.views img { width: calc((100% - 8px) / 3); display: block; border-radius: 6px; object-fit: contain; }
-.rows b { font-weight: 600; }
-</style>"""
+JPEG_QUALITY = 88
+TEMPLATES = Path(__file__).with_name("templates")
+MESH_NOT_DRAWN = (
+    "not drawn: the hand parameters belong to a MANO file, --hand=<folder of the MANO files> draws them"
+)
 
 
 def inspect_table(
@@ -54,15 +51,18 @@ def inspect_table(
     if rows < 1:
         raise ValueError(f"`rows` is at least 1, not {rows}")
     hands = _hands(index["about"], hand)
-    body = [STYLE, _about(index["about"], hands is None)]
-    for split in dict.fromkeys(splits or index["splits"]):
-        body.append(_split(FrameTable(root, split), rows, seed, hands))
-    out = Path(out or root / "inspect.html")
-    title = index["about"].get("title", root.name)
-    write_whole(
-        out,
-        document(f"{title}: random rows", f"Rows of the frame table '{root}', drawn with seed {seed}.", body),
+    names = dict.fromkeys(splits or index["splits"])
+    page = render_page(
+        "inspect.html",
+        TEMPLATES,
+        title=f"{index['about'].get('title', root.name)}: random rows",
+        subtitle=f"Rows of the frame table '{root}', drawn with seed {seed}.",
+        facts=_facts(index["about"], hands is None),
+        colours=[(LABELLED, "2D joints as labelled"), (PROJECTED, "3D joints, projected"), (BOX, "box")],
+        splits=[_split(FrameTable(root, name), rows, seed, hands) for name in names],
     )
+    out = Path(out or root / "inspect.html")
+    write_whole(out, page)
     return out
 
 
@@ -71,61 +71,40 @@ def _hands(about: dict, hand: str | None) -> Hands | None:
     return None if hand is None and hand_of(about) == "mano" else Hands(hand)
 
 
-def _about(about: dict, no_hand: bool) -> str:
+def _facts(about: dict, no_hand: bool) -> list[tuple[str, str]]:
+    """What is known of the table, by name."""
     known = [(name, str(about[name])) for name in ("title", "licence", "url", "root") if name in about]
-    known += [
-        (
-            "left out",
-            ", ".join(f"{reason} {count:,}" for reason, count in about.get("rejected", {}).items())
-            or "nothing",
-        )
-    ]
-    if no_hand:
-        known.append(
-            (
-                "mesh",
-                "not drawn: the hand parameters belong to a MANO file, --hand=<folder of the MANO "
-                "files> draws them",
-            )
-        )
-    entries = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in known)
-    colours = [(LABELLED, "2D joints as labelled"), (PROJECTED, "3D joints, projected"), (BOX, "box")]
-    legend = "".join(
-        f'<span class="dot" style="background: rgb{colour}"></span>{name}&emsp;' for colour, name in colours
-    )
-    return card(f"<dl>{entries}</dl><p>{legend}</p>")
+    rejected = [f"{reason} {count:,}" for reason, count in about.get("rejected", {}).items()]
+    known.append(("left out", ", ".join(rejected) or "nothing"))
+    return known + [("mesh", MESH_NOT_DRAWN)] * no_hand
 
 
-def _split(frames: FrameTable, count: int, seed: int, hands: Hands | None) -> str:
+def _split(frames: FrameTable, count: int, seed: int, hands: Hands | None) -> dict:
+    """What inspect.html shows of a split: residuals of the drawn rows, and the rows."""
     rows = np.sort(np.random.default_rng(seed).permutation(len(frames))[:count])
     labels = frames.labels(rows)
     found = residuals(labels, hands)
-    figures = [
-        (name, [f"<td>{np.nanmedian(values):.3f}</td><td>{np.nanmax(values):.3f}</td>"])
-        for name, values in found.items()
-        if np.isfinite(values).any()
-    ]
-    cards = []
+    shown = []
     for place, row in enumerate(tqdm(rows.tolist(), desc=frames.split, unit="row")):
         about = frames.about_row(row)
-        caption = (
-            f"<b>{escape(str(about['sequence']))}</b> frame {about['frame']}, "
-            f"{_sentence(labels, found, place)}"
-        )
+        entry = {"sequence": about["sequence"], "frame": about["frame"], "error": "", "views": []}
         try:
-            pictures = views(
-                frames.image(row), {name: column[place] for name, column in labels.items()}, hands
-            )
-            cards.append(card(f'<div class="views">{"".join(map(_image, pictures))}</div>{caption}'))
+            label = {name: column[place] for name, column in labels.items()}
+            pictures = views(frames.image(row), label, hands)
+            entry["views"] = [jpeg_uri(picture, JPEG_QUALITY) for picture in pictures]
         except (BadPicture, FileNotFoundError) as error:
-            cards.append(card(f"{escape(str(error))}<br>{caption}"))
-    note = f"{len(rows)} of {len(frames):,} rows."
-    return section(
-        frames.split,
-        note,
-        card(table(["of these rows", "median", "most"], figures)),
-        f'<div class="rows">{"".join(cards)}</div>',
-    )
+            entry["error"] = str(error)
+        shown.append(entry | {"labels": _sentence(labels, found, place)})
+    return {
+        "name": frames.split,
+        "note": f"{len(rows)} of {len(frames):,} rows.",
+        "residuals": [
+            TableRow(name, [TableCell(f"{np.nanmedian(values):.3f}"), TableCell(f"{np.nanmax(values):.3f}")])
+            for name, values in found.items()
+            if np.isfinite(values).any()
+        ],
+        "rows": shown,
+    }
 
 
 def _sentence(labels: dict[str, np.ndarray], found: dict[str, np.ndarray], place: int) -> str:
@@ -190,8 +169,3 @@ def _mesh(
         antialias=2,
     )
     return np.clip((ground + OPACITY * (colour - ground)) * 255 + 0.5, 0, 255).astype(np.uint8)
-
-
-def _image(picture: UInt8[np.ndarray, "h w 3"]) -> str:
-    code = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(code.tobytes()).decode()}">'

@@ -18,7 +18,7 @@ from tempohand.assemble.evaluation import constant_hand_of
 from tempohand.data.loader import ClipDataset, evaluation_batches
 from tempohand.data.table import FrameTable, read_index, write_index
 from tempohand.data.view import View
-from tempohand.evaluation.report.report import write_report
+from tempohand.evaluation.report.report import ReportContent, write_report
 from tempohand.evaluation.scores import LAGS, METRICS
 from tempohand.evaluation.tuning import KALMAN, ONE_EURO
 from tempohand.geometry import mirror_pose
@@ -316,10 +316,10 @@ def test_a_table_of_a_test_split_alone_is_evaluated(
         "filters have their default settings, and none is tuned for accuracy: split 'val' is not in the table (tune_split)",
     ):
         assert note in done.stdout and note in content["notes"]
-    write_report(tmp_path / "report.html", title="t", runs={}, metrics=content)
+    write_report(tmp_path / "report.html", ReportContent(title="t", runs={}, metrics=content))
     page = (tmp_path / "report.html").read_text()
     assert "parameters the defaults." in page and "The constant hand knows" not in page
-    assert "No constant hand (mean_pose): split &#x27;train&#x27; is not in the table" in page
+    assert "No constant hand (mean_pose): split &#39;train&#39; is not in the table" in page
 
 
 def test_a_data_set_is_evaluated_by_its_name(script, both, checkpoints, table_root, tmp_path, monkeypatch):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from tempohand.evaluation.report.accuracy import COLUMNS
 from tempohand.evaluation.report.charts import read_log, smoothed
-from tempohand.evaluation.report.report import COLUMNS, MAX_VIDEO_BYTES, write_report
+from tempohand.evaluation.report.report import MAX_VIDEO_BYTES, ReportContent, write_report
 from tempohand.evaluation.report.strips import PICTURE_PX, TRUTH, Strip
 from tempohand.evaluation.results import to_json
 from tempohand.evaluation.scores import METRICS, ScoreBoard
@@ -106,8 +107,7 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(run, strip, metrics, tm
     video.write_bytes(b"film" * 100)
     path = tmp_path / "out" / "report.html"
     stills = [np.full((900, 1200, 3), 60, np.uint8)]
-    write_report(
-        path,
+    content = ReportContent(
         title="A & B",
         runs={"Stage 1": run},
         metrics=metrics,
@@ -117,6 +117,7 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(run, strip, metrics, tm
         commands=["python a.py x<1"],
         facts={"duration": "3 min"},
     )
+    write_report(path, content)
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
     page = path.read_text(encoding="utf-8")
     assert "http" not in page and "@import" not in page and "<script" not in page and "<link" not in page
@@ -153,7 +154,7 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(run, strip, metrics, tm
 
 def test_the_best_of_each_column_is_marked_and_nothing_is_shown_as_a_dash(run, metrics, tmp_path):
     metrics["rows"]["stage1"]["lag_2d"], metrics["rows"]["stage2"]["lag_2d"] = 0.25, -1.5
-    write_report(tmp_path / "report.html", title="t", runs={}, metrics=metrics)
+    write_report(tmp_path / "report.html", ReportContent(title="t", runs={}, metrics=metrics))
     page = (tmp_path / "report.html").read_text()
     table = page[page.index("All frames") : page.index("The 10 frames")]
     rows = {
@@ -173,7 +174,7 @@ def test_the_best_of_each_column_is_marked_and_nothing_is_shown_as_a_dash(run, m
 
 def test_lag_is_shown_by_speed_where_it_is_known(metrics, tmp_path):
     def page():
-        write_report(tmp_path / "report.html", title="t", runs={}, metrics=metrics)
+        write_report(tmp_path / "report.html", ReportContent(title="t", runs={}, metrics=metrics))
         return (tmp_path / "report.html").read_text()
 
     assert "Lag in the picture" not in page()
@@ -188,7 +189,7 @@ def test_intervals_stand_below_figures_and_sure_differences_are_bold(metrics, tm
     change = metrics["differences"]["stage2 - stage1"]
     change["all"]["mpjpe_root"] = {"value": -10.0, "low": -12.5, "high": -7.5}
     change["all"]["pa_mpjpe"] = {"value": -0.25, "low": -0.75, "high": 0.125}
-    write_report(tmp_path / "report.html", title="t", runs={}, metrics=metrics)
+    write_report(tmp_path / "report.html", ReportContent(title="t", runs={}, metrics=metrics))
     page = (tmp_path / "report.html").read_text()
     assert '<td class="best">20.00<span class="interval">18.25 – 22.75</span></td>' in page
     changes = page[page.index("What Stage 2 changes") :]
@@ -200,14 +201,14 @@ def test_intervals_stand_below_figures_and_sure_differences_are_bold(metrics, tm
 def test_what_is_missing_is_a_clear_error_and_leaves_no_page(run, tmp_path):
     path = tmp_path / "report.html"
     with pytest.raises(FileNotFoundError, match=r"nowhere' has no metrics\.jsonl"):
-        write_report(path, title="t", runs={"a": run, "b": tmp_path / "nowhere"})
+        write_report(path, ReportContent(title="t", runs={"a": run, "b": tmp_path / "nowhere"}))
     with pytest.raises(FileNotFoundError, match="no strip at"):
-        write_report(path, title="t", runs={"a": run}, strips=[tmp_path / "strip_9.npz"])
+        write_report(path, ReportContent(title="t", runs={"a": run}, strips=[tmp_path / "strip_9.npz"]))
     with pytest.raises(FileNotFoundError, match="no video at"):
-        write_report(path, title="t", runs={"a": run}, videos=[tmp_path / "film.mp4"])
+        write_report(path, ReportContent(title="t", runs={"a": run}, videos=[tmp_path / "film.mp4"]))
     (run / "metrics.jsonl").write_text('{"step": 1, "split": "train"}\n{"step":')
     with pytest.raises(ValueError, match=r"line 2 of .*metrics\.jsonl' is not JSON"):
-        write_report(path, title="t", runs={"a": run})
+        write_report(path, ReportContent(title="t", runs={"a": run}))
     assert not path.exists()
 
 
@@ -215,7 +216,7 @@ def test_a_large_video_is_named_and_not_embedded(run, tmp_path):
     video = tmp_path / "long.mp4"
     with video.open("wb") as file:
         file.truncate(MAX_VIDEO_BYTES)
-    write_report(tmp_path / "report.html", title="t", runs={"a": run}, videos=[video])
+    write_report(tmp_path / "report.html", ReportContent(title="t", runs={"a": run}, videos=[video]))
     page = (tmp_path / "report.html").read_text()
     assert "long.mp4 (8 MB) is too large" in page and "<video" not in page
 

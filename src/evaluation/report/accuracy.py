@@ -1,0 +1,256 @@
+"""What the report says of an evaluation: its few most telling figures, tables with intervals, and charts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from tempohand.evaluation.report import charts
+from tempohand.evaluation.report.page import PageTable, TableCell, TableRow
+from tempohand.evaluation.results import (
+    LABELS,
+    MAIN_SPLIT,
+    compared_rows,
+    difference_name,
+    excludes_zero,
+    number,
+)
+from tempohand.evaluation.splits import ALL, FINGER_SPEED, WRIST_SPEED
+
+COLUMNS = (
+    "mpjpe_root",
+    "pa_mpjpe",
+    "mpvpe_root",
+    "mpjpe",
+    "root_error",
+    "error_2d",
+    "accel_error",
+    "jitter",
+    "lag_2d",
+    "auc_50",
+)
+SPEEDS = (*WRIST_SPEED, *FINGER_SPEED)
+HIGHER_IS_BETTER = ("auc_50",)
+SPLIT_NAMES = {
+    "hidden_0": "nothing hidden",
+    "hidden_0_25": "up to 25 % hidden",
+    "hidden_25_50": "25 to 50 % hidden",
+    "hidden_50_75": "50 to 75 % hidden",
+    "hidden_75_100": "75 to 100 % hidden",
+    "near_0_400mm": "near, under 400 mm",
+    "middle_400_700mm": "middle, 400 to 700 mm",
+    "far_700mm_up": "far, 700 mm and more",
+    "wrist_0_100mm_s": "wrist under 100 mm/s",
+    "wrist_100_300mm_s": "wrist 100 to 300 mm/s",
+    "wrist_300mm_s_up": "wrist 300 mm/s and more",
+    "fingers_0_50mm_s": "fingers under 50 mm/s",
+    "fingers_50_150mm_s": "fingers 50 to 150 mm/s",
+    "fingers_150mm_s_up": "fingers 150 mm/s and more",
+}
+UNKNOWN = "–"
+SPLITS_NOTE = (
+    "Root-relative MPJPE in mm by how much of the hand something covers, by distance, and by how fast wrist and "
+    "fingers truly move."
+)
+CHANGES_NOTE = (
+    "Stage 2 minus the other, on the same frames: negative is less error. The intervals pair both rows, sequence "
+    "by sequence; bold figures and filled dots: the interval excludes 0."
+)
+
+
+def evaluation_parts(metrics: dict) -> dict:
+    """What report.html shows of an evaluation. metrics: the content of metrics.json."""
+    curve = metrics["hidden_curve"]
+    return {
+        "figures": _figures(metrics),
+        "accuracy_note": _accuracy_note(metrics),
+        "accuracy": _accuracy(metrics),
+        "splits_note": SPLITS_NOTE,
+        "splits": _splits(metrics),
+        "hidden_chart": Markup(charts.hidden_chart(curve)) if sum(curve["n"]) else None,
+        "changes_note": CHANGES_NOTE,
+        **_changes(metrics),
+    }
+
+
+def named_row(row: str, cells: list[TableCell], prefix: str = "") -> TableRow:
+    """A row of metrics.json under the name and with the colour that it has in the report."""
+    return TableRow(charts.row_name(row), cells, charts.row_colour(row), prefix)
+
+
+def _number(value: float | None, name: str) -> str:
+    """A metric with its digits; UNKNOWN where there is none."""
+    if value is None:
+        return UNKNOWN
+    if name in HIGHER_IS_BETTER:
+        return f"{value:.3f}"
+    return f"{value:.{0 if value >= 1000 else 1 if value >= 100 else 2}f}"
+
+
+def _interval(bounds: Sequence[float] | None, name: str) -> str:
+    return "" if bounds is None else f"{_number(bounds[0], name)} – {_number(bounds[1], name)}"
+
+
+def _cells(
+    rows: dict[str, dict], names: Sequence[str], intervals: dict[str, dict]
+) -> dict[str, list[TableCell]]:
+    """Each row's cells with their intervals (row -> name -> bounds), the best value of each column marked as
+    it reads."""
+    best = {}
+    for name in names:
+        shown = [float(_number(values[name], name)) for values in rows.values() if values[name] is not None]
+        if len(shown) > 1:
+            best[name] = max(shown) if name in HIGHER_IS_BETTER else min(shown, key=abs)
+    cells = {}
+    for row, values in rows.items():
+        cells[row] = []
+        for name in names:
+            text = _number(values[name], name)
+            is_best = text != UNKNOWN and name in best and float(text) == best[name]
+            bounds = _interval(intervals[row][name], name)
+            cells[row].append(TableCell(text, bounds, "best" if is_best else ""))
+    return cells
+
+
+def _figures(metrics: dict) -> list[dict[str, str]]:
+    """The few numbers that say most: value, unit and words of each."""
+    rows = metrics["rows"]
+    best = "stage2" if "stage2" in rows else "stage1"
+    name = charts.row_name(best)
+
+    def less(split: dict[str, dict], metric: str, than: str) -> float | None:
+        values = [split[row][metric] if row in split else None for row in (than, best)]
+        return None if None in values or not values[0] else 100 * (1 - values[1] / values[0])
+
+    figures = [
+        (rows[best]["mpjpe_root"], "mm", f"{name}: root-relative MPJPE over all frames"),
+        (less(rows, "mpjpe_root", "mean_pose"), "%", f"less error in {name} than the best constant hand"),
+    ]
+    if best == "stage2":
+        hidden = {row: values[MAIN_SPLIT] for row, values in rows.items()}
+        half = "less error than Stage 1 where half of the hand or more is hidden"
+        figures.append((less(hidden, "mpjpe_root", "stage1"), "%", half))
+        figures.append((less(rows, "accel_error", "stage1"), "%", "less acceleration error than Stage 1"))
+    return [
+        {"value": f"{value:.1f}", "unit": unit, "words": words}
+        for value, unit, words in figures
+        if value is not None
+    ]
+
+
+def _accuracy_note(metrics: dict) -> str:
+    rows = metrics["rows"]
+    tuned = {(metrics.get(key) or {}).get("tuned_on") for key in ("one_euro", "kalman")} - {None}
+    chosen = "the defaults"
+    if tuned:
+        chosen = f"chosen on split {tuned.pop()!r}, for accuracy alone or for accuracy and smoothness"
+    bootstrap = metrics["bootstrap"]
+    sentences = [
+        "Millimetres, 2D error in per cent of the edge of the hand's box, acceleration error in mm/frame², jitter "
+        "(jerk of the prediction itself) in m/s³, lag (of the joints in the picture; positive: late) in frames; "
+        "AUC between 0 and 1. Root-relative: minus the wrist; PA: after the best similarity."
+    ]
+    if "mean_pose" in rows:
+        sentences.append("The constant hand knows the box alone and never sees the picture.")
+    if any(row not in ("mean_pose", "stage1", "stage2") for row in rows):
+        sentences.append(f"The filters are causal, their parameters {chosen}.")
+    sentences.append(
+        f"Small figures: {bootstrap['level']:.0%} intervals, {bootstrap['resamples']:,} resamples of "
+        f"{bootstrap['number']:,} whole {bootstrap['drawn']}."
+    )
+    sentences += [f"{note[0].upper()}{note[1:]}." for note in metrics.get("notes", ())]
+    return " ".join(sentences)
+
+
+def _accuracy(metrics: dict) -> list[PageTable]:
+    """All metrics over all frames, and over those in which half of the hand or more is hidden."""
+    rows = metrics["rows"]
+    hidden = {row: values[MAIN_SPLIT] for row, values in rows.items()}
+    count = next(iter(hidden.values()))["n"]
+    blocks = [("All frames", rows, ALL)]
+    if count:
+        title = f"The {count:,} frames in which half of the hand or more is hidden"
+        blocks.append((title, hidden, MAIN_SPLIT))
+    tables = []
+    for title, values, split in blocks:
+        cells = _cells(values, COLUMNS, {row: metrics["intervals"][row][split] for row in values})
+        head = ["", *(LABELS[name] for name in COLUMNS)]
+        tables.append(PageTable(title, head, [named_row(row, cells[row]) for row in values]))
+    return tables
+
+
+def _by_split(metrics: dict, title: str, metric: str, splits: list[tuple[str, str, int]]) -> PageTable:
+    rows = metrics["rows"]
+    lines = []
+    for split, words, count in splits:
+        values = {row: {metric: rows[row]["splits"][split][metric]} for row in rows}
+        cells = _cells(values, [metric], {row: metrics["intervals"][row][split] for row in rows})
+        lines.append(TableRow(words, [TableCell(f"{count:,}"), *(cells[row][0] for row in rows)]))
+    return PageTable(title, ["", "frames", *(charts.row_name(row) for row in rows)], lines)
+
+
+def _splits(metrics: dict) -> list[PageTable]:
+    """The error by split, and the lag by speed where it is known."""
+    known = _known_splits(metrics)
+    speeds = [
+        split
+        for split in known
+        if split[0] in SPEEDS
+        and any(row["splits"][split[0]]["lag_2d"] is not None for row in metrics["rows"].values())
+    ]
+    tables = []
+    if known:
+        tables.append(_by_split(metrics, "", "mpjpe_root", known))
+    if speeds:
+        tables.append(_by_split(metrics, "Lag in the picture, frames", "lag_2d", speeds))
+    return tables
+
+
+def _known_splits(metrics: dict) -> list[tuple[str, str, int]]:
+    """(split, its words, frames) of the splits that have frames."""
+    first = next(iter(metrics["rows"].values()))["splits"]
+    return [
+        (split, SPLIT_NAMES.get(split, split), values["n"]) for split, values in first.items() if values["n"]
+    ]
+
+
+def _changes(metrics: dict) -> dict:
+    """Stage 2's differences to Stage 1, to the filter that was better on validation, and to the most accurate
+    one: tables and a chart, None where there is nothing to compare."""
+    others = compared_rows(metrics)
+    if not others:
+        return {"changes": [], "changes_chart": None}
+    differences = {other: metrics["differences"][difference_name(other)] for other in others}
+    names = [name for name in COLUMNS if name not in HIGHER_IS_BETTER]
+    head = ["", *(LABELS[name] for name in names)]
+    tables = []
+    for split, title in ((ALL, "All frames"), (MAIN_SPLIT, "Half of the hand or more hidden")):
+        rows = [
+            named_row(other, [_difference(values[split][name]) for name in names], "against ")
+            for other, values in differences.items()
+            if values[split]["mpjpe_root"]["value"] is not None
+        ]
+        if rows:
+            tables.append(PageTable(title, head, rows))
+    splits = [(ALL, "all frames", 0), *_known_splits(metrics)]
+    points = {
+        other: [_point(values[split]["mpjpe_root"]) for split, *_ in splits]
+        for other, values in differences.items()
+    }
+    chart = charts.difference_chart(points, [words for _, words, _ in splits])
+    return {"changes": tables, "changes_chart": Markup(chart)}
+
+
+def _difference(difference: dict) -> TableCell:
+    value, low, high = (difference[name] for name in ("value", "low", "high"))
+    if value is None:
+        return TableCell(UNKNOWN)
+    bounds = "" if low is None else f"{number(low, True)} … {number(high, True)}"
+    return TableCell(number(value, True), bounds, "sure" if excludes_zero(difference) else "")
+
+
+def _point(difference: dict) -> tuple[float, float, float]:
+    value, low, high = (
+        np.nan if difference[name] is None else difference[name] for name in ("value", "low", "high")
+    )
+    return value, low, high
