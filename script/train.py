@@ -26,7 +26,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from tempohand.batch import ClipBatch
+from tempohand.batch import Frames
 from tempohand.console import run_clearly
 from tempohand.data.arguments import data_by_name_or_folder
 from tempohand.data.clips import ClipSampling
@@ -35,7 +35,7 @@ from tempohand.data.loader import ClipDataset, TrainingOrder, evaluation_batches
 from tempohand.data.mixture import Balance, Mixture, RowFilter, spread_over_parts
 from tempohand.data.photometric import Photometric
 from tempohand.data.token_store import TokenStore, key_hash
-from tempohand.data.tokens import TokenBatch, TokenDataset, cached, token_key
+from tempohand.data.tokens import TokenDataset, cached, token_key
 from tempohand.data.view import Augmentation, View
 from tempohand.evaluation.validation import BATCH, scores_of
 from tempohand.model.backbone import loading_lines
@@ -44,9 +44,8 @@ from tempohand.model.registry import build_network, inherit_settings, load_netwo
 from tempohand.model.weights import load_config
 from tempohand.training.average import WeightAverage
 from tempohand.training.checkpoint import NotSaved, go_back, load_state, save_best, save_step
-from tempohand.training.debug.dump import Dump, read_debug
+from tempohand.training.debug.dump import Dump
 from tempohand.training.debug.replay import replay
-from tempohand.training.features import FromFeatures
 from tempohand.training.launch import PATIENCE, refuse_contradictions
 from tempohand.training.optim import parameter_groups, warmup_cosine
 from tempohand.training.processes import (
@@ -99,9 +98,9 @@ def through_tokens(
     tokens, key = config.tokens, key_of_tokens(config, settings, data, network, training.view)
 
     @torch.no_grad()
-    def encode(batch: ClipBatch) -> torch.Tensor:
+    def encode(frames: Frames) -> torch.Tensor:
         with accelerator.autocast():
-            return network.encode(batch.to(accelerator.device)).cpu()
+            return network.encode(frames.to(accelerator.device)).cpu()
 
     return cached(
         TokenStore(tokens.folder or Path(data.home) / "tokens" / key_hash(key), key),
@@ -120,10 +119,9 @@ def through_tokens(
 def replay_dump(folder: str) -> int:
     """`debug.replay`: does the step of a dump again (docs/training.md); 1 when something is not finite, as in
     the run, 0 when all is."""
-    cached_tokens = read_debug(folder)["settings"]["tokens"]["mode"] == "cached"
+    dump = Dump.load(folder)
     network = load_network(folder).to("cuda" if torch.cuda.is_available() else "cpu")
-    dump = Dump.load(folder, TokenBatch if cached_tokens else ClipBatch)
-    return int(replay(dump, network, FromFeatures(network) if cached_tokens else network))
+    return int(replay(dump, network))
 
 
 @data_by_name_or_folder(CONFIG, ConfigStore.instance().store)
@@ -208,9 +206,6 @@ def main(config: DictConfig) -> None:
     if config.init_from:
         for line in network.load_pretrained(config.init_from):
             say(line)
-    learner = (
-        FromFeatures if config.tokens.mode == "cached" else (lambda network: network)
-    )  # what batches go through
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     total = sum(p.numel() for p in network.parameters())
     say(
@@ -225,7 +220,7 @@ def main(config: DictConfig) -> None:
     )
     schedule = warmup_cosine(optimizer, o.warmup, o.steps)
     average = WeightAverage(network, decay=o.ema, use_warmup=True, warmup_power=0.8) if o.ema else None
-    model, optimizer = accelerator.prepare(learner(network), optimizer)
+    model, optimizer = accelerator.prepare(network, optimizer)
     if average:
         average.to(accelerator.device)
 
@@ -263,11 +258,7 @@ def main(config: DictConfig) -> None:
 
     def validate() -> dict[str, float]:
         evaluated.eval()
-        predict, results, left_out = (
-            learner(evaluated),
-            scoring(network_settings["expansion"], *held_out_order),
-            Ledger(),
-        )
+        results, left_out = scoring(network_settings["expansion"], *held_out_order), Ledger()
         with torch.no_grad():
             size = min(o.batch_size, BATCH)
             for batch in evaluation_batches(
@@ -275,7 +266,7 @@ def main(config: DictConfig) -> None:
             ):
                 batch = batch.to(accelerator.device)
                 with accelerator.autocast():
-                    prediction = predict(batch)
+                    prediction = evaluated(batch)
                     terms = evaluated.criterion(prediction, batch)
                 results.add(prediction, batch, terms)
         network.train()
@@ -385,7 +376,7 @@ def main(config: DictConfig) -> None:
                         checks.clip_gradient(o.clip)
                     optimizer.step()
                     optimizer.zero_grad()
-                seen += len(batch.image) * processes
+                seen += len(batch) * processes
             schedule.step()
             step += 1
             average_statistics(network, sum_over_processes, processes)

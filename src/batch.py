@@ -1,16 +1,16 @@
 """What flows through the system: a batch of clips, what is known of each clip's last frame, and what a
 network says of it.
 
-B clips, T frames, J 21 joints, V 778 vertices. Targets and predictions are [B, 1, ...]: the last frame alone,
-with no T to broadcast against. Everything is in the space of the crops: right hands (left ones come
-mirrored), the crop's camera, millimetres.
+B clips of T frames each, out of N different frames; J 21 joints, V 778 vertices. Targets and predictions are
+[B, 1, ...]: the last frame alone, with no T to broadcast against. Everything is in the space of the crops:
+right hands (left ones come mirrored), the crop's camera, millimetres.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Float64, Int, UInt8
 from torch import Tensor
 
 
@@ -20,26 +20,15 @@ class _Tensors:
 
     def to(self, *args, **kwargs):
         """A copy with every tensor moved by Tensor.to."""
-        return self.each(lambda tensor: tensor.to(*args, **kwargs))
+        return _mapped(self, lambda tensor: tensor.to(*args, **kwargs))
 
     def pin_memory(self):
         """A copy in memory from which a GPU takes it while the process goes on (DataLoader asks for it by
         this name)."""
-        return self.each(Tensor.pin_memory)
-
-    def each(self, change: Callable[[Tensor], Tensor]):
-        """A copy with every tensor changed. One value expanded, which takes no memory (the pictures of cached
-        tokens), stays that."""
-
-        def changed(tensor):
-            if tensor.numel() > 1 and not any(tensor.stride()):
-                return change(tensor[(slice(1),) * tensor.ndim]).expand(tensor.shape)
-            return change(tensor)
-
-        return _mapped(self, changed)
+        return _mapped(self, Tensor.pin_memory)
 
     def __getitem__(self, index):
-        """The same, for some of the clips: `index` acts on the first axis of every tensor."""
+        """The same, for some of the entries: `index` acts on the first axis of every tensor."""
         return _mapped(self, lambda tensor: tensor[index])
 
 
@@ -80,45 +69,119 @@ class HandTarget(_Tensors):
 
 
 @dataclass
-class ClipBatch(_Tensors):
-    """A batch of clips, cropped. `frame_mask` is False where a history shorter than T was filled up (by
-    repeating its first frame)."""
+class Frames(_Tensors):
+    """N different frames: of each its crop, as a picture or as what a frozen network has made of it already
+    (`features`), with the crop's camera."""
 
-    image: UInt8[Tensor, "b t 3 h w"]  # RGB; the network normalises
-    focal: Float[Tensor, "b t 2"]  # px of the crop
-    princpt: Float[Tensor, "b t 2"]
-    time: Float[Tensor, "b t"]  # s, relative to the last frame (<= 0)
+    size: tuple[int, int]  # height and width of the crops, px
+    focal: Float[Tensor, "n 2"]  # px of the crop
+    princpt: Float[Tensor, "n 2"]
+    time: Float64[Tensor, "n"]  # s, by a clock that the frames of a clip share
+    image: UInt8[Tensor, "n 3 h w"] | None = None  # RGB; the network normalises
+    features: Float[Tensor, "n f"] | None = None  # in place of the picture: the network's, packed
+    depth: Float[Tensor, "n 1 h w"] | None = None  # mm; 0 where unknown
+    mask: Bool[Tensor, "n 1 h w"] | None = None  # where the hand is seen
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+@dataclass
+class ClipBatch(_Tensors):
+    """A batch of clips: B x T places among N frames, each of which is there once, however many clips it is in.
+
+    The first B frames are the clips' last ones, in the order of the clips: `index[:, -1]` is 0, 1, ..., B - 1.
+    The frames from B on are in histories only. `frame_mask` is False where a history shorter than T was
+    filled up (by repeating its first frame).
+    """
+
+    frames: Frames
+    index: Int[Tensor, "b t"]  # oldest frame first
     frame_mask: Bool[Tensor, "b t"]
     is_right: Bool[Tensor, "b"]  # the side in the original picture
     row: Int[Tensor, "b"]  # row of the last frame in its table; -1 where there is none
     target: HandTarget | None = None
-    previous: Int[Tensor, "b"] | None = (
-        None  # place in this batch of the clip that ends one frame earlier in the same view; -1: not here;
-    )
-    # None: no clip's is. The loader says so, for to ask a tensor is to wait for its device
-    frame: Int[Tensor, "b t"] | None = (
-        None  # frames with one number are one crop, which clips share; None: nothing is shared
-    )
-    shows_right: Bool[Tensor, "b"] | None = (
-        None  # False: training sees the other side's hand, of which nothing is labelled; None: all do
-    )
+    # Place in this batch of the clip that ends one frame earlier in the same view; -1: not here. None: no
+    # clip's is. The loader says so, for to ask a tensor is to wait for its device.
+    previous: Int[Tensor, "b"] | None = None
+    # False: training sees the other side's hand, of which nothing is labelled; None: all do.
+    shows_right: Bool[Tensor, "b"] | None = None
+
+    def __len__(self) -> int:
+        """How many clips."""
+        return len(self.row)
+
+    @property
+    def num_frame(self) -> int:
+        """Frames of a clip."""
+        return self.index.shape[1]
 
     @property
     def size(self) -> int:
         """Crop edge in pixels (crops are square)."""
-        height, width = self.image.shape[-2:]
+        height, width = self.frames.size
         assert height == width, f"crops are square, got {height} x {width}"
         return width
 
+    @property
+    def focal(self) -> Float[Tensor, "b t 2"]:
+        """Of every frame of every clip, px of the crop."""
+        return self.frames.focal[self.index]
+
+    @property
+    def princpt(self) -> Float[Tensor, "b t 2"]:
+        """Of every frame of every clip, px of the crop."""
+        return self.frames.princpt[self.index]
+
+    @property
+    def time(self) -> Float[Tensor, "b t"]:
+        """Of every frame of every clip, s relative to the clip's last frame (<= 0)."""
+        time = self.frames.time[self.index]
+        return (time - time[:, -1:]).float()  # float64 before: float32 loses milliseconds within hours
+
     def last_frame(self) -> "ClipBatch":
         """The same clips without history: T = 1, what Stage 1 sees."""
-        cut = {
-            name: getattr(self, name)[:, -1:] for name in ("image", "focal", "princpt", "time", "frame_mask")
-        }
-        kept = {
-            name: getattr(self, name) for name in ("is_right", "row", "previous", "target", "shows_right")
-        }
-        return ClipBatch(**cut, **kept)
+        count = len(self)
+        return replace(
+            self,
+            frames=self.frames[:count],
+            index=self.index[:, -1:],
+            frame_mask=self.frame_mask[:, -1:],
+        )
+
+    def __getitem__(self, clips) -> "ClipBatch":
+        """Some of the clips, with the frames that they show. A GPU is waited for."""
+        order, index = frames_in_order(self.index[clips])
+        chosen = torch.arange(len(self), device=self.index.device)[clips]
+        previous = self.previous
+        if previous is not None:
+            place = torch.full_like(self.row, -1)
+            place[chosen] = torch.arange(len(chosen), device=place.device)
+            before = previous[chosen]
+            previous = torch.where(before >= 0, place[before.clamp_min(0)], -1)
+        return ClipBatch(
+            frames=self.frames[order],
+            index=index,
+            frame_mask=self.frame_mask[clips],
+            is_right=self.is_right[clips],
+            row=self.row[clips],
+            target=None if self.target is None else self.target[clips],
+            previous=previous,
+            shows_right=None if self.shows_right is None else self.shows_right[clips],
+        )
+
+
+def frames_in_order(index: Int[Tensor, "b t"]) -> tuple[Int[Tensor, "n"], Int[Tensor, "b t"]]:
+    """For clips that are places in a list of frames: the places of the frames that a `ClipBatch` of them
+    holds, in its order (the clips' last ones, then the others, ascending), and the clips as places there."""
+    last = index[:, -1]
+    history = index[~torch.isin(index, last)].unique()
+    order = torch.cat([last, history])
+    place = torch.empty(int(order.max()) + 1, dtype=torch.long, device=index.device)
+    place[order] = torch.arange(len(order), device=index.device)
+    index = place[index]
+    index[:, -1] = torch.arange(len(last), device=index.device)  # where two clips end at one frame, too
+    return order, index
 
 
 @dataclass

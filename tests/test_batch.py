@@ -1,10 +1,14 @@
 """The batch: what is known of a target's box, and copies of parts of it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from tests_support import random_batch, small_finder, small_network
+from tests_support import pictures_of_clips, random_batch, small_finder, small_network
 
+from tempohand.batch import ClipBatch, frames_in_order
 from tempohand.model.registry import build_network
+from tempohand.training.debug.not_finite import named_tensors
 
 
 def test_a_box_needs_every_joint():
@@ -23,10 +27,90 @@ def test_a_box_needs_every_joint():
 def test_some_of_the_clips_are_the_same_clips():
     batch = random_batch(4, 3, 64)
     some = batch[torch.tensor([2, 0])]
-    assert torch.equal(some.image, batch.image[[2, 0]]) and torch.equal(
-        some.target.joints, batch.target.joints[[2, 0]]
+    assert torch.equal(pictures_of_clips(some), pictures_of_clips(batch)[[2, 0]])
+    assert torch.equal(some.target.joints, batch.target.joints[[2, 0]])
+    last = batch.last_frame()
+    assert torch.equal(last.frames.image, pictures_of_clips(batch)[:, -1]) and last.num_frame == 1
+
+
+def shared_batch(clips: int = 6, num_frame: int = 3, frames: int = 12, seed: int = 0) -> ClipBatch:
+    """Clips that share frames: each ends one frame after the one before."""
+    generator = torch.Generator().manual_seed(seed)
+    batch = random_batch(clips, num_frame)
+    places = torch.randint(0, frames - clips, (clips, num_frame - 1), generator=generator)
+    last = torch.arange(frames - clips, frames)[:, None]
+    order, index = frames_in_order(torch.cat([places, last], dim=1))
+    pool = random_batch(frames, 1, seed=seed).frames
+    pool.time = torch.rand(frames, generator=generator, dtype=torch.float64)
+    before = torch.arange(clips) - 1
+    return replace(batch, frames=pool[order], index=index, previous=before, row=100 + torch.arange(clips))
+
+
+def values_of_clips(batch: ClipBatch) -> dict[str, torch.Tensor]:
+    """Everything about each clip, as if no frame were shared."""
+    own = {name: value for name, value in named_tensors(batch) if "frames." not in name}
+    del own["index"], own["previous"]
+    return (
+        own
+        | {name: getattr(batch, name) for name in ("focal", "princpt", "time")}
+        | {"image": pictures_of_clips(batch)}
     )
-    assert torch.equal(batch.last_frame().image[:, 0], batch.image[:, -1])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_frames_in_order_are_the_last_ones_and_then_those_of_histories(seed):
+    generator = torch.Generator().manual_seed(seed)
+    last = torch.randperm(30, generator=generator)[:8]
+    clips = torch.cat([torch.randint(0, 30, (8, 6), generator=generator), last[:, None]], dim=1)
+    order, index = frames_in_order(clips)
+    assert torch.equal(order[index], clips) and index[:, -1].tolist() == list(range(8))
+    assert len(order.unique()) == len(order) == len(clips.unique())
+    assert (order[8:].diff() > 0).all() and not torch.isin(order[8:], last).any()
+
+
+@pytest.mark.parametrize(
+    "some",
+    [torch.tensor([2, 0]), slice(1, 4), [5], torch.arange(6) % 2 == 0, torch.tensor([3, 3, 1]), slice(None)],
+    ids=str,
+)
+def test_some_of_clips_that_share_frames_are_the_same_clips(some):
+    batch = shared_batch()
+    part, chosen = batch[some], torch.arange(6)[some]
+    assert part.index[:, -1].tolist() == list(range(len(chosen))) == list(range(len(part)))
+    assert set(part.index.unique().tolist()) == set(range(len(part.frames)))
+    for name, value in values_of_clips(batch).items():
+        assert torch.equal(values_of_clips(part)[name], value[chosen]), name
+    for clip, before in zip(chosen.tolist(), part.previous.tolist()):
+        there = int(batch.previous[clip])
+        assert chosen[before] == there if before >= 0 else there not in chosen.tolist()
+
+
+def test_last_frames_are_the_first_ones():
+    batch = shared_batch()
+    last = batch.last_frame()
+    assert len(last.frames) == len(last) == 6 and last.previous is batch.previous
+    for name, value in values_of_clips(last).items():
+        wanted = values_of_clips(batch)[name]
+        wanted = wanted[:, -1:] if name in ("image", "focal", "princpt", "time", "frame_mask") else wanted
+        assert torch.equal(value, wanted), name
+
+
+def test_a_batch_elsewhere_is_the_same_batch():
+    batch = shared_batch()
+    there = batch.to("meta")
+    assert {value.device.type for _, value in named_tensors(there)} == {
+        "meta"
+    } and there.size == batch.size == 64
+    assert [value.dtype for _, value in named_tensors(there)] == [
+        value.dtype for _, value in named_tensors(batch)
+    ]
+
+
+def test_times_keep_their_differences_far_from_zero():
+    batch = shared_batch()
+    before = batch.time
+    batch.frames.time = batch.frames.time + 1e6
+    torch.testing.assert_close(batch.time, before, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -248,11 +248,11 @@ def network_for():
             super().__init__()
             self.hand, self.depth = HandLayer(), depth
 
-        def encode(self, batch):
-            return batch.image[:, :, 0, 0, :1].float()
+        def encode(self, frames):
+            return frames.image[:, 0, 0, :1].float()
 
-        def decode(self, tokens, batch):
-            n = len(tokens)
+        def forward(self, batch):
+            n = len(batch)
             trans = torch.tensor([0.0, 0.0, self.depth]).expand(n, 1, 3)
             joints, vertices = self.hand(torch.zeros(n, 1, 48), torch.zeros(n, 1, 10), trans)
             rotation = torch.eye(3).expand(n, 1, 16, 3, 3)

@@ -11,15 +11,14 @@ import pytest
 import torch
 from accelerate import Accelerator
 from fake_gpu import DEVICE, put, watched
-from tests_support import compose_config, random_batch, small_network
+from tests_support import compose_config, random_batch, small_network, with_features
 
-from tempohand.data.clips import clip_rows, previous_rows
-from tempohand.data.tokens import TokenBatch
+from tempohand.data.clips import Clips
 from tempohand.evaluation.baselines import CropLabels, fit_constant_hand
 from tempohand.evaluation.evaluator import PerFrame, TruthKeeper, predict_sequences, score_sequences
 from tempohand.evaluation.protocols.true_shape import with_true_shape
 from tempohand.evaluation.results import StripKeeper, choose_strips
-from tempohand.evaluation.stages import Histories, build_predictors
+from tempohand.evaluation.stages import build_predictors
 from tempohand.evaluation.sums import LossOverFrames
 from tempohand.evaluation.tuning import default_filters, tune_filters
 from tempohand.evaluation.validation import scores_of
@@ -28,7 +27,6 @@ from tempohand.inference.inputs import HandInput
 from tempohand.inference.predictor import StreamingPredictor
 from tempohand.inference.source import Frame
 from tempohand.model.registry import build_network
-from tempohand.training.features import FromFeatures
 from tempohand.training.processes import average_statistics
 from tempohand.training.step_checks import StepChecks
 
@@ -38,17 +36,13 @@ HEATMAP = {
     "spatial": small_network(1)["spatial"] | {"heads": {"translation": "heatmap"}},
     "norm_by_hand": True,
 }
-# name -> network, its configuration, and what a forward pass waits for
+# name -> network, its configuration
 NETWORKS = {
-    "Stage 1": (small_network(1), "stage1-tiny", []),
-    "Stage 1 with other heads": (small_network(1, **HEATMAP), "stage1-tiny", []),
-    "Stage 2 from pictures": (
-        small_network(2),
-        "stage2-tiny",
-        ["unique", "mask"],
-    ),  # which frames its clips share
-    "Stage 2 from tokens": (small_network(2), "stage2-tiny", []),
-    "finder": (FINDER, "find-tiny", []),
+    "Stage 1": (small_network(1), "stage1-tiny"),
+    "Stage 1 with other heads": (small_network(1, **HEATMAP), "stage1-tiny"),
+    "Stage 2 from pictures": (small_network(2), "stage2-tiny"),
+    "Stage 2 from tokens": (small_network(2), "stage2-tiny"),
+    "finder": (FINDER, "find-tiny"),
 }
 
 
@@ -60,38 +54,35 @@ def no_autocast(monkeypatch):
 
 @pytest.fixture(params=NETWORKS)
 def case(request):
-    """(network, what batches go through, batch, settings, the waits of a forward pass), all on the device."""
-    settings, name, waits = NETWORKS[request.param]
+    """(network, batch, settings), all on the device."""
+    settings, name = NETWORKS[request.param]
     torch.manual_seed(0)
     network, batch = build_network(settings), random_batch(4, settings["num_frame"])
-    batch.frame = torch.arange(batch.time.numel()).view_as(batch.time)
-    predict = network
     if request.param == "Stage 2 from tokens":
-        features = torch.zeros(*batch.time.shape, network.spatial.token_dim + network.spatial.detail_dim)
-        batch, predict = TokenBatch(**vars(batch), features=features), FromFeatures(network)
+        dim = network.spatial.token_dim + network.spatial.detail_dim
+        batch = with_features(batch, torch.zeros(len(batch.frames), dim))
     put(network)
-    batch = put(batch)
-    return network, predict, batch, compose_config(name), waits
+    return network, put(batch), compose_config(name)
 
 
 def test_a_step_waits_for_the_loss_and_the_gradients_norm(case, tmp_path):
-    network, predict, batch, settings, waits = case
+    network, batch, settings = case
     accelerator = Accelerator(cpu=True)
     settings["out"] = str(tmp_path)
     checks = StepChecks(accelerator, network, settings, config={}, describe_row=str, command="")
     with watched() as waited:
         checks.begin_step(0, logged=True)
-        prediction = predict(batch)
+        prediction = network(batch)
         terms = network.criterion(prediction, batch)
-        assert waited == waits
+        assert waited == []
         loss = checks.loss(batch, prediction, terms)
-        assert waited == [*waits, "cpu"]
+        assert waited == ["cpu"]
         loss.backward()
         checks.clip_gradient(1.0)
-        assert waited == [*waits, "cpu", "item"]
+        assert waited == ["cpu", "item"]
         # (The optimizer's own step is PyTorch's, and knows its devices by name.)
         average_statistics(network, lambda x: x, 2)
-        assert waited == [*waits, "cpu", "item"]
+        assert waited == ["cpu", "item"]
     assert all(
         parameter.grad is None or parameter.grad.device == DEVICE for parameter in network.parameters()
     )
@@ -102,12 +93,12 @@ def test_a_step_waits_for_the_loss_and_the_gradients_norm(case, tmp_path):
 def test_validation(case):
     """It waits once for its sums; of every batch it asks whether predictions are finite, takes their paths
     (PoseNet), or finds peaks (finder)."""
-    network, predict, batch, settings, _ = case
+    network, batch, settings = case
     network.eval()
     batch = replace(batch, previous=None)
     validation = scores_of(network.prediction)(2.0, np.zeros(4, int), np.arange(4) / 30)
     with watched() as waited, torch.no_grad():
-        prediction = predict(batch)
+        prediction = network(batch)
         validation.add(prediction, batch, network.criterion(prediction, batch))
         scores = validation.means(lambda x: [x], settings["loss"])
     assert set(validation.UNITS) <= scores.keys() and waited.count("tolist") == 1
@@ -182,11 +173,10 @@ def test_evaluation(shared, shape, tmp_path):
     for network in {id(network): network for network in (stage1, stage2)}.values():
         put(network.eval())
     losses = {"stage1": LossOverFrames(stage1), "stage2": LossOverFrames(stage2)}
-    previous = previous_rows(first, time)
-    histories = Histories(lambda *given: clip_rows(*given, previous=previous), max_gap=0.4, max_age=1.0)
+    clips = Clips(first, time, 7).of_stream
     watch = {name: loss.watch for name, loss in losses.items()}
     shaped = {"shaped": with_true_shape(stage1.hand)} if shape == "true shape" else {}
-    stages, unwatched = build_predictors(stage1, stage2, contextlib.nullcontext, histories, watch, **shaped)
+    stages, unwatched = build_predictors(stage1, stage2, contextlib.nullcontext, clips, watch, **shaped)
     columns = {
         "truth": truth,
         "sequence": sequence,

@@ -4,6 +4,7 @@ batches to feed them."""
 import contextlib
 import importlib.util
 import io
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from tempohand.batch import ClipBatch, HandTarget
+from tempohand.batch import ClipBatch, Frames, HandTarget, frames_in_order
 from tempohand.console import run_clearly
 from tempohand.data.arguments import name_data, store_tables
 from tempohand.data.table import write_index, write_shard
@@ -206,6 +207,16 @@ def small_finder() -> dict:
     return {"name": "finder", "num_frame": 1, "size": 64, "expansion": 4.0, "backbone": backbone, "width": 32}
 
 
+def pictures_of_clips(batch: ClipBatch) -> torch.Tensor:
+    """The picture of every frame of every clip, [B, T, 3, h, w]."""
+    return batch.frames.image[batch.index]
+
+
+def with_features(batch: ClipBatch, features: torch.Tensor) -> ClipBatch:
+    """The same clips with features [N, F] in the place of the frames' pictures."""
+    return replace(batch, frames=replace(batch.frames, image=None, features=features))
+
+
 def random_batch(clips: int, num_frame: int, size: int = 64, seed: int = 0) -> ClipBatch:
     """Noise for pictures with a believable camera and target: for shapes and exactness, never for
     accuracy."""
@@ -214,21 +225,20 @@ def random_batch(clips: int, num_frame: int, size: int = 64, seed: int = 0) -> C
     def normal(*shape):
         return torch.randn(*shape, generator=generator)
 
-    focal, princpt = (
-        torch.full((clips, num_frame, 2), size * 2.0),
-        torch.full((clips, num_frame, 2), size / 2) + normal(clips, num_frame, 2),
-    )
+    focal = torch.full((clips, num_frame, 2), size * 2.0)
+    princpt = torch.full((clips, num_frame, 2), size / 2) + normal(clips, num_frame, 2)
     pose, betas = normal(clips, 1, 48) * 0.3, normal(clips, 1, 10) * 0.5
     trans = torch.tensor([0.0, 0.0, 500.0]) + normal(clips, 1, 3) * 20
     joints, _ = HandLayer()(pose, betas, trans)
     yes = torch.ones(clips, 1, dtype=torch.bool)
+    image = torch.randint(0, 256, (clips, num_frame, 3, size, size), generator=generator, dtype=torch.uint8)
+    time = (torch.arange(num_frame, dtype=torch.float64) / 30).expand(clips, -1)
+    order, index = frames_in_order(torch.arange(clips * num_frame).view(clips, num_frame))
+    values = {"image": image, "focal": focal, "princpt": princpt, "time": time}
+    values = {name: value.flatten(0, 1)[order] for name, value in values.items()}
     return ClipBatch(
-        image=torch.randint(
-            0, 256, (clips, num_frame, 3, size, size), generator=generator, dtype=torch.uint8
-        ),
-        focal=focal,
-        princpt=princpt,
-        time=(torch.arange(num_frame) - num_frame + 1.0).expand(clips, -1) / 30,
+        frames=Frames(size=(size, size), **values),
+        index=index,
         frame_mask=torch.ones(clips, num_frame, dtype=torch.bool),
         is_right=torch.ones(clips, dtype=torch.bool),
         row=torch.arange(clips),

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import torch
 
-from tempohand.batch import ClipBatch, HandPrediction
+from tempohand.batch import ClipBatch, Frames, HandPrediction, frames_in_order
 from tempohand.data.clips import ClipSampling
 from tempohand.data.loader import ClipDataset, TrainingOrder, collate, training_batches
 from tempohand.data.table import COLUMNS, FrameTable, write_index, write_shard
@@ -27,7 +27,6 @@ from tempohand.data.tokens import cached
 from tempohand.data.view import Augmentation, View
 from tempohand.hand.layer import HandLayer
 from tempohand.model.registry import build_network
-from tempohand.training.features import FromFeatures
 from tempohand.training.objective import combine
 from tempohand.training.optim import parameter_groups
 
@@ -108,9 +107,9 @@ def _steps(
     )
 
     @torch.no_grad()
-    def encode(batch: ClipBatch) -> torch.Tensor:
+    def encode(frames: Frames) -> torch.Tensor:
         with torch.autocast(device.type, torch.bfloat16):
-            return network.encode(batch.to(device)).cpu()
+            return network.encode(frames.to(device)).cpu()
 
     held_out = ClipDataset(table, clips.view, network.num_frame)
     tokens, _ = cached(TokenStore(folder / "tokens", {}), clips, held_out, encode, dtype="fp16")
@@ -118,27 +117,15 @@ def _steps(
     read = iter(training_batches(tokens, order, workers=0))
     keys = next(iter(order))
     pictures = collate([clips[key] for key in keys])  # decoded before: the comparison is of networks
-    every = torch.arange(pictures.frame.numel()).view_as(
-        pictures.frame
-    )  # 7 frames of every clip, shared or not
-    pictures = replace(pictures, frame=every).to(device)
+    pictures = _each_its_own(pictures).to(device)
 
     optimizer = torch.optim.AdamW(parameter_groups(network, 1e-5, 1e-5, 1e-4), fused=True)
     single = network.spatial_only()
 
     def in_graph(batch: ClipBatch) -> HandPrediction:
-        frames = ClipBatch(
-            image=batch.image.flatten(0, 1)[:, None],
-            focal=batch.focal.flatten(0, 1)[:, None],
-            princpt=batch.princpt.flatten(0, 1)[:, None],
-            time=torch.zeros_like(batch.time).reshape(-1, 1),
-            frame_mask=torch.ones_like(batch.frame_mask).reshape(-1, 1),
-            is_right=batch.is_right.repeat_interleave(network.num_frame),
-            row=batch.row.repeat_interleave(network.num_frame),
-        )
         network.spatial.requires_grad_(True)
-        features = single.encode(frames)[:, 0].unflatten(0, batch.time.shape)
-        return network.decode(features, batch)
+        features = single.encode(batch.frames)
+        return network(replace(batch, frames=replace(batch.frames, image=None, features=features)))
 
     def step(forward: Callable, batch: ClipBatch) -> None:
         with torch.autocast(device.type, torch.bfloat16):
@@ -150,10 +137,17 @@ def _steps(
         network.spatial.requires_grad_(False)
 
     return {
-        "cached": lambda: step(FromFeatures(network), next(read).to(device)),
+        "cached": lambda: step(network, next(read).to(device)),
         "no_grad": lambda: step(network, pictures),
         "grad": lambda: step(in_graph, pictures),
     }
+
+
+def _each_its_own(batch: ClipBatch) -> ClipBatch:
+    """The same clips, none of which shares a frame with another or shows one twice."""
+    places = batch.index.flatten()
+    order, index = frames_in_order(torch.arange(len(places)).view_as(batch.index))
+    return replace(batch, frames=batch.frames[places[order]], index=index)
 
 
 def _random_table(root: Path, size: int) -> Path:

@@ -7,11 +7,12 @@ where there is one.
 """
 
 import argparse
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from tempohand.batch import ClipBatch
+from tempohand.batch import ClipBatch, Frames
 from tempohand.inference.predictor import HandInput, StreamingPredictor
 from tempohand.model.registry import build_network
 
@@ -96,16 +97,17 @@ def _kinds(name: str, device: str) -> dict[str, dict]:
         return go
 
     clip = _clip(network.num_frame, network.size).to(device)
-    frame = clip.last_frame()
+    last = clip.last_frame()
     with torch.inference_mode():
-        features = network.encode(clip)
+        features = network.encode(clip.frames)
 
     @torch.inference_mode()
     def stream():
-        return network.decode(torch.cat([features[:, 1:], network.encode(frame)], dim=1), clip)
+        now = torch.cat([network.encode(last.frames), features[1:]])
+        return network(replace(clip, frames=replace(clip.frames, image=None, features=now)))
 
     calls = {
-        "single_frame": torch.inference_mode()(lambda: single.decode(single.encode(frame), frame)),
+        "single_frame": torch.inference_mode()(lambda: single(last)),
         "stream": stream,
         "window": torch.inference_mode()(lambda: network(clip)),
     }
@@ -128,14 +130,20 @@ def _network(name: str) -> torch.nn.Module:
     return stage2.eval()
 
 
-def _clip(frames: int, size: int) -> ClipBatch:
+def _clip(num_frame: int, size: int) -> ClipBatch:
+    """One clip of noise."""
     generator = torch.Generator().manual_seed(0)
+    index = (torch.arange(num_frame) + 1) % num_frame  # the last frame comes first
     return ClipBatch(
-        image=torch.randint(0, 256, (1, frames, 3, size, size), generator=generator, dtype=torch.uint8),
-        focal=torch.full((1, frames, 2), 2.0 * size),
-        princpt=torch.full((1, frames, 2), size / 2),
-        time=torch.arange(1 - frames, 1)[None] / 30,
-        frame_mask=torch.ones(1, frames, dtype=torch.bool),
+        frames=Frames(
+            size=(size, size),
+            image=torch.randint(0, 256, (num_frame, 3, size, size), generator=generator, dtype=torch.uint8),
+            focal=torch.full((num_frame, 2), 2.0 * size),
+            princpt=torch.full((num_frame, 2), size / 2),
+            time=torch.arange(num_frame, dtype=torch.float64).roll(1) / 30,
+        ),
+        index=index[None],
+        frame_mask=torch.ones(1, num_frame, dtype=torch.bool),
         is_right=torch.ones(1, dtype=torch.bool),
         row=torch.full((1,), -1),
     )

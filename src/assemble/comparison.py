@@ -59,7 +59,7 @@ def compared_rows_of(evaluation: Evaluation, frames: EvaluationFrames) -> Compar
         evaluation.stage1,
         evaluation.stage2,
         evaluation.accelerator.autocast,
-        frames.histories(),
+        frames.dataset.clips.of_stream,
         {name: loss.watch for name, loss in losses.items()},
     )
     if splits.tune:

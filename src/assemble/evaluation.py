@@ -3,7 +3,6 @@
 import copy
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tempohand.batch import ClipBatch
-from tempohand.data.clips import CLOCK_S, MAX_AGE_S, MAX_GAP_S, clip_rows
 from tempohand.data.consistency import faults, measure
 from tempohand.data.ledger import Ledger, by_source
 from tempohand.data.loader import ClipDataset, listed_batches
@@ -25,7 +23,6 @@ from tempohand.evaluation.evaluator import Predictor, TruthKeeper, predict_seque
 from tempohand.evaluation.protocols.registry import find_protocol
 from tempohand.evaluation.provenance import code_version, file_hash
 from tempohand.evaluation.splits import rows_of_batches
-from tempohand.evaluation.stages import Histories
 from tempohand.model.registry import load_stages
 from tempohand.model.weights import WEIGHTS_NAME, load_config, locate
 
@@ -195,11 +192,6 @@ class EvaluationFrames:
             for batch in listed_batches(self.dataset, self.rows_of_batches, workers, self.ledger):
                 yield batch
                 bar.update(len(batch.row))
-
-    def histories(self) -> Histories:
-        """Which frames a clip of this split has, as live."""
-        rule = partial(clip_rows, previous=self.dataset.clips.previous)
-        return Histories(rule, max_gap=MAX_GAP_S + CLOCK_S, max_age=MAX_AGE_S + CLOCK_S)
 
     def predict(
         self, predictors: dict[str, Predictor], title: str, watching: Callable = iter

@@ -46,7 +46,11 @@ def predict_samples(
     processes but the main one, which says what was left out. Call it on all processes at once."""
     adapted = {"shaped": protocol.adapt(evaluation.stage1.hand)} if protocol.adapt else {}
     built, _ = build_predictors(
-        evaluation.stage1, evaluation.stage2, evaluation.accelerator.autocast, frames.histories(), **adapted
+        evaluation.stage1,
+        evaluation.stage2,
+        evaluation.accelerator.autocast,
+        frames.dataset.clips.of_stream,
+        **adapted,
     )
     collector = Collector(evaluation.given, frames.table.column("is_right"), protocol.vertices)
     title = f"predicting {evaluation.splits.evaluated}"

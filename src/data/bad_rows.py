@@ -8,7 +8,7 @@ Training takes another row in its place, which the position decides; what is lef
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -41,19 +41,6 @@ def inconsistent_rows(table: FrameTable) -> BadRows:
         rows = np.arange(first, min(first + CHUNK, len(table)))
         bad |= {int(row): found[0] for row, found in zip(rows, faults(measure(table.labels(rows)))) if found}
     return bad
-
-
-def without(plan: ClipPlan, bad: BadRows) -> ClipPlan | None:
-    """The plan as if its bad rows did not exist: the clips that end at one are gone, in the others they are
-    missing frames. None where no clip is left."""
-    usable = np.array([row not in bad for row in plan.rows.tolist()])
-    clips, mask = (part[usable[plan.clips[:, -1]]] for part in (plan.clips, plan.mask))
-    if not len(clips):
-        return None
-    mask = mask & usable[clips]
-    earliest = np.take_along_axis(clips, mask.argmax(axis=1)[:, None], axis=1)
-    used, places = np.unique(np.where(mask, clips, earliest), return_inverse=True)
-    return replace(plan, rows=plan.rows[used], clips=places.reshape(mask.shape), mask=mask)
 
 
 def training_sample(clips: Clips, position: int, row: int, read: Callable[[ClipPlan], object]):

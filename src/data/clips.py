@@ -1,6 +1,7 @@
 """Which frames of a table are a clip, and which clips a training position draws: rows and masks, before
 anything is read."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,32 +29,44 @@ def lookback(num_frame: int) -> Int[np.ndarray, "t"]:
     return np.array(back[:num_frame][::-1])
 
 
-def clip_rows(
-    start: int, last: int, num_frame: int, previous: Int[np.ndarray, "rows"] | None = None
-) -> tuple[Int[np.ndarray, "t"], Bool[np.ndarray, "t"]]:
-    """Rows [T] of the clip that ends at row `last` and reaches back to row `start` at most, and which of them
-    are real.
+def steps_back(previous: Int[np.ndarray, "n"], last: int, count: int) -> Int[np.ndarray, "m"]:
+    """Frame `last` and those one, two, ... steps before it, newest first: `count` of them, or as many as there
+    are. previous: the frame one step before each (`previous_rows`), -1 where there is none."""
+    frames = [last]
+    while len(frames) < count and previous[frames[-1]] >= 0:
+        frames.append(int(previous[frames[-1]]))
+    return np.array(frames)
 
-    previous: the row one step before each (`previous_rows`); None: the one above it. Where there is no such
-    frame, the clip's earliest one is repeated and marked False.
+
+def clip_steps(
+    previous: Int[np.ndarray, "n"], last: Int[np.ndarray, "c"], num_frame: int
+) -> Int[np.ndarray, "c t"]:
+    """For each clip, by its last frame, the frames that lie `lookback` steps before it; -1 where there is
+    none."""
+    back, chain = lookback(num_frame), [last]
+    for _ in range(back[0]):
+        chain.append(np.where(chain[-1] >= 0, previous[chain[-1]], -1))
+    return np.stack([chain[steps] for steps in back], axis=1)
+
+
+def see_clips(
+    steps: Int[np.ndarray, "c t"], shown: Bool[np.ndarray, "c t"], time: Float[np.ndarray, "n"]
+) -> tuple[Int[np.ndarray, "c t"], Bool[np.ndarray, "c t"]]:
+    """What a clip is, wherever its frames come from: the frames of each, oldest first, and which are real.
+
+    steps: the frames `lookback` steps before the last one, -1 where there is none. Real are those that exist,
+    are `shown` and are at most MAX_AGE_S older than the last one, and always the last one itself. time: of
+    every frame, s.
     """
-    back = lookback(num_frame)
-    rows = steps_back(start, last, int(back[0]) + 1, previous)
-    real = back < len(rows)
-    return rows[np.where(real, back, back[real][0])], real
+    real = shown & (steps >= 0) & (time[steps[:, -1:]] - time[steps] <= MAX_AGE_S + CLOCK_S)
+    real[:, -1] = True
+    return fill_up(steps, real), real
 
 
-def steps_back(
-    start: int, last: int, count: int, previous: Int[np.ndarray, "rows"] | None = None
-) -> Int[np.ndarray, "n"]:
-    """Row `last` and those one, two, ... steps before it, newest first: `count` of them, or as many as there
-    are from row `start` on."""
-    if previous is None:
-        return np.arange(last, max(start, last - count + 1) - 1, -1)
-    rows = [last]
-    while len(rows) < count and previous[rows[-1]] >= start:
-        rows.append(int(previous[rows[-1]]))
-    return np.array(rows)
+def fill_up(frames: Int[np.ndarray, "c t"], real: Bool[np.ndarray, "c t"]) -> Int[np.ndarray, "c t"]:
+    """The frames of each clip, its earliest real one in the place of those that are not real."""
+    earliest = np.take_along_axis(frames, real.argmax(axis=1)[:, None], axis=1)
+    return np.where(real, frames, earliest)
 
 
 def previous_frames(time: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
@@ -125,7 +138,7 @@ class ClipSampling:
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """One sample: the frames that it shows, and its clips, oldest frame first, one frame after the other.
+    """Clips, oldest frame first, and the frames that they show.
 
     `rows` are rows of the table, ascending, each once; `clips` are places in them. Frames that a clip lacks
     are masked, its earliest one stands in their place.
@@ -134,33 +147,36 @@ class ClipPlan:
     rows: Int[np.ndarray, "n"]
     clips: Int[np.ndarray, "c t"]
     mask: Bool[np.ndarray, "c t"]
-    view: int  # number of the drawn view
+    view: int = 0  # number of the drawn view
 
     @classmethod
-    def of(
-        cls,
-        rows: Int[np.ndarray, "m"],
-        shown: Bool[np.ndarray, "m"],
-        time: Float[np.ndarray, "m"],
-        num_frame: int,
-        history: int,
-        view: int = 0,
-    ) -> "ClipPlan":
-        """Every clip of `num_frame` frames within the stretch `rows`, with the last `history` of them, as far
-        as they are shown and not older than MAX_AGE_S."""
-        back = lookback(num_frame)
-        windows = np.arange(back[0], len(rows))[:, None] - back
-        mask = shown[windows] & (np.arange(num_frame) >= num_frame - history)
-        mask &= time[windows[:, -1:]] - time[windows] <= MAX_AGE_S + CLOCK_S
-        mask[:, -1] = True
-        earliest = np.take_along_axis(windows, mask.argmax(axis=1)[:, None], axis=1)
-        used, clips = np.unique(rows[np.where(mask, windows, earliest)], return_inverse=True)
-        return cls(used, clips.reshape(mask.shape), mask, view)
+    def of(cls, frames: Int[np.ndarray, "c t"], mask: Bool[np.ndarray, "c t"], view: int = 0) -> "ClipPlan":
+        """The plan of clips whose frames are rows (`see_clips`)."""
+        rows, clips = np.unique(frames, return_inverse=True)
+        return cls(rows, clips.reshape(frames.shape), mask, view)
 
     @classmethod
     def single_frames(cls, rows: Int[np.ndarray, "n"], view: int) -> "ClipPlan":
         """Each of some frames of a sequence as a clip of its own."""
         return cls(rows, np.arange(len(rows))[:, None], np.ones((len(rows), 1), bool), view)
+
+    def without(self, missing: Collection[int]) -> "ClipPlan | None":
+        """The plan as if the rows in `missing` did not exist: clips that end at one are gone, in the others
+        they are missing frames. None where no clip is left."""
+        usable = np.array([row not in missing for row in self.rows.tolist()])
+        left = usable[self.clips[:, -1]]
+        if not left.any():
+            return None
+        frames, real = self.clips[left], self.mask[left]
+        real = real & usable[frames]
+        return ClipPlan.of(self.rows[fill_up(frames, real)], real, self.view)
+
+
+def join_clips(plans: Sequence[ClipPlan]) -> tuple[Int[np.ndarray, "c t"], Bool[np.ndarray, "c t"]]:
+    """The clips and masks of several plans, as places among all their frames, one plan after the other."""
+    offsets = np.cumsum([0] + [len(plan.rows) for plan in plans])
+    clips = [plan.clips + offset for plan, offset in zip(plans, offsets)]
+    return np.concatenate(clips), np.concatenate([plan.mask for plan in plans])
 
 
 class Clips:
@@ -213,30 +229,35 @@ class Clips:
         """The clips of a training position whose last one ends at `row`."""
         rng = np.random.default_rng([self.seed, position])
         count, most = self.sampling.consecutive, self.sampling.max_gap
-        steps = np.arange(lookback(self.num_frame)[0] + count)[::-1]
-        back = steps_back(int(self.starts[row]), row, most * int(steps[0]) + 1, self.previous)
-        largest_gap = min(most, (len(back) - 1) // (count - 1)) if count > 1 else most
-        steps = int(rng.integers(1, largest_gap + 1)) * steps
-        real = steps < len(back)
-        rows = back[np.where(real, steps, steps[real][0])]
+        back = lookback(self.num_frame)
+        length = int(back[0]) + count  # steps in which all of the clips lie
+        chain = steps_back(self.previous, row, most * (length - 1) + 1)
+        largest_gap = min(most, (len(chain) - 1) // (count - 1)) if count > 1 else most
+        steps = int(rng.integers(1, largest_gap + 1)) * np.arange(length)[::-1]
+        rows = np.where(steps < len(chain), chain[np.minimum(steps, len(chain) - 1)], -1)
         history = int(rng.integers(min(self.sampling.min_history, self.num_frame), self.num_frame + 1))
-        kept = rng.random(len(rows)) >= self.sampling.drop
-        return ClipPlan.of(
-            rows,
-            real & kept,
-            self.time[rows],
-            self.num_frame,
-            history,
-            int(rng.integers(self.views or FRESH_VIEWS)),
-        )
+        kept = rng.random(length) >= self.sampling.drop
+        view = int(rng.integers(self.views or FRESH_VIEWS))
+        places = np.arange(back[0], length)[:, None] - back
+        shown = kept[places] & (np.arange(self.num_frame) >= self.num_frame - history)
+        return ClipPlan.of(*see_clips(rows[places], shown, self.time), view)
 
     def evaluation(self, row: int) -> ClipPlan:
         """The clip that ends at `row`, with its full history."""
-        steps = np.arange(lookback(self.num_frame)[0] + 1)[::-1]
-        back = steps_back(int(self.starts[row]), row, len(steps), self.previous)
-        real = steps < len(back)
-        rows = back[np.where(real, steps, len(back) - 1)]
-        return ClipPlan.of(rows, real, self.time[rows], self.num_frame, self.num_frame)
+        steps = clip_steps(self.previous, np.array([row]), self.num_frame)
+        return ClipPlan.of(*see_clips(steps, np.ones_like(steps, bool), self.time))
+
+    def of_stream(
+        self, rows: Int[np.ndarray, "n"], num_frame: int
+    ) -> tuple[Int[np.ndarray, "n t"], Bool[np.ndarray, "n t"]]:
+        """The clips of `num_frame` frames that end at each of `rows`, ascending, of one sequence, of which
+        nothing else was seen: places among them, and which are real. As live, nothing from before a pause
+        among them is in a clip."""
+        steps = clip_steps(self.previous, rows, num_frame)
+        begins = stretch_starts(np.zeros(len(rows), int), self.time[rows])
+        shown = np.isin(steps, rows) & (steps >= rows[begins][:, None])
+        frames, real = see_clips(steps, shown, self.time)
+        return np.searchsorted(rows, frames), real
 
     def sequence(self, row: int) -> tuple[int, int]:
         """First row, and row after the last, of the sequence that a row is in."""

@@ -14,13 +14,13 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tempohand.batch import ClipBatch, HandTarget
-from tempohand.data.bad_rows import BadRows, LeftOut, inconsistent_rows, training_sample, without
-from tempohand.data.clips import ClipPlan, Clips, ClipSampling
+from tempohand.batch import ClipBatch, Frames, HandTarget, frames_in_order
+from tempohand.data.bad_rows import BadRows, LeftOut, inconsistent_rows, training_sample
+from tempohand.data.clips import ClipPlan, Clips, ClipSampling, join_clips
 from tempohand.data.ledger import Ledger
 from tempohand.data.pictures import BadPicture
 from tempohand.data.table import LABELS, FrameTable
@@ -84,7 +84,7 @@ class ClipDataset(Dataset):
         not."""
         pictures, bad = self._read(plan.rows)
         if bad:
-            plan = without(plan, bad)
+            plan = plan.without(bad)
             if plan is None:
                 return LeftOut(bad)
         draw = view.draw(rng, end - first)[plan.rows - first]
@@ -150,35 +150,40 @@ def collate(samples: list[Sample]) -> ClipBatch:
         camera_mask=labels["has_camera"][:, None],
         hidden=labels["hidden"][:, None],
     )
-    frames = {
-        "image": torch.cat([sample.image for sample in samples]),
-        "focal": torch.cat([placement.focal for placement in placements]),
-        "princpt": torch.cat([placement.princpt for placement in placements]),
-    }
+    frames = Frames(
+        size=(samples[0].size, samples[0].size),
+        image=torch.cat([sample.image for sample in samples]),
+        focal=torch.cat([placement.focal for placement in placements]),
+        princpt=torch.cat([placement.princpt for placement in placements]),
+        time=labels["time"],
+    )
     plans = [sample.plan for sample in samples]
-    clips = clip_fields(plans, labels["time"], frames, labels["is_right"], target)
-    return ClipBatch(**clips, shows_right=shows_right[clips["frame"][:, -1]])
+    return clip_batch(plans, frames, labels["is_right"], shows_right, target)
 
 
-def clip_fields(
-    plans: list[ClipPlan], time: Tensor, frames: dict[str, Tensor], is_right: Tensor, target: HandTarget
-) -> dict[str, Tensor | HandTarget]:
-    """The fields of every clip of every plan, from those of the plans' frames, which lie one plan after the
-    other."""
-    offsets = np.cumsum([0] + [len(plan.rows) for plan in plans])
-    frame = torch.from_numpy(np.concatenate([plan.clips + offset for plan, offset in zip(plans, offsets)]))
+def clip_batch(
+    plans: list[ClipPlan],
+    frames: Frames,
+    is_right: Bool[Tensor, "n"],
+    shows_right: Bool[Tensor, "n"],
+    target: HandTarget,
+) -> ClipBatch:
+    """The batch of every clip of every plan. Frames, sides and labels are those of the plans' frames, which
+    lie one plan after the other."""
+    clips, mask = map(torch.from_numpy, join_clips(plans))
+    order, index = frames_in_order(clips)
+    last = clips[:, -1]
     first = torch.from_numpy(np.concatenate([np.arange(len(plan.clips)) == 0 for plan in plans]))
-    last = frame[:, -1]
-    return {
-        **{name: value[frame] for name, value in frames.items()},
-        "time": (time[frame] - time[last][:, None]).float(),  # float64 before the cast
-        "frame_mask": torch.from_numpy(np.concatenate([plan.mask for plan in plans])),
-        "is_right": is_right[last],
-        "row": torch.from_numpy(np.concatenate([plan.rows for plan in plans]))[last],
-        "previous": None if first.all() else torch.where(first, -1, torch.arange(len(first)) - 1),
-        "frame": frame,
-        "target": target[last],
-    }
+    return ClipBatch(
+        frames=frames[order],
+        index=index,
+        frame_mask=mask,
+        is_right=is_right[last],
+        row=torch.from_numpy(np.concatenate([plan.rows for plan in plans]))[last],
+        target=target[last],
+        previous=None if first.all() else torch.where(first, -1, torch.arange(len(first)) - 1),
+        shows_right=shows_right[last],
+    )
 
 
 class TrainingOrder:

@@ -13,16 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from tempohand.batch import ClipBatch, HandTarget
-from tempohand.data.bad_rows import REASONS, BadRows, LeftOut, training_sample, without
+from tempohand.batch import ClipBatch, Frames, HandTarget
+from tempohand.data.bad_rows import REASONS, BadRows, LeftOut, training_sample
 from tempohand.data.clips import MAX_GAP_S, ClipPlan, Clips
 from tempohand.data.consistency import BOUNDS
-from tempohand.data.loader import ClipDataset, clip_fields, frame_batches
+from tempohand.data.loader import ClipDataset, clip_batch, frame_batches
 from tempohand.data.token_store import TokenStore, weights_hash
 from tempohand.data.view import View
 
@@ -33,7 +33,7 @@ MOST_SHARDS = 64  # a view: each is an open file
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 TARGET_FIELDS = tuple(field.name for field in fields(HandTarget))
 
-Encode = Callable[[ClipBatch], Tensor]  # clips of one frame -> features [n, 1, f], on the CPU
+Encode = Callable[[Frames], Tensor]  # frames -> features [n, f], on the CPU
 
 
 def token_key(
@@ -59,13 +59,6 @@ def token_key(
         "precision": precision,
         "dtype": dtype,
     }
-
-
-@dataclass
-class TokenBatch(ClipBatch):
-    """Clips without pictures (`image` has a size and no memory), with every frame's features."""
-
-    features: Float[Tensor, "b t f"] | None = None
 
 
 class TokenSample(NamedTuple):
@@ -109,24 +102,28 @@ class TokenDataset(Dataset):
         if not reasons.any():
             return TokenSample(plan, records, {})
         bad = {int(row): REASONS[reason - 1] for row, reason in zip(plan.rows, reasons) if reason}
-        usable = without(plan, bad)
+        usable = plan.without(bad)
         return (
             LeftOut(bad)
             if usable is None
             else TokenSample(usable, records[np.isin(plan.rows, usable.rows)], bad)
         )
 
-    def collate(self, samples: list[TokenSample]) -> TokenBatch:
-        """One batch of every clip of every sample."""
+    def collate(self, samples: list[TokenSample]) -> ClipBatch:
+        """One batch of every clip of every sample: frames with features and without pictures."""
         plans = [sample.plan for sample in samples]
         records = np.concatenate([sample.records for sample in samples]).view(self.record)[:, 0]
         column = {name: torch.from_numpy(np.ascontiguousarray(records[name])) for name in self.record.names}
-        features = column["features"].view(self.dtype).float()
         target = HandTarget(**{name: column[name][:, None] for name in TARGET_FIELDS})
-        frames = {"features": features, "focal": column["focal"], "princpt": column["princpt"]}
-        values = clip_fields(plans, column["time"], frames, column["is_right"], target)
-        image = torch.zeros(1, dtype=torch.uint8).expand(*values["frame"].shape, 3, self.size, self.size)
-        return TokenBatch(image=image, shows_right=torch.ones(len(image), dtype=torch.bool), **values)
+        frames = Frames(
+            size=(self.size, self.size),
+            features=column["features"].view(self.dtype).float(),
+            focal=column["focal"],
+            princpt=column["princpt"],
+            time=column["time"],
+        )
+        shows_right = torch.ones(len(frames), dtype=torch.bool)
+        return clip_batch(plans, frames, column["is_right"], shows_right, target)
 
 
 @dataclass(frozen=True)
@@ -268,15 +265,15 @@ def _kind_of_record(shards: list[Shard], encode: Encode, dtype: str) -> np.dtype
 def _records(batch: ClipBatch, encode: Encode, dtype: str, time: np.ndarray) -> np.ndarray:
     """One record a frame, of a batch of clips of one frame. `reason` is 0 for a frame that can be used, else
     1 + its place in REASONS."""
-    features = encode(batch)[:, 0].to(DTYPES[dtype])
+    features = encode(batch.frames).to(DTYPES[dtype])
     if not features.isfinite().all():
         raise ValueError(
             f"features of rows {batch.row.tolist()[:8]}... do not fit tokens.dtype={dtype}: take bf16 or fp32"
         )
     columns = {
         "features": features.view(torch.int16) if dtype == "bf16" else features,  # NumPy has no bfloat16
-        "focal": batch.focal[:, 0],
-        "princpt": batch.princpt[:, 0],
+        "focal": batch.frames.focal,
+        "princpt": batch.frames.princpt,
         "time": torch.from_numpy(time),
         "is_right": batch.is_right,
         **{name: getattr(batch.target, name)[:, 0] for name in TARGET_FIELDS},

@@ -30,7 +30,7 @@ def _all(batches: list[ClipBatch], name: str) -> torch.Tensor:
 
 
 def _images(batches: list[ClipBatch]) -> Result:
-    image = torch.cat([batch.image.flatten(0, 1) for batch in batches])
+    image = torch.cat([batch.frames.image for batch in batches])
     mean = image.float().mean(dim=(0, 2, 3)).tolist()
     spread = float(image.float().std())
     text = f"{image.dtype}, RGB mean {mean[0]:.0f} {mean[1]:.0f} {mean[2]:.0f}, spread {spread:.0f}".replace(

@@ -117,7 +117,7 @@ def check_processes(
     text = f"loss {apart:.1e}, gradient {gradient:.1e} apart (relative)"
     if apart <= LOSS_TOLERANCE and gradient <= GRADIENT_TOLERANCE:
         return Result(name, text, expected, number=gradient)
-    effects = list(sharing_effects(network, len(parts[0].row) * parts[0].image.shape[1]))
+    effects = list(sharing_effects(network, parts[0].frame_mask.numel()))
     if effects:
         return Result(name, text, expected, "warning", f"On two processes {effects[0]}.", gradient)
     cause = "The loss of half a batch is not its share of the whole's: a term sums or averages by itself. Remedy: return it unreduced, with its mask."

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tempohand.batch import ClipBatch, HandPrediction, HandTarget
+from tempohand.batch import ClipBatch, Frames, HandPrediction, HandTarget, frames_in_order
 from tempohand.evaluation.metrics import errors as metrics
 from tempohand.evaluation.scores import FrameErrors, Hands, ScoreBoard, TrueHands, frame_errors
 from tempohand.evaluation.splits import CURVE, SPLITS, curve_frames, split_frames
@@ -50,15 +50,15 @@ class Predictor(Protocol):
         ...
 
 
-def encode_once(network: torch.nn.Module, autocast: Callable) -> Callable[[ClipBatch], tuple]:
-    """network.encode_fully under `autocast()`, which remembers its last batch: two predictors may share
-    it."""
+def encode_once(network: torch.nn.Module, autocast: Callable) -> Callable[[ClipBatch], object]:
+    """network.features of a batch's frames under `autocast()`, which remembers its last batch: two predictors
+    may share it."""
     last = {}
 
-    def encode(batch: ClipBatch) -> tuple:
+    def encode(batch: ClipBatch) -> object:
         if last.get("batch") is not batch:
             with autocast():
-                last.update(batch=batch, encoded=network.encode_fully(batch))
+                last.update(batch=batch, encoded=network.features(batch.frames))
         return last["encoded"]
 
     return encode
@@ -91,85 +91,63 @@ class PerFrame:
 
 
 class Temporal:
-    """A network over clips: `encode` gives each frame's token once, `decode` the hand at the end of each
-    history.
+    """A network over clips: `encode` gives each frame's features once, `predict` the hand at the end of each
+    clip, of frames with features.
 
-    clip_rows(start, last, num_frame) -> (rows [T], real [T]) says which frames a clip has, as in training;
-    those that were left out of the evaluation are missing. A history begins anew after more than max_gap
-    seconds and holds nothing older than max_age, as live. `watch` sees each prediction and its batch.
+    clips(rows [n], num_frame) -> (places [n, T], real [n, T]) says which frames a sequence's clips have, as
+    live (those that were left out of the evaluation are missing): of the clip that ends at each row, the
+    places of its frames among the rows, and which of them are real. `watch` sees each prediction and its
+    batch.
     """
 
     def __init__(
         self,
-        encode: Callable,
-        decode: Callable,
+        encode: Callable[[ClipBatch], Tensor],
+        predict: Callable[[ClipBatch], HandPrediction],
+        clips: Callable,
         num_frame: int,
-        clip_rows: Callable,
-        max_gap: float,
-        max_age: float,
         chunk: int = 256,
         watch: Callable[[HandPrediction, ClipBatch], None] = lambda *_: None,
     ):
-        self.encode, self.decode, self.num_frame, self.clip_rows = encode, decode, num_frame, clip_rows
-        self.max_gap, self.max_age, self.chunk, self.watch = max_gap, max_age, chunk, watch
+        self.encode, self.predict, self.watch = encode, predict, watch
+        self.clips, self.num_frame, self.chunk = clips, num_frame, chunk
 
     def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """The frame's token, camera and labels; the crop's size travels with them."""
-        size = torch.full((len(batch.row),), batch.size)
+        """The frame's features, camera and labels; the crop's size travels with them."""
         kept = {
-            "tokens": self.encode(batch)[:, 0],
-            "focal": batch.focal[:, 0],
-            "princpt": batch.princpt[:, 0],
-            "size": size,
+            "features": self.encode(batch),
+            "focal": batch.frames.focal,
+            "princpt": batch.frames.princpt,
+            "size": torch.tensor(batch.frames.size).expand(len(batch), 2),
         }
         return kept | {name: getattr(batch.target, name) for name in _LABELS}
 
     def conclude(self, kept: dict[str, Tensor], time: Float[Tensor, "n"]) -> Hands:
         """The hand of each frame from the frames up to it."""
-        place = torch.arange(len(time))
-        follows = torch.cat([torch.zeros(1, dtype=torch.bool), time[1:] - time[:-1] <= self.max_gap])
-        starts = (
-            place.masked_fill(follows, 0)
-            .cummax(dim=0)
-            .values.maximum(torch.searchsorted(time, time - self.max_age))
+        places, real = map(torch.from_numpy, self.clips(kept["row"].numpy(), self.num_frame))
+        device, hands = kept["features"].device, []
+        frames = Frames(
+            size=tuple(kept["size"][0].tolist()),
+            features=kept["features"],
+            focal=kept["focal"],
+            princpt=kept["princpt"],
+            time=time.to(device),
         )
-        places, real = self._clips(kept["row"].numpy(), starts.numpy())
-        size, device, hands = int(kept["size"][0]), kept["tokens"].device, []
-        for places_, real_ in zip(places.split(self.chunk), real.split(self.chunk)):
-            count, when = len(places_), (time[places_] - time[places_[:, -1:]]).float()
-            row, places_ = kept["row"][places_[:, -1]], places_.to(device)
-            last = places_[:, -1]
+        target = HandTarget(**{name: kept[name] for name in _LABELS})
+        for chunk in torch.arange(len(time)).split(self.chunk):
+            order, index = frames_in_order(places[chunk])
             batch = ClipBatch(
-                image=torch.zeros(1, dtype=torch.uint8, device=device).expand(
-                    count, self.num_frame, 3, size, size
-                ),
-                focal=kept["focal"][places_],
-                princpt=kept["princpt"][places_],
-                time=when.to(device),
-                frame_mask=real_.to(device),
-                is_right=torch.ones(count, dtype=torch.bool, device=device),
-                row=row.to(device),
-                target=HandTarget(**{name: kept[name][last] for name in _LABELS}),
+                frames=frames[order.to(device)],
+                index=index.to(device),
+                frame_mask=real[chunk].to(device),
+                is_right=torch.ones(len(chunk), dtype=torch.bool, device=device),
+                row=kept["row"][chunk].to(device),
+                target=target[chunk.to(device)],
             )
-            prediction = self.decode(kept["tokens"][places_], batch)
+            prediction = self.predict(batch)
             self.watch(prediction, batch)
             hands.append(to_host(prediction))
         return Hands(torch.cat([part.joints for part in hands]), torch.cat([part.vertices for part in hands]))
-
-    def _clips(
-        self, rows: Int[np.ndarray, "n"], starts: Int[np.ndarray, "n"]
-    ) -> tuple[Int[Tensor, "n t"], Bool[Tensor, "n t"]]:
-        """Of each frame its clip's places among the kept frames `rows`, whose histories begin at the places
-        `starts`, and which are real."""
-        clips = [
-            self.clip_rows(start, row, self.num_frame)
-            for start, row in zip(rows[starts].tolist(), rows.tolist())
-        ]
-        wanted, real = (np.stack(part) for part in zip(*clips))
-        places = np.searchsorted(rows, wanted)
-        real = real & (rows[places] == wanted)
-        earliest = np.take_along_axis(places, real.argmax(axis=1)[:, None], axis=1)
-        return torch.from_numpy(np.where(real, places, earliest)), torch.from_numpy(real)
 
 
 def labelled_hand(hand: HandLayer, target: HandTarget) -> tuple[HandOutput, Bool[Tensor, "b"]]:
@@ -282,9 +260,7 @@ def predict_sequences(
 
     def observed() -> Iterator[dict[tuple[str, str], Tensor]]:
         for batch in batches:
-            assert batch.image.shape[1] == 1, (
-                f"single frames are evaluated, got clips of {batch.image.shape[1]}"
-            )
+            assert batch.num_frame == 1, f"single frames are evaluated, got clips of {batch.num_frame}"
             with torch.no_grad():
                 kept = {("", name): value for name, value in truth.observe(batch).items()}
                 there = batch.to(device)

@@ -321,8 +321,10 @@ class StripKeeper:
         """Keeps the chosen frames' crops and cameras, of a batch on the CPU."""
         for place, row in enumerate(batch.row.tolist()):
             if row in self._wanted:
-                parts = {"image": batch.image, "focal": batch.focal, "princpt": batch.princpt}
-                self._crops[row] = {name: value[place, -1].numpy().copy() for name, value in parts.items()}
+                self._crops[row] = {
+                    name: getattr(batch.frames, name)[place].numpy().copy()
+                    for name in ("image", "focal", "princpt")
+                }
 
     def watching(self, batches: Iterable[ClipBatch]) -> Iterator[ClipBatch]:
         """The same batches, observed in passing."""

@@ -4,16 +4,18 @@ time are data/clips.py's."""
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from tempohand.data.clips import (
     CLOCK_S,
     MAX_AGE_S,
     MAX_GAP_S,
-    clip_rows,
+    ClipPlan,
+    clip_steps,
     lookback,
     previous_frames,
+    see_clips,
     steps_back,
 )
 
@@ -67,19 +69,15 @@ def follow(
         seen,
     )
     most = int(lookback(num_frame)[0]) + 1
-    steps = steps_back(0, len(kept) - 1, most, _previous(kept))
+    steps = steps_back(previous_frames(np.array([one.time for one in kept])), len(kept) - 1, most)
     return kept[steps[-1] :] if len(steps) == most else kept  # no later clip reaches farther than this one
 
 
-def clip_of(history: tuple[Seen, ...], num_frame: int) -> tuple[Seen, ...]:
-    """The frames of a history that are the clip at its end, oldest first, 1 to `num_frame` of them
-    (data/clips.py's rule)."""
-    places, real = clip_rows(0, len(history) - 1, num_frame, _previous(history))
-    return tuple(history[place] for place in places[real])
-
-
-def _previous(history: tuple[Seen, ...]) -> Int[np.ndarray, "n"]:
-    return previous_frames(np.array([one.time for one in history]))
+def clip_of(history: tuple[Seen, ...], num_frame: int) -> ClipPlan:
+    """The clip at a history's end (data/clips.py's rule), as places in the history."""
+    time = np.array([one.time for one in history])
+    steps = clip_steps(previous_frames(time), np.array([len(history) - 1]), num_frame)
+    return ClipPlan.of(*see_clips(steps, np.ones_like(steps, bool), time))
 
 
 def displacement(before: Float[np.ndarray, "4"], after: Float[np.ndarray, "4"]) -> float:

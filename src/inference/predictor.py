@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from tempohand import geometry
-from tempohand.batch import ClipBatch, HandPrediction
-from tempohand.data.clips import MAX_GAP_S
+from tempohand.batch import ClipBatch, Frames, HandPrediction, frames_in_order
+from tempohand.data.clips import MAX_GAP_S, join_clips
 from tempohand.data.view import View
 from tempohand.inference.history import Seen, clip_of, follow
 from tempohand.inference.inputs import (
@@ -160,18 +159,20 @@ class StreamingPredictor:
         for first in range(0, len(checked), self.batch_size):
             part = checked[first : first + self.batch_size]
             crops = self._crop(part)
-            features = self.network.encode(crops.to(self.device))[:, 0]
-            histories, windows = dict(self._histories), []
-            for hand, one, focal, princpt in zip(
-                part, features, crops.focal[:, 0].numpy(), crops.princpt[:, 0].numpy()
-            ):
+            features = self.network.encode(crops.to(self.device))
+            histories, current = dict(self._histories), []
+            cameras = (crops.focal.numpy(), crops.princpt.numpy())
+            for hand, one, focal, princpt in zip(part, features, *cameras):
                 rays = (hand.box - np.tile(hand.princpt, 2)) / np.tile(hand.focal, 2)
                 seen = Seen(one, focal, princpt, float(hand.source.time), hand.source.is_right, rays)
                 before = histories.pop(hand.source.hand, ())
                 before = () if hand.source.starts else before
                 histories[hand.source.hand] = follow(before, seen, self.network.num_frame, self.max_gap)
-                windows.append(clip_of(histories[hand.source.hand], self.network.num_frame))
-            estimates += self._estimate(part, windows, self.network.decode(*self._assemble(windows)))
+                current.append(histories[hand.source.hand])
+            clips = self._assemble(current)
+            lengths = clips.frame_mask.sum(dim=1).tolist()
+            prediction = self.network(clips.to(self.device))
+            estimates += self._estimate(part, current, lengths, prediction)
             most = max(MOST_HANDS, len({hand.source.hand for hand in checked}))
             self._histories = dict(list(histories.items())[-most:])
         return estimates
@@ -209,8 +210,8 @@ class StreamingPredictor:
             checked.append(one)
         return checked
 
-    def _crop(self, hands: Sequence[CheckedInput]) -> ClipBatch:
-        """Every hand as a clip of one frame."""
+    def _crop(self, hands: Sequence[CheckedInput]) -> Frames:
+        """Every hand's crop."""
         images, focals, princpts = [], [], []
         for hand in hands:
             camera = (
@@ -221,41 +222,41 @@ class StreamingPredictor:
             images.append(image)
             focals.append(focal)
             princpts.append(princpt)
-        is_right, once = [hand.source.is_right for hand in hands], [1] * len(hands)
-        return _clips(
-            torch.stack(images),
-            torch.stack(focals),
-            torch.stack(princpts),
-            torch.zeros(len(hands), 1),
-            is_right,
-            once,
+        return Frames(
+            size=(self.view.size, self.view.size),
+            image=torch.cat(images),
+            focal=torch.cat(focals),
+            princpt=torch.cat(princpts),
+            time=torch.tensor([float(hand.source.time) for hand in hands], dtype=torch.float64),
         )
 
-    def _assemble(self, windows: list[tuple[Seen, ...]]) -> tuple[Tensor, ClipBatch]:
-        """Features and clips of num_frame frames; short histories are filled up by their first frame and
-        masked, as the loader does."""
-        span = self.network.num_frame
-        filled = [(window[0],) * (span - len(window)) + window for window in windows]
-        # Relative to the last frame while they are Python's float64: float32 would lose milliseconds within
-        # hours.
-        time = torch.tensor(
-            [[seen.time - window[-1].time for seen in window] for window in filled], dtype=torch.float32
+    def _assemble(self, histories: list[tuple[Seen, ...]]) -> ClipBatch:
+        """The clips at the ends of histories, of frames with features in place of pictures."""
+        plans = [clip_of(history, self.network.num_frame) for history in histories]
+        clips, mask = map(torch.from_numpy, join_clips(plans))
+        order, index = frames_in_order(clips)
+        seen = [history[place] for history, plan in zip(histories, plans) for place in plan.rows]
+        seen = [seen[place] for place in order.tolist()]
+        return ClipBatch(
+            frames=Frames(
+                size=(self.view.size, self.view.size),
+                features=torch.stack([one.features for one in seen]),
+                focal=torch.from_numpy(np.stack([one.focal for one in seen])),
+                princpt=torch.from_numpy(np.stack([one.princpt for one in seen])),
+                time=torch.tensor([one.time for one in seen], dtype=torch.float64),
+            ),
+            index=index,
+            frame_mask=mask,
+            is_right=torch.tensor([history[-1].is_right for history in histories]),
+            row=torch.full((len(histories),), -1),
         )
-        focal, princpt = (
-            torch.from_numpy(np.array([[getattr(seen, name) for seen in window] for window in filled]))
-            for name in ("focal", "princpt")
-        )
-        # decode asks for the crop's size and never for its pixels: an image without memory.
-        image = torch.zeros(1, dtype=torch.uint8, device=self.device).expand(
-            len(windows), span, 3, self.view.size, self.view.size
-        )
-        is_right, lengths = ([window[-1].is_right for window in windows], [len(window) for window in windows])
-        batch = _clips(image, focal, princpt, time, is_right, lengths)
-        features = torch.stack([seen.features for window in filled for seen in window])
-        return features.view(len(windows), span, *features.shape[1:]), batch.to(self.device)
 
     def _estimate(
-        self, hands: list[CheckedInput], windows: list[tuple[Seen, ...]], prediction: HandPrediction
+        self,
+        hands: list[CheckedInput],
+        histories: list[tuple[Seen, ...]],
+        lengths: list[int],
+        prediction: HandPrediction,
     ) -> list[HandEstimate]:
         """The predictions in the pictures' camera spaces and pixels."""
         there = {name: getattr(prediction, name)[:, 0].float() for name in _VALUES}
@@ -271,13 +272,13 @@ class StreamingPredictor:
             values.pop("joints2d").double(), (self.view.size, self.view.size)
         ).numpy()
         estimates = []
-        for place, (hand, window) in enumerate(zip(hands, windows)):
+        for place, (hand, history) in enumerate(zip(hands, histories)):
             source, one = hand.source, {name: value[place] for name, value in values.items()}
             if not finite[place]:
                 raise ValueError(
                     f"the network's output for hand {source.hand} in frame {source.frame} is not finite: is the checkpoint a diverged run?"
                 )
-            rays = (pixels[place] - window[-1].princpt) / window[-1].focal
+            rays = (pixels[place] - history[-1].princpt) / history[-1].focal
             if not source.is_right:
                 rays = rays * [-1.0, 1.0]
                 one["pose"] = geometry.mirror_pose(one["pose"])
@@ -289,7 +290,7 @@ class StreamingPredictor:
                     time=float(source.time),
                     hand=source.hand,
                     is_right=source.is_right,
-                    history=len(window),
+                    history=lengths[place],
                     box=hand.box.astype(np.float32),
                     focal=hand.focal.astype(np.float32),
                     princpt=hand.princpt.astype(np.float32),
@@ -299,19 +300,3 @@ class StreamingPredictor:
                 )
             )
         return estimates
-
-
-def _clips(
-    image: Tensor, focal: Tensor, princpt: Tensor, time: Tensor, is_right: list[bool], lengths: list[int]
-) -> ClipBatch:
-    """Clips whose last `lengths` frames are real."""
-    count, span = time.shape
-    return ClipBatch(
-        image=image,
-        focal=focal,
-        princpt=princpt,
-        time=time,
-        frame_mask=torch.arange(span) >= span - torch.tensor(lengths)[:, None],
-        is_right=torch.tensor(is_right),
-        row=torch.full((count,), -1),
-    )

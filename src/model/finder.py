@@ -74,18 +74,15 @@ class FinderNet(Network):
 
     def forward(self, batch: ClipBatch) -> BoxPrediction:
         """What there is in every picture. Raises ValueError for clips of more than one frame."""
-        frames = batch.image.shape[1]
-        if frames != 1:
-            raise ValueError(f"the hand finder takes clips of 1 frame, got {frames}: use batch.last_frame()")
+        if batch.num_frame != 1:
+            raise ValueError(
+                f"the hand finder takes clips of 1 frame, got {batch.num_frame}: use batch.last_frame()"
+            )
         assert batch.size == self.size, (
             f"the network takes {self.size} px pictures, the batch has {batch.size}"
         )
-        mirrored = (
-            torch.rand(len(batch.image), device=batch.image.device) < 0.5
-            if self.training
-            else ~batch.is_right
-        )
-        return self.find(batch.image[:, 0], mirrored)
+        mirrored = torch.rand(len(batch), device=batch.row.device) < 0.5 if self.training else ~batch.is_right
+        return self.find(batch.frames.image, mirrored)
 
     def find(
         self, image: UInt8[Tensor, "n 3 s s"], mirrored: Bool[Tensor, "n"] | None = None

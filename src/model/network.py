@@ -130,7 +130,9 @@ class Network(nn.Module):
 
     @property
     def frozen(self) -> nn.Module | None:
-        """The part that never learns, whose features can be cached as tokens (`encode`)."""
+        """The part that never learns. A network that has one has `encode(frames)`, too: that part's features of
+        frames, [N, F], which `forward` takes in the place of pictures (`Frames.features`), from a cache or a
+        stream."""
         return None
 
     def train(self, mode: bool = True) -> "Network":
@@ -155,5 +157,5 @@ class Network(nn.Module):
 
     @property
     def tells_sides(self) -> bool:
-        """Whether it tells a right hand from a left one: then it has `look(batch)`, as PoseNet has."""
+        """Whether it tells a right hand from a left one: then it has `look(frames)`, as PoseNet has."""
         return False

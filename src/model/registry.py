@@ -8,7 +8,8 @@ from pathlib import Path
 from tempohand.batch import HandPrediction
 from tempohand.model.finder import FinderNet
 from tempohand.model.network import Network
-from tempohand.model.posenet import PoseNet, TemporalPoseNet
+from tempohand.model.posenet import PoseNet
+from tempohand.model.temporal_posenet import TemporalPoseNet
 from tempohand.model.weights import CONFIG_NAME, load_config, load_weights, locate
 
 Choice = Callable[[dict], type[Network]]  # from a network's settings to its class

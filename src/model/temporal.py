@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tempohand.model.attention import Mlp, attend, rotary
 from tempohand.model.heads import HandParameters
+from tempohand.model.spatial import SpatialFeatures
 from tempohand.skeleton import NUM_BETAS, NUM_MANO_JOINTS
 
 ROTARY_UNIT_S = 0.020  # one rotary position per 20 ms
@@ -39,7 +40,6 @@ class TemporalEncoder(nn.Module):
         head_dim: int = 64,
     ):
         super().__init__()
-        self.token_dim = token_dim
         self.norm = nn.LayerNorm(token_dim)
         self.embed_token, self.embed_reading = (
             nn.Linear(token_dim, width),
@@ -59,21 +59,22 @@ class TemporalEncoder(nn.Module):
 
     def forward(
         self,
-        features: Float[Tensor, "b t f"],
+        features: SpatialFeatures,
         parameters: Float[Tensor, "b t p"],
         time: Float[Tensor, "b t"],
         frame_mask: Bool[Tensor, "b t"],
     ) -> tuple[Float[Tensor, "b 1 d"], Float[Tensor, "b 1 p"]]:
-        """features: each frame's token, and what is known in detail of its joints. parameters:
-        `parameter_vector` of each frame. `time` in seconds relative to the last frame; `frame_mask` is False
-        for frames that do not exist."""
+        """The change of the last frame's token, and of its parameters.
+
+        features: of each frame [B, T]. parameters: `parameter_vector` of each frame. time: s, relative to the
+        last frame. frame_mask: False for frames that do not exist.
+        """
         difference = parameters - parameters[:, -1:]
-        tokens = features[..., : self.token_dim]
-        context = self.embed_token(self.norm(tokens)) + self.embed_reading(
+        context = self.embed_token(self.norm(features.token)) + self.embed_reading(
             torch.cat([parameters, 3 * difference], dim=-1)
         )
         if self.embed_detail is not None:
-            context = context + self.embed_detail(features[..., self.token_dim :])
+            context = context + self.embed_detail(features.readings.flatten(-2))
         # Counted from the last frame, whose own position is 0: queries need no rotation.
         position = (time - time[:, -1:]) / ROTARY_UNIT_S
         context = self.norm_context(context)

@@ -2,21 +2,21 @@
 counted."""
 
 import json
-from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
-from tests_support import hand_rows, write_table
+from tests_support import hand_rows, pictures_of_clips, write_table
 
-from tempohand.data.bad_rows import LeftOut, replacements, without
-from tempohand.data.clips import ClipPlan, Clips, ClipSampling
+from tempohand.data.bad_rows import LeftOut, replacements
+from tempohand.data.clips import ClipPlan, Clips, ClipSampling, lookback, see_clips
 from tempohand.data.ledger import BadRowWatch, Ledger, by_source, in_words, left_out_line
 from tempohand.data.loader import ClipDataset, TrainingOrder, collate, evaluation_batches, training_batches
 from tempohand.data.table import FrameTable
 from tempohand.data.token_store import TokenStore
 from tempohand.data.tokens import cached
 from tempohand.data.view import Augmentation, View
+from tempohand.training.debug.not_finite import named_tensors
 
 SAMPLING = ClipSampling(min_history=3, max_gap=2, consecutive=2, drop=0.1)
 
@@ -93,14 +93,10 @@ def read(dataset, steps, workers=0, batch_size=6, **share):
 
 
 def same(first, second) -> bool:
-    """Whether two batches hold the same clips."""
-
-    def agree(one, other) -> bool:
-        names = [field.name for field in fields(one) if field.name not in ("target", "features")]
-        pairs = [(getattr(one, name), getattr(other, name)) for name in names]
-        return all(a is b if a is None or b is None else a.equal(b) for a, b in pairs)
-
-    return agree(first, second) and agree(first.target, second.target)
+    """Whether two batches hold the same clips, of pictures or of features."""
+    inputs = ("frames.image", "frames.features")
+    one, other = ({k: v for k, v in named_tensors(batch) if k not in inputs} for batch in (first, second))
+    return one.keys() == other.keys() and all(value.equal(other[name]) for name, value in one.items())
 
 
 def test_exactly_the_planted_rows_are_left_out_of_an_epoch(root):
@@ -137,20 +133,26 @@ def test_a_clip_never_shows_a_bad_frame(root):
 
 
 def test_without_bad_rows_is_the_plan_that_never_knew_them():
-    """Against ClipPlan.of, which is told from the start which frames are shown."""
-    rng, rows, time = np.random.default_rng(0), np.arange(100, 116), np.arange(16) / 30
-    whole = ClipPlan.of(rows, np.ones(16, bool), time, 7, 7)
+    """Against clips that were told from the start which frames are shown."""
+    rng, rows, time = np.random.default_rng(0), np.arange(100, 116), np.arange(116) / 30
+    places = np.arange(13, 16)[:, None] - lookback(7)
+
+    def plan_of(shown, history):
+        shown = shown[places] & (np.arange(7) >= 7 - history)
+        return ClipPlan.of(*see_clips(rows[places], shown, time))
+
+    whole = plan_of(np.ones(16, bool), 7)
     last = whole.rows[whole.clips[:, -1]]
     for _ in range(300):
         shown, history = rng.random(16) > 0.2, int(rng.integers(1, 8))
         bad = {int(row): "bad" for row in rows[rng.random(16) > 0.7] if row not in last}
-        plan = without(ClipPlan.of(rows, shown, time, 7, history), bad)
-        expected = ClipPlan.of(rows, shown & np.array([row not in bad for row in rows]), time, 7, history)
+        plan = plan_of(shown, history).without(bad)
+        expected = plan_of(shown & np.array([row not in bad for row in rows]), history)
         for name in ("rows", "clips", "mask"):
             np.testing.assert_array_equal(getattr(plan, name), getattr(expected, name))
-    fewer = without(whole, {int(last[1]): "bad"})
+    fewer = whole.without({int(last[1]): "bad"})
     assert fewer.rows[fewer.clips[:, -1]].tolist() == np.delete(last, 1).tolist()
-    assert without(whole, dict.fromkeys(last.tolist(), "bad")) is None
+    assert whole.without(dict.fromkeys(last.tolist(), "bad")) is None
 
 
 def test_workers_and_processes_change_nothing(root):
@@ -160,9 +162,8 @@ def test_workers_and_processes_change_nothing(root):
     assert all(map(same, alone, with_workers)) and ledger == theirs and ledger.left_out
     shares = [read(clips, 6, batch_size=3, rank=rank, world=2) for rank in (0, 1)]
     for whole, *parts in zip(alone, *(batches for batches, _ in shares)):
-        assert torch.cat([part.row for part in parts]).equal(whole.row) and torch.cat(
-            [part.image for part in parts]
-        ).equal(whole.image)
+        assert torch.cat([part.row for part in parts]).equal(whole.row)
+        assert torch.cat([pictures_of_clips(part) for part in parts]).equal(pictures_of_clips(whole))
     assert Ledger.total(ledger for _, ledger in shares) == Ledger(
         ledger.read, ledger.left_out, dict(sorted(ledger.bad.items()))
     )
@@ -182,8 +183,8 @@ def test_tokens_give_what_pictures_give(root, tmp_path, workers):
     online, held_out = dataset(root, views=2), dataset(root, split="val")
     store = TokenStore(tmp_path / "tokens", {})
 
-    def encode(batch):
-        return batch.image.float().mean(dim=(-1, -2))
+    def encode(frames):
+        return frames.image.float().mean(dim=(-1, -2))
 
     tokens, held_out_tokens = cached(
         store, online, held_out, encode, dtype="fp32", workers=workers, shard_frames=12
@@ -194,9 +195,8 @@ def test_tokens_give_what_pictures_give(root, tmp_path, workers):
     kept[0].extend(evaluation_batches(held_out_tokens, np.arange(60), 7, 0, ledgers[1]))
     assert seen[1] == kept[1] and seen[1].left_out and ledgers[0] == ledgers[1]
     for pictures, records in zip(seen[0], kept[0], strict=True):
-        records.image = pictures.image
         assert same(pictures, records)
-        torch.testing.assert_close(records.features, pictures.image.float().mean(dim=(-1, -2)))
+        torch.testing.assert_close(records.frames.features, encode(pictures.frames))
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])

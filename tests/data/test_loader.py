@@ -1,27 +1,20 @@
 import numpy as np
 import pytest
 import torch
-from tests_support import hand_rows, write_table
+from tests_support import hand_rows, with_features, write_table
 
 from tempohand.data import loader
-from tempohand.data.clips import Clips, ClipSampling, clip_rows, eligible_rows, lookback
+from tempohand.data.clips import Clips, ClipSampling, eligible_rows, lookback
 from tempohand.data.loader import ClipDataset, TrainingOrder, collate, evaluation_batches, training_batches
 from tempohand.data.table import FrameTable
-from tempohand.data.tokens import TokenBatch
 from tempohand.data.view import Augmentation, View
+from tempohand.training.debug.not_finite import named_tensors
 
 
 @pytest.fixture(scope="module")
 def dataset(table_root):
     sampling = ClipSampling(min_history=2, max_gap=2, consecutive=2)
     return ClipDataset(FrameTable(table_root, "train"), View(64, 2.0, Augmentation()), 7, sampling, seed=3)
-
-
-def test_clip_rows_end_at_the_row_and_stay_in_the_sequence():
-    assert lookback(7).tolist() == [13, 8, 5, 3, 2, 1, 0] and lookback(1).tolist() == [0]
-    rows, real = clip_rows(10, 14, 7)
-    assert rows.tolist() == [11, 11, 11, 11, 12, 13, 14] and real.tolist() == [False] * 3 + [True] * 4
-    assert clip_rows(10, 23, 7)[0].tolist() == [10, 15, 18, 20, 21, 22, 23] and clip_rows(10, 23, 7)[1].all()
 
 
 def test_short_sequences_are_refused_with_the_longest_named(tmp_path):
@@ -34,8 +27,8 @@ def test_short_sequences_are_refused_with_the_longest_named(tmp_path):
 
 def test_batches_hold_neighbouring_clips_in_one_view(dataset):
     batch = collate([dataset[(p, int(row))] for p, row in enumerate(dataset.clips.training_rows()[:20:3])])
-    assert batch.image.shape[1:] == (7, 3, 64, 64) and batch.image.dtype == torch.uint8
-    assert batch.previous.tolist() == [k - 1 if k % 2 else -1 for k in range(len(batch.image))]
+    assert batch.frames.image.shape[1:] == (3, 64, 64) and batch.frames.image.dtype == torch.uint8
+    assert batch.previous.tolist() == [k - 1 if k % 2 else -1 for k in range(len(batch))]
     assert (
         dataset.clip(20).plan.clips.shape[0] == 1
         and collate([dataset.clip(20), dataset.clip(9)]).previous is None
@@ -45,9 +38,7 @@ def test_batches_hold_neighbouring_clips_in_one_view(dataset):
     # distances agree.
     earlier, later = torch.tensor([4, 5, 6]), torch.tensor([3, 4, 5])
     both = batch.frame_mask[0, earlier] & batch.frame_mask[1, later]
-    assert both.any() and torch.equal(
-        batch.image[0, earlier][both], batch.image[1, later][both]
-    )  # the same picture pixels
+    assert both.any() and torch.equal(batch.index[0, earlier][both], batch.index[1, later][both])
 
 
 def test_history_length_varies_and_time_is_real(dataset):
@@ -86,7 +77,9 @@ def test_the_origin_of_time_changes_no_clip(table_root, dataset, tmp_path, origi
         (collate([dataset.clip(row) for row in (11, 30)]), collate([later.clip(row) for row in (11, 30)])),
     ):
         torch.testing.assert_close(there.time, here.time, rtol=0, atol=1e-6)
-        assert torch.equal(there.frame_mask, here.frame_mask) and torch.equal(there.image, here.image)
+        assert torch.equal(there.frame_mask, here.frame_mask) and torch.equal(
+            there.frames.image, here.frames.image
+        )
 
 
 @pytest.mark.parametrize("drop", [0.0, 0.3])
@@ -133,8 +126,10 @@ def test_nonsense_sampling_is_refused():
 
 def test_a_position_decides_its_sample(dataset):
     first, again, other = (collate([dataset[(p, 11)]]) for p in (4, 4, 5))
-    assert torch.equal(first.image, again.image) and torch.equal(first.target.joints, again.target.joints)
-    assert not torch.equal(first.image, other.image)
+    assert torch.equal(first.frames.image, again.frames.image) and torch.equal(
+        first.target.joints, again.target.joints
+    )
+    assert not torch.equal(first.frames.image, other.frames.image)
 
 
 @pytest.mark.parametrize("processes", [2, 3])
@@ -162,34 +157,27 @@ def test_workers_change_nothing(dataset):
     )
     for _ in range(3):
         a, b = next(one), next(two)
-        assert torch.equal(a.image, b.image) and torch.equal(a.target.pose, b.target.pose)
+        assert torch.equal(a.frames.image, b.frames.image) and torch.equal(a.target.pose, b.target.pose)
 
 
 def test_pinned_batches_are_pinned_as_a_whole(dataset, monkeypatch):
-    """Every tensor of a batch, of pictures or of tokens; what has no memory stays without. (Pinning itself
-    needs a GPU.)"""
+    """Every tensor of a batch, of pictures or of tokens. (Pinning itself needs a GPU.)"""
     pinned = []
     monkeypatch.setattr(
         torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor.numel()) or tensor.clone()
     )
     batch = collate([dataset[(0, 11)], dataset[(1, 20)]])
-    tensors = sum(value is not None for value in vars(batch).values()) - 1 + len(vars(batch.target))
+    tensors = len(list(named_tensors(batch)))
     arrival = loader._Arrival(batch, 2, 0, {}).pin_memory()
     assert (
         len(pinned) == tensors
-        and torch.equal(arrival.batch.image, batch.image)
-        and arrival.batch.image is not batch.image
+        and torch.equal(arrival.batch.frames.image, batch.frames.image)
+        and arrival.batch.frames.image is not batch.frames.image
     )
     assert torch.equal(arrival.batch.target.pose, batch.target.pose) and arrival.read == 2
     pinned.clear()
-    features = torch.zeros(*batch.time.shape, 5)
-    given = vars(batch) | {"image": batch.image[:1, :1, :1, :1, :1].expand(batch.image.shape)}
-    tokens = TokenBatch(**given, features=features).pin_memory()
-    assert (
-        len(pinned) == tensors + 1
-        and tokens.image.shape == batch.image.shape
-        and tokens.image.untyped_storage().nbytes() == 1
-    )
+    tokens = with_features(batch, torch.zeros(len(batch.frames), 5)).pin_memory()
+    assert len(pinned) == tensors and tokens.frames.size == (64, 64)
     assert loader._Arrival(None, 2, 2, {}).pin_memory().batch is None
 
     asked = []

@@ -46,14 +46,14 @@ def test_the_picture_moves_with_its_labels(batch):
     """The dots that the fixture draws on the joints are red where the labels say they are."""
     seen = 0
     for picture, joints2d in zip(
-        batch.image[:, -1], denormalise_pixels(batch.target.joints2d[:, 0], (128, 128))
+        batch.frames.image[: len(batch)], denormalise_pixels(batch.target.joints2d[:, 0], (128, 128))
     ):
         for joint in (0, 4, 8, 20):
             u, v = joints2d[joint].round().int().tolist()
             if 1 <= u < 127 and 1 <= v < 127:
                 red, _, blue = picture[:, v - 1 : v + 2, u - 1 : u + 2].float().amax(dim=(1, 2))
                 seen += bool(red > blue + 40)
-    assert seen > 0.8 * 4 * len(batch.image)
+    assert seen > 0.8 * 4 * len(batch)
 
 
 def test_every_hand_comes_out_right(table_root):
@@ -77,7 +77,7 @@ def test_every_hand_comes_out_right(table_root):
             getattr(left.target, name), getattr(right.target, name), atol=1e-3, rtol=1e-4
         )
     torch.testing.assert_close(left.princpt, right.princpt)
-    assert (left.image.float() - right.image.float()).abs().max() <= 1
+    assert (left.frames.image.float() - right.frames.image.float()).abs().max() <= 1
 
 
 def test_a_whole_picture_crop_is_the_picture():
@@ -124,7 +124,7 @@ def test_the_other_sides_hand_is_the_mirror_image_and_has_no_other_label(table_r
     assert (
         right.shows_right.all() and not left.shows_right.any() and torch.equal(right.is_right, left.is_right)
     )
-    assert (left.image.flip(-1).int() - right.image).abs().float().mean() < 0.5
+    assert (left.frames.image.flip(-1).int() - right.frames.image).abs().float().mean() < 0.5
     for name in ("joints2d_mask", "joints_mask", "hand_mask"):
         assert getattr(right.target, name).any() and not getattr(left.target, name).any()
     torch.testing.assert_close(left.princpt[..., 0], 63 - right.princpt[..., 0])

@@ -2,7 +2,7 @@ import pytest
 import roma
 import torch
 
-from tempohand.batch import ClipBatch
+from tempohand.batch import ClipBatch, Frames
 from tempohand.evaluation.baselines import CropLabels, fit_constant_hand
 from tempohand.geometry import project
 from tempohand.hand.layer import HandLayer
@@ -28,10 +28,14 @@ def labels_of(hand, count, spread, seed=0):
 def batch_of(labels):
     count = len(labels.pose)
     return ClipBatch(
-        image=torch.zeros(count, 1, 3, SIZE, SIZE, dtype=torch.uint8),
-        focal=labels.focal[:, None],
-        princpt=labels.princpt[:, None],
-        time=torch.zeros(count, 1),
+        frames=Frames(
+            size=(SIZE, SIZE),
+            image=torch.zeros(count, 3, SIZE, SIZE, dtype=torch.uint8),
+            focal=labels.focal,
+            princpt=labels.princpt,
+            time=torch.zeros(count, dtype=torch.float64),
+        ),
+        index=torch.arange(count)[:, None],
         frame_mask=torch.ones(count, 1, dtype=torch.bool),
         is_right=torch.ones(count, dtype=torch.bool),
         row=torch.arange(count),

@@ -187,8 +187,8 @@ def late_batches(frames, expansion=2.0, size=5):
         everything = torch.ones(len(rows), 1, 21, dtype=torch.bool)
         batch.row, batch.target.joints2d_mask = rows, everything
         batch.target.joints2d = ((true - centre)[rows, None] / expansion).float()
-        batch.focal = torch.full((len(rows), 1, 2), 100.0)
-        batch.princpt = ((-centre[rows] / expansion + 0.5) * batch.size).float()
+        batch.frames.focal = torch.full((len(rows), 2), 100.0)
+        batch.frames.princpt = ((-centre[rows, 0] / expansion + 0.5) * batch.size).float()
         shapes = ((48,), (16, 3, 3), (10,), (3,), (21, 3), (778, 3))
         yield (
             HandPrediction(

@@ -7,7 +7,7 @@ import torch
 from einops import rearrange
 from torch import nn
 
-from tempohand.batch import ClipBatch, HandPrediction
+from tempohand.batch import ClipBatch, Frames, HandPrediction
 from tempohand.cli import make_parser
 from tempohand.commands.predict import run
 from tempohand.geometry import normalise_pixels, project, unproject
@@ -30,12 +30,10 @@ class FakeNetwork(nn.Module):
         self.hand = HandLayer()
         self.encoded = 0  # frames
 
-    def encode(self, batch: ClipBatch) -> torch.Tensor:
-        self.encoded += batch.image.shape[0] * batch.image.shape[1]
+    def encode(self, frames: Frames) -> torch.Tensor:
+        self.encoded += len(frames)
         step = SIZE // PATCHES
-        patches = rearrange(
-            batch.image.float() / 255, "b t c (h i) (w j) -> b t (c h w) (i j)", i=step, j=step
-        )
+        patches = rearrange(frames.image.float() / 255, "n c (h i) (w j) -> n (c h w) (i j)", i=step, j=step)
         return patches.mean(dim=-1) - 0.5
 
     def decode(self, tokens: torch.Tensor, batch: ClipBatch) -> HandPrediction:
@@ -61,7 +59,10 @@ class FakeNetwork(nn.Module):
         )
 
     def forward(self, batch: ClipBatch) -> HandPrediction:
-        return self.decode(self.encode(batch), batch)
+        features = batch.frames.features
+        if features is None:
+            features = self.encode(batch.frames)
+        return self.decode(features[batch.index], batch)
 
 
 @pytest.fixture

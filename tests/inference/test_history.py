@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tempohand.data.clips import MAX_AGE_S, MAX_GAP_S, Clips, clip_rows
+from tempohand.data.clips import MAX_AGE_S, MAX_GAP_S, Clips, lookback
 from tempohand.inference.history import Seen, clip_of, displacement, follow, reach
 
 
@@ -25,8 +25,9 @@ def test_a_history_holds_the_clip_that_the_loader_would_make(num_frame):
     frames = [seen(i / 30) for i in range(20)]
     for count in range(1, 21):
         history = grown(frames[:count], num_frame)
-        rows, real = clip_rows(0, count - 1, num_frame)
-        assert clip_of(history, num_frame) == tuple(frames[row] for row in rows[real]) and len(history) <= 14
+        clip, rows = clip_of(history, num_frame), count - 1 - lookback(num_frame)
+        assert [history[place] for place in clip.rows] == [frames[row] for row in rows if row >= 0]
+        assert clip.mask[0].tolist() == (rows >= 0).tolist() and len(history) <= 14
 
 
 def test_a_history_forgets_what_is_old():
@@ -96,7 +97,8 @@ def test_at_every_frame_rate_the_stream_has_the_tables_clips(rate):
         history = follow(history, seen(float(moment)), 7)
         plan = clips.evaluation(row)
         expected = time[plan.rows[plan.clips[0, plan.mask[0]]]]
-        assert [one.time for one in clip_of(history, 7)] == expected.tolist()
+        places = clip_of(history, 7).rows
+        assert [history[place].time for place in places] == expected.tolist()
 
 
 @pytest.mark.parametrize(("rate", "reach"), [(30, 13 / 30), (60, 13 / 30), (120, 13 / 40), (5, 0.6)])

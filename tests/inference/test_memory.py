@@ -119,9 +119,9 @@ def test_nothing_is_kept_of_hands_that_are_gone(monkeypatch, fake_network):
     class Sides(fake_network):
         tells_sides = True
 
-        def look(self, batch):
+        def look(self, frames):
             looks.append(1)
-            return batch.time.new_tensor([[3.0], [float(len(looks) % 6 > 1)]])
+            return frames.focal.new_tensor([[3.0], [float(len(looks) % 6 > 1)]])
 
     looks, closers, of = [], [], CloserLook.of
     monkeypatch.setattr(CloserLook, "of", lambda predictor: closers.append(of(predictor)) or closers[-1])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests_support import hand_rows, small_network, write_table
 
-from tempohand.data.clips import MAX_AGE_S, MAX_GAP_S, clip_rows
+from tempohand.data.clips import MAX_AGE_S, MAX_GAP_S
 from tempohand.data.loader import ClipDataset, collate
 from tempohand.data.table import FrameTable
 from tempohand.data.view import View
@@ -68,10 +68,10 @@ def offline(network, table, row: int, start: int, times: np.ndarray) -> tuple[in
     """The network on the loader's clip that ends at `row`, whose history begins at `start`, at the given
     times of the table's rows: how many frames are real, and what it says."""
     dataset = ClipDataset(table, View(64, 2.0), 7)
-    batch = collate([dataset.clip(row)])
-    rows, _ = clip_rows(int(table.sequence_starts()[row]), row, 7)
-    batch.time = torch.from_numpy(times[rows] - times[row]).float()[None]
-    batch.frame_mask = torch.from_numpy(clip_rows(start, row, 7)[1])[None]
+    sample = dataset.clip(row)
+    batch, rows = collate([sample]), np.roll(sample.plan.rows, 1)  # the last frame comes first
+    batch.frames.time = torch.from_numpy(times[rows])
+    batch.frame_mask &= torch.from_numpy(rows >= start)[batch.index]
     with torch.no_grad():
         prediction = network(batch)
     values = {name: getattr(prediction, name)[0, 0] for name in VALUES[:-1]}

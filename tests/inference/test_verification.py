@@ -122,9 +122,9 @@ def test_what_is_not_a_hand_is_forgotten_and_asked_about_again(tmp_path, video_t
     class Doubts(fake_network):
         tells_sides, looks = True, 0
 
-        def look(self, batch):
+        def look(self, frames):
             Doubts.looks += 1
-            return batch.time.new_tensor(
+            return frames.focal.new_tensor(
                 [[3.0], [0.0 if Doubts.looks in (1, 2, 5, 6) else 1.0]]
             )  # a new box is looked at twice
 
@@ -144,9 +144,8 @@ def test_a_box_without_a_side_is_given_the_networks(
     class Left(fake_network):
         tells_sides = True
 
-        def look(self, batch):
-            assert batch.is_right.all(), "the crop is the picture's own, not mirrored"
-            return batch.time.new_full((2, len(batch.image)), -1.0)
+        def look(self, frames):
+            return frames.focal.new_full((2, len(frames)), -1.0)
 
     moving_pictures, write_video = video_tools
     clip = write_video(tmp_path / "clip.mkv", moving_pictures(4))
@@ -160,7 +159,7 @@ def test_a_told_side_is_not_asked_about(tmp_path, video_tools, predict, fake_net
     class Never(fake_network):
         tells_sides = True
 
-        def look(self, batch):
+        def look(self, frames):
             raise AssertionError("asked")
 
     moving_pictures, write_video = video_tools
@@ -206,9 +205,9 @@ def test_hands_that_merge_and_part_again_are_told_apart_by_a_look_at_their_boxes
     class Colours(fake_network):
         tells_sides = True
 
-        def look(self, batch):
-            red, _, blue = batch.image[0, 0, :, 28:36, 28:36].float().mean(dim=(1, 2))
-            return batch.time.new_tensor([[3.0 if red > blue else -3.0], [1.0]])
+        def look(self, frames):
+            red, _, blue = frames.image[0, :, 28:36, 28:36].float().mean(dim=(1, 2))
+            return frames.focal.new_tensor([[3.0 if red > blue else -3.0], [1.0]])
 
     source = open_source(video_tools[1](tmp_path / "clip.mkv", pictures))
     predictor = StreamingPredictor(Colours())

@@ -148,7 +148,7 @@ def test_the_hand_finder_takes_a_step_with_it(name):
         for name, parameter in net.named_parameters()
         if parameter.requires_grad and parameter.grad is None
     ] == []
-    maps = net.backbone.pyramid(random_batch(1, 1).image[:, 0])
+    maps = net.backbone.pyramid(random_batch(1, 1).frames.image)
     assert [64 // features.shape[-1] for features in maps] == list(STRIDES)
     assert [features.shape[1] for features in maps] == net.backbone.channels
 

@@ -164,12 +164,13 @@ def draw_hands(count: int, seed: int = 0):
     thumb."""
     rng, boxes = np.random.default_rng(seed), some_boxes(count, seed)
     batch = batch_with_boxes(boxes)
-    batch.image = torch.from_numpy(rng.integers(90, 130, (count, 1, 3, SIZE, SIZE), dtype=np.uint8))
+    image = torch.from_numpy(rng.integers(90, 130, (count, 3, SIZE, SIZE), dtype=np.uint8))
     for place, box in enumerate(((boxes + 0.5) * SIZE).round().int().clamp(0, SIZE).tolist()):
         x0, y0, x1, y1 = box
         middle = (x0 + x1) // 2
-        batch.image[place, 0, :, y0:y1, x0:middle] = 0
-        batch.image[place, 0, :, y0:y1, middle:x1] = 255
+        image[place, :, y0:y1, x0:middle] = 0
+        image[place, :, y0:y1, middle:x1] = 255
+    batch.frames.image = image
     return batch
 
 
@@ -190,7 +191,7 @@ def test_eight_pictures_are_learned():
     net.eval()
     for mirrored in (torch.zeros(8, dtype=torch.bool), torch.ones(8, dtype=torch.bool)):
         with torch.no_grad():
-            said = net.find(batch.image[:, 0], mirrored)
+            said = net.find(batch.frames.image, mirrored)
         best = said.logits.flatten(1).argmax(-1)
         assert (best == target.cell[:, 0]).sum() >= 7  # right hands come first: the side is right, too
         box = said.box[row, 0].flatten(2)[row, :, target.cell[:, 0]]

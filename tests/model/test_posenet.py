@@ -2,13 +2,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests_support import random_batch, small_network
+from tests_support import random_batch, small_network, with_features
 
+from tempohand.batch import ClipBatch
 from tempohand.data.loader import ClipDataset, ClipSampling, collate
 from tempohand.data.table import FrameTable
 from tempohand.data.view import View
 from tempohand.geometry import normalise_pixels, project
-from tempohand.model.registry import build_network, load_network
+from tempohand.model.posenet import PoseNet
+from tempohand.model.registry import build_network, load_network, network_class
+from tempohand.model.spatial import SpatialFeatures
+from tempohand.model.temporal_posenet import TemporalPoseNet
 from tempohand.training.checkpoint import save_weights
 from tempohand.training.objective import combine
 
@@ -60,13 +64,14 @@ def test_clips_do_not_mix(stage):
 @pytest.mark.parametrize("stage", [1, 2])
 def test_a_mirror_image_has_the_other_side(stage):
     net, batch = nudge(network(stage)).eval(), random_batch(5, 1)
+    frames = batch.frames
     mirrored = replace(
-        batch,
-        image=batch.image.flip(-1),
-        princpt=batch.princpt * torch.tensor([-1, 1]) + torch.tensor([batch.size - 1, 0]),
+        frames,
+        image=frames.image.flip(-1),
+        princpt=frames.princpt * torch.tensor([-1, 1]) + torch.tensor([batch.size - 1, 0]),
     )
     with torch.no_grad():
-        (logit, certainty), (opposite, same) = net.look(batch), net.look(mirrored)
+        (logit, certainty), (opposite, same) = net.look(frames), net.look(mirrored)
         torch.testing.assert_close(opposite, -logit, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(same, certainty, atol=1e-4, rtol=1e-4)
     assert logit.std() > 1e-3 and (certainty > 0).all() and (certainty < 1).all()
@@ -94,7 +99,7 @@ def test_a_network_without_a_side_head_tells_no_side():
     net = build_network(settings).eval()
     assert not net.tells_sides and "side_logit" not in net(random_batch(2, 1)).terms
     with pytest.raises(ValueError, match="no side head"):
-        net.look(random_batch(2, 1))
+        net.look(random_batch(2, 1).frames)
 
 
 def test_stage_2_starts_exactly_as_stage_1(tmp_path):
@@ -109,10 +114,34 @@ def test_stage_2_starts_exactly_as_stage_1(tmp_path):
         assert torch.equal(getattr(first, name), getattr(second, name)), name
 
 
+def test_the_name_and_a_temporal_part_decide_the_class():
+    for stage, kind in ((1, PoseNet), (2, TemporalPoseNet)):
+        assert network_class(small_network(stage)) is kind and type(network(stage)) is kind
+    one, two = (set(network(stage).state_dict()) for stage in (1, 2))
+    assert {name.split(".")[0] for name in two} == {"spatial", "temporal"} and one == {
+        name for name in two if name.startswith("spatial.")
+    }
+
+
+@pytest.mark.parametrize("heatmap", [{"upsample": 2}, None])
+def test_features_are_packed_and_unpacked_without_loss(heatmap):
+    settings = small_network(1)
+    settings["spatial"]["heatmap"] = heatmap
+    net = build_network(settings).eval()
+    with torch.no_grad():
+        found = net.features(random_batch(3, 1).frames)
+    again = SpatialFeatures.unpacked(found.packed(), net.spatial.token_dim)
+    assert found.packed().shape == (3, net.spatial.token_dim + net.spatial.detail_dim)
+    assert torch.equal(again.token, found.token)
+    assert again.readings is None if heatmap is None else torch.equal(again.readings, found.readings)
+    assert torch.equal(SpatialFeatures.joined([found, found]).packed(), found.packed().repeat(2, 1))
+
+
 def test_the_stage_1_network_inside_stage_2_is_stage_1():
     net, batch = nudge(network(2)).eval(), random_batch(2, 7)
     inner = net.spatial_only()
-    assert inner.num_frame == 1 and net.num_frame == 7 and net.temporal is not None
+    assert type(inner) is PoseNet and inner.num_frame == 1 and net.num_frame == 7
+    assert inner.state_dict().keys() == {name for name in net.state_dict() if name.startswith("spatial.")}
     with torch.no_grad():
         assert not torch.equal(inner(batch.last_frame()).joints, net(batch).joints)
         for layer in (net.temporal.out, net.temporal.correct, net.temporal.mix.gate):
@@ -121,34 +150,38 @@ def test_the_stage_1_network_inside_stage_2_is_stage_1():
         torch.testing.assert_close(inner(batch.last_frame()).joints, net(batch).joints, atol=1e-4, rtol=0)
 
 
-def test_encode_then_decode_is_the_whole():
-    net, batch = nudge(network(2)).eval(), random_batch(2, 7)
+@pytest.mark.parametrize("stage", [1, 2])
+def test_frames_with_features_give_what_their_pictures_give(stage):
+    net, batch = nudge(network(stage)).eval(), random_batch(3, 1 if stage == 1 else 7)
     with torch.no_grad():
-        tokens = torch.cat([net.encode(batch_of_frame(batch, t)) for t in range(7)], dim=1)
-        torch.testing.assert_close(net.decode(tokens, batch).joints, net(batch).joints, atol=1e-3, rtol=0)
+        features = torch.cat(
+            [net.encode(batch.frames[place : place + 1]) for place in range(len(batch.frames))]
+        )
+        said, wanted = net(with_features(batch, features)), net(batch)
+        torch.testing.assert_close(said.joints, wanted.joints, atol=1e-3, rtol=0)
+        twice = (
+            torch.cat([net.encode(batch.frames[:3]), net.encode(batch.frames[3:])]) if stage == 2 else None
+        )
+        features = net.encode(batch.frames) if stage == 1 else twice
+        assert torch.equal(net(with_features(batch, features)).joints, wanted.joints)
 
 
-def batch_of_frame(batch, t):
-    from dataclasses import replace
-
-    names = ("image", "focal", "princpt", "time", "frame_mask")
-    return replace(batch, **{name: getattr(batch, name)[:, t : t + 1] for name in names})
+def neighbouring_clips(table_root) -> ClipBatch:
+    """16 clips of 7 frames, of which each four share most."""
+    sampling = ClipSampling(min_history=7, consecutive=4)
+    dataset = ClipDataset(FrameTable(table_root, "train"), View(64), 7, sampling)
+    return collate([dataset[(position, row)] for position, row in enumerate((9, 11, 23, 35))])
 
 
 def test_shared_frames_are_encoded_once_and_change_nothing(table_root):
-    dataset = ClipDataset(
-        FrameTable(table_root, "train"), View(64), 7, ClipSampling(min_history=7, consecutive=4)
-    )
-    batch = collate([dataset[(p, row)] for p, row in enumerate((9, 11, 23, 35))])
-    net, encoded = nudge(network(2)).eval(), []
+    """A batch whose clips share frames says what each of its clips says alone."""
+    batch, net, encoded = neighbouring_clips(table_root), nudge(network(2)).eval(), []
     net.spatial.register_forward_pre_hook(lambda module, inputs: encoded.append(len(inputs[0])))
     with torch.no_grad():
-        shared = net(batch).joints
-        distinct = len(batch.frame.unique())
-        assert sum(encoded) == distinct < 16 * 7 / 2
-        batch.frame = None
-        torch.testing.assert_close(net(batch).joints, shared, atol=1e-3, rtol=0)
-        assert sum(encoded) == distinct + 16 * 7
+        together = net(batch).joints
+        assert encoded == [16, len(batch.frames) - 16] and sum(encoded) < 16 * 7 / 2
+        alone = torch.cat([net(batch[place : place + 1]).joints for place in range(16)])
+    torch.testing.assert_close(together, alone, atol=1e-3, rtol=0)
 
 
 def test_frames_that_do_not_exist_change_nothing():
@@ -156,10 +189,10 @@ def test_frames_that_do_not_exist_change_nothing():
     batch.frame_mask[:, :4] = False
     with torch.no_grad():
         before = net(batch).joints
-        batch.image[:, :4] = 0
-        batch.focal[:, :4] *= 2
+        batch.frames.image[batch.index[:, :4]] = 0
+        batch.frames.focal[batch.index[:, :4]] *= 2
         assert torch.equal(net(batch).joints, before)
-        batch.image[:, 5] = 0
+        batch.frames.image[batch.index[:, 5]] = 0
         assert not torch.equal(net(batch).joints, before)
 
 
@@ -167,11 +200,9 @@ def test_real_time_matters_and_its_origin_does_not():
     net, batch = nudge(network(2)).eval(), random_batch(2, 7)
     with torch.no_grad():
         before = net(batch).joints
-        batch.time = batch.time + 0.5
-        torch.testing.assert_close(
-            net(batch).joints, before, atol=5e-3, rtol=0
-        )  # rotary encoding sees differences
-        batch.time = batch.time * 2
+        batch.frames.time += 1e6
+        torch.testing.assert_close(net(batch).joints, before, atol=5e-3, rtol=0)  # differences alone are seen
+        batch.frames.time *= 2
         assert (net(batch).joints - before).abs().max() > 1e-2
 
 
@@ -179,7 +210,7 @@ def test_another_focal_length_is_another_depth_and_projects_onto_the_same_pixels
     net, batch = nudge(network(1)).eval(), random_batch(2, 1)
     with torch.no_grad():
         near = net(batch)
-        batch.focal = batch.focal * 1.5
+        batch.frames.focal *= 1.5
         far = net(batch)
     assert (far.trans[..., 2] > 1.3 * near.trans[..., 2]).all()
     pixels = project(far.joints, batch.focal, batch.princpt)

@@ -3,6 +3,7 @@
 import torch
 
 from tempohand.model.heads import HandParameters
+from tempohand.model.spatial import SpatialFeatures
 from tempohand.model.temporal import GROUPS, PARAMETER_DIM, Mixture, TemporalEncoder, parameter_vector
 
 
@@ -65,15 +66,13 @@ def test_a_mixture_lies_between_the_frames_predictions():
 
 
 def test_details_are_seen():
-    encoder, generator = TemporalEncoder(16, 8, 32, 1, 2), torch.Generator().manual_seed(1)
-    features, parameters = (
-        torch.randn(2, 7, 24, generator=generator),
-        torch.randn(2, 7, PARAMETER_DIM, generator=generator),
-    )
+    encoder, generator = TemporalEncoder(16, 21 * 2, 32, 1, 2), torch.Generator().manual_seed(1)
+    features = SpatialFeatures.unpacked(torch.randn(2, 7, 16 + 21 * 2, generator=generator), 16)
+    parameters = torch.randn(2, 7, PARAMETER_DIM, generator=generator)
     time, mask = torch.linspace(-0.2, 0, 7).expand(2, -1), torch.ones(2, 7, dtype=torch.bool)
     with torch.no_grad():
         assert all((change == 0).all() for change in encoder(features, parameters, time, mask))
         encoder.correct.weight.normal_()
         before = encoder(features, parameters, time, mask)[1]
-        features[:, 2, 20] += 1
+        features.readings[:, 2, 9, 1] += 1
         assert not torch.equal(encoder(features, parameters, time, mask)[1], before)

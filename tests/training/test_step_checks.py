@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from tests_support import random_batch, small_finder, small_network
 from training_support import WEIGHTS, Loop
 
-from tempohand.batch import ClipBatch, HandPrediction, Term
+from tempohand.batch import HandPrediction, Term
 from tempohand.model.backbone import Backbone
 from tempohand.model.registry import build_network
 from tempohand.training import processes
@@ -203,8 +203,8 @@ def test_processes_stop_together_and_both_leave_their_batch(tmp_path, monkeypatc
     )
     assert message in str(ends[0])
     lines, network = [], Linear()
-    dump = Dump.load(tmp_path / "debug" / "step-00000008", ClipBatch)
-    assert replay(dump, network, network, say=lines.append)
+    dump = Dump.load(tmp_path / "debug" / "step-00000008")
+    assert replay(dump, network, say=lines.append)
     assert "  micro-step 0, process 1: target.shape is not finite in table rows 12" in lines
     assert lines[-1] == "verdict, the same as in the run: the loss is not finite, in shape"
 

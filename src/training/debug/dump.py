@@ -17,9 +17,9 @@ from pathlib import Path
 import safetensors.torch
 from accelerate import Accelerator
 from safetensors import safe_open
-from torch import nn
+from torch import Tensor, nn
 
-from tempohand.batch import ClipBatch, HandTarget
+from tempohand.batch import ClipBatch, Frames, HandTarget
 from tempohand.training.debug.not_finite import named_tensors
 from tempohand.training.processes import gather
 from tempohand.writing import write_whole
@@ -67,33 +67,34 @@ def write_dump(
 
 
 def save_batch(file: Path, batch: ClipBatch) -> None:
-    """Every field of a batch, one safetensors file; a tensor that is one value expanded (pictures under
-    cached tokens) is stored as that.
+    """Every field of a batch, one safetensors file.
 
     Raises OSError, naming the file, where the disk is full or read-only."""
-    tensors = {}
-    shapes = {}
-    for name, value in named_tensors(batch):
-        if value.numel() and not any(value.stride()):
-            shapes[name] = list(value.shape)
-            value = value[(slice(1),) * value.ndim]
-        tensors[name] = value.detach().cpu().contiguous().clone()
-    write_whole(file, safetensors.torch.save(tensors, metadata={"expanded": json.dumps(shapes)}))
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in named_tensors(batch)}
+    write_whole(file, safetensors.torch.save(tensors, metadata={"size": json.dumps(batch.frames.size)}))
 
 
-def load_batch(file: Path, kind: type[ClipBatch]) -> ClipBatch:
-    """The batch that `save_batch` wrote, as the class that it was."""
+def load_batch(file: Path) -> ClipBatch:
+    """The batch that `save_batch` wrote. Raises ValueError for one of a version before batches had frames."""
     with safe_open(file, "pt") as stored:
-        shapes = json.loads(stored.metadata()["expanded"])
+        metadata = stored.metadata() or {}
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no dict)
-    tensors |= {name: tensors[name].expand(shape) for name, shape in shapes.items()}
-    target = {
-        field.name: tensors[f"target.{field.name}"]
-        for field in fields(HandTarget)
-        if f"target.{field.name}" in tensors
-    }
-    own = {field.name: tensors[field.name] for field in fields(kind) if field.name in tensors}
-    return kind(**own, target=HandTarget(**target) if target else None)
+    if "size" not in metadata:
+        raise ValueError(
+            f"debug.replay: '{file}' was written by an earlier version of tempohand, whose batches this one does "
+            "not read: replay it with that version, or repeat the run until it stops again"
+        )
+
+    def part(kind: type, prefix: str) -> dict[str, Tensor]:
+        names = (field.name for field in fields(kind))
+        return {name: tensors[prefix + name] for name in names if prefix + name in tensors}
+
+    target = part(HandTarget, "target.")
+    return ClipBatch(
+        frames=Frames(size=tuple(json.loads(metadata["size"])), **part(Frames, "frames.")),
+        target=HandTarget(**target) if target else None,
+        **part(ClipBatch, ""),
+    )
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,10 @@ class Dump:
         return self.debug["settings"]
 
     @classmethod
-    def load(cls, folder: str | Path, kind: type[ClipBatch]) -> "Dump":
-        """Raises FileNotFoundError or ValueError where there is no dump."""
+    def load(cls, folder: str | Path) -> "Dump":
+        """Raises FileNotFoundError or ValueError where there is no dump, or one that cannot be read."""
         debug = read_debug(folder)
-        batches = [[load_batch(Path(folder) / name, kind) for name in names] for names in debug["batches"]]
+        batches = [[load_batch(Path(folder) / name) for name in names] for names in debug["batches"]]
         return cls(Path(folder), debug, batches)
 
 

@@ -36,14 +36,23 @@ def verdict_in_words(verdict: Verdict, when: str = "") -> str:
 
 
 def named_tensors(batch: ClipBatch) -> Iterator[tuple[str, Tensor]]:
-    """(name, tensor) of every field that a batch has; a target's fields are called target.<name>."""
-    for field in fields(batch):
-        value = getattr(batch, field.name)
-        if isinstance(value, Tensor):
-            yield field.name, value
-    if batch.target is not None:
-        for field in fields(batch.target):
-            yield f"target.{field.name}", getattr(batch.target, field.name)
+    """(name, tensor) of every field that a batch has; its frames' fields are called frames.<name>, its
+    target's target.<name>."""
+    for prefix, part in (("", batch), ("frames.", batch.frames), ("target.", batch.target)):
+        for field in fields(part) if part is not None else ():
+            value = getattr(part, field.name)
+            if isinstance(value, Tensor):
+                yield prefix + field.name, value
+
+
+def numbers_of(batch: ClipBatch) -> Iterator[tuple[str, Tensor]]:
+    """(name, values [B, ...]) of every kind of number that a clip has: of its frames by their own names, and
+    its labels; `time` is relative to the last frame."""
+    for name, value in named_tensors(batch):
+        if value.is_floating_point() and name != "frames.time":
+            of_frames = name.startswith("frames.")
+            yield name.removeprefix("frames."), value[batch.index] if of_frames else value
+    yield "time", batch.time
 
 
 def label_masks(batch: ClipBatch) -> dict[str, Tensor]:
@@ -65,8 +74,8 @@ def bad_fields(batch: ClipBatch) -> dict[str, list[int]]:
     (`hidden` is nan where unknown.)"""
     masks = label_masks(batch)
     found = {}
-    for name, value in named_tensors(batch):
-        if value.is_floating_point() and name != "target.hidden":
+    for name, value in numbers_of(batch):
+        if name != "target.hidden":
             wrong = ~value.isfinite()
             if name in masks:
                 wrong = wrong & masks[name][..., None]

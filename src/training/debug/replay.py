@@ -20,7 +20,7 @@ from tempohand.training.debug.not_finite import (
     first_few,
     label_masks,
     loss_verdict,
-    named_tensors,
+    numbers_of,
     rows_where,
     verdict_in_words,
 )
@@ -42,13 +42,12 @@ RANGES = {
 ROWS_SHOWN = 8
 
 
-def replay(dump: Dump, network: nn.Module, predict: nn.Module, say: Callable[[str], None] = print) -> bool:
+def replay(dump: Dump, network: nn.Module, say: Callable[[str], None] = print) -> bool:
     """Forward, criterion and backward of every batch of a dump; returns whether something is not finite, as
     it was in the run.
 
-    `predict` is what batches go through: the network, or its part that starts from tokens. Processes' batches
-    go through it one by one, with the run's own random numbers, and their terms are combined, so the loss is
-    the run's.
+    Processes' batches go through the network one by one, with the run's own random numbers, and their terms
+    are combined, so the loss is the run's.
     """
     found_in_run = dump.debug["verdict"]
     precision = dump.settings["mixed_precision"]
@@ -64,7 +63,7 @@ def replay(dump: Dump, network: nn.Module, predict: nn.Module, say: Callable[[st
                 say(f"  micro-step {micro_step}, process {process}: {line}")
     if bad := bad_weights(network):
         say(f"  weights that are not finite: {first_few(bad, 8)}")
-    step = _Step(dump, network, predict)
+    step = _Step(dump, network)
     outcome = step.run(precision)
     for line in outcome.lines:
         say(line)
@@ -86,7 +85,7 @@ def unusual(batch: ClipBatch) -> list[str]:
         for name, rows in bad_fields(batch).items()
     ]
     masks = label_masks(batch)
-    for name, value in named_tensors(batch):
+    for name, value in numbers_of(batch):
         if name in RANGES:
             low, high = RANGES[name]
             wrong = (value < low) | (value > high)
@@ -113,7 +112,6 @@ class _Step:
 
     dump: Dump
     network: nn.Module
-    predict: nn.Module
 
     def run(self, precision: str) -> Outcome:
         """Forward, criterion and backward of every micro-step."""
@@ -172,7 +170,7 @@ class _Step:
             batch = batch.to(device)
             seed_step(settings["seed"], self.dump.step, micro_step, process)
             with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                terms.append(self.network.criterion(self.predict(batch), batch))
+                terms.append(self.network.criterion(self.network(batch), batch))
         loss, raw = combine(_joined(terms), settings["loss"])
         return loss, raw, terms
 

@@ -16,21 +16,21 @@ def describe_batch(batch: ClipBatch, prediction: HandPrediction | BoxPrediction)
     in camera space and relative to the wrist; a hand finder's scores and boxes), and the share of clips that
     have each kind of label. Labels that are masked out are left out."""
     target = batch.target
-    frames = batch.time.shape[1]
+    frames = batch.frames
     lines = [
-        f"{len(batch.row)} clips of {frames} frame(s), {batch.size} px, table rows {_list(batch.row)}",
+        f"{len(batch)} clips of {batch.num_frame} frame(s), {len(frames)} different ones, {batch.size} px, table rows {_list(batch.row)}",
         _HEAD,
     ]
-    if (features := getattr(batch, "features", None)) is not None:
-        lines.append(_line("features (in place of images)", features))
+    if frames.features is not None:
+        lines.append(_line("features (in place of images)", frames.features))
     else:
         lines += [
-            _line(f"image {name} (0-255)", batch.image[:, :, channel].float())
+            _line(f"image {name} (0-255)", frames.image[:, channel].float())
             for channel, name in enumerate(("red", "green", "blue"))
         ]
     for name, unit in (("focal", "px"), ("princpt", "px")):
         lines += [
-            _line(f"{name} {axis} ({unit})", getattr(batch, name)[..., place])
+            _line(f"{name} {axis} ({unit})", getattr(frames, name)[..., place])
             for place, axis in enumerate("xy")
         ]
     lines.append(_line("time (s)", batch.time))

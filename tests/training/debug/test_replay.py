@@ -1,24 +1,20 @@
 """A step that is not finite stops the run before the optimizer's step, by name, and can be done again from
 its dump."""
 
-from dataclasses import fields
-
 import pytest
 import torch
-from tests_support import random_batch, small_network
+from tests_support import random_batch, small_network, with_features
 from training_support import Loop
 
 from tempohand.batch import ClipBatch, Term
-from tempohand.data.tokens import TokenBatch
 from tempohand.model.registry import build_network, load_network
 from tempohand.training.debug.dump import Dump
 from tempohand.training.debug.replay import replay
-from tempohand.training.features import FromFeatures
 
 
 def replayed(folder, network, lines):
     """Whether the step in `folder` is not finite again; `lines`: what is said is appended."""
-    return replay(Dump.load(folder, ClipBatch), network, network, say=lines.append)
+    return replay(Dump.load(folder), network, say=lines.append)
 
 
 def spoil_label(loop: Loop, batch: ClipBatch) -> None:
@@ -31,7 +27,7 @@ def spoil_weights(loop: Loop, batch: ClipBatch) -> None:
 
 
 def spoil_input(loop: Loop, batch: ClipBatch) -> None:
-    batch.focal[1] = torch.inf
+    batch.frames.focal[1] = torch.inf
 
 
 def spoil_gradient(loop: Loop, batch: ClipBatch) -> None:
@@ -154,23 +150,18 @@ def test_a_replay_drops_out_what_the_run_did(tmp_path):
 
 
 def test_a_step_from_tokens_is_repeated(tmp_path):
-    """Stage 2 from cached tokens: the batch has features in place of pictures, and goes through the network's
-    second half."""
+    """Stage 2 from cached tokens: the batch has features in place of pictures."""
     loop = Loop(tmp_path, description=small_network(2), weights={"pose": 1.0})
     clips = random_batch(4, 7)
-    features = loop.network.encode(clips).detach()
-    image = torch.zeros(1, dtype=torch.uint8).expand(clips.image.shape)
-    known = {field.name: getattr(clips, field.name) for field in fields(clips)}
-    batch = TokenBatch(**known | {"image": image, "features": features, "frame": torch.arange(28).view(4, 7)})
-    batch.features[1, 3, 5] = torch.inf
-    prediction = FromFeatures(loop.network)(batch)
+    batch = with_features(clips, loop.network.encode(clips.frames))
+    batch.frames.features[batch.index[1, 3], 5] = torch.inf
+    prediction = loop.network(batch)
     with pytest.raises(
         ValueError, match=r"in pose; samples: row 1; not finite in the data: features of row 1;"
     ):
         loop.checks.loss(batch, prediction, loop.network.criterion(prediction, batch))
     folder, lines = tmp_path / "debug" / "step-00000001", []
-    again = load_network(folder)
-    assert replay(Dump.load(folder, TokenBatch), again, FromFeatures(again), say=lines.append)
+    assert replayed(folder, load_network(folder), lines)
     assert "  micro-step 0, process 0: features is not finite in table rows 1" in lines
     assert "the same as in the run" in lines[-1]
 

@@ -34,7 +34,7 @@ def test_a_batch_is_described_in_numbers_that_are_its_own(predicted):
     batch.target.joints2d_mask = torch.arange(21).expand(4, 1, 21) < 7
     batch.target.joints2d[..., 7:, :] = torch.nan
     lines = describe_batch(batch, prediction)
-    red = batch.image[:, :, 0].float()
+    red = batch.frames.image[:, 0].float()
     assert numbers(lines, "image red (0-255)") == extent(red)
     v = batch.target.joints2d[..., :7, 1]
     assert numbers(lines, "true 2D v (crop)") == extent(v)

@@ -1,0 +1,113 @@
+"""The spatial network: what is found in one frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tempohand.batch import Frames
+from tempohand.model.backbone import Backbone
+from tempohand.model.decoder import Decoder
+from tempohand.model.heads import CERTAINTY, JOINT_READING_DIM, Heads, JointHeatmaps
+from tempohand.model.perspective import PerspectiveEmbedding
+from tempohand.skeleton import NUM_JOINTS
+
+
+@dataclass(frozen=True)
+class SpatialFeatures:
+    """What the spatial network finds in frames.
+
+    readings: of each joint u, v, depth, certainty and features (JointHeatmaps), which have their part in the
+    token, too. heatmaps, joint_depth_logits: the joints' logits over the crop and over depth, which only loss
+    terms ask for. All three are None without heat maps.
+    """
+
+    token: Float[Tensor, "*batch d"]
+    readings: Float[Tensor, "*batch 21 f"] | None = None
+    heatmaps: Float[Tensor, "*batch 21 r r"] | None = None
+    joint_depth_logits: Float[Tensor, "*batch 21 z"] | None = None
+
+    def packed(self) -> Float[Tensor, "*batch f"]:
+        """Token and readings as one vector a frame: `Frames.features`, which caches and streams keep."""
+        if self.readings is None:
+            return self.token
+        return torch.cat([self.token, self.readings.flatten(-2)], dim=-1)
+
+    @classmethod
+    def unpacked(cls, features: Float[Tensor, "*batch f"], token_dim: int) -> "SpatialFeatures":
+        """The inverse of `packed`, for tokens of `token_dim` numbers."""
+        readings = features[..., token_dim:]
+        if not readings.shape[-1]:
+            return cls(features)
+        return cls(features[..., :token_dim], readings.unflatten(-1, (NUM_JOINTS, -1)))
+
+    @classmethod
+    def joined(cls, parts: Sequence["SpatialFeatures"]) -> "SpatialFeatures":
+        """Tokens and readings of several lists of frames, one after the other."""
+        token = torch.cat([part.token for part in parts])
+        if parts[0].readings is None:
+            return cls(token)
+        return cls(token, torch.cat([part.readings for part in parts]))
+
+    def of_clips(self, index: Tensor) -> "SpatialFeatures":
+        """Tokens and readings [B, T, ...] of clips, which are places [B, T] among the frames."""
+        return SpatialFeatures(self.token[index], None if self.readings is None else self.readings[index])
+
+
+class SpatialNet(nn.Module):
+    """One frame: backbone -> perspective embedding -> decoder -> token; heads read hand parameters from a
+    token.
+
+    Arguments are the configuration's groups, `size` the edge of its crops in px. side: whether the features
+    tell a right hand from a left one.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        backbone: dict,
+        perspective: dict,
+        decoder: dict,
+        heads: dict,
+        heatmap: dict | None = None,
+        side: bool = False,
+    ):
+        super().__init__()
+        self.backbone = Backbone(size=size, **backbone)
+        self.perspective = PerspectiveEmbedding(self.backbone.dim, **perspective)
+        self.decoder = Decoder(context_dim=self.backbone.dim, grid=self.backbone.grid, **decoder)
+        self.heads = Heads(decoder["dim"], **heads)
+        self.heatmaps = JointHeatmaps(self.backbone.dim, self.backbone.grid, **heatmap) if heatmap else None
+        self.token_dim = decoder["dim"]
+        self.detail_dim = JOINT_READING_DIM if heatmap else 0  # numbers in a frame's readings
+        if heatmap:
+            dim = self.token_dim
+            self.from_joints = nn.Sequential(
+                nn.Linear(JOINT_READING_DIM, dim), nn.GELU(), nn.Linear(dim, dim)
+            )
+        self.side = nn.Linear(self.token_dim + self.detail_dim, 1) if side else None
+
+    def forward(self, frames: Frames) -> SpatialFeatures:
+        """The features of each frame, from its picture."""
+        tokens = self.backbone(frames.image)
+        tokens = self.perspective(tokens, frames.focal, frames.princpt, frames.image.shape[-1])
+        token = self.decoder(tokens)
+        if self.heatmaps is None:
+            return SpatialFeatures(token)
+        heatmaps, depth_logits, readings = self.heatmaps(tokens)
+        token = token + self.from_joints(readings.flatten(1))
+        # In the readings' precision, as they are packed: the same with features as with pictures.
+        return SpatialFeatures(token.to(readings.dtype), readings, heatmaps, depth_logits)
+
+    def certainty(self, features: SpatialFeatures) -> Float[Tensor, "*batch"]:
+        """The joints' mean certainty of place, 0 to 1; 1 without heat maps."""
+        if features.readings is None:
+            return torch.ones_like(features.token[..., 0])
+        return features.readings[..., CERTAINTY].mean(dim=-1)
+
+    def side_logit(self, features: SpatialFeatures) -> Float[Tensor, "*batch"]:
+        """Log odds that frames show a right hand, in float32 whatever autocast says."""
+        with torch.autocast(features.token.device.type, enabled=False):
+            return self.side(features.packed().float())[..., 0]

@@ -1,0 +1,110 @@
+"""TemporalPoseNet: the hand at the end of a clip."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tempohand.batch import ClipBatch, Frames, HandPrediction
+from tempohand.geometry import normalise_pixels, project
+from tempohand.hand.layer import HandLayer
+from tempohand.model.network import Network
+from tempohand.model.posenet import PoseNet
+from tempohand.model.spatial import SpatialFeatures, SpatialNet
+from tempohand.model.temporal import TemporalEncoder, parameter_vector
+
+
+class TemporalPoseNet(PoseNet):
+    """Stage 2: a temporal encoder over the frames of a clip, of which a frozen spatial network sees each by
+    itself; the same heads and hand layer give the last frame's hand.
+
+    num_frame: frames of a clip. temporal: TemporalEncoder's settings. The others are PoseNet's.
+    """
+
+    stage = 2
+
+    def __init__(
+        self,
+        num_frame: int,
+        size: int,
+        expansion: float,
+        spatial: dict | SpatialNet,
+        temporal: dict,
+        norm_by_hand: bool = False,
+        hand: str | None | HandLayer = None,
+    ):
+        super().__init__(1, size, expansion, spatial, norm_by_hand=norm_by_hand, hand=hand)
+        if num_frame == 1:
+            raise ValueError("num_frame is 1, but a network with a temporal encoder takes num_frame > 1")
+        self.num_frame = num_frame
+        self.temporal = TemporalEncoder(self.spatial.token_dim, self.spatial.detail_dim, **temporal)
+        self.spatial.requires_grad_(False)
+        self.train()
+
+    @classmethod
+    def check(cls, settings: dict) -> None:
+        """As of every network; Stage 2 sees several frames, and no hands of the other side."""
+        frames = settings["network"]["num_frame"]
+        if frames < 2:
+            raise ValueError(
+                f"network.num_frame={frames} contradicts Stage 2, which sees 7 frames: use a stage1-* config"
+            )
+        Network.check.__func__(cls, settings)
+        mirror = settings["view"]["augmentation"]["mirror"]
+        if mirror:
+            raise ValueError(
+                f"view.augmentation.mirror={mirror}: Stage 1 learns sides, Stage 2 does not; set it to 0"
+            )
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The backbone and the temporal encoder."""
+        return super().parts() | {"temporal": self.temporal}
+
+    @property
+    def frozen(self) -> nn.Module:
+        """The spatial network."""
+        return self.spatial
+
+    def spatial_only(self) -> PoseNet:
+        """The Stage 1 network inside this one; the modules are shared."""
+        network = PoseNet(
+            1, self.size, self.expansion, self.spatial, norm_by_hand=self.norm_by_hand, hand=self.hand
+        )
+        network.config = self.config
+        return network.train(self.spatial.training)
+
+    def forward(self, batch: ClipBatch) -> HandPrediction:
+        """The hand in each clip's last frame.
+
+        The last frames go through the spatial network by themselves: matrix kernels round differently for
+        other batch sizes, and like this Stage 2 starts bit for bit as Stage 1.
+        """
+        frames, count = batch.frames, len(batch)
+        if frames.features is not None:
+            return self.decode(self.features(frames), batch)
+        parts = [part for part in (frames[:count], frames[count:]) if len(part)]
+        return self.decode(SpatialFeatures.joined([self.features(part) for part in parts]), batch)
+
+    @torch.no_grad()
+    def features(self, frames: Frames) -> SpatialFeatures:
+        """As PoseNet's, without gradients: the spatial network is frozen."""
+        return super().features(frames)
+
+    def decode(self, features: SpatialFeatures, batch: ClipBatch) -> HandPrediction:
+        """From the frames' features to each clip's last hand; of the batch it takes the clips' places among
+        the frames, cameras, times and masks."""
+        features = features.of_clips(batch.index)
+        change, correction = self.temporal(
+            features, self._read_frames(features, batch), batch.time, batch.frame_mask
+        )
+        with torch.autocast(features.token.device.type, enabled=False):
+            token = features.token[:, -1:].float() + change
+            return self._hand(self.spatial.heads(token, correction), batch, {})
+
+    def _read_frames(self, features: SpatialFeatures, batch: ClipBatch) -> Float[Tensor, "b t p"]:
+        """What the frozen heads say of every frame, the wrist in the last frame's crop."""
+        with torch.no_grad(), torch.autocast(features.token.device.type, enabled=False):
+            parameters = self.spatial.heads(features.token.float())
+            focal, princpt = batch.focal.float(), batch.princpt.float()
+            wrist = self._wrist(parameters, focal, princpt)
+            uv = normalise_pixels(project(wrist, focal[:, -1], princpt[:, -1]), (self.size, self.size))
+            return parameter_vector(parameters, uv, (wrist[..., 2] / self._prior(focal[:, -1:])).log())
