@@ -1,6 +1,5 @@
 """The spatial network: what is found in one frame."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,18 +41,6 @@ class SpatialFeatures:
         if not readings.shape[-1]:
             return cls(features)
         return cls(features[..., :token_dim], readings.unflatten(-1, (NUM_JOINTS, -1)))
-
-    @classmethod
-    def joined(cls, parts: Sequence["SpatialFeatures"]) -> "SpatialFeatures":
-        """Tokens and readings of several lists of frames, one after the other."""
-        token = torch.cat([part.token for part in parts])
-        if parts[0].readings is None:
-            return cls(token)
-        return cls(token, torch.cat([part.readings for part in parts]))
-
-    def of_clips(self, index: Tensor) -> "SpatialFeatures":
-        """Tokens and readings [B, T, ...] of clips, which are places [B, T] among the frames."""
-        return SpatialFeatures(self.token[index], None if self.readings is None else self.readings[index])
 
 
 class SpatialNet(nn.Module):
@@ -98,8 +85,7 @@ class SpatialNet(nn.Module):
             return SpatialFeatures(token)
         heatmaps, depth_logits, readings = self.heatmaps(tokens)
         token = token + self.from_joints(readings.flatten(1))
-        # In the readings' precision, as they are packed: the same with features as with pictures.
-        return SpatialFeatures(token.to(readings.dtype), readings, heatmaps, depth_logits)
+        return SpatialFeatures(token, readings, heatmaps, depth_logits)
 
     def certainty(self, features: SpatialFeatures) -> Float[Tensor, "*batch"]:
         """The joints' mean certainty of place, 0 to 1; 1 without heat maps."""

@@ -78,11 +78,11 @@ class TemporalPoseNet(PoseNet):
         The last frames go through the spatial network by themselves: matrix kernels round differently for
         other batch sizes, and like this Stage 2 starts bit for bit as Stage 1.
         """
-        frames, count = batch.frames, len(batch)
-        if frames.features is not None:
-            return self.decode(self.features(frames), batch)
-        parts = [part for part in (frames[:count], frames[count:]) if len(part)]
-        return self.decode(SpatialFeatures.joined([self.features(part) for part in parts]), batch)
+        features = batch.frames.features
+        if features is None:
+            parts = (batch.frames[: len(batch)], batch.frames[len(batch) :])
+            features = torch.cat([self.encode(part) for part in parts if len(part)])
+        return self.decode(SpatialFeatures.unpacked(features[batch.index], self.spatial.token_dim), batch)
 
     @torch.no_grad()
     def features(self, frames: Frames) -> SpatialFeatures:
@@ -90,9 +90,8 @@ class TemporalPoseNet(PoseNet):
         return super().features(frames)
 
     def decode(self, features: SpatialFeatures, batch: ClipBatch) -> HandPrediction:
-        """From the frames' features to each clip's last hand; of the batch it takes the clips' places among
-        the frames, cameras, times and masks."""
-        features = features.of_clips(batch.index)
+        """From the features [B, T] of the clips' frames to each clip's last hand; of the batch it takes the
+        cameras, times and masks."""
         change, correction = self.temporal(
             features, self._read_frames(features, batch), batch.time, batch.frame_mask
         )

@@ -134,7 +134,6 @@ def test_features_are_packed_and_unpacked_without_loss(heatmap):
     assert found.packed().shape == (3, net.spatial.token_dim + net.spatial.detail_dim)
     assert torch.equal(again.token, found.token)
     assert again.readings is None if heatmap is None else torch.equal(again.readings, found.readings)
-    assert torch.equal(SpatialFeatures.joined([found, found]).packed(), found.packed().repeat(2, 1))
 
 
 def test_the_stage_1_network_inside_stage_2_is_stage_1():
