@@ -88,9 +88,9 @@ class Frames(_Tensors):
 
 @dataclass
 class ClipBatch(_Tensors):
-    """A batch of clips: B x T places among N frames, each of which is there once, however many clips it is in.
+    """A batch of clips: B x T places among N frames, each of which is there once, however many clips show it.
 
-    The first B frames are the clips' last ones, in the order of the clips: `index[:, -1]` is 0, 1, ..., B - 1.
+    The first B frames are the clips' last ones, in the order of the clips: `index[:, -1]` is 0, 1, ..., B-1.
     The frames from B on are in histories only. `frame_mask` is False where a history shorter than T was
     filled up (by repeating its first frame).
     """

@@ -63,8 +63,8 @@ def training_sample(clips: Clips, position: int, row: int, read: Callable[[ClipP
         other = next(others, None)
         if other is None:
             raise ValueError(
-                f"row {row} is bad ({bad.get(row, 'its neighbour is')}), and so are {MOST_REPLACEMENTS} rows drawn in its place: "
-                "look at the table with tempohand check-data"
+                f"row {row} is bad ({bad.get(row, 'its neighbour is')}), and so are {MOST_REPLACEMENTS} rows "
+                "drawn in its place: look at the table with tempohand check-data"
             )
         plan = clips.training(position, other)
         sample = read(plan)

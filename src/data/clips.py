@@ -30,8 +30,8 @@ def lookback(num_frame: int) -> Int[np.ndarray, "t"]:
 
 
 def steps_back(previous: Int[np.ndarray, "n"], last: int, count: int) -> Int[np.ndarray, "m"]:
-    """Frame `last` and those one, two, ... steps before it, newest first: `count` of them, or as many as there
-    are. previous: the frame one step before each (`previous_rows`), -1 where there is none."""
+    """Frame `last` and those one, two, ... steps before it, newest first: `count` of them, or as many as
+    there are. previous: the frame one step before each (`previous_rows`), -1 where there is none."""
     frames = [last]
     while len(frames) < count and previous[frames[-1]] >= 0:
         frames.append(int(previous[frames[-1]]))
@@ -108,8 +108,8 @@ def eligible_rows(starts: Int[np.ndarray, "rows"], length: int) -> Int[np.ndarra
     rows = np.flatnonzero(position >= length - 1)
     if not len(rows):
         raise ValueError(
-            f"no sequence has {length} frames, the longest has {position.max() + 1}: Stage 2 needs clips of at least {length} frames; "
-            "give it video, or train Stage 1 on this table"
+            f"no sequence has {length} frames, the longest has {position.max() + 1}: Stage 2 needs clips of "
+            f"at least {length} frames; give it video, or train Stage 1 on this table"
         )
     return rows
 
@@ -132,7 +132,8 @@ class ClipSampling:
     def __post_init__(self):
         if min(self.min_history, self.max_gap, self.consecutive) < 1 or not 0 <= self.drop < 1:
             raise ValueError(
-                f"sampling: min_history, max_gap and consecutive are at least 1 and drop lies in [0, 1), got {self}"
+                "sampling: min_history, max_gap and consecutive are at least 1 and drop lies in [0, 1), "
+                f"got {self}"
             )
 
 

@@ -171,7 +171,8 @@ def cached(
     """
     if not training.clips.views or dtype not in DTYPES:
         raise ValueError(
-            f"tokens: views is a number of at least 1 and dtype one of {sorted(DTYPES)}, got {training.clips.views} and {dtype}"
+            f"tokens: views is a number of at least 1 and dtype one of {sorted(DTYPES)}, "
+            f"got {training.clips.views} and {dtype}"
         )
     kinds = [(training, list(range(training.clips.views))), (held_out, [None])]
     bounds = [shard_bounds(dataset.clips.starts, shard_frames) for dataset, _ in kinds]
@@ -190,7 +191,8 @@ def cached(
                 frames = sum(shard.end - shard.first for shard in missing)
                 room = store.require_space(frames * kind.itemsize)
                 say(
-                    f"tokens: {frames:,} frames to encode ({len(kinds[0][1])} views), {kind.itemsize:,} bytes each: {room}"
+                    f"tokens: {frames:,} frames to encode ({len(kinds[0][1])} views), "
+                    f"{kind.itemsize:,} bytes each: {room}"
                 )
             _make(store, missing[rank::processes], encode, dtype, workers, kind, show=rank == 0)
         gather(None)
@@ -258,7 +260,8 @@ def _kind_of_record(shards: list[Shard], encode: Encode, dtype: str) -> np.dtype
             if batch is not None:
                 return _records(batch, encode, dtype, np.zeros(1)).dtype
     raise ValueError(
-        f"no frame of '{shards[0].dataset.table.root}' can be used: look at the table with tempohand check-data"
+        f"no frame of '{shards[0].dataset.table.root}' can be used: "
+        "look at the table with tempohand check-data"
     )
 
 

@@ -95,7 +95,8 @@ class StreamingPredictor:
         view = network.config.get("view", {})
         if not {"size", "expansion"} <= view.keys():
             raise ValueError(
-                "the checkpoint's config.json does not say the view (size, expansion) that its network was trained with"
+                "the checkpoint's config.json does not say the view (size, expansion) that its network was "
+                "trained with"
             )
         self.view = View(view["size"], view["expansion"])
         self._histories: dict[int, tuple[Seen, ...]] = {}  # the hand that was pushed last stands last
@@ -203,8 +204,8 @@ class StreamingPredictor:
             hand = one.source
             if not hand.starts and hand.time < latest.get(hand.hand, -math.inf):
                 raise ValueError(
-                    f"hand {hand.hand} in frame {hand.frame}: time runs back, from {latest[hand.hand]:g} s to {hand.time:g} s; "
-                    "reset(hand) begins a new history"
+                    f"hand {hand.hand} in frame {hand.frame}: time runs back, from "
+                    f"{latest[hand.hand]:g} s to {hand.time:g} s; reset(hand) begins a new history"
                 )
             latest[hand.hand] = hand.time
             checked.append(one)
@@ -276,7 +277,8 @@ class StreamingPredictor:
             source, one = hand.source, {name: value[place] for name, value in values.items()}
             if not finite[place]:
                 raise ValueError(
-                    f"the network's output for hand {source.hand} in frame {source.frame} is not finite: is the checkpoint a diverged run?"
+                    f"the network's output for hand {source.hand} in frame {source.frame} is not finite: "
+                    "is the checkpoint a diverged run?"
                 )
             rays = (pixels[place] - history[-1].princpt) / history[-1].focal
             if not source.is_right:

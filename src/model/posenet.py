@@ -22,10 +22,10 @@ from tempohand.model.weights import load_weights, of_network
 class PoseNet(Network):
     """Stage 1: a spatial network, whose heads give a hand's parameters, and the hand layer.
 
-    num_frame is 1 (TemporalPoseNet takes longer clips). size: edge of its crops, px; expansion: that edge over
-    the longer edge of the hand's box. spatial: SpatialNet's settings, or one that another network has, too.
-    norm_by_hand: depth is learned in hand sizes. hand: path of a MANO file, None for the open hand, or the
-    layer of another network.
+    num_frame is 1 (TemporalPoseNet takes longer clips). size: edge of its crops, px; expansion: that edge
+    over the longer edge of the hand's box. spatial: SpatialNet's settings, or the one of another network, to
+    share it. norm_by_hand: depth is learned in hand sizes. hand: path of a MANO file, None for the open hand,
+    or the layer of another network.
     """
 
     prediction = HandPrediction
@@ -46,7 +46,8 @@ class PoseNet(Network):
         super().__init__(num_frame, size, expansion)
         if num_frame != 1:
             raise ValueError(
-                f"num_frame is {num_frame}, but a network without a temporal encoder (Stage 1) takes num_frame=1"
+                f"num_frame is {num_frame}, but a network without a temporal encoder (Stage 1) "
+                "takes num_frame=1"
             )
         self.size = size
         self.expansion = expansion
@@ -107,9 +108,9 @@ class PoseNet(Network):
     def _hand(
         self, parameters: HandParameters, batch: ClipBatch, logits: dict[str, Tensor]
     ) -> HandPrediction:
-        """Kinematics, projection and the wrist in mm of each clip's last frame. The caller turns autocast off:
-        a bfloat16 has 8 bits, .3 to .8 mm of the wrist's place. logits: of the loss terms besides the heads'
-        own."""
+        """Kinematics, projection and the wrist in mm of each clip's last frame. The caller turns autocast
+        off: a bfloat16 has 8 bits, .3 to .8 mm of the wrist's place. logits: of the loss terms besides the
+        heads' own."""
         focal, princpt = batch.focal[:, -1:].float(), batch.princpt[:, -1:].float()
         relative = self.hand(parameters.rotation, parameters.shape)
         trans_pred_scaled = self._wrist(parameters, focal, princpt)
@@ -181,8 +182,11 @@ class PoseNet(Network):
         own = {f"spatial.{name}": tensor for name, tensor in self.spatial.state_dict().items()}
         weights, prefix = of_network(load_weights(path), own, path)
         missing = sorted(own.keys() - weights.keys())
-        misshaped = [f"{name} {tuple(weights[name].shape)} for {tuple(own[name].shape)}" for name in own.keys() & weights.keys()
-                     if weights[name].shape != own[name].shape]  # fmt: skip
+        misshaped = [
+            f"{name} {tuple(weights[name].shape)} for {tuple(own[name].shape)}"
+            for name in own.keys() & weights.keys()
+            if weights[name].shape != own[name].shape
+        ]
         unexpected = sorted(name for name in weights.keys() - own.keys() if not name.startswith("temporal."))
         if missing or misshaped:
             bare = sum(name.removeprefix("spatial.") in weights for name in own)
@@ -192,8 +196,8 @@ class PoseNet(Network):
                 else ""
             )
             raise ValueError(
-                f"'{path}' does not fit this network's spatial part: {len(missing)} of {len(own)} weights missing {missing[:3]}{cause}, "
-                f"{len(misshaped)} of another shape {misshaped[:3]}, {len(unexpected)} unknown {unexpected[:3]}; "
+                f"'{path}' does not fit this network's spatial part: {len(missing)} of {len(own)} weights "
+                f"missing {missing[:3]}{cause}, {len(misshaped)} of another shape {misshaped[:3]}, {len(unexpected)} unknown {unexpected[:3]}; "
                 "give the checkpoint directory of a Stage 1 run with the same network"
             )
         self.spatial.load_state_dict({name.removeprefix("spatial."): weights[name] for name in own})

@@ -81,8 +81,8 @@ def load_batch(file: Path) -> ClipBatch:
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no dict)
     if "size" not in metadata:
         raise ValueError(
-            f"debug.replay: '{file}' was written by an earlier version of tempohand, whose batches this one does "
-            "not read: replay it with that version, or repeat the run until it stops again"
+            f"debug.replay: '{file}' was written by an earlier version of tempohand, whose batches this one "
+            "does not read: replay it with that version, or repeat the run until it stops again"
         )
 
     def part(kind: type, prefix: str) -> dict[str, Tensor]:

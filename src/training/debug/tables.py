@@ -18,7 +18,8 @@ def describe_batch(batch: ClipBatch, prediction: HandPrediction | BoxPrediction)
     target = batch.target
     frames = batch.frames
     lines = [
-        f"{len(batch)} clips of {batch.num_frame} frame(s), {len(frames)} different ones, {batch.size} px, table rows {_list(batch.row)}",
+        f"{len(batch)} clips of {batch.num_frame} frame(s), {len(frames)} different ones, {batch.size} px, "
+        f"table rows {_list(batch.row)}",
         _HEAD,
     ]
     if frames.features is not None:
