@@ -78,7 +78,8 @@ class Video:
         except (av.error.FFmpegError, OSError) as error:
             if self._missing:
                 raise ValueError(
-                    f"'{self.path}' is cut off: {self._missing:,} bytes are missing, and no frame can be found"
+                    f"'{self.path}' is cut off: {self._missing:,} bytes are missing, "
+                    "and no frame can be found"
                 ) from error
             raise ValueError(
                 f"'{self.path}' is neither a video nor a picture that can be read ({_reason(error)})"

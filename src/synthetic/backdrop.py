@@ -34,8 +34,8 @@ class Backdrop:
     """A textured plane behind the hand, fixed in the world, large enough for every frame's window.
 
     blank: unless there is a photo on it, it stays without a picture (texture None) until `show` brings one of
-    `edge` x `edge` texels. distance: mm from the hand's farthest point to it, which then faces the camera; None:
-    as the configuration says.
+    `edge` x `edge` texels. distance: mm from the hand's farthest point to it, which then faces the camera;
+    None: as the configuration says.
     """
 
     def __init__(

@@ -82,7 +82,8 @@ def _patch(rng: np.random.Generator, canvas: Float[ndarray, "h w 3"], shape: _Sh
 
 def _person(rng: np.random.Generator, canvas: Float[ndarray, "h w 3"], shape: _Shape) -> None:
     """Clothes, and above them a head or an arm the colour of skin."""
-    size, x, y = len(canvas), shape.x, shape.y
+    size = len(canvas)
+    x, y = shape.x, shape.y
     skin = np.array([215, 160, 130]) * rng.uniform(0.3, 1.12)
     cv2.ellipse(canvas, (x, y + size // 3), (size // 5, size // 4), 0, 0, 360, shape.colour, -1)
     turn = float(rng.uniform(-20, 20))
@@ -123,8 +124,8 @@ def _stretch(rng: np.random.Generator, size: int) -> Float[ndarray, "size size"]
 def background(
     rng: np.random.Generator, size: int, things: int, blur: tuple[float, float]
 ) -> UInt8[ndarray, "size size 3"]:
-    """A place to film in, sRGB: a wall, floor or sky with light and texture, up to `things` flat shapes in front
-    of it, and defocus.
+    """A place to film in, sRGB: a wall, floor or sky with light and texture, up to `things` flat shapes in
+    front of it, and defocus.
 
     blur: range of the Gaussian's sigma in fractions of the picture's edge.
     """

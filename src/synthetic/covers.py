@@ -92,10 +92,8 @@ class HandRasters:
     def __init__(self, hand: Float[ndarray, "t 778 3"], faces: Integer[ndarray, "f 3"]):
         rays = hand[..., :2] / hand[..., 2:]
         low, high = rays.min(1), rays.max(1)
-        self.centre, self.half = (
-            (low + high) / 2,
-            (high - low).max(1) / 2,
-        )  # of the hand's box, as x / z and y / z
+        # Of the hand's box, as x / z and y / z.
+        self.centre, self.half = (low + high) / 2, (high - low).max(1) / 2
         self.depth = hand[..., 2].min(1)  # of its nearest point
         self.focal = RASTER_PX / (2 * self.half)
         self.princpt = (RASTER_PX - 1) / 2 - self.centre * self.focal[:, None]
@@ -126,16 +124,8 @@ class HandRasters:
         return 1.0 - np.array(seen) / np.maximum(self.alone[frames], 1)
 
     def _draw(self, thing: Track, vertices: Float[ndarray, "v 3"], frame: int, into: Buffers) -> None:
-        camera = (self.focal[frame], self.focal[frame]), self.princpt[frame]
-        rasterise(
-            vertices,
-            thing.mesh.faces,
-            *camera,
-            into.face.shape,
-            into=into,
-            cull=True,
-            first_face=self.num_faces,
-        )
+        camera = (self.focal[frame], self.focal[frame]), self.princpt[frame], into.face.shape
+        rasterise(vertices, thing.mesh.faces, *camera, into=into, cull=True, first_face=self.num_faces)
 
 
 def _cover(

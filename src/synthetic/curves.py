@@ -57,10 +57,8 @@ def parabola(
     before, here, after = values
     a, b, t = times[1] - times[0], times[2] - times[1], time - times[1]
     # As the central and second differences' weights: with even steps of 1 they are exactly t and t^2.
-    slope, bend = (
-        t * (t * (a - b) + (a * a + b * b)) / (a * b * (a + b)),
-        t * (t * (a + b) + (a * a - b * b)) / (a * b * (a + b)),
-    )
+    slope = t * (t * (a - b) + (a * a + b * b)) / (a * b * (a + b))
+    bend = t * (t * (a + b) + (a * a - b * b)) / (a * b * (a + b))
     return here + slope * (after - before) / 2 + bend * (after - 2 * here + before) / 2
 
 

@@ -84,8 +84,8 @@ def expose(
 ) -> None:
     """Adds a picture of the rasterised scene to `out` (linear light), `share` of the whole exposure.
 
-    buffers: factor x factor samples a pixel. surfaces: faces, uv, layer, textures, sizes and num_hand_faces as
-    `materials.Materials` has them. lit: colours of the vertices; dark: factor on the hand's light
+    buffers: factor x factor samples a pixel. surfaces: faces, uv, layer, textures, sizes and num_hand_faces
+    as `materials.Materials` has them. lit: colours of the vertices; dark: factor on the hand's light
     (`lighting.crevices`). lit and background are linear.
     """
     s = surfaces

@@ -29,16 +29,16 @@ class PersonConfig:
 
 
 class ForearmRings(NamedTuple):
-    """The cross-sections of an arm: their distances from the wrist loop along it (mm), and their radii over those
-    of the bare arm."""
+    """The cross-sections of an arm: their distances from the wrist loop along it (mm), and their radii over
+    those of the bare arm."""
 
     distance: Float[ndarray, "n"]
     swell: Float[ndarray, "n"]
 
 
 def sample_rings(rng: np.random.Generator, cloth_from: int, person: PersonConfig) -> ForearmRings:
-    """The rings of an arm whose sleeve begins at ring `cloth_from`: that ring is doubled, so that it begins with
-    a step."""
+    """The rings of an arm whose sleeve begins at ring `cloth_from`: that ring is doubled, so that it begins
+    with a step."""
     double = min(cloth_from, len(RINGS_MM) - 1)
     rings = np.insert(np.array(RINGS_MM, float), double, RINGS_MM[double] - 1.0)
     rings[-1] = person.arm
@@ -105,9 +105,9 @@ def forearm_vertices(
     the end.
 
     loop: the posed wrist loop. rotation: the hand's (its x axis leads to the arm). direction: unit vector
-    from the wrist along the arm. upper_arm: unit vector from the elbow, the last ring but one, to the shoulder;
-    None: the arm is straight. The arm leaves in the hand's own direction, bends to `direction` within some
-    50 mm, and widens from the wrist to the elbow.
+    from the wrist along the arm. upper_arm: unit vector from the elbow, the last ring but one, to the
+    shoulder; None: the arm is straight. The arm leaves in the hand's own direction, bends to `direction`
+    within some 50 mm, and widens from the wrist to the elbow.
     """
     centre = loop.mean(1, keepdims=True)  # (t, 1, 3)
     local = (loop - centre) @ rotation  # (t, e, 3), hand axes

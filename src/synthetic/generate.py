@@ -89,8 +89,8 @@ def _photos(folder: str | None) -> list[Path]:
 
 
 def film_sequence(config: SyntheticConfig, split: str, index: int):
-    """The rows of one sequence, in order. The generator's seed is (seed, split, index), so they do not depend on
-    other sequences."""
+    """The rows of one sequence, in order. The generator's seed is (seed, split, index), so they do not depend
+    on other sequences."""
     rng = np.random.default_rng([config.seed, SPLITS.index(split), index])
     scene = compose(rng, _kit(config.hand), config.frames[split], config)
     renderer = SequenceRenderer(rng, scene, _kit(config.hand), config, _photos(config.backgrounds))
@@ -155,9 +155,8 @@ def make_table(
     seconds = time.perf_counter() - started
     write_index(out, names, {"dataset": "synthetic", "recipe": recipe})
     print(summary(out, [split for split in SPLITS if config.sequences[split]]))
-    print(
-        f"{made} frames in {seconds:.1f} s with {processes} processes: {made / max(seconds, 1e-9):.0f} frames/s"
-    )
+    rate = made / max(seconds, 1e-9)
+    print(f"{made} frames in {seconds:.1f} s with {processes} processes: {rate:.0f} frames/s")
     return True
 
 

@@ -14,8 +14,9 @@ from tempohand.render import Buffers, rasterise
 class Lights:
     """A few far lights and the light of the surroundings, drawn once a sequence.
 
-    directions [K, 3]: unit vectors toward each light, camera space; colours [K, 3]; sky, ground [3]: light from above
-    and from below; up [3]; shadow: how much of light 0 is missing where something is in its way."""
+    directions [K, 3]: unit vectors toward each light, camera space; colours [K, 3]; sky, ground [3]: light
+    from above and from below; up [3]; shadow: how much of light 0 is missing where something is in its
+    way."""
 
     def __init__(self, rng: np.random.Generator):
         count = int(rng.integers(1, 4))

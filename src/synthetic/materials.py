@@ -33,10 +33,10 @@ class LookConfig:
 class Materials:
     """Colour and surface of every vertex and face of a scene.
 
-    albedo, wrap [V, 3], gloss [V], uv [V, 2] of vertices (`lighting.light_vertices`); faces [F, 3] and layer [F],
-    the texture of each; textures [L, S, S, 3], factors on the lit colour, of which each fills its first sizes [L]
-    rows and columns; tone [3]: the person's skin, linear. The hand's vertices and faces come first, then the
-    forearm's, then those of things.
+    albedo, wrap [V, 3], gloss [V], uv [V, 2] of vertices (`lighting.light_vertices`); faces [F, 3] and layer
+    [F], the texture of each; textures [L, S, S, 3], factors on the lit colour, of which each fills its first
+    sizes [L] rows and columns; tone [3]: the person's skin, linear. The hand's vertices and faces come first,
+    then the forearm's, then those of things.
     """
 
     def __init__(
@@ -123,8 +123,8 @@ class Materials:
         layer: Int32[ndarray, "f"],
         textures: list[ndarray],
     ) -> None:
-        """Draws on the skin, or puts a glove over it; and a band about the wrist. Changes the `layer` of faces of
-        hand and arm, and adds textures."""
+        """Draws on the skin, or puts a glove over it; and a band about the wrist. Changes the `layer` of
+        faces of hand and arm, and adds textures."""
         ring, band, gloved = (
             rng.random() < p for p in (look.ring_probability, look.band_probability, look.glove_probability)
         )

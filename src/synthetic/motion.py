@@ -32,9 +32,8 @@ BACK_TO_CAMERA = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 HAND_CENTRE = np.array([-85.0, 0.0, 0.0])  # mm from the wrist, hand frame: about the middle of the open hand
 TREMOR_DEG = 1.0
 FINGER_LAG_S = 0.08
-FACING_SHARE = (
-    0.5  # of the view "mixed": people show hands to cameras; all other orientations must be known too
-)
+# Of the view "mixed": people show hands to cameras, but all other orientations must be learned too.
+FACING_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -207,12 +206,11 @@ def sample_camera(
     princpt = (np.array([width, height]) - 1) / 2 + rng.normal(0.0, 0.01, 2) * width
     turn, shift = np.zeros((len(times), 3)), np.zeros((len(times), 3))
     if rng.random() < config.handheld_probability:
-        turn += rng.uniform(0.2, 4.0) * wobble(rng, times, 3, (0.05, 0.5)) + rng.uniform(0.02, 0.25) * wobble(
-            rng, times, 3, (1.0, 7.0)
-        )
-        shift += rng.uniform(5.0, 40.0) * wobble(rng, times, 3, (0.05, 0.5)) + rng.uniform(0.1, 1.5) * wobble(
-            rng, times, 3, (1.0, 7.0)
-        )
+        drift, shake = (0.05, 0.5), (1.0, 7.0)  # Hz
+        turn = rng.uniform(0.2, 4.0) * wobble(rng, times, 3, drift)
+        turn = turn + rng.uniform(0.02, 0.25) * wobble(rng, times, 3, shake)
+        shift = rng.uniform(5.0, 40.0) * wobble(rng, times, 3, drift)
+        shift = shift + rng.uniform(0.1, 1.5) * wobble(rng, times, 3, shake)
     return MovingCamera(
         width,
         height,

@@ -41,9 +41,8 @@ class Track(NamedTuple):
     position: Float[ndarray, "t 3"]
     texture: Float[ndarray, "s s 3"]
     gloss: float
-    joints: Float[ndarray, "21 3"] | None = (
-        None  # about the mesh's origin, if this is the other hand of the person: its skin is that hand's
-    )
+    # About the mesh's origin, if this is the person's other hand, which has the same skin.
+    joints: Float[ndarray, "21 3"] | None = None
 
     def vertices(self) -> Float[ndarray, "t v 3"]:
         """Vertices in camera space over time."""
@@ -139,8 +138,8 @@ def passing_things(
     config: OccluderConfig,
     other_hand: Callable[[np.random.Generator], Mesh],
 ) -> list[Track]:
-    """The things that pass in front of a hand in one sequence, none to two: the arguments are those of `passing` and
-    `add_covers`."""
+    """The things that pass in front of a hand in one sequence, none to two: the arguments are those of
+    `passing` and `add_covers`."""
     count = 0
     if rng.random() < config.probability:
         count = 2 if rng.random() < config.second_probability else 1

@@ -1,5 +1,5 @@
-"""Other hands than the one that is labelled: the same person's second hand, beside it, crossing or touching it, and
-another person's, which reaches in."""
+"""Other hands than the one that is labelled: the same person's second hand, beside it, crossing or touching
+it, and another person's, which reaches in."""
 
 from typing import NamedTuple
 
@@ -25,9 +25,9 @@ TOUCHING = 0.45  # that they are in one place, one just in front of the other; e
 BEFORE = 0.35  # that the other hand is then the one in front: it hides the first for a whole sequence
 
 
-class Person(NamedTuple):
-    """The person of a sequence: which hand is labelled, its shape coefficients, the arm, and the first ring of it in
-    cloth (beyond the last for a bare arm)."""
+class Subject(NamedTuple):
+    """The person of a sequence: which hand is labelled, its shape coefficients, the arm, and the first ring
+    of it in cloth (beyond the last for a bare arm)."""
 
     is_right: bool
     betas: Float[ndarray, "10"]
@@ -40,7 +40,7 @@ def other_hand_of(
     times: Float[ndarray, "t"],
     kit: HandKit,
     angles: Float[ndarray, "15 3"],
-    person: Person,
+    person: Subject,
     rotation: Float[ndarray, "t 3 3"],
     joints: Float[ndarray, "t 21 3"],
 ) -> Track:

@@ -61,8 +61,8 @@ def person(
     skin: Float[ndarray, "3"],
     face: tuple[float, float, float] | None = None,
 ) -> UInt8[ndarray, "size size 3"]:
-    """Draws a person with skin of that colour (sRGB, 0..255) onto a picture and returns it: from a figure some
-    way off to a face that fills the picture.
+    """Draws a person with skin of that colour (sRGB, 0..255) onto a picture and returns it: from a figure
+    some way off to a face that fills the picture.
 
     face: its middle (column, row) and half its height, px; None: anywhere.
     """
@@ -111,7 +111,8 @@ class _Figure:
 
     def draw_body(self) -> None:
         """Long hair behind the shoulders, clothes, neck."""
-        rng, size, side = self.rng, len(self.canvas), self.shaded
+        rng, side = self.rng, self.shaded
+        size = len(self.canvas)
         if rng.random() < 0.5:
             self.blend(self.ellipse(0, 0.3, 0.95, rng.uniform(1.2, 1.9)), self.hair, 0.04)
         cloth = colour(rng, 0.4)
@@ -143,7 +144,8 @@ class _Figure:
 
     def draw_features(self) -> None:
         """Eyes, brows, nose, mouth, glasses: moved to one side as the head turns."""
-        rng, skin, head = self.rng, self.skin, self.head
+        rng = self.rng
+        skin, head = self.skin, self.head
         turned = rng.uniform(-0.2, 0.2)
         for side in (-1, 1):
             eye = 0.3 * side + turned, -0.08

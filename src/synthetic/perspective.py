@@ -42,8 +42,8 @@ def upright(
 
 
 class PlaceView:
-    """A camera in a place and the picture it draws on. World space in metres: x right, y down, z forward from the
-    camera; it is pitched by `pitch` radians and turned to a side."""
+    """A camera in a place and the picture it draws on. World space in metres: x right, y down, z forward from
+    the camera; it is pitched by `pitch` radians and turned to a side."""
 
     def __init__(self, rng: np.random.Generator, size: int, pitch: float):
         self.canvas = np.zeros((size, size, 3), np.uint8)

@@ -1,4 +1,5 @@
-"""Renders a scene: light, background, motion blur, sensor; a stored picture and its labels for every frame."""
+"""Renders a scene: light, background, motion blur, sensor; a stored picture and its labels for every
+frame."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -134,7 +135,8 @@ class SequenceRenderer:
         return cv2.copyMakeBorder(picture[v, u], *beyond, BEYOND), hidden
 
     def background(self, frame: int, moment: float, buffers: Buffers) -> Float[ndarray, "h w 3"]:
-        """What is behind the scene at a moment of a frame, linear light, in the shadow of what `buffers` sees."""
+        """What is behind the scene at a moment of a frame, linear light, in the shadow of what `buffers`
+        sees."""
         scene = self.scene
         rotation, position = (
             self.between(x, frame, moment) for x in (scene.camera.rotation, scene.camera.position)

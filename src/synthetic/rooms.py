@@ -33,8 +33,8 @@ def floor(rng: np.random.Generator) -> UInt8[ndarray, "s s 3"]:
 
 
 class _Wall:
-    """The far wall (0) or a side wall (1 left, 2 right) of a room. Places (u, v) in metres: u along the wall from
-    its left or far end, v down in world space."""
+    """The far wall (0) or a side wall (1 left, 2 right) of a room. Places (u, v) in metres: u along the wall
+    from its left or far end, v down in world space."""
 
     def __init__(self, view: PlaceView, number: int, bounds: Float[ndarray, "3 2"]):
         self.view = view

@@ -1,5 +1,5 @@
-"""One sequence as it happens before the camera: a person's hand and arm, things, a camera, and the window that is
-kept of its picture."""
+"""One sequence as it happens before the camera: a person's hand and arm, things, a camera, and the window
+that is kept of its picture."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -36,7 +36,7 @@ from tempohand.synthetic.motion import (
 )
 from tempohand.synthetic.objects import Mesh
 from tempohand.synthetic.occluders import OccluderConfig, Track, held, passing_things
-from tempohand.synthetic.other_hand import MIRROR, Person, other_hand_of, reaching_hand
+from tempohand.synthetic.other_hand import MIRROR, Subject, other_hand_of, reaching_hand
 from tempohand.synthetic.poses import sample_free_pose
 from tempohand.synthetic.window import CameraConfig, project, window_track
 
@@ -55,8 +55,8 @@ class SceneConfig:
 
 @dataclass
 class Scene:
-    """The T exposures of a sequence. Those that are stored have one before and one after them: motion blur needs
-    both.
+    """The T exposures of a sequence. Those that are stored have one before and one after them: motion blur
+    needs both.
 
     Camera space, mm; vertices are those of hand, forearm and things, in this order.
     """
@@ -139,7 +139,7 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
     bare = len(RINGS_MM) + 1
     sleeved = rng.random() < config.person.sleeve_probability
     cloth_from = int(rng.integers(*config.person.sleeve_rings)) if sleeved else bare
-    person = Person(is_right, betas, sample_rings(rng, cloth_from, config.person), cloth_from)
+    person = Subject(is_right, betas, sample_rings(rng, cloth_from, config.person), cloth_from)
     direction = forearm_direction(rng, times, rotation)
     upper_arm = upper_arm_direction(generators.elbow, direction, rotation, config.person)
     arm = forearm_vertices(hand.vertices[:, kit.loop], rotation, direction, person.rings, upper_arm)
@@ -209,12 +209,12 @@ def _things(
     kit: HandKit,
     moments: Float[ndarray, "t"],
     hand: _Hand,
-    person: Person,
+    person: Subject,
     config: SceneConfig,
     holding: bool,
 ) -> list[Track]:
-    """What else is there, camera space: a held thing, the other hand, things that pass by, things that cover the
-    hand. moments: of the exposures, in frame times."""
+    """What else is there, camera space: a held thing, the other hand, things that pass by, things that cover
+    the hand. moments: of the exposures, in frame times."""
     side = 1.0 if person.is_right else -1.0
     times = moments / config.camera.fps
     things = []

@@ -26,7 +26,8 @@ def contact_sheet(
     firsts = np.unique(table.sequence_starts())
     if len(firsts) < rows * columns:
         raise ValueError(
-            f"'{root}' has {len(firsts)} sequences in its split {split}, fewer than the {rows} x {columns} of the sheet"
+            f"'{root}' has {len(firsts)} sequences in its split {split}, "
+            f"fewer than the {rows} x {columns} of the sheet"
         )
     pictures = [
         cv2.resize(table.image(int(row)), (edge, edge), interpolation=cv2.INTER_AREA)

@@ -27,13 +27,8 @@ TONES = (
     )
     / 255
 )
-FINGER_TIPS = (
-    744,
-    320,
-    443,
-    671,
-    554,
-)  # in the order of MANO's last joints below: thumb, index, middle, pinky, ring
+# Vertices at the fingertips, in the order of MANO's last joints below: thumb, index, middle, pinky, ring.
+FINGER_TIPS = (744, 320, 443, 671, 554)
 LAST_JOINTS = (15, 3, 6, 9, 12)
 THUMB_BACK = (0.25, 0.75, 0.60)  # about where the thumb's nail looks
 

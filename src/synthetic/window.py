@@ -1,4 +1,5 @@
-"""The window of the camera's frame that is stored: a square about the hand, with the intrinsics that follow."""
+"""The window of the camera's frame that is stored: a square about the hand, with the intrinsics that
+follow."""
 
 from dataclasses import dataclass
 
