@@ -1,5 +1,5 @@
-"""The comparison of an evaluation: a constant hand, Stage 1, Stage 1 under classical filters and Stage 2, every
-one on the same frames."""
+"""The comparison of an evaluation: a constant hand, Stage 1, Stage 1 under classical filters and Stage 2, all
+on the same frames."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -63,7 +63,8 @@ def choose_splits(settings: dict) -> Splits:
     split = settings["split"] or (find_protocol(protocol).split if protocol else "test")
     if settings["tune_split"] == split and not protocol:
         raise ValueError(
-            f"tune_split and split are both '{split}': the filter must not be tuned on the frames it is scored on"
+            f"tune_split and split are both '{split}': the filter must not be tuned on the frames it is "
+            "scored on"
         )
     present = read_index(table["root"])["splits"]
     chosen = {}
@@ -168,13 +169,18 @@ class EvaluationFrames:
 
     def __init__(self, evaluation: Evaluation, split: str, count: int | None = None):
         self.evaluation = evaluation
-        network, settings, accelerator = evaluation.stage1, evaluation.settings, evaluation.accelerator
+        network = evaluation.stage1
+        accelerator = evaluation.accelerator
         self.table = FrameTable(evaluation.splits.table, split)
         self.dataset = ClipDataset(self.table, View(network.size, network.expansion), 1)
         self.starts = self.table.sequence_starts()
         self.recording = self.table.recordings()
         self.rows_of_batches = rows_of_batches(
-            self.starts, settings["batch_size"], accelerator.process_index, accelerator.num_processes, count
+            self.starts,
+            evaluation.settings["batch_size"],
+            accelerator.process_index,
+            accelerator.num_processes,
+            count,
         )
         self.ledger = Ledger()
 
@@ -213,7 +219,7 @@ class EvaluationFrames:
         if self.table.knows_recordings:
             return "recordings"
         print(
-            f"'{self.table.root}' was prepared before tables knew recordings: cameras and hands of one recording "
-            "count as independent sequences, and intervals may be too narrow; prepare it again"
+            f"'{self.table.root}' was prepared before tables knew recordings: cameras and hands of one "
+            "recording count as independent sequences, and intervals may be too narrow; prepare it again"
         )
         return "sequences"

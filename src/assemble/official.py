@@ -1,4 +1,5 @@
-"""The evaluation by a data set's own protocol: its official files, and what networks predict of its samples."""
+"""The evaluation by a data set's own protocol: its official files, and what networks predict of its
+samples."""
 
 from dataclasses import dataclass
 

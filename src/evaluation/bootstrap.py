@@ -42,9 +42,8 @@ def mean_interval(
     clusters have anything to say. Beyond MAX_CLUSTERS, neighbours share a place. Columns without a count are
     left out.
     """
-    if (
-        count == count[:, :1]
-    ).all():  # equal denominators: the mean of the columns' means is the mean of their mean
+    # Equal denominators: the mean of the columns' means is the mean of their mean.
+    if (count == count[:, :1]).all():
         total, count = total.mean(dim=1, keepdim=True), count[:, :1]
     spoken = count.sum(dim=1) > 0
     numbers, place = np.unique(cluster[spoken.numpy()], return_inverse=True)
@@ -66,13 +65,14 @@ class Bootstrap:
     all; `seed` fixes them."""
 
     def __init__(self, board: ScoreBoard, resamples: int = RESAMPLES, seed: int = 0):
-        self.rows, self.splits, self.resamples, self.seed = board.rows, board.splits, resamples, seed
+        self.rows = board.rows
+        self.splits = board.splits
+        self.resamples = resamples
+        self.seed = seed
         places = len(board.state)
         draws = _draws(places, resamples, seed)
-        self._resampled, self._seen = (
-            [],
-            [],
-        )  # [resample, split, metric] and [cluster, split, metric] of each row
+        self._resampled = []  # of each row [resample, split, metric]
+        self._seen = []  # of each row [cluster, split, metric]
         for state in board.state.unbind(dim=1):
             self._resampled.append(means((draws @ state.flatten(1)).view(resamples, *state.shape[1:])))
             self._seen.append(means(state).isfinite())
@@ -91,7 +91,6 @@ class Bootstrap:
         if seen.sum() < MIN_RECORDINGS:
             return None
         tail = (1 - LEVEL) / 2
-        low, high = np.nanquantile(
-            values.numpy(), [tail, 1 - tail]
-        )  # nan: a draw without any recording of the split
+        # nan: a draw without any recording of the split
+        low, high = np.nanquantile(values.numpy(), [tail, 1 - tail])
         return float(low), float(high)

@@ -82,20 +82,25 @@ def constant_velocity(
     for h, value in zip(_steps(time, longest_gap), signal.double()):
         if h == math.inf:
             # Covariance in units of r: the same for all channels, since it never looks at the measurements.
-            xx, xv, vv = torch.ones_like(ratio), torch.zeros_like(ratio), torch.full_like(ratio, DIFFUSE)
+            xx = torch.ones_like(ratio)
+            xv = torch.zeros_like(ratio)
+            vv = torch.full_like(ratio, DIFFUSE)
             velocity = torch.zeros_like(value) * ratio
             filtered.append(value + velocity)
             continue
-        xx, xv, vv = (
-            xx + 2 * h * xv + h**2 * vv + ratio * h**3 / 3,
-            xv + h * vv + ratio * h**2 / 2,
-            vv + ratio * h,
-        )
-        gain_x, gain_v = xx / (xx + 1), xv / (xx + 1)
+        # The covariance of the prediction, F P F' + Q: `xx` first, for it needs the last `xv` and `vv`.
+        xx = xx + 2 * h * xv + h**2 * vv + ratio * h**3 / 3
+        xv = xv + h * vv + ratio * h**2 / 2
+        vv = vv + ratio * h
+        gain_x = xx / (xx + 1)
+        gain_v = xv / (xx + 1)
         predicted = filtered[-1] + h * velocity
         filtered.append(predicted + gain_x * (value - predicted))
         velocity = velocity + gain_v * (value - predicted)
-        xx, xv, vv = (1 - gain_x) * xx, (1 - gain_x) * xv, vv - gain_v * xv
+        # That of the estimate, (I - K H) P: `vv` first, for it needs the prediction's `xv`.
+        vv = vv - gain_v * xv
+        xv = (1 - gain_x) * xv
+        xx = (1 - gain_x) * xx
     return torch.stack(filtered).to(signal.dtype) if filtered else signal.clone()
 
 

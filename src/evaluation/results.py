@@ -245,14 +245,12 @@ def format_tables(content: dict) -> str:
     """metrics.json for a terminal: all frames, the half-hidden ones, one metric over all splits, and the
     differences that count."""
     rows, level = content["rows"], content["bootstrap"]["level"]
-    how = f"{level:.0%} intervals: paired bootstrap over {content['bootstrap']['number']} {content['bootstrap']['drawn']}"
-    blocks = [
-        _main_table(
-            content,
-            f"all {content['n']} frames (mm; 2D % of the box's edge, acceleration mm/frame^2, jitter m/s^3, lag frames; {how})",
-            ALL,
-        )
-    ]
+    drawn = f"{content['bootstrap']['number']} {content['bootstrap']['drawn']}"
+    title = (
+        f"all {content['n']} frames (mm; 2D % of the box's edge, acceleration mm/frame^2, jitter m/s^3, "
+        f"lag frames; {level:.0%} intervals: paired bootstrap over {drawn})"
+    )
+    blocks = [_main_table(content, title, ALL)]
     n = next(iter(rows.values()))[MAIN_SPLIT]["n"]
     half = f"the {n} frames in which half of the hand or more is hidden"
     blocks.append(_main_table(content, half, MAIN_SPLIT) if n else "no frame is half hidden")

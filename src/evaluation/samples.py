@@ -105,7 +105,9 @@ class Collector:
     """
 
     def __init__(self, names: list[str], is_right: Bool[np.ndarray, "rows"], vertices: bool):
-        self.names, self.is_right, self.vertices = names, torch.from_numpy(np.array(is_right)), vertices
+        self.names = names
+        self.is_right = torch.from_numpy(np.array(is_right))
+        self.vertices = vertices
         self.kept: dict[str, list[np.ndarray]] = {"row": []}
 
     def add(self, rows: Int[Tensor, "n"], true: TrueHands, hands: dict[str, Hands]) -> None:
@@ -153,7 +155,8 @@ def predictions(merged: Mapping[str, np.ndarray], names: list[str]) -> dict[str,
         vertices = merged.get(f"{name}/vertices")
         if not torch.isfinite(joints).all():
             raise ValueError(
-                f"{name} predicts joints that are not finite: the network diverged, or its checkpoint is damaged"
+                f"{name} predicts joints that are not finite: the network diverged, or its checkpoint is "
+                "damaged"
             )
         found[name] = Prediction(
             joints,

@@ -147,7 +147,9 @@ class ScoreBoard:
     itself."""
 
     def __init__(self, rows: list[str], splits: list[str], recordings: int):
-        self.rows, self.splits, self.recordings = list(rows), list(splits), recordings
+        self.rows = list(rows)
+        self.splits = list(splits)
+        self.recordings = recordings
         # [cluster of recordings, row, split, channel; sum, count]
         self.state = torch.zeros(
             min(recordings, MAX_CLUSTERS), len(rows), len(splits), CHANNELS, 2, dtype=torch.float64

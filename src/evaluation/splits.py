@@ -75,12 +75,15 @@ def whole_groups(lengths: Int[ndarray, "n"] | list[int], least: int) -> list[ran
     Batches are cut within groups, so that which frames share a batch, and with it the last bit of what a
     network says of them, does not depend on the number of processes.
     """
-    groups, first, frames = [], 0, 0
+    groups = []
+    first = 0
+    frames = 0
     for sequence, length in enumerate(lengths):
         frames += int(length)
         if frames >= least or sequence == len(lengths) - 1:
             groups.append(range(first, sequence + 1))
-            first, frames = sequence + 1, 0
+            first = sequence + 1
+            frames = 0
     return groups
 
 

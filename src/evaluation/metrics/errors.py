@@ -35,7 +35,8 @@ def refuse_not_finite(predicted: Float[Tensor, "n p d"]) -> None:
     if not torch.isfinite(predicted).all():
         bad = int((~torch.isfinite(predicted).all(dim=-1).all(dim=-1)).sum())
         raise ValueError(
-            f"{bad} of {len(predicted)} predictions are not finite: the network diverged, or its checkpoint is damaged"
+            f"{bad} of {len(predicted)} predictions are not finite: the network diverged, or its "
+            "checkpoint is damaged"
         )
 
 

@@ -1,4 +1,5 @@
-"""FreiHAND's evaluation (Zimmermann et al., ICCV 2019): joints and mesh in camera space and after a similarity."""
+"""FreiHAND's evaluation (Zimmermann et al., ICCV 2019): joints and mesh in camera space, and after a
+similarity."""
 
 import numpy as np
 import torch
@@ -45,7 +46,9 @@ def mean_and_auc(
 def mesh_quantities(truth: Truth, prediction: Prediction) -> list[Quantity]:
     """Mesh errors raw and aligned by the mesh's own 778 vertices, and F-scores of both."""
     truth, prediction = select(truth, prediction, truth.vertices_mask & truth.has_camera)
-    predicted, true, cluster = prediction.vertices, truth.vertices, truth.cluster
+    predicted = prediction.vertices
+    true = truth.vertices
+    cluster = truth.cluster
     aligned = procrustes_align(predicted, true, allow_reflection=True)
     scores = {
         "f_score": f_scores(predicted, true, F_THRESHOLDS_MM),

@@ -64,7 +64,8 @@ class Protocol:
         return {row: self.measure(truth, prediction) for row, prediction in predictions.items()}
 
     def check_truth(self, truth: Truth, rows: dict[str, list[Quantity]]) -> None:
-        """Raises ValueError with the remedy when no quantity has a sample: there was no truth to compare with."""
+        """Raises ValueError with the remedy when no quantity has a sample: there was no truth to compare
+        with."""
         if any(quantity.n for quantities in rows.values() for quantity in quantities):
             return
         if not truth.has_camera.any():

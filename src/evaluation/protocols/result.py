@@ -8,9 +8,11 @@ from tempohand.evaluation.scores import without_nan
 
 
 def protocol_json(rows: dict[str, list[Quantity]], drawn_by: str = "recordings", **about) -> dict:
-    """The content of protocol_<name>.json: `about`, `bootstrap`, and `rows`: row -> quantity -> value, unit, n,
-    low, high (None where unknown) and, of areas, the `curve`. drawn_by: what the bootstrap drew, "sequences"
-    where the table knows no recordings."""
+    """The content of protocol_<name>.json: `about`, `bootstrap`, and `rows`: row -> quantity -> value, unit,
+    n, low, high (None where unknown) and, of areas, the `curve`.
+
+    drawn_by: what the bootstrap drew, "sequences" where the table knows no recordings.
+    """
     tables = {
         row: {
             quantity.name: {

@@ -49,12 +49,12 @@ SPLIT_NAMES = {
 }
 UNKNOWN = "–"
 SPLITS_NOTE = (
-    "Root-relative MPJPE in mm by how much of the hand something covers, by distance, and by how fast wrist and "
-    "fingers truly move."
+    "Root-relative MPJPE in mm by how much of the hand something covers, by distance, and by how fast wrist "
+    "and fingers truly move."
 )
 CHANGES_NOTE = (
-    "Stage 2 minus the other, on the same frames: negative is less error. The intervals pair both rows, sequence "
-    "by sequence; bold figures and filled dots: the interval excludes 0."
+    "Stage 2 minus the other, on the same frames: negative is less error. The intervals pair both rows, "
+    "sequence by sequence; bold figures and filled dots: the interval excludes 0."
 )
 
 

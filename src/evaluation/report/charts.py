@@ -11,7 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 # Colours that stand for the page's CSS variables until the SVG is written.
-INK, FAINT, GRID = "#010203", "#040506", "#070809"
+INK = "#010203"
+FAINT = "#040506"
+GRID = "#070809"
 _VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--line)"}
 
 ROW_NAMES = {
@@ -230,7 +232,8 @@ def difference_chart(differences: dict[str, list[tuple[float, float, float]]], n
         shifts = np.linspace(-0.16, 0.16, len(differences)) if len(differences) > 1 else [0.0]
         for (row, values), shift in zip(differences.items(), shifts):
             value, low, high = np.array(values, float).T
-            y, sure = np.arange(len(names)) + shift, (low > 0) | (high < 0)
+            y = np.arange(len(names)) + shift
+            sure = (low > 0) | (high < 0)
             axis.hlines(y, low, high, color=row_colour(row), linewidth=1.6)
             axis.scatter(value[~sure], y[~sure], s=18, facecolors="none", edgecolors=row_colour(row))
             axis.scatter(value[sure], y[sure], s=18, color=row_colour(row))

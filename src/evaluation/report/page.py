@@ -1,5 +1,5 @@
-"""Pages: one HTML document without a single outside reference, in the reader's own font and light or dark theme,
-made from the templates of a folder."""
+"""Pages made from templates: one HTML document without a single outside reference, in the reader's own font
+and light or dark theme."""
 
 import base64
 from dataclasses import dataclass
