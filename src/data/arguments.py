@@ -3,6 +3,7 @@ config/data, a data set of config/tables.yaml, or the folder of a frame table; a
 as it stands, whatever characters are in it. Hydra itself is the script's: its store comes as an argument."""
 
 import functools
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -26,15 +27,30 @@ def public_tables(config: str | Path) -> dict[str, dict[str, Any]]:
 
     config: the folder of configurations, whose tables.yaml lists them.
     """
-    listed = yaml.safe_load((Path(config) / TABLES).read_text(encoding="utf-8"))
     return {
-        name: {
-            "root": f"${{oc.env:TEMPOHAND_{name.upper()},${{data.folder}}/{name}}}",
-            **splits,
-            "weight": 1.0,
-        }
-        for name, splits in listed.items()
+        name: {"root": f"${{oc.env:{_variable(name)},${{data.folder}}/{name}}}", **splits, "weight": 1.0}
+        for name, splits in _listed(config).items()
     }
+
+
+def table_folder(table: str | Path, config: str | Path) -> Path:
+    """The folder of a table that is named as data= names it: a public data set of tables.yaml, whose folder is
+    where its environment variable says or below the configurations' data.folder; anything else is the folder
+    itself. config: the folder of configurations."""
+    if str(table) not in _listed(config):
+        return Path(table)
+    shared = yaml.safe_load(Path(config, "data", f"{SHARED}.yaml").read_text(encoding="utf-8"))
+    return Path(os.environ.get(_variable(str(table)), f"{shared['folder']}/{table}"))
+
+
+def _listed(config: str | Path) -> dict[str, dict[str, str | None]]:
+    """The lines of tables.yaml: a data set's name -> its splits `train` and `validation`."""
+    return yaml.safe_load(Path(config, TABLES).read_text(encoding="utf-8"))
+
+
+def _variable(name: str) -> str:
+    """The environment variable that names the folder of a data set's table."""
+    return f"TEMPOHAND_{name.upper()}"
 
 
 def store_tables(store: Callable, config: str | Path) -> None:

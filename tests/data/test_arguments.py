@@ -2,12 +2,19 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from hydra.core.config_store import ConfigStore
 from tests_support import CONFIG, compose_config
 
-from tempohand.data.arguments import by_plain_values, data_by_name_or_folder, name_data, plain_values
+from tempohand.data.arguments import (
+    by_plain_values,
+    data_by_name_or_folder,
+    name_data,
+    plain_values,
+    table_folder,
+)
 
 SCRIPTS = CONFIG.parent / "script"
 
@@ -63,6 +70,17 @@ def test_a_script_reads_the_changed_line_and_a_given_configuration_is_left_alone
     )
     assert main("a configuration") == (["train.py", "data=data/demo", "seed=1"], "a configuration")
     assert main() == (["train.py", "data=table", "data.root='data/demo'", "seed=1"],)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_data_set_has_the_same_folder_for_commands_that_read_one_table(elsewhere, monkeypatch):
+    monkeypatch.delenv("TEMPOHAND_FREIHAND", raising=False)
+    if elsewhere:
+        monkeypatch.setenv("TEMPOHAND_FREIHAND", "/tables/mine")
+    composed = compose_config("evaluate", *name_data(["data=freihand"], CONFIG))
+    assert str(table_folder("freihand", CONFIG)) == composed["data"]["tables"]["freihand"]["root"]
+    assert table_folder("data/freihand", CONFIG) == Path("data/freihand")
+    assert table_folder("./freihand/", CONFIG) == Path("freihand")
 
 
 PATHS = (
