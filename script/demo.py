@@ -22,8 +22,10 @@ from tempohand.inference.overlay import VideoOverlay
 from tempohand.inference.source import Frame
 
 ROOT = Path("outputs/demo")
-DATA, FILM = Path("data/demo"), Path("data/film")
-STAGE1, STAGE2 = ROOT / "stage1", ROOT / "stage2"
+DATA = Path("data/demo")
+FILM = Path("data/film")
+STAGE1 = ROOT / "stage1"
+STAGE2 = ROOT / "stage2"
 
 
 def cut_film(folder: Path) -> list[str]:
@@ -36,7 +38,8 @@ def cut_film(folder: Path) -> list[str]:
         for row, seconds in enumerate(labels["time"]):
             picture = table.image(row)
             video.write(Frame(row, float(seconds), picture, ""), picture)
-    focal, (u, v) = labels["focal"][0, 0], labels["princpt"][0]
+    focal = labels["focal"][0, 0]
+    u, v = labels["princpt"][0]
     return [
         str(folder / "film.mp4"),
         "--boxes",
@@ -46,8 +49,8 @@ def cut_film(folder: Path) -> list[str]:
     ]
 
 
-@run_clearly
-def main() -> None:
+def read_options() -> argparse.Namespace:
+    """The command line. Raises FileNotFoundError for a file that is not there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--video", help="also predict on this video or picture")
     parser.add_argument(
@@ -63,18 +66,17 @@ def main() -> None:
     for path in (options.video, options.boxes):
         if path and not Path(path).is_file():
             raise FileNotFoundError(f"there is no file '{path}'")
-    if (ROOT / "report.html").is_file():
-        shutil.rmtree(ROOT)
-    ROOT.mkdir(parents=True, exist_ok=True)
-    steps = Steps(ROOT / "steps.json", "the demo")
+    return options
 
+
+def run_steps(steps: Steps, options: argparse.Namespace) -> None:
+    """Data, both stages, the evaluation and the predictions, below outputs/demo and data."""
     steps.run("data", "script/prepare.py", "--config-name=synthetic-demo", f"out={DATA}")
     data = [f"data.root={DATA}", "data.workers=1"]
     first = "stage1-tiny" if options.from_scratch else "stage1-tiny-finetune"
     steps.run("stage 1", *training(first, *data, f"out={STAGE1}"))
-    steps.run(
-        "stage 2", *training("stage2-tiny", *data, f"out={STAGE2}", f"init_from={STAGE1}/checkpoint/best")
-    )
+    start = f"init_from={STAGE1}/checkpoint/best"
+    steps.run("stage 2", *training("stage2-tiny", *data, f"out={STAGE2}", start))
     networks = [f"stage1={STAGE1}/checkpoint/best", f"stage2={STAGE2}/checkpoint/best"]
     steps.run("evaluation", "script/evaluate.py", *networks, f"data={DATA}", f"out={ROOT}")
     steps.run("film", "script/prepare.py", "--config-name=synthetic-film", f"out={FILM}")
@@ -85,6 +87,15 @@ def main() -> None:
         checkpoint = ["--checkpoint", f"{STAGE2}/checkpoint/best", "--out", f"{ROOT}/predict_{name}"]
         steps.run(f"predict {name}", "-m", "tempohand.cli", "predict", *arguments, *checkpoint)
 
+
+@run_clearly
+def main() -> None:
+    options = read_options()
+    if (ROOT / "report.html").is_file():  # finished before
+        shutil.rmtree(ROOT)
+    ROOT.mkdir(parents=True, exist_ok=True)
+    steps = Steps(ROOT / "steps.json", "the demo")
+    run_steps(steps, options)
     metrics = json.loads((ROOT / "metrics.json").read_text(encoding="utf-8"))
     report = ReportContent(
         title="Tempohand demo",

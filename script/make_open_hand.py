@@ -11,10 +11,12 @@ file, and the rest needs only this package.
 """
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from open_hand import pack, poses, rig, vary
 from open_hand.correctives import Correctives
 from open_hand.pictures import write_pictures
@@ -25,10 +27,98 @@ from tempohand.render import vertex_normals
 from tempohand.skeleton import MANO_PARENTS, NUM_VERTICES
 
 NUM_BOUNDARY = 16
-NUM_SAMPLED, NUM_HELD_OUT = (
-    12,
-    8,
-)  # poses, beside the sweeps, that pose correctives are fitted to and judged by
+# Poses, beside the sweeps, that pose correctives are fitted to and judged by.
+NUM_SAMPLED = 12
+NUM_HELD_OUT = 8
+
+
+@dataclass
+class RiggedHands:
+    """Hands of one mesh in the flat pose, in mm, the wrist at the origin."""
+
+    vertices: Float[np.ndarray, "n v 3"]
+    joints: Float[np.ndarray, "n 16 3"]
+    faces: Int[np.ndarray, "f 3"]
+    weights: Float[np.ndarray, "v 16"]  # of skinning
+    tips: Int[np.ndarray, "5"]  # the fingertips' vertices
+
+
+def rigged_hands(source: dict[str, np.ndarray]) -> RiggedHands:
+    """Joints, skin weights and the flat pose, on the full mesh of the source's hands and of variations of
+    them."""
+    labels = list(source["bone_labels"])
+    faces = source["faces"]
+    bone_weights = source["bone_weights"]
+    hands, heads = rig.to_mano_frame(source["vertices"], source["bone_heads"], labels)
+    tips = rig.find_tips(hands.mean(0), bone_weights, heads.mean(0), labels)
+    joints = rig.place_joints(heads, hands[:, tips], labels)
+    joints = rig.centre_joints(hands, faces, joints, hands[:, tips])
+    mean_hand = hands.mean(0)
+    weights = rig.skin_weights(mean_hand, faces, joints.mean(0), mean_hand[tips], bone_weights, labels)
+    hands, joints = rig.flatten(hands, joints, hands[:, tips], weights)
+    wrists = joints[:, :1]
+    hands, joints = vary.vary(hands - wrists, joints - wrists, weights, np.random.default_rng(0))
+    return RiggedHands(hands, joints, faces, weights, tips)
+
+
+def with_fewer_vertices(hands: RiggedHands) -> RiggedHands:
+    """The same hands with 778 of their 1,609 vertices, in the order of pack.vertex_order."""
+    attributes = np.concatenate([hands.vertices.mean(0), 4 * hands.weights], axis=1)
+    fingertips = set(hands.tips.tolist())
+    kept, faces = simplify(attributes, hands.faces, NUM_VERTICES, NUM_BOUNDARY, keep=fingertips)
+    tips = np.searchsorted(kept, hands.tips)
+    order = pack.vertex_order(hands.vertices.mean(0)[kept], tips)
+    place = np.argsort(order)
+    kept_in_order = kept[order]
+    return RiggedHands(
+        hands.vertices[:, kept_in_order],
+        hands.joints,
+        place[np.searchsorted(kept, faces)],
+        hands.weights[kept_in_order],
+        place[tips],
+    )
+
+
+def hand_tables(hands: RiggedHands) -> dict[str, np.ndarray]:
+    """Everything that the package's file holds, under the names of MANO's; prints how well it fits."""
+    regressor = pack.joint_regressor(hands.vertices, hands.joints)
+    error = np.linalg.norm(regressor @ hands.vertices - hands.joints, axis=-1)
+    count = len(hands.vertices)
+    print(
+        f"joint regressor: {error.mean():.2f} mm mean error over {count} hands, {error.max():.1f} mm at most"
+    )
+    template, shapedirs = pack.shape_space(hands.vertices, regressor)
+    joints = regressor @ template
+    generator = torch.Generator().manual_seed(0)
+    mean_pose, components = poses.pose_space(poses.sample_angles(4000, generator))
+    normals = vertex_normals(template, hands.faces)
+    region = pack.region(template, normals, joints, hands.tips, hands.weights)
+    softness = pack.softness(region, hands.faces)
+    correctives = Correctives(template, hands.faces, joints, hands.tips, hands.weights, softness)
+    fit_correctives(correctives, generator)
+    parents = np.array([2**32 - 1, *MANO_PARENTS[1:]], dtype=np.uint32)
+    return {
+        "v_template": template / 1000,
+        "f": hands.faces.astype(np.uint32),
+        "shapedirs": shapedirs / 1000,
+        "posedirs": correctives.posedirs / 1000,
+        "J_regressor": regressor,
+        "weights": hands.weights,
+        "kintree_table": np.stack([parents, np.arange(16, dtype=np.uint32)]),
+        "hands_mean": mean_pose,
+        "hands_components": components,
+        "region": region,
+    }
+
+
+def fit_correctives(correctives: Correctives, generator: torch.Generator) -> None:
+    """Fits pose correctives to sweeps and sampled poses; prints their errors in poses that were held out."""
+    held_out = poses.sample_angles(NUM_HELD_OUT, generator)
+    trained_on = torch.cat([poses.sweep_angles(), poses.sample_angles(NUM_SAMPLED, generator)])
+    wanted = correctives.targets(held_out)
+    print("pose correctives, held-out poses, without:", correctives.errors(held_out, wanted))
+    correctives.fit(trained_on, correctives.targets(trained_on))
+    print("pose correctives, held-out poses, with:   ", correctives.errors(held_out, wanted))
 
 
 def main() -> None:
@@ -44,64 +134,8 @@ def main() -> None:
         help="folder for docs/open_hand.md's pictures of the packaged hand",
     )
     arguments = parser.parse_args()
-
-    source = source_hands(arguments.source)
-    labels, faces, bone_weights = list(source["bone_labels"]), source["faces"], source["bone_weights"]
-    hands, heads = rig.to_mano_frame(source["vertices"], source["bone_heads"], labels)
-
-    # Joints, skin weights and the flat pose, on the full mesh.
-    tips = rig.find_tips(hands.mean(0), bone_weights, heads.mean(0), labels)
-    joints = rig.place_joints(heads, hands[:, tips], labels)
-    joints = rig.centre_joints(hands, faces, joints, hands[:, tips])
-    mean_hand, mean_joints = hands.mean(0), joints.mean(0)
-    weights = rig.skin_weights(mean_hand, faces, mean_joints, mean_hand[tips], bone_weights, labels)
-    hands, joints = rig.flatten(hands, joints, hands[:, tips], weights)
-    hands, joints = hands - joints[:, :1], joints - joints[:, :1]
-    hands, joints = vary.vary(hands, joints, weights, np.random.default_rng(0))
-
-    # 778 of the 1,609 vertices.
-    attributes = np.concatenate([hands.mean(0), 4 * weights], axis=1)
-    kept, faces = simplify(attributes, faces, NUM_VERTICES, NUM_BOUNDARY, keep=set(tips.tolist()))
-    tips = np.searchsorted(kept, tips)
-    order = pack.vertex_order(hands.mean(0)[kept], tips)
-    renumbered = np.argsort(order)[np.searchsorted(kept, faces)]
-    kept, tips = kept[order], np.argsort(order)[tips]
-    hands, weights = hands[:, kept], weights[kept]
-
-    regressor = pack.joint_regressor(hands, joints)
-    error = np.linalg.norm(regressor @ hands - joints, axis=-1)
-    print(
-        f"joint regressor: {error.mean():.2f} mm mean error over {len(hands)} hands, {error.max():.1f} mm at most"
-    )
-    template, shapedirs = pack.shape_space(hands, regressor)
-    generator = torch.Generator().manual_seed(0)
-    mean_pose, components = poses.pose_space(poses.sample_angles(4000, generator))
-    normals = vertex_normals(template, renumbered)
-    region = pack.region(template, normals, regressor @ template, tips, weights)
-
-    fit = Correctives(
-        template, renumbered, regressor @ template, tips, weights, pack.softness(region, renumbered)
-    )
-    held_out = poses.sample_angles(NUM_HELD_OUT, generator)
-    trained_on = torch.cat([poses.sweep_angles(), poses.sample_angles(NUM_SAMPLED, generator)])
-    wanted = fit.targets(held_out)
-    print("pose correctives, held-out poses, without:", fit.errors(held_out, wanted))
-    fit.fit(trained_on, fit.targets(trained_on))
-    print("pose correctives, held-out poses, with:   ", fit.errors(held_out, wanted))
-    parents = np.array([2**32 - 1, *MANO_PARENTS[1:]], dtype=np.uint32)
-    pack.save(
-        arguments.output,
-        v_template=template / 1000,
-        f=renumbered.astype(np.uint32),
-        shapedirs=shapedirs / 1000,
-        posedirs=fit.posedirs / 1000,
-        J_regressor=regressor,
-        weights=weights,
-        kintree_table=np.stack([parents, np.arange(16, dtype=np.uint32)]),
-        hands_mean=mean_pose,
-        hands_components=components,
-        region=region,
-    )
+    hands = with_fewer_vertices(rigged_hands(source_hands(arguments.source)))
+    pack.save(arguments.output, **hand_tables(hands))
     print(f"wrote {arguments.output} ({arguments.output.stat().st_size / 1000:.0f} kB)")
     if arguments.pictures is not None:
         write_pictures(arguments.pictures)

@@ -22,13 +22,17 @@ from tempohand.synthetic.generate import SPLITS, SyntheticConfig, make_table
 
 
 def prepare_synthetic(settings: dict[str, Any]) -> None:
-    out, processes, overwrite = (settings.pop(name) for name in ("out", "processes", "overwrite"))
+    """Draws the table of a configuration synthetic-*."""
+    out = settings.pop("out")
+    processes = settings.pop("processes")
+    overwrite = settings.pop("overwrite")
     settings["sequences"] = {split: settings.pop(f"num_{split}") for split in SPLITS}
     settings["frames"] = {split: settings.pop(f"frames_{split}") for split in SPLITS}
     make_table(SyntheticConfig.from_mapping(settings), out, processes=processes, overwrite=overwrite)
 
 
 def prepare_public(dataset: str, settings: dict[str, Any]) -> None:
+    """Converts a data set from its original folder. Raises ValueError where that folder is not named."""
     kind = converter_class(dataset)
     root = settings["root"] or os.environ.get(root_variable(dataset))
     if not root:
@@ -48,11 +52,11 @@ def prepare_public(dataset: str, settings: dict[str, Any]) -> None:
 def main(config: DictConfig) -> None:
     if OmegaConf.is_missing(config, "dataset"):
         raise ValueError(
-            f"dataset= is missing, it is one of: {', '.join(sorted(CONVERTERS))}; synthetic data: "
-            "--config-name=synthetic-demo"
+            f"dataset= is missing, it is one of: {', '.join(sorted(CONVERTERS))}; "
+            "synthetic data: --config-name=synthetic-demo"
         )
     if config.dataset != "synthetic":
-        converter_class(config.dataset)  # an unknown name is said before a missing out=
+        converter_class(config.dataset)  # an unknown name is reported before a missing out=
     settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     dataset = settings.pop("dataset")
     if dataset == "synthetic":

@@ -21,7 +21,8 @@ class Steps:
     the whole in messages."""
 
     def __init__(self, record: Path, what: str):
-        self.record, self.what = record, what
+        self.record = record
+        self.what = what
         self.done: dict[str, float] = (
             json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
         )
@@ -58,20 +59,15 @@ class Steps:
 
 def training(config: str, *settings: str, precision: str = "bf16") -> list[str]:
     """The command that trains a configuration on all cores, or on the GPU, and goes on where it was."""
-    launch = [
+    return [
         "-m",
         "accelerate.commands.launch",
         f"--num_processes={PROCESSES}",
         "--num_machines=1",
         f"--mixed_precision={precision}",
-    ]
-    launch += [
         "--dynamo_backend=no",
         "--num_cpu_threads_per_process=1",
         *(["--multi_gpu"] if PROCESSES > 1 else []),
-    ]
-    return [
-        *launch,
         "script/train.py",
         f"--config-name={config}",
         f"mixed_precision={precision}",

@@ -15,7 +15,10 @@ from tempohand.inference.settings import FINDER, NETWORK
 from tempohand.model.weights import WEIGHTS_NAME
 
 ROOT = Path("outputs/weights")
-PALMS, WIDE, LONG, FIND = (Path("data") / name for name in ("palms", "wide", "wide-long", "find"))
+PALMS = Path("data/palms")
+WIDE = Path("data/wide")
+LONG = Path("data/wide-long")
+FIND = Path("data/find")
 
 
 @run_clearly
@@ -50,15 +53,14 @@ def main() -> None:
     one = train("stage1-tiny-wide", f"init_from={start}")
     two = train("stage2-tiny-wide", f"init_from={one}")
     how = "from scratch" if options.from_scratch else "going on from the release before"
-    steps.run("release", "script/release.py", NETWORK, str(two), "--note", f"synthetic-wide, {how}")
+    note = f"synthetic-wide, {how}"
+    steps.run("release", "script/release.py", NETWORK, str(two), "--note", note)
     prepare("synthetic-find", FIND, "num_train=12000", "frames_train=2")
-    finder = train(
-        "find-tiny", f"init_from={one if options.from_scratch else FINDER}"
-    )  # at first with PoseNet's eyes
+    before = one if options.from_scratch else FINDER  # without a finder: Stage 1's backbone
+    finder = train("find-tiny", f"init_from={before}")
     steps.run("release of the finder", "script/release.py", FINDER, str(finder), "--note", "synthetic-find")
-    steps.run(
-        "figures", "script/evaluate.py", f"stage2={NETWORK}", f"data={WIDE}", f"out={ROOT}"
-    )  # of what ships, in half precision
+    # Of the released file, in half precision.
+    steps.run("figures", "script/evaluate.py", f"stage2={NETWORK}", f"data={WIDE}", f"out={ROOT}")
 
 
 if __name__ == "__main__":

@@ -118,7 +118,8 @@ def _hands(arguments: argparse.Namespace, predictor: StreamingPredictor) -> Iter
 def _cuts(hand: HandInput, share: float) -> Iterator[HandInput]:
     """The hand in its picture without what lies beyond the box, and without `share` of the box, at each
     side."""
-    (x0, y0, x1, y1), (height, width) = np.asarray(hand.box), hand.image.shape[:2]
+    x0, y0, x1, y1 = np.asarray(hand.box)
+    height, width = hand.image.shape[:2]
     lost = share * (x1 - x0), share * (y1 - y0)
     left, top, right, bottom = (
         round(v) for v in (x0 + lost[0], y0 + lost[1], x1 - lost[0] + 1, y1 - lost[1] + 1)
@@ -130,7 +131,8 @@ def _cuts(hand: HandInput, share: float) -> Iterator[HandInput]:
         (0, 0, width, bottom),
     ):
         u, v = max(u, 0), max(v, 0)
-        box, princpt = np.asarray(hand.box) - [u, v, u, v], np.asarray(hand.princpt) - [u, v]
+        box = np.asarray(hand.box) - [u, v, u, v]
+        princpt = np.asarray(hand.princpt) - [u, v]
         yield replace(
             hand, image=np.ascontiguousarray(hand.image[v:end_v, u:end_u]), box=box, princpt=princpt
         )

@@ -1,5 +1,5 @@
 """Finding hands: how many of a table's hands are found, how well their boxes fit, whether their sides are
-told, and how long it takes.
+right, and how long it takes.
 
 The table has one labelled hand a picture: film it with person.both_probability=0, or the other hand counts as
 found where nothing is. Every frame is looked at by itself; a sequence's side is what its frames' log odds add
@@ -11,6 +11,7 @@ since what is filmed is wide, and the finder sees it in a square.
 
 import argparse
 import time
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -45,60 +46,80 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@dataclass
+class Tally:
+    """What is counted over a table's pictures. Overlaps are those of the labelled hands whose centre is in the
+    picture: of the finder's best box, of the best confirmed one, and of the box that the network makes of it."""
+
+    found: list[float] = field(default_factory=list)
+    confirmed: list[float] = field(default_factory=list)
+    refined: list[float] = field(default_factory=list)
+    false_positives: int = 0  # boxes of the finder without a hand
+    false_confirmed: int = 0
+    # Of the confirmed hands: the row at which the sequence begins, log odds of the labelled side.
+    sequences: list[int] = field(default_factory=list)
+    side_logits: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def numbers(self, pictures: int) -> dict[str, int | float]:
+        """The benchmark's figures, by their keys in the file."""
+        confirmed = np.array(self.confirmed)
+        is_confirmed = confirmed >= FOUND
+        logits = np.array(self.side_logits)
+        sequences = np.array(self.sequences)
+        of_sequences = np.array([logits[sequences == start].sum() for start in np.unique(sequences)])
+        return {
+            "hands": len(self.found),
+            "found": float((np.array(self.found) >= FOUND).mean()),
+            "false_positives_a_picture": self.false_positives / pictures,
+            "found_and_confirmed": float(is_confirmed.mean()),
+            "false_positives_confirmed": self.false_confirmed / pictures,
+            "overlap_of_confirmed": float(confirmed[is_confirmed].mean()),
+            "overlap_seen_by_network": float(np.mean(self.refined)),
+            "wrong_side_of_frames": float((logits < 0).mean()),
+            "wrong_side_of_sequences": float((of_sequences < 0).mean()),
+            "finder_ms": 1e3 * float(np.median(self.seconds)),
+        }
+
+
 def run(arguments: argparse.Namespace) -> Report:
     """Shares of the labelled hands whose centre is in the picture; milliseconds a picture."""
     table = FrameTable(arguments.data, arguments.split)
     finder = HandFinder.load(arguments.finder, max_hands=MAX_HANDS)
     predictor = StreamingPredictor(load_network(arguments.network, HandPrediction))
     closer = CloserLook.of(predictor)
-    labels, starts = table.labels(np.arange(len(table))), table.sequence_starts()
-    overlaps, found_at_all, refined, told, taken, false_positives, wrong = [], [], [], [], [], 0, 0
+    labels = table.labels(np.arange(len(table)))
+    starts = table.sequence_starts()
+    tally = Tally()
     for row in tqdm(range(len(table)), unit="picture"):
-        image, is_right = table.image(row), bool(labels["is_right"][row])
+        image = table.image(row)
         cut = round(len(image) * (1 - 9 / 16) / 2) if arguments.wide else 0
-        image, true = (
-            np.ascontiguousarray(image[cut : len(image) - cut]),
-            labels["box"][row] - [0, cut, 0, cut],
-        )
+        image = np.ascontiguousarray(image[cut : len(image) - cut])
+        true = labels["box"][row] - [0, cut, 0, cut]
         camera = {"focal": labels["focal"][row], "princpt": labels["princpt"][row] - [0, cut]}
         start = time.perf_counter()
         boxes = [found.box for found in finder.detect(Frame(row, 0.0, image, ""))]
-        taken.append(time.perf_counter() - start)
-        false_positives += sum(_overlap(box, true) < FOUND for box in boxes)
-        looks = {
-            tuple(box): closer.twice(HandInput(image=image, box=box, time=0.0, **camera))[0] for box in boxes
-        }
-        confirmed = [box for box in boxes if looks[tuple(box)].certainty >= LEAST_CERTAINTY]
-        fits = [_overlap(box, true) for box in confirmed]
-        wrong += sum(fit < FOUND for fit in fits)
+        tally.seconds.append(time.perf_counter() - start)
+        overlaps = [_overlap(box, true) for box in boxes]
+        looks = [closer.twice(HandInput(image=image, box=box, time=0.0, **camera))[0] for box in boxes]
+        confirmed = [number for number, look in enumerate(looks) if look.certainty >= LEAST_CERTAINTY]
+        tally.false_positives += sum(overlap < FOUND for overlap in overlaps)
+        tally.false_confirmed += sum(overlaps[number] < FOUND for number in confirmed)
         middle = (true[:2] + true[2:]) / 2
         if (middle < 0).any() or (middle > np.array([image.shape[1], image.shape[0]]) - 1).any():
             continue
-        found_at_all.append(max((_overlap(box, true) for box in boxes), default=0.0))
-        overlaps.append(max(fits, default=0.0))
-        if overlaps[-1] < FOUND:
+        tally.found.append(max(overlaps, default=0.0))
+        tally.confirmed.append(max((overlaps[number] for number in confirmed), default=0.0))
+        if tally.confirmed[-1] < FOUND:
             continue
-        box = confirmed[int(np.argmax(fits))]
-        told.append((starts[row], looks[tuple(box)].right_logit * (1 if is_right else -1)))
-        seen = predictor.push(image, box, 0.0, hand=row, is_right=is_right, **camera).joints2d
+        best = max(confirmed, key=overlaps.__getitem__)
+        is_right = bool(labels["is_right"][row])
+        tally.sequences.append(int(starts[row]))
+        tally.side_logits.append(looks[best].right_logit * (1 if is_right else -1))
+        seen = predictor.push(image, boxes[best], 0.0, hand=row, is_right=is_right, **camera).joints2d
         predictor.reset(row)
-        refined.append(_overlap(np.concatenate([seen.min(0), seen.max(0)]), true))
-    found = np.array(overlaps) >= FOUND
-    logits = np.array([logit for _, logit in told])
-    sequence = np.array([start for start, _ in told])
-    together = np.array([logits[sequence == start].sum() for start in np.unique(sequence)])
-    numbers = {
-        "hands": len(overlaps),
-        "found": float((np.array(found_at_all) >= FOUND).mean()),
-        "false_positives_a_picture": false_positives / len(table),
-        "found_and_confirmed": float(found.mean()),
-        "false_positives_confirmed": wrong / len(table),
-        "overlap_of_confirmed": float(np.array(overlaps)[found].mean()),
-        "overlap_seen_by_network": float(np.mean(refined)),
-        "wrong_side_of_frames": float((logits < 0).mean()),
-        "wrong_side_of_sequences": float((together < 0).mean()),
-        "finder_ms": 1e3 * float(np.median(taken)),
-    }
+        tally.refined.append(_overlap(np.concatenate([seen.min(0), seen.max(0)]), true))
+    numbers = tally.numbers(len(table))
     rows = [
         [name.replace("_", " "), f"{value:.3f}" if isinstance(value, float) else str(value)]
         for name, value in numbers.items()

@@ -72,7 +72,8 @@ def _smplx(hand: Path, batch: int, folder: Path) -> torch.nn.Module:
         import smplx
     except ImportError:
         raise ValueError(
-            "smplx is not installed; it comes with the tests (pip install -e '.[test]'), for non-commercial use only"
+            "smplx is not installed; it comes with the tests (pip install -e '.[test]'), "
+            "for non-commercial use only"
         ) from None
 
     path = folder / "MANO_RIGHT.pkl"

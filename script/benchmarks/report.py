@@ -39,7 +39,9 @@ def machine() -> str:
         if torch.cuda.is_available()
         else f"{platform.machine()}, {os.cpu_count()} CPU cores"
     )
-    return f"{device}; torch {torch.__version__.split('+')[0]}, {torch.get_num_threads()} threads, Python {platform.python_version()}"
+    version = torch.__version__.split("+")[0]
+    threads = torch.get_num_threads()
+    return f"{device}; torch {version}, {threads} threads, Python {platform.python_version()}"
 
 
 def time_in_turns(

@@ -28,7 +28,9 @@ class Correctives:
     def __init__(self, vertices, faces, joints, tips, weights, softness):
         """vertices [V, 3], faces [F, 3], joints [16, 3], fingertips [5] (vertex ids), skin weights [V, 16],
         softness [V] (volume.Parts)."""
-        self.vertices, self.joints, self.weights = vertices, joints, weights
+        self.vertices = vertices
+        self.joints = joints
+        self.weights = weights
         self.flesh = Flesh(vertices, faces, joints, tips, weights)
         self.parts = Parts(faces, weights, softness)
         self.volumes = self.parts.volumes(vertices)
@@ -56,7 +58,8 @@ class Correctives:
         hands = self.pose(angles)
         away = np.linalg.norm(hands - targets, axis=-1)
         kept = np.array([self.parts.volumes(hand)[-1] for hand in hands]) / self.volumes[-1] - 1
-        return f"{away.mean():.2f} mm mean, {away.max(1).mean():.2f} mm at the worst vertex, volume {kept.min():+.1%} to {kept.max():+.1%}"
+        errors = f"{away.mean():.2f} mm mean, {away.max(1).mean():.2f} mm at the worst vertex"
+        return f"{errors}, volume {kept.min():+.1%} to {kept.max():+.1%}"
 
     def fit(self, angles: torch.Tensor, targets: np.ndarray) -> None:
         """Ridge regression of what skinning lacks, taken back to the rest pose, on the entries of R - I of

@@ -14,7 +14,9 @@ from tempohand.skeleton import NUM_MANO_JOINTS
 from .rig import MANO_CHAINS, smoothed, vertex_edges
 
 BONE_SHARE = 0.3  # how far from a bone's axis toward the skin the flesh begins
-STRAIN, VOLUME, BENDING = 1.0, 12.0, 0.01  # relative stiffness
+STRAIN = 1.0
+VOLUME = 12.0
+BENDING = 0.01  # relative stiffness
 ITERATIONS = 40
 LEAST_MM3 = 0.02  # where the palm's inner side folds at rest, tetrahedra are left out
 LAST_BONE = 0.8  # the last bone's end, between the last joint (0) and the fingertip (1)
@@ -104,7 +106,9 @@ def _layer(faces: np.ndarray, count: int) -> np.ndarray:
     Each prism's sides are split from the outer corner with the lower id, so that neighbours meet.
     """
     a, b, c = np.stack([np.roll(face, -face.argmin()) for face in faces]).T
-    x, y, z = a + count, b + count, c + count
+    x = a + count
+    y = b + count
+    z = c + count
     last = np.where((b < c)[:, None], np.stack([a, b, z, c], 1), np.stack([a, b, y, c], 1))
     return np.concatenate([np.stack([x, y, z, a], 1), np.stack([a, y, z, np.minimum(b, c)], 1), last])
 

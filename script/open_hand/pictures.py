@@ -28,7 +28,9 @@ VIEWS = {
 def write_pictures(folder: Path) -> None:
     """Writes open_hand_poses.png (each named pose, and the left hand at rest: back, palm, thumb's side) and
     open_hand_shapes.png (each shape direction at -2 and +2)."""
-    layer, left, zero = HandLayer(), HandLayer(side="left"), torch.zeros(10)
+    layer = HandLayer()
+    left = HandLayer(side="left")
+    zero = torch.zeros(10)
 
     def strip(vertices, hand, name):
         return np.concatenate(

@@ -70,7 +70,9 @@ def centre_joints(hands: np.ndarray, faces: np.ndarray, joints: np.ndarray, tips
     tips [N, 5, 3]. Where the skin lies is found on the mean hand; a hand's own joint then follows the same
     two places of its own skin.
     """
-    mean, mean_joints, mean_tips = hands.mean(0), joints.mean(0), tips.mean(0)
+    mean = hands.mean(0)
+    mean_joints = joints.mean(0)
+    mean_tips = tips.mean(0)
     centred = joints.copy()
     for f, chain in enumerate(MANO_CHAINS):
         for k, joint in enumerate(chain):
@@ -143,7 +145,9 @@ def skin_weights(
             rises.append(_smoothstep((vertices - points[k]) @ normal / widths[k - 1]))
         if finger == "thumb":
             rises[0] = np.ones(len(vertices))  # the ball of the thumb follows its bone as the source has it
-        first, second, third = rises[0], rises[0] * rises[1], rises[0] * rises[1] * rises[2]
+        first = rises[0]
+        second = first * rises[1]
+        third = second * rises[2]
         weights[:, chain[0]] = member * (first - second)
         weights[:, chain[1]] = member * (second - third)
         weights[:, chain[2]] = member * third
@@ -242,6 +246,8 @@ def _shortest_turn(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     axis = np.cross(source, target)
     cosine = (source @ target)[:, None, None]
     skew = np.zeros((len(source), 3, 3))
-    skew[:, 0, 1], skew[:, 0, 2], skew[:, 1, 2] = -axis[:, 2], axis[:, 1], -axis[:, 0]
+    skew[:, 0, 1] = -axis[:, 2]
+    skew[:, 0, 2] = axis[:, 1]
+    skew[:, 1, 2] = -axis[:, 0]
     skew -= skew.transpose(0, 2, 1)
     return np.eye(3) + skew + skew @ skew / (1 + cosine)

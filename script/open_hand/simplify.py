@@ -63,11 +63,9 @@ def _quadrics(points: np.ndarray, faces: np.ndarray) -> list:
     area-weighted."""
     matrices = np.zeros((len(points), points.shape[1], points.shape[1]))
     for face in faces:
-        origin, first, second = (
-            points[face[0]],
-            points[face[1]] - points[face[0]],
-            points[face[2]] - points[face[0]],
-        )
+        origin = points[face[0]]
+        first = points[face[1]] - origin
+        second = points[face[2]] - origin
         area = 0.5 * np.linalg.norm(np.cross(first[:3], second[:3]))
         e1 = first / np.linalg.norm(first)
         e2 = second - e1 * (e1 @ second)
