@@ -9,22 +9,16 @@ from pathlib import Path
 
 from tests_support import CONFIG, compose_config
 
+from tempohand.commands.scripts import configurations
+from tempohand.data.arguments import data_names
+
 RECORD = Path(__file__).with_name("resolved_settings.json")
-DATA = (
-    *("table", "mix_images", "mix_video", "mix_tars", "arctic", "assemblyhands", "coco_wholebody", "dexycb"),
-    *("freihand", "ho3d_v2", "ho3d_v3", "hot3d", "interhand", "mpii_nzsl", "panoptic", "rhd", "stb"),
-)
-PATTERNS = ("stage?-*.yaml", "find-*.yaml", "synthetic-*.yaml", "prepare.yaml", "evaluate.yaml")
-
-
-def runnable_names() -> list[str]:
-    """Every name that --config-name takes, and evaluate."""
-    return sorted(path.stem for pattern in PATTERNS for path in CONFIG.glob(pattern))
+DATA = data_names(CONFIG)
 
 
 def recorded_commands() -> dict[str, tuple[str, ...]]:
     """A configuration's name with its overrides -> the parts of its settings that are recorded, () for all."""
-    commands: dict[str, tuple[str, ...]] = dict.fromkeys(runnable_names(), ())
+    commands: dict[str, tuple[str, ...]] = dict.fromkeys(configurations(), ())
     commands |= {f"stage1-tiny data={data}": ("data",) for data in DATA}
     commands |= {f"evaluate data={data}": ("data",) for data in ("mix_images", "freihand")}
     commands |= {f"stage2-tiny tokens={tokens}": ("tokens",) for tokens in ("cached", "online")}

@@ -14,9 +14,10 @@ from tempohand.skeleton import NUM_MANO_JOINTS
 from .rig import MANO_CHAINS, smoothed, vertex_edges
 
 BONE_SHARE = 0.3  # how far from a bone's axis toward the skin the flesh begins
+# Relative stiffness.
 STRAIN = 1.0
 VOLUME = 12.0
-BENDING = 0.01  # relative stiffness
+BENDING = 0.01
 ITERATIONS = 40
 LEAST_MM3 = 0.02  # where the palm's inner side folds at rest, tetrahedra are left out
 LAST_BONE = 0.8  # the last bone's end, between the last joint (0) and the fingertip (1)

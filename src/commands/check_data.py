@@ -2,6 +2,8 @@
 
 import argparse
 
+from tempohand.commands.scripts import CONFIGS, TABLE_HELP
+
 DESCRIPTION = """Looks at every row of a frame table before a training run does: pictures that do not decode
 or have another size than their row says, and labels that contradict each other (docs/doctor.md lists the
 bounds). Exit code 0: clean, 1: something was found, 2: it could not be checked."""
@@ -14,7 +16,7 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tempohand check-data`."""
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
-    parser.add_argument("table", metavar="TABLE", help="a frame table: the folder with table.json")
+    parser.add_argument("table", metavar="TABLE", help=TABLE_HELP)
     parser.add_argument(
         "--split", action="append", metavar="NAME", help="a split to check, may be given again (default: all)"
     )
@@ -33,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Checks, prints the summary, writes the list; leaves with exit code 1 when something was found."""
+    from tempohand.data.arguments import table_folder
     from tempohand.data.check import check_table, summary, write_rows
 
-    counts, found = check_table(
-        arguments.table, arguments.split, workers=arguments.workers, hand=arguments.hand
-    )
+    table = table_folder(arguments.table, CONFIGS)
+    counts, found = check_table(table, arguments.split, workers=arguments.workers, hand=arguments.hand)
     print(summary(counts, found))
     if arguments.json:
         write_rows(found, arguments.json)

@@ -2,6 +2,8 @@
 
 import argparse
 
+from tempohand.commands.scripts import CONFIGS, TABLE_HELP
+
 DESCRIPTION = """Writes a page of random rows of a frame table: each picture with its box and 2D joints,
 with the 3D joints projected into it, and with the mesh that its hand parameters make. Labels that are wrong
 are seen at a glance; by how much they disagree is written beside each."""
@@ -14,7 +16,7 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tempohand inspect`."""
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
-    parser.add_argument("table", metavar="TABLE", help="a frame table: the folder with table.json")
+    parser.add_argument("table", metavar="TABLE", help=TABLE_HELP)
     parser.add_argument(
         "--split", action="append", metavar="NAME", help="a split to show, may be given again (default: all)"
     )
@@ -34,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the page and says where."""
+    from tempohand.data.arguments import table_folder
     from tempohand.doctor.inspect_table import inspect_table
 
     options = {"rows": arguments.rows, "seed": arguments.seed, "hand": arguments.hand, "out": arguments.out}
-    print(f"wrote '{inspect_table(arguments.table, arguments.split, **options)}'")
+    table = table_folder(arguments.table, CONFIGS)
+    print(f"wrote '{inspect_table(table, arguments.split, **options)}'")

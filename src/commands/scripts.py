@@ -15,8 +15,10 @@ _HOME = next((place for place in (_PACKAGE, _PACKAGE.parent) if (place / "script
 SCRIPTS = _HOME / "script"
 CONFIGS = _HOME / "config"
 
+TABLE_HELP = "a frame table: the folder with table.json, or a data set's name as data= takes it"
 PREPARED = "synthetic-"  # begins the names of configurations that make a table
-NOT_TRAINED = ("base", "evaluate", "prepare", "tables")  # other files of config/
+PARTS = ("base", "quiet", "tables")  # files of config/ that are no configuration by themselves
+NOT_TRAINED = ("evaluate", "prepare")
 
 
 def run_script(name: str, arguments: list[str]) -> None:
@@ -27,8 +29,8 @@ def run_script(name: str, arguments: list[str]) -> None:
 
 
 def configurations() -> list[str]:
-    """Names of the files in config/, among them all that --config-name takes."""
-    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+    """Names that --config-name takes, of every script."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem not in PARTS)
 
 
 def training_configurations() -> list[str]:

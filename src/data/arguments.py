@@ -64,15 +64,20 @@ def store_tables(store: Callable, config: str | Path) -> None:
         store(name, {"defaults": [SHARED, {"tables": name}, "_self_"]}, group="data")
 
 
+def data_names(config: str | Path) -> list[str]:
+    """The names that data= takes: the files of the configurations' folder `data` and the lines of tables.yaml."""
+    files = {path.stem for path in Path(config, "data").glob("*.yaml")} - {SHARED}
+    return sorted(files | _listed(config).keys())
+
+
 def name_data(arguments: Sequence[str], config: str | Path) -> list[str]:
     """Hydra's arguments, in which data=FOLDER stands as the choice `table` of that folder: data=table
     data.root=FOLDER.
 
-    config: the folder of configurations. A name (a file of its folder `data`, or a line of its tables.yaml)
-    wins over a folder of that name, which is written data=./NAME then. Raises ValueError for what is neither.
+    config: the folder of configurations. A name (`data_names`) wins over a folder of that name, which is
+    written data=./NAME then. Raises ValueError for what is neither.
     """
-    files = {path.stem for path in Path(config, "data").glob("*.yaml")} - {SHARED}
-    names = sorted(files | public_tables(config).keys())
+    names = data_names(config)
     found = []
     for argument in arguments:
         value = argument.removeprefix("data=")

@@ -44,8 +44,10 @@ def spoiled(tmp_path_factory):
     return root, planted
 
 
-def test_a_clean_table_is_clean(table_root, capsys):
-    cli.main(["check-data", str(table_root), "--workers", "0"])
+@pytest.mark.parametrize("table", ["{root}", "freihand"], ids=["folder", "name"])
+def test_a_clean_table_is_clean(table, table_root, capsys, monkeypatch):
+    monkeypatch.setenv("TEMPOHAND_FREIHAND", str(table_root))  # what data=freihand is
+    cli.main(["check-data", table.format(root=table_root), "--workers", "0"])
     assert "train: 48 rows, val: 18 rows, test: 20 rows; nothing" in capsys.readouterr().out
 
 
