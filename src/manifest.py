@@ -38,7 +38,8 @@ def verify(directory: str | Path, names: Iterable[str] | None = None) -> None:
             )
         if _sha256(path) != digest:
             raise ValueError(
-                f"'{path}' is damaged, its content is not what was written ({MANIFEST_NAME}): take another checkpoint, or remove "
+                f"'{path}' is damaged, its content is not what was written ({MANIFEST_NAME}): take "
+                "another checkpoint, or remove "
                 f"{MANIFEST_NAME} if you changed it yourself"
             )
 

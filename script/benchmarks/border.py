@@ -110,7 +110,7 @@ def _hands(arguments: argparse.Namespace, predictor: StreamingPredictor) -> Iter
                     focal=focal,
                     princpt=princpt,
                 )
-                look, _ = closer.twice(hand)
+                look, _ = closer.look_twice(hand)
                 if arguments.boxes or look.certainty >= LEAST_CERTAINTY:
                     yield replace(hand, is_right=look.right_logit >= 0)
 

@@ -93,11 +93,8 @@ def _check_batch(
     for place, (image, wrong) in enumerate(zip(batch.column("image"), faults(measures))):
         reasons = [(name, describe(name, measures[name][place])) for name in wrong]
         try:
-            decode(
-                resolved(image.as_py(), _about(shard.parent)),
-                int(labels["width"][place]),
-                int(labels["height"][place]),
-            )
+            encoded = resolved(image.as_py(), _about(shard.parent))
+            decode(encoded, int(labels["width"][place]), int(labels["height"][place]))
         except BadPicture as error:
             reasons.insert(0, (error.reason, str(error)))
         sequence, frame, source = (
@@ -181,15 +178,8 @@ def _batch_sizes(file: Path) -> tuple[list[int], str | None]:
 
 
 def _damaged(split: str, shard: str, complaint: str) -> BadRow:
-    return BadRow(
-        split,
-        None,
-        None,
-        None,
-        None,
-        SHARD,
-        f"{shard}: {' '.join(complaint.split())}: copy it again, or prepare the table again",
-    )
+    detail = f"{shard}: {' '.join(complaint.split())}: copy it again, or prepare the table again"
+    return BadRow(split, row=None, sequence=None, frame=None, source=None, reason=SHARD, detail=detail)
 
 
 def summary(counts: dict[str, int], found: list[BadRow]) -> str:

@@ -40,30 +40,41 @@ class Bound:
         """The range in words."""
         if self.low == self.high:
             return f"{self.low:g} {self.unit}".strip()
-        return (
-            f"at most {self.high:g} {self.unit}".strip()
-            if self.low <= 0
-            else f"{self.low:g} to {self.high:g} {self.unit}".strip()
-        )
+        low = "at most" if self.low <= 0 else f"{self.low:g} to"
+        return f"{low} {self.high:g} {self.unit}".strip()
 
 
 INF = float("inf")
 BOUNDS = {
-    "not_finite": Bound(0, 0, "", "label values that are nan or infinite although valid", "one of them makes a whole batch's loss nan"),
-    "picture_size": Bound(2, 20000, "px", "the shorter edge by width and height", "a picture without an area cannot be cropped"),
-    "box_side": Bound(2, 20000, "px", "the box's shorter edge", "boxes are xyxy; one without an area cannot be cropped"),
-    "box_misses": Bound(0, 0.5, "box edges", "how far outside the box a 2D joint lies", "a detector's box may cut fingertips, not half a hand"),
-    "box_too_large": Bound(0, 5, "times", "box edge over the 2D joints' extent", "crops are a multiple of the box: the hand would be a few pixels"),
-    "focal": Bound(0.2, 200, "picture edges", "focal length", "from a fisheye's centre to a hand seen small through a telephoto lens"),
-    "focal_ratio": Bound(0.5, 2, "times", "horizontal over vertical focal length", "pixels of real cameras are nearly square"),
-    "depth": Bound(20, 20000, "mm", "the nearest joint's depth", "a hand in front of the camera has z > 0, and is millimetres away"),
-    "shortest_bone": Bound(5, 150, "mm", "the shortest bone", "a child's last phalanx has 10 mm; in metres it is 0.01"),
-    "longest_bone": Bound(5, 150, "mm", "the longest bone", "a large hand's metacarpal has 110 mm with the wrist's own extent"),
-    "reprojection": Bound(0, 0.06, "hands", "mean distance of 2D joints from the projected 3D ones, over the hand's extent in the picture",
-                          "people and calibrations err by some hundredths of a hand"),  # fmt: skip
-    "wrist": Bound(0, 10, "mm", "distance of trans from the wrist joint", "trans is the wrist; MANO's transl is some 95 mm off"),
-    "pose": Bound(0, 12, "mm", "mean distance of the hand parameters' joints from the 3D ones, both relative to the wrist",
-                  "fits and fingertip definitions differ by some mm; a wrong side, mean or order by 20 and more"),  # fmt: skip
+    "not_finite": Bound(0, 0, "", "label values that are nan or infinite although valid",
+                        "one of them makes a whole batch's loss nan"),
+    "picture_size": Bound(2, 20000, "px", "the shorter edge by width and height",
+                          "a picture without an area cannot be cropped"),
+    "box_side": Bound(2, 20000, "px", "the box's shorter edge",
+                      "boxes are xyxy; one without an area cannot be cropped"),
+    "box_misses": Bound(0, 0.5, "box edges", "how far outside the box a 2D joint lies",
+                        "a detector's box may cut fingertips, not half a hand"),
+    "box_too_large": Bound(0, 5, "times", "box edge over the 2D joints' extent",
+                           "crops are a multiple of the box: the hand would be a few pixels"),
+    "focal": Bound(0.2, 200, "picture edges", "focal length",
+                   "from a fisheye's centre to a hand seen small through a telephoto lens"),
+    "focal_ratio": Bound(0.5, 2, "times", "horizontal over vertical focal length",
+                         "pixels of real cameras are nearly square"),
+    "depth": Bound(20, 20000, "mm", "the nearest joint's depth",
+                   "a hand in front of the camera has z > 0, and is millimetres away"),
+    "shortest_bone": Bound(5, 150, "mm", "the shortest bone",
+                           "a child's last phalanx has 10 mm; in metres it is 0.01"),
+    "longest_bone": Bound(5, 150, "mm", "the longest bone",
+                          "a large hand's metacarpal has 110 mm with the wrist's own extent"),
+    "reprojection": Bound(0, 0.06, "hands",
+                          "mean distance of 2D joints from the projected 3D ones, "
+                          "over the hand's extent in the picture",
+                          "people and calibrations err by some hundredths of a hand"),
+    "wrist": Bound(0, 10, "mm", "distance of trans from the wrist joint",
+                   "trans is the wrist; MANO's transl is some 95 mm off"),
+    "pose": Bound(0, 12, "mm",
+                  "mean distance of the hand parameters' joints from the 3D ones, both relative to the wrist",
+                  "fits and fingertip definitions differ by some mm; a wrong side, mean or order by 20 and more"),
 }  # fmt: skip
 
 
@@ -163,9 +174,8 @@ def not_finite(labels: Labels) -> np.ndarray:
         "joints": labels["joints_mask"][..., None],
         "joints2d": labels["joints2d_mask"][..., None],
         **dict.fromkeys(("pose", "shape", "trans"), labels["has_hand"][:, None]),
-        **dict.fromkeys(
-            ("focal", "princpt", "box"), everywhere[:, None]
-        ),  # a crop needs them even where the camera is a guess
+        # a crop needs them even where the camera is a guess
+        **dict.fromkeys(("focal", "princpt", "box"), everywhere[:, None]),
         "time": everywhere,
     }
     return sum(
@@ -182,9 +192,9 @@ def project(labels: Labels) -> Float[np.ndarray, "n 21 2"]:
     """The valid 3D joints in pixels of the stored picture. Unlike geometry.project it goes on behind the
     camera, as the formula does."""
     joints = valid(labels, "joints")
-    return joints[..., :2] / joints[..., 2:] * labels["focal"][:, None].astype(float) + labels["princpt"][
-        :, None
-    ].astype(float)
+    focal = labels["focal"][:, None].astype(float)
+    princpt = labels["princpt"][:, None].astype(float)
+    return joints[..., :2] / joints[..., 2:] * focal + princpt
 
 
 def reprojection(labels: Labels) -> Float[np.ndarray, "n"]:

@@ -100,7 +100,11 @@ class BadRowWatch:
     ):
         if not 0 <= max_bad <= 1:
             raise ValueError(f"data.max_bad={max_bad} is a share between 0 and 1")
-        self.file, self.max_bad, self.gather, self.say, self.main = file, max_bad, gather, say, main
+        self.file = file
+        self.max_bad = max_bad
+        self.gather = gather
+        self.say = say
+        self.main = main
         self.entries: dict[tuple[str, int], dict] = {}
         self.said = False
         if resumed and file.is_file():
@@ -116,7 +120,8 @@ class BadRowWatch:
         if bad:
             self._enter(bad, table)
             self.say(
-                f"bad data: {len(bad):,} of {len(table):,} rows of split '{table.split}' are left out ({in_words(bad, table)})"
+                f"bad data: {len(bad):,} of {len(table):,} rows of split '{table.split}' are left out "
+                f"({in_words(bad, table)})"
             )
         if judged:
             self._judge(Ledger(len(table), len(bad), bad), table, "rows")
@@ -137,8 +142,11 @@ class BadRowWatch:
         if total.left_out and not self.said:
             self.said = True
             first = listed(total.bad, table)[0]
-            self.say(f"bad data: left out row {first['row']} of split '{table.split}' ({first['source']}, sequence {first['sequence']}, "
-                     f"frame {first['frame']}): {first['reason']}; others are counted, and listed in '{self.file}'")  # fmt: skip
+            self.say(
+                f"bad data: left out row {first['row']} of split '{table.split}' ({first['source']}, "
+                f"sequence {first['sequence']}, frame {first['frame']}): {first['reason']}; "
+                f"others are counted, and listed in '{self.file}'"
+            )
         if total.read >= min(LEAST_READ, len(table)):
             self._judge(total, table, "frames read")
 
@@ -147,7 +155,10 @@ class BadRowWatch:
         if not total.left_out:
             return f"bad data: none in {total.read:,} frames read"
         share = f"{total.left_out:,} of {total.read:,} frames read ({total.share:.2%})"
-        return f"bad data: left out {share}, {len(total.bad):,} rows ({in_words(total.bad, table)}), listed in '{self.file}'"
+        return (
+            f"bad data: left out {share}, {len(total.bad):,} rows ({in_words(total.bad, table)}), listed "
+            f"in '{self.file}'"
+        )
 
     def _enter(self, bad: BadRows, table: FrameTable) -> None:
         new = {row: reason for row, reason in bad.items() if (table.split, row) not in self.entries}
@@ -161,10 +172,12 @@ class BadRowWatch:
         if not self.main:
             raise SystemExit(2)
         source, reasons = next(iter(by_source(total.bad, table).items()))
+        counts = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
         raise ValueError(
-            f"bad data: {total.share:.1%} of the {what} of split '{table.split}' ({total.left_out:,} of {total.read:,}) had to be left out, "
-            f"data.max_bad={self.max_bad} allows {self.max_bad:.1%}; worst source '{source}': "
-            f"{', '.join(f'{reason} {count}' for reason, count in reasons.items())}; they are listed in '{self.file}', "
+            f"bad data: {total.share:.1%} of the {what} of split '{table.split}' "
+            f"({total.left_out:,} of {total.read:,}) had to be left out, "
+            f"data.max_bad={self.max_bad} allows {self.max_bad:.1%}; worst source '{source}': {counts}; "
+            f"they are listed in '{self.file}', "
             f"and all of the table are found by: tempohand check-data {table.root}"
         )
 
@@ -173,4 +186,7 @@ def left_out_line(total: Ledger, table: FrameTable) -> str:
     """One line on what an evaluation left out; empty when that is nothing."""
     if not total.left_out:
         return ""
-    return f"left out {total.left_out:,} of {total.read:,} rows of split '{table.split}' as bad data ({in_words(total.bad, table)})"
+    return (
+        f"left out {total.left_out:,} of {total.read:,} rows of split '{table.split}' as bad data "
+        f"({in_words(total.bad, table)})"
+    )

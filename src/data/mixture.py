@@ -84,7 +84,8 @@ class Mixture:
             raise ValueError("data.tables: weights are above 0; leave a table out by ~data.tables.<name>")
         if not any(choice.validation for choice in self.choices.values()):
             raise ValueError(
-                "data.tables: no table has a validation split: set data.tables.<name>.validation=<split> for one of them"
+                "data.tables: no table has a validation split: set data.tables.<name>.validation=<split> "
+                "for one of them"
             )
         self.train = FrameTable.joined(
             [FrameTable(choice.root, choice.train) for choice in self.choices.values()], "train"
@@ -126,7 +127,8 @@ class Mixture:
         rows = eligible[filter.keeps(self.train)[eligible]]
         if not len(rows):
             raise ValueError(
-                f"data.filter ({filter}) keeps none of the {len(eligible):,} rows that clips can end on: loosen it"
+                f"data.filter ({filter}) keeps none of the {len(eligible):,} rows that clips can end on: "
+                "loosen it"
             )
         return rows
 
@@ -193,12 +195,14 @@ class Mixture:
                 " ".join(f"{values[rows[mine]].mean():5.0%}" for values in known.values()),
             )
             lines.append(
-                f"{counts} {share:6.1%} {often[mine].mean():6.2f} {often[mine].max():6.2f} {labels} {_spread(depth[mine], often[mine]):>15}"
+                f"{counts} {share:6.1%} {often[mine].mean():6.2f} {often[mine].max():6.2f} {labels} "
+                f"{_spread(depth[mine], often[mine]):>15}"
             )
         lines.append(f"an epoch: {len(rows):,} samples")
         if self.hidden_hands:
             lines.append(
-                f"hand parameters of {', '.join(self.hidden_hands)} belong to another hand model than the network's and are not used; "
+                f"hand parameters of {', '.join(self.hidden_hands)} belong to another hand model than the "
+                "network's and are not used; "
                 "joints are (network.hand=... sets the network's)"
             )
         return lines

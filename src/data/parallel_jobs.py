@@ -28,19 +28,16 @@ def claim(out: str | Path, recipe: dict[str, Any], *, overwrite: bool = False) -
     out = Path(out)
     path = out / RECIPE_NAME
     if overwrite and (path.is_file() or (out / INDEX_NAME).is_file()):
-        for old in (
-            *out.glob("*.arrow"),
-            *out.glob("*.part"),
-            *out.glob("*.json"),
-            *out.glob("rejected.jsonl"),
-        ):
-            old.unlink(missing_ok=True)
+        for pattern in ("*.arrow", "*.part", "*.json", "rejected.jsonl"):
+            for old in out.glob(pattern):
+                old.unlink(missing_ok=True)
     elif path.is_file():
         old = json.loads(path.read_text(encoding="utf-8"))
         if old != recipe:
             differs = ", ".join(sorted(key for key in {*old, *recipe} if old.get(key) != recipe.get(key)))
             raise ValueError(
-                f"'{out}' holds a table made with other settings ({differs}): choose another out= or pass overwrite=true"
+                f"'{out}' holds a table made with other settings ({differs}): choose another out= or pass "
+                "overwrite=true"
             )
         return (out / INDEX_NAME).is_file()
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):

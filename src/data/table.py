@@ -121,7 +121,8 @@ def read_index(root: str | Path) -> dict:
     index = json.loads(path.read_text(encoding="utf-8"))
     if index.get("format") != FORMAT:
         raise ValueError(
-            f"the table at '{root}' has format {index.get('format')}, this version reads {FORMAT}: prepare it again"
+            f"the table at '{root}' has format {index.get('format')}, this version reads {FORMAT}: "
+            "prepare it again"
         )
     return index
 
@@ -172,7 +173,9 @@ class FrameTable:
             raise ValueError(
                 f"split '{split}' of the table at '{root}' is empty: prepare it again with more data"
             )
-        self.root, self.split, self.about = Path(root), split, index["about"]
+        self.root = Path(root)
+        self.split = split
+        self.about = index["about"]
         self.knows_recordings = all("recording" in shard.column_names for shard in shards)
         self._fill(concatenate_datasets([_with_recordings(shard) for shard in shards]), [self])
 
@@ -191,11 +194,9 @@ class FrameTable:
         if len(tables) == 1:
             return tables[0]
         whole = cls.__new__(cls)
-        whole.root, whole.split, whole.about = (
-            Path(" + ".join(str(table.root) for table in tables)),
-            split,
-            {},
-        )
+        whole.root = Path(" + ".join(str(table.root) for table in tables))
+        whole.split = split
+        whole.about = {}
         whole.knows_recordings = all(table.knows_recordings for table in tables)
         whole._fill(concatenate_datasets([table._rows.with_format(None) for table in tables]), list(tables))
         for part, first, end in zip(
@@ -287,7 +288,8 @@ def resolved(image: bytes, about: dict) -> bytes:
     path = Path(os.environ.get(variable, about["root"])) / image.removeprefix(REFERENCE).decode()
     if not path.is_file():
         raise FileNotFoundError(
-            f"'{path}' is missing, the table refers to it: set {variable} to where the data set is, or prepare with crop=true"
+            f"'{path}' is missing, the table refers to it: set {variable} to where the data set is, or "
+            "prepare with crop=true"
         )
     return path.read_bytes()
 

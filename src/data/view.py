@@ -75,7 +75,8 @@ class View:
     def __init__(self, size: int, expansion: float = 2.0, augmentation: Augmentation | None = None):
         if size < 32 or expansion < 1:
             raise ValueError(
-                f"view: size must be at least 32 px and expansion at least 1, got size={size}, expansion={expansion}"
+                f"view: size must be at least 32 px and expansion at least 1, got size={size}, "
+                f"expansion={expansion}"
             )
         self.size, self.expansion, self.augmentation = size, expansion, augmentation
 

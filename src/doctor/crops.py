@@ -33,16 +33,15 @@ def _images(batches: list[ClipBatch]) -> Result:
     image = torch.cat([batch.frames.image for batch in batches])
     mean = image.float().mean(dim=(0, 2, 3)).tolist()
     spread = float(image.float().std())
-    text = f"{image.dtype}, RGB mean {mean[0]:.0f} {mean[1]:.0f} {mean[2]:.0f}, spread {spread:.0f}".replace(
-        "torch.", ""
-    )
-    good = image.dtype == torch.uint8 and spread > 5 and image.max() > 1
+    dtype = str(image.dtype).removeprefix("torch.")
+    text = f"{dtype}, RGB mean {mean[0]:.0f} {mean[1]:.0f} {mean[2]:.0f}, spread {spread:.0f}"
+    name, expected = "crops: image range", "uint8, 0 to 255"
+    if image.dtype == torch.uint8 and spread > 5 and image.max() > 1:
+        return Result(name, text, expected, "ok", "", spread)
     cause = (
-        ""
-        if good
-        else "Crops are empty, or not 0 to 255. Remedy: look at the pictures and boxes with tempohand check-data."
+        "Crops are empty, or not 0 to 255. Remedy: look at the pictures and boxes with tempohand check-data."
     )
-    return Result("crops: image range", text, "uint8, 0 to 255", "ok" if good else "FAILED", cause, spread)
+    return Result(name, text, expected, "FAILED", cause, spread)
 
 
 def _inside(batches: list[ClipBatch], most: float) -> Result:
@@ -60,7 +59,8 @@ def _inside(batches: list[ClipBatch], most: float) -> Result:
     cause = ""
     if share > most:
         cause = (
-            "Crops miss their hands. Remedy: boxes are xyxy bounds of the joints in px of the stored picture, view.expansion enlarges them (2), "
+            "Crops miss their hands. Remedy: boxes are xyxy bounds of the joints in px of the stored "
+            "picture, view.expansion enlarges them (2), "
             "and view.augmentation.shift and scale may be too large."
         )
     return Result(name, f"{share:.2%} outside", expected, judge(share, most / 2, most), cause, share)
@@ -85,9 +85,15 @@ def _centred(batches: list[ClipBatch]) -> Result:
     text = f"root at {root:.1f}, joints {away:.0f} mm away, wrist {apart:.1f} mm from trans"
     cause = ""
     if not CENTRED_MM[0] <= away <= CENTRED_MM[1]:
-        cause = "Root-centred joints have no hand's size: another unit, or joints centred twice. Remedy: store mm in camera space."
+        cause = (
+            "Root-centred joints have no hand's size: another unit, or joints centred twice. Remedy: "
+            "store mm in camera space."
+        )
     elif apart > 10:
-        cause = "The wrist joint and trans are two places: joints are centred already, and are centred again, or trans is not the wrist. "
+        cause = (
+            "The wrist joint and trans are two places: joints are centred already, and are centred "
+            "again, or trans is not the wrist. "
+        )
         cause += "Remedy: store both in camera space, mm."
     return Result(name, text, expected, "FAILED" if cause else "ok", cause, away)
 
@@ -119,7 +125,8 @@ def _masks(batches: list[ClipBatch]) -> Result:
     shares = {kind: float(_all(batches, name).float().mean()) for name, kind in names.items()}
     lacking = [kind for kind, share in shares.items() if share == 0]
     cause = (
-        f"Nothing is known of: {', '.join(lacking)}. Terms that need it learn nothing; set their weights to 0 if that is meant."
+        f"Nothing is known of: {', '.join(lacking)}. Terms that need it learn nothing; set their weights "
+        "to 0 if that is meant."
         if lacking
         else ""
     )

@@ -69,7 +69,10 @@ def check_hand_file(path: str | None) -> Result:
     try:
         facts = report(find_hand_file(path))
     except (ValueError, FileNotFoundError) as error:
-        cause = f"{error}. Remedy: network.hand=<MANO_RIGHT.pkl, .npz or .safetensors>, or null for the open hand."
+        cause = (
+            f"{error}. Remedy: network.hand=<MANO_RIGHT.pkl, .npz or .safetensors>, or null for the open "
+            "hand."
+        )
         return Result(name, "does not work", expected, "FAILED", cause)
     return Result(name, f"{Path(facts['file']).name}, {facts['side']}: {facts['rest pose']}", expected)
 
@@ -81,7 +84,10 @@ def check_start(subject: Subject) -> list[Result]:
     start = subject.settings["init_from"]
     if start:
         return [Result("Stage 1 to start from", str(start), "a checkpoint")]
-    cause = "Stage 2 needs init_from=<Stage 1 checkpoint>; what follows is checked with random weights in its place."
+    cause = (
+        "Stage 2 needs init_from=<Stage 1 checkpoint>; what follows is checked with random weights in "
+        "its place."
+    )
     return [Result("Stage 1 to start from", "none", "a checkpoint", "warning", cause)]
 
 
@@ -92,7 +98,10 @@ def check_samples(subject: Subject) -> list[Result]:
     try:
         count = len(subject.batches)
     except ValueError as error:
-        cause = f"{error}. The checks above say what is wrong with the rows; those of the network wait until that is mended."
+        cause = (
+            f"{error}. The checks above say what is wrong with the rows; those of the network wait until "
+            "that is mended."
+        )
         return [Result(name, text, expected, "FAILED", cause, share)]
     cause = "Training leaves them out; tempohand check-data lists them." if share else ""
     return [Result(name, f"{count} batches; {text}", expected, "warning" if share else "ok", cause, share)]

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
-from tempohand.data.consistency import BOUNDS, Hands, Labels, describe, measure, valid
-from tempohand.data.convert.named_orders import OPENPOSE, ORDERS, bone_pattern
+from tempohand.data.consistency import BOUNDS, Hands, Labels, bone_lengths, describe, measure, valid
+from tempohand.data.convert.orders import OPENPOSE, ORDERS
 from tempohand.data.convert.repairs import Repair, recognise
 from tempohand.doctor.result import Result, judge
 from tempohand.skeleton import NUM_BETAS, POSE_DIM
@@ -26,17 +27,25 @@ class Check:
 
 
 CHECKS = (
-    Check("labels are finite", ("not_finite",), "mask what is unknown (joints_mask, joints2d_mask, has_hand), or leave the row out"),
+    Check("labels are finite", ("not_finite",),
+          "mask what is unknown (joints_mask, joints2d_mask, has_hand), or leave the row out"),
     Check("box around the 2D joints", ("box_side", "box_misses", "box_too_large"),
-          "box is xyxy in px of the stored picture, the bounds of the 21 joints; boxes of another hand or picture look like this"),
-    Check("intrinsics", ("focal", "focal_ratio"), "focal is in px of the stored picture; set has_camera to False where it is not known"),
-    Check("joints lie before the camera", ("depth",), "joints are in mm in camera space (x right, y down, z forward)"),
-    Check("3D bone lengths", ("shortest_bone", "longest_bone"), "joints are in mm, in OpenPose order, of one hand"),
+          "box is xyxy in px of the stored picture, the bounds of the 21 joints; "
+          "boxes of another hand or picture look like this"),
+    Check("intrinsics", ("focal", "focal_ratio"),
+          "focal is in px of the stored picture; set has_camera to False where it is not known"),
+    Check("joints lie before the camera", ("depth",),
+          "joints are in mm in camera space (x right, y down, z forward)"),
+    Check("3D bone lengths", ("shortest_bone", "longest_bone"),
+          "joints are in mm, in OpenPose order, of one hand"),
     Check("2D = projection of 3D", ("reprojection",),
-          "joints, joints2d, focal and princpt belong to one picture: look for labels of another frame, lens distortion, another camera"),
-    Check("trans is the wrist", ("wrist",), "trans is the wrist in camera space, mm: joints[0] where both are known"),
+          "joints, joints2d, focal and princpt belong to one picture: "
+          "look for labels of another frame, lens distortion, another camera"),
+    Check("trans is the wrist", ("wrist",),
+          "trans is the wrist in camera space, mm: joints[0] where both are known"),
     Check("pose and shape give the joints", ("pose",),
-          "the hand parameters belong to another hand model than network.hand, or to another frame or person: give network.hand=<the model that "
+          "the hand parameters belong to another hand model than network.hand, or to another frame or "
+          "person: give network.hand=<the model that "
           "the data set was annotated with>, or convert the parameters (tempohand hand fit)"),
 )  # fmt: skip
 
@@ -85,7 +94,10 @@ def _judge(
     if verdict != "ok":
         row = int(np.flatnonzero(~good & (source == worst))[0])
         place = int(np.argmin(holds[:, row]))
-        cause = f"Source '{worst}': {100 * bad[worst]:.3g} % of its rows are out of bounds; {describe(check.measures[place], values[place, row])}. "
+        cause = (
+            f"Source '{worst}': {100 * bad[worst]:.3g} % of its rows are out of bounds; "
+            f"{describe(check.measures[place], values[place, row])}. "
+        )
         cause += _cause(check, recognised.get(worst, {}), told, single=verdict == "warning")
     return Result(check.name, text, expected, verdict, cause, float(good[known].mean()))
 
@@ -118,9 +130,27 @@ def check_order(labels: Labels, hands: Hands) -> Result:
         return Result("joint order", text, expected, number=own)
     if best != OPENPOSE and spreads[best] < own / 2:
         cause = (
-            f"Joints come in another order: {best} fits with {spreads[best]:.2f}. Remedy: gather joints (and joints2d, if they come in it too) with "
+            f"Joints come in another order: {best} fits with {spreads[best]:.2f}. Remedy: gather joints "
+            "(and joints2d, if they come in it too) with "
             f"{list(ORDERS[best])} in the conversion."
         )
         return Result("joint order", text, expected, "FAILED", cause, own)
-    cause = "No known order has a hand's bone lengths: joints of different hands, of a robot's or a puppet's hand, or noise."
+    cause = (
+        "No known order has a hand's bone lengths: joints of different hands, of a robot's or a puppet's "
+        "hand, or noise."
+    )
     return Result("joint order", text, expected, "warning", cause, own)
+
+
+def bone_pattern(joints: Float[np.ndarray, "n 21 3"], model: Float[np.ndarray, "21 3"]) -> dict[str, float]:
+    """For each known order how far the joints' bone lengths are from the model hand's, whatever the unit: the
+    spread (standard deviation) of the log of their ratios, median over rows. A hand of other proportions has
+    some 0.1 to 0.2, joints in another order 0.5 and more; nan where nothing is known."""
+    wanted = np.log(bone_lengths(model[None]))
+    spreads = {}
+    with np.errstate(all="ignore"):
+        for name, gather in ORDERS.items():
+            ratio = np.log(bone_lengths(joints[:, list(gather)])) - wanted
+            known = np.isfinite(ratio).all(1)
+            spreads[name] = float(np.median(ratio[known].std(1))) if known.any() else float("nan")
+    return spreads

@@ -11,11 +11,9 @@ from tempohand.data.consistency import bone_lengths
 from tempohand.doctor.result import Result
 from tempohand.training.objective import combine
 
-DEPTH_FACTOR, BONE_FACTOR, SPREAD_FACTOR = (
-    3.0,
-    1.6,
-    4.0,
-)  # a network at its start may be so far off, and no further
+DEPTH_FACTOR = 3.0
+BONE_FACTOR = 1.6
+SPREAD_FACTOR = 4.0  # a network at its start may be so far off, and no further
 ROUNDING_MM = 0.01  # float32 at half a metre has steps of 0.00003 mm
 DOMINANT = 0.9  # share of the weighted total that one term may have
 
@@ -137,11 +135,9 @@ def check_losses(network: nn.Module, batches: list[ClipBatch], weights: dict[str
         return results
     shares = {name: totals[name] / total for name in used if name in totals}
     largest = max(shares, key=shares.get)
-    name, expected, text = (
-        "no loss term dominates",
-        f"at most {DOMINANT:.0%}",
-        f"{largest} {shares[largest]:.0%} of {total:.3g}",
-    )
+    name = "no loss term dominates"
+    expected = f"at most {DOMINANT:.0%}"
+    text = f"{largest} {shares[largest]:.0%} of {total:.3g}"
     if shares[largest] <= DOMINANT:
         return [*results, Result(name, text, expected, number=shares[largest])]
     cause = (

@@ -18,7 +18,11 @@ BGR_SHARE, RGB_SHARE = 0.3, 0.7  # of pictures in which the joints are redder th
 def check_pictures(tables: list[FrameTable]) -> list[Result]:
     """The results of all picture checks on some pictures of each table."""
     reasons: Counter = Counter()
-    redness, brightest, contrast, detail, looked = [], [], [], "", 0
+    redness = []
+    brightest = []
+    contrast = []
+    detail = ""
+    looked = 0
     for table in tables:
         rows = evenly_spread(len(table), PICTURES)
         labels = table.labels(rows)
@@ -68,9 +72,15 @@ def _range(brightest: np.ndarray, contrast: np.ndarray) -> Result:
     dark, flat = float((brightest <= 1).mean()), float((contrast < 2).mean())
     verdict, cause = judge(max(dark, flat)), ""
     if dark > 0.05:
-        cause = f"{dark:.0%} of the pictures have no value above 1: they were scaled to [0, 1] before they were stored. Remedy: store 0 to 255."
+        cause = (
+            f"{dark:.0%} of the pictures have no value above 1: they were scaled to [0, 1] before they "
+            "were stored. Remedy: store 0 to 255."
+        )
     elif verdict != "ok":
-        cause = f"{flat:.1%} of the pictures are flat: empty, black, or crops beside the frame. Remedy: leave such rows out."
+        cause = (
+            f"{flat:.1%} of the pictures are flat: empty, black, or crops beside the frame. Remedy: leave "
+            "such rows out."
+        )
     return Result("pictures' range", text, "above 1, at least 2", verdict, cause, float(np.median(brightest)))
 
 
@@ -106,7 +116,10 @@ def channel_order(redness: np.ndarray) -> Result:
     share = float((coloured > 0).mean())
     text = f"red above blue at the joints in {share:.1%} of {len(coloured)} pictures"
     if share < BGR_SHARE:
-        cause = "Hands are bluer than red: the pictures are BGR (OpenCV's order) stored as RGB. Remedy: cv2.imencode takes BGR, so "
+        cause = (
+            "Hands are bluer than red: the pictures are BGR (OpenCV's order) stored as RGB. Remedy: "
+            "cv2.imencode takes BGR, so "
+        )
         return Result(
             name,
             text,
@@ -116,6 +129,9 @@ def channel_order(redness: np.ndarray) -> Result:
             share,
         )
     if share < RGB_SHARE:
-        cause = "Some hands are bluer than red: one of several sources may be BGR, or there are gloves, coloured light or 2D joints beside the hand."
+        cause = (
+            "Some hands are bluer than red: one of several sources may be BGR, or there are gloves, "
+            "coloured light or 2D joints beside the hand."
+        )
         return Result(name, text, expected, "warning", cause, share)
     return Result(name, text, expected, number=share)

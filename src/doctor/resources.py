@@ -44,7 +44,10 @@ def check_speed(subject: Subject) -> Result:
             "loader against network", f"{text}: {slower} is the bottleneck", "any", number=loader / trained
         )
     more = min(int(workers * trained / loader) + 1, 64)
-    cause = f"The network will wait for pictures. Remedy: data.workers={more} where there are cores for them, or smaller stored pictures."
+    cause = (
+        f"The network will wait for pictures. Remedy: data.workers={more} where there are cores for them, "
+        "or smaller stored pictures."
+    )
     return Result(
         "loader against network",
         text,

@@ -44,14 +44,19 @@ def check_time(step: np.ndarray, num_frame: int) -> list[Result]:
             if not np.any(step)
             else f"{back:.2%} of the frames are not later than the one before"
         )
-        cause = f"{what}. Remedy: sort each sequence's rows by time, and write seconds (frame number / frame rate where there is no clock)."
+        cause = (
+            f"{what}. Remedy: sort each sequence's rows by time, and write seconds (frame number / frame "
+            "rate where there is no clock)."
+        )
     verdict = (
         judge(back, fail=0.0) if num_frame > 1 or back == 0 else "warning"
     )  # Stage 1 looks at single frames
     results = [Result("time ascends", f"{1 - back:.2%} of the steps", "all", verdict, cause, 1 - back)]
     seconds = float(np.median(np.abs(step)))
     rate = 1 / seconds if seconds else float("inf")
-    text, verdict, cause = f"{rate:.4g} frames/s (median)", "ok", ""
+    text = f"{rate:.4g} frames/s (median)"
+    verdict = "ok"
+    cause = ""
     if not FRAME_RATES[0] <= rate <= FRAME_RATES[1]:
         verdict, cause = (
             ("FAILED" if num_frame > 1 else "warning"),
@@ -92,12 +97,24 @@ def check_disjoint(train: FrameTable, validation: FrameTable) -> Result:
     )
     text = f"{len(shared)} sequences and {twice} frames in both"
     if not len(shared) and not twice and len(filmed):
-        text = f"{len(filmed)} recordings in both, of other cameras or hands ({', '.join(filmed[:3])}{', ...' if len(filmed) > 3 else ''})"
-        cause = "Validation sees the hands that training saw, at the same moments, from elsewhere: its scores say nothing of other people."
-        cause += " Remedy: split by recording or person, unless other cameras are what is asked about (DexYCB's s2)."
+        text = (
+            f"{len(filmed)} recordings in both, of other cameras or hands "
+            f"({', '.join(filmed[:3])}{', ...' if len(filmed) > 3 else ''})"
+        )
+        cause = (
+            "Validation sees the hands that training saw, at the same moments, from elsewhere: its "
+            "scores say nothing of other people."
+        )
+        cause += (
+            " Remedy: split by recording or person, unless other cameras are what is asked about "
+            "(DexYCB's s2)."
+        )
         return Result("splits are disjoint", text, "none", "warning", cause, float(len(filmed)))
     if not len(shared) and not twice:
         return Result("splits are disjoint", text, "none", number=0.0)
     which = f" ({', '.join(shared[:3])}{', ...' if len(shared) > 3 else ''})" if len(shared) else ""
-    cause = f"Validation sees what training saw{which}: its scores will be too good. Remedy: split by sequence or person, never by frame."
+    cause = (
+        f"Validation sees what training saw{which}: its scores will be too good. Remedy: split by "
+        "sequence or person, never by frame."
+    )
     return Result("splits are disjoint", text, "none", "FAILED", cause, float(len(shared) or twice))

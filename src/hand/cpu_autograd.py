@@ -51,7 +51,9 @@ class PoseHand(torch.autograd.Function):
         """`chain` and `skin` hold the tables."""
         count, bones = rotations.shape[:2]
         ctx.set_materialize_grads(False)
-        ctx.chain, ctx.skin, ctx.shape_dim = chain, skin, betas.shape[1]
+        ctx.chain = chain
+        ctx.skin = skin
+        ctx.shape_dim = betas.shape[1]
         coefficients = betas.new_empty(count, len(skin.dirs))
         rest, joints, motions = (betas.new_empty(count, bones, width) for width in (3, 3, 12))
         kernels.chain_forward(

@@ -73,14 +73,16 @@ def find_hand_file(path: str | Path | None = None, side: Side | None = None) -> 
     a file of another kind, TypeError for what is no path."""
     if not isinstance(path, (str, os.PathLike, type(None))):
         raise TypeError(
-            f"a hand model is given by its file's path, not by a {type(path).__name__}: HandLayer(path) makes the layer, layer(pose, betas) poses"
+            f"a hand model is given by its file's path, not by a {type(path).__name__}: HandLayer(path) "
+            "makes the layer, layer(pose, betas) poses"
         )
     path = OPEN_HAND if path is None else Path(path)
     name = f"MANO_{(side or 'right').upper()}"
     if path.is_file():
         if path.suffix not in SUFFIXES:
             raise ValueError(
-                f"{path}: a hand model is a .pkl, .npz or .safetensors file, or a folder that holds {name}.pkl"
+                f"{path}: a hand model is a .pkl, .npz or .safetensors file, or a folder that holds "
+                f"{name}.pkl"
             )
         return path
     if not path.is_dir():
@@ -100,7 +102,8 @@ def read_tables(path: Path) -> HandTables:
     model."""
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(
-            f"{path}: has {path.stat().st_size / 1e6:.0f} MB; a hand model has 4 MB, and more than {MAX_BYTES / 1e6:.0f} are refused"
+            f"{path}: has {path.stat().st_size / 1e6:.0f} MB; a hand model has 4 MB, and more than "
+            f"{MAX_BYTES / 1e6:.0f} are refused"
         )
     raw, side = _READERS[path.suffix](path, SHAPES)
     if side is None:

@@ -31,7 +31,9 @@ MAX_ITERATIONS = 100
 ROUGH_ITERATIONS = 10  # from every start, before the best is followed
 # A hand is done when a step promises less than this, in squared standard deviations.
 TOLERANCE = 1e-4
-_FIRST_DAMPING, _LEAST_DAMPING, _DAMPING_STEP = 1e-2, 1e-9, 5.0
+_FIRST_DAMPING = 1e-2
+_LEAST_DAMPING = 1e-9
+_DAMPING_STEP = 5.0
 CHUNK = 256  # hands whose derivatives lie in memory at once
 
 
@@ -274,7 +276,8 @@ def _fit(
 ) -> FittedHands:
     if layer.side != "right":
         raise ValueError(
-            "hands are fitted with a right hand's model (left hands mirrored), this layer is a left hand's: HandLayer(..., side='right')"
+            "hands are fitted with a right hand's model (left hands mirrored), this layer is a left "
+            "hand's: HandLayer(..., side='right')"
         )
     solver = _Solver(JointModel(layer), AnglePrior(measured.points.device))
     n, device = len(measured.points), measured.points.device

@@ -179,7 +179,9 @@ def chain_backward(
                     g_rest[j, c] += before[3 * r + c] * g_place
                     g_rest[parent, c] -= before[3 * r + c] * g_place
                     g_rotations[n, j, r, c] = (
-                        before[r] * g_motion[c] + before[3 + r] * g_motion[3 + c] + before[6 + r] * g_motion[6 + c]
+                        before[r] * g_motion[c]
+                        + before[3 + r] * g_motion[3 + c]
+                        + before[6 + r] * g_motion[6 + c]
                         + g_coefficients[n, shapes + 9 * (j - 1) + 3 * r + c]
                     )  # fmt: skip
         for r in range(3):

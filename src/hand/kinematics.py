@@ -90,7 +90,9 @@ def _along_fingers(rotations: Tensor, rest: Tensor, trans: Tensor) -> tuple[Tens
         rotations[..., 1:, :, :], "... (finger depth) r c -> depth ... finger r c", depth=FINGER_JOINTS
     )
     places = rearrange(rest[..., 1:, :], "... (finger depth) c -> depth ... finger c", depth=FINGER_JOINTS)
-    parent_place, turns, joints = rest[..., :1, :], [], []
+    parent_place = rest[..., :1, :]
+    turns = []
+    joints = []
     first = turn, joint
     for depth in range(FINGER_JOINTS):
         joint = joint + (turn @ (places[depth] - parent_place).unsqueeze(-1)).squeeze(-1)

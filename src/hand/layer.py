@@ -137,7 +137,8 @@ class HandLayer(nn.Module):
             ):  # the kernels would read what lies beyond
                 wanted = f"betas {[*batch, NUM_BETAS]} and trans {[*batch, 3]}"
                 raise ValueError(
-                    f"betas {list(betas.shape)} and trans {list(trans.shape)} do not fit {list(pose.shape)} poses: expected {wanted}"
+                    f"betas {list(betas.shape)} and trans {list(trans.shape)} do not fit "
+                    f"{list(pose.shape)} poses: expected {wanted}"
                 )
             if pose.device.type != "cpu" or torch.compiler.is_compiling():
                 return pose_hand(self.chain, skin, rotations, betas, trans)

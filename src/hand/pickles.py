@@ -29,7 +29,8 @@ _KNOWN = re.compile(
 )
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _VALUES = re.compile(
-    "(BIN)?(INT|FLOAT|STRING)|BININT[12]|LONG[14]?|SHORT_BINSTRING|UNICODE|(SHORT_)?BIN(UNICODE|BYTES)|BIN(UNICODE|BYTES)8|BYTEARRAY8"
+    "(BIN)?(INT|FLOAT|STRING)|BININT[12]|LONG[14]?|SHORT_BINSTRING|UNICODE|"
+    "(SHORT_)?BIN(UNICODE|BYTES)|BIN(UNICODE|BYTES)8|BYTEARRAY8"
 )
 MAX_SPARSE_ENTRIES = 10_000_000
 
@@ -68,7 +69,8 @@ def read_pickle(path: Path, keys: Collection[str]) -> dict[str, np.ndarray]:
                 arrays[key] = _table(content[key])
             except Exception as error:  # as above
                 raise ValueError(
-                    f"{path}: table {key!r} cannot be read as an array of numbers ({str(error) or type(error).__name__})"
+                    f"{path}: table {key!r} cannot be read as an array of numbers "
+                    f"({str(error) or type(error).__name__})"
                 ) from error
     return arrays
 
@@ -79,7 +81,9 @@ def read_records(data: bytes) -> object:
 
     Raises ValueError for names and instructions outside the lists above; any exception for a damaged pickle.
     """
-    stack, outer, memo = [], [], {}
+    stack = []
+    outer = []
+    memo = {}
     for instruction, argument in _instructions(data):
         match instruction:
             case "PROTO" | "FRAME" | "STOP":
@@ -146,7 +150,8 @@ def read_records(data: bytes) -> object:
                 stack.append(argument)
             case _:
                 raise ValueError(
-                    f"uses the pickle instruction {instruction}, which a hand model does not need; it is refused"
+                    f"uses the pickle instruction {instruction}, which a hand model does not need; it is "
+                    "refused"
                 )
     return stack.pop()
 

@@ -20,7 +20,8 @@ def need_tensors(**values: object) -> None:
         if value is not None and not isinstance(value, Tensor):
             kind = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
             raise TypeError(
-                f"{name} is a {kind}, not a torch tensor: torch.as_tensor({name}) makes one of an array or a list"
+                f"{name} is a {kind}, not a torch tensor: torch.as_tensor({name}) makes one of an array "
+                "or a list"
             )
 
 
@@ -48,7 +49,10 @@ def pose_to_rotmat(pose: Tensor) -> Float[Tensor, "*batch 16 3 3"]:
     if pose.shape[-1:] == (POSE_DIM,):
         return rotvec_to_rotmat(pose.reshape(*pose.shape[:-1], NUM_MANO_JOINTS, 3))
     n = NUM_MANO_JOINTS
-    expected = f"[*, {POSE_DIM}] axis-angle, [*, {n}, 6] 6D or [*, {n}, 3, 3] matrices (PCA coefficients: HandLayer.pca_to_pose)"
+    expected = (
+        f"[*, {POSE_DIM}] axis-angle, [*, {n}, 6] 6D or [*, {n}, 3, 3] matrices (PCA coefficients: "
+        "HandLayer.pca_to_pose)"
+    )
     raise ValueError(f"pose has shape {list(pose.shape)}; expected {expected}")
 
 

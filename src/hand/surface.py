@@ -32,7 +32,8 @@ def wrist_loop(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e"]:
         loop.append(vertex)
     if len(loop) != len(follows):
         raise ValueError(
-            f"the mesh has more than one opening: {len(follows)} boundary edges, {len(loop)} of them around the first"
+            f"the mesh has more than one opening: {len(follows)} boundary edges, {len(loop)} of them "
+            "around the first"
         )
     return np.array(loop)
 
@@ -42,7 +43,9 @@ def close_wrist(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "t 3"]:
     `faces` for a closed mesh."""
     loop = wrist_loop(faces)
     # From both ends toward the middle, so that no vertex carries all of the triangles.
-    triangles, low, high = [], 0, len(loop) - 1
+    triangles = []
+    low = 0
+    high = len(loop) - 1
     while high - low > 1:
         triangles.append((loop[low + 1], loop[low], loop[high]))
         low += 1

@@ -91,7 +91,8 @@ def checked_tables(raw: Mapping[str, np.ndarray], *, side: Side, source: str) ->
             raise ValueError(f"{source}: table {key!r} holds values that are not finite")
     if tuple(tables["kintree_table"][0, 1:]) != MANO_PARENTS[1:]:
         raise ValueError(
-            f"{source}: table 'kintree_table' has another tree than MANO's: {tables['kintree_table'][0].tolist()}"
+            f"{source}: table 'kintree_table' has another tree than MANO's: "
+            f"{tables['kintree_table'][0].tolist()}"
         )
     if tables["f"].min() < 0 or tables["f"].max() >= NUM_VERTICES:
         raise ValueError(f"{source}: table 'f' names vertices outside 0..{NUM_VERTICES - 1}")

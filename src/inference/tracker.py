@@ -2,7 +2,7 @@
 answer never depends on later ones."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from tempohand.inference.history import displacement, reach
 from tempohand.inference.resolution import rescale, scale_between
 
 SMOOTHING = 0.3  # of detector boxes: the weight of the box before
-_OTHER_SIDE = 0.5  # how much farther a hand counts that is said to be of the other side, in box sides
+_OTHER_SIDE = 0.5  # how much farther a hand of the other side counts, in box sides
 _CLEAR_SIDE = 1.0  # log odds from which on a hand's side is clear enough to tell it from another hand
 _NEWEST_MOTION = 0.5  # weight of the newest motion in a hand's velocity
 
@@ -35,21 +35,20 @@ class Sides:
     """What is known of sides beyond what detections say, as log odds that it is a right hand (0: unknown)."""
 
     hands: Mapping[int, float]  # of hands, by their numbers; those that are missing are unknown
-    ask: Callable[
-        [Detection], float
-    ]  # of a detection of this frame; costly, so it is called where it counts alone
+    # of a detection of this frame; costly, so it is called only where the answer counts
+    ask: Callable[[Detection], float]
 
 
 @dataclass(frozen=True)
 class TrackedHand:
-    """A detection with its identity: `starts` says that nothing earlier belongs to it, whatever the number,
-    `told` that somebody said its side."""
+    """A detection with its identity. starts: nothing earlier belongs to it, whatever its id. has_side: the
+    user or one of its detections gave its side; otherwise `is_right` is a default."""
 
     hand: int
     is_right: bool
     box: Float[np.ndarray, "4"]
     starts: bool
-    told: bool
+    has_side: bool
 
 
 @dataclass
@@ -59,18 +58,18 @@ class _Track:
     seen: Float[np.ndarray, "4"]  # the last box as it came
     box: Float[np.ndarray, "4"]  # the same, smoothed
     is_right: bool = True
-    votes: int = 0  # how many boxes said right, less how many said left
-    told: bool = False  # any of them said it
+    votes: int = 0  # boxes of a right hand, less boxes of a left one
+    has_side: bool = False  # whether any box came with a side
     velocity: Float[np.ndarray, "2"] | None = None  # of the box's centre, px/s
 
     def expected(self, time: float) -> Float[np.ndarray, "4"]:
         """Where its box is by then if it keeps its velocity."""
-        return (
-            self.seen if self.velocity is None else self.seen + np.tile(self.velocity * (time - self.time), 2)
-        )
+        if self.velocity is None:
+            return self.seen
+        return self.seen + np.tile(self.velocity * (time - self.time), 2)
 
     def contradicts(self, is_right: bool | None) -> bool:
-        """Whether its boxes have said the other side more often than this one."""
+        """Whether more of its boxes came with the other side than with this one."""
         return is_right is not None and self.votes != 0 and (self.votes > 0) != is_right
 
     def move(self, time: float, seen: Float[np.ndarray, "4"]) -> None:
@@ -87,12 +86,12 @@ class Tracker:
 
     A detection with an id belongs to that id. The others are assigned to known hands, each to one, so that
     all in all they lie nearest to where these are expected at constant velocity; a hand whose last box is
-    farther than `reach` (history.py) is none of them. First among those that agree about the side, that is,
-    all but those of which the boxes so far have mostly said the other one; what is left then, among all,
-    where another side counts as farther. A detection that says no side is contested if it may belong to a
-    hand that is clearly a right one and to one that is clearly a left one. `Sides` are then asked for its
-    side, and each hand counts as the farther from it the more likely the two are of opposite sides, by up to
-    a whole `reach`. What fits nowhere founds a new hand. The order of detections decides the numbers of new
+    farther than `reach` (history.py) is none of them. Two rounds: first without pairs whose sides
+    contradict each other (most of the hand's boxes so far came with the other side); what is left then with
+    all pairs, where another side counts as farther. A detection without a side is contested if it may belong
+    to a hand that is clearly a right one and to one that is clearly a left one. `Sides` are then asked for
+    its side, and each hand counts as the farther from it the more likely the two are of opposite sides, by up
+    to a whole `reach`. What fits nowhere founds a new hand. The order of detections decides the numbers of new
     hands and nothing else. A hand that was missing for more than `max_gap` seconds is forgotten, and a frame
     without a box has no hand: nothing is interpolated, since that would need the future.
 
@@ -100,7 +99,7 @@ class Tracker:
     it. Another shape forgets all hands.
 
     side: the side (is_right) of every hand whatever the detections say. Otherwise a hand's side is the
-    majority of what its detections have said so far, a draw leaves it, and where none says it, it is right.
+    majority of its detections' sides so far; a draw leaves it, and without any it is right.
     smoothing: weight in [0, 1) of the hand's smoothed box before in the box now. Meant for detectors, whose
     boxes jitter with their landmarks while the network was trained on exact ones; boxes from a file are taken
     as they are.
@@ -111,7 +110,9 @@ class Tracker:
             raise ValueError(f"`max_gap` is a number of seconds from 0, not {max_gap:g}")
         if not 0 <= smoothing < 1:
             raise ValueError(f"`smoothing` is a weight from 0 (off) to below 1, not {smoothing:g}")
-        self.max_gap, self.smoothing, self.side = max_gap, smoothing, side
+        self.max_gap = max_gap
+        self.smoothing = smoothing
+        self.side = side
         self._lock = threading.RLock()
         self.reset()
 
@@ -119,7 +120,9 @@ class Tracker:
         """Forgets every hand: what follows has nothing to do with what came before."""
         with self._lock:
             self._tracks: dict[int, _Track] = {}
-            self._next, self._time, self._size = 0, None, None
+            self._next = 0
+            self._time = None
+            self._size = None
 
     def forget(self, hand: int) -> None:
         """Takes a hand for one that never was: what is found in its place next is new."""
@@ -166,7 +169,8 @@ class Tracker:
             for index, detection in enumerate(detections):
                 hand = detection.hand if detection.hand is not None else found.get(index)
                 if hand is None:
-                    hand, self._next = self._next, self._next + 1
+                    hand = self._next
+                    self._next += 1
                 hands.append(self._extend(hand, time, detection))
             return hands
 
@@ -176,95 +180,97 @@ class Tracker:
             if scale is None:
                 self._tracks = {}
             for track in self._tracks.values():
-                track.seen, track.box = rescale(track.seen, scale), rescale(track.box, scale)
+                track.seen = rescale(track.seen, scale)
+                track.box = rescale(track.box, scale)
                 track.velocity = None if track.velocity is None else track.velocity * scale
         self._size = size if size is not None else self._size
 
     def _associate(
         self, time: float, detections: list[Detection], named: set[int], sides: Sides | None
     ) -> dict[int, int]:
-        """The known hand of each detection (by its place) that has no id of its own and belongs to one."""
-        places = [place for place, detection in enumerate(detections) if detection.hand is None]
+        """index of a detection without an id -> the known hand that it belongs to, where there is one. Hands
+        whose ids (`named`) came with a detection take no part."""
+        indices = [index for index, detection in enumerate(detections) if detection.hand is None]
         tracks = [track for hand, track in self._tracks.items() if hand not in named]
-        found: dict[int, int] = {}
-        odds = (
-            {track.hand: float(track.votes or sides.hands.get(track.hand, 0)) for track in tracks}
-            if sides is not None
-            else {}
-        )
+        odds: dict[int, float] = {}  # of each known hand to be a right one
+        if sides is not None:
+            odds = {track.hand: float(track.votes or sides.hands.get(track.hand, 0)) for track in tracks}
 
-        def farther(place: int, track: _Track) -> float:
-            return _OTHER_SIDE * (self.side is None and track.contradicts(detections[place].is_right))
+        def contradicts(index: int, track: _Track) -> bool:
+            return self.side is None and track.contradicts(detections[index].is_right)
 
-        def possible(place: int, track: _Track) -> bool:
-            return displacement(track.seen, _box(detections[place])) + farther(place, track) < reach(
-                time - track.time
-            )
+        def distance(index: int, track: _Track, before: Float[np.ndarray, "4"]) -> float:
+            """From a box of the track to the detection's, farther where the sides disagree; box sides."""
+            return displacement(before, _box(detections[index])) + _OTHER_SIDE * contradicts(index, track)
 
-        def contested(place: int) -> bool:
-            candidates = [odds[track.hand] for track in tracks if possible(place, track)]
+        def possible(index: int, track: _Track) -> bool:
+            return distance(index, track, track.seen) < reach(time - track.time)
+
+        def contested(index: int) -> bool:
+            candidates = [odds[track.hand] for track in tracks if possible(index, track)]
             return min(candidates, default=0) <= -_CLEAR_SIDE and max(candidates, default=0) >= _CLEAR_SIDE
 
-        asks = self.side is None and sides is not None
-        unsaid = [place for place in places if asks and detections[place].is_right is None]
-        asked = {place: sides.ask(detections[place]) for place in unsaid if contested(place)}
+        asked: dict[int, float] = {}  # log odds of contested detections
+        if self.side is None and sides is not None:
+            without_side = [index for index in indices if detections[index].is_right is None]
+            asked = {index: sides.ask(detections[index]) for index in without_side if contested(index)}
 
-        def cost(place: int, track: _Track) -> float:
+        def cost(index: int, track: _Track) -> float:
             """Of a detection as the track's next box, below 1 and the more the farther from where it is
             expected; infinite where it cannot be."""
-            if not possible(place, track):
+            if not possible(index, track):
                 return np.inf
-            far = displacement(track.expected(time), _box(detections[place])) + farther(place, track)
-            other = _other_side(asked[place], odds[track.hand]) if place in asked else 0.0
-            return np.tanh(far / reach(time - track.time) + other)
+            far = distance(index, track, track.expected(time)) / reach(time - track.time)
+            opposite = _opposite_sides(asked[index], odds[track.hand]) if index in asked else 0.0
+            return np.tanh(far + opposite)
 
-        def agreed(place: int, track: _Track) -> float:
-            contradicts = self.side is None and track.contradicts(detections[place].is_right)
-            return np.inf if contradicts else cost(place, track)
+        def cost_if_sides_agree(index: int, track: _Track) -> float:
+            return np.inf if contradicts(index, track) else cost(index, track)
 
-        for one in (agreed, cost):
+        found: dict[int, int] = {}
+        for cost_of in (cost_if_sides_agree, cost):
             free = [track for track in tracks if track.hand not in found.values()]
-            found |= _assign([place for place in places if place not in found], free, one)
+            found |= _assign([index for index in indices if index not in found], free, cost_of)
         return found
 
     def _extend(self, hand: int, time: float, detection: Detection) -> TrackedHand:
-        box, starts = _box(detection), hand not in self._tracks
+        """The hand with a detection that belongs to it as its newest box."""
+        box = _box(detection)
+        starts = hand not in self._tracks
         track = self._tracks.setdefault(hand, _Track(hand, time, box, box))
         track.move(time, box)
         track.box = self.smoothing * track.box + (1 - self.smoothing) * box
         if detection.is_right is not None:
             track.votes += 1 if detection.is_right else -1
-            track.told = True
+            track.has_side = True
         if self.side is not None:
             track.is_right = self.side
         elif track.votes:
             track.is_right = track.votes > 0
-        return TrackedHand(hand, track.is_right, track.box, starts, told=self.side is not None or track.told)
+        has_side = self.side is not None or track.has_side
+        return TrackedHand(hand, track.is_right, track.box, starts, has_side)
 
 
 def _box(detection: Detection) -> Float[np.ndarray, "4"]:
     return np.asarray(detection.box, np.float64)
 
 
-def _other_side(first: float, second: float) -> float:
+def _opposite_sides(first: float, second: float) -> float:
     """The probability that one of two hands, whose log odds to be right ones these are, is a right hand and
     the other a left one."""
     return float(expit(first) * expit(-second) + expit(-first) * expit(second))
 
 
-def _assign(
-    places: list[int], tracks: Iterable[_Track], cost: Callable[[int, _Track], float]
-) -> dict[int, int]:
-    """The hand of each place that is assigned to a track: the pairs whose costs have the least sum, where
-    leaving a place and a track apart costs 1 (Kuhn's assignment problem, with a dummy track for each
-    place)."""
-    tracks = list(tracks)
-    costs = np.array([[cost(place, track) for track in tracks] for place in places], np.float64).reshape(
-        len(places), len(tracks)
-    )
-    rows, columns = linear_sum_assignment(np.c_[np.minimum(costs, 2.0), np.ones((len(places), len(places)))])
+def _assign(indices: list[int], tracks: list[_Track], cost: Callable[[int, _Track], float]) -> dict[int, int]:
+    """index of a detection -> the hand of the track that it is assigned to: the pairs whose costs have the
+    least sum, where leaving a detection and a track apart costs 1 (Kuhn's assignment problem, with a dummy
+    track for each detection)."""
+    count = len(indices)
+    costs = [[cost(index, track) for track in tracks] for index in indices]
+    costs = np.array(costs, np.float64).reshape(count, len(tracks))
+    rows, columns = linear_sum_assignment(np.c_[np.minimum(costs, 2.0), np.ones((count, count))])
     return {
-        places[row]: tracks[column].hand
+        indices[row]: tracks[column].hand
         for row, column in zip(rows, columns)
         if column < len(tracks) and np.isfinite(costs[row, column])
     }

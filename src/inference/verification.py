@@ -1,5 +1,5 @@
-"""A closer look at boxes of which little is known: whether a found one holds a hand at all, and which side a
-hand is where nobody said so."""
+"""A closer look at boxes of which little is known: whether a found one holds a hand at all, and of which side
+a hand is where neither the user nor the detector gives it."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection
@@ -14,15 +14,14 @@ from tempohand.inference.predictor import HandInput, Look, StreamingPredictor
 
 LEAST_CERTAINTY = 0.21  # of two looks: below it a found box is no hand (docs/log.md)
 MOST_A_LOOK = 3.0  # log odds that one look adds at most: neighbouring frames repeat each other's mistakes
-# log odds in all, so that later looks can turn an early mistake round; and frames from one look to the next
-# at most
+# log odds in all, so that later looks can correct an early mistake; also the most frames between two looks
 MOST = 15.0
 
 
 @dataclass
 class _Hand:
     odds: float = 0.0
-    rest: int = 0  # frames until the next look
+    wait: int = 0  # frames until the next look
     begins: int | None = None  # frame in which it was found ...
     bounds: Float[np.ndarray, "4"] | None = None  # ... and where it was seen there
 
@@ -67,19 +66,19 @@ class CloserLook:
         for hand in self._hands.keys() - set(hands):
             del self._hands[hand]
 
-    def twice(self, hand: HandInput) -> tuple[Look, Float[np.ndarray, "4"]]:
-        """The side that a look at the box says, and the mean certainty of that look and a second one at the
-        bounds of what is seen there; the bounds, xyxy px.
+    def look_twice(self, hand: HandInput) -> tuple[Look, Float[np.ndarray, "4"]]:
+        """The side by a look at the box, with the mean certainty of that look and a second one at the bounds
+        of what is seen there; the bounds, xyxy px.
 
         A hand is in these bounds again. In a face or an elbow the network sees a hand somewhere, and where it
         saw it there is none.
         """
-        said = self.look(hand)
-        joints = self.see(replace(hand, is_right=said.right_logit >= 0))
+        first = self.look(hand)
+        joints = self.see(replace(hand, is_right=first.right_logit >= 0))
         box = np.concatenate([joints.min(axis=0), joints.max(axis=0)])
         inside = centre_inside(box, hand.image.shape[1::-1])
-        again = self.look(replace(hand, box=box)).certainty if inside else 0.0
-        return Look(said.right_logit, (said.certainty + again) / 2), box
+        second = self.look(replace(hand, box=box)).certainty if inside else 0.0
+        return Look(first.right_logit, (first.certainty + second) / 2), box
 
     def is_right(self, hand: HandInput, found: bool = False) -> bool | None:
         """Whether the hand is a right one; `hand.starts` forgets what was known of its number. None for a
@@ -89,19 +88,20 @@ class CloserLook:
         if hand.starts:
             self._hands.pop(hand.hand, None)
         known = self._hands[hand.hand]
-        if known.rest > 0:
-            known.rest -= 1
+        if known.wait > 0:
+            known.wait -= 1
         else:
             if found and hand.starts:
-                said, bounds = self.twice(hand)
-                if said.certainty < LEAST_CERTAINTY or self._taken(bounds, hand):
+                look, bounds = self.look_twice(hand)
+                if look.certainty < LEAST_CERTAINTY or self._taken(bounds, hand):
                     del self._hands[hand.hand]
                     return None
-                known.begins, known.bounds = hand.frame, bounds
+                known.begins = hand.frame
+                known.bounds = bounds
             else:
-                said = self.look(hand)
-            known.odds = _within(known.odds + _within(said.right_logit, MOST_A_LOOK), MOST)
-            known.rest = int(abs(known.odds))
+                look = self.look(hand)
+            known.odds = _within(known.odds + _within(look.right_logit, MOST_A_LOOK), MOST)
+            known.wait = int(abs(known.odds))
         return known.odds >= 0
 
     def _taken(self, bounds: Float[np.ndarray, "4"], hand: HandInput) -> bool:

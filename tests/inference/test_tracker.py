@@ -225,8 +225,8 @@ def test_a_mirrored_video_has_the_mirrored_hands(sides, gaps):
         for a, b in zip(
             plain.update(frame / 30, detections), mirrored.update(frame / 30, turned), strict=True
         ):
-            assert (a.hand, a.starts, a.told) == (b.hand, b.starts, b.told) and (
-                not a.told or a.is_right != b.is_right
+            assert (a.hand, a.starts, a.has_side) == (b.hand, b.starts, b.has_side) and (
+                not a.has_side or a.is_right != b.is_right
             )
             np.testing.assert_allclose(a.box[[0, 2]], 639 - b.box[[2, 0]])
 

@@ -84,12 +84,12 @@ def test_what_starts_is_looked_at_again_in_the_bounds_of_what_is_seen():
     seen = []
     said, bounds = CloserLook(
         look, lambda hand: seen.append(hand.is_right) or np.array([[2.0, 1.0], [1.0, 3.0]])
-    ).twice(hand(starts=True))
+    ).look_twice(hand(starts=True))
     np.testing.assert_array_equal(bounds, [1, 1, 2, 3])
     assert boxes == [(0, 0, 3, 3), (1, 1, 2, 3)] and seen == [False], "a left hand is seen as one"
     assert said.right_logit == -2.0 and said.certainty == pytest.approx(0.2)
     outside = closer_look(Says(1.0), joints=((90, 1), (95, 2)))  # the picture ends at 4
-    assert outside.twice(hand(starts=True))[0] == Look(1.0, 0.5) and outside.look.looks == 1
+    assert outside.look_twice(hand(starts=True))[0] == Look(1.0, 0.5) and outside.look.looks == 1
 
 
 def test_two_boxes_in_which_one_hand_is_seen_are_one_hand():

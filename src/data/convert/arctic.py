@@ -78,7 +78,7 @@ class Arctic(Converter):
         misc = read_json(
             need(self.root / "meta" / "misc.json", "ARCTIC's cameras; root= is the folder arctic_data/data")
         )
-        protocols = [self._protocol(name) for name in ("p1", "p2")]
+        protocols = {name: self._protocol(name) for name in ("p1", "p2")}
         squares = self._squares() if self.pictures().name == "cropped_images" and any(self.views) else {}
         units = []
         for path in sorted(self.root.glob("raw_seqs/s*/*.mano.npy")):
@@ -86,17 +86,14 @@ class Arctic(Converter):
             sequence = f"{subject}/{name}"
             for view in self.views:
                 if (self.pictures() / subject / name / str(view)).is_dir():
-                    splits = _splits(protocols[view == 0], subject, name, view)
-                    about = _of_view(misc, subject, view) | (
-                        {"squares": squares[sequence][:, view]} if sequence in squares else {}
-                    )
-                    units.append(
-                        Unit(f"{sequence}/{view}", USUAL_FRAMES, splits, (subject, name, view, about))
-                    )
-        if not units:
-            raise FileNotFoundError(
-                f"'{self.root}' has no raw_seqs/<subject>/*.mano.npy with images/ or cropped_images/ of theirs"
-            )
+                    split = protocols[_protocol_of(view)].get(sequence, _usual_split(subject))
+                    splits = (split, f"{_protocol_of(view)}_{split}")
+                    about = _of_view(misc, subject, view)
+                    if sequence in squares:
+                        about["squares"] = squares[sequence][:, view]
+                    payload = (subject, name, view, about)
+                    units.append(Unit(f"{sequence}/{view}", USUAL_FRAMES, splits, payload))
+        self.found(units, "has no raw_seqs/<subject>/*.mano.npy with images/ or cropped_images/ of theirs")
         return sorted(units, key=lambda unit: unit.splits)
 
     def pictures(self) -> Path:
@@ -136,30 +133,37 @@ class Arctic(Converter):
 def _of_view(misc: dict[str, Any], subject: str, view: int) -> dict[str, Any]:
     """What misc.json says of a subject's view. Raises ValueError when it says nothing."""
     try:
-        about = {"offset": int(misc[subject]["ioi_offset"]), "size": tuple(misc[subject]["image_size"][view])}
-        return about | (
-            {"world2cam": misc[subject]["world2cam"][view - 1], "K": misc[subject]["intris_mat"][view - 1]}
-            if view
-            else {}
-        )
+        stored = misc[subject]
+        about = {"offset": int(stored["ioi_offset"]), "size": tuple(stored["image_size"][view])}
+        if view:
+            about |= {"world2cam": stored["world2cam"][view - 1], "K": stored["intris_mat"][view - 1]}
+        return about
     except (KeyError, IndexError, TypeError):
         raise ValueError(
             f"ARCTIC's meta/misc.json has no camera {view} of subject {subject}: download it again"
         ) from None
 
 
-def _splits(protocol: dict[str, str], subject: str, name: str, view: int) -> tuple[str, ...]:
-    by_subject = "val" if subject in VALIDATION else "test" if subject in TEST else "train"
-    split = protocol.get(f"{subject}/{name}", by_subject)
-    return (split, f"{'p1' if view else 'p2'}_{split}")
+def _protocol_of(view: int) -> str:
+    """The official protocol that evaluates a view."""
+    return "p1" if view else "p2"
+
+
+def _usual_split(subject: str) -> str:
+    if subject in VALIDATION:
+        return "val"
+    return "test" if subject in TEST else "train"
 
 
 class _View(Recording):
     """A sequence in a standing camera, pictures whole."""
 
     def __init__(self, converter: Arctic, subject: str, name: str, view: int, about: dict[str, Any]):
-        self.root, self.hands, self.about = converter.root, converter.hands, about
-        self.name, self.sequence = f"{subject}/{name}", f"{subject}/{name}/{view}"
+        self.root = converter.root
+        self.hands = converter.hands
+        self.about = about
+        self.name = f"{subject}/{name}"
+        self.sequence = f"{self.name}/{view}"
         self.folder = converter.pictures() / subject / name / str(view)
         self.mano = read_npy_object(self.root / "raw_seqs" / f"{self.name}.mano.npy")
         count = len(self.mano["right"]["rot"])
@@ -170,26 +174,17 @@ class _View(Recording):
         rotation, translation = self.world_to_camera(index)
         hands = [self._hand(side, index, rotation, translation) for side in ("right", "left")]
         picture, matrix = self.picture(number, index)
-        return Frame(
-            picture,
-            self.sequence,
-            self.name,
-            number,
-            hands,
-            Camera.of_matrix(matrix),
-            number / FRAMES_PER_SECOND,
-        )
+        time = number / FRAMES_PER_SECOND
+        return Frame(picture, self.sequence, self.name, number, hands, Camera.of_matrix(matrix), time)
 
     def _hand(self, side: str, index: int, rotation: np.ndarray, translation: np.ndarray) -> HandLabels:
-        stored, is_right = self.mano[side], side == "right"
-        pose = self.hands.absolute(
-            np.concatenate([stored["rot"][index], stored["pose"][index]]).astype(float), is_right=is_right
-        )
+        stored = self.mano[side]
+        is_right = side == "right"
+        relative = np.concatenate([stored["rot"][index], stored["pose"][index]]).astype(float)
+        pose = turned(self.hands.absolute(relative, is_right=is_right), rotation)
         betas = np.array(stored["shape"], float).reshape(NUM_BETAS)
-        wrist = self.hands.wrist(
-            MM_PER_METRE * np.array(stored["trans"][index], float), betas, is_right=is_right
-        )
-        pose, wrist = turned(pose, rotation), rotation @ wrist + translation
+        transl = MM_PER_METRE * np.array(stored["trans"][index], float)
+        wrist = rotation @ self.hands.wrist(transl, betas, is_right=is_right) + translation
         joints = self.hands.joints(pose, betas, wrist, is_right=is_right)
         parameters = HandParameters(pose, self.hands.shape(betas, is_right=is_right), joints[WRIST])
         return HandLabels(is_right, joints, parameters=parameters)
@@ -224,9 +219,8 @@ class _CroppedView(_View):
         picture, matrix = super().picture(number, index)
         x, y, scale = np.float32(self.squares[index])
         edge = scale * np.float32(1.5) * 200
-        x0, y0, x1, y1 = (
-            int(round(float(at))) for at in (x - edge / 2, y - edge / 2, x + edge / 2, y + edge / 2)
-        )
+        x0, x1 = (int(round(float(at))) for at in (x - edge / 2, x + edge / 2))
+        y0, y1 = (int(round(float(at))) for at in (y - edge / 2, y + edge / 2))
         return picture, _resized((x0, y0), (CROP_EDGE / (x1 - x0), CROP_EDGE / (y1 - y0))) @ matrix
 
 
@@ -249,9 +243,8 @@ class _HeadView(_View):
         path = self.folder / f"{number:05d}.jpg"
         _, distorted = read_picture(path, path.relative_to(self.root).as_posix())
         size = (distorted.shape[1], distorted.shape[0])
-        matrix = _resized((0, 0), np.array(size) / self.about["size"]) @ np.array(
-            self.lens["intrinsics"], float
-        )
+        resized = _resized((0, 0), np.array(size) / self.about["size"])
+        matrix = resized @ np.array(self.lens["intrinsics"], float)
         if size not in self.maps:
             coefficients = np.array(self.lens["dist8"], float).reshape(8)
             self.maps[size] = cv2.initUndistortRectifyMap(

@@ -13,7 +13,7 @@ Frames are numbered at 60 a second and annotated at 30. Source: facebookresearch
 (dataset.py, video_visualizer.py).
 """
 
-from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,31 +30,21 @@ from tempohand.data.convert.frame import (
     Unit,
     Unusable,
 )
-from tempohand.data.convert.orders import INTERHAND_TO_OP
-from tempohand.data.convert.read import need, read_json
-from tempohand.skeleton import NUM_JOINTS
+from tempohand.data.convert.read import need, read_json_object
+from tempohand.data.convert.two_hands import (
+    Annotation,
+    Picture,
+    Pictures,
+    joints_of_both,
+    packed,
+    valid_of_both,
+    views,
+)
 
 SPLITS = ("train", "val", "test")
-RATE = 60  # of frame numbers, a second
+FRAMES_PER_SECOND = 60  # of frame numbers
 SIDES = (True, False)  # is_right, as the joints and boxes of a frame come
 MIN_JOINTS = 10  # valid ones that the official loader asks of a hand
-
-
-class Picture(NamedTuple):
-    """What the data file says of a picture."""
-
-    sequence: str
-    camera: str
-    frame: int
-    file: str
-
-
-class Annotation(NamedTuple):
-    """What the data file says of the hands in a picture: two boxes or None, and 42 bytes."""
-
-    image: int
-    boxes: tuple[list | None, list | None]
-    valid: bytes
 
 
 class View(NamedTuple):
@@ -62,7 +52,7 @@ class View(NamedTuple):
     None where they are missing."""
 
     intrinsics: Any
-    pictures: dict[int, tuple[str, Annotation | None]]
+    pictures: Pictures
     extrinsics: dict[int, Any]
     joints: dict[int, Any]
 
@@ -78,12 +68,10 @@ class AssemblyHands(Converter):
     proof = Proof(reprojection_px=None, pose_mm=None)
 
     def units(self) -> list[Unit]:
-        units = [unit for split in SPLITS if self._has(split) for unit in self._units(split)]
-        if not units:
-            raise FileNotFoundError(
-                f"'{self.root}' has no annotations/{{train,val,test}}: put AssemblyHands' annotations and images there"
-            )
-        return units
+        return self.found(
+            [unit for split in SPLITS if self._has(split) for unit in self._units(split)],
+            "has no annotations/{train,val,test}: put AssemblyHands' annotations and images there",
+        )
 
     def _has(self, split: str) -> bool:
         """The test split's truth is not public: what lies there may be a challenge's files, of other
@@ -94,42 +82,27 @@ class AssemblyHands(Converter):
         )
 
     def _units(self, split: str) -> list[Unit]:
-        data = self._read(split, "ego_data", compact=_compact)
-        calibration, joints = (
-            self._read(split, "ego_calib")["calibration"],
-            self._read(split, "joint_3d")["annotations"],
-        )
-        annotations = {one.image: one for one in data["annotations"] if isinstance(one, Annotation)}
-        views: dict[tuple[str, str], dict[int, tuple[str, Annotation | None]]] = defaultdict(dict)
-        for number, picture in (one for one in data["images"] if isinstance(one, tuple)):
-            views[picture.sequence, picture.camera][picture.frame] = picture.file, annotations.get(number)
+        data = self._read(split, "ego_data", ("images", "annotations"), compact=_compact)
+        calibration = self._read(split, "ego_calib", ("calibration",))["calibration"]
+        joints = self._read(split, "joint_3d", ("annotations",))["annotations"]
         units = []
-        for (sequence, camera), pictures in views.items():
-            cameras, world = calibration.get(sequence, {}), joints.get(sequence, {})
-            keys = {frame: f"{frame:06d}" for frame in pictures}
+        for (sequence, camera), pictures in views(data["images"], data["annotations"]).items():
+            cameras = calibration.get(sequence, {})
+            extrinsics = cameras.get("extrinsics", {})
+            world = joints.get(sequence, {})
             view = View(
                 cameras.get("intrinsics", {}).get(camera),
                 pictures,
-                {
-                    frame: cameras.get("extrinsics", {}).get(key, {}).get(camera)
-                    for frame, key in keys.items()
-                },
-                {frame: world.get(key) for frame, key in keys.items()},
+                {frame: extrinsics.get(f"{frame:06d}", {}).get(camera) for frame in pictures},
+                {frame: world.get(f"{frame:06d}") for frame in pictures},
             )
             units.append(Unit(f"{split}/{sequence}/{camera}", len(pictures), (split,), view))
         return units
 
-    def _read(self, split: str, kind: str, **options) -> dict:
+    def _read(self, split: str, kind: str, keys: Iterable[str], **options) -> dict[str, Any]:
         path = self.root / "annotations" / split / f"assemblyhands_{split}_{kind}_v1-1.json"
-        content = read_json(need(path, "a part of AssemblyHands' annotations v1.1"), **options)
-        wanted = {
-            "ego_data": {"images", "annotations"},
-            "ego_calib": {"calibration"},
-            "joint_3d": {"annotations"},
-        }[kind]
-        if not isinstance(content, dict) or not wanted <= content.keys():
-            raise ValueError(f"'{path}' is not what AssemblyHands has under this name: download it again")
-        return content
+        path = need(path, "a part of AssemblyHands' annotations v1.1")
+        return read_json_object(path, keys, "AssemblyHands", **options)
 
     def boxes_of(self, split: str) -> str:
         return "bounds of the true joints, where some are invalid the published box"
@@ -142,49 +115,44 @@ def _compact(entry: dict) -> Any:
     """The entries of the data file as far as they are used."""
     if entry.keys() >= {"id", "file_name", "seq_name", "camera", "frame_idx"}:
         camera = f"{entry['camera'].removesuffix('_mono10bit')}_mono10bit"  # as the calibration calls it
-        return entry["id"], Picture(
-            str(entry["seq_name"]), camera, int(entry["frame_idx"]), Path(entry["file_name"]).as_posix()
-        )
+        view = (str(entry["seq_name"]), camera)
+        return Picture(entry["id"], view, int(entry["frame_idx"]), Path(entry["file_name"]).as_posix())
     if entry.keys() >= {"image_id", "bbox", "joint_valid"}:
-        boxes = entry["bbox"].get("right"), entry["bbox"].get("left")
-        return Annotation(
-            entry["image_id"], boxes, bytes(bool(one) for one in np.ravel(entry["joint_valid"]))
-        )
+        boxes = (entry["bbox"].get("right"), entry["bbox"].get("left"))
+        return Annotation(entry["image_id"], boxes, packed(entry["joint_valid"]))
     return entry
 
 
 class _Sequence(Recording):
     def __init__(self, converter: AssemblyHands, unit: Unit):
-        self.converter, self.key, self.view = converter, unit.key, unit.payload
+        self.pictures = converter.root / "images"
+        self.key = unit.key
+        self.view = unit.payload
         self.numbers = sorted(self.view.pictures)
         if self.view.intrinsics is None:
             raise Unusable("no camera", "the calibration lacks it")
         self.camera = Camera.of_matrix(self.view.intrinsics)
 
     def frame(self, number: int) -> Frame:
-        (file, annotation), extrinsics, world = (
-            self.view.pictures[number],
-            self.view.extrinsics[number],
-            self.view.joints[number],
-        )
+        file, annotation = self.view.pictures[number]
+        extrinsics = self.view.extrinsics[number]
+        world = self.view.joints[number]
         if annotation is None or world is None:
             raise Unusable("no annotation", "the data or the joint file has no entry for it")
         if extrinsics is None:
             raise Unusable("no camera", "the calibration lacks this frame's extrinsics")
         motion = np.array(extrinsics, float).reshape(3, 4)
-        joints = (
-            np.array(world["world_coord"], float).reshape(2, NUM_JOINTS, 3)[:, INTERHAND_TO_OP]
-            @ motion[:, :3].T
-            + motion[:, 3]
-        )
-        valid = np.frombuffer(annotation.valid, bool).reshape(2, NUM_JOINTS)[:, INTERHAND_TO_OP]
+        both = joints_of_both(world["world_coord"]) @ motion[:, :3].T + motion[:, 3]
         hands = [
-            _hand(is_right, *labels)
-            for is_right, *labels in zip(SIDES, joints, valid, annotation.boxes)
-            if labels[2] is not None and labels[1].sum() >= MIN_JOINTS
+            _hand(is_right, joints, valid, box)
+            for is_right, joints, valid, box in zip(
+                SIDES, both, valid_of_both(annotation.valid), annotation.hands
+            )
+            if box is not None and valid.sum() >= MIN_JOINTS
         ]
-        picture, recording = self.converter.root / "images" / file, self.key.rpartition("/")[0]
-        return Frame(picture, self.key, recording, number, hands, self.camera, number / RATE)
+        recording = self.key.rpartition("/")[0]  # all cameras
+        time = number / FRAMES_PER_SECOND
+        return Frame(self.pictures / file, self.key, recording, number, hands, self.camera, time)
 
 
 def _hand(

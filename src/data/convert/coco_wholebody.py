@@ -13,13 +13,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tempohand.data.convert.frame import Converter, Frame, HandLabels, Proof, Recording, Unit, Unusable
-from tempohand.data.convert.read import read_json
+from tempohand.data.convert.frame import (
+    Converter,
+    Frame,
+    HandLabels,
+    Proof,
+    Recording,
+    Unit,
+    Unusable,
+    batches,
+)
+from tempohand.data.convert.read import read_json_object
 from tempohand.skeleton import NUM_JOINTS
 
 SPLITS = ("train", "val")
 SIDES = {"left": False, "right": True}
-PER_UNIT = 500
 
 
 class Person(NamedTuple):
@@ -41,21 +49,19 @@ class CocoWholeBody(Converter):
     proof = Proof(reprojection_px=None, pose_mm=None)
 
     def units(self) -> list[Unit]:
-        units = [unit for split in SPLITS for unit in self._units(split)]
-        if not units:
-            raise FileNotFoundError(
-                f"'{self.root}' has no coco_wholebody_{{train,val}}_v1.0.json (or its annotations/) with {{train,val}}2017/ (or below images/)"
-            )
-        return units
+        return self.found(
+            [unit for split in SPLITS for unit in self._units(split)],
+            "has no coco_wholebody_{train,val}_v1.0.json (or its annotations/) "
+            "with {train,val}2017/ (or below images/)",
+        )
 
     def _units(self, split: str) -> list[Unit]:
         path = self._find(f"coco_wholebody_{split}_v1.0.json", "annotations")
         folder = self._find(f"{split}2017", "images")
         if path is None or folder is None:
             return []
-        content = read_json(path, compact=_compact)
-        if not isinstance(content, dict) or not content.keys() >= {"images", "annotations"}:
-            raise ValueError(f"'{path}' is not what COCO-WholeBody has under this name: download it again")
+        keys = ("images", "annotations")
+        content = read_json_object(path, keys, "COCO-WholeBody", compact=_compact)
         names = {
             one["id"]: one["file_name"] for one in content["images"] if one.keys() >= {"id", "file_name"}
         }
@@ -67,14 +73,12 @@ class CocoWholeBody(Converter):
                 (split,),
                 (folder, [(person, names.get(person.picture)) for person in part]),
             )
-            for first in range(0, len(people), PER_UNIT)
-            if (part := people[first : first + PER_UNIT])
+            for part in batches(people)
         ]
 
     def _find(self, name: str, below: str) -> Path | None:
-        return next(
-            (path for folder in (self.root, self.root / below) if (path := folder / name).exists()), None
-        )
+        paths = (self.root / name, self.root / below / name)
+        return next((path for path in paths if path.exists()), None)
 
     def boxes_of(self, split: str) -> str:
         return "bounds of the labelled joints, where some are missing the published box"
@@ -98,7 +102,8 @@ def _compact(entry: dict) -> Any:
 class _People(Recording):
     def __init__(self, unit: Unit):
         self.folder, people = unit.payload
-        (self.split,), self.people = unit.splits, {person.number: (person, name) for person, name in people}
+        (self.split,) = unit.splits
+        self.people = {person.number: (person, name) for person, name in people}
         self.numbers = list(self.people)
 
     def frame(self, number: int) -> Frame:

@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tempohand.console import describe
 from tempohand.data.convert.frame import Converter, Unit, Unusable
 from tempohand.data.convert.mano import ManoHands
 from tempohand.data.convert.read import DAMAGE
@@ -100,7 +101,8 @@ def convert(
 def _first_of_each(units: list[Unit], most: int | None) -> list[Unit]:
     if not units:
         raise ValueError(
-            "the folder holds nothing to convert: are the annotations and pictures unpacked where the data set keeps them?"
+            "the folder holds nothing to convert: "
+            "are the annotations and pictures unpacked where the data set keeps them?"
         )
     if most is None:
         return units
@@ -184,10 +186,8 @@ def _rejected(error: Exception, key: str, number: int | None) -> Rejected:
     if isinstance(error, Unusable):
         return Rejected(key, number, error.reason, error.detail)
     if isinstance(error, FileNotFoundError):
-        return Rejected(key, number, "file missing", " ".join(str(error).split())[:200])
-    return Rejected(
-        key, number, "damaged annotation", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    )
+        return Rejected(key, number, "file missing", describe(error)[:200])
+    return Rejected(key, number, "damaged annotation", f"{type(error).__name__}: {describe(error)[:200]}")
 
 
 # ----- the whole --------------------------------------------------------------------------------------------
@@ -208,20 +208,15 @@ def _complete(converter: Converter, conversion: Conversion, jobs: Iterable[tuple
         rejected.update(one["reason"] for one in report["rejected"])
         lines += [json.dumps(one) + "\n" for one in report["rejected"]]
     if not splits:
-        for (
-            _,
-            shard,
-            _,
-        ) in reports:  # the next run looks again: what was wrong with the folder may be mended then
+        # the next run looks again: what was wrong with the folder may be mended then
+        for _, shard, _ in reports:
             shard.unlink(missing_ok=True)
             _report(shard).unlink()
-        first = (
-            json.loads(lines[0])
-            if lines
-            else {"sequence": "-", "reason": "no frames", "detail": "no unit has any"}
-        )
+        none = {"sequence": "-", "reason": "no frames", "detail": "no unit has any"}
+        first = json.loads(lines[0]) if lines else none
         raise ValueError(
-            f"nothing of {converter.title} could be used; the first: {first['sequence']}: {first['reason']} ({first['detail']}): "
+            f"nothing of {converter.title} could be used; "
+            f"the first: {first['sequence']}: {first['reason']} ({first['detail']}): "
             f"is '{converter.root}' whole?"
         )
     write_whole(out / REJECTED_NAME, "".join(lines))

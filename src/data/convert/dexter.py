@@ -36,7 +36,7 @@ from tempohand.data.convert.frame import (
 from tempohand.data.convert.read import need
 from tempohand.skeleton import FINGERS, JOINT_NAMES, NUM_JOINTS
 
-RATE = 30  # frames a second, assumed
+FRAMES_PER_SECOND = 30  # assumed
 TIPS = [JOINT_NAMES.index(f"{finger}_tip") for finger in FINGERS]
 HAND_MM = 180.0  # the edge of the box
 MOST_APART = 10.0  # px of the depth picture, between 2D and projected 3D tips, the median of a sequence
@@ -50,10 +50,6 @@ class Cameras(NamedTuple):
     colour: Camera
     motion: Float[np.ndarray, "3 4"]
     axes: Float[np.ndarray, "3"]
-
-
-def _camera(fx: float, fy: float, cx: float, cy: float) -> Camera:
-    return Camera(np.array([fx, fy], float), np.array([cx, cy], float))
 
 
 class Dexter(Converter):
@@ -71,9 +67,7 @@ class Dexter(Converter):
             raise FileNotFoundError(
                 f"'{self.root}' has no data/{self.sequences[0]}/color: unpack {self.title} there"
             )
-        return [
-            Unit(name, sum(1 for _ in (data / name / "color").iterdir()), ("test",), name) for name in found
-        ]
+        return [Unit(name, len(list((data / name / "color").iterdir())), ("test",), name) for name in found]
 
     @abstractmethod
     def files(self, sequence: str) -> tuple[Path, Path]:
@@ -92,8 +86,8 @@ class DexterObject(Dexter):
     url = "https://handtracker.mpi-inf.mpg.de/projects/RealtimeHO/dexter+object.htm"
     sequences = ("Grasp1", "Grasp2", "Occlusion", "Pinch", "Rigid", "Rotate")
     cameras = Cameras(
-        _camera(224.502, 230.494, 160, 120),
-        _camera(587.45209, 600.67456, 325, 249),
+        Camera.of_values(224.502, 230.494, 160, 120),
+        Camera.of_values(587.45209, 600.67456, 325, 249),
         np.array(
             [
                 [0.9999, 0.0034, 0.0161, 19.0473],
@@ -115,8 +109,8 @@ class EgoDexter(Dexter):
     url = "https://handtracker.mpi-inf.mpg.de/projects/OccludedHands/EgoDexter.htm"
     sequences = ("Desk", "Fruits", "Kitchen", "Rotunda")
     cameras = Cameras(
-        _camera(475.62, 475.62, 311.125, 245.965),
-        _camera(617.173, 617.173, 315.453, 242.259),
+        Camera.of_values(475.62, 475.62, 311.125, 245.965),
+        Camera.of_values(617.173, 617.173, 315.453, 242.259),
         np.array(
             [
                 [1.0, 0.00090442, -0.0074, 20.2365],
@@ -134,22 +128,25 @@ class EgoDexter(Dexter):
 
 class _Sequence(Recording):
     def __init__(self, converter: Dexter, unit: Unit):
-        self.key, self.cameras = unit.key, converter.cameras
+        self.key = unit.key
+        self.cameras = converter.cameras
         self.pictures = sorted((converter.root / "data" / unit.payload / "color").iterdir())
-        places, tips = (_read(path, size) for path, size in zip(converter.files(unit.payload), (2, 3)))
-        if not len(places) == len(tips) == len(self.pictures):
+        file2d, file3d = converter.files(unit.payload)
+        tips2d, tips = _read(file2d, 2), _read(file3d, 3)
+        if not len(tips2d) == len(tips) == len(self.pictures):
             raise Unusable(
                 "damaged annotation",
-                f"{len(self.pictures)} pictures, {len(places)} lines of 2D and {len(tips)} of 3D tips",
+                f"{len(self.pictures)} pictures, {len(tips2d)} lines of 2D and {len(tips)} of 3D tips",
             )
         tips[(np.abs(tips[..., 2]) < 1e-6) | (tips[..., 2] > 32000)] = np.nan
-        places[(places < 0).any(-1)] = np.nan
+        tips2d[(tips2d < 0).any(-1)] = np.nan
         self.tips = tips * self.cameras.axes
-        self._check(places)
+        self._check(tips2d)
         self.numbers = range(len(tips))
 
-    def _check(self, places: Float[np.ndarray, "n 5 2"]) -> None:
-        distance = np.linalg.norm(_project(self.tips, self.cameras.depth) - places, axis=-1)
+    def _check(self, tips2d: Float[np.ndarray, "n 5 2"]) -> None:
+        """Raises Unusable where the 3D tips are not projected to the 2D ones (px of the depth picture)."""
+        distance = np.linalg.norm(self.cameras.depth.project(self.tips) - tips2d, axis=-1)
         apart = np.median(distance[np.isfinite(distance)]) if np.isfinite(distance).any() else 0.0
         if apart > MOST_APART:
             raise Unusable(
@@ -158,24 +155,20 @@ class _Sequence(Recording):
             )
 
     def frame(self, number: int) -> Frame:
-        motion, colour = self.cameras.motion, self.cameras.colour
+        motion = self.cameras.motion
+        colour = self.cameras.colour
         joints = np.full((NUM_JOINTS, 3), np.nan)
         joints[TIPS] = self.tips[number] @ motion[:, :3].T + motion[:, 3]
         known = joints[np.isfinite(joints).all(1)]
         if not len(known):
             raise Unusable("no annotation", "no fingertip is known")
-        places = _project(known, colour)
-        centre, half = (
-            (places.min(0) + places.max(0)) / 2,
-            colour.focal.mean() * HAND_MM / 2 / known[:, 2].mean(),
-        )
-        half = max(half, np.ptp(places, axis=0).max() / 2)
+        pixels = colour.project(known)
+        centre = (pixels.min(0) + pixels.max(0)) / 2
+        half_hand = colour.focal.mean() * HAND_MM / 2 / known[:, 2].mean()
+        half = max(half_hand, np.ptp(pixels, axis=0).max() / 2)
         hand = HandLabels(False, joints, box=np.concatenate([centre - half, centre + half]))
-        return Frame(self.pictures[number], self.key, self.key, number, [hand], colour, number / RATE)
-
-
-def _project(points: Float[np.ndarray, "*n 3"], camera: Camera) -> Float[np.ndarray, "*n 2"]:
-    return points[..., :2] / points[..., 2:] * camera.focal + camera.princpt
+        time = number / FRAMES_PER_SECOND
+        return Frame(self.pictures[number], self.key, self.key, number, [hand], colour, time)
 
 
 def _read(path: Path, size: int) -> Float[np.ndarray, "n 5 size"]:

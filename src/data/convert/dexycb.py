@@ -61,14 +61,13 @@ class DexYcb(Converter):
 
     def units(self) -> list[Unit]:
         need(self.root / "calibration", "the cameras of DexYCB, unpacked from calibration.tar.gz")
-        units = [
-            Unit(f"{sequence}/{camera}", USUAL_FRAMES, splits, (sequence, camera))
-            for sequence, camera, splits in self._recordings()
-        ]
-        if not units:
-            raise FileNotFoundError(
-                f"'{self.root}' has no folder <date>-subject-XX: unpack DexYCB's archives of subjects there"
-            )
+        units = self.found(
+            [
+                Unit(f"{sequence}/{camera}", USUAL_FRAMES, splits, (sequence, camera))
+                for sequence, camera, splits in self._recordings()
+            ],
+            "has no folder <date>-subject-XX: unpack DexYCB's archives of subjects there",
+        )
         # Those of the same splits together make larger shards; within them the official order stays.
         return sorted(units, key=lambda unit: unit.splits)
 
@@ -80,7 +79,8 @@ class DexYcb(Converter):
             names = sorted(path.name for path in folder.iterdir() if path.is_dir())
             if len(names) != SEQUENCES:
                 raise ValueError(
-                    f"'{folder}' has {len(names)} sequences, DexYCB {SEQUENCES} of every subject, and its splits count them: unpack all"
+                    f"'{folder}' has {len(names)} sequences, DexYCB {SEQUENCES} of every subject, "
+                    "and its splits count them: unpack all"
                 )
             for index, name in enumerate(names):
                 for number, camera in enumerate(CAMERAS):
@@ -123,39 +123,34 @@ class _View(Recording):
     """A sequence in one camera."""
 
     def __init__(self, converter: DexYcb, sequence: str, camera: str):
-        root, self.hands = converter.root, converter.hands
-        self.name, self.recording, self.folder = f"{sequence}/{camera}", sequence, root / sequence / camera
+        root = converter.root
+        self.hands = converter.hands
+        self.name = f"{sequence}/{camera}"
+        self.recording = sequence
+        self.folder = root / sequence / camera
         meta = read_yaml(root / sequence / "meta.yml")
-        self.numbers, self.is_right = (
-            range(meta["num_frames"]),
-            {"right": True, "left": False}[meta["mano_sides"][0]],
-        )
+        self.numbers = range(meta["num_frames"])
+        self.is_right = {"right": True, "left": False}[meta["mano_sides"][0]]
         self.betas = np.array(
             read_yaml(root / "calibration" / f"mano_{meta['mano_calib'][0]}" / "mano.yml")["betas"], float
         )
         if self.betas.shape != (NUM_BETAS,):
             raise Unusable("damaged annotation", f"{self.betas.size} betas of {meta['mano_calib'][0]}")
         lens = read_yaml(root / "calibration" / "intrinsics" / f"{camera}_640x480.yml")["color"]
-        self.camera = Camera.of_matrix(
-            [[lens["fx"], 0, lens["ppx"]], [0, lens["fy"], lens["ppy"]], [0, 0, 1]]
-        )
+        self.camera = Camera.of_values(lens["fx"], lens["fy"], lens["ppx"], lens["ppy"])
 
     def frame(self, number: int) -> Frame:
         labels = read_npz(self.folder / f"labels_{number:06d}.npz", ("joint_3d", "joint_2d", "pose_m"))
-        metres, pixels = (
-            labels["joint_3d"].reshape(NUM_JOINTS, 3).astype(float),
-            labels["joint_2d"].reshape(NUM_JOINTS, 2).astype(float),
-        )
+        metres = labels["joint_3d"].reshape(NUM_JOINTS, 3).astype(float)
+        joints2d = labels["joint_2d"].reshape(NUM_JOINTS, 2).astype(float)
         if (metres == -1).all():
             raise Unusable("no hand annotated")
         joints = MM_PER_METRE * metres
-        hand = HandLabels(
-            self.is_right, joints, pixels, self._parameters(labels["pose_m"].reshape(51), joints)
-        )
+        parameters = self._parameters(labels["pose_m"].reshape(51), joints)
+        hand = HandLabels(self.is_right, joints, joints2d, parameters)
         picture = self.folder / f"color_{number:06d}.jpg"
-        return Frame(
-            picture, self.name, self.recording, number, [hand], self.camera, number / FRAMES_PER_SECOND
-        )
+        time = number / FRAMES_PER_SECOND
+        return Frame(picture, self.name, self.recording, number, [hand], self.camera, time)
 
     def _parameters(self, stored: np.ndarray, joints: np.ndarray) -> HandParameters | None:
         if self.hands is None or not stored.any():

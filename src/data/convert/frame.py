@@ -5,7 +5,7 @@ integers at pixel centres, joints in OpenPose order. What is not known is None, 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -53,7 +53,7 @@ class HandLabels:
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera, px of the picture that it comes with."""
+    """A pinhole camera, px of the picture that it comes with, OpenCV axes."""
 
     focal: Float[np.ndarray, "2"]
     princpt: Float[np.ndarray, "2"]
@@ -72,6 +72,17 @@ class Camera:
             raise Unusable("no camera", f"K is {k.tolist()}")
         return cls(np.array([k[0, 0], k[1, 1]]), k[:2, 2].copy())
 
+    @classmethod
+    def of_values(cls, fx: float, fy: float, cx: float, cy: float) -> "Camera":
+        """From focal lengths and principal point, px. Raises Unusable as `of_matrix` does."""
+        return cls.of_matrix([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+
+    def project(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
+        """Pixels of points in camera space; nan for unknown points and those behind the camera."""
+        with np.errstate(all="ignore"):
+            pixels = points[..., :2] / points[..., 2:] * self.focal + self.princpt
+        return np.where(points[..., 2:] > 0, pixels, np.nan)
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -83,9 +94,8 @@ class Frame:
     recordings.
     """
 
-    picture: (
-        Path | bytes | UInt8[np.ndarray, "h w 3"]
-    )  # a file below the data set's root, an encoded picture, or a decoded one (RGB)
+    # a file below the data set's root, an encoded picture, or a decoded one (RGB)
+    picture: Path | bytes | UInt8[np.ndarray, "h w 3"]
     sequence: str
     recording: str
     number: int
@@ -108,6 +118,14 @@ class Unit:
     payload: Any = field(default=None, compare=False)
 
 
+PER_UNIT = 500  # single pictures of a unit
+
+
+def batches(pictures: Sequence) -> Iterator[Sequence]:
+    """Single pictures, PER_UNIT at a time."""
+    return (pictures[first : first + PER_UNIT] for first in range(0, len(pictures), PER_UNIT))
+
+
 class Recording(ABC):
     """An opened unit: the numbers of its pictures, and each picture with its hands."""
 
@@ -124,10 +142,10 @@ class Proof:
     """What residuals to expect of a right conversion (docs/data.md): None where a data set has nothing of its
     own to compare, as where the 2D joints are the projected 3D ones."""
 
-    reprojection_px: float | None  # mean distance of the stored 2D joints from the projected 3D ones
-    pose_mm: (
-        float | None
-    )  # mean distance of the hand parameters' joints from the stored ones, wrists together
+    # mean distance of the stored 2D joints from the projected 3D ones
+    reprojection_px: float | None
+    # mean distance of the hand parameters' joints from the stored ones, wrists together
+    pose_mm: float | None
 
 
 # Where the boxes of official evaluations come from: what the data set gives out for it, or, by name alone,
@@ -156,9 +174,8 @@ class Converter(ABC):
     title: ClassVar[str]
     licence: ClassVar[str]
     url: ClassVar[str]
-    left_shapedirs: ClassVar[str] = (
-        "fixed"  # the form of the left hand's shape directions that the annotations were made with
-    )
+    # the form of the left hand's shape directions that the annotations were made with
+    left_shapedirs: ClassVar[str] = "fixed"
     proof: ClassVar[Proof]
 
     def __init__(self, root: Path, hands: ManoHands | None = None):
@@ -168,6 +185,12 @@ class Converter(ABC):
     def units(self) -> list[Unit]:
         """All work, in the official order. Raises FileNotFoundError or ValueError, one line, when the folder
         is not the data set's."""
+
+    def found(self, units: list[Unit], otherwise: str) -> list[Unit]:
+        """The units. Raises FileNotFoundError where there are none: "'<root>' <otherwise>"."""
+        if not units:
+            raise FileNotFoundError(f"'{self.root}' {otherwise}")
+        return units
 
     @abstractmethod
     def open(self, unit: Unit) -> Recording:

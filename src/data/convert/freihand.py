@@ -27,6 +27,7 @@ from tempohand.data.convert.frame import (
     Recording,
     Unit,
     Unusable,
+    batches,
     checked_boxes,
 )
 from tempohand.data.convert.mano import MM_PER_METRE, ManoHands
@@ -35,12 +36,8 @@ from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
 
 BACKGROUNDS = 4  # of each training picture
 PICTURE_EDGE = 224
-PER_UNIT = 500
-HELD_OUT = (
-    1 / 20
-    # of the training ids, the last ones, with all their backgrounds: FreiHAND has no validation split of its
-    # own
-)
+# of the training ids, the last ones, with all their backgrounds: FreiHAND has no validation split of its own
+HELD_OUT = 1 / 20
 # The pictures are crops around hands already: a view of twice this box shows all of one.
 OFFICIAL_BOX = np.array([1, 1, 3, 3]) * PICTURE_EDGE / 4
 
@@ -67,42 +64,34 @@ class FreiHand(Converter):
         return "the middle half of the picture, which is the official crop" if official else TRUE_BOUNDS
 
     def units(self) -> list[Unit]:
-        units = [
-            unit
-            for split in ("training", "evaluation")
-            if (self.root / split / "rgb").is_dir()
-            for unit in self._units(split)
-        ]
-        if not units:
-            raise FileNotFoundError(
-                f"'{self.root}' has neither training/rgb nor evaluation/rgb: unpack FreiHAND_pub_v2.zip there"
-            )
-        return units
+        splits = [split for split in ("training", "evaluation") if (self.root / split / "rgb").is_dir()]
+        return self.found(
+            [unit for split in splits for unit in self._units(split)],
+            "has neither training/rgb nor evaluation/rgb: unpack FreiHAND_pub_v2.zip there",
+        )
 
     def _units(self, split: str) -> list[Unit]:
-        cameras, joints, parameters = (self._labels(split, kind) for kind in ("K", "xyz", "mano"))
-        joints, parameters = (
-            [None] * len(cameras) if labels is None else labels for labels in (joints, parameters)
-        )
-        if not len(cameras) == len(joints) == len(parameters):
-            raise ValueError(
-                f"{split}_K.json, {split}_xyz.json and {split}_mano.json in '{self.root}' differ in length: download them again"
-            )
-        entries = list(zip(cameras, joints, parameters))
+        columns = [self._labels(split, kind) for kind in ("K", "xyz", "mano")]
+        unknown = [None] * len(columns[0])
+        columns = [unknown if labels is None else labels for labels in columns]
+        if len(set(map(len, columns))) > 1:
+            files = f"{split}_K.json, {split}_xyz.json and {split}_mano.json"
+            raise ValueError(f"{files} in '{self.root}' differ in length: download them again")
+        entries = list(zip(*columns))
         if split == "evaluation":
-            return self._stretches(split, (split,), entries, range(len(entries)), 0)
+            return self._units_of(split, (split,), entries, range(len(entries)), 0)
         held_out = len(entries) - round(len(entries) * HELD_OUT)
         return [
             unit
             for background in range(BACKGROUNDS)
             for more, ids in (("fit", range(held_out)), ("val", range(held_out, len(entries))))
-            for unit in self._stretches(split, (split, more), entries, ids, background * len(entries))
+            for unit in self._units_of(split, (split, more), entries, ids, background * len(entries))
         ]
 
-    def _stretches(
+    def _units_of(
         self, split: str, splits: tuple[str, ...], entries: list, ids: range, offset: int
     ) -> list[Unit]:
-        parts = [ids[first : first + PER_UNIT] for first in range(0, len(ids), PER_UNIT)]
+        """Of some ids; a picture's number is its id plus `offset`."""
         return [
             Unit(
                 f"{split}/{part[0] + offset:08d}",
@@ -110,7 +99,7 @@ class FreiHand(Converter):
                 splits,
                 (split, part[0] + offset, entries[part[0] : part[-1] + 1], len(entries)),
             )
-            for part in parts
+            for part in batches(ids)
         ]
 
     def _labels(self, split: str, kind: str) -> list | None:
@@ -122,7 +111,8 @@ class FreiHand(Converter):
             return None
         if split == "training" and not (self.root / "training_verts.json").is_file():
             raise ValueError(
-                f"'{self.root}' lacks training_verts.json: FreiHAND v1, made with an older MANO? Download FreiHAND_pub_v2.zip"
+                f"'{self.root}' lacks training_verts.json: FreiHAND v1, made with an older MANO? "
+                "Download FreiHAND_pub_v2.zip"
             )
         return read_json(need(path, "a part of FreiHAND_pub_v2.zip"))
 
@@ -131,11 +121,9 @@ class FreiHand(Converter):
 
     def official_order(self) -> dict[str, list[tuple[str, int]]]:
         path = self.root / "evaluation_K.json"
-        return (
-            {"evaluation": [(f"{number:08d}/right", number) for number in range(len(read_json(path)))]}
-            if path.is_file()
-            else {}
-        )
+        if not path.is_file():
+            return {}
+        return {"evaluation": [(f"{number:08d}/right", number) for number in range(len(read_json(path)))]}
 
 
 class _Pictures(Recording):
@@ -152,14 +140,8 @@ class _Pictures(Recording):
             True, joints, parameters=self._parameters(mano, joints), box=OFFICIAL_BOX if official else None
         )
         picture = self.converter.root / self.split / "rgb" / f"{number:08d}.jpg"
-        return Frame(
-            picture,
-            f"{number:08d}",
-            f"{self.split}/{number % self.ids:08d}",
-            number,
-            [hand],
-            Camera.of_matrix(matrix),
-        )
+        recording = f"{self.split}/{number % self.ids:08d}"
+        return Frame(picture, f"{number:08d}", recording, number, [hand], Camera.of_matrix(matrix))
 
     def _parameters(self, mano: Any, joints: np.ndarray | None) -> HandParameters | None:
         hands = self.converter.hands

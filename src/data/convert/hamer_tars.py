@@ -55,21 +55,15 @@ class HamerTars(Converter):
         self.confidence = confidence
 
     def units(self) -> list[Unit]:
-        units = [
-            Unit(
-                name,
-                path.stat().st_size // BYTES_A_PICTURE + 1,
-                tuple(dict.fromkeys(("train", path.parent.name))),
-                name,
-            )
-            for path in sorted(self.root.glob("*/*.tar"))
-            if (name := path.relative_to(self.root).as_posix())
-        ]
-        if not units:
-            raise FileNotFoundError(
-                f"'{self.root}' has no <set>/<number>.tar: unpack hamer_training_data_part*.tar.gz and pass its dataset_tars"
-            )
-        return units
+        units = []
+        for path in sorted(self.root.glob("*/*.tar")):
+            name = path.relative_to(self.root).as_posix()
+            splits = tuple(dict.fromkeys(("train", path.parent.name)))
+            units.append(Unit(name, path.stat().st_size // BYTES_A_PICTURE + 1, splits, name))
+        return self.found(
+            units,
+            "has no <set>/<number>.tar: unpack hamer_training_data_part*.tar.gz and pass its dataset_tars",
+        )
 
     def boxes_of(self, split: str) -> str:
         return "bounds of the labelled joints, where some are unsure the archive's box"
@@ -83,8 +77,10 @@ class _Archive(Recording):
     such."""
 
     def __init__(self, converter: HamerTars, name: str):
-        self.confidence, self.name = converter.confidence, name.removesuffix(".tar")
-        self.archive = tarfile.open(converter.root / name)  # noqa: SIM115 - read as long as the unit is converted
+        self.confidence = converter.confidence
+        self.name = name.removesuffix(".tar")
+        # read as long as the unit is converted
+        self.archive = tarfile.open(converter.root / name)  # noqa: SIM115
         members, broken = _members(self.archive)
         self.hands = [hand for key, files in members.items() for hand in self._hands_of(key, files)] + broken
         self.numbers = range(len(self.hands))
@@ -106,9 +102,8 @@ class _Archive(Recording):
         hand = _hand(sample, self.confidence)
         # keys say which hands are of one picture, not which pictures are of one recording
         recording = f"{self.name}/{key}"
-        return Frame(
-            self.archive.extractfile(picture).read(), f"{recording}/{index}", recording, number, [hand], None
-        )
+        encoded = self.archive.extractfile(picture).read()
+        return Frame(encoded, f"{recording}/{index}", recording, number, [hand], None)
 
 
 def _members(archive: tarfile.TarFile) -> tuple[dict[str, dict[str, tarfile.TarInfo]], list[Unusable]]:
@@ -127,28 +122,22 @@ def _members(archive: tarfile.TarFile) -> tuple[dict[str, dict[str, tarfile.TarI
 
 
 def _hand(sample: dict[str, Any], confidence: float) -> HandLabels:
-    flat = np.array(sample["keypoints_2d"], float).reshape(NUM_JOINTS, 3)
-    space = np.array(sample["keypoints_3d"], float).reshape(NUM_JOINTS, 4)
-    pixels = np.where(flat[:, 2:] > confidence, flat[:, :2], np.nan)
-    joints = np.where(space[:, 3:] > 0, MM_PER_METRE * space[:, :3], np.nan)
-    centre, edges = (np.array(sample[name], float).reshape(2) for name in ("center", "scale"))
-    box = (
-        None
-        if np.isfinite(pixels).all()
-        else np.concatenate([centre - edges * BOX_UNIT / 2, centre + edges * BOX_UNIT / 2])
-    )
-    return HandLabels(
-        bool(np.array(sample["right"]).item()), joints, pixels, _parameters(sample, joints), box
-    )
+    stored2d = np.array(sample["keypoints_2d"], float).reshape(NUM_JOINTS, 3)
+    stored3d = np.array(sample["keypoints_3d"], float).reshape(NUM_JOINTS, 4)
+    joints2d = np.where(stored2d[:, 2:] > confidence, stored2d[:, :2], np.nan)
+    joints = np.where(stored3d[:, 3:] > 0, MM_PER_METRE * stored3d[:, :3], np.nan)
+    centre = np.array(sample["center"], float).reshape(2)
+    half = np.array(sample["scale"], float).reshape(2) * BOX_UNIT / 2
+    box = None if np.isfinite(joints2d).all() else np.concatenate([centre - half, centre + half])
+    is_right = bool(np.array(sample["right"]).item())
+    return HandLabels(is_right, joints, joints2d, _parameters(sample, joints), box)
 
 
 def _parameters(sample: dict[str, Any], joints: np.ndarray) -> HandParameters | None:
     if not (np.array(sample["has_hand_pose"]).item() and np.array(sample["has_betas"]).item()):
         return None
-    pose, shape = (
-        np.array(sample["hand_pose"], float).reshape(POSE_DIM),
-        np.array(sample["betas"], float).reshape(NUM_BETAS),
-    )
+    pose = np.array(sample["hand_pose"], float).reshape(POSE_DIM)
+    shape = np.array(sample["betas"], float).reshape(NUM_BETAS)
     if np.abs(shape).max() > MAX_BETA:
         return None
     return HandParameters(pose, shape, np.nan_to_num(joints[WRIST]))

@@ -32,9 +32,9 @@ from tempohand.data.convert.frame import (
     Unusable,
     checked_boxes,
 )
-from tempohand.data.convert.mano import MANO21_TO_OP, MM_PER_METRE, ManoHands, turned
+from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, turned
 from tempohand.data.convert.read import need, read_json, read_pickle
-from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
+from tempohand.skeleton import MANO21_TO_OP, NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
 
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])
 FRAMES_PER_SECOND = 30  # what the cameras run at by default; the data set's documents state no rate
@@ -64,17 +64,11 @@ class Ho3d(Converter):
         return "handBoundingBox, official" if (split, self.boxes) == ("evaluation", OFFICIAL) else TRUE_BOUNDS
 
     def units(self) -> list[Unit]:
-        units = [
-            unit
-            for split in ("train", "evaluation")
-            if (self.root / split).is_dir()
-            for unit in self._units(split)
-        ]
-        if not units:
-            raise FileNotFoundError(
-                f"'{self.root}' has neither train/ nor evaluation/ with sequences: unpack {self.title} there"
-            )
-        return units
+        splits = [split for split in ("train", "evaluation") if (self.root / split).is_dir()]
+        return self.found(
+            [unit for split in splits for unit in self._units(split)],
+            f"has neither train/ nor evaluation/ with sequences: unpack {self.title} there",
+        )
 
     def _units(self, split: str) -> list[Unit]:
         listed = self._listed(split)
@@ -95,23 +89,19 @@ class Ho3d(Converter):
         if not lines or None in listed:
             wrong = lines[listed.index(None)][:40] if lines else "no line"
             raise ValueError(
-                f"'{path}' is not a list of {self.title}: '{wrong}' where <sequence>/<frame> is expected: download it again"
+                f"'{path}' is not a list of {self.title}: '{wrong}' where <sequence>/<frame> is expected: "
+                "download it again"
             )
         return [(line[1], int(line[2])) for line in listed]
 
     def _truth(self, count: int) -> list:
         """The joints of the evaluation in the order of its list; None each where they were not downloaded."""
-        path = next(
-            (
-                path
-                for folder in (self.root, self.root.parent)
-                if (path := folder / "evaluation_xyz.json").is_file()
-            ),
-            None,
-        )
+        paths = [folder / "evaluation_xyz.json" for folder in (self.root, self.root.parent)]
+        path = next((path for path in paths if path.is_file()), None)
         if path is None and self.boxes == TRUTH:
             raise ValueError(
-                f"options.boxes: {TRUTH} needs evaluation_xyz.json in '{self.root}' or the folder above: download it"
+                f"options.boxes: {TRUTH} needs evaluation_xyz.json in '{self.root}' or the folder above: "
+                "download it"
             )
         if path is None:
             return [None] * count
@@ -119,7 +109,8 @@ class Ho3d(Converter):
         if not isinstance(truth, list) or len(truth) != count:
             found = len(truth) if isinstance(truth, list) else type(truth).__name__
             raise ValueError(
-                f"'{path}' has {found} samples, evaluation.txt {count}: is it another version's? Put it into its own folder"
+                f"'{path}' has {found} samples, evaluation.txt {count}: is it another version's? "
+                "Put it into its own folder"
             )
         return truth
 
@@ -128,7 +119,8 @@ class Ho3d(Converter):
             suffixes = {path.suffix for path in (self.root / split / name / "rgb").glob("*.*g")}
             if suffixes and self.suffix not in suffixes:
                 raise ValueError(
-                    f"'{self.root}' holds {suffixes.pop()} pictures, {self.title} has {self.suffix}: HO-3D's other version?"
+                    f"'{self.root}' holds {suffixes.pop()} pictures, {self.title} has {self.suffix}: "
+                    "HO-3D's other version?"
                 )
             if suffixes:
                 return
@@ -139,9 +131,8 @@ class Ho3d(Converter):
     def official_order(self) -> dict[str, list[tuple[str, int]]]:
         if not (self.root / "evaluation").is_dir():
             return {}
-        return {
-            "evaluation": [(f"{sequence}/right", number) for sequence, number in self._listed("evaluation")]
-        }
+        listed = self._listed("evaluation")
+        return {"evaluation": [(f"{sequence}/right", number) for sequence, number in listed]}
 
 
 class Ho3dV2(Ho3d):
@@ -176,11 +167,9 @@ class _Sequence(Recording):
     def __init__(self, converter: Ho3d, unit: Unit):
         split, self.name, self.truth = unit.payload
         self.official = (split, converter.boxes) == ("evaluation", OFFICIAL)
-        self.folder, self.suffix, self.numbers = (
-            converter.root / split / self.name,
-            converter.suffix,
-            list(self.truth),
-        )
+        self.folder = converter.root / split / self.name
+        self.suffix = converter.suffix
+        self.numbers = list(self.truth)
 
     def frame(self, number: int) -> Frame:
         meta = read_pickle(self.folder / "meta" / f"{number:04d}.pkl")
@@ -188,7 +177,8 @@ class _Sequence(Recording):
         box = np.array(meta["handBoundingBox"], float).reshape(4) if self.official else None
         hand = HandLabels(True, joints, parameters=_parameters(meta, joints), box=box)
         picture = self.folder / "rgb" / f"{number:04d}{self.suffix}"
-        camera, time = Camera.of_matrix(meta["camMat"]), number / FRAMES_PER_SECOND
+        camera = Camera.of_matrix(meta["camMat"])
+        time = number / FRAMES_PER_SECOND
         return Frame(picture, self.name, capture(self.name), number, [hand], camera, time)
 
 
@@ -211,7 +201,8 @@ def _joints(stored: Any) -> np.ndarray:
 def _parameters(meta: dict, joints: np.ndarray) -> HandParameters | None:
     if meta.get("handPose") is None or meta.get("handBeta") is None:
         return None
-    pose, shape = np.array(meta["handPose"], float).reshape(-1), np.array(meta["handBeta"], float).reshape(-1)
+    pose = np.array(meta["handPose"], float).reshape(-1)
+    shape = np.array(meta["handBeta"], float).reshape(-1)
     if pose.shape != (POSE_DIM,) or shape.shape != (NUM_BETAS,):
         raise Unusable("damaged annotation", f"handPose has {len(pose)} values and handBeta {len(shape)}")
     return HandParameters(turned(pose, OPENCV_FROM_OPENGL), shape, joints[WRIST])

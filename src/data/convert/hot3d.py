@@ -25,6 +25,7 @@ import json
 import re
 import tarfile
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,12 +53,14 @@ from tempohand.data.convert.read import DAMAGE, read_json, read_picture
 
 FOLDERS = ("train_aria", "train_quest3", "test_aria", "test_quest3")
 STREAMS = {"aria": ("214-1", "1201-1", "1201-2"), "quest3": ("1201-1", "1201-2")}
-RATE, FRAMES = 30, 150  # frames a second, and a clip
+FRAMES_PER_SECOND = 30
+FRAMES = 150  # of a clip
 HELD_OUT = 2  # participants of "val": the last of train's
 MIN_VISIBLE = 0.1  # share of a hand that a picture shows, as for the data set's own hand_crops
 FARTHEST = np.deg2rad(60)  # from the optical axis without turning the camera
 UPRIGHT = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # a quarter clockwise
-WINDOW, MAX_EDGE = 3.0, 640  # the picture's edge in hand boxes, and its most, px
+WINDOW = 3.0  # the picture's edge in hand boxes
+MAX_EDGE = 640  # px, its most
 
 
 class Sight(NamedTuple):
@@ -113,25 +116,18 @@ class Hot3d(Converter):
             )
         recordings = self._recordings()
         splits = self._clip_splits(recordings)
-        return [
-            Unit(
-                f"{path.stem}/{stream}/{'right' if is_right else 'left'}",
-                FRAMES,
-                (folder, *splits.get(path.stem, ())),
-                (
-                    path.relative_to(self.root),
-                    stream,
-                    is_right,
-                    recordings.get(path.stem, path.stem),
-                    "val" in splits.get(path.stem, ()),
-                ),
-            )
-            for folder in folders
-            for path in sorted((self.root / folder).glob("clip-*.tar"))
-            for stream in STREAMS[folder.split("_")[1]]
-            if stream in self.streams
-            for is_right in (True, False)
-        ]
+        units = []
+        for folder in folders:
+            streams = [stream for stream in STREAMS[folder.split("_")[1]] if stream in self.streams]
+            for path in sorted((self.root / folder).glob("clip-*.tar")):
+                clip = path.stem
+                more = splits.get(clip, ())
+                for stream, is_right in product(streams, (True, False)):
+                    key = f"{clip}/{stream}/{'right' if is_right else 'left'}"
+                    recording = recordings.get(clip, clip)
+                    payload = (path.relative_to(self.root), stream, is_right, recording, "val" in more)
+                    units.append(Unit(key, FRAMES, (folder, *more), payload))
+        return units
 
     def boxes_of(self, split: str) -> str:
         held_out = self.boxes == OFFICIAL and split == "val"
@@ -189,9 +185,10 @@ class _Clip(Recording):
     def __init__(self, converter: Hot3d, unit: Unit):
         path, self.stream, self.is_right, self.recording, held_out = unit.payload
         self.official = held_out and converter.boxes == OFFICIAL
-        self.converter, self.side = converter, "right" if self.is_right else "left"
-        self.sequence = unit.key.rpartition("/")[0]
-        self.archive = tarfile.open(converter.root / path)  # noqa: SIM115 - read as long as the unit is converted
+        self.hands = converter.hands
+        self.sequence, _, self.side = unit.key.rpartition("/")
+        # read as long as the unit is converted
+        self.archive = tarfile.open(converter.root / path)  # noqa: SIM115
         self.members = {member.name: member for member in self.archive}
         numbers = sorted(
             int(found[1]) for name in self.members if (found := re.fullmatch(r"(\d+)\.cameras\.json", name))
@@ -211,8 +208,8 @@ class _Clip(Recording):
         return np.array(json.loads(self._read("__hand_shapes.json__"))["mano"], float).reshape(-1)
 
     def _try(self, number: int) -> Sight | Exception | None:
-        """A damaged frame is told when it is asked for: the others decide the camera's orientation without
-        it."""
+        """`_sight`, or its error, which is raised when the frame is asked for: the other frames decide the
+        camera's orientation without it."""
         try:
             return self._sight(f"{number:06d}")
         except DAMAGE as error:
@@ -225,11 +222,9 @@ class _Clip(Recording):
         rotation, position = _rigid(about["T_world_from_camera"])
         if f"{frame}.hands.json" in self.members:
             hand = json.loads(self._read(f"{frame}.hands.json")).get(self.side)
-            visible = (
-                0.0
-                if hand is None or hand.get("mano_pose") is None
-                else hand["visibilities_modeled"].get(self.stream, 0.0)
-            )
+            if hand is None or hand.get("mano_pose") is None:
+                return None
+            visible = hand["visibilities_modeled"].get(self.stream, 0.0)
             if visible < MIN_VISIBLE:
                 return None
             sight = self._labelled(fisheye, rotation, position, hand["mano_pose"], 1 - visible)
@@ -246,7 +241,8 @@ class _Clip(Recording):
 
     def _crop(self, frame: str) -> dict[str, Any] | None:
         """The data set's own crop around the hand in a frame, if there is one."""
-        return ((json.loads(self._read(f"{frame}.hand_crops.json")).get(self.side)) or {}).get(self.stream)
+        crops = json.loads(self._read(f"{frame}.hand_crops.json")).get(self.side) or {}
+        return crops.get(self.stream)
 
     def _labelled(
         self,
@@ -256,14 +252,15 @@ class _Clip(Recording):
         mano: dict[str, Any],
         hidden: float,
     ) -> Sight:
-        hands, is_right = self.converter.hands, self.is_right
+        """The hand's labels in the fisheye's space. rotation, position (mm): of the camera in the world."""
+        hands = self.hands
         assert hands is not None, "units() asks for the hand model where there are hands"
         xform = np.array(mano["wrist_xform"], float).reshape(6)
-        pose = turned(
-            hands.from_pca(xform[:3], np.array(mano["thetas"], float), is_right=is_right), rotation.T
-        )
-        wrist = (hands.wrist(MM_PER_METRE * xform[3:], self.betas, is_right=is_right) - position) @ rotation
-        joints = hands.joints(pose, self.betas, wrist, is_right=is_right)
+        in_world = hands.from_pca(xform[:3], np.array(mano["thetas"], float), is_right=self.is_right)
+        pose = turned(in_world, rotation.T)
+        transl = MM_PER_METRE * xform[3:]
+        wrist = (hands.wrist(transl, self.betas, is_right=self.is_right) - position) @ rotation
+        joints = hands.joints(pose, self.betas, wrist, is_right=self.is_right)
         return Sight(fisheye, joints, HandParameters(pose, self.betas, wrist), joints, hidden)
 
     @staticmethod
@@ -283,38 +280,40 @@ class _Clip(Recording):
             raise sight
         camera, box, edge = self._window(sight)
         picture = pinhole_picture(self._picture(number), sight.fisheye, camera, self.turn, edge)
-        known = sight.parameters
         hand = HandLabels(
             self.is_right,
             None if sight.joints is None else sight.joints @ self.turn.T,
-            parameters=None
-            if known is None
-            else HandParameters(turned(known.pose, self.turn), known.shape, self.turn @ known.wrist),
+            parameters=self._turned(sight.parameters),
             box=None if sight.points is sight.joints else box,
             hidden=sight.hidden,
         )
-        return Frame(picture, self.sequence, self.recording, number, [hand], camera, number / RATE)
+        time = number / FRAMES_PER_SECOND
+        return Frame(picture, self.sequence, self.recording, number, [hand], camera, time)
+
+    def _turned(self, known: HandParameters | None) -> HandParameters | None:
+        """The parameters in the pinhole camera's space."""
+        if known is None:
+            return None
+        return HandParameters(turned(known.pose, self.turn), known.shape, self.turn @ known.wrist)
 
     def _window(self, sight: Sight) -> tuple[Camera, np.ndarray, int]:
         """The pinhole camera of the picture around the hand, the hand's box in it, and the picture's edge,
         px."""
-        points, distorted = sight.points @ self.turn.T, sight.fisheye.project(sight.points)
+        points = sight.points @ self.turn.T
+        distorted = sight.fisheye.project(sight.points)
         if (points[:, 2] <= 0).any() or np.isnan(distorted).any():
             raise Unusable(
                 "too far from the optical axis",
                 "the hand leaves the half space before the camera, or what the lens sees",
             )
-        places = points[:, :2] / points[:, 2:]
-        low, high = places.min(0), places.max(0)
+        rays = points[:, :2] / points[:, 2:]
+        low, high = rays.min(0), rays.max(0)
         reach = (high - low).max()
         edge = int(min(np.ceil(WINDOW * np.ptp(distorted, axis=0).max()), MAX_EDGE))
         focal = edge / WINDOW / reach
         princpt = (edge - 1) / 2 - focal * (low + high) / 2
-        return (
-            Camera(np.full(2, focal), princpt),
-            np.concatenate([focal * low + princpt, focal * high + princpt]),
-            edge,
-        )
+        box = np.concatenate([focal * low + princpt, focal * high + princpt])
+        return Camera(np.full(2, focal), princpt), box, edge
 
     def _picture(self, number: int) -> np.ndarray:
         name = f"{number:06d}.image_{self.stream}.jpg"
@@ -324,9 +323,8 @@ class _Clip(Recording):
 def _rigid(transform: dict[str, Any]) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
     """Rotation and translation (mm) of a transform {quaternion_wxyz, translation_xyz (metres)}."""
     w, x, y, z = np.array(transform["quaternion_wxyz"], float)
-    return Rotation.from_quat([x, y, z, w]).as_matrix(), MM_PER_METRE * np.array(
-        transform["translation_xyz"], float
-    ).reshape(3)
+    translation = MM_PER_METRE * np.array(transform["translation_xyz"], float).reshape(3)
+    return Rotation.from_quat([x, y, z, w]).as_matrix(), translation
 
 
 def _corners(crop: dict[str, Any]) -> Float[np.ndarray, "4 3"]:

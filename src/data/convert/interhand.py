@@ -15,6 +15,7 @@ Formats and the rule for invalid wrists are those of the data set's own loader
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,38 +35,24 @@ from tempohand.data.convert.frame import (
     Unusable,
 )
 from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, turned
-from tempohand.data.convert.orders import INTERHAND_TO_OP
-from tempohand.data.convert.read import need, read_json
-from tempohand.skeleton import NUM_JOINTS, WRIST
+from tempohand.data.convert.read import need, read_json_object
+from tempohand.data.convert.two_hands import (
+    Annotation,
+    Picture,
+    Pictures,
+    joints_of_both,
+    packed,
+    valid_of_both,
+    views,
+)
+from tempohand.skeleton import WRIST
 
 SPLITS = ("train", "val", "test")
 RATES = (5, 30)  # frames a second of the two releases
-SHOWN = {
-    "right": (True,),
-    "left": (False,),
-    "interacting": (True, False),
-}  # hand_type -> is_right of the hands that are shown
-MOST_FIT_MM = (
-    10.0  # of a fit from the joints, on average or at the wrist; fits beyond are left out, the joints stay
-)
-
-
-class Picture(NamedTuple):
-    """What the data file says of a picture."""
-
-    capture: str
-    sequence: str
-    camera: str
-    frame: int
-    file: str
-
-
-class Annotation(NamedTuple):
-    """What the data file says of the hands in a picture. valid: 42 bytes."""
-
-    image: int
-    hand_type: str
-    valid: bytes
+# hand_type -> is_right of the hands that are shown
+SHOWN = {"right": (True,), "left": (False,), "interacting": (True, False)}
+# of a fit from the joints, on average or at the wrist; fits beyond are left out, the joints stay
+MOST_FIT_MM = 10.0
 
 
 class View(NamedTuple):
@@ -76,7 +63,7 @@ class View(NamedTuple):
     """
 
     camera: dict[str, Any]
-    pictures: dict[int, tuple[str, Annotation | None]]
+    pictures: Pictures
     joints: dict[str, Any]
     mano: dict[str, Any]
     rate: float
@@ -100,89 +87,68 @@ class InterHand(Converter):
         self.fps = fps or next((rate for rate in RATES[::-1] if f"{rate}fps" in root.resolve().name), None)
         if self.fps not in RATES:
             raise ValueError(
-                f"which release of InterHand2.6M is '{root}', 5 or 30 frames a second? Pass options='{{fps: 5}}' or options='{{fps: 30}}'"
+                f"which release of InterHand2.6M is '{root}', 5 or 30 frames a second? "
+                "Pass options='{fps: 5}' or options='{fps: 30}'"
             )
 
     def units(self) -> list[Unit]:
-        units = [
-            unit
-            for split in SPLITS
-            if (self.root / "annotations" / split).is_dir()
-            for unit in self._units(split)
-        ]
-        if not units:
-            raise FileNotFoundError(
-                f"'{self.root}' has no annotations/{{train,val,test}}: unpack InterHand2.6M.annotations.{self.fps}.fps.zip there"
-            )
-        return units
+        splits = [split for split in SPLITS if (self.root / "annotations" / split).is_dir()]
+        return self.found(
+            [unit for split in splits for unit in self._units(split)],
+            f"has no annotations/{{train,val,test}}: unpack {self._archive} there",
+        )
+
+    @property
+    def _archive(self) -> str:
+        return f"InterHand2.6M.annotations.{self.fps}.fps.zip"
 
     def _units(self, split: str) -> list[Unit]:
-        data = self._read(split, "data", compact=_compact)
-        annotations = {one.image: one for one in data["annotations"] if isinstance(one, Annotation)}
-        views: dict[tuple[str, str, str], dict[int, tuple[str, Annotation | None]]] = defaultdict(dict)
-        for number, picture in (one for one in data["images"] if isinstance(one, tuple)):
-            views[picture[:3]][picture.frame] = picture.file, annotations.get(number)
-        frames = defaultdict(set)
-        for (capture, sequence, _), pictures in views.items():
+        data = self._read(split, "data", ("images", "annotations"), compact=_compact)
+        cameras = self._read(split, "camera")
+        joints = self._read(split, "joint_3d")
+        mano = self._read(split, "MANO_NeuralAnnot")
+        seen = views(data["images"], data["annotations"])
+        frames: dict[tuple[str, str], set[int]] = defaultdict(set)  # of all cameras of a sequence
+        for (capture, sequence, _), pictures in seen.items():
             frames[capture, sequence].update(pictures)
-        cameras, joints, mano = (
-            self._read(split, kind) for kind in ("camera", "joint_3d", "MANO_NeuralAnnot")
-        )
         shared = {
-            (capture, sequence): tuple(
-                {key: source.get(capture, {}).get(key) for number in numbers if (key := str(number))}
+            (capture, sequence): [
+                {str(number): source.get(capture, {}).get(str(number)) for number in numbers}
                 for source in (joints, mano)
-            )
+            ]
             for (capture, sequence), numbers in frames.items()
         }
-        return [
-            Unit(
-                f"{split}/Capture{capture}/{sequence}/cam{camera}",
-                len(pictures),
-                (split,),
-                View(
-                    {
-                        name: cameras.get(capture, {}).get(name, {}).get(camera)
-                        for name in ("campos", "camrot", "focal", "princpt")
-                    },
-                    pictures,
-                    *shared[capture, sequence],
-                    frame_step(frames[capture, sequence]) * self.fps,
-                ),
+        units = []
+        for (capture, sequence, camera), pictures in seen.items():
+            about = cameras.get(capture, {})
+            view = View(
+                {name: about.get(name, {}).get(camera) for name in ("campos", "camrot", "focal", "princpt")},
+                pictures,
+                *shared[capture, sequence],
+                frame_step(frames[capture, sequence]) * self.fps,
             )
-            for (capture, sequence, camera), pictures in views.items()
-        ]
+            key = f"{split}/Capture{capture}/{sequence}/cam{camera}"
+            units.append(Unit(key, len(pictures), (split,), view))
+        return units
 
-    def _read(self, split: str, kind: str, **options) -> dict:
+    def _read(self, split: str, kind: str, keys: Iterable[str] = (), **options) -> dict[str, Any]:
         path = self.root / "annotations" / split / f"InterHand2.6M_{split}_{kind}.json"
         if kind == "MANO_NeuralAnnot" and (self.hands is None or not path.is_file()):
             return {}
-        content = read_json(need(path, f"a part of InterHand2.6M.annotations.{self.fps}.fps.zip"), **options)
-        if not isinstance(content, dict) or (
-            kind == "data" and not {"images", "annotations"} <= content.keys()
-        ):
-            raise ValueError(f"'{path}' is not what InterHand2.6M has under this name: download it again")
-        return content
+        path = need(path, f"a part of {self._archive}")
+        return read_json_object(path, keys, "InterHand2.6M", **options)
 
     def open(self, unit: Unit) -> Recording:
         return _Sequence(self, unit)
 
 
 def _compact(entry: dict) -> Any:
-    """The entries of the data file as far as they are used: there are millions."""
+    """The entries of the data file as far as they are used."""
     if entry.keys() >= {"id", "file_name", "capture", "seq_name", "camera", "frame_idx"}:
-        picture = Picture(
-            str(entry["capture"]),
-            entry["seq_name"],
-            str(entry["camera"]),
-            int(entry["frame_idx"]),
-            Path(entry["file_name"]).as_posix(),
-        )
-        return entry["id"], picture
+        view = (str(entry["capture"]), entry["seq_name"], str(entry["camera"]))
+        return Picture(entry["id"], view, int(entry["frame_idx"]), Path(entry["file_name"]).as_posix())
     if entry.keys() >= {"image_id", "hand_type", "joint_valid"}:
-        return Annotation(
-            entry["image_id"], entry["hand_type"], bytes(bool(one) for one in np.ravel(entry["joint_valid"]))
-        )
+        return Annotation(entry["image_id"], entry["hand_type"], packed(entry["joint_valid"]))
     return entry
 
 
@@ -195,31 +161,33 @@ def frame_step(numbers: set[int]) -> int:
 
 class _Sequence(Recording):
     def __init__(self, converter: InterHand, unit: Unit):
-        self.converter, self.key, (self.split,), self.view = converter, unit.key, unit.splits, unit.payload
+        (split,) = unit.splits
+        self.pictures = converter.root / "images" / split
+        self.hands = converter.hands
+        self.key = unit.key
+        self.view = unit.payload
         self.recording = self.key.rpartition("/")[0]  # all cameras
         self.numbers = sorted(self.view.pictures)
         if missing := [name for name, value in self.view.camera.items() if value is None]:
             raise Unusable("no camera", f"the camera file lacks {', '.join(missing)}")
         values = {name: np.array(value, float) for name, value in self.view.camera.items()}
-        (fx, fy), (cx, cy) = values["focal"], values["princpt"]
-        self.camera = Camera.of_matrix([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-        self.rotation, self.position = values["camrot"].reshape(3, 3), values["campos"].reshape(3)
+        self.camera = Camera.of_values(*values["focal"], *values["princpt"])
+        self.rotation = values["camrot"].reshape(3, 3)
+        self.position = values["campos"].reshape(3)
 
     def frame(self, number: int) -> Frame:
         file, annotation = self.view.pictures[number]
         world = self.view.joints[str(number)]
         if annotation is None or world is None:
             raise Unusable("no annotation", "the data or the joint file has no entry for it")
-        valid = np.frombuffer(annotation.valid, bool).reshape(2, NUM_JOINTS)[:, INTERHAND_TO_OP]
-        joints = self._to_camera(
-            np.array(world["world_coord"], float).reshape(2, NUM_JOINTS, 3)[:, INTERHAND_TO_OP]
-        )
+        valid = valid_of_both(annotation.valid)
+        joints = self._to_camera(joints_of_both(world["world_coord"]))
         hands = [
             self._hand(number, is_right, joints[1 - is_right], valid[1 - is_right])
-            for is_right in SHOWN[annotation.hand_type]
+            for is_right in SHOWN[annotation.hands]
         ]
-        picture = self.converter.root / "images" / self.split / file
-        return Frame(picture, self.key, self.recording, number, hands, self.camera, number / self.view.rate)
+        time = number / self.view.rate
+        return Frame(self.pictures / file, self.key, self.recording, number, hands, self.camera, time)
 
     def _to_camera(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         return (points - self.position) @ self.rotation.T
@@ -234,20 +202,15 @@ class _Sequence(Recording):
     def _parameters(
         self, number: int, is_right: bool, joints: Float[np.ndarray, "21 3"]
     ) -> HandParameters | None:
-        hands, entry = (
-            self.converter.hands,
-            (self.view.mano.get(str(number)) or {}).get("right" if is_right else "left"),
-        )
+        """The fitted parameters; None where there are none, or they do not fit the joints."""
+        hands = self.hands
+        entry = (self.view.mano.get(str(number)) or {}).get("right" if is_right else "left")
         if hands is None or entry is None or np.isnan(joints[WRIST]).any():
             return None
-        pose, shape, transl = (
-            np.array(entry[name], float).reshape(-1) for name in ("pose", "shape", "trans")
-        )
-        pose = turned(hands.absolute(pose, is_right=is_right), self.rotation)
-        wrist = self._to_camera(hands.wrist(MM_PER_METRE * transl, shape, is_right=is_right))
+        stored = {name: np.array(entry[name], float).reshape(-1) for name in ("pose", "shape", "trans")}
+        pose = turned(hands.absolute(stored["pose"], is_right=is_right), self.rotation)
+        shape = stored["shape"]
+        wrist = self._to_camera(hands.wrist(MM_PER_METRE * stored["trans"], shape, is_right=is_right))
         distance = np.linalg.norm(hands.joints(pose, shape, wrist, is_right=is_right) - joints, axis=1)
-        return (
-            HandParameters(pose, shape, wrist)
-            if max(np.nanmean(distance), distance[WRIST]) <= MOST_FIT_MM
-            else None
-        )
+        fits = max(np.nanmean(distance), distance[WRIST]) <= MOST_FIT_MM
+        return HandParameters(pose, shape, wrist) if fits else None

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from tempohand.hand.layer import MM_PER_METRE, HandLayer
-from tempohand.skeleton import MANO21_TO_OP, NUM_BETAS, POSE_DIM
+from tempohand.skeleton import NUM_BETAS, POSE_DIM
 
-__all__ = ["MANO21_TO_OP", "MM_PER_METRE", "ManoHands", "turned"]
+__all__ = ["MM_PER_METRE", "ManoHands", "turned"]
 
 KEEP_BETAS = 0.3  # mm a vertex: directions that hardly move the hand stay as they were
 
@@ -33,9 +33,8 @@ class ManoHands:
             True: HandLayer(path, side="right").double(),
             False: HandLayer(path, side="left", left_shapedirs=left_shapedirs).double(),
         }
-        theirs, ours = (
-            _shape_directions(layer) for layer in (self.layers[False], HandLayer(path, side="left").double())
-        )
+        theirs = _shape_directions(self.layers[False])
+        ours = _shape_directions(HandLayer(path, side="left").double())
         kept = len(ours) / 3 * KEEP_BETAS**2 * torch.eye(NUM_BETAS, dtype=ours.dtype)
         self._to_fixed = torch.linalg.solve(ours.mT @ ours + kept, ours.mT @ theirs + kept).numpy()
 
@@ -53,11 +52,10 @@ class ManoHands:
     ) -> Float[np.ndarray, "48"]:
         """The absolute pose of PCA coefficients (1 to 45), which count from the mean pose unless
         flat_hand_mean."""
-        return (
-            self.layers[is_right]
-            .pca_to_pose(_tensor(orient), _tensor(coefficients), flat_hand_mean=flat_hand_mean)
-            .numpy()
-        )
+        layer = self.layers[is_right]
+        return layer.pca_to_pose(
+            _tensor(orient), _tensor(coefficients), flat_hand_mean=flat_hand_mean
+        ).numpy()
 
     def wrist(
         self, transl: Float[np.ndarray, "3"], betas: Float[np.ndarray, "10"], *, is_right: bool

@@ -18,11 +18,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tempohand.data.convert.frame import Converter, Frame, HandLabels, Proof, Recording, Unit, Unusable
+from tempohand.data.convert.frame import (
+    Converter,
+    Frame,
+    HandLabels,
+    Proof,
+    Recording,
+    Unit,
+    Unusable,
+    batches,
+)
 from tempohand.data.convert.read import read_json
 from tempohand.skeleton import NUM_JOINTS
 
-PER_UNIT = 500
 STUDIO = "hand143_panopticdb"
 STUDIO_LIST = "hands_v143_14817.json"
 
@@ -37,12 +45,10 @@ class KeypointPictures(Converter):
     folders: ClassVar[dict[str, tuple[str, ...]]]  # pattern below the root -> splits
 
     def units(self) -> list[Unit]:
-        units = list(self._parts())
-        if not units:
-            raise FileNotFoundError(
-                f"'{self.root}' has none of {', '.join(self.folders)} with .json files: unpack {self.title} there"
-            )
-        return units
+        return self.found(
+            list(self._parts()),
+            f"has none of {', '.join(self.folders)} with .json files: unpack {self.title} there",
+        )
 
     def _parts(self) -> Iterator[Unit]:
         for pattern, splits in self.folders.items():
@@ -106,9 +112,10 @@ class Panoptic(KeypointPictures):
 
 
 def _in_parts(name: str, entries: list[tuple[str, dict | None]], splits: tuple[str, ...]) -> Iterator[Unit]:
-    for first in range(0, len(entries), PER_UNIT):
-        part = entries[first : first + PER_UNIT]
+    first = 0
+    for part in batches(entries):
         yield Unit(f"{name}/{first:06d}", len(part), splits, (name, first, part))
+        first += len(part)
 
 
 class _Pictures(Recording):
@@ -116,7 +123,10 @@ class _Pictures(Recording):
     it."""
 
     def __init__(self, root: Path, name: str, first: int, entries: list[tuple[str, dict | None]]):
-        self.root, self.name, self.first, self.entries = root, name, first, entries
+        self.root = root
+        self.name = name
+        self.first = first
+        self.entries = entries
         self.numbers = range(first, first + len(entries))
 
     def frame(self, number: int) -> Frame:

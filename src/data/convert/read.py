@@ -5,7 +5,8 @@ import json
 import pickle
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import yaml
 from jaxtyping import UInt8
 
+from tempohand.console import describe
 from tempohand.data.convert.frame import Unusable
 from tempohand.media.pictures import BadPicture, decode_picture
 
@@ -65,8 +67,17 @@ def read_json(path: Path, *, compact: Callable[[dict], Any] | None = None) -> An
         return json.loads(path.read_bytes(), object_hook=compact)
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"'{path}' is damaged: not JSON ({' '.join(str(error).split())[:100]}): download it again"
+            f"'{path}' is damaged: not JSON ({describe(error)[:100]}): download it again"
         ) from None
+
+
+def read_json_object(path: Path, keys: Iterable[str], title: str, **options) -> dict[str, Any]:
+    """A JSON file of the data set `title` that is an object with at least these keys. Raises what `read_json`
+    does, and ValueError for other content."""
+    content = read_json(path, **options)
+    if not isinstance(content, dict) or not content.keys() >= set(keys):
+        raise ValueError(f"'{path}' is not what {title} has under this name: download it again")
+    return content
 
 
 def read_yaml(path: Path) -> Any:
@@ -75,20 +86,27 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"'{path}' is damaged: not YAML ({' '.join(str(error).split())[:100]}): download it again"
+            f"'{path}' is damaged: not YAML ({describe(error)[:100]}): download it again"
         ) from None
+
+
+@contextmanager
+def refusing_damage(path: str | Path) -> Iterator[None]:
+    """Raises Unusable naming the file for whatever goes wrong within, FileNotFoundError apart: a damaged file
+    may break its reader anywhere."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise Unusable("damaged annotation", f"'{path}': {describe(error)[:120]}") from None
 
 
 def read_npz(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     """Arrays of a .npz file; others are not unpacked. Raises Unusable when it is damaged, lacks one, or one
     is no plain array."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # a damaged archive may break its reader anywhere
-        raise Unusable("damaged annotation", f"'{path}': {' '.join(str(error).split())[:100]}") from None
+    with refusing_damage(path), np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in names}
 
 
 def read_picture(source: Path | bytes, name: str) -> tuple[bytes, UInt8[np.ndarray, "h w 3"]]:
@@ -142,10 +160,5 @@ def read_pickle(source: Path | Any) -> Any:
     if isinstance(source, Path):
         with source.open("rb") as file:
             return read_pickle(file)
-    try:
+    with refusing_damage(getattr(source, "name", "pickle")):
         return _Plain(source, encoding="latin1").load()
-    except Exception as error:  # as above
-        raise Unusable(
-            "damaged annotation",
-            f"'{getattr(source, 'name', 'pickle')}': {' '.join(str(error).split())[:120]}",
-        ) from None

@@ -13,10 +13,12 @@ from itertools import combinations
 import numpy as np
 import roma
 import torch
+from jaxtyping import Float
 
 from tempohand.data.consistency import BOUNDS, Hands, Labels, measure, project, valid
-from tempohand.data.convert.named_orders import ORDERS, gather_between
+from tempohand.data.convert.orders import ORDERS
 from tempohand.geometry import mirror_pose, rotate_pose
+from tempohand.hand.layer import HandLayer
 from tempohand.skeleton import JOINT_NAMES, POSE_DIM
 
 RECOGNISED = 0.9  # of the wrong rows a repair must put right
@@ -131,7 +133,10 @@ def _centring() -> Iterator[Repair]:
     def moved(times: int) -> Callable[[Labels], Labels]:
         return lambda labels: {"joints": labels["joints"] + times * labels["trans"][:, None]}
 
-    once = "the losses and metrics centre joints themselves, so centred ones are centred twice and camera space is lost"
+    once = (
+        "the losses and metrics centre joints themselves, so centred ones are centred twice and camera "
+        "space is lost"
+    )
     yield Repair(
         "joints relative to the wrist (centred already)",
         f"{once}: store joints in camera space (add trans)",
@@ -183,13 +188,15 @@ def _pixels() -> Iterator[Repair]:
         each(lambda uv, size: (uv + 1) / 2 * size),
     )
     yield Repair(
-        "2D joints scaled with width and height exchanged", "multiply u by W / H and v by H / W",
+        "2D joints scaled with width and height exchanged",
+        "multiply u by W / H and v by H / W",
         each(lambda uv, size: uv * size / size[..., ::-1]),
-    )  # fmt: skip
+    )
     yield Repair(
-        "2D joints mirrored", "store u = W - 1 - u, or do not mirror the picture's labels",
+        "2D joints mirrored",
+        "store u = W - 1 - u, or do not mirror the picture's labels",
         each(lambda uv, size: np.stack([size[..., 0] - 1 - uv[..., 0], uv[..., 1]], -1)),
-    )  # fmt: skip
+    )
 
 
 def _orders(labels: Labels, hands: Hands) -> Iterator[Repair]:
@@ -213,6 +220,20 @@ def _orders(labels: Labels, hands: Hands) -> Iterator[Repair]:
                 yield _ordered(f"{_list(names)} in another order ({moved})", gather, names)
 
 
+def gather_between(
+    stored: Float[np.ndarray, "n 21 d"], wanted: Float[np.ndarray, "n 21 d"]
+) -> tuple[int, ...] | None:
+    """The gather that makes `wanted` of `stored`: for each wanted joint the stored one that lies nearest
+    (median over rows); None where that is no permutation."""
+    with np.errstate(all="ignore"):
+        distance = np.linalg.norm(stored[:, None] - wanted[:, :, None], axis=-1)  # (n, wanted, stored)
+    known = np.isfinite(distance).all((1, 2))
+    if not known.any():
+        return None
+    gather = np.median(distance[known], axis=0).argmin(1)
+    return tuple(gather.tolist()) if len(set(gather.tolist())) == len(gather) else None
+
+
 def _ordered(mistake: str, gather: tuple[int, ...], names: tuple[str, ...]) -> Repair:
     columns = [column for name in names for column in (name, f"{name}_mask")]
     remedy = (
@@ -229,7 +250,10 @@ def _sides(hands: Hands) -> Iterator[Repair]:
 
         return undo
 
-    own = "a table's pose is that of the hand as it is, the view mirrors it later: store (x, -y, -z) of every axis-angle"
+    own = (
+        "a table's pose is that of the hand as it is, the view mirrors it later: store (x, -y, -z) of "
+        "every axis-angle"
+    )
     yield Repair(
         "unmirrored pose of left hands (a right hand's, as a left one's mirror image has it)",
         own,
@@ -248,10 +272,16 @@ def _means(hands: Hands) -> Iterator[Repair]:
         return {"pose": torch.where(torch.from_numpy(labels["is_right"])[:, None], *changed).numpy()}
 
     missing = "pose counts from the mean pose (smplx's flat_hand_mean=False)"
-    yield Repair(f"{missing}: PCA and mean mixed up", "add hands_mean to the finger pose (HandLayer.add_mean)",
-                 lambda labels: fingers(labels, lambda layer, pose: layer.add_mean(pose)))  # fmt: skip
-    yield Repair("the mean pose added twice: PCA and mean mixed up", "subtract hands_mean from the finger pose (HandLayer.subtract_mean)",
-                 lambda labels: fingers(labels, lambda layer, pose: layer.subtract_mean(pose)))  # fmt: skip
+    yield Repair(
+        f"{missing}: PCA and mean mixed up",
+        "add hands_mean to the finger pose (HandLayer.add_mean)",
+        lambda labels: fingers(labels, HandLayer.add_mean),
+    )
+    yield Repair(
+        "the mean pose added twice: PCA and mean mixed up",
+        "subtract hands_mean from the finger pose (HandLayer.subtract_mean)",
+        lambda labels: fingers(labels, HandLayer.subtract_mean),
+    )
     for flat in (False, True):
         count = "without" if flat else "with"
         yield Repair(
@@ -305,9 +335,10 @@ def _boxes() -> Iterator[Repair]:
 def _cameras(labels: Labels) -> Iterator[Repair]:
     for names in (("princpt",), ("focal",), ("focal", "princpt")):
         yield Repair(
-            f"{_list(names)} with x and y swapped", f"store {_list(names)} as (x, y)",
+            f"{_list(names)} with x and y swapped",
+            f"store {_list(names)} as (x, y)",
             lambda labels, names=names: {name: labels[name][:, ::-1] for name in names},
-        )  # fmt: skip
+        )
     joints2d, projected = valid(labels, "joints2d"), project(labels)
     spread = [
         np.linalg.norm(points - points[:, :1], axis=2)[:, 1:].sum(1) for points in (joints2d, projected)
@@ -315,15 +346,18 @@ def _cameras(labels: Labels) -> Iterator[Repair]:
     scale = float(np.nan_to_num(np.nanmedian(spread[0] / spread[1]), nan=1.0))
     shift = np.nan_to_num(np.nanmean(joints2d - projected, axis=1))
     yield Repair(
-        f"intrinsics of a picture {1 / scale:.3g} times as large (it was resized)", f"multiply focal and princpt by {scale:.4g}",
+        f"intrinsics of a picture {1 / scale:.3g} times as large (it was resized)",
+        f"multiply focal and princpt by {scale:.4g}",
         lambda labels: {name: labels[name] * np.float32(scale) for name in ("focal", "princpt")},
-    )  # fmt: skip
+    )
     yield Repair(
-        "a focal length that is not this picture's", f"multiply focal by {scale:.4g}",
+        "a focal length that is not this picture's",
+        f"multiply focal by {scale:.4g}",
         lambda labels: {"focal": labels["focal"] * np.float32(scale)},
-    )  # fmt: skip
+    )
     yield Repair(
-        f"a principal point that is not this picture's (a median of {np.median(np.linalg.norm(shift, axis=1)):.0f} px off)",
+        "a principal point that is not this picture's (a median of "
+        f"{np.median(np.linalg.norm(shift, axis=1)):.0f} px off)",
         "a crop moves it: subtract the crop's corner from princpt",
         lambda labels: {"princpt": labels["princpt"] + shift},
     )
@@ -338,9 +372,10 @@ def _orientations(hands: Hands) -> Iterator[Repair]:
         return {"pose": rotate_pose(rotation.float(), _pose(labels)).numpy()}
 
     yield Repair(
-        "a global orientation in other axes than the joints", "apply the camera's rotation R (extrinsics, change of axes) to it too: R R_root",
+        "a global orientation in other axes than the joints",
+        "apply the camera's rotation R (extrinsics, change of axes) to it too: R R_root",
         undo,
-    )  # fmt: skip
+    )
 
 
 def _pose(labels: Labels) -> torch.Tensor:

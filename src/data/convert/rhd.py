@@ -12,7 +12,7 @@ the data set's README and its own viewer (lmb-freiburg/hand3d).
 
 import numpy as np
 
-from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Proof, Recording, Unit
+from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Proof, Recording, Unit, batches
 from tempohand.data.convert.mano import MM_PER_METRE
 from tempohand.data.convert.orders import RHD_TO_OP
 from tempohand.data.convert.read import need, read_pickle
@@ -20,7 +20,6 @@ from tempohand.skeleton import NUM_JOINTS
 
 SPLITS = ("training", "evaluation")
 SIDES = (False, True)  # is_right, as the joints come
-PER_UNIT = 500
 MIN_SEEN = 5  # joints
 
 
@@ -35,25 +34,20 @@ class Rhd(Converter):
     proof = Proof(reprojection_px=0.5, pose_mm=None)
 
     def units(self) -> list[Unit]:
-        units = [
-            unit for split in SPLITS if (self.root / split / "color").is_dir() for unit in self._units(split)
-        ]
-        if not units:
-            raise FileNotFoundError(
-                f"'{self.root}' has neither training/color nor evaluation/color: unpack RHD_v1-1.zip there"
-            )
-        return units
+        splits = [split for split in SPLITS if (self.root / split / "color").is_dir()]
+        return self.found(
+            [unit for split in splits for unit in self._units(split)],
+            "has neither training/color nor evaluation/color: unpack RHD_v1-1.zip there",
+        )
 
     def _units(self, split: str) -> list[Unit]:
         path = need(self.root / split / f"anno_{split}.pickle", "a part of RHD_v1-1.zip")
         entries = read_pickle(path)
         if not isinstance(entries, dict):
             raise ValueError(f"'{path}' is not what RHD has under this name: unpack RHD_v1-1.zip again")
-        numbers = sorted(entries)
         return [
             Unit(f"{split}/{part[0]:05d}", len(part), (split,), {number: entries[number] for number in part})
-            for first in range(0, len(numbers), PER_UNIT)
-            if (part := numbers[first : first + PER_UNIT])
+            for part in batches(sorted(entries))
         ]
 
     def open(self, unit: Unit) -> Recording:
@@ -62,24 +56,21 @@ class Rhd(Converter):
 
 class _Pictures(Recording):
     def __init__(self, converter: Rhd, unit: Unit):
-        self.folder, (self.split,), self.entries = (
-            converter.root / unit.splits[0] / "color",
-            unit.splits,
-            unit.payload,
-        )
+        (self.split,) = unit.splits
+        self.folder = converter.root / self.split / "color"
+        self.entries = unit.payload
         self.numbers = list(self.entries)
 
     def frame(self, number: int) -> Frame:
         entry = self.entries[number]
-        places, joints = (
+        joints2d, joints = (
             np.array(entry[name], float).reshape(2, NUM_JOINTS, 3)[:, RHD_TO_OP] for name in ("uv_vis", "xyz")
         )
         hands = [
             HandLabels(is_right, MM_PER_METRE * xyz, uv_vis[:, :2])
-            for is_right, xyz, uv_vis in zip(SIDES, joints, places)
+            for is_right, xyz, uv_vis in zip(SIDES, joints, joints2d)
             if (uv_vis[:, 2] > 0).sum() >= MIN_SEEN
         ]
         name = f"{self.split}/{number:05d}"
-        return Frame(
-            self.folder / f"{number:05d}.png", name, name, number, hands, Camera.of_matrix(entry["K"])
-        )
+        picture = self.folder / f"{number:05d}.png"
+        return Frame(picture, name, name, number, hands, Camera.of_matrix(entry["K"]))

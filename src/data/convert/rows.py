@@ -82,16 +82,18 @@ def _picture(frame: Frame, root: Path) -> tuple[bytes | None, UInt8[np.ndarray, 
 
 def _labelled(frame: Frame, hand: HandLabels, size: tuple[int, int]) -> dict:
     """A row without its picture, in the whole picture's pixels. size: (W, H)."""
-    unknown2d, unknown3d = np.full((NUM_JOINTS, 2), np.nan), np.full((NUM_JOINTS, 3), np.nan)
+    unknown2d = np.full((NUM_JOINTS, 2), np.nan)
+    unknown3d = np.full((NUM_JOINTS, 3), np.nan)
     joints = unknown3d if hand.joints is None else np.asarray(hand.joints, float)
     if hand.joints2d is not None:
         joints2d = np.asarray(hand.joints2d, float)
     else:
-        joints2d = unknown2d if frame.camera is None else _projected(joints, frame.camera)
+        joints2d = unknown2d if frame.camera is None else frame.camera.project(joints)
     assert joints.shape == unknown3d.shape and joints2d.shape == unknown2d.shape, (
         f"{joints.shape}, {joints2d.shape}"
     )
-    mask, mask2d = np.isfinite(joints).all(1), np.isfinite(joints2d).all(1)
+    mask = np.isfinite(joints).all(1)
+    mask2d = np.isfinite(joints2d).all(1)
     camera = frame.camera or _guessed_camera(size)
     known = hand.parameters
     return {
@@ -112,13 +114,6 @@ def _labelled(frame: Frame, hand: HandLabels, size: tuple[int, int]) -> dict:
         "has_camera": frame.camera is not None,
         "hidden": hand.hidden,
     }
-
-
-def _projected(joints: Float[np.ndarray, "21 3"], camera: Camera) -> Float[np.ndarray, "21 2"]:
-    """Pinhole projection; nan for unknown joints and those behind the camera."""
-    with np.errstate(all="ignore"):
-        pixels = joints[:, :2] / joints[:, 2:] * camera.focal + camera.princpt
-    return np.where(joints[:, 2:] > 0, pixels, np.nan)
 
 
 def _guessed_camera(size: tuple[int, int]) -> Camera:

@@ -32,11 +32,13 @@ from tempohand.data.convert.frame import (
 )
 from tempohand.data.convert.mano import ManoHands
 from tempohand.data.convert.orders import STB_TO_OP
+from tempohand.data.convert.read import refusing_damage
 from tempohand.skeleton import JOINT_NAMES, NUM_JOINTS, WRIST
 
 SEQUENCES = [f"B{number}{kind}" for number in range(1, 7) for kind in ("Counting", "Random")]
 TEST = "B1"
-RATE = 30  # frames a second, assumed
+FRAMES = 1500  # of a sequence
+FRAMES_PER_SECOND = 30  # assumed
 MIDDLE_BASE = JOINT_NAMES.index("middle_1")
 
 
@@ -50,8 +52,8 @@ class View(NamedTuple):
 
 
 def _views() -> dict[str, View]:
-    bumblebee = Camera(np.array([822.79041, 822.79041]), np.array([318.47345, 250.31296]))
-    colour = Camera(np.array([607.92271, 607.88192]), np.array([314.78337, 236.42484]))
+    bumblebee = Camera.of_values(822.79041, 822.79041, 318.47345, 250.31296)
+    colour = Camera.of_values(607.92271, 607.88192, 314.78337, 236.42484)
     inverse = Rotation.from_rotvec([0.00531, -0.01196, 0.00301]).as_matrix().T
     return {
         "BB_left": View("BB", bumblebee, np.eye(3), np.zeros(3)),
@@ -95,13 +97,9 @@ class Stb(Converter):
             raise FileNotFoundError(
                 f"'{self.root}' lacks labels/ or images/B1Counting ... images/B6Random: unpack STB there"
             )
+        splits = {sequence: ("test" if sequence.startswith(TEST) else "train",) for sequence in found}
         return [
-            Unit(
-                f"{sequence}/{camera}",
-                1500,
-                ("test" if sequence.startswith(TEST) else "train",),
-                (sequence, camera),
-            )
+            Unit(f"{sequence}/{camera}", FRAMES, splits[sequence], (sequence, camera))
             for sequence in found
             for camera in self.cameras
         ]
@@ -113,7 +111,9 @@ class Stb(Converter):
 class _Sequence(Recording):
     def __init__(self, converter: Stb, unit: Unit):
         self.recording, self.camera = unit.payload
-        self.key, self.view, self.wrist = unit.key, VIEWS[self.camera], converter.wrist
+        self.key = unit.key
+        self.view = VIEWS[self.camera]
+        self.wrist = converter.wrist
         self.folder = converter.root / "images" / self.recording
         self.joints = _labels(converter.root / "labels" / f"{self.recording}_{self.view.labels}.mat")
         self.numbers = range(len(self.joints))
@@ -123,16 +123,14 @@ class _Sequence(Recording):
         joints[WRIST] = 2 * joints[WRIST] - joints[MIDDLE_BASE] if self.wrist else np.nan
         hand = HandLabels(False, joints @ self.view.rotation.T + self.view.translation)
         picture = self.folder / f"{self.camera}_{number}.png"
-        return Frame(picture, self.key, self.recording, number, [hand], self.view.camera, number / RATE)
+        time = number / FRAMES_PER_SECOND
+        return Frame(picture, self.key, self.recording, number, [hand], self.view.camera, time)
 
 
 def _labels(path: Path) -> Float[np.ndarray, "n 21 3"]:
     """Raises Unusable when the file is no such labels."""
-    with path.open("rb") as file:
-        try:
-            labels = np.asarray(loadmat(file)["handPara"], float)
-        except Exception as error:  # a damaged file may break its reader anywhere
-            raise Unusable("damaged annotation", f"'{path}': {' '.join(str(error).split())[:100]}") from None
+    with path.open("rb") as file, refusing_damage(path):
+        labels = np.asarray(loadmat(file)["handPara"], float)
     if labels.ndim != 3 or labels.shape[:2] != (3, NUM_JOINTS):
         raise Unusable(
             "damaged annotation",

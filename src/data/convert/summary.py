@@ -14,7 +14,8 @@ def summary_lines(root: str | Path) -> list[str]:
     distance of the wrist, MB), and one per reason for which hands or frames were left out."""
     index = read_index(root)
     lines = [
-        f"{'split':12} {'rows':>9} {'sequences':>9} {'left':>5} {'2D':>5} {'3D':>5} {'hand':>5} {'camera':>6} "
+        f"{'split':12} {'rows':>9} {'sequences':>9} {'left':>5} {'2D':>5} {'3D':>5} {'hand':>5} "
+        f"{'camera':>6} "
         f"{'distance mm (5/50/95 %)':>24} {'MB':>7}"
     ]
     for split in index["splits"]:
@@ -26,8 +27,9 @@ def summary_lines(root: str | Path) -> list[str]:
             for name in ("joints2d_mask", "joints_mask", "has_hand", "has_camera", "is_right")
         }
         lines.append(
-            f"{split:12} {len(table):9,} {len(starts):9,} {1 - share['is_right']:5.0%} {share['joints2d_mask']:5.0%} {share['joints_mask']:5.0%} "
-            f"{share['has_hand']:5.0%} {share['has_camera']:6.0%} {_distances(table):>24} {size:7.1f}"
+            f"{split:12} {len(table):9,} {len(starts):9,} {1 - share['is_right']:5.0%} "
+            f"{share['joints2d_mask']:5.0%} {share['joints_mask']:5.0%} {share['has_hand']:5.0%} "
+            f"{share['has_camera']:6.0%} {_distances(table):>24} {size:7.1f}"
         )
     rejected = index["about"]["rejected"]
     lines.append(

@@ -22,3 +22,9 @@ OWN = {
 @pytest.mark.parametrize("name", OWN)
 def test_a_gather_makes_the_projects_order(name):
     assert tuple(OWN[name][place] for place in getattr(orders, name)) == JOINT_NAMES
+
+
+@pytest.mark.parametrize("gather", orders.ORDERS.values(), ids=orders.ORDERS)
+def test_every_known_order_is_a_permutation_of_its_own(gather):
+    assert sorted(gather) == list(range(21))
+    assert list(orders.ORDERS.values()).count(gather) == 1
