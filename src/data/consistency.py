@@ -74,7 +74,8 @@ BOUNDS = {
                    "trans is the wrist; MANO's transl is some 95 mm off"),
     "pose": Bound(0, 12, "mm",
                   "mean distance of the hand parameters' joints from the 3D ones, both relative to the wrist",
-                  "fits and fingertip definitions differ by some mm; a wrong side, mean or order by 20 and more"),
+                  "fits and fingertip definitions differ by some mm; "
+                  "a wrong side, mean or order by 20 and more"),
 }  # fmt: skip
 
 
