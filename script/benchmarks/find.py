@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> Report:
         boxes = [found.box for found in finder.detect(Frame(row, 0.0, image, ""))]
         tally.seconds.append(time.perf_counter() - start)
         overlaps = [_overlap(box, true) for box in boxes]
-        looks = [closer.twice(HandInput(image=image, box=box, time=0.0, **camera))[0] for box in boxes]
+        looks = [closer.look_twice(HandInput(image=image, box=box, time=0.0, **camera))[0] for box in boxes]
         confirmed = [number for number, look in enumerate(looks) if look.certainty >= LEAST_CERTAINTY]
         tally.false_positives += sum(overlap < FOUND for overlap in overlaps)
         tally.false_confirmed += sum(overlaps[number] < FOUND for number in confirmed)

@@ -62,8 +62,8 @@ def predict_frames(
         hands: list[HandInput] = []
         for one in tracked:
             hand = HandInput(box=one.box, hand=one.hand, is_right=one.is_right, starts=one.starts, **shared)
-            if closer is not None and (finds or not one.told):
-                hand = _verified(hand, one.told, closer, finds)
+            if closer is not None and (finds or not one.has_side):
+                hand = _verified(hand, one.has_side, closer, finds)
             if hand is None:
                 tracker.forget(one.hand)
             else:
