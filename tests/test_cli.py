@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 
 from tempohand import cli
 from tempohand.commands import scripts
@@ -77,10 +78,15 @@ def test_scripts_lie_beside_the_package_or_in_it(tmp_path):
         assert found.stdout.split() == [str(home / "script"), str(home / "config")], found.stderr
 
 
-def test_the_pages_name_configurations_that_exist():
-    trained = scripts.training_configurations()
-    assert {"stage1-tiny", "stage2-dino_large", "find-tiny"} <= set(trained)
-    assert not {"evaluate", "prepare", "base", "synthetic-demo"} & set(trained)
+def test_the_pages_name_every_configuration_of_their_command():
+    trained, prepared = (scripts.configurations(base) for base in (scripts.TRAINED, scripts.SYNTHETIC))
+    assert {"stage1-tiny", "stage1-tiny-finetune", "stage2-dino_large", "find-tiny"} <= set(trained)
+    for names, key in ((trained, "optim"), (prepared, "num_train")):
+        for name in names:
+            with initialize_config_dir(str(scripts.CONFIGS), version_base="1.3"):
+                assert key in compose(name), name
+    others = {path.stem for path in scripts.CONFIGS.glob("*.yaml")} - {*trained, *prepared}
+    assert not {name for name in others if name.startswith(("stage", "find", "synthetic"))}
 
 
 def test_the_library_speaks_of_arguments_and_not_of_flags():

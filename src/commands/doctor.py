@@ -2,7 +2,7 @@
 
 import argparse
 
-from tempohand.commands.scripts import describe_settings, training_configurations
+from tempohand.commands.scripts import TRAINED, configurations, describe_settings
 
 DESCRIPTION = """Checks the data and the network of a training run before hours are spent on it: under a
 minute for small networks. Give it the configuration and the settings that `tempohand train` is about to
@@ -22,5 +22,5 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The page that `tempohand doctor --help` prints."""
-    names = "\n".join(f"  {name}" for name in training_configurations())
+    names = "\n".join(f"  {name}" for name in configurations(TRAINED))
     describe_settings(parser, description=DESCRIPTION + names, keys=KEYS, examples=EXAMPLES)

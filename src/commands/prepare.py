@@ -2,7 +2,7 @@
 
 import argparse
 
-from tempohand.commands.scripts import PREPARED, configurations, describe_settings
+from tempohand.commands.scripts import SYNTHETIC, configurations, describe_settings
 
 DESCRIPTION = """Makes a frame table, of a public data set in its original folder or of synthetic hands.
 docs/datasets.md has every data set, docs/synthetic.md the synthetic ones.
@@ -25,5 +25,5 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The page that `tempohand prepare --help` prints."""
-    names = "\n".join(f"  {name}" for name in configurations() if name.startswith(PREPARED))
+    names = "\n".join(f"  {name}" for name in configurations(SYNTHETIC))
     describe_settings(parser, description=DESCRIPTION + names, keys=KEYS, examples=EXAMPLES)

@@ -3,6 +3,7 @@ Hydra's, and bench. The script runs in this process, as `python script/NAME.py` 
 """
 
 import argparse
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -16,9 +17,8 @@ SCRIPTS = _HOME / "script"
 CONFIGS = _HOME / "config"
 
 TABLE_HELP = "a frame table: the folder with table.json, or a data set's name as data= takes it"
-PREPARED = "synthetic-"  # begins the names of configurations that make a table
-PARTS = ("base", "quiet", "tables")  # files of config/ that are no configuration by themselves
-NOT_TRAINED = ("evaluate", "prepare")
+TRAINED = "base"  # what configurations of training runs rest on
+SYNTHETIC = "synthetic/base"  # and those of synthetic tables
 
 
 def run_script(name: str, arguments: list[str]) -> None:
@@ -28,14 +28,16 @@ def run_script(name: str, arguments: list[str]) -> None:
     runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
 
 
-def configurations() -> list[str]:
-    """Names that --config-name takes, of every script."""
-    return sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem not in PARTS)
+def configurations(base: str) -> list[str]:
+    """Names that --config-name takes: of the files in config/ that have `base` among their defaults, or have
+    a file there that has."""
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in CONFIGS.glob("*.yaml")}
+    made_of = {name: re.findall(r"^  - ([\w/-]+)", text, re.MULTILINE) for name, text in texts.items()}
 
+    def rests_on_base(name: str) -> bool:
+        return any(part == base or rests_on_base(part) for part in made_of.get(name, ()))
 
-def training_configurations() -> list[str]:
-    """Names that --config-name takes for a training run."""
-    return [name for name in configurations() if name not in NOT_TRAINED and not name.startswith(PREPARED)]
+    return sorted(filter(rests_on_base, made_of))
 
 
 def describe_settings(

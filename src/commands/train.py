@@ -2,7 +2,7 @@
 
 import argparse
 
-from tempohand.commands.scripts import describe_settings, training_configurations
+from tempohand.commands.scripts import TRAINED, configurations, describe_settings
 
 DESCRIPTION = """Trains Stage 1 (a network of single frames), Stage 2 (a temporal encoder over a frozen
 Stage 1) or a hand finder. docs/training.md explains every setting.
@@ -29,5 +29,5 @@ on several processes or GPUs:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The page that `tempohand train --help` prints."""
-    names = "\n".join(f"  {name}" for name in training_configurations())
+    names = "\n".join(f"  {name}" for name in configurations(TRAINED))
     describe_settings(parser, description=DESCRIPTION + names, keys=KEYS, examples=EXAMPLES)
