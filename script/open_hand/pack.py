@@ -46,16 +46,16 @@ def joint_regressor(hands: np.ndarray, joints: np.ndarray) -> np.ndarray:
     """
     mean_hand, mean_joints = hands.mean(0), joints.mean(0)
     regressor = np.zeros((joints.shape[1], hands.shape[1]))
-    some = np.linspace(0, len(hands) - 1, 60).astype(int)
+    sample = np.linspace(0, len(hands) - 1, 60).astype(int)
     for j, place in enumerate(mean_joints):
         distance = np.linalg.norm(mean_hand - place, axis=1)
         near = np.argsort(distance)[: SUPPORT * (3 if j == 0 else 1)]
         rows = [
-            hands[some][:, near].transpose(0, 2, 1).reshape(-1, len(near)),
+            hands[sample][:, near].transpose(0, 2, 1).reshape(-1, len(near)),
             8 * mean_hand[near].T,
             np.full((1, len(near)), 1e4),
         ]
-        sides = [joints[some, j].ravel(), 8 * place, [1e4]]
+        sides = [joints[sample, j].ravel(), 8 * place, [1e4]]
         spread = SPREAD_MM * np.eye(len(near))
         solution, _ = nnls(np.concatenate([*rows, spread]), np.concatenate([*sides, np.zeros(len(near))]))
         regressor[j, near] = solution / solution.sum()
@@ -100,12 +100,8 @@ def region(
     for f, tip in enumerate(tips):
         last = 3 + 3 * f
         along = (vertices - joints[last]) @ AXES[last - 1, 2] / np.linalg.norm(vertices[tip] - joints[last])
-        result[
-            (weights[:, last] > 0.5)
-            & (along > NAIL_ALONG[0])
-            & (along < NAIL_ALONG[1])
-            & (facing > NAIL_FACING)
-        ] = 2
+        on_nail = (along > NAIL_ALONG[0]) & (along < NAIL_ALONG[1]) & (facing > NAIL_FACING)
+        result[(weights[:, last] > 0.5) & on_nail] = 2
     return result
 
 

@@ -57,34 +57,16 @@ def write_pictures(folder: Path) -> None:
 def _picture(vertices: np.ndarray, layer: HandLayer, view: str, label: str) -> np.ndarray:
     skin = layer.faces.numpy()
     faces = np.concatenate([skin, close_wrist(skin)])
-    mirror = np.array(
-        [1.0 if layer.side == "right" else -1.0, 1, 1]
-    )  # of the picture, too: the camera stands on the other side
+    # Of the picture, too: the camera stands on the other side.
+    mirror = np.array([1.0 if layer.side == "right" else -1.0, 1, 1])
     points = mirror * ((mirror * vertices - [-85, -8, 5]) @ VIEWS[view].T) + [0, 0, DISTANCE_MM]
-    lights, normals = (
-        ((0.5, -0.6, -1.0), (-0.8, 0.1, -0.6)),
-        vertex_normals(points, skin),
-    )  # without the cap, which would bend them
-    colours = shade(
-        points,
-        faces,
-        SKIN[open_hand_region()],
-        lights=lights,
-        intensities=(0.6, 0.5),
-        ambient=0.25,
-        normals=normals,
-    )
-    focal = SIZE * DISTANCE_MM / SPAN_MM
-    colour = render(
-        points,
-        faces,
-        colours,
-        (focal, focal),
-        ((SIZE - 1) / 2,) * 2,
-        (SIZE, SIZE),
-        background=np.full((SIZE, SIZE, 3), 0.12, np.float32),
-        antialias=3,
-    )
+    normals = vertex_normals(points, skin)  # without the cap, which would bend them
+    light = {"lights": ((0.5, -0.6, -1.0), (-0.8, 0.1, -0.6)), "intensities": (0.6, 0.5), "ambient": 0.25}
+    colours = shade(points, faces, SKIN[open_hand_region()], normals=normals, **light)
+    focal, centre = SIZE * DISTANCE_MM / SPAN_MM, (SIZE - 1) / 2
+    camera = ((focal, focal), (centre, centre), (SIZE, SIZE))
+    background = np.full((SIZE, SIZE, 3), 0.12, np.float32)
+    colour = render(points, faces, colours, *camera, background=background, antialias=3)
     image = (255 * colour.clip(0, 1)).round().astype(np.uint8)
     cv2.putText(image, label, (8, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (230, 230, 230), 1, cv2.LINE_AA)
     return image

@@ -24,14 +24,13 @@ class Parts:
         count = len(weights)
         nearest = weights.argmax(1)[faces]
         owner = np.where(nearest[:, 1] == nearest[:, 2], nearest[:, 1], nearest[:, 0])
-        closed, owners = (
-            [np.concatenate([faces, close_wrist(faces)])],
-            [np.concatenate([owner, np.zeros(len(close_wrist(faces)), int)])],
-        )
+        cap = close_wrist(faces)
+        whole = np.concatenate([faces, cap])
+        owner = np.concatenate([owner, np.zeros(len(cap), int)])
+        closed, owners = [whole], [owner]
         centres = []
-        whole = closed[0]
         for part in range(NUM_MANO_JOINTS):
-            for loop in _loops(closed[0][owners[0] == part]):
+            for loop in _loops(whole[owner == part]):
                 fan = [(end, start, count + len(centres)) for start, end in zip(loop, np.roll(loop, -1))]
                 centres.append(np.bincount(loop, minlength=count) / len(loop))
                 closed.append(np.array(fan))
