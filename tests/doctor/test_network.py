@@ -13,6 +13,7 @@ from tempohand.doctor.learning import check_gradients, check_processes
 from tempohand.doctor.network import check_losses, check_network, check_scale, check_stage2_starts_as_stage1
 from tempohand.doctor.resources import check_disk
 from tempohand.doctor.subject import Subject
+from tempohand.model.spatial import SpatialFeatures
 
 
 @pytest.fixture
@@ -78,9 +79,8 @@ def test_a_result_that_is_detached_is_named(subject):
     network.spatial.heatmaps = None
     network.spatial.side = None
     s.settings["loss"] |= {"heatmap": 0, "joint_depth": 0, "side": 0}
-    network.spatial.forward = lambda image, focal, princpt: (
-        network.spatial.decoder(network.spatial.backbone(image)),
-        None,
+    network.spatial.forward = lambda frames: SpatialFeatures(
+        network.spatial.decoder(network.spatial.backbone(frames.image))
     )
     cause = gradients(s, network)["gradients reach what is trained"].cause
     assert "spatial.backbone" in cause
