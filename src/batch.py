@@ -124,6 +124,11 @@ class ClipBatch(_Tensors):
         return width
 
     @property
+    def edge(self) -> int:
+        """The crops' shorter edge, px: that of the square around the hand."""
+        return min(self.frames.size)
+
+    @property
     def focal(self) -> Float[Tensor, "b t 2"]:
         """Of every frame of every clip, px of the crop."""
         return self.frames.focal[self.index]

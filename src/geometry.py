@@ -57,6 +57,14 @@ def denormalise_pixels(uv: Float[Tensor, "*batch 2"], size: tuple[int, int]) -> 
     return (uv + 0.5) * beside(uv, size)
 
 
+def over_square(uv: Float[Tensor, "*batch 2"], size: tuple[int, int]) -> Float[Tensor, "*batch 2"]:
+    """Normalised places over a crop of `size` (height, width) as places over the square in its middle that is
+    as wide as its shorter edge."""
+    height, width = size
+    edge = min(size)
+    return uv * beside(uv, (width / edge, height / edge))
+
+
 def camera_matrix(
     focal: Float[Tensor, "*batch 2"], princpt: Float[Tensor, "*batch 2"]
 ) -> Float[Tensor, "*batch 3 3"]:
@@ -94,17 +102,17 @@ def box_to_square(
 
 
 def crop_homography(
-    centre: Float[Tensor, "*batch 2"], side: Float[Tensor, "*batch"], size: int
+    centre: Float[Tensor, "*batch 2"], side: Float[Tensor, "*batch"], height: int, width: int
 ) -> Float[Tensor, "*batch 3 3"]:
-    """Homography of a square crop, scaled to `size` px: the only crop there is, in training, evaluation and
+    """Homography of a crop of height x width px: the only crop there is, in training, evaluation and
     inference.
 
-    `centre` lands on the crop's centre (size - 1) / 2, and `side` source pixels become `size` crop pixels.
+    `centre` lands on the crop's centre, and `side` source pixels become the crop's shorter edge.
     """
-    scale = size / side
+    scale = min(height, width) / side
     matrix = centre.new_zeros(*centre.shape[:-1], 3, 3)
     matrix[..., 0, 0] = matrix[..., 1, 1] = scale
-    matrix[..., :2, 2] = (size - 1) / 2 - centre * scale[..., None]
+    matrix[..., :2, 2] = beside(centre, ((width - 1) / 2, (height - 1) / 2)) - centre * scale[..., None]
     matrix[..., 2, 2] = 1.0
     return matrix
 

@@ -244,11 +244,13 @@ def network_for():
 
     from tempohand.batch import HandPrediction
     from tempohand.hand.layer import HandLayer
+    from tempohand.model.network import Crop
 
     class Still(nn.Module):
         """One hand whatever it sees."""
 
-        num_frame, config, tells_sides = 1, {"view": {"size": 32, "expansion": 2.0}}, False
+        num_frame, feature_dim, tells_sides = 1, 1, False
+        crop = Crop(32, 32, 2.0)
 
         def __init__(self, depth: float):
             super().__init__()

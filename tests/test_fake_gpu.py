@@ -115,7 +115,6 @@ STAGES = {
 @pytest.mark.parametrize("name", STAGES)
 def test_live_prediction_waits_once_a_pass(name):
     network, image = build_network(STAGES[name]), np.zeros((48, 80, 3), np.uint8)
-    network.config = {"view": {"size": 64, "expansion": 2.0}}
     predictor = StreamingPredictor(network, device=DEVICE, batch_size=3)
 
     def hands(frame):
@@ -166,7 +165,7 @@ def test_evaluation(shared, shape, tmp_path):
     target = batch.target
     of_clips = (target.pose, target.shape, target.joints, batch.focal, batch.princpt)
     labels = CropLabels(*(values[:, 0] for values in of_clips))
-    constant = fit_constant_hand(stage1.hand, labels, batch.size)
+    constant = fit_constant_hand(stage1.hand, labels, batch.frames.size)
     hidden = np.where(sequence == 0, 0.6, 0.0)
     strips = StripKeeper(choose_strips(hidden, first, sequence.astype(str), 1), tmp_path)
     truth = TruthKeeper(stage1.hand, stage1.expansion)

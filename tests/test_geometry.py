@@ -54,7 +54,7 @@ def test_turning_the_camera_is_its_homography():
 def test_a_crop_moves_the_intrinsics_and_nothing_else():
     (focal, princpt), xyz = cameras(5), points(5, 7)
     crop = geometry.crop_homography(
-        torch.rand(5, 2, dtype=DOUBLE) * 100, torch.rand(5, dtype=DOUBLE) * 80 + 40, 128
+        torch.rand(5, 2, dtype=DOUBLE) * 100, torch.rand(5, dtype=DOUBLE) * 80 + 40, 96, 128
     )
     mapped = geometry.apply_homography(crop, geometry.project(xyz, focal, princpt))
     torch.testing.assert_close(mapped, geometry.project(xyz, *geometry.crop_camera(crop, focal, princpt)))
@@ -64,7 +64,7 @@ def test_crop_edges_are_pixel_edges():
     """A crop of a whole W px picture to W px is the identity, pixel centre on pixel centre."""
     box = torch.tensor([-0.5, -0.5, 63.5, 63.5], dtype=DOUBLE)
     centre, side = geometry.box_to_square(box, 1.0)
-    torch.testing.assert_close(geometry.crop_homography(centre, side, 64), torch.eye(3, dtype=DOUBLE))
+    torch.testing.assert_close(geometry.crop_homography(centre, side, 64, 64), torch.eye(3, dtype=DOUBLE))
 
 
 def test_mirror_commutes_with_projection():

@@ -12,12 +12,12 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
+from tempohand.assemble.data import plain_view
 from tempohand.batch import ClipBatch
 from tempohand.data.consistency import faults, measure
 from tempohand.data.ledger import Ledger, by_source
 from tempohand.data.loader import ClipDataset, listed_batches
 from tempohand.data.table import FrameTable, fingerprint, read_index
-from tempohand.data.view import View
 from tempohand.evaluation.baselines import ConstantHand, CropLabels, fit_constant_hand
 from tempohand.evaluation.evaluator import Predictor, TruthKeeper, predict_sequences
 from tempohand.evaluation.protocols.registry import find_protocol
@@ -88,9 +88,9 @@ def constant_hand_of(table: str, split: str, max_rows: int, network: torch.nn.Mo
     consistent = np.array([not found for found in faults(measure(labels))])
     usable = consistent & labels["has_hand"] & labels["has_camera"] & labels["joints_mask"].all(axis=1)
     crops = CropLabels.of_columns(
-        {name: column[usable] for name, column in labels.items()}, View(network.size, network.expansion)
+        {name: column[usable] for name, column in labels.items()}, plain_view(network.crop)
     )
-    return fit_constant_hand(copy.deepcopy(network.hand).cpu(), crops, network.size) if crops else None
+    return fit_constant_hand(copy.deepcopy(network.hand).cpu(), crops, network.crop.size) if crops else None
 
 
 class Evaluation:
@@ -172,7 +172,7 @@ class EvaluationFrames:
         network = evaluation.stage1
         accelerator = evaluation.accelerator
         self.table = FrameTable(evaluation.splits.table, split)
-        self.dataset = ClipDataset(self.table, View(network.size, network.expansion), 1)
+        self.dataset = ClipDataset(self.table, plain_view(network.crop), 1)
         self.starts = self.table.sequence_starts()
         self.recording = self.table.recordings()
         self.rows_of_batches = rows_of_batches(
@@ -207,7 +207,7 @@ class EvaluationFrames:
         return predict_sequences(
             watching(self.batches(title)),
             predictors,
-            TruthKeeper(network.hand, network.expansion),
+            TruthKeeper(network.hand, network.crop.expansion),
             np.unique(self.starts, return_inverse=True)[1],
             self.table.column("frame"),
             self.table.column("time"),

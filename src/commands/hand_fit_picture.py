@@ -107,7 +107,7 @@ def _tile(
     """A crop about the mesh: the mesh, and the given joints over it."""
     seen = project(vertices, focal, princpt)
     centre, side = box_to_square(torch.cat([seen.amin(dim=0), seen.amax(dim=0)]), MARGIN)
-    crop = crop_homography(centre, side, TILE_PX)
+    crop = crop_homography(centre, side, TILE_PX, TILE_PX)
     focal, princpt = (x.numpy() for x in crop_camera(crop, focal, princpt))
     colours = shade(vertices.numpy(), faces, SKIN, lights=LIGHTS, intensities=INTENSITIES)
     ground = np.full((TILE_PX, TILE_PX, 3), GROUND, np.float32)

@@ -119,7 +119,7 @@ class Sample:
     labels: dict[str, Tensor]
     placement: Placement
     image: UInt8[Tensor, "n 3 h w"]
-    size: int
+    size: tuple[int, int]  # of the crops, (height, width)
     bad: BadRows = field(default_factory=dict)
 
 
@@ -151,7 +151,7 @@ def collate(samples: list[Sample]) -> ClipBatch:
         hidden=labels["hidden"][:, None],
     )
     frames = Frames(
-        size=(samples[0].size, samples[0].size),
+        size=samples[0].size,
         image=torch.cat([sample.image for sample in samples]),
         focal=torch.cat([placement.focal for placement in placements]),
         princpt=torch.cat([placement.princpt for placement in placements]),

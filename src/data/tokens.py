@@ -39,17 +39,15 @@ Encode = Callable[[Frames], Tensor]  # frames -> features [n, f], on the CPU
 def token_key(
     network: dict, weights: dict[str, Tensor], view: View, data: dict[str, str], *, precision: str, dtype: str
 ) -> dict:
-    """All that tokens depend on: the frozen network's settings and weights, the view, the rows of both splits
-    (`Mixture.contents`), which rows are bad and where a sequence is cut, the precision they were computed in
+    """All that tokens depend on: the settings and weights of the frozen part of a network, the view, the rows of
+    both splits (`Mixture.contents`), which rows are bad and where a sequence is cut, the precision they were computed in
     and the type that they are stored in."""
-    temporal = ("num_frame", "temporal")
     return {
         "format": FORMAT,
-        "network": {name: value for name, value in network.items() if name not in temporal},
+        "network": network,
         "weights": weights_hash(weights),
         "view": {
-            "size": view.size,
-            "expansion": view.expansion,
+            **view.settings(),
             "augmentation": view.augmentation and asdict(view.augmentation),
         },
         "data": data,
@@ -77,7 +75,12 @@ class TokenDataset(Dataset):
     """
 
     def __init__(
-        self, clips: Clips, size: int, dtype: str, bounds: Int[np.ndarray, "s"], views: list[list[np.ndarray]]
+        self,
+        clips: Clips,
+        size: tuple[int, int],
+        dtype: str,
+        bounds: Int[np.ndarray, "s"],
+        views: list[list[np.ndarray]],
     ):
         self.clips, self.size, self.dtype, self.bounds = clips, size, DTYPES[dtype], bounds
         self.record = views[0][0].dtype
@@ -116,7 +119,7 @@ class TokenDataset(Dataset):
         column = {name: torch.from_numpy(np.ascontiguousarray(records[name])) for name in self.record.names}
         target = HandTarget(**{name: column[name][:, None] for name in TARGET_FIELDS})
         frames = Frames(
-            size=(self.size, self.size),
+            size=self.size,
             features=column["features"].view(self.dtype).float(),
             focal=column["focal"],
             princpt=column["princpt"],

@@ -70,15 +70,30 @@ class Placement:
 
 
 class View:
-    """Square crops of `size` px, `expansion` times the hand box, with or without augmentation."""
+    """Crops of `size` px, the edge of a square or (height, width), with or without augmentation.
 
-    def __init__(self, size: int, expansion: float = 2.0, augmentation: Augmentation | None = None):
-        if size < 32 or expansion < 1:
+    The square around the hand, `expansion` times as wide as the longer edge of its box, fills the crop's
+    shorter edge: whatever the crop's shape, a turned hand stays in it.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        expansion: float = 2.0,
+        augmentation: Augmentation | None = None,
+    ):
+        self.size = (size, size) if isinstance(size, int) else tuple(size)  # (height, width)
+        if min(self.size) < 32 or expansion < 1:
             raise ValueError(
-                f"view: size must be at least 32 px and expansion at least 1, got size={size}, "
-                f"expansion={expansion}"
+                "view: size must be at least 32 px and expansion at least 1, "
+                f"got size={size}, expansion={expansion}"
             )
-        self.size, self.expansion, self.augmentation = size, expansion, augmentation
+        self.expansion, self.augmentation = expansion, augmentation
+
+    def settings(self) -> dict:
+        """`size` (the edge of square crops, or [height, width]) and `expansion`, for a file."""
+        height, width = self.size
+        return {"size": height if height == width else [height, width], "expansion": self.expansion}
 
     def draw(self, rng: np.random.Generator, num_frame: int) -> ViewDraw:
         """Draws the view of a stretch of `num_frame` frames; without augmentation it is the plain crop."""
@@ -120,7 +135,7 @@ class View:
             )
         turn = geometry.camera_rotation_homography(draw.rotation, focal, princpt)
         centre = geometry.apply_homography(turn, centre[:, None])[:, 0] + draw.shift * side[:, None]
-        crop = geometry.crop_homography(centre, side * draw.scale, self.size)
+        crop = geometry.crop_homography(centre, side * draw.scale, *self.size)
         new_focal, new_princpt = geometry.crop_camera(crop, focal, princpt)
         return Placement(
             crop @ turn @ mirror, new_focal.float(), new_princpt.float(), draw.rotation, mirrored
@@ -128,7 +143,7 @@ class View:
 
     def warp(
         self, pictures: list[UInt8[np.ndarray, "h w 3"]], placement: Placement, draw: ViewDraw
-    ) -> UInt8[Tensor, "t 3 s s"]:
+    ) -> UInt8[Tensor, "t 3 k l"]:
         """The clip's crops."""
         crops = [
             _warp(picture, matrix, self.size)
@@ -145,7 +160,7 @@ class View:
         princpt: Float[Tensor, "t 2"],
         box: Float[Tensor, "t 4"],
         is_right: bool,
-    ) -> tuple[UInt8[Tensor, "t 3 s s"], Float[Tensor, "t 2"], Float[Tensor, "t 2"]]:
+    ) -> tuple[UInt8[Tensor, "t 3 k l"], Float[Tensor, "t 2"], Float[Tensor, "t 2"]]:
         """Plain crops of RGB pictures for inference: (image, focal, princpt). A left hand comes out mirrored,
         its camera space with it."""
         plain = View(self.size, self.expansion).draw(np.random.default_rng(0), len(images))
@@ -160,11 +175,11 @@ def place_labels(
     homography: Float[Tensor, "b 3 3"],
     rotation: Float[Tensor, "b 3 3"],
     mirrored: Bool[Tensor, "b"],
-    size: int,
+    size: tuple[int, int],
 ) -> dict[str, Tensor]:
     """joints2d [B, 21, 2], joints [B, 21, 3], pose [B, 48] and trans [B, 3] of frames, in their views.
 
-    joints2d comes back normalised to [-0.5, 0.5].
+    size: (height, width) of the crops, over which joints2d comes back normalised to [-0.5, 0.5].
     """
     rotation = rotation.float()
     flip = mirrored[:, None]
@@ -173,7 +188,7 @@ def place_labels(
     trans = torch.where(flip, geometry.mirror_points(labels["trans"]), labels["trans"])
     pixels = geometry.apply_homography(homography, labels["joints2d"].double())
     return {
-        "joints2d": geometry.normalise_pixels(pixels, (size, size)).float(),
+        "joints2d": geometry.normalise_pixels(pixels, size[::-1]).float(),
         "joints": joints @ rotation.mT,
         "pose": geometry.rotate_pose(rotation, pose),
         "trans": (rotation @ trans[..., None])[..., 0],
@@ -190,15 +205,15 @@ def _correlated(rng: np.random.Generator, num_frame: int, channels: int) -> Floa
 
 
 def _warp(
-    picture: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "3 3"], size: int
-) -> UInt8[np.ndarray, "s s 3"]:
+    picture: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "3 3"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "k l 3"]:
     """The picture through a homography, its edge repeated beyond it; a picture that shrinks by 2 or more is
     averaged down first, for bilinear sampling would alias."""
     shrink = int(1 / np.sqrt(max(abs(np.linalg.det(matrix[:2, :2])), 1e-12)))
     shrink = min(shrink, max(picture.shape[:2]))  # beyond that nothing of the picture would be left to see
     if shrink >= 2:
         picture, matrix = _averaged(picture, shrink), matrix @ _to_full(shrink)
-    options = {"dsize": (size, size), "flags": cv2.INTER_LINEAR, "borderMode": BEYOND}
+    options = {"dsize": size[::-1], "flags": cv2.INTER_LINEAR, "borderMode": BEYOND}
     if np.abs(matrix[2, :2]).max() * max(picture.shape) < 1e-9 * abs(matrix[2, 2]):
         return cv2.warpAffine(picture, matrix[:2] / matrix[2, 2], **options)
     return cv2.warpPerspective(picture, matrix, **options)

@@ -102,9 +102,9 @@ def _projection(batches: list[ClipBatch]) -> Result:
     name, expected = "crops: 2D = projection of 3D", f"at most {REPROJECTION:g} crop widths"
     errors = []
     for batch in batches:
-        target, size = batch.target, batch.size
+        target = batch.target
         uv = normalise_pixels(
-            project(target.joints, batch.focal[:, -1:], batch.princpt[:, -1:]), (size, size)
+            project(target.joints, batch.focal[:, -1:], batch.princpt[:, -1:]), batch.frames.size[::-1]
         )
         known = target.joints_mask & target.joints2d_mask & target.camera_mask[..., None]
         errors.append((uv - target.joints2d).norm(dim=-1)[known])

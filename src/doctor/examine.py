@@ -33,7 +33,7 @@ def examine(settings: dict, say: Callable[[str], None] = print) -> list[Result]:
     if results[0].verdict == "FAILED":
         return results
     subject = Subject(settings, say)
-    weights = subject.settings["loss"]
+    weights = subject.weights
     families: dict[str, Callable[[], list[Result]]] = {
         "labels": lambda: check_labels(*subject.label_rows(*LABEL_ROWS), Hands(subject.hand)),
         "pictures": lambda: check_pictures([subject.train_table, subject.validation_table]),
@@ -79,7 +79,7 @@ def check_hand_file(path: str | None) -> Result:
 
 def check_start(subject: Subject) -> list[Result]:
     """Whether Stage 2 has a Stage 1 to start from."""
-    if not subject.stage2:
+    if subject.kind.stage == 1:
         return []
     start = subject.settings["init_from"]
     if start:

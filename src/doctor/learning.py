@@ -67,11 +67,13 @@ def check_gradients(
 
 
 def _frozen(network: nn.Module) -> set[str]:
-    """Names of the parameters and buffers that must not move: the spatial network's under a temporal encoder,
-    and what asks for no gradient."""
+    """Names of the parameters and buffers that must not move: those of the frozen part, and what asks for
+    no gradient."""
     names = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
-    if network.num_frame > 1:
-        names |= {name for name in network.state_dict() if name.startswith("spatial.")}
+    if network.frozen is not None:
+        values = {id(value) for value in network.frozen.state_dict(keep_vars=True).values()}
+        state = network.state_dict(keep_vars=True)
+        names |= {name for name, value in state.items() if id(value) in values}
     return names
 
 
@@ -104,7 +106,7 @@ def check_processes(
 
         with torch.no_grad():
             fresh = make_network()
-            combine(fresh.criterion(fresh(part), part), weights, note, 2)
+            combine(fresh.criterion(fresh(part), part), weights, note, 2, fresh.terms)
     halves = [_gradient(make_network(), part, weights, lambda _: sum(locals_), 2) for part in parts]
     mean_loss = (halves[0][0] + halves[1][0]) / 2
     mean = {name: (halves[0][1][name] + halves[1][1][name]) / 2 for name in whole}
@@ -127,7 +129,7 @@ def check_processes(
 def _gradient(
     network: nn.Module, batch: ClipBatch, weights: dict[str, float], total=None, processes: int = 1
 ) -> tuple[float, dict[str, Tensor]]:
-    loss, _ = combine(network.criterion(network(batch), batch), weights, total, processes)
+    loss, _ = combine(network.criterion(network(batch), batch), weights, total, processes, network.terms)
     loss.backward()
     return float(loss.detach()), {
         name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None

@@ -2,6 +2,7 @@
 beside Stage 1."""
 
 import math
+from functools import singledispatch
 
 import torch
 from torch import nn
@@ -26,8 +27,8 @@ def check_network(
     network.eval()
     with torch.no_grad():
         predictions = [network(batch) for batch in batches]
-        results = check_scale(predictions, batches) if isinstance(predictions[0], HandPrediction) else []
-        if network.num_frame > 1:
+        results = check_predictions(predictions[0], predictions, batches)
+        if network.spatial_only() is not None:
             results.append(check_stage2_starts_as_stage1(network, batches[0], predictions[0]))
         return results + check_losses(fresh, batches, weights)
 
@@ -44,6 +45,18 @@ def _factor(name: str, ours: float, true: float, limit: float, unit: str, cause:
         "" if good else cause,
         ratio,
     )
+
+
+@singledispatch
+def check_predictions(first: object, predictions: list, batches: list[ClipBatch]) -> list[Result]:
+    """The checks of predictions that are all of the class of the `first`; none for a class that is not known
+    here."""
+    return []
+
+
+@check_predictions.register
+def _(first: HandPrediction, predictions: list, batches: list[ClipBatch]) -> list[Result]:
+    return check_scale(predictions, batches)
 
 
 def check_scale(predictions: list[HandPrediction], batches: list[ClipBatch]) -> list[Result]:

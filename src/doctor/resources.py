@@ -27,7 +27,7 @@ def check_speed(subject: Subject) -> Result:
     times = []
     for _ in range(2):  # the first one warms up
         start = time.perf_counter()
-        combine(network.criterion(network(batch), batch), subject.settings["loss"])[0].backward()
+        combine(network.criterion(network(batch), batch), subject.weights)[0].backward()
         times.append(time.perf_counter() - start)
     trained = len(batch.row) / times[-1]
     text = f"loader {loader:.0f} clips/s with {workers} worker(s), network {trained:.0f} clips/s here"
@@ -75,10 +75,8 @@ def check_disk(subject: Subject) -> list[Result]:
         )
     ]
     if settings["tokens"]["mode"] == "cached":
-        tokens, spatial = settings["tokens"], network.spatial
-        record = (spatial.token_dim + spatial.detail_dim) * (
-            4 if tokens["dtype"] == "fp32" else 2
-        ) + TARGET_BYTES
+        tokens = settings["tokens"]
+        record = network.feature_dim * (4 if tokens["dtype"] == "fp32" else 2) + TARGET_BYTES
         frames = len(subject.train_table) * (tokens["views"] or 1) + len(subject.validation_table)
         folder = Path(tokens["folder"] or Path(subject.mixture.home) / "tokens")
         results.append(

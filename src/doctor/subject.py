@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from torch import nn
 
+from tempohand.assemble.data import TrainingData
+from tempohand.assemble.network import check_settings, inherit, start_network
 from tempohand.batch import ClipBatch
-from tempohand.data.clips import ClipSampling
-from tempohand.data.loader import ClipDataset, TrainingOrder, collate
-from tempohand.data.mixture import Mixture, RowFilter
-from tempohand.data.photometric import Photometric
-from tempohand.data.view import Augmentation, View
-from tempohand.model.registry import build_network, inherit_settings
+from tempohand.data.loader import TrainingOrder, collate
+from tempohand.model.network import Network
+from tempohand.model.registry import network_class
+from tempohand.training.objective import weights_at
 
 BATCHES = 3
 MOST_CLIPS, MOST_CLIPS_LARGE = 64, 8  # of a batch, for a network that a CPU trains in no time and for others
@@ -33,42 +32,34 @@ class Subject:
 
     def __post_init__(self):
         settings = self.settings = copy.deepcopy(self.settings)
-        if settings["init_from"]:
-            inherit_settings(settings["network"], settings["init_from"], self.say)
-        data, network, view = settings["data"], settings["network"], dict(settings["view"]["augmentation"])
-        self.mixture = Mixture(data["tables"], network.get("hand"))
+        check_settings(settings)
+        self.kind = network_class(settings["network"])
+        inherit(settings, settings["init_from"], self.say)
+        self.data = TrainingData(settings)
+        self.mixture, self.training, self.training_rows = (
+            self.data.mixture,
+            self.data.training,
+            self.data.rows,
+        )
         self.train_table, self.validation_table = self.mixture.train, self.mixture.validation
-        augmentation = Augmentation(photometric=Photometric(**view.pop("photometric")), **view)
-        view, sampling = (
-            View(network["size"], network["expansion"], augmentation),
-            ClipSampling(**settings["sampling"]),
-        )
-        self.training = ClipDataset(self.train_table, view, network["num_frame"], sampling, settings["seed"])
-        self.training_rows = self.mixture.kept(
-            self.training.clips.training_rows(), RowFilter(**data["filter"])
-        )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the loss terms, in the first step."""
+        return weights_at(self.settings["loss"], 0)
 
     @property
     def hand(self) -> str | None:
         """Path of the hand model; None: the open hand, or a network without one."""
         return self.settings["network"].get("hand")
 
-    @property
-    def stage2(self) -> bool:
-        """Whether a temporal encoder is trained on a frozen network."""
-        return self.settings["network"]["num_frame"] > 1
-
     @cached_property
-    def network(self) -> nn.Module:
+    def network(self) -> Network:
         """The network as training would start with it. To be left as it is: `fresh_network` is for
         changing."""
-        torch.manual_seed(self.settings["seed"])
-        network = build_network(self.settings["network"])
-        if self.settings["init_from"]:
-            network.load_pretrained(self.settings["init_from"])
-        return network
+        return start_network(self.settings, lambda _: None)
 
-    def fresh_network(self) -> nn.Module:
+    def fresh_network(self) -> Network:
         """A copy of the network in training mode, before its first step, without dropout."""
         network = copy.deepcopy(self.network).train()
         for module in network.modules():

@@ -78,29 +78,31 @@ class ConstantHand:
     joints: Float[Tensor, "21 3"]  # relative to the wrist, mm
     vertices: Float[Tensor, "778 3"]
     wrist_uv: Float[Tensor, "2"]  # in the crop, [-0.5, 0.5]
-    log_depth: float  # of depth (mm) / (focal / crop size)
+    log_depth: float  # of depth (mm) / (focal / the crop's shorter edge)
 
     def __call__(self, batch: ClipBatch) -> Hands:
         """The same hand for each clip, at the wrist that the camera of its last crop gives."""
         focal, princpt = batch.focal[:, -1].double(), batch.princpt[:, -1].double()
         uv = (
-            denormalise_pixels(self.wrist_uv.double(), (batch.size, batch.size))
+            denormalise_pixels(self.wrist_uv.double(), batch.frames.size[::-1])
             .to(focal.device)
             .expand(len(focal), 1, 2)
         )
-        depth = float(torch.tensor(self.log_depth).exp()) * focal.mean(dim=-1, keepdim=True) / batch.size
+        depth = float(torch.tensor(self.log_depth).exp()) * focal.mean(dim=-1, keepdim=True) / batch.edge
         wrist = unproject(uv, depth, focal, princpt)
         joints, vertices = (points.to(focal.device) + wrist for points in (self.joints, self.vertices))
         return Hands(joints.float(), vertices.float())
 
 
-def fit_constant_hand(hand: HandLayer, labels: CropLabels, crop_size: int, seed: int = 0) -> ConstantHand:
-    """The constant hand of training labels.
+def fit_constant_hand(
+    hand: HandLayer, labels: CropLabels, size: tuple[int, int], seed: int = 0
+) -> ConstantHand:
+    """The constant hand of training labels, in crops of `size` (height, width) px.
 
     Articulation: each joint's chordal mean rotation (the rotation nearest the mean matrix). Shape: the mean
     coefficients. Orientation: of at most MAX_CANDIDATES training orientations and their chordal mean, the one
     with the least mean wrist-relative joint distance to at most MAX_REFERENCE training hands. Wrist: mean
-    in-crop uv and mean log depth over focal / crop size. Raises ValueError without labels.
+    in-crop uv and mean log depth over focal / the crops' shorter edge. Raises ValueError without labels.
     """
     if not len(labels.pose):
         raise ValueError(
@@ -126,6 +128,6 @@ def fit_constant_hand(hand: HandLayer, labels: CropLabels, crop_size: int, seed:
 
     focal, princpt = labels.focal.double(), labels.princpt.double()
     wrist = labels.joints[:, :1].double()
-    uv = normalise_pixels(project(wrist, focal, princpt)[:, 0], (crop_size, crop_size)).mean(dim=0)
-    log_depth = (wrist[:, 0, 2] / (focal.mean(dim=-1) / crop_size)).log().mean()
+    uv = normalise_pixels(project(wrist, focal, princpt)[:, 0], size[::-1]).mean(dim=0)
+    log_depth = (wrist[:, 0, 2] / (focal.mean(dim=-1) / min(size))).log().mean()
     return ConstantHand(output.joints, output.vertices, uv, float(log_depth))

@@ -23,7 +23,7 @@ from tempohand.evaluation.metrics import errors as metrics
 from tempohand.evaluation.scores import FrameErrors, Hands, ScoreBoard, TrueHands, frame_errors
 from tempohand.evaluation.splits import CURVE, SPLITS, curve_frames, split_frames
 from tempohand.evaluation.tuning import HandFilter
-from tempohand.geometry import normalise_pixels
+from tempohand.geometry import normalise_pixels, over_square
 from tempohand.hand.layer import HandLayer, HandOutput
 from tempohand.skeleton import NUM_JOINTS, NUM_VERTICES, WRIST
 
@@ -194,10 +194,12 @@ class TruthKeeper:
             "vertices_joints": output.joints,
             "row": batch.row,
         }
+        size = batch.frames.size
+        princpt = over_square(normalise_pixels(batch.princpt[:, 0], size[::-1]), size)
         return kept | {
-            "joints2d": target.joints2d[:, 0] * self.expansion,
-            "focal": batch.focal[:, 0] / batch.size * self.expansion,
-            "princpt": normalise_pixels(batch.princpt[:, 0], (batch.size, batch.size)) * self.expansion,
+            "joints2d": over_square(target.joints2d[:, 0], size) * self.expansion,
+            "focal": batch.focal[:, 0] / batch.edge * self.expansion,
+            "princpt": princpt * self.expansion,
         }
 
 

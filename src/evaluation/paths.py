@@ -16,7 +16,7 @@ from tempohand.evaluation.metrics.lag import (
     lag_curves,
 )
 from tempohand.evaluation.sums import Gather
-from tempohand.geometry import normalise_pixels
+from tempohand.geometry import normalise_pixels, over_square
 
 
 class Paths:
@@ -29,13 +29,15 @@ class Paths:
 
     def add(self, prediction: HandPrediction, batch: ClipBatch) -> None:
         """Adds the last frames of a batch of clips."""
+        size = batch.frames.size
+        princpt = over_square(normalise_pixels(batch.princpt[:, -1], size[::-1]), size)
         parts = {
             "row": batch.row,
-            "predicted": prediction.joints2d[:, 0].float() * self.expansion,
-            "true": batch.target.joints2d[:, 0] * self.expansion,
+            "predicted": over_square(prediction.joints2d[:, 0].float(), size) * self.expansion,
+            "true": over_square(batch.target.joints2d[:, 0], size) * self.expansion,
             "mask": batch.target.joints2d_mask[:, 0],
-            "focal": batch.focal[:, -1] / batch.size * self.expansion,
-            "princpt": normalise_pixels(batch.princpt[:, -1], (batch.size, batch.size)) * self.expansion,
+            "focal": batch.focal[:, -1] / batch.edge * self.expansion,
+            "princpt": princpt * self.expansion,
         }
         self.kept.append({name: part.cpu().numpy() for name, part in parts.items()})
 

@@ -26,10 +26,13 @@ def build_predictors(
     """
     watch = {"stage1": _nobody, "stage2": _nobody} | (watch or {})
     encode2 = encode_once(stage2, autocast) if stage2 else None
-    encode1 = encode2 if stage2 and stage1.spatial is stage2.spatial else encode_once(stage1, autocast)
+    shared = stage2 is not None and stage2.frozen in set(stage1.modules())
 
     def predict1(batch: ClipBatch) -> HandPrediction:
-        return shaped(stage1.decode(encode1(batch), batch), batch)
+        if shared:
+            return shaped(stage1.decode(encode2(batch), batch), batch)
+        with autocast():
+            return shaped(stage1(batch), batch)
 
     def watched1(batch: ClipBatch) -> HandPrediction:
         prediction = predict1(batch)

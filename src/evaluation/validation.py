@@ -17,6 +17,7 @@ from tempohand.evaluation.detections import SHOWN, find_peaks, hand_scores
 from tempohand.evaluation.metrics import errors as metrics
 from tempohand.evaluation.paths import Paths
 from tempohand.evaluation.sums import Gather, Sums
+from tempohand.geometry import over_square
 from tempohand.skeleton import WRIST
 
 BATCH = 64  # clips at most that are validated at once: a number that does not depend on the processes
@@ -113,7 +114,7 @@ class Scores(ABC):
 
 class Validation(Scores):
     """Of networks that give hands: joint errors, mm; in the picture (error_2d) per cent of the longer edge of
-    the hand's box, of which a crop without augmentation is `expansion` wide; and the lag in the picture
+    the hand's box, of which the shorter edge of a crop without augmentation is `expansion` wide; and the lag in the picture
     (lag.py), frames, over rows that follow each other."""
 
     UNITS = {"mpjpe": " mm", "mpjpe_root": " mm", "pa_mpjpe": " mm", "error_2d": " %", "lag_2d": " frames"}
@@ -145,7 +146,7 @@ class Validation(Scores):
         self.sums.add("mpjpe_root", *metrics.mpjpe_root(*joints, mask))
         self.sums.add("pa_mpjpe", *metrics.pa_mpjpe(*joints, mask))
         places = (
-            100 * self.expansion * joints2d[:, 0].float()
+            100 * self.expansion * over_square(joints2d[:, 0].float(), batch.frames.size)
             for joints2d in (prediction.joints2d, target.joints2d)
         )
         self.sums.add("error_2d", *metrics.error_2d(*places, target.joints2d_mask[:, 0]))

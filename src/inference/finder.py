@@ -47,7 +47,7 @@ class HandFinder:
         self.tiles = tiles
         self.max_hands = max_hands
         self.threshold = threshold
-        self.view = View(network.size, 1.0)  # the square around a region
+        self.view = View(network.crop.size, 1.0)  # the square around a region
 
     @classmethod
     def load(cls, checkpoint: str | Path, **options) -> "HandFinder":
@@ -101,22 +101,26 @@ def regions(size: tuple[int, int], tiles: int) -> Float[Tensor, "n 4"]:
     return torch.tensor(whole + [[x, y, x + side, y + side] for x, y in corners], dtype=torch.float64)
 
 
-def to_picture(boxes: Float[Tensor, "n 4"], region: Float[Tensor, "n 4"], size: int) -> Float[Tensor, "n 4"]:
-    """Boxes (xyxy, [-0.5, 0.5]) in the square crops of `size` px around regions of a picture, in the
+def to_picture(
+    boxes: Float[Tensor, "n 4"], region: Float[Tensor, "n 4"], size: tuple[int, int]
+) -> Float[Tensor, "n 4"]:
+    """Boxes (xyxy, [-0.5, 0.5]) in the crops of `size` (height, width) px around regions of a picture, in the
     picture's pixels."""
-    corners = geometry.denormalise_pixels(rearrange(boxes, "n (corner c) -> n corner c", c=2), (size, size))
+    corners = geometry.denormalise_pixels(rearrange(boxes, "n (corner c) -> n corner c", c=2), size[::-1])
     return rearrange(
         geometry.apply_homography(_crop(region, size).inverse(), corners), "n corner c -> n (corner c)"
     )
 
 
-def to_crop(boxes: Float[Tensor, "n 4"], region: Float[Tensor, "n 4"], size: int) -> Float[Tensor, "n 4"]:
+def to_crop(
+    boxes: Float[Tensor, "n 4"], region: Float[Tensor, "n 4"], size: tuple[int, int]
+) -> Float[Tensor, "n 4"]:
     """The inverse of `to_picture`."""
     corners = geometry.apply_homography(
         _crop(region, size), rearrange(boxes, "n (corner c) -> n corner c", c=2)
     )
-    return rearrange(geometry.normalise_pixels(corners, (size, size)), "n corner c -> n (corner c)")
+    return rearrange(geometry.normalise_pixels(corners, size[::-1]), "n corner c -> n (corner c)")
 
 
-def _crop(region: Float[Tensor, "n 4"], size: int) -> Float[Tensor, "n 3 3"]:
-    return geometry.crop_homography(*geometry.box_to_square(region, 1.0), size)
+def _crop(region: Float[Tensor, "n 4"], size: tuple[int, int]) -> Float[Tensor, "n 3 3"]:
+    return geometry.crop_homography(*geometry.box_to_square(region, 1.0), *size)

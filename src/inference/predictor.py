@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 
 from tempohand import geometry
+from tempohand.assemble.data import plain_view
 from tempohand.batch import ClipBatch, Frames, HandPrediction, frames_in_order
 from tempohand.data.clips import MAX_GAP_S, join_clips
-from tempohand.data.view import View
 from tempohand.inference.history import Seen, clip_of, follow
 from tempohand.inference.inputs import (
     CheckedInput,
@@ -64,7 +64,7 @@ class StreamingPredictor:
     """Runs `network` (model/registry.py's load_network) over hands that come in the order of time, live or
     from a file.
 
-    Crops are those of evaluation: the network's own `config["view"]`. Every frame is encoded once; its
+    Crops are those of evaluation: the network's own. Every frame is encoded once; its
     features are then decoded together with those of the same hand's previous frames (data/clips.py's
     `lookback` and inference/history.py say which), up to `network.num_frame` in all, at their real times:
     network(batch) of that clip. max_gap: seconds without a hand after which its history begins anew.
@@ -92,13 +92,9 @@ class StreamingPredictor:
             batch_size,
             max_gap,
         )
-        view = network.config.get("view", {})
-        if not {"size", "expansion"} <= view.keys():
-            raise ValueError(
-                "the checkpoint's config.json does not say the view (size, expansion) that its network was "
-                "trained with"
-            )
-        self.view = View(view["size"], view["expansion"])
+        self.view = plain_view(network.crop)
+        # What is kept of a frame: what the network makes of it once, or its picture where it makes nothing.
+        self.kept = "image" if network.feature_dim is None else "features"
         self._histories: dict[int, tuple[Seen, ...]] = {}  # the hand that was pushed last stands last
         self._lock = threading.RLock()
 
@@ -160,7 +156,8 @@ class StreamingPredictor:
         for first in range(0, len(checked), self.batch_size):
             part = checked[first : first + self.batch_size]
             crops = self._crop(part)
-            features = self.network.encode(crops.to(self.device))
+            frames = crops.to(self.device)
+            features = self.network.encode(frames) if self.kept == "features" else frames.image
             histories, current = dict(self._histories), []
             cameras = (crops.focal.numpy(), crops.princpt.numpy())
             for hand, one, focal, princpt in zip(part, features, *cameras):
@@ -224,7 +221,7 @@ class StreamingPredictor:
             focals.append(focal)
             princpts.append(princpt)
         return Frames(
-            size=(self.view.size, self.view.size),
+            size=self.view.size,
             image=torch.cat(images),
             focal=torch.cat(focals),
             princpt=torch.cat(princpts),
@@ -240,8 +237,8 @@ class StreamingPredictor:
         seen = [seen[place] for place in order.tolist()]
         return ClipBatch(
             frames=Frames(
-                size=(self.view.size, self.view.size),
-                features=torch.stack([one.features for one in seen]),
+                size=self.view.size,
+                **{self.kept: torch.stack([one.features for one in seen])},
                 focal=torch.from_numpy(np.stack([one.focal for one in seen])),
                 princpt=torch.from_numpy(np.stack([one.princpt for one in seen])),
                 time=torch.tensor([one.time for one in seen], dtype=torch.float64),
@@ -269,9 +266,7 @@ class StreamingPredictor:
         values = {name: part.reshape(there[name].shape) for name, part in zip(there, parts)}
         # A crop keeps the camera space (mirrored for a left hand), so a crop pixel and a picture pixel are
         # one ray.
-        pixels = geometry.denormalise_pixels(
-            values.pop("joints2d").double(), (self.view.size, self.view.size)
-        ).numpy()
+        pixels = geometry.denormalise_pixels(values.pop("joints2d").double(), self.view.size[::-1]).numpy()
         estimates = []
         for place, (hand, history) in enumerate(zip(hands, histories)):
             source, one = hand.source, {name: value[place] for name, value in values.items()}

@@ -130,10 +130,13 @@ class Network(nn.Module):
 
     @property
     def frozen(self) -> nn.Module | None:
-        """The part that never learns. A network that has one has `encode(frames)`, too: that part's features of
-        frames, [N, F], which `forward` takes in the place of pictures (`Frames.features`), from a cache or a
-        stream."""
+        """The part that never learns: its features of frames (`encode`) can be cached."""
         return None
+
+    @classmethod
+    def frozen_settings(cls, network: dict) -> dict:
+        """Of a network's settings those that the frozen part's features depend on."""
+        return network
 
     def train(self, mode: bool = True) -> "Network":
         """Frozen means frozen: that part stays in evaluation mode."""
@@ -153,6 +156,12 @@ class Network(nn.Module):
     # ----- use ----------------------------------------------------------------------------------------------
     def spatial_only(self) -> "Network | None":
         """The network of single frames that is inside this one, with its modules; None: there is none."""
+        return None
+
+    @property
+    def feature_dim(self) -> int | None:
+        """F, where the network has `encode(frames)`: features of frames, [N, F], with which in place of pictures
+        (`Frames.features`) a batch gives the same prediction, from a cache or a stream. None: it has not."""
         return None
 
     @property

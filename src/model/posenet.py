@@ -75,6 +75,11 @@ class PoseNet(Network):
         """The backbone."""
         return {"backbone": self.spatial.backbone}
 
+    @property
+    def feature_dim(self) -> int:
+        """The token's, and what the heat maps read of the joints."""
+        return self.spatial.token_dim + self.spatial.detail_dim
+
     def forward(self, batch: ClipBatch) -> HandPrediction:
         """The hand in each clip's frame. Raises ValueError for clips of more than one frame."""
         if batch.num_frame != 1:

@@ -64,6 +64,11 @@ class TemporalPoseNet(PoseNet):
         """The spatial network."""
         return self.spatial
 
+    @classmethod
+    def frozen_settings(cls, network: dict) -> dict:
+        """All but those of the temporal encoder."""
+        return {name: value for name, value in network.items() if name not in ("num_frame", "temporal")}
+
     def spatial_only(self) -> PoseNet:
         """The Stage 1 network inside this one; the modules are shared."""
         network = PoseNet(

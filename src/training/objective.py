@@ -1,16 +1,12 @@
 """The one place where loss terms are masked, averaged, weighed and counted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tempohand.batch import Term
-
-# Terms that exist only under some settings (heat maps by config, motion when a batch holds neighbouring
-# clips).
-OPTIONAL = frozenset({"heatmap", "joint_depth", "translation", "side", "velocity", "wrist_velocity"})
 
 
 @dataclass(frozen=True)
@@ -26,21 +22,55 @@ class LabelCount:
         return LabelCount(self.valid + other.valid, self.known + other.known, self.entries + other.entries)
 
 
+def weights_at(loss: Mapping[str, float | Mapping | None], step: int) -> dict[str, float]:
+    """The weights of the loss terms in the step that follows `step` optimizer steps.
+
+    Each is a number (None: 0), or goes evenly from one to another: {start: 5.0, end: 1.0, from: 0, to: 2000},
+    `start` up to the step `from`, `end` from the step `to` on.
+    """
+
+    def weight(value: float | Mapping | None) -> float:
+        if not isinstance(value, Mapping):
+            return value or 0.0
+        share = (step - value["from"]) / (value["to"] - value["from"])
+        return value["start"] + min(max(share, 0.0), 1.0) * (value["end"] - value["start"])
+
+    return {name: weight(value) for name, value in loss.items()}
+
+
+def check_weights(loss: Mapping[str, float | Mapping | None], terms: Collection[str]) -> None:
+    """Raises ValueError for the weight of a term that is not one of the network's `terms`, and for a schedule
+    that is none."""
+    unknown = sorted(name for name, value in loss.items() if value and name not in terms)
+    if unknown:
+        raise ValueError(f"loss: no term is called {unknown}, this network has {sorted(terms)}")
+    for name, value in loss.items():
+        if isinstance(value, Mapping) and (
+            value.keys() != {"start", "end", "from", "to"} or not value["from"] < value["to"]
+        ):
+            raise ValueError(
+                f"loss.{name}={dict(value)} is no weight: give a number, or "
+                "{start: 5.0, end: 1.0, from: 0, to: 2000}, from start to end between two steps"
+            )
+
+
 def combine(
     terms: dict[str, Term],
     weights: dict[str, float],
     sum_over_processes: Callable[[Tensor], Tensor] | None = None,
     processes: int = 1,
+    names: Collection[str] = (),
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of each term's mean over its valid entries, and every mean (raw) by name; a term with
     nothing valid counts nothing.
 
     Over several processes the means are over all valid entries of all of them, and the raw ones are the same
     on each. The loss is to be differentiated: gradients are averaged later, so each process contributes its
-    sum times `processes` over the global count. Terms without a weight are reported and not trained on.
-    Raises ValueError when a weight names no term.
+    sum times `processes` over the global count. names: of all terms that there may be (the network's
+    `terms`), since one process may have a term that another has not. Terms without a weight are reported and not
+    trained on.
     """
-    loss, means, _ = combine_and_count(terms, weights, sum_over_processes, processes)
+    loss, means, _ = combine_and_count(terms, weights, sum_over_processes, processes, names)
     return loss, means
 
 
@@ -49,15 +79,10 @@ def combine_and_count(
     weights: dict[str, float],
     sum_over_processes: Callable[[Tensor], Tensor] | None = None,
     processes: int = 1,
+    names: Collection[str] = (),
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, LabelCount]]:
     """What `combine` returns, and how many entries each term had, over all processes."""
-    unknown = sorted(
-        name for name, weight in weights.items() if weight and name not in terms and name not in OPTIONAL
-    )
-    if unknown:
-        raise ValueError(f"loss: no term is called {unknown}, this network has {sorted(terms)}")
-    # the same names on every process, also when a term has no entry on this one
-    names = sorted(OPTIONAL | terms.keys())
+    names = sorted({*names, *terms})
     nothing = next(iter(terms.values())).value.new_zeros((), dtype=torch.float32)
     sums = [_sum(terms[name]) if name in terms else nothing for name in names]
     counts = [_count(terms[name]) if name in terms else nothing.new_zeros(3) for name in names]

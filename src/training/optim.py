@@ -7,9 +7,13 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 
-def of_backbone(name: str) -> bool:
-    """Whether a parameter of this name is the backbone's, at whatever depth a network holds it."""
-    return ".backbone." in f".{name}"
+def part_names(network: nn.Module) -> dict[str, str]:
+    """Of every parameter, by its name, the part of the network (its `parts()`) that it belongs to; `rest` for
+    those of none."""
+    part = {
+        id(parameter): name for name, module in network.parts().items() for parameter in module.parameters()
+    }
+    return {name: part.get(id(parameter), "rest") for name, parameter in network.named_parameters()}
 
 
 def parameter_groups(network: nn.Module, lr: float, backbone_lr: float, weight_decay: float) -> list[dict]:
@@ -18,10 +22,10 @@ def parameter_groups(network: nn.Module, lr: float, backbone_lr: float, weight_d
 
     Frozen parameters are in none. Raises ValueError when nothing is trainable.
     """
-    groups = {}
+    groups, part = {}, part_names(network)
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((of_backbone(name), parameter.ndim >= 2), []).append(parameter)
+            groups.setdefault((part[name] == "backbone", parameter.ndim >= 2), []).append(parameter)
     if not groups:
         raise ValueError("the network has no trainable parameter")
     return [

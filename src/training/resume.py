@@ -1,7 +1,7 @@
 """From where a run goes on, and what it must have in common with the one that it resumes."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import torch
@@ -15,8 +15,7 @@ FREE = frozenset(
     {"name", "out", "resume", "init_from", "tracker", "log", "debug", "optim.steps"}
     | {"data.root", "data.folder", "data.workers", "data.max_bad", "tokens.folder"}
 )
-# Tables' folders by any name, and the file of the first weights wherever a network keeps its backbone.
-FREE_PATTERN = re.compile(r"data\.tables\.[^.]+\.root|network\.(.+\.)?backbone\.weights")
+TABLE_FOLDER = re.compile(r"data\.tables\.[^.]+\.root")  # tables' folders by any name
 
 
 def resume_point(resume: str | None, root: Path, say: Callable[[str], None]) -> Path | None:
@@ -35,22 +34,23 @@ def resume_point(resume: str | None, root: Path, say: Callable[[str], None]) -> 
     return newest_whole(root, say) if resume == "auto" else resume and Path(resume)
 
 
-def binding_settings(settings: dict, data: str) -> dict:
+def binding_settings(settings: dict, data: str, weight_files: Collection[str] = ()) -> dict:
     """Of a configuration, flat, what a resumed run must share with the run before: all that is not free to
-    change; `data` is the table's fingerprint."""
-    return {**dict(_flat("", settings)), "data (its fingerprint)": data}
+    change; `data` is the table's fingerprint, `weight_files` the network's settings of that name."""
+    flat = {name: value for name, value in _flat("", settings) if not _free(name, weight_files)}
+    return {**flat, "data (its fingerprint)": data}
 
 
-def refuse_other_run(before: dict, now: dict, directory: str) -> None:
+def refuse_other_run(before: dict, now: dict, directory: str, weight_files: Collection[str] = ()) -> None:
     """Raises ValueError naming what differs between the settings of the run in `directory` and the present
     ones.
 
-    A checkpoint's settings may name keys that were made free since.
+    A checkpoint's settings may name keys that were made free since; `weight_files` are free for the network.
     """
     different = [
         f"{name} was {before.get(name)} and is {now.get(name)}"
         for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name) and not _free(name)
+        if before.get(name) != now.get(name) and not _free(name, weight_files)
     ]
     if different:
         more = f" and {len(different) - 4} more" if len(different) > 4 else ""
@@ -96,13 +96,15 @@ def restore(
         )
 
 
-def _free(name: str) -> bool:
-    return name in FREE or FREE_PATTERN.fullmatch(name) is not None
+def _free(name: str, weight_files: Collection[str]) -> bool:
+    return (
+        any(name == key or name.startswith(f"{key}.") for key in FREE)
+        or TABLE_FOLDER.fullmatch(name) is not None
+        or name.removeprefix("network.") in weight_files
+    )
 
 
 def _flat(name: str, value: object) -> Iterator[tuple[str, object]]:
-    if _free(name):
-        return
     if isinstance(value, dict):
         for key, part in value.items():
             yield from _flat(f"{name}.{key}" if name else str(key), part)

@@ -3,14 +3,14 @@ how large the gradient is, which loss terms had labels, how much the weights cha
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from tempohand.batch import BoxPrediction, ClipBatch, HandPrediction, Term
+from tempohand.batch import ClipBatch, Term
 from tempohand.training.debug.dump import write_dump
 from tempohand.training.debug.not_finite import (
     ForwardOrder,
@@ -23,30 +23,12 @@ from tempohand.training.debug.not_finite import (
     verdict_in_words,
 )
 from tempohand.training.debug.tables import describe_batch, describe_terms
-from tempohand.training.objective import LabelCount, combine_and_count, weighted_sum
-from tempohand.training.optim import of_backbone
+from tempohand.training.objective import LabelCount, combine_and_count, weighted_sum, weights_at
+from tempohand.training.optim import part_names
 from tempohand.training.processes import gather, sum_over_processes
 
 DEBUG_LOSS_VARIABLE = "TEMPOHAND_DEBUG_LOSS"
 ROWS_SHOWN = 6
-# What switches a term's labels on; columns of the frame table (docs/data.md).
-LABELS = {
-    "orientation": "has_hand",
-    "pose": "has_hand",
-    "shape": "has_hand",
-    "depth": "has_hand and has_camera",
-    "translation": "has_hand and has_camera",
-    "uv": "joints2d_mask of the wrist",
-    "joints2d": "joints2d_mask",
-    "heatmap": "joints2d_mask",
-    "joints": "joints_mask, of the wrist too",
-    "joint_depth": "joints_mask, of the wrist too",
-    "velocity": "joints_mask of neighbouring frames, of the wrist too",
-    "wrist_velocity": "has_hand and has_camera of neighbouring frames",
-    "centre": "joints2d_mask of all joints",
-    "offset": "joints2d_mask of all joints, of hands whose centre is in the crop,",
-    "size": "joints2d_mask of all joints, of hands whose centre is in the crop,",
-}
 OUT_OF_RANGE = 0.25  # share of a term's labels, in a log interval, from which on it is warned of
 
 
@@ -80,9 +62,9 @@ class StepChecks:
         self.config = config
         self.describe_row = describe_row
         self.command = command
-        self.weights = settings["loss"]
+        self.weights = weights_at(settings["loss"], 0)
         self.trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self.label_shares = LabelShares(self.weights, debug["warn_after"], accelerator.print)
+        self.label_shares = LabelShares(self.weights, debug["warn_after"], accelerator.print, network.terms)
         self.update_ratio = UpdateRatio(network)
         self.order = ForwardOrder(network)
         self.batch_tables_left = debug["first_batches"]
@@ -99,17 +81,17 @@ class StepChecks:
     def begin_step(self, step: int, *, logged: bool) -> None:
         """`step` steps are done, the next one begins; `logged`: `log_values` will be asked for after it."""
         self.step = step
+        self.weights = weights_at(self.settings["loss"], step)
+        self.label_shares.weights = self.weights
         self.logged = logged
         self.batches = []
         self.means = []
 
-    def loss(
-        self, batch: ClipBatch, prediction: HandPrediction | BoxPrediction, terms: dict[str, Term]
-    ) -> Tensor:
+    def loss(self, batch: ClipBatch, prediction: object, terms: dict[str, Term]) -> Tensor:
         """The loss to differentiate on this process (objective.combine), as a scalar tensor."""
         processes = self.accelerator.num_processes
         sums = sum_over_processes if processes > 1 else None
-        loss, means, counts = combine_and_count(terms, self.weights, sums, processes)
+        loss, means, counts = combine_and_count(terms, self.weights, sums, processes, self.network.terms)
         self.label_shares.add(counts)
         self.batches.append(batch)
         self.means.append(means)
@@ -220,14 +202,23 @@ class LabelShares:
     whole log interval, and when more than OUT_OF_RANGE of its labels lie where it cannot represent them.
     Terms that this network or data does not have at all are left alone. Raises ValueError where `warn_after`
     is below 1.
+
+    labels: term -> what switches its labels on, in words (the network's `terms`).
     """
 
-    def __init__(self, weights: dict[str, float], warn_after: int, warn: Callable[[str], None] = print):
+    def __init__(
+        self,
+        weights: dict[str, float],
+        warn_after: int,
+        warn: Callable[[str], None] = print,
+        labels: Mapping[str, str] | None = None,
+    ):
         if warn_after < 1:
             raise ValueError(f"debug.warn_after={warn_after} must be at least 1 batch")
         self.weights = weights
         self.warn_after = warn_after
         self.warn = warn
+        self.labels = labels or {}
         self.interval: dict[str, LabelCount] = {}
         self.batches = 0
         self.empty_batches: dict[str, int] = {}  # in a row
@@ -272,8 +263,8 @@ class LabelShares:
         weight = self.weights.get(name)
         if weight:
             cause = (
-                f"the table's {LABELS[name]} switch it on"
-                if name in LABELS
+                f"the table's {self.labels[name]} switch it on"
+                if name in self.labels
                 else "its labels' masks are all False"
             )
             self._warn_once(
@@ -287,17 +278,18 @@ class LabelShares:
 
 
 class UpdateRatio:
-    """Norm of an optimizer step's change over the norm of the weights before it, for the backbone, the
-    temporal encoder and the rest: a healthy rate is some 1e-3 a step, and 0 is a part that does not learn.
+    """Norm of an optimizer step's change over the norm of the weights before it, for each of the
+    network's parts and the rest: a healthy rate is some 1e-3 a step, and 0 is a part that does not learn.
 
     `before` keeps a copy of every trainable parameter until `after`: use it at the steps that are logged.
     """
 
     def __init__(self, network: nn.Module):
         self.parts: dict[str, list[nn.Parameter]] = {}
+        part = part_names(network)
         for name, parameter in network.named_parameters():
             if parameter.requires_grad:
-                self.parts.setdefault(_part_of_network(name), []).append(parameter)
+                self.parts.setdefault(part[name], []).append(parameter)
         self.copies: dict[str, list[Tensor]] = {}
 
     def before(self) -> None:
@@ -317,12 +309,6 @@ class UpdateRatio:
             ratios[f"update/{part}"] = _norm(change) / _norm(self.copies[part])
         self.copies = {}
         return ratios
-
-
-def _part_of_network(parameter: str) -> str:
-    if of_backbone(parameter):
-        return "backbone"
-    return "temporal" if parameter.startswith("temporal.") else "rest"
 
 
 def _norm(tensors: list[Tensor]) -> Tensor:

@@ -9,13 +9,14 @@ import threading
 import time
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
-from tests_support import compose_config, hand_rows, load_file, small_network, write_table
+from tests_support import compose_config, hand_rows, small_network, write_table
 
+from tempohand.assemble.tokens import key_of_tokens
 from tempohand.data import token_store, tokens
 from tempohand.data.clips import ClipSampling
 from tempohand.data.loader import ClipDataset, collate, evaluation_batches
@@ -126,7 +127,7 @@ PLAIN = View(64, 2.0, Augmentation())
 def key(network, view=PLAIN, data=None, precision="bf16", dtype="fp16", **settings):
     data = data or {"train": "a", "validation": "b"}
     return token_key(
-        small_network(2, **settings),
+        network.frozen_settings(small_network(2, **settings)),
         network.spatial.state_dict(),
         view,
         data,
@@ -185,14 +186,11 @@ def test_rules_of_the_code_that_decide_records_are_in_their_key(network, monkeyp
 def test_a_run_keeps_its_tokens_under_other_settings_of_training(two_tables, network):
     """What script/train.py makes of a configuration: how long, how fast and from how many views is learned is
     no matter of a token's."""
-    script, mixture = (
-        load_file(Path(__file__).parents[2] / "script" / "train.py"),
-        a_mixture(two_tables, *BOTH),
-    )
+    data = SimpleNamespace(training=SimpleNamespace(view=PLAIN), mixture=a_mixture(two_tables, *BOTH))
 
     def of(*overrides):
-        config = OmegaConf.create(compose_config("stage2-tiny", *overrides))
-        return key_hash(script.key_of_tokens(config, small_network(2), mixture, network, PLAIN))
+        settings = compose_config("stage2-tiny", *overrides) | {"network": small_network(2)}
+        return key_hash(key_of_tokens(settings, data, network))
 
     kept = (
         "optim.lr=1",

@@ -12,7 +12,7 @@ from tempohand.data.photometric import Photometric
 from tempohand.data.pictures import decode
 from tempohand.data.table import FrameTable
 from tempohand.data.view import Augmentation, View
-from tempohand.geometry import denormalise_pixels, project
+from tempohand.geometry import denormalise_pixels, over_square, project
 from tempohand.hand.layer import HandLayer
 
 STRONG = Augmentation(roll=180, tilt=10, scale=0.3, shift=0.1, jitter_scale=0.05, jitter_shift=0.05)
@@ -268,3 +268,25 @@ def test_a_box_of_any_size_has_a_crop():
             [picture], *camera, torch.tensor([[80 - edge, 45 - edge, 80 + edge, 45 + edge]]), True
         )[0]
         assert crop.shape == (1, 3, 64, 64) and crop.float().mean() > 0
+
+
+@pytest.mark.parametrize("size", [(96, 64), (48, 80)])
+def test_a_crop_of_another_shape_shows_more_of_the_same_square(table_root, size):
+    """The square around the hand lies in the middle of the crop, as wide as its shorter edge: picture, camera
+    and labels there are those of a square crop."""
+    edge, table = min(size), FrameTable(table_root, "train")
+    augmentation = Augmentation(photometric=Photometric(probability=0.0, noise=0.0))
+    square, wide = (ClipDataset(table, View(shape, 2.0, augmentation), 1) for shape in (edge, size))
+    one, other = (dataset.collate([dataset[5, 7]]) for dataset in (square, wide))
+    margin = torch.tensor([size[1] - edge, size[0] - edge]) / 2
+    assert other.frames.size == size and other.frames.image.shape[-2:] == size
+    torch.testing.assert_close(other.focal, one.focal)
+    torch.testing.assert_close(other.princpt, one.princpt + margin, atol=1e-3, rtol=0)
+    u, v = map(int, margin)
+    middle = other.frames.image[..., v : v + edge, u : u + edge].float()
+    assert (middle - one.frames.image.float()).abs().max() <= 1  # coordinates round differently
+    true = denormalise_pixels(one.target.joints2d, (edge, edge)) + margin
+    torch.testing.assert_close(denormalise_pixels(other.target.joints2d, size[::-1]), true, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        over_square(other.target.joints2d, size), one.target.joints2d, atol=1e-5, rtol=0
+    )

@@ -44,14 +44,14 @@ def batch_of(labels):
 
 def test_a_constant_hand_is_recovered(hand):
     labels = labels_of(hand, 8, 0.0)
-    constant = fit_constant_hand(hand, labels, SIZE)
+    constant = fit_constant_hand(hand, labels, (SIZE, SIZE))
     torch.testing.assert_close(constant.joints, labels.joints[0] - labels.joints[0, :1], atol=1e-2, rtol=0)
     assert constant.vertices.shape == (778, 3)
 
 
 def test_it_is_no_worse_than_any_candidate_orientation(hand):
     labels = labels_of(hand, 40, 0.6)
-    constant = fit_constant_hand(hand, labels, SIZE)
+    constant = fit_constant_hand(hand, labels, (SIZE, SIZE))
     target = labels.joints - labels.joints[:, :1]
 
     def error(joints):
@@ -67,7 +67,7 @@ def test_it_is_no_worse_than_any_candidate_orientation(hand):
 
 def test_the_wrist_is_where_hands_lie_in_their_boxes(hand):
     labels = labels_of(hand, 30, 0.2)
-    constant = fit_constant_hand(hand, labels, SIZE)
+    constant = fit_constant_hand(hand, labels, (SIZE, SIZE))
     hands = constant(batch_of(labels))
     assert (
         hands.joints.shape == (30, 21, 3)
@@ -89,4 +89,4 @@ def test_the_wrist_is_where_hands_lie_in_their_boxes(hand):
 
 def test_no_labels_is_a_clear_error(hand):
     with pytest.raises(ValueError, match="mean_pose"):
-        fit_constant_hand(hand, labels_of(hand, 0, 0.0), SIZE)
+        fit_constant_hand(hand, labels_of(hand, 0, 0.0), (SIZE, SIZE))

@@ -12,6 +12,7 @@ from tempohand.cli import make_parser
 from tempohand.commands.predict import run
 from tempohand.geometry import normalise_pixels, project, unproject
 from tempohand.hand.layer import HandLayer
+from tempohand.model.network import Crop
 
 SIZE = 64
 PATCHES = 4
@@ -22,11 +23,12 @@ class FakeNetwork(nn.Module):
     weights by time."""
 
     tells_sides = False
+    feature_dim = 3 * PATCHES**2
 
     def __init__(self, num_frame: int = 7, poison: bool = False):
         super().__init__()
         self.num_frame, self.poison = num_frame, poison
-        self.config = {"view": {"size": SIZE, "expansion": 2.0}}
+        self.crop = Crop(SIZE, SIZE, 2.0)
         self.hand = HandLayer()
         self.encoded = 0  # frames
 

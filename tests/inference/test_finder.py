@@ -10,6 +10,7 @@ from torch import nn
 from tempohand.batch import BoxPrediction
 from tempohand.inference.finder import HandFinder, regions, to_crop, to_picture
 from tempohand.inference.source import Frame
+from tempohand.model.network import Crop
 from tempohand.model.registry import build_network
 from tempohand.training.checkpoint import save_weights
 
@@ -21,7 +22,7 @@ class SquareFinder(nn.Module):
     """Sees squares of pure white and pure black, exactly, where all of one lies in the picture; nothing below
     5 px is seen."""
 
-    size = SIZE
+    crop = Crop(SIZE, SIZE, 4.0)
 
     def find(self, image):
         logits, boxes = (
@@ -54,10 +55,10 @@ def test_into_a_region_and_back(size, tiles):
     rng = np.random.default_rng(0)
     boxes = torch.from_numpy(rng.uniform(-100, 1400, (len(region), 4)))
     torch.testing.assert_close(
-        to_picture(to_crop(boxes, region, SIZE), region, SIZE), boxes, atol=1e-4, rtol=0
+        to_picture(to_crop(boxes, region, (SIZE, SIZE)), region, (SIZE, SIZE)), boxes, atol=1e-4, rtol=0
     )
     outer = (
-        to_crop(region[:1], region[:1], SIZE)[0] + 0.5 / SIZE
+        to_crop(region[:1], region[:1], (SIZE, SIZE))[0] + 0.5 / SIZE
     )  # the longer edge fills the crop, the other is in its middle
     assert outer.abs().max() == pytest.approx(0.5) and outer[:2].tolist() == pytest.approx(
         (-outer[2:]).tolist()

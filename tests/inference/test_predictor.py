@@ -187,7 +187,3 @@ def test_a_diverged_network_is_named(table_root, fake_network):
         )
     with pytest.raises(ValueError, match="`batch_size` is at least 1"):
         StreamingPredictor(fake_network(), batch_size=0)
-    network = fake_network()
-    network.config = {"network": {}}
-    with pytest.raises(ValueError, match="does not say the view"):
-        StreamingPredictor(network)

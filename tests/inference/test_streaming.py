@@ -25,7 +25,6 @@ def network():
     network = build_network(small_network(2)).eval()
     for parameter in network.temporal.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    network.config = {"view": {"size": 64, "expansion": 2.0}}
     return network
 
 

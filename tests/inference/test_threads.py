@@ -30,7 +30,6 @@ def eager_switches():
 def network():
     torch.manual_seed(0)
     network = build_network(small_network(2)).eval()
-    network.config = {"view": {"size": 64, "expansion": 2.0}}
     return network
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tempohand.batch import Term
+from tempohand.model.losses import TERMS
 from tempohand.training.objective import combine_and_count
 from tempohand.training.step_checks import LabelShares
 
@@ -37,7 +38,7 @@ def test_shares_are_of_all_entries_of_the_interval(warnings):
 
 
 def test_nothing_valid_for_some_batches_in_a_row_is_said_once(warnings):
-    shares = LabelShares({"pose": 2.0, "shape": 0.0}, 3, warnings.append)
+    shares = LabelShares({"pose": 2.0, "shape": 0.0}, 3, warnings.append, TERMS)
     for valid in (0, 0, 4, 0, 0):
         add_batch(shares, pose=valid, shape=0)
     assert not warnings  # two in a row, twice; shape has no weight
@@ -49,7 +50,7 @@ def test_nothing_valid_for_some_batches_in_a_row_is_said_once(warnings):
 
 
 def test_a_whole_log_interval_without_a_label_is_said_once(warnings):
-    shares = LabelShares({"joints": 1.0}, 50, warnings.append)
+    shares = LabelShares({"joints": 1.0}, 50, warnings.append, TERMS)
     for _ in range(2):
         add_batch(shares, joints=0)
         add_batch(shares, joints=0)

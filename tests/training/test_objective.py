@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from tempohand.batch import Term
-from tempohand.training.objective import LabelCount, combine, combine_and_count, weighted_sum
+from tempohand.training.objective import (
+    LabelCount,
+    check_weights,
+    combine,
+    combine_and_count,
+    weighted_sum,
+    weights_at,
+)
 
 
 def term(value, mask):
@@ -30,7 +37,7 @@ def test_nothing_valid_counts_nothing_and_is_not_reported():
 
 def test_a_weight_for_no_term_is_refused():
     with pytest.raises(ValueError, match=r"no term is called \['joint'\]"):
-        combine({"joints": term([1.0], [True])}, {"joint": 1.0})
+        check_weights({"joint": 1.0, "no": 0, "none": None}, {"joints": "joints_mask"})
 
 
 def test_processes_average_over_everybody_s_entries():
@@ -54,3 +61,26 @@ def test_a_value_that_is_not_finite_is_seen_by_every_process():
         combine({"a": t}, {"a": 1.0}, lambda c: counts.append(c) or c)
     for t in (bad, good):
         assert combine({"a": t}, {"a": 1.0}, lambda c: sum(counts), 2)[1]["a"].isnan()
+
+
+def test_a_weight_may_follow_the_step():
+    loss = {"a": {"start": 5.0, "end": 1.0, "from": 10, "to": 30}, "b": 2.0, "c": None}
+    found = [weights_at(loss, step)["a"] for step in (0, 10, 15, 20, 30, 99)]
+    assert found == [5.0, 5.0, 4.0, 3.0, 1.0, 1.0]
+    assert weights_at(loss, 20) == {"a": 3.0, "b": 2.0, "c": 0.0}
+    check_weights(loss, loss)
+    for wrong in ({"start": 1.0}, {"start": 1.0, "end": 2.0, "from": 5, "to": 5}):
+        with pytest.raises(ValueError, match="loss.a=.* is no weight: give a number, or"):
+            check_weights({"a": wrong}, loss)
+
+
+def test_a_term_that_another_process_lacks_is_averaged_all_the_same():
+    """The names are those that the network may have, in one order on every process."""
+    sums, names = [], ("a", "b")
+    parts = [{"a": term([1.0], [True])}, {"a": term([3.0], [True]), "b": term([4.0], [True])}]
+    for part in parts:
+        combine(part, {}, lambda own: sums.append(own) or own, 2, names)
+    total = sum(sums)
+    found = [combine(part, {"a": 1.0, "b": 1.0}, lambda _: total, 2, names) for part in parts]
+    assert all(raw == {"a": 2.0, "b": 4.0} for _, raw in found)
+    assert sum(loss for loss, _ in found) / 2 == 6.0

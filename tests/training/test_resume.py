@@ -2,6 +2,7 @@ import pytest
 import torch
 from tests_support import compose_config
 
+from tempohand.model.registry import network_class
 from tempohand.training.checkpoint import save_step
 from tempohand.training.resume import (
     binding_settings,
@@ -36,9 +37,13 @@ def test_the_file_of_the_first_weights_may_be_left_out(name, key):
     """A resumed run has its weights from the checkpoint, whatever network it trains; so has one whose
     settings still name the file."""
     with_file = compose_config(name, f"{key}=first.safetensors")
-    before, now = binding_settings(with_file, "abc"), binding_settings(compose_config(name), "abc")
-    refuse_other_run(before, now, "run")
-    refuse_other_run(before | {key: "first.safetensors"}, now, "run")
+    files = network_class(with_file["network"]).weight_files
+    before, now = (
+        binding_settings(with_file, "abc", files),
+        binding_settings(compose_config(name), "abc", files),
+    )
+    refuse_other_run(before, now, "run", files)
+    refuse_other_run(before | {key: "first.safetensors"}, now, "run", files)
     with pytest.raises(ValueError, match="network.size was .* and is 32"):
         refuse_other_run(before, binding_settings(compose_config(name, "network.size=32"), "abc"), "run")
 

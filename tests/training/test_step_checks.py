@@ -12,6 +12,7 @@ from training_support import WEIGHTS, Loop
 
 from tempohand.batch import HandPrediction, Term
 from tempohand.model.backbone import Backbone
+from tempohand.model.network import Network
 from tempohand.model.registry import build_network
 from tempohand.training import processes
 from tempohand.training.debug.dump import Dump
@@ -118,11 +119,13 @@ def test_rows_of_every_micro_step_are_named(tmp_path):
         loop.step(0, *batches)
 
 
-class Linear(torch.nn.Module):
+class Linear(Network):
     """A network of one layer, from pose to shape (the hand layer's kernels are not for threads)."""
 
+    terms = {"shape": "has_hand"}
+
     def __init__(self):
-        super().__init__()
+        super().__init__(1, 64, 2.0)
         self.layer = torch.nn.Linear(48, 10)
 
     def forward(self, batch):

@@ -23,7 +23,7 @@ def with_true_shape(hand: HandLayer) -> Callable[[HandPrediction, ClipBatch], Ha
         shape = torch.where(known[:, None, None], batch.target.shape, prediction.shape)
         joints, vertices = hand(prediction.pose, shape, prediction.trans)
         pixels = project(joints, batch.focal[:, -1:], batch.princpt[:, -1:])
-        joints2d = normalise_pixels(pixels, (batch.size, batch.size))
+        joints2d = normalise_pixels(pixels, batch.frames.size[::-1])
         return replace(prediction, shape=shape, joints=joints, vertices=vertices, joints2d=joints2d)
 
     return given

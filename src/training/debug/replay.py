@@ -4,12 +4,12 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 import torch
 from torch import Tensor, nn
 
-from tempohand.batch import BoxPrediction, ClipBatch, HandPrediction, Term
+from tempohand.batch import ClipBatch, Term
 from tempohand.training.debug.dump import Dump
 from tempohand.training.debug.not_finite import (
     ForwardOrder,
@@ -24,7 +24,7 @@ from tempohand.training.debug.not_finite import (
     rows_where,
     verdict_in_words,
 )
-from tempohand.training.objective import combine, per_entry
+from tempohand.training.objective import combine, per_entry, weights_at
 from tempohand.training.processes import seed_step
 
 PRECISIONS = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -113,6 +113,11 @@ class _Step:
     dump: Dump
     network: nn.Module
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the loss terms."""
+        return weights_at(self.dump.settings["loss"], self.dump.step)
+
     def run(self, precision: str) -> Outcome:
         """Forward, criterion and backward of every micro-step."""
         order = ForwardOrder(self.network)
@@ -135,7 +140,7 @@ class _Step:
         names = dict.fromkeys(name for raw in means for name in raw)
         zero = torch.zeros(())
         raw = {name: sum(raw.get(name, zero) for raw in means) / len(means) for name in names}
-        verdict = loss_verdict(raw, self.dump.settings["loss"])
+        verdict = loss_verdict(raw, self.weights)
         if gradients and not verdict:
             verdict = {"gradient": gradients}
         return Outcome(verdict, found[0] if found else None, lines)
@@ -171,7 +176,7 @@ class _Step:
             seed_step(settings["seed"], self.dump.step, micro_step, process)
             with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
                 terms.append(self.network.criterion(self.network(batch), batch))
-        loss, raw = combine(_joined(terms), settings["loss"])
+        loss, raw = combine(_joined(terms), self.weights)
         return loss, raw, terms
 
     def _term_lines(
@@ -180,7 +185,7 @@ class _Step:
         """A line for each term of a micro-step: its weight, mean and range, and what is not finite."""
         lines = []
         for name, term in _joined(terms).items():
-            weight = self.dump.settings["loss"].get(name) or 0
+            weight = self.weights.get(name) or 0
             mean = float(raw.get(name, math.nan))
             line = f"  {name:<16} weight {weight:<8g} mean {mean:<12.5g}"
             values = per_entry(term).detach()[term.mask]
@@ -237,10 +242,8 @@ def _first_module_not_finite(network: nn.Module) -> Iterator[list[str]]:
 def _finite(value) -> bool:
     if isinstance(value, Tensor):
         return not value.is_floating_point() or bool(value.isfinite().all())
-    if isinstance(value, BoxPrediction):
-        return _finite((value.logits, value.box))
-    if isinstance(value, HandPrediction):
-        return all(_finite(x) for x in (value.joints, value.joints2d, value.rotation, value.shape))
+    if is_dataclass(value):  # a prediction
+        return all(_finite(getattr(value, field.name)) for field in fields(value) if field.name != "terms")
     if isinstance(value, tuple | list):
         return all(_finite(x) for x in value)
     return True

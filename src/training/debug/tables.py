@@ -1,6 +1,9 @@
 """Tables for people: what is in a batch and what the network makes of it, and what each loss term is made
 of."""
 
+from dataclasses import fields
+from functools import singledispatch
+
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
@@ -11,15 +14,15 @@ from tempohand.skeleton import BONES, WRIST
 from tempohand.training.objective import per_entry, weighted_sum
 
 
-def describe_batch(batch: ClipBatch, prediction: HandPrediction | BoxPrediction) -> list[str]:
+def describe_batch(batch: ClipBatch, prediction: object) -> list[str]:
     """Ranges and means of a batch's inputs, of what the network predicts (joints beside the true ones in 2D,
     in camera space and relative to the wrist; a hand finder's scores and boxes), and the share of clips that
     have each kind of label. Labels that are masked out are left out."""
     target = batch.target
     frames = batch.frames
     lines = [
-        f"{len(batch)} clips of {batch.num_frame} frame(s), {len(frames)} different ones, {batch.size} px, "
-        f"table rows {_list(batch.row)}",
+        f"{len(batch)} clips of {batch.num_frame} frame(s), {len(frames)} different ones, "
+        f"{_shape(frames.size)} px, table rows {_list(batch.row)}",
         _HEAD,
     ]
     if frames.features is not None:
@@ -35,9 +38,7 @@ def describe_batch(batch: ClipBatch, prediction: HandPrediction | BoxPrediction)
             for place, axis in enumerate("xy")
         ]
     lines.append(_line("time (s)", batch.time))
-    lines += (
-        _boxes(target, prediction) if isinstance(prediction, BoxPrediction) else _hands(target, prediction)
-    )
+    lines += describe_prediction(prediction, target)
     outside = (target.joints2d.abs() > 0.5).any(dim=-1)[target.joints2d_mask]
     shares = {
         "joints2d": target.joints2d_mask,
@@ -56,7 +57,7 @@ def describe_terms(
     terms: dict[str, Term],
     raw: dict[str, Tensor],
     weights: dict[str, float],
-    prediction: HandPrediction | BoxPrediction,
+    prediction: object,
     batch: ClipBatch,
 ) -> list[str]:
     """Every loss term: its weight, its mean over all processes (raw, weighted, and as a share of the loss),
@@ -83,9 +84,18 @@ def describe_terms(
         )
         cells = "".join(f"{cell:>12}" for cell in everywhere + here)
         lines.append(f"  {name:<16}{weight:>9.4g}{cells}  {len(valid)} of {term.mask.numel()}")
-    if isinstance(prediction, BoxPrediction):
-        return lines
-    target = batch.target
+    return lines + describe_error(prediction, batch.target)
+
+
+@singledispatch
+def describe_error(prediction: object, target: HandTarget) -> list[str]:
+    """How far a prediction is from the truth besides its loss terms; nothing for classes that are not known
+    here."""
+    return []
+
+
+@describe_error.register
+def _(prediction: HandPrediction, target: HandTarget) -> list[str]:
     mask = target.joints_mask & target.joints_mask[..., WRIST : WRIST + 1]
     before = (prediction.joints - target.joints).abs()
     after = (
@@ -94,16 +104,15 @@ def describe_terms(
         - target.joints
         + target.joints[..., WRIST : WRIST + 1, :]
     ).abs()
-    if mask.any():
-        words = [
-            f"mean {difference[mask].mean().item():.4g}, max {difference[mask].max().item():.4g} mm"
-            for difference in (before, after)
-        ]
-        lines.append(
-            f"  joints' difference, each coordinate: in camera space {words[0]}; "
-            f"after root-centring {words[1]}"
-        )
-    return lines
+    if not mask.any():
+        return []
+    words = [
+        f"mean {difference[mask].mean().item():.4g}, max {difference[mask].max().item():.4g} mm"
+        for difference in (before, after)
+    ]
+    return [
+        f"  joints' difference, each coordinate: in camera space {words[0]}; after root-centring {words[1]}"
+    ]
 
 
 def bone_lengths(joints: Float[Tensor, "*batch 21 3"]) -> Float[Tensor, "*batch 20"]:
@@ -123,7 +132,16 @@ def _line(name: str, values: Tensor) -> str:
     )
 
 
-def _hands(target: HandTarget, prediction: HandPrediction) -> list[str]:
+@singledispatch
+def describe_prediction(prediction: object, target: HandTarget) -> list[str]:
+    """Ranges of what a network predicts, beside the truth where its class is known here; else of every field
+    of numbers."""
+    values = {field.name: getattr(prediction, field.name) for field in fields(prediction)}
+    return [_line(f"predicted {name}", value) for name, value in values.items() if isinstance(value, Tensor)]
+
+
+@describe_prediction.register
+def _(prediction: HandPrediction, target: HandTarget) -> list[str]:
     lines = _pair("2D", "uv", "crop", target.joints2d, prediction.joints2d, target.joints2d_mask)
     lines += _pair("3D", "xyz", "mm", target.joints, prediction.joints, target.joints_mask)
     everything = target.joints_mask.all(dim=-1)
@@ -139,7 +157,8 @@ def _hands(target: HandTarget, prediction: HandPrediction) -> list[str]:
     ]
 
 
-def _boxes(target: HandTarget, prediction: BoxPrediction) -> list[str]:
+@describe_prediction.register
+def _(prediction: BoxPrediction, target: HandTarget) -> list[str]:
     box, known = target.box()
     cells = rearrange(prediction.box, "b t side v u -> (b t v u) side")
     lines = [
@@ -168,6 +187,11 @@ def _pair(
         for place, axis in enumerate(axes)
         for who, joints in (("true", true), ("predicted", predicted))
     ]
+
+
+def _shape(size: tuple[int, int]) -> str:
+    height, width = size
+    return str(height) if height == width else f"{height} x {width}"
 
 
 def _share(mask: Tensor) -> str:

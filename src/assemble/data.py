@@ -1,0 +1,77 @@
+"""The tables of a training configuration as samples."""
+
+from functools import cached_property
+
+import numpy as np
+
+from tempohand.data.clips import ClipSampling
+from tempohand.data.loader import ClipDataset
+from tempohand.data.mixture import Balance, Mixture, RowFilter, spread_over_parts
+from tempohand.data.photometric import Photometric
+from tempohand.data.view import Augmentation, View
+from tempohand.model.network import Crop
+from tempohand.model.registry import network_class
+
+INPUTS = {"image"}  # what a frame table holds of a frame
+
+
+def plain_view(crop: Crop) -> View:
+    """The crops that a network takes (`network.crop`) in evaluation and prediction."""
+    return View(crop.size, crop.expansion)
+
+
+def training_view(settings: dict) -> View:
+    """The crops and augmentation of a training configuration."""
+    augmentation = dict(settings["view"]["augmentation"])
+    photometric = Photometric(**augmentation.pop("photometric"))
+    crop = Crop.of(settings["network"])
+    return View(crop.size, crop.expansion, Augmentation(photometric=photometric, **augmentation))
+
+
+def loader_workers(settings: dict) -> int:
+    """Processes that read for a training process; none for cached tokens, whose records are read quicker than
+    they are passed between processes."""
+    return 0 if settings["tokens"]["mode"] == "cached" else settings["data"]["workers"]
+
+
+class TrainingData:
+    """What a run trains and validates on. settings: a whole training configuration, resolved; settings that
+    the network takes from a checkpoint are in their places.
+
+    rows: those on which training clips end, after the filter, of the `eligible` ones; frequency: how often
+    each comes in an epoch, None: once. Raises ValueError or FileNotFoundError for what is missing or makes no
+    sense.
+    """
+
+    def __init__(self, settings: dict):
+        network, data = settings["network"], settings["data"]
+        lacking = set(network_class(network).inputs) - INPUTS
+        if lacking:
+            raise ValueError(
+                f"network.name={network['name']} takes {sorted(lacking)}, which tables do not hold"
+            )
+        view, sampling = training_view(settings), ClipSampling(**settings["sampling"])
+        self.num_frame = network["num_frame"]
+        self.mixture = Mixture(data["tables"], network.get("hand"))
+        self.training = ClipDataset(
+            self.mixture.train, view, self.num_frame, sampling, settings["seed"], settings["tokens"]["views"]
+        )
+        self.eligible = self.training.clips.training_rows()
+        self.rows = self.mixture.kept(self.eligible, RowFilter(**data["filter"]))
+        balance = Balance(**data["balance"]) if data["balance"] else None
+        self.frequency = self.mixture.frequencies(self.rows, balance)
+        self._validation_rows = data["validation_rows"]
+
+    @cached_property
+    def held_out(self) -> ClipDataset:
+        """The validation split, in plain crops."""
+        return ClipDataset(self.mixture.validation, self.training.view, self.num_frame)
+
+    @cached_property
+    def validation_rows(self) -> np.ndarray:
+        """The rows of the validation split that are scored."""
+        return spread_over_parts(self.mixture.validation, self._validation_rows)
+
+    def account(self) -> list[str]:
+        """What an epoch will hold, a line each."""
+        return self.mixture.account(self.eligible, self.rows, self.frequency)
