@@ -48,8 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass
 class Tally:
-    """What is counted over a table's pictures. Overlaps are those of the labelled hands whose centre is in the
-    picture: of the finder's best box, of the best confirmed one, and of the box that the network makes of it."""
+    """What is counted over a table's pictures. Overlaps are of the labelled hands whose centre is in the
+    picture: with the finder's best box, with the best confirmed one, and with the one that the network makes
+    of that."""
 
     found: list[float] = field(default_factory=list)
     confirmed: list[float] = field(default_factory=list)
