@@ -7,19 +7,21 @@ from accelerate import Accelerator
 
 from tempohand.assemble.data import TrainingData
 from tempohand.batch import Frames
+from tempohand.data.mixture import Mixture
 from tempohand.data.token_store import TokenStore, key_hash
 from tempohand.data.tokens import TokenDataset, cached, token_key
+from tempohand.data.view import View
 from tempohand.model.network import Network
 from tempohand.training.processes import gather
 
 
-def key_of_tokens(settings: dict, data: TrainingData, network: Network) -> dict:
+def key_of_tokens(settings: dict, view: View, mixture: Mixture, network: Network) -> dict:
     """All that the tokens of a training configuration depend on."""
     return token_key(
         network.frozen_settings(settings["network"]),
         network.frozen.state_dict(),
-        data.training.view,
-        data.mixture.contents(),
+        view,
+        mixture.contents(),
         precision=settings["mixed_precision"],
         dtype=settings["tokens"]["dtype"],
     )
@@ -30,7 +32,7 @@ def cached_clips(
 ) -> tuple[TokenDataset, TokenDataset]:
     """Training and validation clips of frames with features in place of pictures; what the cache lacks is
     made first, shared among processes. Raises what data/tokens.py's `cached` raises."""
-    key, tokens = key_of_tokens(settings, data, network), settings["tokens"]
+    key, tokens = key_of_tokens(settings, data.training.view, data.mixture, network), settings["tokens"]
 
     @torch.no_grad()
     def encode(frames: Frames) -> torch.Tensor:

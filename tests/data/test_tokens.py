@@ -9,7 +9,6 @@ import threading
 import time
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -186,11 +185,11 @@ def test_rules_of_the_code_that_decide_records_are_in_their_key(network, monkeyp
 def test_a_run_keeps_its_tokens_under_other_settings_of_training(two_tables, network):
     """What script/train.py makes of a configuration: how long, how fast and from how many views is learned is
     no matter of a token's."""
-    data = SimpleNamespace(training=SimpleNamespace(view=PLAIN), mixture=a_mixture(two_tables, *BOTH))
+    mixture = a_mixture(two_tables, *BOTH)
 
     def of(*overrides):
         settings = compose_config("stage2-tiny", *overrides) | {"network": small_network(2)}
-        return key_hash(key_of_tokens(settings, data, network))
+        return key_hash(key_of_tokens(settings, PLAIN, mixture, network))
 
     kept = (
         "optim.lr=1",
