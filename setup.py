@@ -1,5 +1,6 @@
-"""Packaging: `import tempohand` is the folder src/. The scripts and their configurations are installed as tempohand/script
-and tempohand/config, beside each other as in the repository. tests/test_wheel.py checks that nothing is left out.
+"""Packaging: `import tempohand` is the folder src/. The scripts and their configurations are installed as
+tempohand/script and tempohand/config, beside each other as in the repository. tests/test_wheel.py checks that
+nothing is left out.
 """
 
 from pathlib import Path
@@ -16,7 +17,10 @@ SCRIPTS = [
 setup(
     name="tempohand",
     version="0.1.0",
-    description="3D hands from ordinary video: a per-frame DINO network, a temporal encoder, and everything needed to train them",
+    description=(
+        "3D hands from ordinary video: a per-frame DINO network, a temporal encoder, and everything needed "
+        "to train them"
+    ),
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
@@ -55,7 +59,8 @@ setup(
         "tabulate>=0.9",
     ],
     extras_require={
-        # smplx may not be used commercially: tests and script/bench.py hand hold the hand layer against it, nothing in src/ needs it.
+        # smplx may not be used commercially: tests and script/bench.py hand hold the hand layer against it,
+        # nothing in src/ needs it.
         "test": [
             *(
                 "pytest",

@@ -45,9 +45,9 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     """A new folder beside `path`: when the block ends well, what it wrote there is on the disk and the folder
     becomes `path`. Otherwise it is gone, and what was at `path` before is still there.
 
-    A folder that was at `path` is called <path>.old for a moment, so that one of the two is whole whenever the
-    process ends. Raises OSError, naming a file below `path`, where the disk is full, read-only, or has no such
-    place.
+    A folder that was at `path` is called <path>.old for a moment, so that one of the two is whole whenever
+    the process ends. Raises OSError, naming a file below `path`, where the disk is full, read-only, or has no
+    such place.
     """
     path = Path(path)
     part = path.with_name(f"{path.name}.part")

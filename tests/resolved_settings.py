@@ -1,5 +1,5 @@
-"""The settings that every runnable configuration resolves to, as one file under version control: a change of a
-setting shows in its diff. After an intended change:
+"""The settings that every runnable configuration resolves to, as one file under version control: a change of
+a setting shows in its diff. After an intended change:
 
     python tests/resolved_settings.py
 """
@@ -17,7 +17,7 @@ DATA = data_names(CONFIG)
 
 
 def recorded_commands() -> dict[str, tuple[str, ...]]:
-    """A configuration's name with its overrides -> the parts of its settings that are recorded, () for all."""
+    """A configuration's name with its overrides -> the recorded parts of its settings, () for all."""
     commands: dict[str, tuple[str, ...]] = dict.fromkeys(configurations(), ())
     commands |= {f"stage1-tiny data={data}": ("data",) for data in DATA}
     commands |= {f"evaluate data={data}": ("data",) for data in ("mix_images", "freihand")}

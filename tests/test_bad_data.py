@@ -44,7 +44,8 @@ for name, (overrides, processes) in json.loads(sys.argv[2]).items():
         child = os.fork()
         if not child:
             if processes > 1:
-                os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+                os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(processes)}
+                os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
             output = os.open(f"{name}.{rank}", os.O_CREAT | os.O_WRONLY)
             os.dup2(output, 1)
             os.dup2(output, 2)
@@ -117,8 +118,13 @@ def test_by_default_the_run_stops_and_says_why(runs):
     run = runs["default"]
     assert run.codes == [2] and "Traceback" not in run.said
     (line,) = [line for line in run.said.splitlines() if line.startswith("error: ")]
-    for words in ("of the frames read of split 'train'", "max_bad=0.01 allows 1.0%", "worst source 'studio': picture cut off 2",
-                  "default/bad_rows.jsonl", "tempohand check-data"):  # fmt: skip
+    for words in (
+        "of the frames read of split 'train'",
+        "max_bad=0.01 allows 1.0%",
+        "worst source 'studio': picture cut off 2",
+        "default/bad_rows.jsonl",
+        "tempohand check-data",
+    ):
         assert words in line
     assert 9 <= len(run.metrics) <= 10  # a whole pass was read: a share of less would be chance
 

@@ -65,7 +65,10 @@ def test_arguments_and_result_pass_through():
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly():
-    code = "from tempohand.console import run_clearly\n@run_clearly\ndef main():\n    for line in range(100_000): print(line)\nmain()"
+    code = (
+        "from tempohand.console import run_clearly\n@run_clearly\ndef main():\n    for line in "
+        "range(100_000): print(line)\nmain()"
+    )
     done = subprocess.run(
         f"{sys.executable} -c '{code}' | head -1; exit ${{PIPESTATUS[0]}}",
         shell=True,

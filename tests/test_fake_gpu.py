@@ -30,8 +30,18 @@ from tempohand.model.registry import build_network
 from tempohand.training.processes import average_statistics
 from tempohand.training.step_checks import StepChecks
 
-FINDER = {"name": "finder", "num_frame": 1, "size": 64, "expansion": 4.0, "width": 16, "backbone": {
-    "name": "tempohand_tiny", "weights": None, "options": {"stem": 16, "stages": [[16, 1], [32, 1], [32, 1], [32, 1]]}}}  # fmt: skip
+FINDER = {
+    "name": "finder",
+    "num_frame": 1,
+    "size": 64,
+    "expansion": 4.0,
+    "width": 16,
+    "backbone": {
+        "name": "tempohand_tiny",
+        "weights": None,
+        "options": {"stem": 16, "stages": [[16, 1], [32, 1], [32, 1], [32, 1]]},
+    },
+}
 HEATMAP = {
     "spatial": small_network(1)["spatial"] | {"heads": {"translation": "heatmap"}},
     "norm_by_hand": True,

@@ -31,7 +31,9 @@ ALLOWED = {
     "MPL-2.0": "changed files of its own stay open; what uses them is free (tqdm, certifi)",
     "LGPL-2.1-or-later": "a library in files of its own, which may be replaced: what uses it is free",
     "LGPL-3.0-or-later": "as LGPL-2.1-or-later",
-    "LicenseRef-NVIDIA-Proprietary": "CUDA's libraries, which a CUDA build of torch brings: not open, free to use, also commercially",
+    "LicenseRef-NVIDIA-Proprietary": (
+        "CUDA's libraries, which a CUDA build of torch brings: not open, free to use, also commercially"
+    ),
 }
 # What the older metadata fields say, in the words of the packages that say it.
 IN_WORDS = {

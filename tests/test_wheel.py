@@ -1,5 +1,5 @@
-"""What is installed is what is in the repository, and works without it: a file that setup.py leaves out imports
-when the installation is editable and is absent from the wheel."""
+"""What is installed is what is in the repository, and works without it: a file that setup.py leaves out
+imports when the installation is editable and is absent from the wheel."""
 
 import json
 import os

@@ -63,7 +63,8 @@ def test_both_processes_stop_and_one_says_why(stopped):
     errors = re.findall(r"error: (.*)", result.stderr)
     assert len(errors) == 1, result.stderr[-3000:]
     assert re.match(
-        r"the loss is not finite at optimizer step 1, in depth, joints, joints2d, .*; samples: row \d+ \(test, sequence train-",
+        r"the loss is not finite at optimizer step 1, in depth, joints, joints2d, .*; samples: row \d+ "
+        r"\(test, sequence train-",
         errors[0],
     )
     assert f"not finite in the weights: {name};" in errors[0]

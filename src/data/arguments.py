@@ -34,9 +34,9 @@ def public_tables(config: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def table_folder(table: str | Path, config: str | Path) -> Path:
-    """The folder of a table that is named as data= names it: a public data set of tables.yaml, whose folder is
-    where its environment variable says or below the configurations' data.folder; anything else is the folder
-    itself. config: the folder of configurations."""
+    """The folder of a table that is named as data= names it: a public data set of tables.yaml, whose folder
+    is where its environment variable says or below the configurations' data.folder; anything else is the
+    folder itself. config: the folder of configurations."""
     if str(table) not in _listed(config):
         return Path(table)
     shared = yaml.safe_load(Path(config, "data", f"{SHARED}.yaml").read_text(encoding="utf-8"))
@@ -54,8 +54,8 @@ def _variable(name: str) -> str:
 
 
 def store_tables(store: Callable, config: str | Path) -> None:
-    """Makes each public table an option of two groups in Hydra's store: `data` (data=NAME: a run on that table
-    alone) and `data/tables` (one table of a mixture).
+    """Makes each public table an option of two groups in Hydra's store: `data` (data=NAME: a run on that
+    table alone) and `data/tables` (one table of a mixture).
 
     store: ConfigStore.instance().store of Hydra's. config: the folder of configurations.
     """
@@ -65,7 +65,7 @@ def store_tables(store: Callable, config: str | Path) -> None:
 
 
 def data_names(config: str | Path) -> list[str]:
-    """The names that data= takes: the files of the configurations' folder `data` and the lines of tables.yaml."""
+    """The names that data= takes: the files of the configuration folder `data` and the lines of tables.yaml."""
     files = {path.stem for path in Path(config, "data").glob("*.yaml")} - {SHARED}
     return sorted(files | _listed(config).keys())
 

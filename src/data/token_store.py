@@ -58,15 +58,17 @@ class TokenStore:
             different = list(_differences("", other, self.key))
             if different:
                 raise ValueError(
-                    f"the tokens in '{folder}' are stale, they were made from something else: {'; '.join(different)}. "
-                    "Name another tokens.folder, or leave it out: each network and view then has a folder of its own"
+                    f"the tokens in '{folder}' are stale, they were made from something else: "
+                    f"{'; '.join(different)}. Name another tokens.folder, or leave it out: "
+                    "each network and view then has a folder of its own"
                 )
         elif self.folder.is_dir() and any(
             path.name not in (KEY_NAME, LOCK_NAME) and path.suffix != ".part"
             for path in self.folder.iterdir()
         ):
             raise ValueError(
-                f"tokens.folder='{folder}' is no folder of tokens ({KEY_NAME} is missing) and not empty: name another one"
+                f"tokens.folder='{folder}' is no folder of tokens ({KEY_NAME} is missing) and not empty: "
+                "name another one"
             )
 
     @contextmanager
@@ -136,13 +138,15 @@ class TokenStore:
             path = self.folder / name
             if name not in known:
                 raise ValueError(
-                    f"the manifest of '{self.folder}' does not know '{name}': delete that file and start again"
+                    f"the manifest of '{self.folder}' does not know '{name}': "
+                    "delete that file and start again"
                 )
             size = path.stat().st_size if path.is_file() else 0
             if size != known[name]["size"] or _checksum(path) != known[name]["crc32"]:
                 raise ValueError(
-                    f"the tokens in '{path}' are damaged ({size:,} bytes, {known[name]['size']:,} were written): "
-                    "delete that file and start again, it alone is made anew"
+                    f"the tokens in '{path}' are damaged ({size:,} bytes, "
+                    f"{known[name]['size']:,} were written): delete that file and start again, "
+                    "it alone is made anew"
                 )
 
     def read(self, name: str) -> np.ndarray:

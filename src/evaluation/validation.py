@@ -40,7 +40,10 @@ class BestScore(NamedTuple):
     def line(self, best: float) -> str:
         """The best score of a run, in words; infinity: there never was one."""
         if not math.isfinite(best):
-            return f"no validation had a valid sample for {self.name} ({self.words}): there is no best checkpoint"
+            return (
+                f"no validation had a valid sample for {self.name} ({self.words}): "
+                "there is no best checkpoint"
+            )
         return f"best {self.words} on validation: " + self.unit.format(best)
 
 
@@ -71,8 +74,9 @@ class Scores(ABC):
         found = next((best for best in cls.BESTS if best.has(joints_mask, joints2d_mask).any()), None)
         if found is None:
             raise ValueError(
-                f"none of the {len(joints_mask):,} validation rows has labels by which a best checkpoint could be chosen "
-                f"({', or '.join(best.needs for best in cls.BESTS)}): set data.tables.<name>.validation to a split that has"
+                f"none of the {len(joints_mask):,} validation rows has labels by which a best checkpoint "
+                f"could be chosen ({', or '.join(best.needs for best in cls.BESTS)}): "
+                "set data.tables.<name>.validation to a split that has"
             )
         return found
 
@@ -119,7 +123,10 @@ class Validation(Scores):
 
     UNITS = {"mpjpe": " mm", "mpjpe_root": " mm", "pa_mpjpe": " mm", "error_2d": " %", "lag_2d": " frames"}
     SILENT = {
-        "lag_2d": " (it takes a moving hand in rows that follow each other, as data.validation_rows=null gives them)"
+        "lag_2d": (
+            " (it takes a moving hand in rows that follow each other, "
+            "as data.validation_rows=null gives them)"
+        )
     }
     BESTS = (
         BestScore(

@@ -86,13 +86,13 @@ class Tracker:
 
     A detection with an id belongs to that id. The others are assigned to known hands, each to one, so that
     all in all they lie nearest to where these are expected at constant velocity; a hand whose last box is
-    farther than `reach` (history.py) is none of them. Two rounds: first without pairs whose sides
-    contradict each other (most of the hand's boxes so far came with the other side); what is left then with
-    all pairs, where another side counts as farther. A detection without a side is contested if it may belong
-    to a hand that is clearly a right one and to one that is clearly a left one. `Sides` are then asked for
-    its side, and each hand counts as the farther from it the more likely the two are of opposite sides, by up
-    to a whole `reach`. What fits nowhere founds a new hand. The order of detections decides the numbers of
-    new hands and nothing else. A hand that was missing for more than `max_gap` seconds is forgotten, and a frame
+    farther than `reach` (history.py) is none of them. Two rounds: first without pairs whose sides contradict
+    each other (most of the hand's boxes so far came with the other side); what is left then with all pairs,
+    where another side counts as farther. A detection without a side is contested if it may belong to a hand
+    that is clearly a right one and to one that is clearly a left one. `Sides` are then asked for its side,
+    and each hand counts as the farther from it the more likely the two are of opposite sides, by up to a
+    whole `reach`. What fits nowhere founds a new hand. The order of detections decides the numbers of new
+    hands and nothing else. A hand that was missing for more than `max_gap` seconds is forgotten, and a frame
     without a box has no hand: nothing is interpolated, since that would need the future.
 
     A picture of another size in the same shape (resolution.py) is the same view: known boxes are scaled with

@@ -54,7 +54,9 @@ def test_a_folder_of_one_word_is_found_and_a_name_wins_over_it(tmp_path, monkeyp
 def test_what_is_neither_is_said_with_the_names(monkeypatch, capsys):
     with pytest.raises(
         ValueError,
-        match="data=freihnd: it is neither the folder of a frame table nor one of arctic, .*freihand.*, table$",
+        match=(
+            "data=freihnd: it is neither the folder of a frame table nor one of arctic, .*freihand.*, table$"
+        ),
     ):
         name_data(["data=freihnd"], CONFIG)
     monkeypatch.setattr(sys, "argv", ["train.py", "data=freihnd"])

@@ -275,7 +275,10 @@ def test_the_watch_says_lists_and_stops(root, tmp_path):
     ]
     with pytest.raises(
         ValueError,
-        match=r"11.7% of the frames read of split 'train' \(7 of 60\).*max_bad=0.1 .*worst source 'studio': .*run/bad_rows.jsonl.*check-data",
+        match=(
+            r"11.7% of the frames read of split 'train' \(7 of 60\).*max_bad=0.1 .*worst source 'studio': "
+            ".*run/bad_rows.jsonl.*check-data"
+        ),
     ):
         watch.check(Ledger(60, 7, dict(REASONS)), table)
     assert len(listed(file)) == len(PLANTED)

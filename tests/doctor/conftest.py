@@ -35,8 +35,11 @@ SMALL = [
     "optim.batch_size=16",
     "data.workers=0",
 ]
-SMALL_STAGE2 = [*(s for s in SMALL if not s.startswith("network.spatial")), "network.temporal={width: 32, layers: 1, heads: 2}",
-                "sampling.consecutive=4"]  # fmt: skip
+SMALL_STAGE2 = [
+    *(s for s in SMALL if not s.startswith("network.spatial")),
+    "network.temporal={width: 32, layers: 1, heads: 2}",
+    "sampling.consecutive=4",
+]
 
 Rows = dict[str, list[list[dict]]]  # split -> sequences -> rows
 
@@ -51,8 +54,13 @@ def film() -> Rows:
     config["sequences"] = {split: config.pop(f"num_{split}") for split in SPLITS}
     config["frames"] = {split: config.pop(f"frames_{split}") for split in SPLITS}
     config = SyntheticConfig.from_mapping(config)
-    return {split: [[_cut(row) for row in film_sequence(config, split, index)] for index in range(config.sequences[split])]
-            for split in ("train", "val")}  # fmt: skip
+    return {
+        split: [
+            [_cut(row) for row in film_sequence(config, split, index)]
+            for index in range(config.sequences[split])
+        ]
+        for split in ("train", "val")
+    }
 
 
 def _cut(row: dict) -> dict:

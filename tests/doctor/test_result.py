@@ -35,8 +35,13 @@ def test_the_json_has_every_field(tmp_path):
         "warning",
     ]
     assert content["checks"][0] == {
-        "check": "depth", "value": "500 mm", "expected": "20 to 20000 mm", "verdict": "ok", "cause": "", "number": 500.0
-    }  # fmt: skip
+        "check": "depth",
+        "value": "500 mm",
+        "expected": "20 to 20000 mm",
+        "verdict": "ok",
+        "cause": "",
+        "number": 500.0,
+    }
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["doctor.json"]
 
 

@@ -89,7 +89,5 @@ def test_every_network_has_its_scores_and_a_best_one():
         validation = scores_of(network_class({"name": name}).prediction)
         for best in validation.BESTS:
             assert best.name in validation.UNITS and "on validation: " in best.line(0.25)
-            assert (
-                best.line(math.inf)
-                == f"no validation had a valid sample for {best.name} ({best.words}): there is no best checkpoint"
-            )
+            nothing = f"no validation had a valid sample for {best.name} ({best.words})"
+            assert best.line(math.inf) == f"{nothing}: there is no best checkpoint"

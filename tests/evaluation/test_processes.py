@@ -43,8 +43,8 @@ spec.loader.exec_module(script)
 
 def evaluate(out, processes):
     with initialize_config_dir(repository + "/config", version_base="1.3"):
-        options = [f"stage1={root}/stage1", f"stage2={root}/stage2", "data=table", f"data.root={table}", f"out={out}", f"batch_size={batch}"]
-        options += ["workers=0", "device=cpu"]
+        options = [f"stage1={root}/stage1", f"stage2={root}/stage2", "data=table", f"data.root={table}", f"out={out}"]
+        options += [f"batch_size={batch}", "workers=0", "device=cpu"]
         script.main(compose("evaluate", options))
 
 def validate(out, processes):
@@ -52,15 +52,16 @@ def validate(out, processes):
     network, ledger, rows = load_network(root + "/stage2"), Ledger(), FrameTable(table, "test")
     results = Validation(network.expansion, rows.sequence_starts(), rows.column("time"))
     held_out = ClipDataset(rows, View(network.size, network.expansion), network.num_frame)
-    rank, world = accelerator.process_index, accelerator.num_processes
+    share = {"rank": accelerator.process_index, "world": accelerator.num_processes}
     with torch.no_grad():
-        for batch in evaluation_batches(held_out, np.arange(len(held_out)), 9, 0, ledger, rank=rank, world=world):
+        for batch in evaluation_batches(held_out, np.arange(len(held_out)), 9, 0, ledger, **share):
             prediction = network(batch)
             results.add(prediction, batch, network.criterion(prediction, batch))
     scores = results.means(lambda x: gather_object([x]), network.config["loss"])
     total = Ledger.total(gather_object([ledger]))
     if accelerator.is_main_process:
-        (Path(out) / "validation.json").write_text(json.dumps(scores | {"left_out": [total.read, total.left_out]}))
+        scores["left_out"] = [total.read, total.left_out]
+        (Path(out) / "validation.json").write_text(json.dumps(scores))
     accelerator.end_training()
 
 for processes in map(int, sys.argv[5:]):
@@ -75,13 +76,14 @@ for processes in map(int, sys.argv[5:]):
             child = os.fork()
             if not child:
                 if processes > 1:
-                    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1",
-                                   "MASTER_PORT": str(port)}
+                    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+                    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
                 task(out, processes)
                 sys.stdout.flush()
                 os._exit(0)
             children.append(child)
-        assert all(os.waitpid(child, 0)[1] == 0 for child in children), f"{task.__name__} by {processes} processes"
+        codes = [os.waitpid(child, 0)[1] for child in children]
+        assert not any(codes), f"{task.__name__} by {processes} processes"
 """
 
 

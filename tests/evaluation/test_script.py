@@ -313,7 +313,8 @@ def test_a_table_of_a_test_split_alone_is_evaluated(
     ) | {"tuned_on": None}
     for note in (
         "no constant hand (mean_pose): split 'train' is not in the table (fit_split)",
-        "filters have their default settings, and none is tuned for accuracy: split 'val' is not in the table (tune_split)",
+        "filters have their default settings, and none is tuned for accuracy: split 'val' is not in the "
+        "table (tune_split)",
     ):
         assert note in done.stdout and note in content["notes"]
     write_report(tmp_path / "report.html", ReportContent(title="t", runs={}, metrics=content))

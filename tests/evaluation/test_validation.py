@@ -157,7 +157,10 @@ def test_a_best_score_exists_for_every_kind_of_labels(labels):
     if labels == "nothing":
         with pytest.raises(
             ValueError,
-            match="none of the 9 validation rows has labels by which .*3D joints, the wrist and another, or 2D joints.*: set data",
+            match=(
+                "none of the 9 validation rows has labels by which .*3D joints, the wrist and another, or "
+                "2D joints.*: set data"
+            ),
         ):
             Validation.best(*masks[0])
         return

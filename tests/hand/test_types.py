@@ -43,7 +43,8 @@ for name, call in calls.items():
         call()
     except TypeError as error:
         value = name.split(" of ")[0]
-        assert str(error).startswith(f"{value} is a ") and f"torch.as_tensor({value})" in str(error), (name, error)
+        assert str(error).startswith(f"{value} is a "), (name, error)
+        assert f"torch.as_tensor({value})" in str(error), (name, error)
     else:
         raise SystemExit(f"{name}: no error")
 for path in (array(1, 48), 3):

@@ -30,9 +30,18 @@ def test_given_values_are_taken():
 
 
 @pytest.mark.parametrize(
-    "values", [{"focal_px": 0}, {"focal_px": -3}, {"focal_px": math.nan}, {"fov_deg": 0}, {"fov_deg": 180}, {"fov_deg": math.nan},
-               {"focal_px": 5, "fov_deg": 60}, {"princpt": (math.inf, 0.0)}]
-)  # fmt: skip
+    "values",
+    [
+        {"focal_px": 0},
+        {"focal_px": -3},
+        {"focal_px": math.nan},
+        {"fov_deg": 0},
+        {"fov_deg": 180},
+        {"fov_deg": math.nan},
+        {"focal_px": 5, "fov_deg": 60},
+        {"princpt": (math.inf, 0.0)},
+    ],
+)
 def test_values_that_no_camera_has_are_refused(values):
     with pytest.raises(ValueError, match="`focal_px`|`fov_deg`|`princpt`"):
         CameraChoice(**values)

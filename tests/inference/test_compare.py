@@ -79,8 +79,14 @@ def test_acceleration_is_of_three_frames_in_a_row():
 
 def test_files_of_either_kind_are_read(tmp_path, capsys):
     a, b = opinion(frames=[3, 4, 5, 9]), opinion(frames=range(12))
-    np.savez(tmp_path / "predictions.npz", frame=np.r_[a.frame, 7], hand_id=[2, 2, 2, 2, 5], joints=np.r_[a.joints, a.joints[:1]],
-             joints2d=np.r_[a.joints2d, a.joints2d[:1]], box=np.r_[a.box, a.box[:1]])  # fmt: skip
+    np.savez(
+        tmp_path / "predictions.npz",
+        frame=np.r_[a.frame, 7],
+        hand_id=[2, 2, 2, 2, 5],
+        joints=np.r_[a.joints, a.joints[:1]],
+        joints2d=np.r_[a.joints2d, a.joints2d[:1]],
+        box=np.r_[a.box, a.box[:1]],
+    )
     np.savez(
         tmp_path / "other.npz",
         joints_3d_mm=b.joints,

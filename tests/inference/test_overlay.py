@@ -98,8 +98,15 @@ def test_opacity_mixes_linearly(faces):
 
 def test_a_near_hand_covers_a_far_one_in_any_order(faces, picture):
     near, far = (estimate(np.array([0.0, 0, z]), is_right) for z, is_right in ((400, True), (600, False)))
-    pictures = [draw_hands(picture, [dataclasses.replace(hand, joints2d=np.full((21, 2), np.nan)) for hand in hands], faces, opacity=1.0)
-                for hands in ((near, far), (far, near))]  # fmt: skip
+    pictures = [
+        draw_hands(
+            picture,
+            [dataclasses.replace(hand, joints2d=np.full((21, 2), np.nan)) for hand in hands],
+            faces,
+            opacity=1.0,
+        )
+        for hands in ((near, far), (far, near))
+    ]
     assert np.array_equal(*pictures)
     masks = [
         rasterise(hand.vertices, faces, FOCAL, PRINCPT, (SIZE[1], SIZE[0])).face >= 0 for hand in (near, far)

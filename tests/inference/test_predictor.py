@@ -20,11 +20,17 @@ def table_hands(table: FrameTable) -> list[HandInput]:
     labels = table.labels(np.arange(len(table)))
     return [
         HandInput(
-            image=table.image(row), box=labels["box"][row], time=labels["time"][row].item(), hand=int(starts[row]),
-            is_right=bool(labels["is_right"][row]), focal=labels["focal"][row], princpt=labels["princpt"][row], frame=row,
+            image=table.image(row),
+            box=labels["box"][row],
+            time=labels["time"][row].item(),
+            hand=int(starts[row]),
+            is_right=bool(labels["is_right"][row]),
+            focal=labels["focal"][row],
+            princpt=labels["princpt"][row],
+            frame=row,
         )
         for row in range(len(table))
-    ]  # fmt: skip
+    ]
 
 
 def same(a: HandEstimate, b: HandEstimate, atol: float = 1e-4) -> None:

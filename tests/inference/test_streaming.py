@@ -44,11 +44,16 @@ def hands(table) -> list[HandInput]:
     labels = table.labels(np.arange(10))
     return [
         HandInput(
-            image=table.image(row), box=labels["box"][row], time=labels["time"][row].item(), focal=labels["focal"][row],
-            princpt=labels["princpt"][row], is_right=bool(labels["is_right"][row]), frame=row,
+            image=table.image(row),
+            box=labels["box"][row],
+            time=labels["time"][row].item(),
+            focal=labels["focal"][row],
+            princpt=labels["princpt"][row],
+            is_right=bool(labels["is_right"][row]),
+            frame=row,
         )
         for row in range(10)
-    ]  # fmt: skip
+    ]
 
 
 def same(a: HandEstimate, b: HandEstimate) -> None:
@@ -92,9 +97,14 @@ def test_every_frame_is_the_offline_window_across_gaps(network, table):
     predictor, lengths = StreamingPredictor(network), []
     for row in np.argsort(np.concatenate([np.arange(18), np.arange(18) + 0.5]), kind="stable").tolist():
         estimate = predictor.push(
-            table.image(row), labels["box"][row], times[row].item(), hand=int(starts[row]), is_right=bool(labels["is_right"][row]),
-            focal=labels["focal"][row], princpt=labels["princpt"][row],
-        )  # fmt: skip
+            table.image(row),
+            labels["box"][row],
+            times[row].item(),
+            hand=int(starts[row]),
+            is_right=bool(labels["is_right"][row]),
+            focal=labels["focal"][row],
+            princpt=labels["princpt"][row],
+        )
         begins = int(starts[row]) + (4 if 4 <= row < 18 else 0)
         begins = next(r for r in range(begins, row + 1) if times[row] - times[r] <= MAX_AGE_S + 1e-6)
         length, expected = offline(network, table, row, begins, times)
@@ -181,9 +191,12 @@ def test_the_same_time_stamp_replaces_the_frame(network, hands):
 def test_a_picture_of_another_size_goes_on_with_its_own_camera(network, hands):
     """A frame of twice the size, box and camera with it: the same rays, the same history."""
     big = dataclasses.replace(
-        hands[5], image=hands[5].image.repeat(2, 0).repeat(2, 1), box=np.asarray(hands[5].box) * 2 + 0.5, focal=hands[5].focal * 2,
+        hands[5],
+        image=hands[5].image.repeat(2, 0).repeat(2, 1),
+        box=np.asarray(hands[5].box) * 2 + 0.5,
+        focal=hands[5].focal * 2,
         princpt=hands[5].princpt * 2 + 0.5,
-    )  # fmt: skip
+    )
     a, b = after(network, hands, big), after(network, hands, hands[5])
     assert a.history == b.history == 5 and a.image_size == (192, 192)
     np.testing.assert_allclose(a.joints, b.joints, atol=30)  # another picture by interpolation
@@ -287,9 +300,16 @@ def test_numbers_and_pictures_of_numpy_and_torch_do(network, hands, scalar):
     )
     expected = StreamingPredictor(network).push_all([plain])[0]
     given = dataclasses.replace(
-        plain, time=scalar(0.5), focal=scalar(150.0), princpt=torch.tensor(plain.princpt), box=tuple(map(scalar, plain.box)),
-        is_right=np.bool_(True), hand=np.int64(0), frame=torch.tensor(0), image=torch.from_numpy(plain.image.copy()),
-    )  # fmt: skip
+        plain,
+        time=scalar(0.5),
+        focal=scalar(150.0),
+        princpt=torch.tensor(plain.princpt),
+        box=tuple(map(scalar, plain.box)),
+        is_right=np.bool_(True),
+        hand=np.int64(0),
+        frame=torch.tensor(0),
+        image=torch.from_numpy(plain.image.copy()),
+    )
     estimate = StreamingPredictor(network).push_all([given])[0]
     same(estimate, expected)
     assert (type(estimate.time), type(estimate.is_right), type(estimate.hand), type(estimate.frame)) == (

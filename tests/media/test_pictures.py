@@ -95,7 +95,9 @@ def test_floating_point_samples_are_called_that():
     for kind in (np.float32, np.float64):
         with pytest.raises(
             BadPicture,
-            match=f"its samples are {np.dtype(kind)}, which do not say what is white: save it with 8 or 16 bits",
+            match=(
+                f"its samples are {np.dtype(kind)}, which do not say what is white: save it with 8 or 16 bits"
+            ),
         ):
             decode_picture(encoded(".tiff", (PICTURE[..., 0] / 255).astype(kind)))
 

@@ -45,7 +45,8 @@ def test_nothing_valid_for_some_batches_in_a_row_is_said_once(warnings):
     for _ in range(9):
         add_batch(shares, pose=0, shape=0)
     assert warnings == [
-        "warning: the loss term 'pose' (weight 2) had no valid entry in 3 batches in a row: the table's has_hand switch it on"
+        "warning: the loss term 'pose' (weight 2) had no valid entry in 3 batches in a row: the table's "
+        "has_hand switch it on"
     ]
 
 

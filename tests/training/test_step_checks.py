@@ -1,5 +1,5 @@
-"""What is checked in every step: its numbers are those of all micro-steps and processes, and what is not finite
-stops all processes before anything is changed."""
+"""What is checked in every step: its numbers are those of all micro-steps and processes, and what is not
+finite stops all processes before anything is changed."""
 
 import math
 import threading

@@ -146,9 +146,10 @@ def _accuracy_note(metrics: dict) -> str:
         chosen = f"chosen on split {tuned.pop()!r}, for accuracy alone or for accuracy and smoothness"
     bootstrap = metrics["bootstrap"]
     sentences = [
-        "Millimetres, 2D error in per cent of the edge of the hand's box, acceleration error in mm/frame², jitter "
-        "(jerk of the prediction itself) in m/s³, lag (of the joints in the picture; positive: late) in frames; "
-        "AUC between 0 and 1. Root-relative: minus the wrist; PA: after the best similarity."
+        "Millimetres, 2D error in per cent of the edge of the hand's box, acceleration error in mm/frame², "
+        "jitter (jerk of the prediction itself) in m/s³, lag (of the joints in the picture; positive: "
+        "late) in frames; AUC between 0 and 1. Root-relative: minus the wrist; PA: "
+        "after the best similarity."
     ]
     if "mean_pose" in rows:
         sentences.append("The constant hand knows the box alone and never sees the picture.")

@@ -119,8 +119,13 @@ def test_fingertips_come_in_the_colour_cameras_space(folder, tmp_path):
 def test_axes_that_are_not_the_pictures_are_refused(folder, tmp_path):
     name, root, *_, (_, path3d) = folder
     lines = path3d.read_text().splitlines()
-    flipped = ["; ".join(",".join(f"{-float(x)}" if axis == 0 else x for axis, x in enumerate(tip.split(","))) for tip in line.split(";")[:5])
-               for line in lines]  # fmt: skip
+    flipped = [
+        "; ".join(
+            ",".join(f"{-float(x)}" if axis == 0 else x for axis, x in enumerate(tip.split(",")))
+            for tip in line.split(";")[:5]
+        )
+        for line in lines
+    ]
     path3d.write_text("\n".join(f"{line};" for line in flipped))
     with pytest.raises(ValueError, match="nothing of .* could be used.*2D and 3D tips disagree"):
         convert_here(name, root, tmp_path / "table")
