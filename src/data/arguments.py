@@ -65,7 +65,7 @@ def store_tables(store: Callable, config: str | Path) -> None:
 
 
 def data_names(config: str | Path) -> list[str]:
-    """The names that data= takes: the files of the configuration folder `data` and the lines of tables.yaml."""
+    """The names that data= takes: the files of the configurations' `data` and the lines of tables.yaml."""
     files = {path.stem for path in Path(config, "data").glob("*.yaml")} - {SHARED}
     return sorted(files | _listed(config).keys())
 

@@ -43,8 +43,8 @@ spec.loader.exec_module(script)
 
 def evaluate(out, processes):
     with initialize_config_dir(repository + "/config", version_base="1.3"):
-        options = [f"stage1={root}/stage1", f"stage2={root}/stage2", "data=table", f"data.root={table}", f"out={out}"]
-        options += [f"batch_size={batch}", "workers=0", "device=cpu"]
+        options = [f"stage1={root}/stage1", f"stage2={root}/stage2", "data=table", f"data.root={table}"]
+        options += [f"out={out}", f"batch_size={batch}", "workers=0", "device=cpu"]
         script.main(compose("evaluate", options))
 
 def validate(out, processes):
