@@ -39,9 +39,9 @@ Encode = Callable[[Frames], Tensor]  # frames -> features [n, f], on the CPU
 def token_key(
     network: dict, weights: dict[str, Tensor], view: View, data: dict[str, str], *, precision: str, dtype: str
 ) -> dict:
-    """All that tokens depend on: the settings and weights of the frozen part of a network, the view, the rows of
-    both splits (`Mixture.contents`), which rows are bad and where a sequence is cut, the precision they were computed in
-    and the type that they are stored in."""
+    """All that tokens depend on: the settings and weights of the frozen part of a network, the view, the rows
+    of both splits (`Mixture.contents`), which rows are bad and where a sequence is cut, the precision they
+    were computed in and the type that they are stored in."""
     return {
         "format": FORMAT,
         "network": network,

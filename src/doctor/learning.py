@@ -46,11 +46,20 @@ def check_gradients(
     cause = ""
     if dry:
         cause = (
-            f"Never a gradient: {_some(dry)}. Nothing that the loss sees depends on them: a weight of loss.* is 0, a result is detached or not used. "
-            "Remedy: use them, or set requires_grad to False (unused parameters stop distributed training)."
+            f"Never a gradient: {_some(dry)}. Nothing that the loss sees depends on them: "
+            "a weight of loss.* is 0, a result is detached or not used. Remedy: use them, "
+            "or set requires_grad to False (unused parameters stop distributed training)."
         )
-    results = [Result("gradients reach what is trained", f"{len(trainable) - len(dry)} of {len(trainable)} tensors in {STEPS} steps", "all",
-                      "FAILED" if dry else "ok", cause, float(len(dry)))]  # fmt: skip
+    results = [
+        Result(
+            "gradients reach what is trained",
+            f"{len(trainable) - len(dry)} of {len(trainable)} tensors in {STEPS} steps",
+            "all",
+            "FAILED" if dry else "ok",
+            cause,
+            float(len(dry)),
+        )
+    ]
     if frozen:
         after = network.state_dict()
         changed = [name for name, tensor in before.items() if not after[name].equal(tensor)]
@@ -58,11 +67,21 @@ def check_gradients(
         cause = ""
         if wrong:
             cause = (
-                f"{len(leaking)} frozen tensors get gradients, {len(changed)} change: {_some(wrong)}. They throttle gradient clipping and drift "
-                "away from Stage 1. Remedy: requires_grad_(False), evaluation mode (batch statistics too), and no place in the optimizer."
+                f"{len(leaking)} frozen tensors get gradients, {len(changed)} change: {_some(wrong)}. "
+                "They throttle gradient clipping and drift away from Stage 1. Remedy: "
+                "requires_grad_(False), evaluation mode (batch statistics too), "
+                "and no place in the optimizer."
             )
-        results.append(Result("frozen means frozen", f"{len(wrong)} of {len(frozen)} tensors move or get gradients", "0",
-                              "FAILED" if wrong else "ok", cause, float(len(wrong))))  # fmt: skip
+        results.append(
+            Result(
+                "frozen means frozen",
+                f"{len(wrong)} of {len(frozen)} tensors move or get gradients",
+                "0",
+                "FAILED" if wrong else "ok",
+                cause,
+                float(len(wrong)),
+            )
+        )
     return results
 
 
@@ -122,7 +141,10 @@ def check_processes(
     effects = list(sharing_effects(network, parts[0].frame_mask.numel()))
     if effects:
         return Result(name, text, expected, "warning", f"On two processes {effects[0]}.", gradient)
-    cause = "The loss of half a batch is not its share of the whole's: a term sums or averages by itself. Remedy: return it unreduced, with its mask."
+    cause = (
+        "The loss of half a batch is not its share of the whole's: a term sums or averages by itself. "
+        "Remedy: return it unreduced, with its mask."
+    )
     return Result(name, text, expected, "FAILED", cause, gradient)
 
 

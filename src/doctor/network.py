@@ -77,11 +77,17 @@ def check_scale(predictions: list[HandPrediction], batches: list[ClipBatch]) -> 
         return [Result("network: outputs are finite", "nan or inf", "finite", "FAILED", cause)]
     placed = whole & target["camera_mask"]
     if placed.any():
-        cause = "Depth starts at focal * 140 mm / box (in px): focal length or box are not in px of the stored picture, or trans is not in mm."
+        cause = (
+            "Depth starts at focal * 140 mm / box (in px): focal length or box are not in px of the stored "
+            "picture, or trans is not in mm."
+        )
         depths = (float(joints[placed, 0, 2].median()) for joints in (ours["joints"], target["joints"]))
         results.append(_factor("depth", *depths, DEPTH_FACTOR, "mm", cause))
     if whole.any():
-        cause = "The hand model's lengths are not the data's: joints are not in mm, or network.hand is in other units."
+        cause = (
+            "The hand model's lengths are not the data's: joints are not in mm, "
+            "or network.hand is in other units."
+        )
         bones = (
             float(bone_lengths(joints[whole].double().numpy()).mean())
             for joints in (ours["joints"], target["joints"])
@@ -100,7 +106,10 @@ def check_stage2_starts_as_stage1(network: nn.Module, batch: ClipBatch, predicti
     """Whether an untrained temporal encoder leaves Stage 1's prediction as it is."""
     alone = network.spatial_only()(batch.last_frame())
     apart = float((prediction.joints - alone.joints).abs().max())
-    cause = "The temporal encoder's outputs do not start at zero, or frozen layers see other statistics. Remedy: zero its last layers' weights."
+    cause = (
+        "The temporal encoder's outputs do not start at zero, or frozen layers see other statistics. "
+        "Remedy: zero its last layers' weights."
+    )
     good = apart <= ROUNDING_MM
     expected = f"at most {ROUNDING_MM:g} mm (rounding)"
     return Result(
@@ -131,7 +140,8 @@ def check_losses(network: nn.Module, batches: list[ClipBatch], weights: dict[str
     absent = [name for name in used if name not in totals]
     text = f"{len(totals) - len(wrong)} of {len(totals)} on {len(batches)} batches"
     cause = (
-        f"Not finite: {', '.join(wrong)}. Remedy: tempohand check-data finds labels that are not finite or impossible."
+        f"Not finite: {', '.join(wrong)}. Remedy: tempohand check-data finds labels that are not finite or "
+        "impossible."
         if wrong
         else ""
     )
@@ -154,7 +164,8 @@ def check_losses(network: nn.Module, batches: list[ClipBatch], weights: dict[str
     if shares[largest] <= DOMINANT:
         return [*results, Result(name, text, expected, number=shares[largest])]
     cause = (
-        f"The term '{largest}' is {shares[largest]:.1%} of the loss: the others are hardly trained. Remedy: lower loss.{largest} "
-        f"(now {weights[largest]:g}, raw mean {totals[largest] / weights[largest]:.3g}), or look for labels in another unit."
+        f"The term '{largest}' is {shares[largest]:.1%} of the loss: the others are hardly trained. Remedy: "
+        f"lower loss.{largest} (now {weights[largest]:g}, raw mean "
+        f"{totals[largest] / weights[largest]:.3g}), or look for labels in another unit."
     )
     return [*results, Result(name, text, expected, "FAILED", cause, shares[largest])]

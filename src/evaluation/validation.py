@@ -118,8 +118,8 @@ class Scores(ABC):
 
 class Validation(Scores):
     """Of networks that give hands: joint errors, mm; in the picture (error_2d) per cent of the longer edge of
-    the hand's box, of which the shorter edge of a crop without augmentation is `expansion` wide; and the lag in the picture
-    (lag.py), frames, over rows that follow each other."""
+    the hand's box, of which the shorter edge of a crop without augmentation is `expansion` wide; and the lag
+    in the picture (lag.py), frames, over rows that follow each other."""
 
     UNITS = {"mpjpe": " mm", "mpjpe_root": " mm", "pa_mpjpe": " mm", "error_2d": " %", "lag_2d": " frames"}
     SILENT = {

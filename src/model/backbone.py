@@ -15,7 +15,8 @@ from tempohand.model import tinynet  # noqa: F401  registers tempohand_tiny with
 from tempohand.model.pretrained import fill
 from tempohand.model.weights import load_weights
 
-# Licences of pretrained weights that allow every use, by timm's names; any other is named in `Backbone.lines`.
+# Licences of pretrained weights that allow every use, by timm's names; any other is named in
+# `Backbone.lines`.
 OPEN_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0")
 DINOV3_LICENCE = "Meta's DINOv3 License, https://ai.meta.com/resources/models-and-libraries/dinov3-license"
 

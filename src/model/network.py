@@ -160,8 +160,9 @@ class Network(nn.Module):
 
     @property
     def feature_dim(self) -> int | None:
-        """F, where the network has `encode(frames)`: features of frames, [N, F], with which in place of pictures
-        (`Frames.features`) a batch gives the same prediction, from a cache or a stream. None: it has not."""
+        """F, where the network has `encode(frames)`: features of frames, [N, F], with which in place of
+        pictures (`Frames.features`) a batch gives the same prediction, from a cache or a stream. None: it has
+        not."""
         return None
 
     @property

@@ -201,9 +201,11 @@ class PoseNet(Network):
                 else ""
             )
             raise ValueError(
-                f"'{path}' does not fit this network's spatial part: {len(missing)} of {len(own)} weights "
-                f"missing {missing[:3]}{cause}, {len(misshaped)} of another shape {misshaped[:3]}, {len(unexpected)} unknown {unexpected[:3]}; "
-                "give the checkpoint directory of a Stage 1 run with the same network"
+                f"'{path}' does not fit this network's spatial part: "
+                f"{len(missing)} of {len(own)} weights missing {missing[:3]}{cause}, "
+                f"{len(misshaped)} of another shape {misshaped[:3]}, "
+                f"{len(unexpected)} unknown {unexpected[:3]}; give the checkpoint directory of a Stage 1 run "
+                "with the same network"
             )
         self.spatial.load_state_dict({name.removeprefix("spatial."): weights[name] for name in own})
         parts = {}

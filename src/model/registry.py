@@ -66,7 +66,8 @@ def load_network(path: str | Path, prediction: type | None = None) -> Network:
     )
     if wrong:
         raise ValueError(
-            f"the weights in '{path}' do not fit their config.json: {len(wrong)} tensors differ, first {wrong[:3]}"
+            f"the weights in '{path}' do not fit their config.json: {len(wrong)} tensors differ, "
+            f"first {wrong[:3]}"
         )
     network.load_state_dict(weights)
     network.config = config

@@ -67,8 +67,8 @@ def combine(
     Over several processes the means are over all valid entries of all of them, and the raw ones are the same
     on each. The loss is to be differentiated: gradients are averaged later, so each process contributes its
     sum times `processes` over the global count. names: of all terms that there may be (the network's
-    `terms`), since one process may have a term that another has not. Terms without a weight are reported and not
-    trained on.
+    `terms`), since one process may have a term that another has not. Terms without a weight are reported and
+    not trained on.
     """
     loss, means, _ = combine_and_count(terms, weights, sum_over_processes, processes, names)
     return loss, means
