@@ -19,7 +19,7 @@ from tempohand.data.table import FrameTable
 from tempohand.evaluation.report.report import ReportContent, write_report
 from tempohand.evaluation.results import format_tables
 from tempohand.inference.overlay import VideoOverlay
-from tempohand.inference.source import Frame
+from tempohand.inference.source import SourceFrame
 
 ROOT = Path("outputs/demo")
 DATA = Path("data/demo")
@@ -37,7 +37,7 @@ def cut_film(folder: Path) -> list[str]:
     with VideoOverlay(folder / "film.mp4", Fraction(30)) as video:
         for row, seconds in enumerate(labels["time"]):
             picture = table.image(row)
-            video.write(Frame(row, float(seconds), picture, ""), picture)
+            video.write(SourceFrame(row, float(seconds), picture, ""), picture)
     focal = labels["focal"][0, 0]
     u, v = labels["princpt"][0]
     return [

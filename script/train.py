@@ -33,7 +33,7 @@ from tempohand.assemble.network import (
     starting_point,
 )
 from tempohand.assemble.tokens import cached_clips
-from tempohand.assemble.validation import Validation
+from tempohand.assemble.validation import RunValidation
 from tempohand.console import run_clearly
 from tempohand.data.arguments import data_by_name_or_folder
 from tempohand.data.ledger import BAD_ROWS_NAME, BadRowWatch, Ledger
@@ -117,7 +117,7 @@ def main(config: DictConfig) -> None:
     ledger, bad_rows = Ledger(), BadRowWatch(file, config.data.max_bad, resumed=bool(resume), **shared)
     bad_rows.known(training.inconsistent, table, judged=True)
     bad_rows.known(held_out.inconsistent, held_out.table, judged=False)
-    validation = Validation(settings, data, accelerator, bad_rows)
+    validation = RunValidation(settings, data, accelerator, bad_rows)
     best_by = validation.best
     say(f"the best checkpoint is the one with the least {best_by.name} on validation ({best_by.words})")
 

@@ -25,7 +25,7 @@ from tempohand.evaluation.validation import scores_of
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.inputs import HandInput
 from tempohand.inference.predictor import StreamingPredictor
-from tempohand.inference.source import Frame
+from tempohand.inference.source import SourceFrame
 from tempohand.model.registry import build_network
 from tempohand.training.processes import average_statistics
 from tempohand.training.step_checks import StepChecks
@@ -157,7 +157,7 @@ def test_live_prediction_waits_once_a_pass(name):
 def test_the_finder_waits_once_a_picture(tiles):
     finder = HandFinder(build_network(FINDER), device=DEVICE, tiles=tiles, max_hands=4, threshold=0.1)
     with watched() as waited:
-        finder.detect(Frame(0, 0.0, np.zeros((48, 80, 3), np.uint8), ""))
+        finder.detect(SourceFrame(0, 0.0, np.zeros((48, 80, 3), np.uint8), ""))
     assert waited == ["cpu"]
 
 

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,12 @@ def test_a_line_assigns_one_thing():
         if len(node.value.elts) > 2 and not are_components([ast.unparse(e) for e in node.targets[0].elts])
     ]
     assert len(found) <= MOST_TUPLE_ASSIGNMENTS, "\n".join(found)
+
+
+def test_no_two_public_classes_share_a_name():
+    found = defaultdict(list)
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(path.relative_to(ROOT).as_posix())
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}

@@ -26,7 +26,7 @@ from tempohand.inference.detector import MAX_HANDS
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.predictor import HandInput, StreamingPredictor
 from tempohand.inference.settings import FINDER, NETWORK
-from tempohand.inference.source import Frame
+from tempohand.inference.source import SourceFrame
 from tempohand.inference.verification import LEAST_CERTAINTY, CloserLook
 from tempohand.model.registry import load_network
 
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> Report:
         true = labels["box"][row] - [0, cut, 0, cut]
         camera = {"focal": labels["focal"][row], "princpt": labels["princpt"][row] - [0, cut]}
         start = time.perf_counter()
-        boxes = [found.box for found in finder.detect(Frame(row, 0.0, image, ""))]
+        boxes = [found.box for found in finder.detect(SourceFrame(row, 0.0, image, ""))]
         tally.seconds.append(time.perf_counter() - start)
         overlaps = [_overlap(box, true) for box in boxes]
         looks = [closer.look_twice(HandInput(image=image, box=box, time=0.0, **camera))[0] for box in boxes]

@@ -16,7 +16,7 @@ from tempohand.training.objective import weights_at
 from tempohand.training.processes import gather
 
 
-class Validation:
+class RunValidation:
     """Scores a network on the validation rows of a run, shared out among processes. settings: the whole
     training configuration; bad_rows: is told what was left out.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
-from tempohand.data.consistency import Hands, describe, faults, measure
+from tempohand.data.consistency import HandModels, describe, faults, measure
 from tempohand.data.mixture import hand_of
 from tempohand.data.parallel_jobs import in_parallel
 from tempohand.data.pictures import BadPicture, decode
@@ -40,10 +40,10 @@ class BadRow:
 
 
 @cache
-def _hands(root: Path, path: str | None) -> Hands | None:
+def _hands(root: Path, path: str | None) -> HandModels | None:
     """The hand model of a table's parameters; None where they belong to a MANO file that was not given: then
     poses are not judged."""
-    return None if path is None and hand_of(_about(root)) == "mano" else Hands(path)
+    return None if path is None and hand_of(_about(root)) == "mano" else HandModels(path)
 
 
 @cache

@@ -79,7 +79,7 @@ BOUNDS = {
 }  # fmt: skip
 
 
-class Hands:
+class HandModels:
     """The hand layer of either side: joints from a table's hand parameters, each row with its own side's."""
 
     def __init__(self, path: str | Path | None = None, left_shapedirs: str = "fixed"):
@@ -102,7 +102,7 @@ class Hands:
         return joints
 
 
-def measure(labels: Labels, hands: Hands | None = None) -> Measures:
+def measure(labels: Labels, hands: HandModels | None = None) -> Measures:
     """Every measurement of `BOUNDS` for each row. labels: the table's columns (data/table.py). Without
     `hands` "pose" is not measured.
 
@@ -112,7 +112,7 @@ def measure(labels: Labels, hands: Hands | None = None) -> Measures:
         return _measure({name: np.asarray(value) for name, value in labels.items()}, hands)
 
 
-def _measure(labels: Labels, hands: Hands | None) -> Measures:
+def _measure(labels: Labels, hands: HandModels | None) -> Measures:
     joints, joints2d = valid(labels, "joints"), valid(labels, "joints2d")
     size = np.stack([labels["width"], labels["height"]], axis=1).astype(float)
     focal, camera = labels["focal"].astype(float), labels["has_camera"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tempohand.data.consistency import Hands
+from tempohand.data.consistency import HandModels
 from tempohand.doctor.crops import check_crops
 from tempohand.doctor.labels import check_labels
 from tempohand.doctor.learning import check_gradients, check_processes
@@ -35,7 +35,7 @@ def examine(settings: dict, say: Callable[[str], None] = print) -> list[Result]:
     subject = Subject(settings, say)
     weights = subject.weights
     families: dict[str, Callable[[], list[Result]]] = {
-        "labels": lambda: check_labels(*subject.label_rows(*LABEL_ROWS), Hands(subject.hand)),
+        "labels": lambda: check_labels(*subject.label_rows(*LABEL_ROWS), HandModels(subject.hand)),
         "pictures": lambda: check_pictures([subject.train_table, subject.validation_table]),
         "sequences": lambda: check_sequences(
             subject.train_table, subject.validation_table, subject.settings["network"]["num_frame"]

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from tempohand.data.consistency import Hands, project, valid
+from tempohand.data.consistency import HandModels, project, valid
 from tempohand.data.convert.residuals import residuals
 from tempohand.data.mixture import hand_of
 from tempohand.data.pictures import BadPicture
@@ -66,9 +66,9 @@ def inspect_table(
     return out
 
 
-def _hands(about: dict, hand: str | None) -> Hands | None:
+def _hands(about: dict, hand: str | None) -> HandModels | None:
     """The hand model that the rows' parameters belong to; None where it was not given."""
-    return None if hand is None and hand_of(about) == "mano" else Hands(hand)
+    return None if hand is None and hand_of(about) == "mano" else HandModels(hand)
 
 
 def _facts(about: dict, no_hand: bool) -> list[tuple[str, str]]:
@@ -79,7 +79,7 @@ def _facts(about: dict, no_hand: bool) -> list[tuple[str, str]]:
     return known + [("mesh", MESH_NOT_DRAWN)] * no_hand
 
 
-def _split(frames: FrameTable, count: int, seed: int, hands: Hands | None) -> dict:
+def _split(frames: FrameTable, count: int, seed: int, hands: HandModels | None) -> dict:
     """What inspect.html shows of a split: residuals of the drawn rows, and the rows."""
     rows = np.sort(np.random.default_rng(seed).permutation(len(frames))[:count])
     labels = frames.labels(rows)
@@ -121,7 +121,7 @@ def _sentence(labels: dict[str, np.ndarray], found: dict[str, np.ndarray], place
 
 
 def views(
-    picture: UInt8[np.ndarray, "h w 3"], row: dict, hands: Hands | None
+    picture: UInt8[np.ndarray, "h w 3"], row: dict, hands: HandModels | None
 ) -> Iterable[UInt8[np.ndarray, "s t 3"]]:
     """A row's picture with box and 2D joints; with the projected 3D joints; with the mesh of its hand
     parameters: those that it has labels for."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from tempohand.data.consistency import BOUNDS, Hands, Labels, bone_lengths, describe, measure, valid
+from tempohand.data.consistency import BOUNDS, HandModels, Labels, bone_lengths, describe, measure, valid
 from tempohand.data.convert.orders import OPENPOSE, ORDERS
 from tempohand.data.convert.repairs import Repair, recognise
 from tempohand.doctor.result import Result, judge
@@ -50,7 +50,7 @@ CHECKS = (
 )  # fmt: skip
 
 
-def check_labels(labels: Labels, source: np.ndarray, hands: Hands) -> list[Result]:
+def check_labels(labels: Labels, source: np.ndarray, hands: HandModels) -> list[Result]:
     """The results of all label checks. labels: columns of sampled rows; source [n]: the data set of each,
     which are judged one by one."""
     measures = measure(labels, hands)
@@ -116,7 +116,7 @@ def _cause(check: Check, recognised: dict[str, Repair], told: set[str], *, singl
     return f"No known mistake explains it: {check.otherwise}."
 
 
-def check_order(labels: Labels, hands: Hands) -> Result:
+def check_order(labels: Labels, hands: HandModels) -> Result:
     """Whether the pattern of bone lengths is that of OpenPose's order, or of another known one."""
     rest = torch.zeros(1, POSE_DIM), torch.zeros(1, NUM_BETAS)
     spreads = bone_pattern(valid(labels, "joints"), hands.right.joints(*rest)[0].double().numpy())

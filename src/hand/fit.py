@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tempohand.geometry import MIN_DEPTH_MM, mirror_points, mirror_pose, project
-from tempohand.hand.initial_guess import Hands, start_from_points, starts_from_picture
+from tempohand.hand.initial_guess import FitState, start_from_points, starts_from_picture
 from tempohand.hand.jacobian import JointModel
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.pose import need_tensors
@@ -60,7 +60,7 @@ class _Points(NamedTuple):
     points: Float[Tensor, "n 21 3"]
     weight: Float[Tensor, "n 21"]
 
-    def starts(self, model: JointModel) -> list[Hands]:
+    def starts(self, model: JointModel) -> list[FitState]:
         return [start_from_points(model, *self)]
 
     def errors(self, joints: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class _Pixels(NamedTuple):
     focal: Float[Tensor, "n 2"]
     princpt: Float[Tensor, "n 2"]
 
-    def starts(self, model: JointModel) -> list[Hands]:
+    def starts(self, model: JointModel) -> list[FitState]:
         return starts_from_picture(model, *self)
 
     def errors(self, joints: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class _Solver:
     def best(self, measured: _Measured, max_iterations: int) -> FittedHands:
         """The likeliest of the hands that the measurements' starts lead to."""
         n, starts = len(measured.points), measured.starts(self.model)
-        all_starts = Hands(*(torch.cat(fields) for fields in zip(*starts)))
+        all_starts = FitState(*(torch.cat(fields) for fields in zip(*starts)))
         repeated = type(measured)(*(field.repeat(len(starts), *[1] * (field.ndim - 1)) for field in measured))
         rough, cost, _ = self.solve(all_starts, repeated, ROUGH_ITERATIONS)
         choice = cost.unflatten(0, (len(starts), n)).argmin(dim=0) * n + torch.arange(n, device=cost.device)
@@ -114,7 +114,7 @@ class _Solver:
         pose = roma.rotmat_to_rotvec(hands.rotations).flatten(1)
         return FittedHands(pose, hands.betas, hands.trans, joints, residual, converged)
 
-    def cost(self, hands: Hands, measured: _Measured) -> Float[Tensor, "n"]:
+    def cost(self, hands: FitState, measured: _Measured) -> Float[Tensor, "n"]:
         """Squared errors of joints and priors, in standard deviations."""
         errors = measured.errors(self.model.posed(*hands)) * measured.weight[..., None]
         priors = self.prior.errors(hands.rotations[:, 1:])
@@ -125,7 +125,7 @@ class _Solver:
         )
 
     def normal_equations(
-        self, hands: Hands, measured: _Measured
+        self, hands: FitState, measured: _Measured
     ) -> tuple[Float[Tensor, "n 61 61"], Float[Tensor, "n 61"]]:
         """J^T J and -J^T r of the errors that `cost` squares."""
         posed = self.model.derived(*hands)
@@ -152,10 +152,12 @@ class _Solver:
         vector[:, shape] -= hands.betas
         return matrix, vector
 
-    def solve(self, hands: Hands, measured: _Measured, max_iterations: int) -> tuple[Hands, Tensor, Tensor]:
+    def solve(
+        self, hands: FitState, measured: _Measured, max_iterations: int
+    ) -> tuple[FitState, Tensor, Tensor]:
         """(hands, cost [N], converged [N]) after at most that many steps; a hand that came to rest costs
         nothing further."""
-        hands = Hands(*(field.clone() for field in hands))
+        hands = FitState(*(field.clone() for field in hands))
         cost = self.cost(hands, measured)
         damping = torch.full_like(cost, _FIRST_DAMPING)
         active = torch.arange(len(cost), device=cost.device)
@@ -182,10 +184,10 @@ class _Solver:
         return hands, cost, converged
 
 
-def _moved(hands: Hands, step: Float[Tensor, "n 61"]) -> Hands:
+def _moved(hands: FitState, step: Float[Tensor, "n 61"]) -> FitState:
     turn, shape, shift = step.split([POSE_DIM, NUM_BETAS, 3], dim=1)
     turn = roma.rotvec_to_rotmat(rearrange(turn, "n (j c) -> n j c", c=3))
-    return Hands(hands.rotations @ turn, hands.betas + shape, hands.trans + shift)
+    return FitState(hands.rotations @ turn, hands.betas + shape, hands.trans + shift)
 
 
 def fit_hands(

@@ -18,30 +18,30 @@ FINGER_WEIGHT = 0.01  # of the other joints, which count where the palm is hidde
 NUM_VIEWS = 256
 
 
-class Hands(NamedTuple):
+class FitState(NamedTuple):
     """The unknowns of a fit: rotation matrices, betas and the wrist (mm)."""
 
     rotations: Float[Tensor, "n 16 3 3"]
     betas: Float[Tensor, "n 10"]
     trans: Float[Tensor, "n 3"]
 
-    def at(self, index: Tensor) -> "Hands":
+    def at(self, index: Tensor) -> "FitState":
         """Some of the hands."""
-        return Hands(*(field[index] for field in self))
+        return FitState(*(field[index] for field in self))
 
 
-def posed_hands(names: tuple[str, ...], device: torch.device) -> Hands:
+def posed_hands(names: tuple[str, ...], device: torch.device) -> FitState:
     """The named poses of `hand.anatomy` at the mean shape, wrist at the origin, unturned."""
     angles = torch.from_numpy(np.stack([POSES[name] for name in names]))
     rotations = roma.rotvec_to_rotmat(
         rearrange(angles_to_pose(angles), "n (j c) -> n j c", j=NUM_MANO_JOINTS)
     ).to(device)
-    return Hands(rotations, rotations.new_zeros(len(names), NUM_BETAS), rotations.new_zeros(len(names), 3))
+    return FitState(rotations, rotations.new_zeros(len(names), NUM_BETAS), rotations.new_zeros(len(names), 3))
 
 
 def start_from_points(
     model: JointModel, points: Float[Tensor, "n 21 3"], weight: Float[Tensor, "n 21"]
-) -> Hands:
+) -> FitState:
     """Hands near the given joints (mm; weight 0: not given): the palm by the best rigid motion, then each
     finger as in the named pose that brings it nearest."""
     n, named = len(points), posed_hands(tuple(POSES), points.device)
@@ -66,7 +66,7 @@ def start_from_points(
     nearest = nearest[:, [1, 2, 4, 3, 0]].repeat_interleave(3, dim=1)
     fingers = named.rotations[nearest, torch.arange(1, NUM_MANO_JOINTS, device=points.device)]
     rotations = torch.cat([turn[:, None], fingers], dim=1)
-    return Hands(rotations, named.betas[:1].repeat(n, 1), shift)
+    return FitState(rotations, named.betas[:1].repeat(n, 1), shift)
 
 
 def view_rotations(count: int) -> Float[Tensor, "count 3 3"]:
@@ -89,7 +89,7 @@ def starts_from_picture(
     weight: Float[Tensor, "n 21"],
     focal: Float[Tensor, "n 2"],
     princpt: Float[Tensor, "n 2"],
-) -> list[Hands]:
+) -> list[FitState]:
     """Hands seen like the given pixels (weight 0: not given): for each named pose the best of many views.
 
     A distant hand's picture is a view of it, turned in the plane, scaled and shifted; with pixels as complex
@@ -138,8 +138,14 @@ def _turn_onto_z(direction: Tensor) -> Float[Tensor, "n 3 3"]:
 
 
 def _place(
-    hand: Hands, template: Tensor, view: Tensor, scale: Tensor, share: Tensor, seen_mean: Tensor, look: Tensor
-) -> Hands:
+    hand: FitState,
+    template: Tensor,
+    view: Tensor,
+    scale: Tensor,
+    share: Tensor,
+    seen_mean: Tensor,
+    look: Tensor,
+) -> FitState:
     """Hands whose template [N, 21, 3], seen under `view`, has the complex in-plane turn and `scale` (1 /
     depth), its middle at `seen_mean`."""
     n = len(template)
@@ -155,4 +161,4 @@ def _place(
     wrist = middle - einsum(roll, share, template, "n r c, n p, n p c -> n r")
     rotations = hand.rotations.repeat(n, 1, 1, 1)
     rotations[:, 0] = look.mT @ roll @ view @ rotations[:, 0]
-    return Hands(rotations, hand.betas.repeat(n, 1), einsum(look, wrist, "n r c, n r -> n c"))
+    return FitState(rotations, hand.betas.repeat(n, 1), einsum(look, wrist, "n r c, n r -> n c"))

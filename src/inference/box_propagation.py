@@ -10,7 +10,7 @@ from torch import Tensor
 from tempohand.boxes import SAME_HAND_IOU, centre_inside, clip_box, intersection_over_union, same_hand
 from tempohand.inference.predictor import HandEstimate
 from tempohand.inference.resolution import rescale, scale_between
-from tempohand.inference.source import Frame, Source
+from tempohand.inference.source import Source, SourceFrame
 from tempohand.inference.tracker import Detection
 
 
@@ -45,7 +45,7 @@ class FollowedHands:
         """Raises ValueError where the finder cannot take the input."""
         self.finder.check(source)
 
-    def detect(self, frame: Frame) -> list[Detection]:
+    def detect(self, frame: SourceFrame) -> list[Detection]:
         """The hands of a frame."""
         self.since += 1
         self._resize(frame.size)

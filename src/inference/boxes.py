@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tempohand.inference.resolution import rescale, scale_between
-from tempohand.inference.source import Frame, Source
+from tempohand.inference.source import Source, SourceFrame
 from tempohand.inference.tracker import Detection
 
 _SIDES = {"right": True, "left": False}
@@ -61,7 +61,7 @@ class ConstantBox:
             check_box(self.box, source.size, "`box`")
         self._first = None if source.independent else source.size
 
-    def detect(self, frame: Frame) -> list[Detection]:
+    def detect(self, frame: SourceFrame) -> list[Detection]:
         """The hands of a frame."""
         scale = None if self._first in (None, frame.size) else scale_between(self._first, frame.size)
         box = self.box if scale is None else rescale(self.box, scale)
@@ -140,7 +140,7 @@ class FileBoxes:
                 f"to {count - 1}"
             )
 
-    def detect(self, frame: Frame) -> list[Detection]:
+    def detect(self, frame: SourceFrame) -> list[Detection]:
         """The hands of a frame."""
         detections = self.rows.get(frame.index, [])
         for detection in detections:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tempohand.inference.settings import DETECTOR_MODEL, DETECTOR_WHEEL
-from tempohand.inference.source import Frame, Source
+from tempohand.inference.source import Source, SourceFrame
 from tempohand.inference.tracker import Detection
 from tempohand.writing import whole
 
@@ -101,7 +101,7 @@ class HandDetector:
     def check(self, source: Source) -> None:
         """Nothing to hold against the input."""
 
-    def detect(self, frame: Frame) -> list[Detection]:
+    def detect(self, frame: SourceFrame) -> list[Detection]:
         """The hands of a frame; those whose landmarks lie outside the picture are left out."""
         picture = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame.image)

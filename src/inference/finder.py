@@ -14,7 +14,7 @@ from tempohand.batch import BoxPrediction
 from tempohand.boxes import centre_inside, suppress
 from tempohand.data.view import View
 from tempohand.evaluation.detections import SHOWN, find_peaks
-from tempohand.inference.source import Frame, Source
+from tempohand.inference.source import Source, SourceFrame
 from tempohand.inference.tracker import Detection
 
 SHARED = 1 / 3  # of a tile's edge that it shares at least with its neighbour: smaller hands lie wholly in one
@@ -67,7 +67,7 @@ class HandFinder:
         """Nothing to hold against the input."""
 
     @torch.inference_mode()
-    def detect(self, frame: Frame) -> list[Detection]:
+    def detect(self, frame: SourceFrame) -> list[Detection]:
         """The hands of a frame, the surest first; those whose box's centre lies outside the picture are left
         out."""
         looked_at = regions(frame.size, self.tiles)

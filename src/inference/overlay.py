@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, UInt8
 
 from tempohand.draw import draw_skeleton
 from tempohand.inference.predictor import HandEstimate
-from tempohand.inference.source import Frame
+from tempohand.inference.source import SourceFrame
 from tempohand.render import NEAR_MM, render, shade
 
 ALBEDO = {True: (0.96, 0.72, 0.60), False: (0.60, 0.76, 0.96)}  # right hands warm, left hands cool
@@ -115,7 +115,7 @@ class VideoOverlay:
                 self._container.mux(self._stream.encode())
             self._container.close()
 
-    def write(self, frame: Frame, picture: UInt8[np.ndarray, "h w 3"]) -> None:
+    def write(self, frame: SourceFrame, picture: UInt8[np.ndarray, "h w 3"]) -> None:
         """Appends a frame's picture."""
         height, width = picture.shape[:2]
         if self._container is None:
@@ -162,7 +162,7 @@ class PictureOverlay:
     def __exit__(self, kind, error, trace) -> None:
         pass
 
-    def write(self, frame: Frame, picture: UInt8[np.ndarray, "h w 3"]) -> None:
+    def write(self, frame: SourceFrame, picture: UInt8[np.ndarray, "h w 3"]) -> None:
         """Writes a frame's picture."""
         name = overlay_name(frame.name)
         if self.fixed_stem is not None:

@@ -10,7 +10,7 @@ from tempohand.inference.camera import CameraChoice
 from tempohand.inference.detector import HandDetector
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
-from tempohand.inference.source import Frame, Source
+from tempohand.inference.source import Source, SourceFrame
 from tempohand.inference.tracker import Detection, Sides, Tracker
 from tempohand.inference.verification import CloserLook
 
@@ -21,7 +21,7 @@ BoxSource = ConstantBox | FileBoxes | HandDetector | HandFinder | FollowedHands
 
 def predict_frames(
     source: Source, boxes: BoxSource, tracker: Tracker, camera: CameraChoice, predictor: StreamingPredictor
-) -> Iterator[tuple[Frame, list[HandEstimate]]]:
+) -> Iterator[tuple[SourceFrame, list[HandEstimate]]]:
     """Every frame of the input with its hands, in order; frames without a box come with none.
 
     Hands of several frames share a network pass; frames wait for it in a buffer of limited size. Where hands
@@ -32,9 +32,9 @@ def predict_frames(
     follows = isinstance(boxes, FollowedHands)
     finds = isinstance(boxes, HandFinder | FollowedHands)
     closer = CloserLook.of(predictor) if predictor.tells_sides else None
-    waiting: list[tuple[Frame, list[HandInput]]] = []  # for a pass of the network
+    waiting: list[tuple[SourceFrame, list[HandInput]]] = []  # for a pass of the network
 
-    def flush() -> Iterator[tuple[Frame, list[HandEstimate]]]:
+    def flush() -> Iterator[tuple[SourceFrame, list[HandEstimate]]]:
         estimates = iter(predictor.push_all([hand for _, hands in waiting for hand in hands]))
         for frame, hands in waiting:
             found = list(islice(estimates, len(hands)))

@@ -26,7 +26,7 @@ PICTURE_SUFFIXES = (
 
 
 @dataclass(frozen=True)
-class Frame:
+class SourceFrame:
     """One picture of the input. `index` counts the input's frames (files of a folder) from 0, `time` is in
     seconds from the first."""
 
@@ -63,14 +63,14 @@ class PictureSource:
             image = decode_picture(self.path.read_bytes())
         except BadPicture as error:
             raise ValueError(f"the picture '{self.path}' cannot be used: {error}") from None
-        self._frame = Frame(0, 0.0, image, self.path.name)
+        self._frame = SourceFrame(0, 0.0, image, self.path.name)
         self.size, self.expected_count = self._frame.size, 1
 
     def count(self) -> int:
         """Number of frames."""
         return 1
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[SourceFrame]:
         yield self._frame
 
 
@@ -116,7 +116,7 @@ class FolderSource:
         """Number of frames, unreadable ones included."""
         return len(self.files)
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[SourceFrame]:
         self.unreadable, size = [], None
         for index, file in enumerate(self.files):
             try:
@@ -125,7 +125,7 @@ class FolderSource:
                 self.unreadable.append(file.name)
                 print(f"warning: skipped the picture '{file}': {error}", file=sys.stderr)
                 continue
-            frame = Frame(index, 0.0 if self.independent else index / self.fps, image, file.name)
+            frame = SourceFrame(index, 0.0 if self.independent else index / self.fps, image, file.name)
             if not self.independent and size not in (None, frame.size):
                 raise ValueError(
                     f"'{file}' is {frame.size[0]} x {frame.size[1]}, the sequence before it {size[0]} x "
@@ -148,9 +148,9 @@ class VideoSource(Video):
         super().__init__(path)
         self.names: list[str] = []  # frames of a video have no names
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[SourceFrame]:
         for index, (time, picture) in enumerate(self.pictures()):
-            yield Frame(index, time, picture, f"frame {index}")
+            yield SourceFrame(index, time, picture, f"frame {index}")
 
 
 Source = PictureSource | FolderSource | VideoSource

@@ -52,7 +52,7 @@ class TemporalEncoder(nn.Module):
         self.layers = nn.ModuleList(QueryBlock(width, heads, head_dim, dropout) for _ in range(layers))
         self.norm_out = nn.LayerNorm(width)
         self.out, self.correct = nn.Linear(width, token_dim), nn.Linear(width, PARAMETER_DIM)
-        self.mix = Mixture(width)
+        self.mix = PredictionMixture(width)
         for zero in (self.out, self.correct):
             nn.init.zeros_(zero.weight)
             nn.init.zeros_(zero.bias)
@@ -118,7 +118,7 @@ class QueryBlock(nn.Module):
         return x + self.dropout(self.mlp(self.norm_mlp(x)))
 
 
-class Mixture(nn.Module):
+class PredictionMixture(nn.Module):
     """An attention with one head for each group of parameters, whose values are the frames' own
     predictions."""
 

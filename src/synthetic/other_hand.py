@@ -25,7 +25,7 @@ TOUCHING = 0.45  # that they are in one place, one just in front of the other; e
 BEFORE = 0.35  # that the other hand is then the one in front: it hides the first for a whole sequence
 
 
-class Subject(NamedTuple):
+class ScenePerson(NamedTuple):
     """The person of a sequence: which hand is labelled, its shape coefficients, the arm, and the first ring
     of it in cloth (beyond the last for a bare arm)."""
 
@@ -40,7 +40,7 @@ def other_hand_of(
     times: Float[ndarray, "t"],
     kit: HandKit,
     angles: Float[ndarray, "15 3"],
-    person: Subject,
+    person: ScenePerson,
     rotation: Float[ndarray, "t 3 3"],
     joints: Float[ndarray, "t 21 3"],
 ) -> Track:

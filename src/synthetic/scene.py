@@ -36,7 +36,7 @@ from tempohand.synthetic.motion import (
 )
 from tempohand.synthetic.objects import Mesh
 from tempohand.synthetic.occluders import OccluderConfig, Track, held, passing_things
-from tempohand.synthetic.other_hand import MIRROR, Subject, other_hand_of, reaching_hand
+from tempohand.synthetic.other_hand import MIRROR, ScenePerson, other_hand_of, reaching_hand
 from tempohand.synthetic.poses import sample_free_pose
 from tempohand.synthetic.window import CameraConfig, project, window_track
 
@@ -139,7 +139,7 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
     bare = len(RINGS_MM) + 1
     sleeved = rng.random() < config.person.sleeve_probability
     cloth_from = int(rng.integers(*config.person.sleeve_rings)) if sleeved else bare
-    person = Subject(is_right, betas, sample_rings(rng, cloth_from, config.person), cloth_from)
+    person = ScenePerson(is_right, betas, sample_rings(rng, cloth_from, config.person), cloth_from)
     direction = forearm_direction(rng, times, rotation)
     upper_arm = upper_arm_direction(generators.elbow, direction, rotation, config.person)
     arm = forearm_vertices(hand.vertices[:, kit.loop], rotation, direction, person.rings, upper_arm)
@@ -209,7 +209,7 @@ def _things(
     kit: HandKit,
     moments: Float[ndarray, "t"],
     hand: _Hand,
-    person: Subject,
+    person: ScenePerson,
     config: SceneConfig,
     holding: bool,
 ) -> list[Track]:

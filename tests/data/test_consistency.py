@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from tests_support import hand_rows, write_table
 
-from tempohand.data.consistency import BOUNDS, Hands, describe, faults, measure
+from tempohand.data.consistency import BOUNDS, HandModels, describe, faults, measure
 from tempohand.data.table import FrameTable
 
 
 @pytest.fixture(scope="module")
 def hands():
-    return Hands()
+    return HandModels()
 
 
 @pytest.fixture

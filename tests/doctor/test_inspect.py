@@ -8,7 +8,7 @@ import pytest
 from tests_support import hand_rows, write_table
 
 from tempohand import cli
-from tempohand.data.consistency import Hands
+from tempohand.data.consistency import HandModels
 from tempohand.data.table import FrameTable
 from tempohand.doctor.inspect_table import LABELLED, PROJECTED, inspect_table, views
 
@@ -29,7 +29,7 @@ def test_labels_are_drawn_where_they_are_and_projections_where_3d_is(tmp_path):
     rows[0]["joints2d"] = rows[0]["joints2d"] + [12, -9]
     table = FrameTable(write_table(tmp_path, {"train": [rows]}), "train")
     row, scale = row_of(table), 300 / 96
-    labelled, projected, mesh = views(table.image(0), row, Hands())
+    labelled, projected, mesh = views(table.image(0), row, HandModels())
     for tip in (4, 8, 20):
         stored = (row["joints2d"][tip] + 0.5) * scale - 0.5
         true = (row["joints2d"][tip] - [12, -9] + 0.5) * scale - 0.5
@@ -49,7 +49,7 @@ def test_what_a_row_lacks_is_not_drawn(tmp_path):
     rows[0]["has_hand"] = False
     rows[1]["has_camera"] = False
     table = FrameTable(write_table(tmp_path, {"train": [rows]}), "train")
-    assert [len(list(views(table.image(k), row_of(table, k), Hands()))) for k in range(3)] == [2, 1, 3]
+    assert [len(list(views(table.image(k), row_of(table, k), HandModels()))) for k in range(3)] == [2, 1, 3]
     assert len(list(views(table.image(2), row_of(table, 2), None))) == 2
 
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from tempohand.data.consistency import Hands
+from tempohand.data.consistency import HandModels
 from tempohand.data.table import FrameTable
 from tempohand.doctor.labels import check_labels
 from tempohand.geometry import mirror_pose, rotate_pose
 from tempohand.skeleton import MANO21_TO_OP
 
-HANDS = Hands()
+HANDS = HandModels()
 OPENGL = np.array([1, -1, -1], np.float32)
 TO_MANO = np.argsort(MANO21_TO_OP)
 RING_AND_PINKY = [*range(13), 17, 18, 19, 20, 13, 14, 15, 16]

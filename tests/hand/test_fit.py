@@ -10,7 +10,7 @@ from tests_support import noise_hand
 from tempohand.geometry import mirror_points, mirror_pose, project, rotate_pose
 from tempohand.hand.anatomy import POSES, RANGE_DEG, angles_to_pose
 from tempohand.hand.fit import _Pixels, _Solver, fit_hands, fit_hands_2d
-from tempohand.hand.initial_guess import Hands, starts_from_picture
+from tempohand.hand.initial_guess import FitState, starts_from_picture
 from tempohand.hand.jacobian import JointModel
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.prior import AnglePrior
@@ -115,10 +115,10 @@ def test_normal_equations_lead_down_the_cost(layer):
     )
 
     def cost(turn, betas, trans):
-        return solver.cost(Hands(rotations @ roma.rotvec_to_rotmat(turn), betas, trans), measured).sum()
+        return solver.cost(FitState(rotations @ roma.rotvec_to_rotmat(turn), betas, trans), measured).sum()
 
     gradients = torch.autograd.functional.jacobian(cost, (torch.zeros(3, 16, 3, dtype=DOUBLE), betas, trans))
-    _, vector = solver.normal_equations(Hands(rotations, betas, trans), measured)
+    _, vector = solver.normal_equations(FitState(rotations, betas, trans), measured)
     torch.testing.assert_close(
         -2 * vector, torch.cat([gradient.flatten(1) for gradient in gradients], dim=1), rtol=1e-6, atol=1e-3
     )

@@ -7,7 +7,7 @@ from tempohand.inference.box_propagation import FollowedHands
 from tempohand.inference.camera import CameraChoice
 from tempohand.inference.predict import predict_frames
 from tempohand.inference.predictor import HandEstimate, StreamingPredictor
-from tempohand.inference.source import Frame, open_source
+from tempohand.inference.source import SourceFrame, open_source
 from tempohand.inference.tracker import Detection, Sides, Tracker
 
 SIZE = (120, 90)
@@ -28,7 +28,7 @@ class Scripted:
 
 
 def frame(index):
-    return Frame(index, index / 30, np.zeros((*SIZE[::-1], 3), np.uint8), "")
+    return SourceFrame(index, index / 30, np.zeros((*SIZE[::-1], 3), np.uint8), "")
 
 
 def estimate(hand, box, of=None):
@@ -161,7 +161,7 @@ def test_a_hand_that_the_border_cuts_off_is_not_found_a_second_time():
 def test_a_picture_of_another_size_takes_followed_hands_with_it():
     follower = FollowedHands(Scripted({None: []}), 99)
     follower.follow([estimate(7, [10, 10, 50, 50])])
-    (one,) = follower.detect(Frame(0, 0.0, np.zeros((180, 240, 3), np.uint8), ""))
+    (one,) = follower.detect(SourceFrame(0, 0.0, np.zeros((180, 240, 3), np.uint8), ""))
     assert one.hand == 7 and one.box.tolist() == [20.5, 20.5, 100.5, 100.5]
     follower.follow([estimate(7, [10, 10, 50, 50])])
-    assert follower.detect(Frame(1, 0.0, np.zeros((120, 90, 3), np.uint8), "")) == []
+    assert follower.detect(SourceFrame(1, 0.0, np.zeros((120, 90, 3), np.uint8), "")) == []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tempohand.inference.detector import HandDetector, build_model
-from tempohand.inference.source import Frame
+from tempohand.inference.source import SourceFrame
 
 PALM, LANDMARK = (
     f"mediapipe/modules/{name}/{name}_full.tflite" for name in ("palm_detection", "hand_landmark")
@@ -110,9 +110,9 @@ def test_boxes_bound_the_landmarks_in_pixels(tmp_path, fake_mediapipe):
     )
     picture = np.zeros((50, 80, 3), np.uint8)
     with HandDetector(model, video=True) as detector:
-        left, right = detector.detect(Frame(0, 0.0, picture, ""))
+        left, right = detector.detect(SourceFrame(0, 0.0, picture, ""))
         for time in (0.0001, 0.5, 0.5):
-            detector.detect(Frame(1, time, picture, ""))
+            detector.detect(SourceFrame(1, time, picture, ""))
     assert (left.is_right, right.is_right) == (False, True)
     pixels = inside * [80, 50] - 0.5
     np.testing.assert_allclose(left.box, [*pixels.min(0), *pixels.max(0)])

@@ -9,7 +9,7 @@ from torch import nn
 
 from tempohand.batch import BoxPrediction
 from tempohand.inference.finder import HandFinder, regions, to_crop, to_picture
-from tempohand.inference.source import Frame
+from tempohand.inference.source import SourceFrame
 from tempohand.model.network import Crop
 from tempohand.model.registry import build_network
 from tempohand.training.checkpoint import save_weights
@@ -45,7 +45,7 @@ def picture(width, height, squares):
     image = np.full((height, width, 3), GREY, np.uint8)
     for x0, y0, side, colour in squares:
         image[y0 : y0 + side, x0 : x0 + side] = colour
-    return Frame(0, 0.0, image, "")
+    return SourceFrame(0, 0.0, image, "")
 
 
 @pytest.mark.parametrize("size", [(1280, 720), (300, 500), (64, 64), (31, 977)])
@@ -134,7 +134,7 @@ def test_beyond_the_picture_the_finder_sees_its_edge(size, monkeypatch):
     monkeypatch.setattr(finder.network, "find", lambda image: seen.append(image) or find(image))
     image = np.full((size[1], size[0], 3), GREY, np.uint8)
     image[0], image[-1], image[:, 0], image[:, -1] = 60, 90, 150, 180
-    finder.detect(Frame(0, 0.0, image, ""))
+    finder.detect(SourceFrame(0, 0.0, image, ""))
     whole = seen[0][0, 0].numpy()  # [S, S], the picture in its middle half
     first, last = (whole[:10], whole[-10:]) if size[0] > size[1] else (whole.T[:10], whole.T[-10:])
     edges = (60, 90) if size[0] > size[1] else (150, 180)

@@ -12,7 +12,7 @@ from tempohand.inference.camera import CameraChoice
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.predict import predict_frames
 from tempohand.inference.predictor import MOST_HANDS, HandEstimate, HandInput, StreamingPredictor
-from tempohand.inference.source import Frame, VideoSource
+from tempohand.inference.source import SourceFrame, VideoSource
 from tempohand.inference.tracker import Detection, Tracker
 from tempohand.inference.verification import CloserLook
 
@@ -79,7 +79,9 @@ class Made(VideoSource):
     def __iter__(self):
         for index in range(FRAMES):
             self.notice()
-            yield Frame(index, index / 30, np.full((40, 48, 3), index % 251, np.uint8), f"frame {index}")
+            yield SourceFrame(
+                index, index / 30, np.full((40, 48, 3), index % 251, np.uint8), f"frame {index}"
+            )
 
 
 def test_a_run_holds_no_more_predictions_than_a_network_pass_makes(monkeypatch, predict):

@@ -8,7 +8,7 @@ import pytest
 from tempohand.hand.layer import HandLayer
 from tempohand.inference.overlay import PictureOverlay, VideoOverlay, draw_hands, mesh_window, side_faces
 from tempohand.inference.predictor import HandEstimate
-from tempohand.inference.source import Frame, open_source
+from tempohand.inference.source import SourceFrame, open_source
 from tempohand.media.pictures import decode_picture
 from tempohand.render import rasterise
 
@@ -133,7 +133,7 @@ def test_video_keeps_frames_and_rate(tmp_path, video_tools, monkeypatch, size, w
     fps = Fraction(30000, 1001)
     with VideoOverlay(tmp_path / "o.mp4", fps) as overlay:
         for index, picture in enumerate(pictures):
-            overlay.write(Frame(index, float(index / fps), picture, ""), picture)
+            overlay.write(SourceFrame(index, float(index / fps), picture, ""), picture)
     source = open_source(tmp_path / "o.mp4")
     frames = list(source)
     assert source.fps == fps and len(frames) == 8
@@ -151,7 +151,7 @@ def test_an_odd_picture_is_not_resampled(tmp_path):
         .astype(np.uint8)
     )
     with VideoOverlay(tmp_path / "o.mp4", Fraction(30)) as overlay:
-        overlay.write(Frame(0, 0.0, stripes, ""), stripes)
+        overlay.write(SourceFrame(0, 0.0, stripes, ""), stripes)
     (frame,) = open_source(tmp_path / "o.mp4")
     assert np.abs(frame.image[:49, :65].astype(float) - stripes).max() < 40
 
@@ -160,7 +160,7 @@ def test_a_missing_moment_stays_missing_in_the_video(tmp_path, video_tools):
     pictures = video_tools[0](3)
     with VideoOverlay(tmp_path / "o.mp4", Fraction(30)) as overlay:
         for time, picture in zip((0.0, 1 / 30, 10 / 30), pictures):
-            overlay.write(Frame(0, time, picture, ""), picture)
+            overlay.write(SourceFrame(0, time, picture, ""), picture)
     np.testing.assert_allclose(
         [frame.time for frame in open_source(tmp_path / "o.mp4")], [0, 1 / 30, 10 / 30], atol=1e-4
     )
@@ -169,7 +169,7 @@ def test_a_missing_moment_stays_missing_in_the_video(tmp_path, video_tools):
 def test_pictures_keep_their_names(tmp_path, picture):
     overlay = PictureOverlay(tmp_path / "overlay")
     for name in ("a.png", "b.JPG", "c.webp", "c.png"):
-        overlay.write(Frame(0, 0.0, picture, name), picture)
+        overlay.write(SourceFrame(0, 0.0, picture, name), picture)
     assert sorted(path.name for path in (tmp_path / "overlay").iterdir()) == [
         "a.png",
         "b.JPG",
@@ -177,5 +177,5 @@ def test_pictures_keep_their_names(tmp_path, picture):
         "c.webp.png",
     ]
     assert np.array_equal(decode_picture((tmp_path / "overlay" / "c.webp.png").read_bytes()), picture)
-    PictureOverlay(tmp_path, "overlay").write(Frame(0, 0.0, picture, "x.jpeg"), picture)
+    PictureOverlay(tmp_path, "overlay").write(SourceFrame(0, 0.0, picture, "x.jpeg"), picture)
     assert (tmp_path / "overlay.jpg").read_bytes()[:2] == b"\xff\xd8"

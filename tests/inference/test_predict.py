@@ -12,7 +12,7 @@ import pytest
 from tempohand.console import EXIT_INCOMPLETE
 from tempohand.inference import predict_files
 from tempohand.inference.compare import Opinion
-from tempohand.inference.source import Frame, VideoSource, open_source
+from tempohand.inference.source import SourceFrame, VideoSource, open_source
 from tempohand.media.pictures import decode_picture
 
 BOX = "31,20,63,45"  # 32 px wide: crops of 64 px take whole pixels, and so do mirrored ones
@@ -121,7 +121,7 @@ def test_a_video_that_changes_its_resolution_is_one_history(tmp_path, video_tool
             return 12
 
         def __iter__(self):
-            return (Frame(index, index / 30, picture, "") for index, picture in enumerate(pictures))
+            return (SourceFrame(index, index / 30, picture, "") for index, picture in enumerate(pictures))
 
     monkeypatch.setattr(predict_files, "open_source", lambda *_: Changing())
     result = load(predict("made.mkv", "--box", "62,40,126,90", "--focal", 300))

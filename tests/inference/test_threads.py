@@ -11,7 +11,7 @@ from tests_support import small_network
 
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.predictor import StreamingPredictor
-from tempohand.inference.source import Frame
+from tempohand.inference.source import SourceFrame
 from tempohand.model.registry import build_network
 
 THREADS, FRAMES = 4, 8
@@ -82,7 +82,7 @@ def test_a_finder_has_no_state():
         | {"backbone": {"name": "tempohand_tiny", "weights": None, "options": options}}
     )
     finder = HandFinder(network.eval(), max_hands=4, threshold=0.0)
-    frames = [Frame(0, 0.0, picture(thread, 0), "") for thread in range(THREADS)]
+    frames = [SourceFrame(0, 0.0, picture(thread, 0), "") for thread in range(THREADS)]
     alone = [[one.box for one in finder.detect(frame)] for frame in frames]
     assert all(alone)
     for found, expected in zip(

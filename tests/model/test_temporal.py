@@ -4,7 +4,13 @@ import torch
 
 from tempohand.model.heads import HandParameters
 from tempohand.model.spatial import SpatialFeatures
-from tempohand.model.temporal import GROUPS, PARAMETER_DIM, Mixture, TemporalEncoder, parameter_vector
+from tempohand.model.temporal import (
+    GROUPS,
+    PARAMETER_DIM,
+    PredictionMixture,
+    TemporalEncoder,
+    parameter_vector,
+)
 
 
 def inputs(clips=3, frames=7, width=32):
@@ -25,7 +31,7 @@ def test_groups_cover_the_hands_parameters():
 
 
 def test_a_mixture_without_preference_is_the_mean_of_the_frames_that_exist():
-    mix, (x, context, difference, mask, position) = Mixture(32), inputs()
+    mix, (x, context, difference, mask, position) = PredictionMixture(32), inputs()
     with torch.no_grad():
         assert (mix(x, context, difference, mask, position) == 0).all()  # its gate starts closed
         mix.query.weight.zero_()
@@ -36,7 +42,7 @@ def test_a_mixture_without_preference_is_the_mean_of_the_frames_that_exist():
 
 
 def test_groups_are_mixed_apart():
-    mix, (x, context, difference, mask, position) = Mixture(32), inputs()
+    mix, (x, context, difference, mask, position) = PredictionMixture(32), inputs()
     with torch.no_grad():
         mix.gate.bias[3] = 1.0
         mixed = mix(x, context, difference, mask, position)[:, 0]
@@ -50,13 +56,13 @@ def test_place_and_depth_of_the_wrist_are_trusted_apart():
     uv, log_depth = torch.ones(1, 7, 2), torch.full((1, 7), 2.0)
     parameters = HandParameters(rotation, torch.zeros(1, 7, 96), torch.zeros(1, 7, 10), uv, log_depth, {})
     vector = parameter_vector(parameters, uv, log_depth)
-    group = Mixture(32).group
+    group = PredictionMixture(32).group
     assert vector[0, 0, -3:].tolist() == [1.0, 1.0, 2.0]
     assert group[-3] == group[-2] != group[-1] and (group.diff() >= 0).all()
 
 
 def test_a_mixture_lies_between_the_frames_predictions():
-    mix, (x, context, difference, mask, position) = Mixture(32), inputs()
+    mix, (x, context, difference, mask, position) = PredictionMixture(32), inputs()
     with torch.no_grad():
         mix.gate.bias.fill_(1.0)
         mixed = mix(x, context, difference, mask, position)[:, 0]

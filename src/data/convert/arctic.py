@@ -31,7 +31,7 @@ from tempohand.data.convert.frame import (
     Converter,
     Frame,
     HandLabels,
-    HandParameters,
+    ManoParameters,
     Proof,
     Recording,
     Unit,
@@ -186,7 +186,7 @@ class _View(Recording):
         transl = MM_PER_METRE * np.array(stored["trans"][index], float)
         wrist = rotation @ self.hands.wrist(transl, betas, is_right=is_right) + translation
         joints = self.hands.joints(pose, betas, wrist, is_right=is_right)
-        parameters = HandParameters(pose, self.hands.shape(betas, is_right=is_right), joints[WRIST])
+        parameters = ManoParameters(pose, self.hands.shape(betas, is_right=is_right), joints[WRIST])
         return HandLabels(is_right, joints, parameters=parameters)
 
     def world_to_camera(self, index: int) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:

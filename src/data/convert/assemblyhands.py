@@ -47,7 +47,7 @@ SIDES = (True, False)  # is_right, as the joints and boxes of a frame come
 MIN_JOINTS = 10  # valid ones that the official loader asks of a hand
 
 
-class View(NamedTuple):
+class _View(NamedTuple):
     """A unit's part of the annotations: one camera's pictures of a sequence; extrinsics and joints by frame,
     None where they are missing."""
 
@@ -90,7 +90,7 @@ class AssemblyHands(Converter):
             cameras = calibration.get(sequence, {})
             extrinsics = cameras.get("extrinsics", {})
             world = joints.get(sequence, {})
-            view = View(
+            view = _View(
                 cameras.get("intrinsics", {}).get(camera),
                 pictures,
                 {frame: extrinsics.get(f"{frame:06d}", {}).get(camera) for frame in pictures},

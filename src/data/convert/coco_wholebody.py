@@ -30,7 +30,7 @@ SPLITS = ("train", "val")
 SIDES = {"left": False, "right": True}
 
 
-class Person(NamedTuple):
+class _Person(NamedTuple):
     """A person with at least one valid hand: side -> (box, joints)."""
 
     number: int
@@ -65,7 +65,7 @@ class CocoWholeBody(Converter):
         names = {
             one["id"]: one["file_name"] for one in content["images"] if one.keys() >= {"id", "file_name"}
         }
-        people = [one for one in content["annotations"] if isinstance(one, Person) and one.hands]
+        people = [one for one in content["annotations"] if isinstance(one, _Person) and one.hands]
         return [
             Unit(
                 f"{split}/{part[0].number}",
@@ -91,7 +91,7 @@ def _compact(entry: dict) -> Any:
     """People as far as they are used."""
     if entry.keys() >= {"id", "image_id", "lefthand_valid", "righthand_valid"}:
         valid = [side for side in SIDES if entry[f"{side}hand_valid"]]
-        return Person(
+        return _Person(
             entry["id"],
             entry["image_id"],
             {side: (entry.get(f"{side}hand_box"), entry.get(f"{side}hand_kpts")) for side in valid},

@@ -22,7 +22,7 @@ from tempohand.data.convert.frame import (
     Converter,
     Frame,
     HandLabels,
-    HandParameters,
+    ManoParameters,
     Proof,
     Recording,
     Unit,
@@ -152,8 +152,8 @@ class _View(Recording):
         time = number / FRAMES_PER_SECOND
         return Frame(picture, self.name, self.recording, number, [hand], self.camera, time)
 
-    def _parameters(self, stored: np.ndarray, joints: np.ndarray) -> HandParameters | None:
+    def _parameters(self, stored: np.ndarray, joints: np.ndarray) -> ManoParameters | None:
         if self.hands is None or not stored.any():
             return None
         pose = self.hands.from_pca(stored[:3], stored[3:48], is_right=self.is_right)
-        return HandParameters(pose, self.hands.shape(self.betas, is_right=self.is_right), joints[WRIST])
+        return ManoParameters(pose, self.hands.shape(self.betas, is_right=self.is_right), joints[WRIST])

@@ -26,7 +26,7 @@ class Unusable(ValueError):
 
 
 @dataclass(frozen=True)
-class HandParameters:
+class ManoParameters:
     """A hand model's parameters: absolute axis-angle pose of the hand as it is (a left hand's own), shape
     coefficients, and the wrist, mm."""
 
@@ -42,7 +42,7 @@ class HandLabels:
     is_right: bool
     joints: Float[np.ndarray, "21 3"] | None = None  # mm, camera space; nan where unknown
     joints2d: Float[np.ndarray, "21 2"] | None = None  # px; nan where unknown. None: the projected 3D joints
-    parameters: HandParameters | None = None
+    parameters: ManoParameters | None = None
     box: Float[np.ndarray, "4"] | None = None  # xyxy px. None: the bounds of the known 2D joints
     hidden: float = float("nan")  # fraction of the hand that something covers
 

@@ -22,7 +22,7 @@ from tempohand.data.convert.frame import (
     Converter,
     Frame,
     HandLabels,
-    HandParameters,
+    ManoParameters,
     Proof,
     Recording,
     Unit,
@@ -143,7 +143,7 @@ class _Pictures(Recording):
         recording = f"{self.split}/{number % self.ids:08d}"
         return Frame(picture, f"{number:08d}", recording, number, [hand], Camera.of_matrix(matrix))
 
-    def _parameters(self, mano: Any, joints: np.ndarray | None) -> HandParameters | None:
+    def _parameters(self, mano: Any, joints: np.ndarray | None) -> ManoParameters | None:
         hands = self.converter.hands
         if hands is None or mano is None or joints is None:
             return None
@@ -154,4 +154,4 @@ class _Pictures(Recording):
                 f"{len(values)} hand parameters, FreiHAND has {POSE_DIM + NUM_BETAS + 3}",
             )
         pose, shape = values[:POSE_DIM], values[POSE_DIM : POSE_DIM + NUM_BETAS]
-        return HandParameters(hands.absolute(pose, is_right=True), shape, joints[WRIST])
+        return ManoParameters(hands.absolute(pose, is_right=True), shape, joints[WRIST])

@@ -19,7 +19,7 @@ from tempohand.data.convert.frame import (
     Converter,
     Frame,
     HandLabels,
-    HandParameters,
+    ManoParameters,
     Proof,
     Recording,
     Unit,
@@ -133,11 +133,11 @@ def _hand(sample: dict[str, Any], confidence: float) -> HandLabels:
     return HandLabels(is_right, joints, joints2d, _parameters(sample, joints), box)
 
 
-def _parameters(sample: dict[str, Any], joints: np.ndarray) -> HandParameters | None:
+def _parameters(sample: dict[str, Any], joints: np.ndarray) -> ManoParameters | None:
     if not (np.array(sample["has_hand_pose"]).item() and np.array(sample["has_betas"]).item()):
         return None
     pose = np.array(sample["hand_pose"], float).reshape(POSE_DIM)
     shape = np.array(sample["betas"], float).reshape(NUM_BETAS)
     if np.abs(shape).max() > MAX_BETA:
         return None
-    return HandParameters(pose, shape, np.nan_to_num(joints[WRIST]))
+    return ManoParameters(pose, shape, np.nan_to_num(joints[WRIST]))

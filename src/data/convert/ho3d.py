@@ -25,7 +25,7 @@ from tempohand.data.convert.frame import (
     Converter,
     Frame,
     HandLabels,
-    HandParameters,
+    ManoParameters,
     Proof,
     Recording,
     Unit,
@@ -198,11 +198,11 @@ def _joints(stored: Any) -> np.ndarray:
     return joints
 
 
-def _parameters(meta: dict, joints: np.ndarray) -> HandParameters | None:
+def _parameters(meta: dict, joints: np.ndarray) -> ManoParameters | None:
     if meta.get("handPose") is None or meta.get("handBeta") is None:
         return None
     pose = np.array(meta["handPose"], float).reshape(-1)
     shape = np.array(meta["handBeta"], float).reshape(-1)
     if pose.shape != (POSE_DIM,) or shape.shape != (NUM_BETAS,):
         raise Unusable("damaged annotation", f"handPose has {len(pose)} values and handBeta {len(shape)}")
-    return HandParameters(turned(pose, OPENCV_FROM_OPENGL), shape, joints[WRIST])
+    return ManoParameters(turned(pose, OPENCV_FROM_OPENGL), shape, joints[WRIST])

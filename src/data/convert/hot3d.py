@@ -41,7 +41,7 @@ from tempohand.data.convert.frame import (
     Converter,
     Frame,
     HandLabels,
-    HandParameters,
+    ManoParameters,
     Proof,
     Recording,
     Unit,
@@ -70,7 +70,7 @@ class Sight(NamedTuple):
 
     fisheye: Fisheye624
     points: Float[np.ndarray, "n 3"]
-    parameters: HandParameters | None
+    parameters: ManoParameters | None
     joints: Float[np.ndarray, "21 3"] | None
     hidden: float
 
@@ -261,7 +261,7 @@ class _Clip(Recording):
         transl = MM_PER_METRE * xform[3:]
         wrist = (hands.wrist(transl, self.betas, is_right=self.is_right) - position) @ rotation
         joints = hands.joints(pose, self.betas, wrist, is_right=self.is_right)
-        return Sight(fisheye, joints, HandParameters(pose, self.betas, wrist), joints, hidden)
+        return Sight(fisheye, joints, ManoParameters(pose, self.betas, wrist), joints, hidden)
 
     @staticmethod
     def _turn(sights: list[Sight]) -> np.ndarray:
@@ -290,11 +290,11 @@ class _Clip(Recording):
         time = number / FRAMES_PER_SECOND
         return Frame(picture, self.sequence, self.recording, number, [hand], camera, time)
 
-    def _turned(self, known: HandParameters | None) -> HandParameters | None:
+    def _turned(self, known: ManoParameters | None) -> ManoParameters | None:
         """The parameters in the pinhole camera's space."""
         if known is None:
             return None
-        return HandParameters(turned(known.pose, self.turn), known.shape, self.turn @ known.wrist)
+        return ManoParameters(turned(known.pose, self.turn), known.shape, self.turn @ known.wrist)
 
     def _window(self, sight: Sight) -> tuple[Camera, np.ndarray, int]:
         """The pinhole camera of the picture around the hand, the hand's box in it, and the picture's edge,

@@ -28,7 +28,7 @@ from tempohand.data.convert.frame import (
     Converter,
     Frame,
     HandLabels,
-    HandParameters,
+    ManoParameters,
     Proof,
     Recording,
     Unit,
@@ -55,7 +55,7 @@ SHOWN = {"right": (True,), "left": (False,), "interacting": (True, False)}
 MOST_FIT_MM = 10.0
 
 
-class View(NamedTuple):
+class _View(NamedTuple):
     """A unit's part of the annotations: one camera's pictures of a sequence.
 
     camera: campos, camrot, focal and princpt, None for what is missing. pictures: number -> (file,
@@ -121,7 +121,7 @@ class InterHand(Converter):
         units = []
         for (capture, sequence, camera), pictures in seen.items():
             about = cameras.get(capture, {})
-            view = View(
+            view = _View(
                 {name: about.get(name, {}).get(camera) for name in ("campos", "camrot", "focal", "princpt")},
                 pictures,
                 *shared[capture, sequence],
@@ -201,7 +201,7 @@ class _Sequence(Recording):
 
     def _parameters(
         self, number: int, is_right: bool, joints: Float[np.ndarray, "21 3"]
-    ) -> HandParameters | None:
+    ) -> ManoParameters | None:
         """The fitted parameters; None where there are none, or they do not fit the joints."""
         hands = self.hands
         entry = (self.view.mano.get(str(number)) or {}).get("right" if is_right else "left")
@@ -213,4 +213,4 @@ class _Sequence(Recording):
         wrist = self._to_camera(hands.wrist(MM_PER_METRE * stored["trans"], shape, is_right=is_right))
         distance = np.linalg.norm(hands.joints(pose, shape, wrist, is_right=is_right) - joints, axis=1)
         fits = max(np.nanmean(distance), distance[WRIST]) <= MOST_FIT_MM
-        return HandParameters(pose, shape, wrist) if fits else None
+        return ManoParameters(pose, shape, wrist) if fits else None

@@ -15,7 +15,7 @@ import roma
 import torch
 from jaxtyping import Float
 
-from tempohand.data.consistency import BOUNDS, Hands, Labels, measure, project, valid
+from tempohand.data.consistency import BOUNDS, HandModels, Labels, measure, project, valid
 from tempohand.data.convert.orders import ORDERS
 from tempohand.geometry import mirror_pose, rotate_pose
 from tempohand.hand.layer import HandLayer
@@ -34,7 +34,7 @@ class Repair:
     undo: Callable[[Labels], Labels | None]
 
 
-def recognise(labels: Labels, hands: Hands) -> dict[str, Repair]:
+def recognise(labels: Labels, hands: HandModels) -> dict[str, Repair]:
     """For each measurement of consistency.BOUNDS that is out of bounds in some of these rows, the repair that
     puts those right, where there is one.
 
@@ -66,7 +66,7 @@ def recognise(labels: Labels, hands: Hands) -> dict[str, Repair]:
     return {name: repair for name, (_, repair) in best.items()}
 
 
-def repairs(labels: Labels, hands: Hands) -> Iterator[Repair]:
+def repairs(labels: Labels, hands: HandModels) -> Iterator[Repair]:
     """Every known mistake. `labels` serve only to fit numbers (a scale, an order) that some of them have."""
     yield from _units()
     yield from _axes()
@@ -199,7 +199,7 @@ def _pixels() -> Iterator[Repair]:
     )
 
 
-def _orders(labels: Labels, hands: Hands) -> Iterator[Repair]:
+def _orders(labels: Labels, hands: HandModels) -> Iterator[Repair]:
     for order, gather in list(ORDERS.items())[1:]:
         for names in _subsets(("joints", "joints2d")):
             yield _ordered(f"{_list(names)} in another order: {order}", gather, names)
@@ -242,7 +242,7 @@ def _ordered(mistake: str, gather: tuple[int, ...], names: tuple[str, ...]) -> R
     return Repair(mistake, remedy, lambda labels: {name: labels[name][:, list(gather)] for name in columns})
 
 
-def _sides(hands: Hands) -> Iterator[Repair]:
+def _sides(hands: HandModels) -> Iterator[Repair]:
     def pose_where(left: bool) -> Callable[[Labels], Labels]:
         def undo(labels: Labels) -> Labels:
             chosen = labels["is_right"][:, None] != left
@@ -263,7 +263,7 @@ def _sides(hands: Hands) -> Iterator[Repair]:
     yield Repair("sides exchanged", "invert is_right", lambda labels: {"is_right": ~labels["is_right"]})
 
 
-def _means(hands: Hands) -> Iterator[Repair]:
+def _means(hands: HandModels) -> Iterator[Repair]:
     """Mean pose and principal components, each of the row's own side."""
 
     def fingers(labels: Labels, change: Callable) -> Labels:
@@ -296,7 +296,7 @@ def _means(hands: Hands) -> Iterator[Repair]:
         )
 
 
-def _wrists(hands: Hands) -> Iterator[Repair]:
+def _wrists(hands: HandModels) -> Iterator[Repair]:
     def undo(labels: Labels) -> Labels:
         wrists = [
             layer.transl_to_wrist(*(torch.from_numpy(labels[name]) for name in ("trans", "shape")))
@@ -363,7 +363,7 @@ def _cameras(labels: Labels) -> Iterator[Repair]:
     )
 
 
-def _orientations(hands: Hands) -> Iterator[Repair]:
+def _orientations(hands: HandModels) -> Iterator[Repair]:
     def undo(labels: Labels) -> Labels:
         """The global orientation of each row that fits its joints best."""
         joints = torch.from_numpy(np.nan_to_num(valid(labels, "joints"))).double()

@@ -7,14 +7,14 @@ import torch
 from jaxtyping import Float
 
 from tempohand import geometry
-from tempohand.data.consistency import Hands, Labels, pose_error, project, valid
+from tempohand.data.consistency import HandModels, Labels, pose_error, project, valid
 from tempohand.data.convert.frame import Converter
 from tempohand.data.table import FrameTable, read_index
 
 SAMPLE = 2000  # rows a split, evenly spread
 
 
-def residuals(labels: Labels, hands: Hands | None) -> dict[str, Float[np.ndarray, "n"]]:
+def residuals(labels: Labels, hands: HandModels | None) -> dict[str, Float[np.ndarray, "n"]]:
     """Per row, nan where there is nothing to compare:
 
     reprojection_px: mean distance of the stored 2D joints from the projected 3D ones, px of the stored
@@ -49,7 +49,7 @@ def _mirrored(labels: Labels) -> Labels:
 
 def residual_lines(root: str | Path, converter: Converter, hand: str | Path | None) -> list[str]:
     """The residuals of a sample of every split, with the range that a right conversion has."""
-    hands = Hands(hand) if hand else None
+    hands = HandModels(hand) if hand else None
     expected = {
         "reprojection_px": converter.proof.reprojection_px,
         "pose_mm": converter.proof.pose_mm,

@@ -42,7 +42,7 @@ FRAMES_PER_SECOND = 30  # assumed
 MIDDLE_BASE = JOINT_NAMES.index("middle_1")
 
 
-class View(NamedTuple):
+class _View(NamedTuple):
     """A camera: whose labels, and X_camera = rotation X_labels + translation (mm)."""
 
     labels: str
@@ -51,14 +51,14 @@ class View(NamedTuple):
     translation: Float[np.ndarray, "3"]
 
 
-def _views() -> dict[str, View]:
+def _views() -> dict[str, _View]:
     bumblebee = Camera.of_values(822.79041, 822.79041, 318.47345, 250.31296)
     colour = Camera.of_values(607.92271, 607.88192, 314.78337, 236.42484)
     inverse = Rotation.from_rotvec([0.00531, -0.01196, 0.00301]).as_matrix().T
     return {
-        "BB_left": View("BB", bumblebee, np.eye(3), np.zeros(3)),
-        "BB_right": View("BB", bumblebee, np.eye(3), np.array([-120.054, 0.0, 0.0])),
-        "SK_color": View("SK", colour, inverse, -inverse @ np.array([-24.0381, -0.4563, -1.2326])),
+        "BB_left": _View("BB", bumblebee, np.eye(3), np.zeros(3)),
+        "BB_right": _View("BB", bumblebee, np.eye(3), np.array([-120.054, 0.0, 0.0])),
+        "SK_color": _View("SK", colour, inverse, -inverse @ np.array([-24.0381, -0.4563, -1.2326])),
     }
 
 
