@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests_support import CONFIG, compose_config
 
-from tempohand.commands.scripts import configurations
+from tempohand.commands.scripts import SYNTHETIC, TRAINED, configurations
 from tempohand.data.arguments import data_names
 
 RECORD = Path(__file__).with_name("resolved_settings.json")
@@ -18,7 +18,8 @@ DATA = data_names(CONFIG)
 
 def recorded_commands() -> dict[str, tuple[str, ...]]:
     """A configuration's name with its overrides -> the recorded parts of its settings, () for all."""
-    commands: dict[str, tuple[str, ...]] = dict.fromkeys(configurations(), ())
+    names = ["evaluate", "prepare", *configurations(TRAINED), *configurations(SYNTHETIC)]
+    commands: dict[str, tuple[str, ...]] = dict.fromkeys(names, ())
     commands |= {f"stage1-tiny data={data}": ("data",) for data in DATA}
     commands |= {f"evaluate data={data}": ("data",) for data in ("mix_images", "freihand")}
     commands |= {f"stage2-tiny tokens={tokens}": ("tokens",) for tokens in ("cached", "online")}
