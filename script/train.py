@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import hydra
-import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from hydra.core.config_store import ConfigStore
@@ -28,54 +27,36 @@ from tempohand.assemble.network import (
     check_settings,
     checkpoint_config,
     inherit,
+    replay_dump,
     size_line,
     start_network,
     starting_point,
 )
 from tempohand.assemble.tokens import cached_clips
-from tempohand.assemble.validation import RunValidation
+from tempohand.assemble.validation import RunValidation, watch_bad_rows
 from tempohand.console import run_clearly
 from tempohand.data.arguments import data_by_name_or_folder
-from tempohand.data.ledger import BAD_ROWS_NAME, BadRowWatch, Ledger
+from tempohand.data.ledger import Ledger
 from tempohand.data.loader import TrainingOrder, training_batches
 from tempohand.model.batchnorm import sharing_effects
-from tempohand.model.registry import load_network
 from tempohand.model.weights import load_config
 from tempohand.training.average import WeightAverage
-from tempohand.training.checkpoint import go_back, load_state
-from tempohand.training.debug.dump import Dump
-from tempohand.training.debug.replay import replay
 from tempohand.training.launch import PATIENCE, refuse_contradictions
-from tempohand.training.optim import parameter_groups, warmup_cosine
+from tempohand.training.optim import adamw, warmup_cosine
 from tempohand.training.processes import (
     average_statistics,
     clips_per_process,
-    gather,
     on_main_process,
     seed_step,
     sum_over_processes,
 )
-from tempohand.training.resume import (
-    binding_settings,
-    refuse_other_frozen_weights,
-    refuse_other_run,
-    restore,
-    resume_point,
-)
+from tempohand.training.resume import binding_settings, resume_point
 from tempohand.training.run_checkpoints import Progress, RunCheckpoints
 from tempohand.training.run_record import RunRecord, outlive_a_full_disk
 from tempohand.training.step_checks import StepChecks
 from tempohand.training.stop import StopRequest
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
-
-
-def replay_dump(folder: str) -> int:
-    """`debug.replay`: does the step of a dump again (docs/training.md); 1 when something is not finite, as in
-    the run, 0 when all is."""
-    dump = Dump.load(folder)
-    network = load_network(folder).to("cuda" if torch.cuda.is_available() else "cpu")
-    return int(replay(dump, network))
 
 
 @data_by_name_or_folder(CONFIG, ConfigStore.instance().store)
@@ -113,10 +94,7 @@ def main(config: DictConfig) -> None:
     table, training, held_out = data.mixture.train, data.training, data.held_out
     for line in data.account():
         say(line)
-    file, shared = Path(config.out) / BAD_ROWS_NAME, {"gather": gather, "say": say, "main": on_main}
-    ledger, bad_rows = Ledger(), BadRowWatch(file, config.data.max_bad, resumed=bool(resume), **shared)
-    bad_rows.known(training.inconsistent, table, judged=True)
-    bad_rows.known(held_out.inconsistent, held_out.table, judged=False)
+    ledger, bad_rows = Ledger(), watch_bad_rows(settings, data, accelerator, resumed=bool(resume))
     validation = RunValidation(settings, data, accelerator, bad_rows)
     best_by = validation.best
     say(f"the best checkpoint is the one with the least {best_by.name} on validation ({best_by.words})")
@@ -127,15 +105,10 @@ def main(config: DictConfig) -> None:
     say(f"{config.name}: {size_line(network)}, {clips_words}")
     for line in sharing_effects(network, clips):
         say(line)
-    groups = parameter_groups(network, optim.lr, optim.backbone_lr, optim.weight_decay)
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
+    optimizer = adamw(network, optim)
     schedule = warmup_cosine(optimizer, optim.warmup, optim.steps)
-    average = (
-        WeightAverage(network, decay=optim.ema, use_warmup=True, warmup_power=0.8) if optim.ema else None
-    )
+    average = WeightAverage.of(network, optim.ema, accelerator.device)
     model, optimizer = accelerator.prepare(network, optimizer)
-    if average:
-        average.to(accelerator.device)
     evaluated = average.module if average else network  # what is validated and saved
 
     # ----- resume -------------------------------------------------------------------------------------------
@@ -143,24 +116,17 @@ def main(config: DictConfig) -> None:
     parts |= {"average": average.module} if average else {}
     parts |= {"scaler": accelerator.scaler} if accelerator.scaler else {}
     binding = binding_settings(settings, data.mixture.fingerprint(), network.weight_files)
+    run = {"settings": binding, "processes": processes, "steps": optim.steps}
+    about = checkpoint_config(settings, best_by.name)
+    checkpoints = RunCheckpoints(root, accelerator, evaluated, parts, run, about)
     progress = Progress()
     if resume:
-        state = load_state(resume)
-        refuse_other_run(state["settings"], binding, str(resume), network.weight_files)
-        if config.init_from:
-            refuse_other_frozen_weights(network, state["network"], config.init_from)
-        restore(state, parts, str(resume), processes=processes, steps=optim.steps, say=say)
-        progress = Progress.of(state, load_config(resume)["scores"])
-        if on_main:
-            go_back(root, resume, progress.step, say)
+        progress = checkpoints.resume(resume, config.init_from, load_config(resume)["scores"])
     elif config.resume:
         say(f"there is no checkpoint in '{root}' yet: starting anew")
     as_given = OmegaConf.to_container(config, resolve=True)
     so_far = {"step": progress.step, "lines": progress.lines}
     record = RunRecord(Path(config.out), accelerator, as_given, **so_far)
-    about = checkpoint_config(settings, best_by.name)
-    run = {"settings": binding, "processes": processes, "steps": optim.steps}
-    checkpoints = RunCheckpoints(root, accelerator, evaluated, parts, run, about)
 
     # ----- clips --------------------------------------------------------------------------------------------
     if config.tokens.mode == "cached":
@@ -254,22 +220,14 @@ def main(config: DictConfig) -> None:
     # a launcher ends all processes when one has ended early, even while another writes
     accelerator.wait_for_everyone()
     say(bad_rows.line(bad_rows.total(ledger, table), table))
-    unsaved = checkpoints.unsaved
-    if signal:
-        saved = f"{unsaved}, a checkpoint before it is" if unsaved else "all of it is saved"
-        again = "the same command with resume=auto goes on from there"
-        say(f"stopped by {signal.name} after step {progress.step}: {saved}; {again}")
-    else:
-        say(f"{best_by.line(progress.best)}; checkpoints in '{root}'")
+    say(checkpoints.ending(progress.step, signal and signal.name, best_by.line(progress.best)))
     # The wrapped model holds the process group. Let go of after the group's end, it would drop the last
     # reference in a destructor that may wait forever.
     model, optimizer = accelerator.free_memory(model, optimizer)
     record.close()
     if signal:
         raise SystemExit(128 + signal)
-    if unsaved:
-        missing = f"the last checkpoint of the run is missing: {unsaved}"
-        raise ValueError(f"{missing}; make room, and start the same command with resume=auto")
+    checkpoints.require_last()
 
 
 if __name__ == "__main__":

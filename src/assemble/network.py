@@ -8,7 +8,9 @@ import torch
 from tempohand.assemble.data import plain_view
 from tempohand.model.backbone import loading_lines
 from tempohand.model.network import Crop, Network
-from tempohand.model.registry import build_network, inherit_settings, network_class
+from tempohand.model.registry import build_network, inherit_settings, load_network, network_class
+from tempohand.training.debug.dump import Dump
+from tempohand.training.debug.replay import replay
 from tempohand.training.objective import check_weights
 
 
@@ -79,3 +81,11 @@ def checkpoint_config(settings: dict, best_by: str) -> dict:
         "loss": settings["loss"],
         "best_by": best_by,
     }
+
+
+def replay_dump(folder: str) -> int:
+    """Does the step of a dump again (`debug.replay`, docs/training.md); 1 when something is not finite, as in
+    the run, 0 when all is."""
+    dump = Dump.load(folder)
+    network = load_network(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    return int(replay(dump, network))

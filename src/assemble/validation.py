@@ -1,19 +1,39 @@
 """The validation of a training run: which rows are scored, by what, and the one score that decides which
 checkpoint is best."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch.utils.data import Dataset
 
 from tempohand.assemble.data import TrainingData, loader_workers
-from tempohand.data.ledger import BadRowWatch, Ledger, left_out_line
+from tempohand.data.ledger import BAD_ROWS_NAME, BadRowWatch, Ledger, left_out_line
 from tempohand.data.loader import evaluation_batches
 from tempohand.evaluation.validation import BATCH, BestScore, scores_of
 from tempohand.model.network import Network
 from tempohand.model.registry import network_class
 from tempohand.training.objective import weights_at
 from tempohand.training.processes import gather
+
+
+def watch_bad_rows(
+    settings: dict, data: TrainingData, accelerator: Accelerator, resumed: bool
+) -> BadRowWatch:
+    """The watch over what a run leaves out, which knows what the labels of both splits say already. Raises
+    ValueError where too many training rows contradict themselves."""
+    watch = BadRowWatch(
+        Path(settings["out"]) / BAD_ROWS_NAME,
+        settings["data"]["max_bad"],
+        gather=gather,
+        say=accelerator.print,
+        main=accelerator.is_main_process,
+        resumed=resumed,
+    )
+    for clips, judged in ((data.training, True), (data.held_out, False)):
+        watch.known(clips.inconsistent, clips.table, judged=judged)
+    return watch
 
 
 class RunValidation:

@@ -9,6 +9,11 @@ class WeightAverage(ModelEmaV3):
     """timm's exponential average, of what is learned alone: frozen weights cost nothing and stay exactly what
     they are."""
 
+    @classmethod
+    def of(cls, network: nn.Module, decay: float, device: torch.device) -> "WeightAverage | None":
+        """The average whose memory grows to `decay` while a run is young; None where the decay is 0."""
+        return cls(network, decay=decay, use_warmup=True, warmup_power=0.8, device=device) if decay else None
+
     def apply_update_(self, model: nn.Module, decay: float) -> None:
         """Moves the averages of trainable weights and of buffers that training changes."""
         own = self.module.state_dict()

@@ -1,6 +1,7 @@
 """Parameter groups and the learning-rate schedule."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -36,6 +37,12 @@ def parameter_groups(network: nn.Module, lr: float, backbone_lr: float, weight_d
         }
         for (backbone, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
+
+
+def adamw(network: nn.Module, settings: Mapping) -> torch.optim.AdamW:
+    """The optimizer of a configuration's group `optim`."""
+    rates = (settings["lr"], settings["backbone_lr"], settings["weight_decay"])
+    return torch.optim.AdamW(parameter_groups(network, *rates), betas=(0.9, 0.99), fused=True)
 
 
 def warmup_cosine(optimizer: torch.optim.Optimizer, warmup: int, steps: int, final: float = 0.0) -> LambdaLR:

@@ -8,8 +8,9 @@ from pathlib import Path
 from accelerate import Accelerator
 from torch import nn
 
-from tempohand.training.checkpoint import NotSaved, save_best, save_step
+from tempohand.training.checkpoint import NotSaved, go_back, load_state, save_best, save_step
 from tempohand.training.objective import weights_at
+from tempohand.training.resume import refuse_other_frozen_weights, refuse_other_run, restore
 
 
 @dataclass
@@ -19,9 +20,8 @@ class Progress:
     step: int = 0  # optimizer steps done
     best: float = math.inf  # least score so far of the kind by which the best checkpoint is chosen
     lines: int = 0  # of the run's record
-    finished: bool = (
-        True  # False: what follows a step (validation, checkpoints) is still to be done for the last
-    )
+    # False: what follows a step (validation, checkpoints) is still to be done for the last one
+    finished: bool = True
     scores: dict[str, float] = field(default_factory=dict)  # of the last validation
 
     @classmethod
@@ -31,10 +31,11 @@ class Progress:
 
 
 class RunCheckpoints:
-    """Writes a run's checkpoints into `root`, on the main process alone.
+    """A run's checkpoints in `root`, written on the main process alone, and the resuming from one of them.
 
     evaluated: the network whose weights are validated and used. parts: name -> what has a state that resuming
-    needs. shared: what else of the run a resumed one compares. config: what config.json says of every step.
+    needs; `network` is among them. shared: what else of the run a resumed one compares: its `settings` that
+    bind (`binding_settings`), its `processes` and `steps`. config: what config.json says of every step.
 
     The run outlives a full disk: what is learned is in memory, and room may come. `unsaved` says why the last
     checkpoint that was due is missing; None: it is there.
@@ -56,6 +57,24 @@ class RunCheckpoints:
         self.shared = shared
         self.config = config
         self.unsaved: str | None = None
+
+    def resume(self, directory: Path, init_from: str | None, scores: dict[str, float]) -> Progress:
+        """Goes on from a checkpoint of this run: every part gets its state, and later checkpoints are put
+        aside. init_from: what the run began with, as it is now; scores: of the checkpoint's config.json.
+
+        Raises ValueError where the checkpoint is of another run, or the frozen weights have changed.
+        """
+        state = load_state(directory)
+        network = self.parts["network"]
+        refuse_other_run(state["settings"], self.shared["settings"], str(directory), network.weight_files)
+        if init_from:
+            refuse_other_frozen_weights(network, state["network"], init_from)
+        now = {name: self.shared[name] for name in ("processes", "steps")}
+        restore(state, self.parts, str(directory), say=self.accelerator.print, **now)
+        progress = Progress.of(state, scores)
+        if self.accelerator.is_main_process:
+            go_back(self.root, directory, progress.step, self.accelerator.print)
+        return progress
 
     def save_best(self, progress: Progress) -> bool:
         """Weights alone; whether this process wrote them."""
@@ -87,3 +106,19 @@ class RunCheckpoints:
                 "again when one is due next"
             )
         return self.unsaved is None
+
+    def ending(self, step: int, signal: str | None, best: str) -> str:
+        """What is said at the end of a run: `best`, or that the signal of that name ended it early."""
+        if not signal:
+            return f"{best}; checkpoints in '{self.root}'"
+        saved = f"{self.unsaved}, a checkpoint before it is" if self.unsaved else "all of it is saved"
+        again = "the same command with resume=auto goes on from there"
+        return f"stopped by {signal} after step {step}: {saved}; {again}"
+
+    def require_last(self) -> None:
+        """Raises ValueError where the checkpoint that was due last could not be written."""
+        if self.unsaved:
+            raise ValueError(
+                f"the last checkpoint of the run is missing: {self.unsaved}; make room, and start the same "
+                "command with resume=auto"
+            )
