@@ -80,7 +80,7 @@ def test_both_processes_stop_and_one_says_why(stopped):
 
 def test_tables_come_from_the_main_process_alone(stopped):
     _, _, result = stopped
-    table = "step 1 (the share of process 0 of 2): 1 clips of 1 frame(s), 1 different ones, 64 x 64 px"
+    table = "step 1 (the share of process 0 of 2): 1 clips of 1 frame(s), 1 different ones, 64 px"
     assert result.stdout.count(table) == 1
     assert result.stdout.count("step 1 (the share of process 0 of 2): loss nan") == 1
     assert (
