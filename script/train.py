@@ -37,7 +37,8 @@ from tempohand.assemble.validation import RunValidation, watch_bad_rows
 from tempohand.console import run_clearly
 from tempohand.data.arguments import data_by_name_or_folder
 from tempohand.data.ledger import Ledger
-from tempohand.data.loader import TrainingOrder, training_batches
+from tempohand.data.loader import training_batches
+from tempohand.data.training_order import TrainingOrder
 from tempohand.model.batchnorm import sharing_effects
 from tempohand.model.weights import load_config
 from tempohand.training.average import WeightAverage
@@ -67,7 +68,9 @@ def main(config: DictConfig) -> None:
         raise SystemExit(replay_dump(config.debug.replay))
     settings = OmegaConf.to_container(config, resolve=True)
     check_settings(settings)
-    optim, log, root = config.optim, config.log, Path(config.out) / "checkpoint"
+    optim = config.optim
+    log = config.log
+    root = Path(config.out) / "checkpoint"
     refuse_contradictions(os.environ, config.mixed_precision, optim.accumulate)
     outlive_a_full_disk()
 
@@ -82,7 +85,9 @@ def main(config: DictConfig) -> None:
             InitProcessGroupKwargs(timeout=PATIENCE),
         ],
     )
-    rank, processes, say = accelerator.process_index, accelerator.num_processes, accelerator.print
+    rank = accelerator.process_index
+    processes = accelerator.num_processes
+    say = accelerator.print
     on_main = accelerator.is_main_process
     consecutive = config.sampling.consecutive
     clips = clips_per_process(optim.batch_size, processes, optim.accumulate, consecutive)
@@ -91,7 +96,9 @@ def main(config: DictConfig) -> None:
 
     # ----- data ---------------------------------------------------------------------------------------------
     data = TrainingData(settings)
-    table, training, held_out = data.mixture.train, data.training, data.held_out
+    table = data.mixture.train
+    training = data.training
+    held_out = data.held_out
     for line in data.account():
         say(line)
     ledger, bad_rows = Ledger(), watch_bad_rows(settings, data, accelerator, resumed=bool(resume))

@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Report:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     ours = HandLayer(arguments.hand).to(device)
-    ratios, details, rows = {}, {}, []
+    ratios = {}
+    details = {}
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for batch in BATCHES:
             theirs = _smplx(arguments.hand, batch, Path(folder)).to(device)

@@ -20,10 +20,11 @@ import torch
 
 from tempohand.batch import ClipBatch, Frames, HandPrediction, frames_in_order
 from tempohand.data.clips import ClipSampling
-from tempohand.data.loader import ClipDataset, TrainingOrder, collate, training_batches
+from tempohand.data.loader import ClipDataset, collate, training_batches
 from tempohand.data.table import COLUMNS, FrameTable, write_index, write_shard
 from tempohand.data.token_store import TokenStore
-from tempohand.data.tokens import cached
+from tempohand.data.tokens import Encoder, cached
+from tempohand.data.training_order import TrainingOrder
 from tempohand.data.view import Augmentation, View
 from tempohand.hand.layer import HandLayer
 from tempohand.model.registry import build_network
@@ -112,7 +113,7 @@ def _steps(
             return network.encode(frames.to(device)).cpu()
 
     held_out = ClipDataset(table, clips.view, network.num_frame)
-    tokens, _ = cached(TokenStore(folder / "tokens", {}), clips, held_out, encode, dtype="fp16")
+    tokens, _ = cached(TokenStore(folder / "tokens", {}), clips, held_out, Encoder(encode, "fp16"))
     order = TrainingOrder(clips.clips.training_rows(), batch_size)
     read = iter(training_batches(tokens, order, workers=0))
     keys = next(iter(order))

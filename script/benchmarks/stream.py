@@ -42,7 +42,9 @@ def run(arguments: argparse.Namespace) -> Report:
     """Milliseconds per frame; the headline ratios are those of the first network's push on the CPU."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    rows, details, headline = [], {}, None
+    rows = []
+    details = {}
+    headline = None
     for name in arguments.networks:
         for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
             for kind, functions in _kinds(name, device).items():

@@ -91,17 +91,17 @@ def shape_space(hands: np.ndarray, regressor: np.ndarray) -> tuple[np.ndarray, n
 def region(
     vertices: np.ndarray, normals: np.ndarray, joints: np.ndarray, tips: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """What each vertex is covered with, uint8 [V]: 0 the skin of back and forearm, 1 the palm's, 2 nail. For
-    colouring a picture."""
+    """What each vertex is covered with, uint8 [V]: BACK (of the hand, and forearm), PALM or NAIL. For colouring
+    a picture."""
     back = np.concatenate([[[0.0, 1.0, 0.0]], np.cross(AXES[:, 2], AXES[:, 0])])
     facing = (normals * (weights @ back)).sum(1)
-    result = np.zeros(len(vertices), dtype=np.uint8)
-    result[(facing < PALM_FACING) & (vertices[:, 0] < joints[0, 0])] = 1
+    result = np.full(len(vertices), BACK, dtype=np.uint8)
+    result[(facing < PALM_FACING) & (vertices[:, 0] < joints[0, 0])] = PALM
     for f, tip in enumerate(tips):
         last = 3 + 3 * f
         along = (vertices - joints[last]) @ AXES[last - 1, 2] / np.linalg.norm(vertices[tip] - joints[last])
         on_nail = (along > NAIL_ALONG[0]) & (along < NAIL_ALONG[1]) & (facing > NAIL_FACING)
-        result[(weights[:, last] > 0.5) & on_nail] = 2
+        result[(weights[:, last] > 0.5) & on_nail] = NAIL
     return result
 
 

@@ -9,7 +9,7 @@ from tempohand.assemble.data import TrainingData
 from tempohand.batch import Frames
 from tempohand.data.mixture import Mixture
 from tempohand.data.token_store import TokenStore, key_hash
-from tempohand.data.tokens import TokenDataset, cached, token_key
+from tempohand.data.tokens import Encoder, Processes, TokenDataset, cached, token_key
 from tempohand.data.view import View
 from tempohand.model.network import Network
 from tempohand.training.processes import gather
@@ -43,11 +43,6 @@ def cached_clips(
         TokenStore(tokens["folder"] or Path(data.mixture.home) / "tokens" / key_hash(key), key),
         data.training,
         data.held_out,
-        encode,
-        dtype=tokens["dtype"],
-        workers=settings["data"]["workers"],
-        rank=accelerator.process_index,
-        processes=accelerator.num_processes,
-        gather=gather,
-        say=accelerator.print,
+        Encoder(encode, tokens["dtype"], settings["data"]["workers"]),
+        Processes(accelerator.process_index, accelerator.num_processes, gather, accelerator.print),
     )

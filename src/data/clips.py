@@ -204,12 +204,10 @@ class Clips:
             )
         self.starts, self.time = stretch_starts(starts, time), time
         self.previous = previous_rows(self.starts, time)
-        self.num_frame, self.sampling, self.seed, self.views = (
-            num_frame,
-            sampling or ClipSampling(),
-            seed,
-            views,
-        )
+        self.num_frame = num_frame
+        self.sampling = sampling or ClipSampling()
+        self.seed = seed
+        self.views = views
 
     def training_rows(self) -> Int[np.ndarray, "n"]:
         """Rows on which a training clip can end. Raises ValueError where sequences are too short for this

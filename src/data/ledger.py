@@ -106,7 +106,7 @@ class BadRowWatch:
         self.say = say
         self.main = main
         self.entries: dict[tuple[str, int], dict] = {}
-        self.said = False
+        self.reported = False
         if resumed and file.is_file():
             for line in file.read_text(encoding="utf-8").splitlines():
                 entry = json.loads(line)
@@ -139,8 +139,8 @@ class BadRowWatch:
         Raises ValueError on the main process then, and exits the others.
         """
         total = self.total(ledger, table)
-        if total.left_out and not self.said:
-            self.said = True
+        if total.left_out and not self.reported:
+            self.reported = True
             first = listed(total.bad, table)[0]
             self.say(
                 f"bad data: left out row {first['row']} of split '{table.split}' ({first['source']}, "

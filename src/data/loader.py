@@ -1,8 +1,8 @@
-"""Clips as samples, and the order in which training and evaluation see them.
+"""Clips as samples, and batches of them, read by worker processes.
 
-A training position p (0, 1, 2, ...) decides everything about its sample: the row (a permutation per epoch)
-and every random draw. So the samples of optimizer step k are the same whatever the number of processes and
-workers, and a run resumes by its step alone.
+A training position (training_order.py) decides everything about its sample: the row and every random draw. So
+the samples of optimizer step k are the same whatever the number of processes and workers, and a run resumes
+by its step alone.
 """
 
 import os
@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -24,6 +24,7 @@ from tempohand.data.clips import ClipPlan, Clips, ClipSampling, join_clips
 from tempohand.data.ledger import Ledger
 from tempohand.data.pictures import BadPicture
 from tempohand.data.table import LABELS, FrameTable
+from tempohand.data.training_order import TrainingOrder
 from tempohand.data.view import Placement, View, place_labels
 
 
@@ -46,7 +47,9 @@ class ClipDataset(Dataset):
         seed: int = 0,
         views: int | None = None,
     ):
-        self.table, self.view, self.plain = table, view, View(view.size, view.expansion)
+        self.table = table
+        self.view = view
+        self.plain = View(view.size, view.expansion)
         self.clips = Clips(table.sequence_starts(), table.column("time"), num_frame, sampling, seed, views)
         self.inconsistent = inconsistent_rows(table)
         self.collate = collate
@@ -184,55 +187,6 @@ def clip_batch(
         previous=None if first.all() else torch.where(first, -1, torch.arange(len(first)) - 1),
         shows_right=shows_right[last],
     )
-
-
-class TrainingOrder:
-    """Batches of (position, row) for one process, from optimizer micro-step `start` on, without end.
-
-    Global micro-batch k holds positions [k * P * B, (k + 1) * P * B); process r of P takes its r-th part. An
-    epoch has as many positions as there are rows. frequency: how often each row comes in it on average (their
-    sum is the number of rows); None: each once.
-    """
-
-    def __init__(
-        self,
-        rows: Int[np.ndarray, "n"],
-        batch_size: int,
-        *,
-        frequency: Float[np.ndarray, "n"] | None = None,
-        rank: int = 0,
-        world: int = 1,
-        seed: int = 0,
-        start: int = 0,
-    ):
-        self.rows, self.frequency, self.batch_size = rows, frequency, batch_size
-        self.rank, self.world, self.seed, self.start = rank, world, seed, start
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, order, step = -1, self.rows, self.start
-        while True:
-            first = (step * self.world + self.rank) * self.batch_size
-            batch = []
-            for position in range(first, first + self.batch_size):
-                if position // len(self.rows) != epoch:
-                    epoch = position // len(self.rows)
-                    order = np.random.default_rng([self.seed, epoch]).permutation(self._drawn(epoch))
-                batch.append((position, int(order[position % len(self.rows)])))
-            yield batch
-            step += 1
-
-    def _drawn(self, epoch: int) -> Int[np.ndarray, "n"]:
-        """An epoch's rows: each comes the whole number of times below or above its frequency (systematic
-        sampling, Madow 1949, in a drawn order)."""
-        if self.frequency is None:
-            return self.rows
-        rng = np.random.default_rng([self.seed, epoch, 1])
-        order = rng.permutation(len(self.rows))
-        upto = np.cumsum(self.frequency[order])
-        upto *= len(self.rows) / upto[-1]
-        times = np.diff(np.floor(upto + rng.random()), prepend=0).astype(int)
-        times[0] += len(self.rows) - times.sum()  # rounding at the ends
-        return np.repeat(self.rows[order], np.maximum(times, 0))
 
 
 def training_batches(

@@ -168,11 +168,9 @@ class Mixture:
         filter keeps, share of the epoch, how often a row comes (mean, most), labels, distances (5/50/95 %,
         mm, as drawn)."""
         table, often = self.train, np.ones(len(rows)) if frequency is None else frequency
-        part, of_eligible, depth = (
-            self.part_numbers(rows),
-            self.part_numbers(eligible),
-            wrist_depth(self.train)[rows],
-        )
+        part = self.part_numbers(rows)
+        of_eligible = self.part_numbers(eligible)
+        depth = wrist_depth(self.train)[rows]
         known = {
             "2D": table.column("joints2d_mask").mean(1),
             "3D": table.column("joints_mask").mean(1),

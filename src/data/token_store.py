@@ -25,7 +25,9 @@ from torch import Tensor
 
 from tempohand.writing import whole
 
-KEY_NAME, MANIFEST_NAME, LOCK_NAME = "key.json", "manifest.json", "lock"
+KEY_NAME = "key.json"
+MANIFEST_NAME = "manifest.json"
+LOCK_NAME = "lock"
 POLL_S = 2.0  # between two looks whether another run has finished
 
 
@@ -88,11 +90,11 @@ class TokenStore:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOCK_NAME).open("a") as lock:
-            told = False
+            reported = False
             while not any(gather(first and _locked(lock))):
-                if first and not told:
+                if first and not reported:
                     say(f"another run is making the tokens in '{self.folder}': waiting for it")
-                    told = True
+                    reported = True
                 time.sleep(POLL_S)
             if first:
                 for part in self.folder.glob("*.part"):

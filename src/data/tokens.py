@@ -7,7 +7,7 @@ training reads no picture and no table. Clips are drawn as from pictures (data/c
 the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple
 
@@ -82,7 +82,10 @@ class TokenDataset(Dataset):
         bounds: Int[np.ndarray, "s"],
         views: list[list[np.ndarray]],
     ):
-        self.clips, self.size, self.dtype, self.bounds = clips, size, DTYPES[dtype], bounds
+        self.clips = clips
+        self.size = size
+        self.dtype = DTYPES[dtype]
+        self.bounds = bounds
         self.record = views[0][0].dtype
         self.reason = self.record.fields["reason"][1]  # where its byte is
         # As plain bytes: picking rows of a matrix is a copy each, picking records walks through their fields.
@@ -152,31 +155,127 @@ def shard_bounds(starts: Int[np.ndarray, "rows"], shard_frames: int = SHARD_FRAM
     return np.unique(np.append(sequences[np.searchsorted(sequences, wanted)], len(starts)))
 
 
+@dataclass(frozen=True)
+class Encoder:
+    """How tokens are made: `encode` is the frozen part of a network, `dtype` (one of DTYPES) the type in
+    which its features are stored, `workers` the number of processes that read pictures."""
+
+    encode: Encode
+    dtype: str
+    workers: int = 0
+
+    def records(self, batch: ClipBatch, time: np.ndarray) -> np.ndarray:
+        """One record a frame, of a batch of clips of one frame. `reason` is 0 for a frame that can be used,
+        else 1 + its place in REASONS. Raises ValueError for features that the type cannot hold."""
+        features = self.encode(batch.frames).to(DTYPES[self.dtype])
+        if not features.isfinite().all():
+            raise ValueError(
+                f"features of rows {batch.row.tolist()[:8]}... do not fit tokens.dtype={self.dtype}: "
+                "take bf16 or fp32"
+            )
+        stored = features.view(torch.int16) if self.dtype == "bf16" else features  # NumPy has no bfloat16
+        columns = {
+            "features": stored,
+            "focal": batch.frames.focal,
+            "princpt": batch.frames.princpt,
+            "time": torch.from_numpy(time),
+            "is_right": batch.is_right,
+            **{name: getattr(batch.target, name)[:, 0] for name in TARGET_FIELDS},
+            "reason": torch.zeros(len(features), dtype=torch.uint8),
+        }
+        columns = {name: value.contiguous().numpy() for name, value in columns.items()}
+        records = np.empty(
+            len(features), [(name, value.dtype, value.shape[1:]) for name, value in columns.items()]
+        )
+        for name, value in columns.items():
+            records[name] = value
+        return records
+
+    def kind_of_record(self, shards: list[Shard]) -> np.dtype:
+        """What a record holds, which the first frame that can be used shows. Raises ValueError where there is
+        none."""
+        frames = (
+            (shard.dataset, shard.view, np.array([row]))
+            for shard in shards
+            for row in range(shard.first, shard.end)
+        )
+        for frame in frames:
+            for batch, _ in frame_batches([frame]):
+                if batch is not None:
+                    return self.records(batch, np.zeros(1)).dtype
+        raise ValueError(
+            f"no frame of '{shards[0].dataset.table.root}' can be used: "
+            "look at the table with tempohand check-data"
+        )
+
+    def shards(self, shards: list[Shard], kind: np.dtype, *, show: bool) -> Iterator[tuple[str, np.ndarray]]:
+        """(name, records) of each shard in turn; with a progress bar if `show`."""
+        chunks = [
+            (shard, np.arange(first, min(first + CHUNK, shard.end)))
+            for shard in shards
+            for first in range(shard.first, shard.end, CHUNK)
+        ]
+        batches = frame_batches([(shard.dataset, shard.view, rows) for shard, rows in chunks], self.workers)
+        total = sum(len(rows) for _, rows in chunks)
+        done = []
+        with tqdm(
+            total=total, desc="tokens", unit="frame", disable=not show or not total, mininterval=1.0
+        ) as bar:
+            for (shard, rows), (batch, bad) in zip(chunks, batches):
+                records = np.zeros(len(rows), kind)
+                for row, reason in bad.items():
+                    records["reason"][row - rows[0]] = 1 + REASONS.index(reason)
+                if batch is not None:
+                    usable = batch.row.numpy()
+                    time = shard.dataset.table.labels(usable)["time"]
+                    records[usable - rows[0]] = self.records(batch, time)
+                done.append(records)
+                bar.update(len(rows))
+                if rows[-1] + 1 == shard.end:
+                    yield shard.name, np.concatenate(done)
+                    done = []
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, which share the making of tokens: this one's `rank` among `count`. `gather`
+    gives each of them the objects of all; `say` prints."""
+
+    rank: int = 0
+    count: int = 1
+    gather: Callable[[object], list] = lambda own: [own]
+    say: Callable[[str], None] = print
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one speaks and keeps the store's list."""
+        return self.rank == 0
+
+    def share(self, items: list) -> list:
+        """This one's part."""
+        return items[self.rank :: self.count]
+
+
 def cached(
     store: TokenStore,
     training: ClipDataset,
     held_out: ClipDataset,
-    encode: Encode,
-    *,
-    dtype: str,
-    workers: int = 0,
-    rank: int = 0,
-    processes: int = 1,
-    gather: Callable[[object], list] = lambda own: [own],
-    say: Callable[[str], None] = print,
+    encoder: Encoder,
+    processes: Processes | None = None,
     shard_frames: int = SHARD_FRAMES,
 ) -> tuple[TokenDataset, TokenDataset]:
     """Training and validation clips from tokens; what the store lacks is made first, shared among
-    `processes`, which `gather` brings together: it gives each of them the objects of all.
+    `processes` (None: this one alone).
 
-    Raises ValueError when the disk is too small, a shard is damaged, features do not fit `dtype`, or a
-    setting makes no sense.
+    Raises ValueError when the disk is too small, a shard is damaged, features do not fit the encoder's type,
+    or a setting makes no sense.
     """
-    if not training.clips.views or dtype not in DTYPES:
+    if not training.clips.views or encoder.dtype not in DTYPES:
         raise ValueError(
             f"tokens: views is a number of at least 1 and dtype one of {sorted(DTYPES)}, "
-            f"got {training.clips.views} and {dtype}"
+            f"got {training.clips.views} and {encoder.dtype}"
         )
+    processes = processes or Processes()
     kinds = [(training, list(range(training.clips.views))), (held_out, [None])]
     bounds = [shard_bounds(dataset.clips.starts, shard_frames) for dataset, _ in kinds]
     shards = [
@@ -184,30 +283,14 @@ def cached(
         for (dataset, views), cut in zip(kinds, bounds)
     ]
     every = [shard for views in shards for parts in views for shard in parts]
-    with store.making(say, first=rank == 0, gather=gather):
-        names = set(store.missing(shard.name for shard in every))
-        missing = [shard for shard in every if shard.name in names]
-        gather(None)  # every process has the same list before the first shard is added to the folder
-        if missing:
-            kind = _kind_of_record(missing, encode, dtype)
-            if rank == 0:
-                frames = sum(shard.end - shard.first for shard in missing)
-                room = store.require_space(frames * kind.itemsize)
-                say(
-                    f"tokens: {frames:,} frames to encode ({len(kinds[0][1])} views), "
-                    f"{kind.itemsize:,} bytes each: {room}"
-                )
-            _make(store, missing[rank::processes], encode, dtype, workers, kind, show=rank == 0)
-        gather(None)
-        if rank == 0:
-            store.finish(names)
-    gather(None)
-    store.verify([shard.name for shard in every][rank::processes])
+    _complete(store, every, encoder, processes)
+    processes.gather(None)
+    store.verify([shard.name for shard in processes.share(every)])
     return tuple(
         TokenDataset(
             dataset.clips,
             dataset.view.size,
-            dtype,
+            encoder.dtype,
             cut,
             [[store.read(shard.name) for shard in parts] for parts in views],
         )
@@ -215,80 +298,25 @@ def cached(
     )
 
 
-def _make(
-    store: TokenStore,
-    shards: list[Shard],
-    encode: Encode,
-    dtype: str,
-    workers: int,
-    kind: np.dtype,
-    show: bool,
-) -> None:
-    chunks = [
-        (shard, np.arange(first, min(first + CHUNK, shard.end)))
-        for shard in shards
-        for first in range(shard.first, shard.end, CHUNK)
-    ]
-    batches = frame_batches([(shard.dataset, shard.view, rows) for shard, rows in chunks], workers)
-    total, done = sum(len(rows) for _, rows in chunks), []
-    with tqdm(
-        total=total, desc="tokens", unit="frame", disable=not show or not total, mininterval=1.0
-    ) as bar:
-        for (shard, rows), (batch, bad) in zip(chunks, batches):
-            records = np.zeros(len(rows), kind)
-            for row, reason in bad.items():
-                records["reason"][row - rows[0]] = 1 + REASONS.index(reason)
-            if batch is not None:
-                usable = batch.row.numpy()
-                records[usable - rows[0]] = _records(
-                    batch, encode, dtype, shard.dataset.table.labels(usable)["time"]
+def _complete(store: TokenStore, every: list[Shard], encoder: Encoder, processes: Processes) -> None:
+    """Makes the shards that the store lacks."""
+    gather = processes.gather
+    with store.making(processes.say, first=processes.is_first, gather=gather):
+        names = set(store.missing(shard.name for shard in every))
+        missing = [shard for shard in every if shard.name in names]
+        gather(None)  # every process has the same list before the first shard is added to the folder
+        if missing:
+            kind = encoder.kind_of_record(missing)
+            if processes.is_first:
+                frames = sum(shard.end - shard.first for shard in missing)
+                views = len({shard.view for shard in every} - {None})
+                room = store.require_space(frames * kind.itemsize)
+                processes.say(
+                    f"tokens: {frames:,} frames to encode ({views} views), "
+                    f"{kind.itemsize:,} bytes each: {room}"
                 )
-            done.append(records)
-            bar.update(len(rows))
-            if rows[-1] + 1 == shard.end:
-                store.write(shard.name, np.concatenate(done))
-                done = []
-
-
-def _kind_of_record(shards: list[Shard], encode: Encode, dtype: str) -> np.dtype:
-    """What a record holds, which the first frame that can be used shows. Raises ValueError where there is
-    none."""
-    frames = (
-        (shard.dataset, shard.view, np.array([row]))
-        for shard in shards
-        for row in range(shard.first, shard.end)
-    )
-    for frame in frames:
-        for batch, _ in frame_batches([frame]):
-            if batch is not None:
-                return _records(batch, encode, dtype, np.zeros(1)).dtype
-    raise ValueError(
-        f"no frame of '{shards[0].dataset.table.root}' can be used: "
-        "look at the table with tempohand check-data"
-    )
-
-
-def _records(batch: ClipBatch, encode: Encode, dtype: str, time: np.ndarray) -> np.ndarray:
-    """One record a frame, of a batch of clips of one frame. `reason` is 0 for a frame that can be used, else
-    1 + its place in REASONS."""
-    features = encode(batch.frames).to(DTYPES[dtype])
-    if not features.isfinite().all():
-        raise ValueError(
-            f"features of rows {batch.row.tolist()[:8]}... do not fit tokens.dtype={dtype}: take bf16 or fp32"
-        )
-    columns = {
-        "features": features.view(torch.int16) if dtype == "bf16" else features,  # NumPy has no bfloat16
-        "focal": batch.frames.focal,
-        "princpt": batch.frames.princpt,
-        "time": torch.from_numpy(time),
-        "is_right": batch.is_right,
-        **{name: getattr(batch.target, name)[:, 0] for name in TARGET_FIELDS},
-        "reason": torch.zeros(len(features), dtype=torch.uint8),
-    }
-    columns = {name: value.contiguous().numpy() for name, value in columns.items()}
-    records = np.empty(
-        len(features), [(name, value.dtype, value.shape[1:]) for name, value in columns.items()]
-    )
-    for name, value in columns.items():
-        records[name] = value
-    return records
+            for name, records in encoder.shards(processes.share(missing), kind, show=processes.is_first):
+                store.write(name, records)
+        gather(None)
+        if processes.is_first:
+            store.finish(names)

@@ -101,11 +101,9 @@ class View:
         if a is None:
             still = torch.ones(num_frame).double(), torch.zeros(num_frame, 2).double()
             return ViewDraw(torch.eye(3, dtype=torch.float64), *still, None, False, frame)
-        roll, tilt, tilt_axis = (
-            rng.uniform(-a.roll, a.roll),
-            rng.uniform(0, a.tilt),
-            rng.uniform(0, 2 * np.pi),
-        )
+        roll = rng.uniform(-a.roll, a.roll)
+        tilt = rng.uniform(0, a.tilt)
+        tilt_axis = rng.uniform(0, 2 * np.pi)
         in_plane = np.radians(tilt) * np.array([np.cos(tilt_axis), np.sin(tilt_axis), 0.0])
         rotation = torch.from_numpy(
             cv2.Rodrigues(in_plane)[0] @ cv2.Rodrigues(np.array([0.0, 0.0, np.radians(roll)]))[0]
@@ -126,7 +124,9 @@ class View:
         Crops show right hands: left ones are mirrored, unless the draw says the opposite.
         """
         mirrored = is_right == draw.mirror
-        focal, princpt, box = focal.double(), princpt.double(), box.double()
+        focal = focal.double()
+        princpt = princpt.double()
+        box = box.double()
         mirror = geometry.mirror_homography(width) if mirrored else torch.eye(3, dtype=torch.float64)
         centre, side = geometry.box_to_square(box, self.expansion)
         if mirrored:

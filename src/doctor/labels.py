@@ -63,9 +63,9 @@ def check_labels(labels: Labels, source: np.ndarray, hands: HandModels) -> list[
         if len(rows):
             rows = rows[:: max(1, len(rows) // 200)]  # enough to recognise a mistake by
             recognised[name] = recognise({column: values[rows] for column, values in labels.items()}, hands)
-    results, told = [], set()
+    results, explained = [], set()
     for check in CHECKS:
-        results.append(_judge(check, measures, source, recognised, told))
+        results.append(_judge(check, measures, source, recognised, explained))
     return [*results, check_order(labels, hands)]
 
 
@@ -74,7 +74,7 @@ def _judge(
     measures: dict[str, np.ndarray],
     source: np.ndarray,
     recognised: dict[str, dict[str, Repair]],
-    told: set[str],
+    explained: set[str],
 ) -> Result:
     values = np.stack([measures[name] for name in check.measures])
     holds = np.stack([BOUNDS[name].holds(measures[name]) for name in check.measures])
@@ -98,16 +98,16 @@ def _judge(
             f"Source '{worst}': {100 * bad[worst]:.3g} % of its rows are out of bounds; "
             f"{describe(check.measures[place], values[place, row])}. "
         )
-        cause += _cause(check, recognised.get(worst, {}), told, single=verdict == "warning")
+        cause += _cause(check, recognised.get(worst, {}), explained, single=verdict == "warning")
     return Result(check.name, text, expected, verdict, cause, float(good[known].mean()))
 
 
-def _cause(check: Check, recognised: dict[str, Repair], told: set[str], *, single: bool) -> str:
+def _cause(check: Check, recognised: dict[str, Repair], explained: set[str], *, single: bool) -> str:
     repair = next((recognised[name] for name in check.measures if name in recognised), None)
-    if repair is not None and repair.mistake in told:
+    if repair is not None and repair.mistake in explained:
         return f"The same mistake as above: {repair.mistake}."
     if repair is not None:
-        told.add(repair.mistake)
+        explained.add(repair.mistake)
         return (
             f"Likely mistake: {repair.mistake}; with that undone the labels agree. Remedy: {repair.remedy}."
         )

@@ -42,47 +42,46 @@ def check_gradients(
         for name, parameter in network.named_parameters()
         if parameter.requires_grad and name not in frozen
     ]
-    dry = [name for name in trainable if name not in reached]
-    cause = ""
-    if dry:
-        cause = (
-            f"Never a gradient: {_some(dry)}. Nothing that the loss sees depends on them: "
-            "a weight of loss.* is 0, a result is detached or not used. Remedy: use them, "
-            "or set requires_grad to False (unused parameters stop distributed training)."
-        )
-    results = [
-        Result(
-            "gradients reach what is trained",
-            f"{len(trainable) - len(dry)} of {len(trainable)} tensors in {STEPS} steps",
-            "all",
-            "FAILED" if dry else "ok",
-            cause,
-            float(len(dry)),
-        )
-    ]
+    results = [_gradients_reach(trainable, reached)]
     if frozen:
         after = network.state_dict()
-        changed = [name for name, tensor in before.items() if not after[name].equal(tensor)]
-        wrong = sorted(leaking | set(changed))
-        cause = ""
-        if wrong:
-            cause = (
-                f"{len(leaking)} frozen tensors get gradients, {len(changed)} change: {_some(wrong)}. "
-                "They throttle gradient clipping and drift away from Stage 1. Remedy: "
-                "requires_grad_(False), evaluation mode (batch statistics too), "
-                "and no place in the optimizer."
-            )
-        results.append(
-            Result(
-                "frozen means frozen",
-                f"{len(wrong)} of {len(frozen)} tensors move or get gradients",
-                "0",
-                "FAILED" if wrong else "ok",
-                cause,
-                float(len(wrong)),
-            )
-        )
+        changed = {name for name, tensor in before.items() if not after[name].equal(tensor)}
+        results.append(_frozen_stays(frozen, leaking, changed))
     return results
+
+
+def _gradients_reach(trainable: list[str], reached: set[str]) -> Result:
+    dry = [name for name in trainable if name not in reached]
+    cause = (
+        f"Never a gradient: {_some(dry)}. Nothing that the loss sees depends on them: "
+        "a weight of loss.* is 0, a result is detached or not used. Remedy: use them, "
+        "or set requires_grad to False (unused parameters stop distributed training)."
+    )
+    return Result(
+        "gradients reach what is trained",
+        f"{len(trainable) - len(dry)} of {len(trainable)} tensors in {STEPS} steps",
+        "all",
+        "FAILED" if dry else "ok",
+        cause if dry else "",
+        float(len(dry)),
+    )
+
+
+def _frozen_stays(frozen: set[str], leaking: set[str], changed: set[str]) -> Result:
+    wrong = sorted(leaking | changed)
+    cause = (
+        f"{len(leaking)} frozen tensors get gradients, {len(changed)} change: {_some(wrong)}. "
+        "They throttle gradient clipping and drift away from Stage 1. Remedy: "
+        "requires_grad_(False), evaluation mode (batch statistics too), and no place in the optimizer."
+    )
+    return Result(
+        "frozen means frozen",
+        f"{len(wrong)} of {len(frozen)} tensors move or get gradients",
+        "0",
+        "FAILED" if wrong else "ok",
+        cause if wrong else "",
+        float(len(wrong)),
+    )
 
 
 def _frozen(network: nn.Module) -> set[str]:

@@ -12,7 +12,8 @@ from torch import nn
 from tempohand.assemble.data import TrainingData
 from tempohand.assemble.network import check_settings, inherit, start_network
 from tempohand.batch import ClipBatch
-from tempohand.data.loader import TrainingOrder, collate
+from tempohand.data.loader import collate
+from tempohand.data.training_order import TrainingOrder
 from tempohand.model.network import Network
 from tempohand.model.registry import network_class
 from tempohand.training.objective import weights_at
@@ -36,11 +37,9 @@ class Subject:
         self.kind = network_class(settings["network"])
         inherit(settings, settings["init_from"], self.say)
         self.data = TrainingData(settings)
-        self.mixture, self.training, self.training_rows = (
-            self.data.mixture,
-            self.data.training,
-            self.data.rows,
-        )
+        self.mixture = self.data.mixture
+        self.training = self.data.training
+        self.training_rows = self.data.rows
         self.train_table, self.validation_table = self.mixture.train, self.mixture.validation
 
     @property

@@ -109,8 +109,12 @@ class Temporal:
         chunk: int = 256,
         watch: Callable[[HandPrediction, ClipBatch], None] = lambda *_: None,
     ):
-        self.encode, self.predict, self.watch = encode, predict, watch
-        self.clips, self.num_frame, self.chunk = clips, num_frame, chunk
+        self.encode = encode
+        self.predict = predict
+        self.watch = watch
+        self.clips = clips
+        self.num_frame = num_frame
+        self.chunk = chunk
 
     def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
         """The frame's features, camera and labels; the crop's size travels with them."""
@@ -153,7 +157,9 @@ class Temporal:
 def labelled_hand(hand: HandLayer, target: HandTarget) -> tuple[HandOutput, Bool[Tensor, "b"]]:
     """The hands that the labelled parameters make, wrist at the origin, and which of them are the labelled
     ones: where the parameters are known, and belong to this hand model."""
-    usable, joints, known = target.hand_mask[:, 0], target.joints[:, 0], target.joints_mask[:, 0]
+    usable = target.hand_mask[:, 0]
+    joints = target.joints[:, 0]
+    known = target.joints_mask[:, 0]
     pose, shape = (
         target.pose[:, 0].masked_fill(~usable[:, None], 0.0),
         target.shape[:, 0].masked_fill(~usable[:, None], 0.0),

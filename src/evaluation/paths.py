@@ -24,7 +24,9 @@ class Paths:
     validation table."""
 
     def __init__(self, sequence: Int[np.ndarray, "rows"], time: Float[np.ndarray, "rows"], expansion: float):
-        self.sequence, self.time, self.expansion = sequence, time, expansion
+        self.sequence = sequence
+        self.time = time
+        self.expansion = expansion
         self.kept: list[dict[str, np.ndarray]] = []
 
     def add(self, prediction: HandPrediction, batch: ClipBatch) -> None:

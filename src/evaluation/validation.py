@@ -60,7 +60,9 @@ class Scores(ABC):
     SILENT: dict[str, str] = {}  # what is to be known of a score for which there was no valid sample
 
     def __init__(self, expansion: float, sequence: Int[np.ndarray, "rows"], time: Float[np.ndarray, "rows"]):
-        self.expansion, self.sums, self.paths = expansion, Sums(), Paths(sequence, time, expansion)
+        self.expansion = expansion
+        self.sums = Sums()
+        self.paths = Paths(sequence, time, expansion)
 
     @classmethod
     def best(
@@ -189,11 +191,9 @@ class FinderValidation(Scores):
     def add(self, prediction: BoxPrediction, batch: ClipBatch, terms: dict[str, Term]) -> None:
         """Adds one batch."""
         target = batch.target
-        known, here, (true, labelled) = (
-            terms["centre"].mask,
-            terms["size"].mask[:, 0],
-            (part[:, 0] for part in target.box()),
-        )
+        known = terms["centre"].mask
+        here = terms["size"].mask[:, 0]
+        true, labelled = (part[:, 0] for part in target.box())
         score, is_right = (part.flatten(1) for part in hand_scores(prediction, known))
         cell, clip = score.argmax(dim=-1), torch.arange(len(true), device=true.device)
         box, wrong_side = prediction.box[:, 0].flatten(2)[clip, :, cell], ~is_right[clip, cell]

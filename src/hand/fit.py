@@ -20,7 +20,7 @@ from tempohand.geometry import MIN_DEPTH_MM, mirror_points, mirror_pose, project
 from tempohand.hand.initial_guess import FitState, start_from_points, starts_from_picture
 from tempohand.hand.jacobian import JointModel
 from tempohand.hand.layer import HandLayer
-from tempohand.hand.pose import need_tensors
+from tempohand.hand.pose import need_tensors, rotmat_to_pose
 from tempohand.hand.prior import AnglePrior
 from tempohand.skeleton import NUM_BETAS, NUM_MANO_JOINTS, POSE_DIM
 
@@ -98,9 +98,10 @@ class _Solver:
     matrix), 10 of shape, 3 of the wrist."""
 
     def __init__(self, model: JointModel, prior: AnglePrior):
-        self.model, self.prior = model, prior
+        self.model = model
+        self.prior = prior
 
-    def best(self, measured: _Measured, max_iterations: int) -> FittedHands:
+    def best(self, measured: _Measured) -> FittedHands:
         """The likeliest of the hands that the measurements' starts lead to."""
         n, starts = len(measured.points), measured.starts(self.model)
         all_starts = FitState(*(torch.cat(fields) for fields in zip(*starts)))
@@ -108,11 +109,10 @@ class _Solver:
         rough, cost, _ = self.solve(all_starts, repeated, ROUGH_ITERATIONS)
         choice = cost.unflatten(0, (len(starts), n)).argmin(dim=0) * n + torch.arange(n, device=cost.device)
         start = rough.at(choice)
-        hands, _, converged = self.solve(start, measured, max_iterations)
+        hands, _, converged = self.solve(start, measured, MAX_ITERATIONS)
         joints = self.model.posed(*hands)
         residual = measured.errors(joints).norm(dim=-1).where(measured.weight > 0, torch.nan)
-        pose = roma.rotmat_to_rotvec(hands.rotations).flatten(1)
-        return FittedHands(pose, hands.betas, hands.trans, joints, residual, converged)
+        return FittedHands(rotmat_to_pose(hands.rotations), hands.betas, hands.trans, joints, residual, converged)
 
     def cost(self, hands: FitState, measured: _Measured) -> Float[Tensor, "n"]:
         """Squared errors of joints and priors, in standard deviations."""
@@ -197,7 +197,6 @@ def fit_hands(
     *,
     is_right: Bool[Tensor, "n"] | None = None,
     noise: float = NOISE_MM,
-    max_iterations: int = MAX_ITERATIONS,
     progress: bool = False,
 ) -> FittedHands:
     """Fits hands to joints in space (mm, any right-handed frame).
@@ -210,14 +209,8 @@ def fit_hands(
     need_tensors(joints=joints, mask=mask, is_right=is_right)
     given = _given(joints, mask)
     points = _right(torch.where(given[..., None], joints, 0.0).double(), is_right)
-    return _fit(
-        layer,
-        _Points(points, given.double() / _positive(noise)),
-        is_right,
-        joints.dtype,
-        max_iterations,
-        progress,
-    )
+    measured = _Points(points, given.double() / _positive(noise))
+    return _fit(layer, measured, is_right, joints.dtype, progress)
 
 
 def fit_hands_2d(
@@ -229,7 +222,6 @@ def fit_hands_2d(
     *,
     is_right: Bool[Tensor, "n"] | None = None,
     noise: float = NOISE_PX,
-    max_iterations: int = MAX_ITERATIONS,
     progress: bool = False,
 ) -> FittedHands:
     """Fits hands to joints in a picture: pixels and the camera (focal, princpt) that saw them. As
@@ -245,7 +237,7 @@ def fit_hands_2d(
     if is_right is not None:  # mirrored about the principal point the picture keeps its camera
         offset = torch.where(is_right[:, None, None], offset, offset * offset.new_tensor([-1.0, 1.0]))
     measured = _Pixels(offset + princpt[:, None], given.double() / _positive(noise), focal.double(), princpt)
-    return _fit(layer, measured, is_right, joints2d.dtype, max_iterations, progress)
+    return _fit(layer, measured, is_right, joints2d.dtype, progress)
 
 
 def _given(points: Tensor, mask: Tensor | None) -> Bool[Tensor, "n 21"]:
@@ -261,11 +253,9 @@ def _positive(noise: float) -> float:
 
 def _right(points: Tensor, is_right: Tensor | None) -> Tensor:
     """Points of left hands mirrored; does the same on the way back."""
-    return (
-        points
-        if is_right is None
-        else torch.where(is_right.reshape(-1, *[1] * (points.ndim - 1)), points, mirror_points(points))
-    )
+    if is_right is None:
+        return points
+    return torch.where(is_right.reshape(-1, *[1] * (points.ndim - 1)), points, mirror_points(points))
 
 
 def _fit(
@@ -273,7 +263,6 @@ def _fit(
     measured: _Measured,
     is_right: Tensor | None,
     dtype: torch.dtype,
-    max_iterations: int,
     progress: bool,
 ) -> FittedHands:
     if layer.side != "right":
@@ -294,7 +283,7 @@ def _fit(
     with tqdm(total=len(usable), unit="hand", disable=not progress) as bar:
         for rows in usable.split(CHUNK):
             part = type(measured)(*(field[rows] for field in measured))
-            for field, values in zip(result, solver.best(part, max_iterations)):
+            for field, values in zip(result, solver.best(part)):
                 field[rows] = values
             bar.update(len(rows))
     if is_right is not None:

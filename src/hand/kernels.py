@@ -103,7 +103,9 @@ def chain_forward(
                     place += joint_dirs[j, c, b] * betas[n, b]
                 rest[n, j, c] = place
         for j in range(count):
-            own, motion, parent = rotations[n, j], motions[n, j], parents[j]
+            own = rotations[n, j]
+            motion = motions[n, j]
+            parent = parents[j]
             if parent < 0:
                 for r in range(3):
                     joints[n, j, r] = trans[n, r]
@@ -160,12 +162,10 @@ def chain_backward(
                     g_rest[j, c] -= motion[3 * r + c] * shift[9 + r]
         for j in range(count - 1, 0, -1):
             parent = parents[j]
-            g_motion, g_before, before, own = (
-                g_motions[n, j],
-                g_motions[n, parent],
-                motions[n, parent],
-                rotations[n, j],
-            )
+            g_motion = g_motions[n, j]
+            g_before = g_motions[n, parent]
+            before = motions[n, parent]
+            own = rotations[n, j]
             for r in range(3):
                 g_place = g_joints[n, j, r]
                 g_joints[n, parent, r] += g_place
@@ -271,9 +271,7 @@ def skin_backward(
                     b += share * y[v]
                     c += share * z[v]
                     d += share
-                (
-                    g_motions[n, j, 3 * k],
-                    g_motions[n, j, 3 * k + 1],
-                    g_motions[n, j, 3 * k + 2],
-                    g_motions[n, j, 9 + k],
-                ) = a, b, c, d
+                g_motions[n, j, 3 * k] = a
+                g_motions[n, j, 3 * k + 1] = b
+                g_motions[n, j, 3 * k + 2] = c
+                g_motions[n, j, 9 + k] = d

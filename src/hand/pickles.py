@@ -81,20 +81,31 @@ def read_records(data: bytes) -> object:
 
     Raises ValueError for names and instructions outside the lists above; any exception for a damaged pickle.
     """
-    stack = []
-    outer = []
-    memo = {}
+    machine = _Machine()
     for instruction, argument in _instructions(data):
+        machine.follow(instruction, argument)
+    return machine.stack.pop()
+
+
+class _Machine:
+    """A pickle's stack machine: `stack` holds the values since the last mark, `outer` the stacks before each
+    mark, `memo` the values that were numbered to be used again."""
+
+    def __init__(self):
+        self.stack: list = []
+        self.outer: list[list] = []
+        self.memo: dict[int, object] = {}
+
+    def follow(self, instruction: str, argument: object) -> None:
+        """One instruction. Raises ValueError for one that a hand model does not need."""
+        stack = self.stack
         match instruction:
             case "PROTO" | "FRAME" | "STOP":
                 pass
-            case "MARK":
-                outer.append(stack)
-                stack = []
             case "PUT" | "BINPUT" | "LONG_BINPUT" | "MEMOIZE":
-                memo[len(memo) if argument is None else argument] = stack[-1]
+                self.memo[len(self.memo) if argument is None else argument] = stack[-1]
             case "GET" | "BINGET" | "LONG_BINGET":
-                stack.append(memo[argument])
+                stack.append(self.memo[argument])
             case "EMPTY_LIST" | "EMPTY_SET":
                 stack.append([])
             case "EMPTY_DICT":
@@ -102,48 +113,22 @@ def read_records(data: bytes) -> object:
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 count = int(instruction[-1])
                 stack[-count:] = [tuple(stack[-count:])]
-            case (
-                "TUPLE" | "LIST" | "FROZENSET" | "DICT" | "APPENDS" | "ADDITEMS" | "SETITEMS" | "INST" | "OBJ"
-            ):
-                items, stack = stack, outer.pop()
-                match instruction:
-                    case "TUPLE":
-                        stack.append(tuple(items))
-                    case "LIST" | "FROZENSET":
-                        stack.append(items)
-                    case "DICT":
-                        stack.append(_filled({}, items))
-                    case "SETITEMS":
-                        _filled(stack[-1], items)
-                    case "INST":
-                        stack.append(_called(_named(argument), tuple(items)))
-                    case "OBJ":
-                        stack.append(_called(items[0], tuple(items[1:])))
-                    case _:
-                        stack[-1].extend(items)
             case "APPEND":
                 item = stack.pop()
                 stack[-1].append(item)
             case "SETITEM":
                 value, key = stack.pop(), stack.pop()
                 _filled(stack[-1], [key, value])
-            case "GLOBAL":
-                stack.append(_named(argument))
-            case "STACK_GLOBAL":
-                name, module = stack.pop(), stack.pop()
-                stack.append(
-                    _named(
-                        f"{module} {name}" if isinstance(module, str) and isinstance(name, str) else "no text"
-                    )
-                )
-            case "REDUCE" | "NEWOBJ":
-                arguments, function = stack.pop(), stack.pop()
-                stack.append(_called(function, arguments))
-            case "BUILD":
-                state = stack.pop()
-                if not (isinstance(stack[-1], Record) and stack[-1].arguments is not None):
-                    raise ValueError(f"gives a state to {_kind(stack[-1])}; it is refused")
-                stack[-1].state = state
+            case "MARK":
+                self.outer.append(stack)
+                self.stack = []
+            case (
+                "TUPLE" | "LIST" | "FROZENSET" | "DICT" | "APPENDS" | "ADDITEMS" | "SETITEMS" | "INST" | "OBJ"
+            ):
+                self.stack = self.outer.pop()
+                self._take(instruction, argument, stack)
+            case "GLOBAL" | "STACK_GLOBAL" | "REDUCE" | "NEWOBJ" | "BUILD":
+                self._record(instruction, argument)
             case _ if instruction in _CONSTANTS:
                 stack.append(_CONSTANTS[instruction])
             case _ if _VALUES.fullmatch(instruction):
@@ -153,7 +138,44 @@ def read_records(data: bytes) -> object:
                     f"uses the pickle instruction {instruction}, which a hand model does not need; it is "
                     "refused"
                 )
-    return stack.pop()
+
+    def _take(self, instruction: str, argument: object, items: list) -> None:
+        """Makes one value of the values since a mark, or puts them into the one before it."""
+        stack = self.stack
+        match instruction:
+            case "TUPLE":
+                stack.append(tuple(items))
+            case "LIST" | "FROZENSET":
+                stack.append(items)
+            case "DICT":
+                stack.append(_filled({}, items))
+            case "SETITEMS":
+                _filled(stack[-1], items)
+            case "APPENDS" | "ADDITEMS":
+                stack[-1].extend(items)
+            case "INST":
+                stack.append(_called(_named(argument), tuple(items)))
+            case "OBJ":
+                stack.append(_called(items[0], tuple(items[1:])))
+
+    def _record(self, instruction: str, argument: object) -> None:
+        """Names, and in place of calls what would be called."""
+        stack = self.stack
+        match instruction:
+            case "GLOBAL":
+                stack.append(_named(argument))
+            case "STACK_GLOBAL":
+                name, module = stack.pop(), stack.pop()
+                are_text = isinstance(module, str) and isinstance(name, str)
+                stack.append(_named(f"{module} {name}" if are_text else "no text"))
+            case "REDUCE" | "NEWOBJ":
+                arguments, function = stack.pop(), stack.pop()
+                stack.append(_called(function, arguments))
+            case "BUILD":
+                state = stack.pop()
+                if not (isinstance(stack[-1], Record) and stack[-1].arguments is not None):
+                    raise ValueError(f"gives a state to {_kind(stack[-1])}; it is refused")
+                stack[-1].state = state
 
 
 def _instructions(data: bytes) -> Iterator[tuple[str, object]]:
@@ -181,9 +203,8 @@ def _named(module_and_name: str) -> Record:
 def _called(function: object, arguments: object) -> Record:
     if not (isinstance(function, Record) and function.arguments is None and isinstance(arguments, tuple)):
         raise ValueError(f"calls {_kind(function)}; it is refused")
-    if function.name.endswith(
-        "._reconstructor"
-    ):  # Python 2 in the old protocols: (class, its base, the base's state)
+    if function.name.endswith("._reconstructor"):
+        # Python 2 in the old protocols: (class, its base, the base's state)
         return _called(arguments[0], ())
     return Record(function.name, arguments)
 

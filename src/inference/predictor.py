@@ -86,12 +86,10 @@ class StreamingPredictor:
             raise ValueError(f"`batch_size` is at least 1, not {batch_size}")
         if not max_gap >= 0:
             raise ValueError(f"`max_gap` is a number of seconds from 0, not {max_gap:g}")
-        self.network, self.device, self.batch_size, self.max_gap = (
-            network.to(device).eval(),
-            torch.device(device),
-            batch_size,
-            max_gap,
-        )
+        self.network = network.to(device).eval()
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        self.max_gap = max_gap
         self.view = plain_view(network.crop)
         # What is kept of a frame: what the network makes of it once, or its picture where it makes nothing.
         self.kept = "image" if network.feature_dim is None else "features"
@@ -210,7 +208,9 @@ class StreamingPredictor:
 
     def _crop(self, hands: Sequence[CheckedInput]) -> Frames:
         """Every hand's crop."""
-        images, focals, princpts = [], [], []
+        images = []
+        focals = []
+        princpts = []
         for hand in hands:
             camera = (
                 torch.from_numpy(value.astype(np.float32))[None]

@@ -124,7 +124,7 @@ class PoseNet(Network):
         joints = relative.joints + trans_pred_scaled[..., None, :]
         pixels = project(joints, focal, princpt)
         return HandPrediction(
-            pose=rearrange(roma.rotmat_to_rotvec(parameters.rotation), "b t joint c -> b t (joint c)"),
+            pose=rotmat_to_pose(parameters.rotation),
             rotation=parameters.rotation,
             shape=parameters.shape,
             trans=trans_pred_scaled,

@@ -11,10 +11,11 @@ from tests_support import hand_rows, pictures_of_clips, write_table
 from tempohand.data.bad_rows import LeftOut, replacements
 from tempohand.data.clips import ClipPlan, Clips, ClipSampling, lookback, see_clips
 from tempohand.data.ledger import BadRowWatch, Ledger, by_source, in_words, left_out_line
-from tempohand.data.loader import ClipDataset, TrainingOrder, collate, evaluation_batches, training_batches
+from tempohand.data.loader import ClipDataset, collate, evaluation_batches, training_batches
 from tempohand.data.table import FrameTable
 from tempohand.data.token_store import TokenStore
-from tempohand.data.tokens import cached
+from tempohand.data.tokens import Encoder, cached
+from tempohand.data.training_order import TrainingOrder
 from tempohand.data.view import Augmentation, View
 from tempohand.training.debug.not_finite import named_tensors
 
@@ -186,9 +187,8 @@ def test_tokens_give_what_pictures_give(root, tmp_path, workers):
     def encode(frames):
         return frames.image.float().mean(dim=(-1, -2))
 
-    tokens, held_out_tokens = cached(
-        store, online, held_out, encode, dtype="fp32", workers=workers, shard_frames=12
-    )
+    encoder = Encoder(encode, "fp32", workers)
+    tokens, held_out_tokens = cached(store, online, held_out, encoder, shard_frames=12)
     seen, kept = read(online, 5), read(tokens, 5)
     ledgers = Ledger(), Ledger()
     seen[0].extend(evaluation_batches(held_out, np.arange(60), 7, 0, ledgers[0]))

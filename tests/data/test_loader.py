@@ -5,8 +5,9 @@ from tests_support import hand_rows, with_features, write_table
 
 from tempohand.data import loader
 from tempohand.data.clips import Clips, ClipSampling, eligible_rows, lookback
-from tempohand.data.loader import ClipDataset, TrainingOrder, collate, evaluation_batches, training_batches
+from tempohand.data.loader import ClipDataset, collate, evaluation_batches, training_batches
 from tempohand.data.table import FrameTable
+from tempohand.data.training_order import TrainingOrder
 from tempohand.data.view import Augmentation, View
 from tempohand.training.debug.not_finite import named_tensors
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tests_support import hand_rows, write_table
 
-from tempohand.data.loader import TrainingOrder
 from tempohand.data.mixture import Balance, Mixture, RowFilter, spread_over_parts, wrist_depth
 from tempohand.data.table import FrameTable, fingerprint
+from tempohand.data.training_order import TrainingOrder
 
 
 @pytest.fixture(scope="module")

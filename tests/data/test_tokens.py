@@ -22,7 +22,7 @@ from tempohand.data.loader import ClipDataset, collate, evaluation_batches
 from tempohand.data.mixture import Mixture
 from tempohand.data.table import FrameTable
 from tempohand.data.token_store import TokenStore, key_hash
-from tempohand.data.tokens import cached, shard_bounds, token_key
+from tempohand.data.tokens import Encoder, Processes, cached, shard_bounds, token_key
 from tempohand.data.view import Augmentation, View
 from tempohand.model.registry import build_network
 from tempohand.training.objective import combine
@@ -43,14 +43,13 @@ def mean_colour(frames) -> torch.Tensor:
     return frames.image.float().mean(dim=(-1, -2))
 
 
-def make(root, folder, encode=mean_colour, views: int = 2, dtype: str = "fp32", **options):
+def make(root, folder, encode=mean_colour, views: int = 2, dtype: str = "fp32", **processes):
     return cached(
         TokenStore(folder, {"made by": "tests"}),
         *datasets(root, views),
-        encode,
-        dtype=dtype,
+        Encoder(encode, dtype),
+        Processes(**processes),
         shard_frames=12,
-        **options,
     )
 
 
@@ -311,9 +310,8 @@ def test_validation_never_has_the_tokens_of_another_table(two_tables, tmp_path, 
             TokenStore(tmp_path / key_hash(kept), kept),
             training,
             held_out,
-            mean_colour,
-            dtype="fp32",
-            say=lambda _: None,
+            Encoder(mean_colour, "fp32"),
+            Processes(say=lambda _: None),
         )
         rows = np.arange(6)
         for seen, read in zip(evaluation_batches(held_out, rows, 6), evaluation_batches(tokens, rows, 6)):
@@ -377,7 +375,7 @@ def test_processes_share_the_work_and_a_second_run_does_none(table_root, tmp_pat
     make(table_root, tmp_path / "one")
     two_processes(
         lambda rank, gather: make(
-            table_root, tmp_path / "two", rank=rank, processes=2, gather=gather, say=lambda line: None
+            table_root, tmp_path / "two", rank=rank, count=2, gather=gather, say=lambda line: None
         )
     )
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
