@@ -91,8 +91,8 @@ def shape_space(hands: np.ndarray, regressor: np.ndarray) -> tuple[np.ndarray, n
 def region(
     vertices: np.ndarray, normals: np.ndarray, joints: np.ndarray, tips: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """What each vertex is covered with, uint8 [V]: BACK (of the hand, and forearm), PALM or NAIL. For colouring
-    a picture."""
+    """What each vertex is covered with, uint8 [V]: BACK (of the hand, and forearm), PALM or NAIL. For
+    colouring a picture."""
     back = np.concatenate([[[0.0, 1.0, 0.0]], np.cross(AXES[:, 2], AXES[:, 0])])
     facing = (normals * (weights @ back)).sum(1)
     result = np.full(len(vertices), BACK, dtype=np.uint8)

@@ -112,7 +112,9 @@ class _Solver:
         hands, _, converged = self.solve(start, measured, MAX_ITERATIONS)
         joints = self.model.posed(*hands)
         residual = measured.errors(joints).norm(dim=-1).where(measured.weight > 0, torch.nan)
-        return FittedHands(rotmat_to_pose(hands.rotations), hands.betas, hands.trans, joints, residual, converged)
+        return FittedHands(
+            rotmat_to_pose(hands.rotations), hands.betas, hands.trans, joints, residual, converged
+        )
 
     def cost(self, hands: FitState, measured: _Measured) -> Float[Tensor, "n"]:
         """Squared errors of joints and priors, in standard deviations."""

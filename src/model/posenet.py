@@ -3,9 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-import roma
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
