@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tempohand.batch import ClipBatch, Frames, HandPrediction, Term
 from tempohand.geometry import apply_homography, hand_size, mirror_homography, normalise_pixels, project
 from tempohand.hand.layer import HandLayer
+from tempohand.hand.pose import rotmat_to_pose
 from tempohand.model.heads import HandParameters, depth_prior, wrist_position
 from tempohand.model.losses import TERMS, posenet_terms
 from tempohand.model.network import Network
