@@ -17,12 +17,9 @@ With `protocol` it prints instead what a data set's official script prints, writ
 with `submission` the file that its server takes (docs/protocols.md).
 """
 
-import os
 from pathlib import Path
 
 import hydra
-from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
@@ -36,7 +33,7 @@ from tempohand.evaluation.evaluator import score_sequences
 from tempohand.evaluation.protocols.registry import find_protocol
 from tempohand.evaluation.protocols.result import protocol_json, protocol_table
 from tempohand.evaluation.results import METRICS_NAME, summary, write_json
-from tempohand.training.launch import PATIENCE, refuse_contradictions
+from tempohand.training.launch import new_accelerator
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 
@@ -107,12 +104,7 @@ def main(config: DictConfig) -> None:
     protocol = settings["protocol"]
     if not protocol and (settings["submission"] or settings["protocol_root"]):
         raise ValueError("submission and protocol_root belong to a protocol: give protocol=<name>")
-    refuse_contradictions(os.environ, settings["mixed_precision"])
-    accelerator = Accelerator(
-        mixed_precision=settings["mixed_precision"],
-        cpu=settings["device"] == "cpu",
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
-    )
+    accelerator = new_accelerator(settings["mixed_precision"], cpu=settings["device"] == "cpu")
     evaluation = Evaluation(settings, accelerator)
     if protocol:
         follow_protocol(evaluation, protocol, Path(settings["out"]))

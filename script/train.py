@@ -10,13 +10,10 @@ a run is the same on any number of them, and goes on after an interruption as if
 (docs/training.md).
 """
 
-import os
 import time
 from pathlib import Path
 
 import hydra
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -38,19 +35,11 @@ from tempohand.console import run_clearly
 from tempohand.data.arguments import data_by_name_or_folder
 from tempohand.data.ledger import Ledger
 from tempohand.data.loader import training_batches
-from tempohand.data.training_order import TrainingOrder
 from tempohand.model.batchnorm import sharing_effects
 from tempohand.model.weights import load_config
-from tempohand.training.average import WeightAverage
-from tempohand.training.launch import PATIENCE, refuse_contradictions
-from tempohand.training.optim import adamw, warmup_cosine
-from tempohand.training.processes import (
-    average_statistics,
-    clips_per_process,
-    on_main_process,
-    seed_step,
-    sum_over_processes,
-)
+from tempohand.training.launch import new_accelerator
+from tempohand.training.learner import Learner
+from tempohand.training.processes import clips_per_process, on_main_process, seed_step, sum_over_processes
 from tempohand.training.resume import binding_settings, resume_point
 from tempohand.training.run_checkpoints import Progress, RunCheckpoints
 from tempohand.training.run_record import RunRecord, outlive_a_full_disk
@@ -69,39 +58,26 @@ def main(config: DictConfig) -> None:
     settings = OmegaConf.to_container(config, resolve=True)
     check_settings(settings)
     optim = config.optim
-    log = config.log
     root = Path(config.out) / "checkpoint"
-    refuse_contradictions(os.environ, config.mixed_precision, optim.accumulate)
     outlive_a_full_disk()
 
     # ----- processes ----------------------------------------------------------------------------------------
-    accelerator = Accelerator(
-        mixed_precision=config.mixed_precision,
-        gradient_accumulation_steps=optim.accumulate,
-        log_with=config.tracker,
-        project_dir=config.out,
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(broadcast_buffers=False),
-            InitProcessGroupKwargs(timeout=PATIENCE),
-        ],
+    accelerator = new_accelerator(
+        config.mixed_precision, accumulate=optim.accumulate, tracker=config.tracker, out=config.out
     )
-    rank = accelerator.process_index
     processes = accelerator.num_processes
     say = accelerator.print
-    on_main = accelerator.is_main_process
-    consecutive = config.sampling.consecutive
-    clips = clips_per_process(optim.batch_size, processes, optim.accumulate, consecutive)
+    clips = clips_per_process(optim.batch_size, processes, optim.accumulate, config.sampling.consecutive)
     resume = on_main_process(accelerator, lambda: resume_point(config.resume, root, say))
     inherit(settings, starting_point(settings, resume), say)
 
     # ----- data ---------------------------------------------------------------------------------------------
     data = TrainingData(settings)
     table = data.mixture.train
-    training = data.training
-    held_out = data.held_out
     for line in data.account():
         say(line)
-    ledger, bad_rows = Ledger(), watch_bad_rows(settings, data, accelerator, resumed=bool(resume))
+    ledger = Ledger()
+    bad_rows = watch_bad_rows(settings, data, accelerator, resumed=bool(resume))
     validation = RunValidation(settings, data, accelerator, bad_rows)
     best_by = validation.best
     say(f"the best checkpoint is the one with the least {best_by.name} on validation ({best_by.words})")
@@ -112,57 +88,43 @@ def main(config: DictConfig) -> None:
     say(f"{config.name}: {size_line(network)}, {clips_words}")
     for line in sharing_effects(network, clips):
         say(line)
-    optimizer = adamw(network, optim)
-    schedule = warmup_cosine(optimizer, optim.warmup, optim.steps)
-    average = WeightAverage.of(network, optim.ema, accelerator.device)
-    model, optimizer = accelerator.prepare(network, optimizer)
-    evaluated = average.module if average else network  # what is validated and saved
+    learner = Learner(network, optim, accelerator)
 
     # ----- resume -------------------------------------------------------------------------------------------
-    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
-    parts |= {"average": average.module} if average else {}
-    parts |= {"scaler": accelerator.scaler} if accelerator.scaler else {}
     binding = binding_settings(settings, data.mixture.fingerprint(), network.weight_files)
     run = {"settings": binding, "processes": processes, "steps": optim.steps}
     about = checkpoint_config(settings, best_by.name)
-    checkpoints = RunCheckpoints(root, accelerator, evaluated, parts, run, about)
+    checkpoints = RunCheckpoints(root, learner, run, about)
     progress = Progress()
     if resume:
         progress = checkpoints.resume(resume, config.init_from, load_config(resume)["scores"])
     elif config.resume:
         say(f"there is no checkpoint in '{root}' yet: starting anew")
     as_given = OmegaConf.to_container(config, resolve=True)
-    so_far = {"step": progress.step, "lines": progress.lines}
-    record = RunRecord(Path(config.out), accelerator, as_given, **so_far)
+    record = RunRecord(Path(config.out), accelerator, as_given, step=progress.step, lines=progress.lines)
 
     # ----- clips --------------------------------------------------------------------------------------------
+    training, held_out = data.training, data.held_out
     if config.tokens.mode == "cached":
         training, held_out = cached_clips(settings, data, network, accelerator)
-    place = {"rank": rank, "world": processes, "seed": config.seed}
-    place["start"] = progress.step * optim.accumulate
-    order = TrainingOrder(data.rows, clips // consecutive, frequency=data.frequency, **place)
+    order = data.order(accelerator, clips, progress.step)
     pinned = accelerator.device.type == "cuda"
     batches = training_batches(training, order, loader_workers(settings), ledger, pinned=pinned)
 
     def save_step() -> None:
         record.sync()
         progress.lines = record.lines
-        checkpoints.save_step(progress, log.keep)
+        checkpoints.save_step(progress, config.log.keep)
 
     def finish_step() -> None:
         """What follows a step: validation and checkpoints, where they are due."""
         last = progress.step == optim.steps
-        if last or progress.step % log.validate_every == 0:
-            progress.scores = validation(evaluated, held_out, progress.step)
+        if last or progress.step % config.log.validate_every == 0:
+            progress.scores = validation(learner.evaluated, held_out, progress.step, ledger)
             network.train()
-            total = bad_rows.total(ledger, table)
-            if total.left_out:
-                say(f"step {progress.step}: {bad_rows.line(total, table)}")
             record.write(progress.step, "val", progress.scores)
-            score = progress.scores[best_by.name]
-            if score < progress.best and checkpoints.save_best(progress):  # nan is never best
-                progress.best = score
-        if last or progress.step % log.checkpoint_every == 0:
+            checkpoints.save_best(progress, progress.scores[best_by.name])
+        if last or progress.step % config.log.checkpoint_every == 0:
             save_step()
 
     # ----- the loop -----------------------------------------------------------------------------------------
@@ -172,7 +134,7 @@ def main(config: DictConfig) -> None:
     network.train()
     shown = {"initial": progress.step, "total": optim.steps, "desc": config.name, "mininterval": 2.0}
     with (
-        tqdm(**shown, disable=not on_main) as bar,
+        tqdm(**shown, disable=not accelerator.is_main_process) as bar,
         StopRequest(accelerator.device if processes > 1 else "cpu") as stop,
     ):
         signal = None
@@ -183,14 +145,14 @@ def main(config: DictConfig) -> None:
         while progress.step < optim.steps and not signal:
             network.set_step(progress.step, optim.dropout_start)
             next_step = progress.step + 1
-            logged = next_step % log.every == 0 or next_step == optim.steps
+            logged = next_step % config.log.every == 0 or next_step == optim.steps
             checks.begin_step(progress.step, logged=logged)
             for micro_step in range(optim.accumulate):
                 batch = next(batches).to(accelerator.device, non_blocking=True)
-                seed_step(config.seed, progress.step, micro_step, rank)
-                with accelerator.accumulate(model):
+                seed_step(config.seed, progress.step, micro_step, accelerator.process_index)
+                with accelerator.accumulate(learner.model):
                     with accelerator.autocast():
-                        prediction = model(batch)
+                        prediction = learner.model(batch)
                         terms = network.criterion(prediction, batch)
                     loss = checks.loss(batch, prediction, terms)
                     # That waited for the device, so here what processes were told costs no wait.
@@ -199,19 +161,16 @@ def main(config: DictConfig) -> None:
                     accelerator.backward(loss)
                     if accelerator.sync_gradients:
                         checks.clip_gradient(optim.clip)
-                    optimizer.step()
-                    optimizer.zero_grad()
+                    learner.optimizer.step()
+                    learner.optimizer.zero_grad()
                 seen += len(batch) * processes
-            schedule.step()
             progress.step = next_step
-            average_statistics(network, sum_over_processes, processes)
-            if average:
-                average.update(network, step=progress.step)
+            learner.end_step(next_step)
             bar.update()
             if logged:
                 bad_rows.check(ledger, table)
                 values, rate = checks.log_values(), seen / (time.perf_counter() - clock)
-                values |= {"lr": schedule.get_last_lr()[-1], "clips_per_s": rate}
+                values |= {"lr": learner.schedule.get_last_lr()[-1], "clips_per_s": rate}
                 record.write(progress.step, "train", values)
                 bar.set_postfix_str(f"loss {values['loss'].item():.3f}, {rate:.0f} clips/s")
                 clock, seen = time.perf_counter(), 0
@@ -228,9 +187,7 @@ def main(config: DictConfig) -> None:
     accelerator.wait_for_everyone()
     say(bad_rows.line(bad_rows.total(ledger, table), table))
     say(checkpoints.ending(progress.step, signal and signal.name, best_by.line(progress.best)))
-    # The wrapped model holds the process group. Let go of after the group's end, it would drop the last
-    # reference in a destructor that may wait forever.
-    model, optimizer = accelerator.free_memory(model, optimizer)
+    learner.release()
     record.close()
     if signal:
         raise SystemExit(128 + signal)

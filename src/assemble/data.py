@@ -3,11 +3,13 @@
 from functools import cached_property
 
 import numpy as np
+from accelerate import Accelerator
 
 from tempohand.data.clips import ClipSampling
 from tempohand.data.loader import ClipDataset
 from tempohand.data.mixture import Balance, Mixture, RowFilter, spread_over_parts
 from tempohand.data.photometric import Photometric
+from tempohand.data.training_order import TrainingOrder
 from tempohand.data.view import Augmentation, View
 from tempohand.model.network import Crop
 from tempohand.model.registry import network_class
@@ -52,9 +54,10 @@ class TrainingData:
             )
         view, sampling = training_view(settings), ClipSampling(**settings["sampling"])
         self.num_frame = network["num_frame"]
+        self.seed = settings["seed"]
         self.mixture = Mixture(data["tables"], network.get("hand"))
         self.training = ClipDataset(
-            self.mixture.train, view, self.num_frame, sampling, settings["seed"], settings["tokens"]["views"]
+            self.mixture.train, view, self.num_frame, sampling, self.seed, settings["tokens"]["views"]
         )
         self.eligible = self.training.clips.training_rows()
         self.rows = self.mixture.kept(self.eligible, RowFilter(**data["filter"]))
@@ -71,6 +74,18 @@ class TrainingData:
     def validation_rows(self) -> np.ndarray:
         """The rows of the validation split that are scored."""
         return spread_over_parts(self.mixture.validation, self._validation_rows)
+
+    def order(self, accelerator: Accelerator, clips: int, step: int) -> TrainingOrder:
+        """Which rows this process sees from optimizer step `step` on, in micro-steps of `clips` clips."""
+        return TrainingOrder(
+            self.rows,
+            clips // self.training.clips.sampling.consecutive,
+            frequency=self.frequency,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+            seed=self.seed,
+            start=step * accelerator.gradient_accumulation_steps,
+        )
 
     def account(self) -> list[str]:
         """What an epoch will hold, a line each."""

@@ -46,6 +46,7 @@ class RunValidation:
     def __init__(self, settings: dict, data: TrainingData, accelerator: Accelerator, bad_rows: BadRowWatch):
         self.accelerator = accelerator
         self.bad_rows = bad_rows
+        self.training_table = data.mixture.train
         self.table = data.mixture.validation
         self.rows = data.validation_rows
         self.scores = scores_of(network_class(settings["network"]).prediction)
@@ -58,9 +59,10 @@ class RunValidation:
         self.best: BestScore = self.scores.best(*masks)
 
     @torch.no_grad()
-    def __call__(self, network: Network, clips: Dataset, step: int) -> dict[str, float]:
-        """The scores after `step` optimizer steps, which are said in a line, too. clips: the validation
-        split, of pictures or of features. The network is in evaluation mode afterwards."""
+    def __call__(self, network: Network, clips: Dataset, step: int, ledger: Ledger) -> dict[str, float]:
+        """The scores after `step` optimizer steps, which are printed too. clips: the validation split, of
+        pictures or of features; ledger: what training left out so far. The network is in evaluation mode
+        afterwards."""
         network.eval()
         results = self.scores(self.expansion, self.table.sequence_starts(), self.table.column("time"))
         left_out = Ledger()
@@ -75,7 +77,10 @@ class RunValidation:
             results.add(prediction, batch, terms)
         scores = results.means(gather, weights_at(self.loss, step))
         missing = self.bad_rows.total(left_out, self.table)
-        for line in (results.line(scores), left_out_line(missing, self.table)):
+        training = self.bad_rows.total(ledger, self.training_table)
+        lines = [results.line(scores), left_out_line(missing, self.table)]
+        lines += [self.bad_rows.line(training, self.training_table)] if training.left_out else []
+        for line in lines:
             if line:
                 self.accelerator.print(f"step {step}: {line}")
         return scores | {"left_out": missing.left_out}

@@ -1,8 +1,13 @@
-"""What a launcher's environment asks for beside the configuration: refused where the two contradict each
-other, for one of them would be ignored without a word."""
+"""The processes of a command, as a launcher started them. What the launcher's environment asks for beside the
+configuration is refused where the two contradict each other: one of them would be ignored without a word."""
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
 # How long a process waits for the others. PyTorch's own 10 minutes (NCCL) or 30 (gloo) are too short for what
 # one process may do while the others wait: read back the checksums of tokens or of a checkpoint, write a
@@ -16,6 +21,30 @@ PLUGINS = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
 }
+
+
+def new_accelerator(
+    mixed_precision: str,
+    *,
+    accumulate: int | None = None,
+    tracker: str | None = None,
+    out: str | Path | None = None,
+    cpu: bool = False,
+) -> Accelerator:
+    """The accelerator of a command. accumulate: micro-steps an optimizer step, None: nothing is trained;
+    tracker writes below `out`. Raises ValueError where the launcher asked for something else."""
+    refuse_contradictions(os.environ, mixed_precision, accumulate)
+    return Accelerator(
+        mixed_precision=mixed_precision,
+        gradient_accumulation_steps=accumulate or 1,
+        log_with=tracker,
+        project_dir=out,
+        cpu=cpu,
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(broadcast_buffers=False),
+            InitProcessGroupKwargs(timeout=PATIENCE),
+        ],
+    )
 
 
 def refuse_contradictions(

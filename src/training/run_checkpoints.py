@@ -3,12 +3,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
-from accelerate import Accelerator
-from torch import nn
-
 from tempohand.training.checkpoint import NotSaved, go_back, load_state, save_best, save_step
+from tempohand.training.learner import Learner
 from tempohand.training.objective import weights_at
 from tempohand.training.resume import refuse_other_frozen_weights, refuse_other_run, restore
 
@@ -33,27 +32,17 @@ class Progress:
 class RunCheckpoints:
     """A run's checkpoints in `root`, written on the main process alone, and the resuming from one of them.
 
-    evaluated: the network whose weights are validated and used. parts: name -> what has a state that resuming
-    needs; `network` is among them. shared: what else of the run a resumed one compares: its `settings` that
-    bind (`binding_settings`), its `processes` and `steps`. config: what config.json says of every step.
+    shared: what of the run a resumed one compares: its `settings` that bind (`binding_settings`), its
+    `processes` and `steps`. config: what config.json says of every step.
 
     The run outlives a full disk: what is learned is in memory, and room may come. `unsaved` says why the last
     checkpoint that was due is missing; None: it is there.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        accelerator: Accelerator,
-        evaluated: nn.Module,
-        parts: dict,
-        shared: dict,
-        config: dict,
-    ):
+    def __init__(self, root: Path, learner: Learner, shared: dict, config: dict):
         self.root = root
-        self.accelerator = accelerator
-        self.evaluated = evaluated
-        self.parts = parts
+        self.learner = learner
+        self.accelerator = learner.accelerator
         self.shared = shared
         self.config = config
         self.unsaved: str | None = None
@@ -65,31 +54,28 @@ class RunCheckpoints:
         Raises ValueError where the checkpoint is of another run, or the frozen weights have changed.
         """
         state = load_state(directory)
-        network = self.parts["network"]
+        network = self.learner.network
         refuse_other_run(state["settings"], self.shared["settings"], str(directory), network.weight_files)
         if init_from:
             refuse_other_frozen_weights(network, state["network"], init_from)
         now = {name: self.shared[name] for name in ("processes", "steps")}
-        restore(state, self.parts, str(directory), say=self.accelerator.print, **now)
+        restore(state, self.learner.states(), str(directory), say=self.accelerator.print, **now)
         progress = Progress.of(state, scores)
         if self.accelerator.is_main_process:
             go_back(self.root, directory, progress.step, self.accelerator.print)
         return progress
 
-    def save_best(self, progress: Progress) -> bool:
-        """Weights alone; whether this process wrote them."""
-        return self._save(
-            progress, lambda weights, config: save_best(self.root, progress.step, weights, config)
-        )
+    def save_best(self, progress: Progress, score: float) -> None:
+        """Weights alone, where `score` is less than every one before; nan never is."""
+        write = partial(save_best, self.root, progress.step)
+        if score < progress.best and self._save(progress, write):
+            progress.best = score
 
-    def save_step(self, progress: Progress, keep: int) -> bool:
-        """All that resuming needs; the newest `keep` stay. Whether this process wrote it."""
-        state = {name: part.state_dict() for name, part in self.parts.items()} | self.shared
+    def save_step(self, progress: Progress, keep: int) -> None:
+        """All that resuming needs; the newest `keep` stay."""
+        state = {name: part.state_dict() for name, part in self.learner.states().items()} | self.shared
         state |= {name: value for name, value in asdict(progress).items() if name != "scores"}
-        return self._save(
-            progress,
-            lambda weights, config: save_step(self.root, progress.step, weights, config, state, keep),
-        )
+        self._save(progress, partial(save_step, self.root, progress.step, state=state, keep=keep))
 
     def _save(self, progress: Progress, write: Callable[[dict, dict], object]) -> bool:
         if not self.accelerator.is_main_process:
@@ -97,7 +83,7 @@ class RunCheckpoints:
         try:
             config = {**self.config, "step": progress.step, "scores": progress.scores}
             config["loss"] = weights_at(config["loss"], progress.step)
-            write(self.evaluated.state_dict(), config)
+            write(self.learner.evaluated.state_dict(), config)
             self.unsaved = None
         except NotSaved as error:
             self.unsaved = str(error)
