@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tempohand.geometry import MIN_DEPTH_MM, mirror_points, mirror_pose, project
-from tempohand.hand.initial_guess import FitState, start_from_points, starts_from_picture
+from tempohand.hand.initial_guess import FitState, place_by_rays, start_from_points, starts_from_picture
 from tempohand.hand.jacobian import JointModel
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.pose import need_tensors, rotmat_to_pose
@@ -90,7 +90,49 @@ class _Pixels(NamedTuple):
         return along * (self.focal[:, None] / depth)[..., None]
 
 
-_Measured = _Points | _Pixels
+class _Landmarks(NamedTuple):
+    """Joints measured in a picture and, from an unknown origin, in space: what landmark networks give.
+
+    relative: mm, their mean over the given joints at zero; ratio: the pixels' noise over theirs (px / mm).
+    """
+
+    points: Float[Tensor, "n 21 2"]
+    weight: Float[Tensor, "n 21"]
+    focal: Float[Tensor, "n 2"]
+    princpt: Float[Tensor, "n 2"]
+    relative: Float[Tensor, "n 21 3"]
+    ratio: Float[Tensor, "n 1"]
+
+    def starts(self, model: JointModel) -> list[FitState]:
+        start = start_from_points(model, self.relative, self.weight)
+        joints = model.posed(*start)
+        rays = (self.points - self.princpt[:, None]) / self.focal[:, None]
+        trans = place_by_rays(joints - start.trans[:, None], rays, self.weight)
+        return [start._replace(trans=trans)]
+
+    def errors(self, joints: Tensor) -> Tensor:
+        in_space = self._centred(joints) - self.relative
+        return torch.cat([self._pixels.errors(joints), in_space * self.ratio[..., None]], dim=-1)
+
+    def derived(self, joints: Tensor, change: Tensor) -> Tensor:
+        in_space = self._centred(change.flatten(2)).view_as(change) * self.ratio[..., None, None]
+        return torch.cat([self._pixels.derived(joints, change), in_space], dim=-2)
+
+    def _centred(self, x: Float[Tensor, "n 21 c"]) -> Float[Tensor, "n 21 c"]:
+        return centred(x, self.weight > 0)
+
+    @property
+    def _pixels(self) -> _Pixels:
+        return _Pixels(self.points, self.weight, self.focal, self.princpt)
+
+
+_Measured = _Points | _Pixels | _Landmarks
+
+
+def centred(x: Float[Tensor, "n 21 c"], given: Bool[Tensor, "n 21"]) -> Float[Tensor, "n 21 c"]:
+    """Less the mean over the given joints."""
+    share = given.to(x) / given.sum(dim=1, keepdim=True).clamp_min(1)
+    return x - einsum(share, x, "n p, n p c -> n c")[:, None]
 
 
 class _Solver:
@@ -111,7 +153,8 @@ class _Solver:
         start = rough.at(choice)
         hands, _, converged = self.solve(start, measured, MAX_ITERATIONS)
         joints = self.model.posed(*hands)
-        residual = measured.errors(joints).norm(dim=-1).where(measured.weight > 0, torch.nan)
+        errors = measured.errors(joints)[..., : measured.points.shape[-1]]
+        residual = errors.norm(dim=-1).where(measured.weight > 0, torch.nan)
         return FittedHands(
             rotmat_to_pose(hands.rotations), hands.betas, hands.trans, joints, residual, converged
         )
@@ -234,12 +277,56 @@ def fit_hands_2d(
     """
     need_tensors(joints2d=joints2d, focal=focal, princpt=princpt, mask=mask, is_right=is_right)
     given = _given(joints2d, mask)
+    measured = _Pixels(*_right_pixels(joints2d, focal, princpt, given, is_right, _positive(noise)))
+    return _fit(layer, measured, is_right, joints2d.dtype, progress)
+
+
+def fit_landmarks(
+    layer: HandLayer,
+    joints2d: Float[Tensor, "n 21 2"],
+    relative: Float[Tensor, "n 21 3"],
+    focal: Float[Tensor, "n 2"],
+    princpt: Float[Tensor, "n 2"],
+    *,
+    is_right: Bool[Tensor, "n"] | None = None,
+    noise: Float[Tensor, "n"],
+    relative_noise: float,
+    progress: bool = False,
+) -> FittedHands:
+    """Fits hands to what a landmark network gives: joints in a picture (px, seen by the camera focal,
+    princpt), and in space from an origin of no meaning (`relative`: mm, camera axes).
+
+    The pixels say where a hand is, the bone lengths of the hand model how far away, `relative` which way
+    fingers bend. A joint of which any coordinate is not finite is missing. noise: standard deviation of each
+    hand's pixels, px (a share of its box, say); relative_noise: of `relative`, mm. Residuals are px. Raises
+    ValueError as `fit_hands`.
+    """
+    need_tensors(joints2d=joints2d, relative=relative, focal=focal, princpt=princpt, is_right=is_right)
+    given = _given(torch.cat([joints2d, relative], dim=-1), None)
+    for value in (relative_noise, float(noise.min()), float(noise.max())):
+        _positive(value)
+    noise = noise.double()[:, None]
+    pixels = _right_pixels(joints2d, focal, princpt, given, is_right, noise)
+    relative = _right(torch.where(given[..., None], relative.double(), 0.0), is_right)
+    measured = _Landmarks(*pixels, centred(relative, given), noise / relative_noise)
+    return _fit(layer, measured, is_right, joints2d.dtype, progress)
+
+
+def _right_pixels(
+    joints2d: Tensor,
+    focal: Tensor,
+    princpt: Tensor,
+    given: Tensor,
+    is_right: Tensor | None,
+    noise: float | Float[Tensor, "n 1"],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Joints (mirrored about the principal point for left hands: the picture keeps its camera), weights and
+    cameras, in double precision."""
     princpt = princpt.double()
     offset = torch.where(given[..., None], joints2d.double() - princpt[:, None], 0.0)
-    if is_right is not None:  # mirrored about the principal point the picture keeps its camera
+    if is_right is not None:
         offset = torch.where(is_right[:, None, None], offset, offset * offset.new_tensor([-1.0, 1.0]))
-    measured = _Pixels(offset + princpt[:, None], given.double() / _positive(noise), focal.double(), princpt)
-    return _fit(layer, measured, is_right, joints2d.dtype, progress)
+    return offset + princpt[:, None], given.double() / noise, focal.double(), princpt
 
 
 def _given(points: Tensor, mask: Tensor | None) -> Bool[Tensor, "n 21"]:

@@ -69,6 +69,21 @@ def start_from_points(
     return FitState(rotations, named.betas[:1].repeat(n, 1), shift)
 
 
+def place_by_rays(
+    shape: Float[Tensor, "n 21 3"], rays: Float[Tensor, "n 21 2"], weight: Float[Tensor, "n 21"]
+) -> Float[Tensor, "n 3"]:
+    """Where a rigid set of points stands, from the rays (x / z, y / z) that it is seen along: the shift t of
+    least weighted squares of (x + tx) - ray (z + tz), which is linear in t."""
+    one, none = torch.ones_like(rays[..., 0]), torch.zeros_like(rays[..., 0])
+    rows = torch.stack(
+        [torch.stack([one, none, -rays[..., 0]], -1), torch.stack([none, one, -rays[..., 1]], -1)], dim=-2
+    )
+    wanted = rays * shape[..., 2:] - shape[..., :2]
+    scale = weight[..., None]
+    rows, wanted = (rows * scale[..., None]).flatten(1, 2), (wanted * scale).flatten(1)
+    return torch.linalg.lstsq(rows, wanted[..., None]).solution[..., 0]
+
+
 def view_rotations(count: int) -> Float[Tensor, "count 3 3"]:
     """Rotations that bring evenly spread directions (a Fibonacci lattice) of an object to the front; the roll
     about them is arbitrary."""

@@ -9,7 +9,7 @@ from tests_support import noise_hand
 
 from tempohand.geometry import mirror_points, mirror_pose, project, rotate_pose
 from tempohand.hand.anatomy import POSES, RANGE_DEG, angles_to_pose
-from tempohand.hand.fit import _Pixels, _Solver, fit_hands, fit_hands_2d
+from tempohand.hand.fit import _Pixels, _Solver, fit_hands, fit_hands_2d, fit_landmarks
 from tempohand.hand.initial_guess import FitState, starts_from_picture
 from tempohand.hand.jacobian import JointModel
 from tempohand.hand.layer import HandLayer
@@ -278,3 +278,61 @@ def test_bad_input_is_named(layer, hands):
         fit_hands(layer, hands[1].joints, noise=0)
     with pytest.raises(ValueError, match="right hand's model"):
         fit_hands(HandLayer(side="left"), hands[1].joints)
+
+
+def landmarks_of(output, count):
+    """What a faultless landmark network says of hands: pixels, joints from another origin, the camera."""
+    focal, princpt = cameras(count)
+    return project(output.joints, focal, princpt), output.joints - 77.0, focal, princpt
+
+
+def test_landmarks_give_the_hand_again(layer, hands):
+    truth, output, _ = hands
+    count = len(output.joints)
+    joints2d, relative, focal, princpt = landmarks_of(output, count)
+    noise = torch.full((count,), 0.3, dtype=DOUBLE)
+    fit = fit_landmarks(layer, joints2d, relative, focal, princpt, noise=noise, relative_noise=0.3)
+    assert fit.converged.all()
+    assert (fit.joints - output.joints).norm(dim=-1).mean() < 1.0
+    assert fit.residual.max() < 1.0
+
+
+def test_landmarks_of_left_hands_and_gaps(layer, hands):
+    truth, output, _ = hands
+    count = len(output.joints)
+    joints2d, relative, focal, princpt = landmarks_of(output, count)
+    noise = torch.full((count,), 0.5, dtype=DOUBLE)
+    right = fit_landmarks(layer, joints2d, relative, focal, princpt, noise=noise, relative_noise=2.0)
+    mirrored2d = 2 * princpt[:, None] * torch.tensor([1.0, 0.0], dtype=DOUBLE) + joints2d * torch.tensor(
+        [-1.0, 1.0], dtype=DOUBLE
+    )
+    left = fit_landmarks(
+        layer,
+        mirrored2d,
+        mirror_points(relative),
+        focal,
+        princpt,
+        is_right=torch.zeros(count, dtype=torch.bool),
+        noise=noise,
+        relative_noise=2.0,
+    )
+    torch.testing.assert_close(mirror_points(left.joints), right.joints, atol=1e-3, rtol=0)
+    relative = relative.clone()
+    relative[:, 8] = torch.nan
+    gaps = fit_landmarks(layer, joints2d, relative, focal, princpt, noise=noise, relative_noise=2.0)
+    assert gaps.residual[:, 8].isnan().all() and gaps.joints.isfinite().all()
+
+
+def test_landmark_noise_is_shared_out_between_picture_and_space(layer, hands):
+    """Of two measurements that contradict each other the surer one wins."""
+    _, output, _ = hands
+    count = len(output.joints)
+    joints2d, relative, focal, princpt = landmarks_of(output, count)
+    wrong = joints2d + torch.tensor([1.0, -1.0], dtype=DOUBLE) * (torch.arange(21) % 2)[:, None] * 8
+
+    def root_relative(pixels, spatial):
+        noise = torch.full((count,), pixels, dtype=DOUBLE)
+        fit = fit_landmarks(layer, wrong, relative, focal, princpt, noise=noise, relative_noise=spatial)
+        return ((fit.joints - fit.joints[:, :1]) - (output.joints - output.joints[:, :1])).norm(dim=-1).mean()
+
+    assert root_relative(20.0, 0.5) < 1.5 < root_relative(0.5, 20.0)
