@@ -26,18 +26,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from tempohand.data.convert.frame import (
-    Camera,
-    Converter,
-    Frame,
-    HandLabels,
-    ManoParameters,
-    Proof,
-    Recording,
-    Unit,
-    Unusable,
-)
-from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, turned
+from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Recording, Unit, Unusable
+from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, ManoParameters, turned
 from tempohand.data.convert.read import need, read_json, read_npy_object, read_picture
 from tempohand.data.pictures import BEYOND
 from tempohand.skeleton import NUM_BETAS, WRIST
@@ -46,7 +36,7 @@ VIEWS = tuple(range(9))
 FRAMES_PER_SECOND = 30  # not in the files; what users of the motions found
 USUAL_FRAMES = 700
 DARK_FRAMES = 10  # pictures at either end of a sequence that may be black
-VALIDATION, TEST = ("s05",), ("s03",)
+USUAL_SPLITS = {"s05": "val", "s03": "test"}  # of subjects, the others are train
 CROP_EDGE = 1000  # px
 
 
@@ -62,7 +52,8 @@ class Arctic(Converter):
     licence = "non-commercial scientific research"
     url = "https://arctic.is.tue.mpg.de"
     left_shapedirs = "unfixed"
-    proof = Proof(reprojection_px=None, pose_mm=3.0)
+    pose_mm = 3.0
+    missing = "has no raw_seqs/<subject>/*.mano.npy with images/ or cropped_images/ of theirs"
 
     def __init__(self, root, hands: ManoHands | None = None, views: Iterable[int] = VIEWS):
         super().__init__(root, hands)
@@ -70,7 +61,7 @@ class Arctic(Converter):
         if not self.views or not set(self.views) <= set(VIEWS):
             raise ValueError(f"views: ARCTIC has 0 (the head's) to 8, got {list(self.views)}")
 
-    def units(self) -> list[Unit]:
+    def find_units(self) -> list[Unit]:
         if self.hands is None:
             raise ValueError(
                 "ARCTIC stores hand parameters and no joints: pass hand=<folder of the MANO files>"
@@ -82,18 +73,17 @@ class Arctic(Converter):
         squares = self._squares() if self.pictures().name == "cropped_images" and any(self.views) else {}
         units = []
         for path in sorted(self.root.glob("raw_seqs/s*/*.mano.npy")):
-            subject, name = path.parent.name, path.name.removesuffix(".mano.npy")
-            sequence = f"{subject}/{name}"
+            subject = path.parent.name
+            sequence = f"{subject}/{path.name.removesuffix('.mano.npy')}"
             for view in self.views:
-                if (self.pictures() / subject / name / str(view)).is_dir():
-                    split = protocols[_protocol_of(view)].get(sequence, _usual_split(subject))
-                    splits = (split, f"{_protocol_of(view)}_{split}")
+                if (self.pictures() / sequence / str(view)).is_dir():
+                    protocol = "p1" if view else "p2"  # the official one that evaluates this view
+                    split = protocols[protocol].get(sequence, USUAL_SPLITS.get(subject, "train"))
                     about = _of_view(misc, subject, view)
                     if sequence in squares:
                         about["squares"] = squares[sequence][:, view]
-                    payload = (subject, name, view, about)
-                    units.append(Unit(f"{sequence}/{view}", USUAL_FRAMES, splits, payload))
-        self.found(units, "has no raw_seqs/<subject>/*.mano.npy with images/ or cropped_images/ of theirs")
+                    splits = (split, f"{protocol}_{split}")
+                    units.append(Unit(f"{sequence}/{view}", USUAL_FRAMES, splits, (sequence, view, about)))
         return sorted(units, key=lambda unit: unit.splits)
 
     def pictures(self) -> Path:
@@ -125,9 +115,11 @@ class Arctic(Converter):
         return found
 
     def open(self, unit: Unit) -> Recording:
-        subject, name, view, about = unit.payload
+        sequence, view, about = unit.payload
         kind = _HeadView if view == 0 else _View if self.pictures().name == "images" else _CroppedView
-        return kind(self, subject, name, view, about)
+        opened = kind(self, sequence, view, about)
+        first = max(DARK_FRAMES, about["offset"])
+        return Recording(range(first, len(opened.mano["right"]["rot"]) - DARK_FRAMES), opened.frame)
 
 
 def _of_view(misc: dict[str, Any], subject: str, view: int) -> dict[str, Any]:
@@ -144,49 +136,37 @@ def _of_view(misc: dict[str, Any], subject: str, view: int) -> dict[str, Any]:
         ) from None
 
 
-def _protocol_of(view: int) -> str:
-    """The official protocol that evaluates a view."""
-    return "p1" if view else "p2"
-
-
-def _usual_split(subject: str) -> str:
-    if subject in VALIDATION:
-        return "val"
-    return "test" if subject in TEST else "train"
-
-
-class _View(Recording):
+class _View:
     """A sequence in a standing camera, pictures whole."""
 
-    def __init__(self, converter: Arctic, subject: str, name: str, view: int, about: dict[str, Any]):
-        self.root = converter.root
-        self.hands = converter.hands
+    def __init__(self, converter: Arctic, sequence: str, view: int, about: dict[str, Any]):
+        self.converter = converter
         self.about = about
-        self.name = f"{subject}/{name}"
-        self.sequence = f"{self.name}/{view}"
-        self.folder = converter.pictures() / subject / name / str(view)
-        self.mano = read_npy_object(self.root / "raw_seqs" / f"{self.name}.mano.npy")
-        count = len(self.mano["right"]["rot"])
-        self.numbers = range(max(DARK_FRAMES, about["offset"]), count - DARK_FRAMES)
+        self.sequence = sequence
+        self.view = view
+        self.mano = read_npy_object(converter.root / "raw_seqs" / f"{sequence}.mano.npy")
 
     def frame(self, number: int) -> Frame:
         index = number - self.about["offset"]
         rotation, translation = self.world_to_camera(index)
         hands = [self._hand(side, index, rotation, translation) for side in ("right", "left")]
-        picture, matrix = self.picture(number, index)
+        name = f"{self.sequence}/{self.view}"
+        path = self.converter.pictures() / name / f"{number:05d}.jpg"
+        picture, matrix = self.picture(path, index)
         time = number / FRAMES_PER_SECOND
-        return Frame(picture, self.sequence, self.name, number, hands, Camera.of_matrix(matrix), time)
+        return Frame(picture, name, self.sequence, number, hands, Camera.of_matrix(matrix), time)
 
     def _hand(self, side: str, index: int, rotation: np.ndarray, translation: np.ndarray) -> HandLabels:
         stored = self.mano[side]
         is_right = side == "right"
+        mano = self.converter.hands
         relative = np.concatenate([stored["rot"][index], stored["pose"][index]]).astype(float)
-        pose = turned(self.hands.absolute(relative, is_right=is_right), rotation)
+        pose = turned(mano.absolute(relative, is_right=is_right), rotation)
         betas = np.array(stored["shape"], float).reshape(NUM_BETAS)
         transl = MM_PER_METRE * np.array(stored["trans"][index], float)
-        wrist = rotation @ self.hands.wrist(transl, betas, is_right=is_right) + translation
-        joints = self.hands.joints(pose, betas, wrist, is_right=is_right)
-        parameters = ManoParameters(pose, self.hands.shape(betas, is_right=is_right), joints[WRIST])
+        wrist = rotation @ mano.wrist(transl, betas, is_right=is_right) + translation
+        joints = mano.joints(pose, betas, wrist, is_right=is_right)
+        parameters = ManoParameters(pose, mano.shape(betas, is_right=is_right), joints[WRIST])
         return HandLabels(is_right, joints, parameters=parameters)
 
     def world_to_camera(self, index: int) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
@@ -194,17 +174,17 @@ class _View(Recording):
         matrix = np.array(self.about["world2cam"], float)
         return matrix[:3, :3], MM_PER_METRE * matrix[:3, 3]
 
-    def picture(self, number: int, index: int) -> tuple[Any, Float[np.ndarray, "3 3"]]:
+    def picture(self, path: Path, index: int) -> tuple[Any, Float[np.ndarray, "3 3"]]:
         """The picture, and its K."""
-        return self.folder / f"{number:05d}.jpg", np.array(self.about["K"], float)
+        return path, np.array(self.about["K"], float)
 
 
 class _CroppedView(_View):
     """A sequence in a standing camera, each picture a square around the object."""
 
-    def __init__(self, converter: Arctic, subject: str, name: str, view: int, about: dict[str, Any]):
-        super().__init__(converter, subject, name, view, about)
-        path = self.root / "processed_seqs" / f"{self.name}.npy"
+    def __init__(self, converter: Arctic, sequence: str, view: int, about: dict[str, Any]):
+        super().__init__(converter, sequence, view, about)
+        path = converter.root / "processed_seqs" / f"{sequence}.npy"
         if path.is_file():
             self.squares = read_npy_object(path)["bbox"][:, view]
         elif "squares" in about:
@@ -215,22 +195,22 @@ class _CroppedView(_View):
                 f"neither '{path}' nor splits/p1_*.npy says what of the picture is in cropped_images",
             )
 
-    def picture(self, number: int, index: int) -> tuple[Any, Float[np.ndarray, "3 3"]]:
-        picture, matrix = super().picture(number, index)
+    def picture(self, path: Path, index: int) -> tuple[Any, Float[np.ndarray, "3 3"]]:
         x, y, scale = np.float32(self.squares[index])
         edge = scale * np.float32(1.5) * 200
         x0, x1 = (int(round(float(at))) for at in (x - edge / 2, x + edge / 2))
         y0, y1 = (int(round(float(at))) for at in (y - edge / 2, y + edge / 2))
-        return picture, _resized((x0, y0), (CROP_EDGE / (x1 - x0), CROP_EDGE / (y1 - y0))) @ matrix
+        resized = _resized((x0, y0), (CROP_EDGE / (x1 - x0), CROP_EDGE / (y1 - y0)))
+        return path, resized @ np.array(self.about["K"], float)
 
 
 class _HeadView(_View):
     """A sequence in the head's camera, undistorted; what the lens sees beyond its own pinhole picture is
     lost."""
 
-    def __init__(self, converter: Arctic, subject: str, name: str, view: int, about: dict[str, Any]):
-        super().__init__(converter, subject, name, view, about)
-        self.lens = read_npy_object(self.root / "raw_seqs" / f"{self.name}.egocam.dist.npy")
+    def __init__(self, converter: Arctic, sequence: str, view: int, about: dict[str, Any]):
+        super().__init__(converter, sequence, view, about)
+        self.lens = read_npy_object(converter.root / "raw_seqs" / f"{sequence}.egocam.dist.npy")
         self.maps: dict[tuple[int, int], Any] = {}  # of the pictures' size, the same for all
 
     def world_to_camera(self, index: int) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
@@ -239,9 +219,8 @@ class _HeadView(_View):
         )
         return rotation, MM_PER_METRE * translation.reshape(3)
 
-    def picture(self, number: int, index: int) -> tuple[Any, Float[np.ndarray, "3 3"]]:
-        path = self.folder / f"{number:05d}.jpg"
-        _, distorted = read_picture(path, path.relative_to(self.root).as_posix())
+    def picture(self, path: Path, index: int) -> tuple[Any, Float[np.ndarray, "3 3"]]:
+        _, distorted = read_picture(path, path.relative_to(self.converter.root).as_posix())
         size = (distorted.shape[1], distorted.shape[0])
         resized = _resized((0, 0), np.array(size) / self.about["size"])
         matrix = resized @ np.array(self.lens["intrinsics"], float)

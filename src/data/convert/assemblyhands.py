@@ -13,23 +13,14 @@ Frames are numbered at 60 a second and annotated at 30. Source: facebookresearch
 (dataset.py, video_visualizer.py).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from tempohand.data.convert.frame import (
-    Camera,
-    Converter,
-    Frame,
-    HandLabels,
-    Proof,
-    Recording,
-    Unit,
-    Unusable,
-)
+from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Recording, Unit, Unusable
 from tempohand.data.convert.read import need, read_json_object
 from tempohand.data.convert.two_hands import (
     Annotation,
@@ -65,27 +56,20 @@ class AssemblyHands(Converter):
     title = "AssemblyHands v1.1"
     licence = "CC BY-NC 4.0"
     url = "https://assemblyhands.github.io/"
-    proof = Proof(reprojection_px=None, pose_mm=None)
+    missing = "has no annotations/{train,val,test}: put AssemblyHands' annotations and images there"
+    box_source = "bounds of the true joints, where some are invalid the published box"
 
-    def units(self) -> list[Unit]:
-        return self.found(
-            [unit for split in SPLITS if self._has(split) for unit in self._units(split)],
-            "has no annotations/{train,val,test}: put AssemblyHands' annotations and images there",
-        )
+    def find_units(self) -> Iterator[Unit]:
+        for split in SPLITS:
+            folder = self.root / "annotations" / split
+            # The test's truth is not public: what lies there may be a challenge's files, of other names.
+            if (folder / "assemblyhands_test_ego_data_v1-1.json" if split == "test" else folder).exists():
+                yield from self._units(split)
 
-    def _has(self, split: str) -> bool:
-        """The test split's truth is not public: what lies there may be a challenge's files, of other
-        names."""
-        folder = self.root / "annotations" / split
-        return folder.is_dir() and (
-            split != "test" or (folder / f"assemblyhands_{split}_ego_data_v1-1.json").is_file()
-        )
-
-    def _units(self, split: str) -> list[Unit]:
+    def _units(self, split: str) -> Iterator[Unit]:
         data = self._read(split, "ego_data", ("images", "annotations"), compact=_compact)
         calibration = self._read(split, "ego_calib", ("calibration",))["calibration"]
         joints = self._read(split, "joint_3d", ("annotations",))["annotations"]
-        units = []
         for (sequence, camera), pictures in views(data["images"], data["annotations"]).items():
             cameras = calibration.get(sequence, {})
             extrinsics = cameras.get("extrinsics", {})
@@ -96,19 +80,41 @@ class AssemblyHands(Converter):
                 {frame: extrinsics.get(f"{frame:06d}", {}).get(camera) for frame in pictures},
                 {frame: world.get(f"{frame:06d}") for frame in pictures},
             )
-            units.append(Unit(f"{split}/{sequence}/{camera}", len(pictures), (split,), view))
-        return units
+            yield Unit(f"{split}/{sequence}/{camera}", len(pictures), (split,), view)
 
     def _read(self, split: str, kind: str, keys: Iterable[str], **options) -> dict[str, Any]:
         path = self.root / "annotations" / split / f"assemblyhands_{split}_{kind}_v1-1.json"
         path = need(path, "a part of AssemblyHands' annotations v1.1")
         return read_json_object(path, keys, "AssemblyHands", **options)
 
-    def boxes_of(self, split: str) -> str:
-        return "bounds of the true joints, where some are invalid the published box"
-
     def open(self, unit: Unit) -> Recording:
-        return _Sequence(self, unit)
+        view = unit.payload
+        if view.intrinsics is None:
+            raise Unusable("no camera", "the calibration lacks it")
+        camera = Camera.of_matrix(view.intrinsics)
+        recording = unit.key.rpartition("/")[0]  # all cameras
+
+        def frame(number: int) -> Frame:
+            file, annotation = view.pictures[number]
+            extrinsics = view.extrinsics[number]
+            world = view.joints[number]
+            if annotation is None or world is None:
+                raise Unusable("no annotation", "the data or the joint file has no entry for it")
+            if extrinsics is None:
+                raise Unusable("no camera", "the calibration lacks this frame's extrinsics")
+            motion = np.array(extrinsics, float).reshape(3, 4)
+            both = joints_of_both(world["world_coord"]) @ motion[:, :3].T + motion[:, 3]
+            labels = zip(SIDES, both, valid_of_both(annotation.valid), annotation.hands)
+            hands = [
+                _hand(is_right, joints, valid, box)
+                for is_right, joints, valid, box in labels
+                if box is not None and valid.sum() >= MIN_JOINTS
+            ]
+            time = number / FRAMES_PER_SECOND
+            picture = self.root / "images" / file
+            return Frame(picture, unit.key, recording, number, hands, camera, time)
+
+        return Recording(sorted(view.pictures), frame)
 
 
 def _compact(entry: dict) -> Any:
@@ -121,38 +127,6 @@ def _compact(entry: dict) -> Any:
         boxes = (entry["bbox"].get("right"), entry["bbox"].get("left"))
         return Annotation(entry["image_id"], boxes, packed(entry["joint_valid"]))
     return entry
-
-
-class _Sequence(Recording):
-    def __init__(self, converter: AssemblyHands, unit: Unit):
-        self.pictures = converter.root / "images"
-        self.key = unit.key
-        self.view = unit.payload
-        self.numbers = sorted(self.view.pictures)
-        if self.view.intrinsics is None:
-            raise Unusable("no camera", "the calibration lacks it")
-        self.camera = Camera.of_matrix(self.view.intrinsics)
-
-    def frame(self, number: int) -> Frame:
-        file, annotation = self.view.pictures[number]
-        extrinsics = self.view.extrinsics[number]
-        world = self.view.joints[number]
-        if annotation is None or world is None:
-            raise Unusable("no annotation", "the data or the joint file has no entry for it")
-        if extrinsics is None:
-            raise Unusable("no camera", "the calibration lacks this frame's extrinsics")
-        motion = np.array(extrinsics, float).reshape(3, 4)
-        both = joints_of_both(world["world_coord"]) @ motion[:, :3].T + motion[:, 3]
-        hands = [
-            _hand(is_right, joints, valid, box)
-            for is_right, joints, valid, box in zip(
-                SIDES, both, valid_of_both(annotation.valid), annotation.hands
-            )
-            if box is not None and valid.sum() >= MIN_JOINTS
-        ]
-        recording = self.key.rpartition("/")[0]  # all cameras
-        time = number / FRAMES_PER_SECOND
-        return Frame(self.pictures / file, self.key, recording, number, hands, self.camera, time)
 
 
 def _hand(

@@ -8,21 +8,13 @@ times x, y, v in OpenPose's order; v = 0: not labelled) and {left,right}hand_val
 jin-s13/COCO-WholeBody, data_format.md. Left is the person's own left.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tempohand.data.convert.frame import (
-    Converter,
-    Frame,
-    HandLabels,
-    Proof,
-    Recording,
-    Unit,
-    Unusable,
-    batches,
-)
+from tempohand.data.convert.frame import Converter, Frame, HandLabels, Recording, Unit, Unusable, batches
 from tempohand.data.convert.read import read_json_object
 from tempohand.skeleton import NUM_JOINTS
 
@@ -46,45 +38,46 @@ class CocoWholeBody(Converter):
     title = "COCO-WholeBody v1.0"
     licence = "annotations for non-commercial research; pictures: Flickr's terms"
     url = "https://github.com/jin-s13/COCO-WholeBody"
-    proof = Proof(reprojection_px=None, pose_mm=None)
+    missing = (
+        "has no coco_wholebody_{train,val}_v1.0.json (or its annotations/) "
+        "with {train,val}2017/ (or below images/)"
+    )
+    box_source = "bounds of the labelled joints, where some are missing the published box"
 
-    def units(self) -> list[Unit]:
-        return self.found(
-            [unit for split in SPLITS for unit in self._units(split)],
-            "has no coco_wholebody_{train,val}_v1.0.json (or its annotations/) "
-            "with {train,val}2017/ (or below images/)",
-        )
-
-    def _units(self, split: str) -> list[Unit]:
-        path = self._find(f"coco_wholebody_{split}_v1.0.json", "annotations")
-        folder = self._find(f"{split}2017", "images")
-        if path is None or folder is None:
-            return []
-        keys = ("images", "annotations")
-        content = read_json_object(path, keys, "COCO-WholeBody", compact=_compact)
-        names = {
-            one["id"]: one["file_name"] for one in content["images"] if one.keys() >= {"id", "file_name"}
-        }
-        people = [one for one in content["annotations"] if isinstance(one, _Person) and one.hands]
-        return [
-            Unit(
-                f"{split}/{part[0].number}",
-                len(part),
-                (split,),
-                (folder, [(person, names.get(person.picture)) for person in part]),
-            )
-            for part in batches(people)
-        ]
+    def find_units(self) -> Iterator[Unit]:
+        for split in SPLITS:
+            path = self._find(f"coco_wholebody_{split}_v1.0.json", "annotations")
+            folder = self._find(f"{split}2017", "images")
+            if path is None or folder is None:
+                continue
+            keys = ("images", "annotations")
+            content = read_json_object(path, keys, "COCO-WholeBody", compact=_compact)
+            files = {
+                one["id"]: folder / one["file_name"]
+                for one in content["images"]
+                if one.keys() >= {"id", "file_name"}
+            }
+            people = [one for one in content["annotations"] if isinstance(one, _Person) and one.hands]
+            for part in batches(people):
+                payload = {person.number: (person, files.get(person.picture)) for person in part}
+                yield Unit(f"{split}/{part[0].number}", len(part), (split,), payload)
 
     def _find(self, name: str, below: str) -> Path | None:
         paths = (self.root / name, self.root / below / name)
         return next((path for path in paths if path.exists()), None)
 
-    def boxes_of(self, split: str) -> str:
-        return "bounds of the labelled joints, where some are missing the published box"
-
     def open(self, unit: Unit) -> Recording:
-        return _People(unit)
+        (split,) = unit.splits
+
+        def frame(number: int) -> Frame:
+            person, file = unit.payload[number]
+            if file is None:
+                raise Unusable("no annotation", f"picture {person.picture} is not among the file's")
+            hands = [_hand(SIDES[side], box, joints) for side, (box, joints) in person.hands.items()]
+            picture = f"{split}/{person.picture:012d}"
+            return Frame(file, f"{picture}/{number}", picture, number, hands, None)
+
+        return Recording(list(unit.payload), frame)
 
 
 def _compact(entry: dict) -> Any:
@@ -97,22 +90,6 @@ def _compact(entry: dict) -> Any:
             {side: (entry.get(f"{side}hand_box"), entry.get(f"{side}hand_kpts")) for side in valid},
         )
     return entry
-
-
-class _People(Recording):
-    def __init__(self, unit: Unit):
-        self.folder, people = unit.payload
-        (self.split,) = unit.splits
-        self.people = {person.number: (person, name) for person, name in people}
-        self.numbers = list(self.people)
-
-    def frame(self, number: int) -> Frame:
-        person, name = self.people[number]
-        if name is None:
-            raise Unusable("no annotation", f"picture {person.picture} is not among the file's")
-        hands = [_hand(SIDES[side], box, joints) for side, (box, joints) in person.hands.items()]
-        picture = f"{self.split}/{person.picture:012d}"
-        return Frame(self.folder / name, f"{picture}/{number}", picture, number, hands, None)
 
 
 def _hand(is_right: bool, box: Any, joints: Any) -> HandLabels:

@@ -99,11 +99,6 @@ def convert(
 
 
 def _first_of_each(units: list[Unit], most: int | None) -> list[Unit]:
-    if not units:
-        raise ValueError(
-            "the folder holds nothing to convert: "
-            "are the annotations and pictures unpacked where the data set keeps them?"
-        )
     if most is None:
         return units
     seen: Counter = Counter()

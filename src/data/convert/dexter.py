@@ -16,23 +16,14 @@ tips alone bound no hand: the box is a square of a hand's length around them.
 """
 
 import re
-from abc import abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from tempohand.data.convert.frame import (
-    Camera,
-    Converter,
-    Frame,
-    HandLabels,
-    Proof,
-    Recording,
-    Unit,
-    Unusable,
-)
+from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Recording, Unit, Unusable
 from tempohand.data.convert.read import need
 from tempohand.skeleton import FINGERS, JOINT_NAMES, NUM_JOINTS
 
@@ -43,8 +34,8 @@ MOST_APART = 10.0  # px of the depth picture, between 2D and projected 3D tips, 
 
 
 class Cameras(NamedTuple):
-    """depth: that of the 2D tips. colour: that of the pictures, X_colour = motion[:, :3] X_depth + motion[:,
-    3], mm. axes: signs that make the file's x, y, z OpenCV's."""
+    """depth: that of the 2D tips. colour: that of the pictures, X_colour = R X_depth + t (mm) with motion =
+    [R | t]. axes: signs that make the file's x, y, z OpenCV's."""
 
     depth: Camera
     colour: Camera
@@ -56,28 +47,65 @@ class Dexter(Converter):
     """Split: test. Fingertips (3D, and 2D as their projection) of left hands; the wrist is not known."""
 
     licence = "research only, see the page"
-    proof = Proof(reprojection_px=None, pose_mm=None)
+    box_source = f"a square of {HAND_MM:.0f} mm around the true tips; none is published"
     sequences: ClassVar[tuple[str, ...]]
+    files: ClassVar[tuple[str, str]]  # of the 2D and the 3D tips, below data/<sequence>
     cameras: ClassVar[Cameras]
 
-    def units(self) -> list[Unit]:
-        data = self.root / "data"
-        found = [name for name in self.sequences if (data / name / "color").is_dir()]
-        if not found:
-            raise FileNotFoundError(
-                f"'{self.root}' has no data/{self.sequences[0]}/color: unpack {self.title} there"
-            )
-        return [Unit(name, len(list((data / name / "color").iterdir())), ("test",), name) for name in found]
+    @property
+    def missing(self) -> str:
+        return f"has no data/{self.sequences[0]}/color: unpack {self.title} there"
 
-    @abstractmethod
-    def files(self, sequence: str) -> tuple[Path, Path]:
-        """The 2D and the 3D tips."""
-
-    def boxes_of(self, split: str) -> str:
-        return f"a square of {HAND_MM:.0f} mm around the true tips; none is published"
+    def find_units(self) -> Iterator[Unit]:
+        for name in self.sequences:
+            folder = self.root / "data" / name / "color"
+            if folder.is_dir():
+                yield Unit(name, len(list(folder.iterdir())), ("test",))
 
     def open(self, unit: Unit) -> Recording:
-        return _Sequence(self, unit)
+        folder = self.root / "data" / unit.key
+        pictures = sorted((folder / "color").iterdir())
+        tips2d, tips = (_read(folder / file.format(unit.key), size) for file, size in zip(self.files, (2, 3)))
+        if not len(tips2d) == len(tips) == len(pictures):
+            raise Unusable(
+                "damaged annotation",
+                f"{len(pictures)} pictures, {len(tips2d)} lines of 2D and {len(tips)} of 3D tips",
+            )
+        tips[(np.abs(tips[..., 2]) < 1e-6) | (tips[..., 2] > 32000)] = np.nan
+        tips2d[(tips2d < 0).any(-1)] = np.nan
+        tips *= self.cameras.axes
+        self._check(tips2d, tips)
+
+        def frame(number: int) -> Frame:
+            hand = self._hand(tips[number])
+            time = number / FRAMES_PER_SECOND
+            return Frame(pictures[number], unit.key, unit.key, number, [hand], self.cameras.colour, time)
+
+        return Recording(range(len(tips)), frame)
+
+    def _check(self, tips2d: Float[np.ndarray, "n 5 2"], tips: Float[np.ndarray, "n 5 3"]) -> None:
+        """Raises Unusable where the 3D tips are not projected to the 2D ones (px of the depth picture)."""
+        distance = np.linalg.norm(self.cameras.depth.project(tips) - tips2d, axis=-1)
+        apart = np.median(distance[np.isfinite(distance)]) if np.isfinite(distance).any() else 0.0
+        if apart > MOST_APART:
+            raise Unusable(
+                "2D and 3D tips disagree",
+                f"by {apart:.0f} px in the depth picture: another calibration, or other axes?",
+            )
+
+    def _hand(self, tips: Float[np.ndarray, "5 3"]) -> HandLabels:
+        """The hand in the colour camera, of its tips in the depth camera's space."""
+        motion, colour = self.cameras.motion, self.cameras.colour
+        joints = np.full((NUM_JOINTS, 3), np.nan)
+        joints[TIPS] = tips @ motion[:, :3].T + motion[:, 3]
+        known = joints[np.isfinite(joints).all(1)]
+        if not len(known):
+            raise Unusable("no annotation", "no fingertip is known")
+        pixels = colour.project(known)
+        centre = (pixels.min(0) + pixels.max(0)) / 2
+        half_hand = colour.focal.mean() * HAND_MM / 2 / known[:, 2].mean()
+        half = max(half_hand, np.ptp(pixels, axis=0).max() / 2)
+        return HandLabels(False, joints, box=np.concatenate([centre - half, centre + half]))
 
 
 class DexterObject(Dexter):
@@ -85,6 +113,7 @@ class DexterObject(Dexter):
     title = "Dexter+Object"
     url = "https://handtracker.mpi-inf.mpg.de/projects/RealtimeHO/dexter+object.htm"
     sequences = ("Grasp1", "Grasp2", "Occlusion", "Pinch", "Rigid", "Rotate")
+    files = ("annotations/{}2D.txt", "annotations/{}3D.txt")
     cameras = Cameras(
         Camera.of_values(224.502, 230.494, 160, 120),
         Camera.of_values(587.45209, 600.67456, 325, 249),
@@ -98,16 +127,13 @@ class DexterObject(Dexter):
         np.array([-1.0, -1.0, 1.0]),
     )
 
-    def files(self, sequence: str) -> tuple[Path, Path]:
-        folder = self.root / "data" / sequence / "annotations"
-        return folder / f"{sequence}2D.txt", folder / f"{sequence}3D.txt"
-
 
 class EgoDexter(Dexter):
     name = "egodexter"
     title = "EgoDexter"
     url = "https://handtracker.mpi-inf.mpg.de/projects/OccludedHands/EgoDexter.htm"
     sequences = ("Desk", "Fruits", "Kitchen", "Rotunda")
+    files = ("annotation.txt", "annotation.txt_3D.txt")
     cameras = Cameras(
         Camera.of_values(475.62, 475.62, 311.125, 245.965),
         Camera.of_values(617.173, 617.173, 315.453, 242.259),
@@ -120,55 +146,6 @@ class EgoDexter(Dexter):
         ),
         np.array([1.0, 1.0, 1.0]),
     )
-
-    def files(self, sequence: str) -> tuple[Path, Path]:
-        folder = self.root / "data" / sequence
-        return folder / "annotation.txt", folder / "annotation.txt_3D.txt"
-
-
-class _Sequence(Recording):
-    def __init__(self, converter: Dexter, unit: Unit):
-        self.key = unit.key
-        self.cameras = converter.cameras
-        self.pictures = sorted((converter.root / "data" / unit.payload / "color").iterdir())
-        file2d, file3d = converter.files(unit.payload)
-        tips2d, tips = _read(file2d, 2), _read(file3d, 3)
-        if not len(tips2d) == len(tips) == len(self.pictures):
-            raise Unusable(
-                "damaged annotation",
-                f"{len(self.pictures)} pictures, {len(tips2d)} lines of 2D and {len(tips)} of 3D tips",
-            )
-        tips[(np.abs(tips[..., 2]) < 1e-6) | (tips[..., 2] > 32000)] = np.nan
-        tips2d[(tips2d < 0).any(-1)] = np.nan
-        self.tips = tips * self.cameras.axes
-        self._check(tips2d)
-        self.numbers = range(len(tips))
-
-    def _check(self, tips2d: Float[np.ndarray, "n 5 2"]) -> None:
-        """Raises Unusable where the 3D tips are not projected to the 2D ones (px of the depth picture)."""
-        distance = np.linalg.norm(self.cameras.depth.project(self.tips) - tips2d, axis=-1)
-        apart = np.median(distance[np.isfinite(distance)]) if np.isfinite(distance).any() else 0.0
-        if apart > MOST_APART:
-            raise Unusable(
-                "2D and 3D tips disagree",
-                f"by {apart:.0f} px in the depth picture: another calibration, or other axes?",
-            )
-
-    def frame(self, number: int) -> Frame:
-        motion = self.cameras.motion
-        colour = self.cameras.colour
-        joints = np.full((NUM_JOINTS, 3), np.nan)
-        joints[TIPS] = self.tips[number] @ motion[:, :3].T + motion[:, 3]
-        known = joints[np.isfinite(joints).all(1)]
-        if not len(known):
-            raise Unusable("no annotation", "no fingertip is known")
-        pixels = colour.project(known)
-        centre = (pixels.min(0) + pixels.max(0)) / 2
-        half_hand = colour.focal.mean() * HAND_MM / 2 / known[:, 2].mean()
-        half = max(half_hand, np.ptp(pixels, axis=0).max() / 2)
-        hand = HandLabels(False, joints, box=np.concatenate([centre - half, centre + half]))
-        time = number / FRAMES_PER_SECOND
-        return Frame(self.pictures[number], self.key, self.key, number, [hand], colour, time)
 
 
 def _read(path: Path, size: int) -> Float[np.ndarray, "n 5 size"]:

@@ -17,18 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from tempohand.data.convert.frame import (
-    Camera,
-    Converter,
-    Frame,
-    HandLabels,
-    ManoParameters,
-    Proof,
-    Recording,
-    Unit,
-    Unusable,
-)
-from tempohand.data.convert.mano import MM_PER_METRE
+from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Recording, Unit, Unusable
+from tempohand.data.convert.mano import MM_PER_METRE, ManoParameters
 from tempohand.data.convert.read import need, read_npz, read_yaml
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, WRIST
 
@@ -57,17 +47,16 @@ class DexYcb(Converter):
     licence = "CC BY-NC 4.0"
     url = "https://dex-ycb.github.io"
     left_shapedirs = "unfixed"
-    proof = Proof(reprojection_px=1.0, pose_mm=6.0)
+    reprojection_px = 1.0
+    pose_mm = 6.0
+    missing = "has no folder <date>-subject-XX: unpack DexYCB's archives of subjects there"
 
-    def units(self) -> list[Unit]:
+    def find_units(self) -> list[Unit]:
         need(self.root / "calibration", "the cameras of DexYCB, unpacked from calibration.tar.gz")
-        units = self.found(
-            [
-                Unit(f"{sequence}/{camera}", USUAL_FRAMES, splits, (sequence, camera))
-                for sequence, camera, splits in self._recordings()
-            ],
-            "has no folder <date>-subject-XX: unpack DexYCB's archives of subjects there",
-        )
+        units = [
+            Unit(f"{sequence}/{camera}", USUAL_FRAMES, splits, (sequence, camera))
+            for sequence, camera, splits in self._recordings()
+        ]
         # Those of the same splits together make larger shards; within them the official order stays.
         return sorted(units, key=lambda unit: unit.splits)
 
@@ -87,7 +76,32 @@ class DexYcb(Converter):
                     yield f"{folder.name}/{name}", camera, _splits(int(named[1]) - 1, index, number)
 
     def open(self, unit: Unit) -> Recording:
-        return _View(self, *unit.payload)
+        sequence, camera = unit.payload
+        calibration = self.root / "calibration"
+        meta = read_yaml(self.root / sequence / "meta.yml")
+        is_right = {"right": True, "left": False}[meta["mano_sides"][0]]
+        betas = read_yaml(calibration / f"mano_{meta['mano_calib'][0]}" / "mano.yml")["betas"]
+        betas = np.array(betas, float).reshape(NUM_BETAS)
+        lens = read_yaml(calibration / "intrinsics" / f"{camera}_640x480.yml")["color"]
+        pinhole = Camera.of_values(lens["fx"], lens["fy"], lens["ppx"], lens["ppy"])
+
+        def frame(number: int) -> Frame:
+            folder = self.root / unit.key
+            labels = read_npz(folder / f"labels_{number:06d}.npz", ("joint_3d", "joint_2d", "pose_m"))
+            metres = labels["joint_3d"].reshape(NUM_JOINTS, 3).astype(float)
+            joints2d = labels["joint_2d"].reshape(NUM_JOINTS, 2).astype(float)
+            if (metres == -1).all():
+                raise Unusable("no hand annotated")
+            joints = MM_PER_METRE * metres
+            parameters, stored = None, labels["pose_m"].reshape(51)
+            if self.hands is not None and stored.any():
+                pose = self.hands.from_pca(stored[:3], stored[3:48], is_right=is_right)
+                parameters = ManoParameters(pose, self.hands.shape(betas, is_right=is_right), joints[WRIST])
+            hand = HandLabels(is_right, joints, joints2d, parameters)
+            picture = folder / f"color_{number:06d}.jpg"
+            return Frame(picture, unit.key, sequence, number, [hand], pinhole, number / FRAMES_PER_SECOND)
+
+        return Recording(range(meta["num_frames"]), frame)
 
     def official_order(self) -> dict[str, list[tuple[str, int]]]:
         """Every sample, those that nothing is annotated in as well: the official script counts them and
@@ -117,43 +131,3 @@ def _splits(subject: int, sequence: int, camera: int) -> tuple[str, ...]:
         "s3": {3: "val", 19: "val", 7: "test", 11: "test", 15: "test"}.get(sequence // 5),
     }
     return tuple(f"{setup}_{held_out[setup] or 'train'}" for setup in SETUPS)
-
-
-class _View(Recording):
-    """A sequence in one camera."""
-
-    def __init__(self, converter: DexYcb, sequence: str, camera: str):
-        root = converter.root
-        self.hands = converter.hands
-        self.name = f"{sequence}/{camera}"
-        self.recording = sequence
-        self.folder = root / sequence / camera
-        meta = read_yaml(root / sequence / "meta.yml")
-        self.numbers = range(meta["num_frames"])
-        self.is_right = {"right": True, "left": False}[meta["mano_sides"][0]]
-        self.betas = np.array(
-            read_yaml(root / "calibration" / f"mano_{meta['mano_calib'][0]}" / "mano.yml")["betas"], float
-        )
-        if self.betas.shape != (NUM_BETAS,):
-            raise Unusable("damaged annotation", f"{self.betas.size} betas of {meta['mano_calib'][0]}")
-        lens = read_yaml(root / "calibration" / "intrinsics" / f"{camera}_640x480.yml")["color"]
-        self.camera = Camera.of_values(lens["fx"], lens["fy"], lens["ppx"], lens["ppy"])
-
-    def frame(self, number: int) -> Frame:
-        labels = read_npz(self.folder / f"labels_{number:06d}.npz", ("joint_3d", "joint_2d", "pose_m"))
-        metres = labels["joint_3d"].reshape(NUM_JOINTS, 3).astype(float)
-        joints2d = labels["joint_2d"].reshape(NUM_JOINTS, 2).astype(float)
-        if (metres == -1).all():
-            raise Unusable("no hand annotated")
-        joints = MM_PER_METRE * metres
-        parameters = self._parameters(labels["pose_m"].reshape(51), joints)
-        hand = HandLabels(self.is_right, joints, joints2d, parameters)
-        picture = self.folder / f"color_{number:06d}.jpg"
-        time = number / FRAMES_PER_SECOND
-        return Frame(picture, self.name, self.recording, number, [hand], self.camera, time)
-
-    def _parameters(self, stored: np.ndarray, joints: np.ndarray) -> ManoParameters | None:
-        if self.hands is None or not stored.any():
-            return None
-        pose = self.hands.from_pca(stored[:3], stored[3:48], is_right=self.is_right)
-        return ManoParameters(pose, self.hands.shape(self.betas, is_right=self.is_right), joints[WRIST])

@@ -5,7 +5,7 @@ integers at pixel centres, joints in OpenPose order. What is not known is None, 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from tempohand.data.convert.mano import ManoHands
+from tempohand.data.convert.mano import ManoHands, ManoParameters, check_shapes
+from tempohand.skeleton import NUM_JOINTS
 
 
 class Unusable(ValueError):
@@ -26,18 +27,8 @@ class Unusable(ValueError):
 
 
 @dataclass(frozen=True)
-class ManoParameters:
-    """A hand model's parameters: absolute axis-angle pose of the hand as it is (a left hand's own), shape
-    coefficients, and the wrist, mm."""
-
-    pose: Float[np.ndarray, "48"]
-    shape: Float[np.ndarray, "10"]
-    wrist: Float[np.ndarray, "3"]
-
-
-@dataclass(frozen=True)
 class HandLabels:
-    """One hand in one picture."""
+    """One hand in one picture. Raises ValueError for an array of another shape."""
 
     is_right: bool
     joints: Float[np.ndarray, "21 3"] | None = None  # mm, camera space; nan where unknown
@@ -45,6 +36,9 @@ class HandLabels:
     parameters: ManoParameters | None = None
     box: Float[np.ndarray, "4"] | None = None  # xyxy px. None: the bounds of the known 2D joints
     hidden: float = float("nan")  # fraction of the hand that something covers
+
+    def __post_init__(self):
+        check_shapes(self, joints=(NUM_JOINTS, 3), joints2d=(NUM_JOINTS, 2), box=(4,))
 
     @property
     def side(self) -> str:
@@ -126,39 +120,18 @@ def batches(pictures: Sequence) -> Iterator[Sequence]:
     return (pictures[first : first + PER_UNIT] for first in range(0, len(pictures), PER_UNIT))
 
 
-class Recording(ABC):
-    """An opened unit: the numbers of its pictures, and each picture with its hands."""
+@dataclass(frozen=True)
+class Recording:
+    """An opened unit: the numbers of its pictures, and what reads one of them with its hands.
+
+    `frame` raises Unusable; the errors of damaged files (read.DAMAGE) are counted as such, too.
+    """
 
     numbers: Sequence[int]
-
-    @abstractmethod
-    def frame(self, number: int) -> Frame:
-        """One picture. Raises Unusable; the errors of damaged files (OSError, ValueError, KeyError ...) are
-        counted as such, too."""
+    frame: Callable[[int], Frame]
 
 
-@dataclass(frozen=True)
-class Proof:
-    """What residuals to expect of a right conversion (docs/data.md): None where a data set has nothing of its
-    own to compare, as where the 2D joints are the projected 3D ones."""
-
-    # mean distance of the stored 2D joints from the projected 3D ones
-    reprojection_px: float | None
-    # mean distance of the hand parameters' joints from the stored ones, wrists together
-    pose_mm: float | None
-
-
-# Where the boxes of official evaluations come from: what the data set gives out for it, or, by name alone,
-# the joints that are to be found.
-OFFICIAL, TRUTH = BOXES = ("official", "truth")
 TRUE_BOUNDS = "bounds of the true joints"
-
-
-def checked_boxes(boxes: str) -> str:
-    """The option `boxes`. Raises ValueError for a value that is none."""
-    if boxes not in BOXES:
-        raise ValueError(f"options.boxes: '{boxes}' is neither {OFFICIAL} (the default) nor {TRUTH}")
-    return boxes
 
 
 class Converter(ABC):
@@ -174,34 +147,66 @@ class Converter(ABC):
     title: ClassVar[str]
     licence: ClassVar[str]
     url: ClassVar[str]
+    missing: str  # what a folder without any unit lacks, and the remedy: "'<root>' <missing>"
     # the form of the left hand's shape directions that the annotations were made with
     left_shapedirs: ClassVar[str] = "fixed"
-    proof: ClassVar[Proof]
+    # What residuals a right conversion has at most (docs/data.md), the median over rows; None where the data
+    # set has nothing of its own to compare, as where the 2D joints are the projected 3D ones.
+    reprojection_px: ClassVar[float | None] = None  # of the stored 2D joints from the projected 3D ones
+    pose_mm: ClassVar[float | None] = None  # of the hand parameters' joints from the stored ones
+    # where the boxes of rows come from, in words
+    box_source: ClassVar[str] = TRUE_BOUNDS
 
     def __init__(self, root: Path, hands: ManoHands | None = None):
         self.root, self.hands = root, hands
 
-    @abstractmethod
     def units(self) -> list[Unit]:
         """All work, in the official order. Raises FileNotFoundError or ValueError, one line, when the folder
         is not the data set's."""
+        if units := list(self.find_units()):
+            return units
+        raise FileNotFoundError(f"'{self.root}' {self.missing}")
 
-    def found(self, units: list[Unit], otherwise: str) -> list[Unit]:
-        """The units. Raises FileNotFoundError where there are none: "'<root>' <otherwise>"."""
-        if not units:
-            raise FileNotFoundError(f"'{self.root}' {otherwise}")
-        return units
+    @abstractmethod
+    def find_units(self) -> Iterable[Unit]:
+        """The units that the folder has, in the official order; raises as `units`."""
 
     @abstractmethod
     def open(self, unit: Unit) -> Recording:
-        """What the pictures of a unit share. Raises Unusable when nothing of it can be used."""
+        """Reads what the pictures of a unit share. Raises Unusable when nothing of it can be used."""
 
     def boxes_of(self, split: str) -> str:
-        """Where the boxes of a split's rows come from, in words: recorded in the table and printed by
-        evaluations."""
-        return TRUE_BOUNDS
+        """Where the boxes of a split's rows come from: recorded in the table and printed by evaluations."""
+        return self.box_source
 
     def official_order(self) -> dict[str, list[tuple[str, int]]]:
         """split -> (sequence with its side, frame number) of every sample in the order of the official
         evaluation, where there is one."""
         return {}
+
+
+# Whose boxes rows of an official evaluation have: those that the data set gives out for it, or, asked for by
+# name, the bounds of the joints that are to be found.
+OFFICIAL, TRUTH = BOXES = ("official", "truth")
+
+
+class OfficialBoxes(Converter):
+    """A data set that gives out boxes for one of its splits.
+
+    boxes: of that split, "official" or "truth": the bounds of its true joints, which no entrant has.
+    """
+
+    boxed_split: ClassVar[str] = "evaluation"
+    official_source: ClassVar[str]  # in words, as `box_source`
+
+    def __init__(self, root: Path, hands: ManoHands | None = None, *, boxes: str = OFFICIAL):
+        super().__init__(root, hands)
+        if boxes not in BOXES:
+            raise ValueError(f"options.boxes: '{boxes}' is neither {OFFICIAL} (the default) nor {TRUTH}")
+        self.boxes = boxes
+
+    def has_official_boxes(self, split: str) -> bool:
+        return (split, self.boxes) == (self.boxed_split, OFFICIAL)
+
+    def boxes_of(self, split: str) -> str:
+        return self.official_source if self.has_official_boxes(split) else self.box_source

@@ -11,21 +11,13 @@ many sets the 3D joints are known but for their place: their depth means nothing
 """
 
 import tarfile
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from tempohand.data.convert.frame import (
-    Converter,
-    Frame,
-    HandLabels,
-    ManoParameters,
-    Proof,
-    Recording,
-    Unit,
-    Unusable,
-)
-from tempohand.data.convert.mano import MM_PER_METRE
+from tempohand.data.convert.frame import Converter, Frame, HandLabels, Recording, Unit, Unusable
+from tempohand.data.convert.mano import MM_PER_METRE, ManoParameters
 from tempohand.data.convert.read import read_pickle
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
 
@@ -48,62 +40,50 @@ class HamerTars(Converter):
     title = "HaMeR's training archives"
     licence = "those of the data sets in it; most are non-commercial"
     url = "https://github.com/geopavlakos/hamer"
-    proof = Proof(reprojection_px=None, pose_mm=8.0)
+    pose_mm = 8.0
+    missing = "has no <set>/<number>.tar: unpack hamer_training_data_part*.tar.gz and pass its dataset_tars"
+    box_source = "bounds of the labelled joints, where some are unsure the archive's box"
 
     def __init__(self, root, hands=None, confidence: float = 0.3):
         super().__init__(root, hands)
         self.confidence = confidence
 
-    def units(self) -> list[Unit]:
-        units = []
+    def find_units(self) -> Iterator[Unit]:
         for path in sorted(self.root.glob("*/*.tar")):
-            name = path.relative_to(self.root).as_posix()
             splits = tuple(dict.fromkeys(("train", path.parent.name)))
-            units.append(Unit(name, path.stat().st_size // BYTES_A_PICTURE + 1, splits, name))
-        return self.found(
-            units,
-            "has no <set>/<number>.tar: unpack hamer_training_data_part*.tar.gz and pass its dataset_tars",
-        )
-
-    def boxes_of(self, split: str) -> str:
-        return "bounds of the labelled joints, where some are unsure the archive's box"
+            size = path.stat().st_size // BYTES_A_PICTURE + 1
+            yield Unit(path.relative_to(self.root).as_posix(), size, splits)
 
     def open(self, unit: Unit) -> Recording:
-        return _Archive(self, unit.payload)
-
-
-class _Archive(Recording):
-    """A tar; its numbers count hands. What cannot be read takes the place of a hand, to be counted as
-    such."""
-
-    def __init__(self, converter: HamerTars, name: str):
-        self.confidence = converter.confidence
-        self.name = name.removesuffix(".tar")
+        """Numbers count the hands of a tar. What cannot be read takes the place of a hand, to be counted as
+        such."""
         # read as long as the unit is converted
-        self.archive = tarfile.open(converter.root / name)  # noqa: SIM115
-        members, broken = _members(self.archive)
-        self.hands = [hand for key, files in members.items() for hand in self._hands_of(key, files)] + broken
-        self.numbers = range(len(self.hands))
+        archive = tarfile.open(self.root / unit.key)  # noqa: SIM115
+        members, broken = _members(archive)
+        hands = [hand for key, files in members.items() for hand in _hands_of(archive, key, files)] + broken
 
-    def _hands_of(self, key: str, files: dict[str, tarfile.TarInfo]) -> list:
-        picture = next((files[kind] for kind in PICTURES if kind in files), None)
-        if picture is None or LABELS not in files:
-            return [Unusable("incomplete sample", f"{key} has {sorted(files)}")]
-        try:
-            samples = list(read_pickle(self.archive.extractfile(files[LABELS])))
-        except (Unusable, TypeError) as error:
-            return [Unusable("damaged annotation", f"{key}: {error}")]
-        return [(key, index, picture, sample) for index, sample in enumerate(samples)]
+        def frame(number: int) -> Frame:
+            if isinstance(hands[number], Unusable):
+                raise hands[number]
+            key, index, picture, sample = hands[number]
+            hand = _hand(sample, self.confidence)
+            # keys say which hands are of one picture, not which pictures are of one recording
+            recording = f"{unit.key.removesuffix('.tar')}/{key}"
+            encoded = archive.extractfile(picture).read()
+            return Frame(encoded, f"{recording}/{index}", recording, number, [hand], None)
 
-    def frame(self, number: int) -> Frame:
-        if isinstance(self.hands[number], Unusable):
-            raise self.hands[number]
-        key, index, picture, sample = self.hands[number]
-        hand = _hand(sample, self.confidence)
-        # keys say which hands are of one picture, not which pictures are of one recording
-        recording = f"{self.name}/{key}"
-        encoded = self.archive.extractfile(picture).read()
-        return Frame(encoded, f"{recording}/{index}", recording, number, [hand], None)
+        return Recording(range(len(hands)), frame)
+
+
+def _hands_of(archive: tarfile.TarFile, key: str, files: dict[str, tarfile.TarInfo]) -> list:
+    picture = next((files[kind] for kind in PICTURES if kind in files), None)
+    if picture is None or LABELS not in files:
+        return [Unusable("incomplete sample", f"{key} has {sorted(files)}")]
+    try:
+        samples = list(read_pickle(archive.extractfile(files[LABELS])))
+    except (Unusable, TypeError) as error:
+        return [Unusable("damaged annotation", f"{key}: {error}")]
+    return [(key, index, picture, sample) for index, sample in enumerate(samples)]
 
 
 def _members(archive: tarfile.TarFile) -> tuple[dict[str, dict[str, tarfile.TarInfo]], list[Unusable]]:

@@ -11,30 +11,24 @@ A line of the lists is "<sequence>/<%04d>". Meta: camMat [3, 3]; handPose [48] a
 """
 
 import re
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
 from tempohand.data.convert.frame import (
-    OFFICIAL,
-    TRUE_BOUNDS,
     TRUTH,
     Camera,
-    Converter,
     Frame,
     HandLabels,
-    ManoParameters,
-    Proof,
+    OfficialBoxes,
     Recording,
     Unit,
     Unusable,
-    checked_boxes,
 )
-from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, turned
+from tempohand.data.convert.mano import MM_PER_METRE, ManoParameters, turned
 from tempohand.data.convert.read import need, read_json, read_pickle
-from tempohand.skeleton import MANO21_TO_OP, NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
+from tempohand.skeleton import MANO21_TO_OP, NUM_JOINTS, WRIST
 
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])
 FRAMES_PER_SECOND = 30  # what the cameras run at by default; the data set's documents state no rate
@@ -43,44 +37,37 @@ FRAMES_PER_SECOND = 30  # what the cameras run at by default; the data set's doc
 HELD_OUT = ("GSF", "SS")
 
 
-class Ho3d(Converter):
+class Ho3d(OfficialBoxes):
     """Splits: train, evaluation (the official ones), and train once more as fit and val, which share no
     subject with an object.
 
-    boxes: of the evaluation; "official": handBoundingBox of its meta files; "truth": the bounds of its true
-    joints, which no entrant has.
+    boxes: the official ones are handBoundingBox of the evaluation's meta files.
     """
 
     licence = "academic research only, non-commercial"
     url = "https://github.com/shreyashampali/ho3d"
-    proof = Proof(reprojection_px=None, pose_mm=3.0)  # its fingertips are other vertices
-    suffix: ClassVar[str]
+    pose_mm = 3.0  # its fingertips are other vertices
+    official_source = "handBoundingBox, official"
+    suffix: ClassVar[str]  # of the version's pictures
 
-    def __init__(self, root: Path, hands: ManoHands | None = None, *, boxes: str = OFFICIAL):
-        super().__init__(root, hands)
-        self.boxes = checked_boxes(boxes)
+    @property
+    def missing(self) -> str:
+        return f"has neither train/ nor evaluation/ with sequences: unpack {self.title} there"
 
-    def boxes_of(self, split: str) -> str:
-        return "handBoundingBox, official" if (split, self.boxes) == ("evaluation", OFFICIAL) else TRUE_BOUNDS
-
-    def units(self) -> list[Unit]:
-        splits = [split for split in ("train", "evaluation") if (self.root / split).is_dir()]
-        return self.found(
-            [unit for split in splits for unit in self._units(split)],
-            f"has neither train/ nor evaluation/ with sequences: unpack {self.title} there",
-        )
-
-    def _units(self, split: str) -> list[Unit]:
-        listed = self._listed(split)
-        truth = self._truth(len(listed)) if split == "evaluation" else [None] * len(listed)
-        sequences: dict[str, dict[int, Any]] = {}
-        for (sequence, number), joints in zip(listed, truth):
-            sequences.setdefault(sequence, {})[number] = joints
-        self._refuse_other_version(split, sequences)
-        return [
-            Unit(f"{split}/{name}", len(frames), _splits(split, name), (split, name, frames))
-            for name, frames in sequences.items()
-        ]
+    def find_units(self) -> Iterator[Unit]:
+        for split in ("train", "evaluation"):
+            if not (self.root / split).is_dir():
+                continue
+            listed = self._listed(split)
+            truth = self._truth(len(listed)) if split == "evaluation" else [None] * len(listed)
+            sequences: dict[str, dict[int, Any]] = {}
+            for (sequence, number), joints in zip(listed, truth):
+                sequences.setdefault(sequence, {})[number] = joints
+            self._refuse_other_version(split, sequences)
+            for name, frames in sequences.items():
+                held_out = "val" if name.rstrip("0123456789") in HELD_OUT else "fit"
+                splits = ("train", held_out) if split == "train" else (split,)
+                yield Unit(f"{split}/{name}", len(frames), splits, (name, frames))
 
     def _listed(self, split: str) -> list[tuple[str, int]]:
         path = need(self.root / f"{split}.txt", f"{self.title}'s list of frames")
@@ -126,7 +113,22 @@ class Ho3d(Converter):
                 return
 
     def open(self, unit: Unit) -> Recording:
-        return _Sequence(self, unit)
+        name, truth = unit.payload
+        split = unit.splits[0]
+        folder = self.root / split / name
+        official = self.has_official_boxes(split)
+
+        def frame(number: int) -> Frame:
+            meta = read_pickle(folder / "meta" / f"{number:04d}.pkl")
+            joints = _joints(meta["handJoints3D"] if truth[number] is None else truth[number])
+            box = np.array(meta["handBoundingBox"], float).reshape(4) if official else None
+            hand = HandLabels(True, joints, parameters=_parameters(meta, joints), box=box)
+            picture = folder / "rgb" / f"{number:04d}{self.suffix}"
+            camera = Camera.of_matrix(meta["camMat"])
+            time = number / FRAMES_PER_SECOND
+            return Frame(picture, name, capture(name), number, [hand], camera, time)
+
+        return Recording(list(truth), frame)
 
     def official_order(self) -> dict[str, list[tuple[str, int]]]:
         if not (self.root / "evaluation").is_dir():
@@ -147,12 +149,6 @@ class Ho3dV3(Ho3d):
     suffix = ".jpg"
 
 
-def _splits(split: str, sequence: str) -> tuple[str, ...]:
-    if split == "evaluation":
-        return ("evaluation",)
-    return ("train", "val" if sequence.rstrip("0123456789") in HELD_OUT else "fit")
-
-
 def capture(sequence: str) -> str:
     """The recording of a sequence: AP10 to AP14 are the five cameras of capture AP1, MC1 is a capture by one
     camera.
@@ -161,25 +157,6 @@ def capture(sequence: str) -> str:
     vis_pcl_all_cameras.py).
     """
     return sequence[:-1] if re.fullmatch(r".*\d\d", sequence) else sequence
-
-
-class _Sequence(Recording):
-    def __init__(self, converter: Ho3d, unit: Unit):
-        split, self.name, self.truth = unit.payload
-        self.official = (split, converter.boxes) == ("evaluation", OFFICIAL)
-        self.folder = converter.root / split / self.name
-        self.suffix = converter.suffix
-        self.numbers = list(self.truth)
-
-    def frame(self, number: int) -> Frame:
-        meta = read_pickle(self.folder / "meta" / f"{number:04d}.pkl")
-        joints = _joints(meta["handJoints3D"] if self.truth[number] is None else self.truth[number])
-        box = np.array(meta["handBoundingBox"], float).reshape(4) if self.official else None
-        hand = HandLabels(True, joints, parameters=_parameters(meta, joints), box=box)
-        picture = self.folder / "rgb" / f"{number:04d}{self.suffix}"
-        camera = Camera.of_matrix(meta["camMat"])
-        time = number / FRAMES_PER_SECOND
-        return Frame(picture, self.name, capture(self.name), number, [hand], camera, time)
 
 
 def _joints(stored: Any) -> np.ndarray:
@@ -201,8 +178,5 @@ def _joints(stored: Any) -> np.ndarray:
 def _parameters(meta: dict, joints: np.ndarray) -> ManoParameters | None:
     if meta.get("handPose") is None or meta.get("handBeta") is None:
         return None
-    pose = np.array(meta["handPose"], float).reshape(-1)
-    shape = np.array(meta["handBeta"], float).reshape(-1)
-    if pose.shape != (POSE_DIM,) or shape.shape != (NUM_BETAS,):
-        raise Unusable("damaged annotation", f"handPose has {len(pose)} values and handBeta {len(shape)}")
-    return ManoParameters(turned(pose, OPENCV_FROM_OPENGL), shape, joints[WRIST])
+    pose = turned(np.array(meta["handPose"], float).reshape(-1), OPENCV_FROM_OPENGL)
+    return ManoParameters(pose, np.array(meta["handBeta"], float).reshape(-1), joints[WRIST])

@@ -24,6 +24,7 @@ in the fisheye's picture.
 import json
 import re
 import tarfile
+from collections.abc import Iterator
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -36,19 +37,15 @@ from scipy.spatial.transform import Rotation
 from tempohand.data.convert.fisheye import Fisheye624, pinhole_picture
 from tempohand.data.convert.frame import (
     OFFICIAL,
-    TRUE_BOUNDS,
     Camera,
-    Converter,
     Frame,
     HandLabels,
-    ManoParameters,
-    Proof,
+    OfficialBoxes,
     Recording,
     Unit,
     Unusable,
-    checked_boxes,
 )
-from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, turned
+from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, ManoParameters, turned
 from tempohand.data.convert.read import DAMAGE, read_json, read_picture
 
 FOLDERS = ("train_aria", "train_quest3", "test_aria", "test_quest3")
@@ -75,20 +72,23 @@ class Sight(NamedTuple):
     hidden: float
 
 
-class Hot3d(Converter):
+class Hot3d(OfficialBoxes):
     """Splits: the folders (train_aria ... test_quest3), those of clip_splits.json (train, test_ht_pose,
     test_ht_shape, test_bop), and fit and val, which are train without and with its last two participants.
 
     streams: the cameras to convert; Aria has 214-1 (colour), 1201-1 and 1201-2, Quest 3 the latter two (all
-    grey). None: all. boxes: of val, which stands in for the test; "official": as hand_crops.json says, as in
-    the test clips; "truth": the bounds of its true joints, which no entrant has.
+    grey). None: all. boxes: of val, which stands in for the test; the official ones are those of
+    hand_crops.json, as in the test clips.
     """
 
     name = "hot3d"
     title = "HOT3D-Clips"
     licence = "HOT3D licence (Project Aria data sets), see the page"
     url = "https://huggingface.co/datasets/bop-benchmark/hot3d"
-    proof = Proof(reprojection_px=None, pose_mm=0.5)
+    pose_mm = 0.5
+    boxed_split = "val"
+    official_source = "the inner half of the crops of hand_crops.json, official"
+    missing = f"has no clip-*.tar in {', '.join(FOLDERS)}: download HOT3D-Clips there"
 
     def __init__(
         self,
@@ -98,43 +98,34 @@ class Hot3d(Converter):
         streams: list[str] | None = None,
         boxes: str = OFFICIAL,
     ):
-        super().__init__(root, hands)
-        self.boxes = checked_boxes(boxes)
+        super().__init__(root, hands, boxes=boxes)
         self.streams = tuple(streams or STREAMS["aria"])
         if unknown := sorted(set(self.streams) - set(STREAMS["aria"])):
             raise ValueError(f"options.streams: '{unknown[0]}' is none of {', '.join(STREAMS['aria'])}")
 
-    def units(self) -> list[Unit]:
+    def find_units(self) -> Iterator[Unit]:
         folders = [folder for folder in FOLDERS if (self.root / folder).is_dir()]
-        if not folders:
-            raise FileNotFoundError(
-                f"'{self.root}' has none of {', '.join(FOLDERS)}: download HOT3D-Clips there"
-            )
         if self.hands is None and any(folder.startswith("train") for folder in folders):
             raise ValueError(
                 "HOT3D has no joints but those of its MANO parameters: pass hand=<folder of the MANO files>"
             )
         recordings = self._recordings()
         splits = self._clip_splits(recordings)
-        units = []
         for folder in folders:
             streams = [stream for stream in STREAMS[folder.split("_")[1]] if stream in self.streams]
             for path in sorted((self.root / folder).glob("clip-*.tar")):
                 clip = path.stem
-                more = splits.get(clip, ())
-                for stream, is_right in product(streams, (True, False)):
-                    key = f"{clip}/{stream}/{'right' if is_right else 'left'}"
-                    recording = recordings.get(clip, clip)
-                    payload = (path.relative_to(self.root), stream, is_right, recording, "val" in more)
-                    units.append(Unit(key, FRAMES, (folder, *more), payload))
-        return units
+                of_clip = (folder, *splits.get(clip, ()))
+                for stream, side in product(streams, ("right", "left")):
+                    payload = (path.relative_to(self.root), stream, side, recordings.get(clip, clip))
+                    yield Unit(f"{clip}/{stream}/{side}", FRAMES, of_clip, payload)
 
     def boxes_of(self, split: str) -> str:
-        held_out = self.boxes == OFFICIAL and split == "val"
-        if held_out or split.startswith("test"):
-            return "the inner half of the crops of hand_crops.json, official"
+        if split.startswith("test"):
+            return self.official_source
         mixed = self.boxes == OFFICIAL and split.startswith("train")
-        return TRUE_BOUNDS + (", in the clips of val the inner half of the official crops" if mixed else "")
+        inner = ", in the clips of val the inner half of the official crops" if mixed else ""
+        return super().boxes_of(split) + inner
 
     def _recordings(self) -> dict[str, str]:
         """clip -> the recording that it was cut from; nothing where clip_definitions.json was not
@@ -171,7 +162,8 @@ class Hot3d(Converter):
         return splits
 
     def open(self, unit: Unit) -> Recording:
-        return _Clip(self, unit)
+        clip = _Clip(self, unit)
+        return Recording(list(clip.sights), clip.frame)
 
 
 def _name(clip: int | str) -> str:
@@ -179,14 +171,15 @@ def _name(clip: int | str) -> str:
     return f"clip-{int(clip):06d}"
 
 
-class _Clip(Recording):
-    """One hand before one camera. The frames in which it is not seen are none of it."""
+class _Clip:
+    """One hand before one camera, in the frames in which it is seen."""
 
     def __init__(self, converter: Hot3d, unit: Unit):
-        path, self.stream, self.is_right, self.recording, held_out = unit.payload
-        self.official = held_out and converter.boxes == OFFICIAL
+        path, self.stream, self.side, self.recording = unit.payload
+        self.is_right = self.side == "right"
+        self.official = any(map(converter.has_official_boxes, unit.splits))
         self.hands = converter.hands
-        self.sequence, _, self.side = unit.key.rpartition("/")
+        self.sequence = unit.key.rpartition("/")[0]
         # read as long as the unit is converted
         self.archive = tarfile.open(converter.root / path)  # noqa: SIM115
         self.members = {member.name: member for member in self.archive}
@@ -195,7 +188,6 @@ class _Clip(Recording):
         )
         tried = {number: self._try(number) for number in numbers}
         self.sights = {number: sight for number, sight in tried.items() if sight is not None}
-        self.numbers = list(self.sights)
         self.turn = self._turn([sight for sight in self.sights.values() if isinstance(sight, Sight)])
 
     def _read(self, name: str) -> bytes:

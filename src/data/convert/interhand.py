@@ -15,7 +15,7 @@ Formats and the rule for invalid wrists are those of the data set's own loader
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,18 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from tempohand.data.convert.frame import (
-    Camera,
-    Converter,
-    Frame,
-    HandLabels,
-    ManoParameters,
-    Proof,
-    Recording,
-    Unit,
-    Unusable,
-)
-from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, turned
+from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Recording, Unit, Unusable
+from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, ManoParameters, turned
 from tempohand.data.convert.read import need, read_json_object
 from tempohand.data.convert.two_hands import (
     Annotation,
@@ -80,7 +70,7 @@ class InterHand(Converter):
     title = "InterHand2.6M v1.0"
     licence = "CC BY-NC 4.0"
     url = "https://mks0601.github.io/InterHand2.6M/"
-    proof = Proof(reprojection_px=None, pose_mm=8.0)
+    pose_mm = 8.0
 
     def __init__(self, root: Path, hands: ManoHands | None = None, *, fps: int | None = None):
         super().__init__(root, hands)
@@ -91,18 +81,15 @@ class InterHand(Converter):
                 "Pass options='{fps: 5}' or options='{fps: 30}'"
             )
 
-    def units(self) -> list[Unit]:
-        splits = [split for split in SPLITS if (self.root / "annotations" / split).is_dir()]
-        return self.found(
-            [unit for split in splits for unit in self._units(split)],
-            f"has no annotations/{{train,val,test}}: unpack {self._archive} there",
-        )
+        self.archive = f"InterHand2.6M.annotations.{self.fps}.fps.zip"
+        self.missing = f"has no annotations/{{train,val,test}}: unpack {self.archive} there"
 
-    @property
-    def _archive(self) -> str:
-        return f"InterHand2.6M.annotations.{self.fps}.fps.zip"
+    def find_units(self) -> Iterator[Unit]:
+        for split in SPLITS:
+            if (self.root / "annotations" / split).is_dir():
+                yield from self._units(split)
 
-    def _units(self, split: str) -> list[Unit]:
+    def _units(self, split: str) -> Iterator[Unit]:
         data = self._read(split, "data", ("images", "annotations"), compact=_compact)
         cameras = self._read(split, "camera")
         joints = self._read(split, "joint_3d")
@@ -118,7 +105,6 @@ class InterHand(Converter):
             ]
             for (capture, sequence), numbers in frames.items()
         }
-        units = []
         for (capture, sequence, camera), pictures in seen.items():
             about = cameras.get(capture, {})
             view = _View(
@@ -128,18 +114,17 @@ class InterHand(Converter):
                 frame_step(frames[capture, sequence]) * self.fps,
             )
             key = f"{split}/Capture{capture}/{sequence}/cam{camera}"
-            units.append(Unit(key, len(pictures), (split,), view))
-        return units
+            yield Unit(key, len(pictures), (split,), view)
 
     def _read(self, split: str, kind: str, keys: Iterable[str] = (), **options) -> dict[str, Any]:
         path = self.root / "annotations" / split / f"InterHand2.6M_{split}_{kind}.json"
         if kind == "MANO_NeuralAnnot" and (self.hands is None or not path.is_file()):
             return {}
-        path = need(path, f"a part of {self._archive}")
+        path = need(path, f"a part of {self.archive}")
         return read_json_object(path, keys, "InterHand2.6M", **options)
 
     def open(self, unit: Unit) -> Recording:
-        return _Sequence(self, unit)
+        return Recording(sorted(unit.payload.pictures), _Sequence(self, unit).frame)
 
 
 def _compact(entry: dict) -> Any:
@@ -159,7 +144,9 @@ def frame_step(numbers: set[int]) -> int:
     return min(steps, key=lambda step: (-steps[step], step)) if steps else 1
 
 
-class _Sequence(Recording):
+class _Sequence:
+    """A sequence in one camera."""
+
     def __init__(self, converter: InterHand, unit: Unit):
         (split,) = unit.splits
         self.pictures = converter.root / "images" / split
@@ -167,7 +154,6 @@ class _Sequence(Recording):
         self.key = unit.key
         self.view = unit.payload
         self.recording = self.key.rpartition("/")[0]  # all cameras
-        self.numbers = sorted(self.view.pictures)
         if missing := [name for name, value in self.view.camera.items() if value is None]:
             raise Unusable("no camera", f"the camera file lacks {', '.join(missing)}")
         values = {name: np.array(value, float) for name, value in self.view.camera.items()}

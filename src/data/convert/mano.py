@@ -5,6 +5,7 @@ MANO: Romero, Tzionas and Black, "Embodied Hands", 2017. Its `transl` is not the
 transl.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,9 +17,30 @@ from scipy.spatial.transform import Rotation
 from tempohand.hand.layer import MM_PER_METRE, HandLayer
 from tempohand.skeleton import NUM_BETAS, POSE_DIM
 
-__all__ = ["MM_PER_METRE", "ManoHands", "turned"]
+__all__ = ["MM_PER_METRE", "ManoHands", "ManoParameters", "turned"]
 
 KEEP_BETAS = 0.3  # mm a vertex: directions that hardly move the hand stay as they were
+
+
+@dataclass(frozen=True)
+class ManoParameters:
+    """A hand in camera space: absolute axis-angle pose of the hand as it is (a left hand's own), shape
+    coefficients, and the wrist, mm. Raises ValueError for an array of another shape."""
+
+    pose: Float[np.ndarray, "48"]
+    shape: Float[np.ndarray, "10"]
+    wrist: Float[np.ndarray, "3"]
+
+    def __post_init__(self):
+        check_shapes(self, pose=(POSE_DIM,), shape=(NUM_BETAS,), wrist=(3,))
+
+
+def check_shapes(labels: object, **shapes: tuple[int, ...]) -> None:
+    """Raises ValueError for an attribute that is an array of another shape than this."""
+    for name, shape in shapes.items():
+        value = getattr(labels, name)
+        if value is not None and np.shape(value) != shape:
+            raise ValueError(f"{name} has shape {np.shape(value)}, expected {shape}")
 
 
 class ManoHands:

@@ -18,16 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tempohand.data.convert.frame import (
-    Converter,
-    Frame,
-    HandLabels,
-    Proof,
-    Recording,
-    Unit,
-    Unusable,
-    batches,
-)
+from tempohand.data.convert.frame import Converter, Frame, HandLabels, Recording, Unit, Unusable, batches
 from tempohand.data.convert.read import read_json
 from tempohand.skeleton import NUM_JOINTS
 
@@ -41,36 +32,33 @@ class KeypointPictures(Converter):
 
     licence = "non-commercial research"
     url = "http://domedb.perception.cs.cmu.edu/handdb.html"
-    proof = Proof(reprojection_px=None, pose_mm=None)
+    box_source = "bounds of the known joints"
     folders: ClassVar[dict[str, tuple[str, ...]]]  # pattern below the root -> splits
 
-    def units(self) -> list[Unit]:
-        return self.found(
-            list(self._parts()),
-            f"has none of {', '.join(self.folders)} with .json files: unpack {self.title} there",
-        )
+    @property
+    def missing(self) -> str:
+        return f"has none of {', '.join(self.folders)} with .json files: unpack {self.title} there"
 
-    def _parts(self) -> Iterator[Unit]:
+    def find_units(self) -> Iterator[Unit]:
         for pattern, splits in self.folders.items():
-            for folder in self._found(pattern):
-                yield from self._units(folder, splits)
-
-    def _found(self, pattern: str) -> list[Path]:
-        below = pattern.split("/", 1)[1]
-        return sorted(path for form in (pattern, below) for path in self.root.glob(form) if path.is_dir())
-
-    def _units(self, folder: Path, splits: tuple[str, ...]) -> Iterator[Unit]:
-        pictures = [
-            path.with_suffix(".jpg").relative_to(self.root).as_posix()
-            for path in sorted(folder.glob("*.json"))
-        ]
-        yield from _in_parts(folder.name, [(picture, None) for picture in pictures], splits)
-
-    def boxes_of(self, split: str) -> str:
-        return "bounds of the known joints"
+            below = pattern.split("/", 1)[1]
+            for folder in sorted(path for form in (pattern, below) for path in self.root.glob(form)):
+                pictures = [path.with_suffix(".jpg").relative_to(self.root) for path in folder.glob("*.json")]
+                yield from _in_parts(folder.name, [(path, None) for path in sorted(pictures)], splits)
 
     def open(self, unit: Unit) -> Recording:
-        return _Pictures(self.root, *unit.payload)
+        """Pictures are numbered in the order of their names; those without labels have a .json beside
+        them."""
+        folder, first, entries = unit.payload
+
+        def frame(number: int) -> Frame:
+            path, labels = entries[number - first]
+            picture = self.root / path
+            hand = _hand(read_json(picture.with_suffix(".json")) if labels is None else labels)
+            name = f"{folder}/{picture.stem}"
+            return Frame(picture, name, _recording(name), number, [hand], None)
+
+        return Recording(range(first, first + len(entries)), frame)
 
 
 class MpiiNzsl(KeypointPictures):
@@ -93,48 +81,25 @@ class Panoptic(KeypointPictures):
         "hand_labels/manual_test": ("test", "manual_test"),
     }
 
-    def _parts(self) -> Iterator[Unit]:
-        yield from super()._parts()
+    def find_units(self) -> Iterator[Unit]:
+        yield from super().find_units()
         path = self.root / STUDIO / STUDIO_LIST
         if not path.is_file():
             return
-        listed = read_json(path)
-        entries = listed.get("root") if isinstance(listed, dict) else None
-        if not isinstance(entries, list) or not all(
-            isinstance(entry, dict) and "img_paths" in entry for entry in entries
-        ):
-            raise ValueError(f"'{path}' has no list 'root' of pictures: download it again")
-        labelled = [
-            (f"{STUDIO}/{entry['img_paths']}", {"hand_pts": entry.get("joint_self"), "is_left": 0})
-            for entry in entries
-        ]
-        yield from _in_parts(STUDIO, labelled, ("train", "panoptic143"))
+        try:
+            entries = [
+                (Path(STUDIO, entry["img_paths"]), {"hand_pts": entry.get("joint_self"), "is_left": 0})
+                for entry in read_json(path)["root"]
+            ]
+        except (KeyError, TypeError, AttributeError):
+            raise ValueError(f"'{path}' has no list 'root' of pictures: download it again") from None
+        yield from _in_parts(STUDIO, entries, ("train", "panoptic143"))
 
 
-def _in_parts(name: str, entries: list[tuple[str, dict | None]], splits: tuple[str, ...]) -> Iterator[Unit]:
-    first = 0
-    for part in batches(entries):
-        yield Unit(f"{name}/{first:06d}", len(part), splits, (name, first, part))
-        first += len(part)
-
-
-class _Pictures(Recording):
-    """Some pictures of a folder, numbered in the order of their names; labels None: those of the .json beside
-    it."""
-
-    def __init__(self, root: Path, name: str, first: int, entries: list[tuple[str, dict | None]]):
-        self.root = root
-        self.name = name
-        self.first = first
-        self.entries = entries
-        self.numbers = range(first, first + len(entries))
-
-    def frame(self, number: int) -> Frame:
-        name, labels = self.entries[number - self.first]
-        picture = self.root / name
-        hand = _hand(read_json(picture.with_suffix(".json")) if labels is None else labels)
-        name = f"{self.name}/{picture.stem}"
-        return Frame(picture, name, _recording(name), number, [hand], None)
+def _in_parts(name: str, entries: list[tuple[Path, dict | None]], splits: tuple[str, ...]) -> Iterator[Unit]:
+    for part in batches(range(len(entries))):
+        payload = (name, part[0], entries[part[0] : part[-1] + 1])
+        yield Unit(f"{name}/{part[0]:06d}", len(part), splits, payload)
 
 
 def _recording(name: str) -> str:

@@ -50,12 +50,8 @@ def _mirrored(labels: Labels) -> Labels:
 def residual_lines(root: str | Path, converter: Converter, hand: str | Path | None) -> list[str]:
     """The residuals of a sample of every split, with the range that a right conversion has."""
     hands = HandModels(hand) if hand else None
-    expected = {
-        "reprojection_px": converter.proof.reprojection_px,
-        "pose_mm": converter.proof.pose_mm,
-        "mirror_mm": converter.proof.pose_mm,
-        "wrist_mm": converter.proof.pose_mm,
-    }
+    expected = dict.fromkeys(("pose_mm", "mirror_mm", "wrist_mm"), converter.pose_mm)
+    expected["reprojection_px"] = converter.reprojection_px
     lines = [f"{'residual':16} {'split':12} {'rows':>6} {'median':>8} {'95 %':>8} {'most':>8}   expected"]
     for split in read_index(root)["splits"]:
         table = FrameTable(root, split)

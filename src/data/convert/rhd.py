@@ -10,9 +10,11 @@ picture shows nearly nothing is no row: what is hidden cannot be learnt, and not
 the data set's README and its own viewer (lmb-freiburg/hand3d).
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Proof, Recording, Unit, batches
+from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Recording, Unit, batches
 from tempohand.data.convert.mano import MM_PER_METRE
 from tempohand.data.convert.orders import RHD_TO_OP
 from tempohand.data.convert.read import need, read_pickle
@@ -31,46 +33,37 @@ class Rhd(Converter):
     title = "Rendered Hand Pose Dataset"
     licence = "research only, non-commercial"
     url = "https://lmb.informatik.uni-freiburg.de/resources/datasets/RenderedHandposeDataset.en.html"
-    proof = Proof(reprojection_px=0.5, pose_mm=None)
+    reprojection_px = 0.5
+    missing = "has neither training/color nor evaluation/color: unpack RHD_v1-1.zip there"
 
-    def units(self) -> list[Unit]:
-        splits = [split for split in SPLITS if (self.root / split / "color").is_dir()]
-        return self.found(
-            [unit for split in splits for unit in self._units(split)],
-            "has neither training/color nor evaluation/color: unpack RHD_v1-1.zip there",
-        )
-
-    def _units(self, split: str) -> list[Unit]:
-        path = need(self.root / split / f"anno_{split}.pickle", "a part of RHD_v1-1.zip")
-        entries = read_pickle(path)
-        if not isinstance(entries, dict):
-            raise ValueError(f"'{path}' is not what RHD has under this name: unpack RHD_v1-1.zip again")
-        return [
-            Unit(f"{split}/{part[0]:05d}", len(part), (split,), {number: entries[number] for number in part})
-            for part in batches(sorted(entries))
-        ]
+    def find_units(self) -> Iterator[Unit]:
+        for split in SPLITS:
+            if not (self.root / split / "color").is_dir():
+                continue
+            path = need(self.root / split / f"anno_{split}.pickle", "a part of RHD_v1-1.zip")
+            entries = read_pickle(path)
+            if not isinstance(entries, dict):
+                raise ValueError(f"'{path}' is not what RHD has under this name: unpack RHD_v1-1.zip again")
+            for part in batches(sorted(entries)):
+                payload = {number: entries[number] for number in part}
+                yield Unit(f"{split}/{part[0]:05d}", len(part), (split,), payload)
 
     def open(self, unit: Unit) -> Recording:
-        return _Pictures(self, unit)
+        (split,) = unit.splits
 
+        def frame(number: int) -> Frame:
+            entry = unit.payload[number]
+            joints2d, joints = (
+                np.array(entry[name], float).reshape(2, NUM_JOINTS, 3)[:, RHD_TO_OP]
+                for name in ("uv_vis", "xyz")
+            )
+            hands = [
+                HandLabels(is_right, MM_PER_METRE * xyz, uv_vis[:, :2])
+                for is_right, xyz, uv_vis in zip(SIDES, joints, joints2d)
+                if (uv_vis[:, 2] > 0).sum() >= MIN_SEEN
+            ]
+            name = f"{split}/{number:05d}"
+            picture = self.root / split / "color" / f"{number:05d}.png"
+            return Frame(picture, name, name, number, hands, Camera.of_matrix(entry["K"]))
 
-class _Pictures(Recording):
-    def __init__(self, converter: Rhd, unit: Unit):
-        (self.split,) = unit.splits
-        self.folder = converter.root / self.split / "color"
-        self.entries = unit.payload
-        self.numbers = list(self.entries)
-
-    def frame(self, number: int) -> Frame:
-        entry = self.entries[number]
-        joints2d, joints = (
-            np.array(entry[name], float).reshape(2, NUM_JOINTS, 3)[:, RHD_TO_OP] for name in ("uv_vis", "xyz")
-        )
-        hands = [
-            HandLabels(is_right, MM_PER_METRE * xyz, uv_vis[:, :2])
-            for is_right, xyz, uv_vis in zip(SIDES, joints, joints2d)
-            if (uv_vis[:, 2] > 0).sum() >= MIN_SEEN
-        ]
-        name = f"{self.split}/{number:05d}"
-        picture = self.folder / f"{number:05d}.png"
-        return Frame(picture, name, name, number, hands, Camera.of_matrix(entry["K"]))
+        return Recording(list(unit.payload), frame)

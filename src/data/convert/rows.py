@@ -89,9 +89,6 @@ def _labelled(frame: Frame, hand: HandLabels, size: tuple[int, int]) -> dict:
         joints2d = np.asarray(hand.joints2d, float)
     else:
         joints2d = unknown2d if frame.camera is None else frame.camera.project(joints)
-    assert joints.shape == unknown3d.shape and joints2d.shape == unknown2d.shape, (
-        f"{joints.shape}, {joints2d.shape}"
-    )
     mask = np.isfinite(joints).all(1)
     mask2d = np.isfinite(joints2d).all(1)
     camera = frame.camera or _guessed_camera(size)

@@ -20,23 +20,17 @@ from jaxtyping import Float
 from scipy.io import loadmat
 from scipy.spatial.transform import Rotation
 
-from tempohand.data.convert.frame import (
-    Camera,
-    Converter,
-    Frame,
-    HandLabels,
-    Proof,
-    Recording,
-    Unit,
-    Unusable,
-)
+from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Recording, Unit, Unusable
 from tempohand.data.convert.mano import ManoHands
 from tempohand.data.convert.orders import STB_TO_OP
 from tempohand.data.convert.read import refusing_damage
 from tempohand.skeleton import JOINT_NAMES, NUM_JOINTS, WRIST
 
-SEQUENCES = [f"B{number}{kind}" for number in range(1, 7) for kind in ("Counting", "Random")]
-TEST = "B1"
+SEQUENCES = {  # sequence -> split
+    f"B{number}{kind}": "test" if number == 1 else "train"
+    for number in range(1, 7)
+    for kind in ("Counting", "Random")
+}
 FRAMES = 1500  # of a sequence
 FRAMES_PER_SECOND = 30  # assumed
 MIDDLE_BASE = JOINT_NAMES.index("middle_1")
@@ -51,18 +45,14 @@ class _View(NamedTuple):
     translation: Float[np.ndarray, "3"]
 
 
-def _views() -> dict[str, _View]:
-    bumblebee = Camera.of_values(822.79041, 822.79041, 318.47345, 250.31296)
-    colour = Camera.of_values(607.92271, 607.88192, 314.78337, 236.42484)
-    inverse = Rotation.from_rotvec([0.00531, -0.01196, 0.00301]).as_matrix().T
-    return {
-        "BB_left": _View("BB", bumblebee, np.eye(3), np.zeros(3)),
-        "BB_right": _View("BB", bumblebee, np.eye(3), np.array([-120.054, 0.0, 0.0])),
-        "SK_color": _View("SK", colour, inverse, -inverse @ np.array([-24.0381, -0.4563, -1.2326])),
-    }
-
-
-VIEWS = _views()
+BUMBLEBEE = Camera.of_values(822.79041, 822.79041, 318.47345, 250.31296)
+COLOUR = Camera.of_values(607.92271, 607.88192, 314.78337, 236.42484)
+COLOUR_TURN = Rotation.from_rotvec([0.00531, -0.01196, 0.00301]).as_matrix().T
+VIEWS = {
+    "BB_left": _View("BB", BUMBLEBEE, np.eye(3), np.zeros(3)),
+    "BB_right": _View("BB", BUMBLEBEE, np.eye(3), np.array([-120.054, 0.0, 0.0])),
+    "SK_color": _View("SK", COLOUR, COLOUR_TURN, -COLOUR_TURN @ np.array([-24.0381, -0.4563, -1.2326])),
+}
 
 
 class Stb(Converter):
@@ -76,7 +66,7 @@ class Stb(Converter):
     title = "STB (stereo hand pose benchmark)"
     licence = "research only, see the page"
     url = "https://github.com/zhjwustc/icip17_stereo_hand_pose_dataset"
-    proof = Proof(reprojection_px=None, pose_mm=None)
+    missing = "lacks labels/ or images/B1Counting ... images/B6Random: unpack STB there"
 
     def __init__(
         self,
@@ -91,40 +81,30 @@ class Stb(Converter):
         if unknown := sorted(set(self.cameras) - set(VIEWS)):
             raise ValueError(f"options.cameras: '{unknown[0]}' is none of {', '.join(VIEWS)}")
 
-    def units(self) -> list[Unit]:
-        found = [sequence for sequence in SEQUENCES if (self.root / "images" / sequence).is_dir()]
-        if not found or not (self.root / "labels").is_dir():
-            raise FileNotFoundError(
-                f"'{self.root}' lacks labels/ or images/B1Counting ... images/B6Random: unpack STB there"
-            )
-        splits = {sequence: ("test" if sequence.startswith(TEST) else "train",) for sequence in found}
+    def find_units(self) -> list[Unit]:
+        if not (self.root / "labels").is_dir():
+            return []
         return [
-            Unit(f"{sequence}/{camera}", FRAMES, splits[sequence], (sequence, camera))
-            for sequence in found
+            Unit(f"{sequence}/{camera}", FRAMES, (split,), (sequence, camera))
+            for sequence, split in SEQUENCES.items()
+            if (self.root / "images" / sequence).is_dir()
             for camera in self.cameras
         ]
 
     def open(self, unit: Unit) -> Recording:
-        return _Sequence(self, unit)
+        sequence, camera = unit.payload
+        view = VIEWS[camera]
+        stored = _labels(self.root / "labels" / f"{sequence}_{view.labels}.mat")
 
+        def frame(number: int) -> Frame:
+            joints = stored[number, STB_TO_OP]
+            joints[WRIST] = 2 * joints[WRIST] - joints[MIDDLE_BASE] if self.wrist else np.nan
+            hand = HandLabels(False, joints @ view.rotation.T + view.translation)
+            picture = self.root / "images" / sequence / f"{camera}_{number}.png"
+            time = number / FRAMES_PER_SECOND
+            return Frame(picture, unit.key, sequence, number, [hand], view.camera, time)
 
-class _Sequence(Recording):
-    def __init__(self, converter: Stb, unit: Unit):
-        self.recording, self.camera = unit.payload
-        self.key = unit.key
-        self.view = VIEWS[self.camera]
-        self.wrist = converter.wrist
-        self.folder = converter.root / "images" / self.recording
-        self.joints = _labels(converter.root / "labels" / f"{self.recording}_{self.view.labels}.mat")
-        self.numbers = range(len(self.joints))
-
-    def frame(self, number: int) -> Frame:
-        joints = self.joints[number, STB_TO_OP]
-        joints[WRIST] = 2 * joints[WRIST] - joints[MIDDLE_BASE] if self.wrist else np.nan
-        hand = HandLabels(False, joints @ self.view.rotation.T + self.view.translation)
-        picture = self.folder / f"{self.camera}_{number}.png"
-        time = number / FRAMES_PER_SECOND
-        return Frame(picture, self.key, self.recording, number, [hand], self.view.camera, time)
+        return Recording(range(len(stored)), frame)
 
 
 def _labels(path: Path) -> Float[np.ndarray, "n 21 3"]:

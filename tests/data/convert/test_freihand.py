@@ -173,7 +173,7 @@ def test_the_last_ids_are_held_out_with_all_their_backgrounds(tmp_path):
     (tmp_path / "training/rgb").mkdir(parents=True)
     ids = {}
     for unit in converter_class("freihand")(tmp_path).units():
-        _, first, entries, _ = unit.payload
+        first, entries, _ = unit.payload
         for split in unit.splits:
             ids.setdefault(split, []).extend(range(first, first + len(entries)))
     assert sorted(ids["training"]) == list(range(160)) == sorted(ids["fit"] + ids["val"])

@@ -413,7 +413,7 @@ def test_without_crop_the_picture_is_the_window_around_the_hand(hands, tmp_path)
 
 
 def test_other_folders_and_a_missing_hand_model_are_refused_in_one_line(hands, tmp_path):
-    with pytest.raises(FileNotFoundError, match="none of train_aria.*download HOT3D-Clips"):
+    with pytest.raises(FileNotFoundError, match="train_aria.*download HOT3D-Clips"):
         convert_here("hot3d", tmp_path, tmp_path / "table")
     write_clip(tmp_path / "train_aria/clip-000001.tar", ["214-1"], {0: hands[0]})
     with pytest.raises(ValueError, match="pass hand="):

@@ -3,9 +3,12 @@
 import cv2
 import numpy as np
 import pytest
+from jaxtyping import config
 
-from tempohand.data.convert.frame import Camera, Frame, HandLabels
-from tempohand.data.convert.rows import Storage, rows_of
+from tempohand.data.convert.convert import unit_rows
+from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Recording, Unit
+from tempohand.data.convert.mano import ManoParameters
+from tempohand.data.convert.rows import Rejected, Storage, rows_of
 
 SIGMA = 14.0  # px of the spots
 
@@ -45,3 +48,47 @@ def test_a_shrunk_crop_shows_everything_where_its_row_says(tmp_path, edge):
     np.testing.assert_allclose(found, row["joints2d"], atol=0.06)
     np.testing.assert_allclose(row["princpt"], row["joints2d"][10], atol=1e-6)
     np.testing.assert_allclose(row["box"], [*row["joints2d"].min(0), *row["joints2d"].max(0)], atol=1e-6)
+
+
+FINE = {
+    "joints": np.ones((21, 3)),
+    "joints2d": np.random.default_rng(0).uniform(9, 90, (21, 2)),
+    "box": np.arange(4.0),
+}
+PARAMETERS = {"pose": np.zeros(48), "shape": np.zeros(10), "wrist": np.zeros(3)}
+
+
+class OneWrong(Converter):
+    """Three pictures, the second one with the labels `wrong`."""
+
+    name = "wrong"
+    wrong: dict
+
+    def find_units(self):
+        return [Unit("all", 3, ("train",))]
+
+    def open(self, unit):
+        def frame(number: int) -> Frame:
+            labels = {"joints2d": FINE["joints2d"]} | (self.wrong if number == 1 else {})
+            parameters = ManoParameters(**labels.pop("mano")) if "mano" in labels else None
+            picture = np.zeros((99, 99, 3), np.uint8)
+            return Frame(picture, "s", "s", number, [HandLabels(True, **labels, parameters=parameters)], None)
+
+        return Recording(range(3), frame)
+
+
+@pytest.mark.parametrize("name", [*FINE, *PARAMETERS])
+def test_labels_of_a_wrong_shape_cost_their_frame_alone(tmp_path, name, monkeypatch):
+    """A joint or number too many is counted as damage, by the name of what is wrong."""
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # as in use: nothing else looks at shapes
+    values = FINE | PARAMETERS
+    wrong = {name: np.concatenate([values[name], values[name][:1]])}
+    wrong = wrong if name in FINE else {"mano": PARAMETERS | wrong}
+    rejected: list[Rejected] = []
+    converter = OneWrong(tmp_path)
+    converter.wrong = wrong
+    (unit,) = converter.units()
+    assert [row["frame"] for row in unit_rows(converter, unit, Storage(), rejected)] == [0, 2]
+    (only,) = rejected
+    assert (only.number, only.reason) == (1, "damaged annotation")
+    assert only.detail.startswith(f"ValueError: {name} has shape ({len(values[name]) + 1},")
