@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -11,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
+from tempohand.console import text_table
 from tempohand.data.consistency import HandModels, describe, faults, measure
 from tempohand.data.mixture import hand_of
 from tempohand.data.parallel_jobs import in_parallel
@@ -185,21 +185,19 @@ def _damaged(split: str, shard: str, complaint: str) -> BadRow:
 def summary(counts: dict[str, int], found: list[BadRow]) -> str:
     """What was checked and found: a line per split, source and reason, and the first bad rows in full."""
     bad_rows = len({(bad.split, bad.row) for bad in found})
-    lines = [
-        ", ".join(f"{split}: {rows:,} rows" for split, rows in counts.items())
-        + f"; {bad_rows or 'nothing'} inconsistent or unreadable"
-    ]
+    checked = ", ".join(f"{split}: {rows:,} rows" for split, rows in counts.items())
+    text = f"{checked}; {bad_rows or 'nothing'} inconsistent or unreadable"
     if not found:
-        return lines[0]
-    tally = Counter((bad.split, bad.source or "-", bad.reason) for bad in found)
-    lines += [f"{'split':10} {'source':16} {'reason':22} {'rows':>8}   first"]
-    for (split, source, reason), count in sorted(tally.items(), key=lambda item: -item[1]):
-        first = next(
-            bad for bad in found if (bad.split, bad.source or "-", bad.reason) == (split, source, reason)
-        )
+        return text
+    kinds: dict[tuple[str, ...], list[BadRow]] = {}
+    for bad in found:
+        kinds.setdefault((bad.split, bad.source or "-", bad.reason), []).append(bad)
+    lines = []
+    for kind, (first, *others) in sorted(kinds.items(), key=lambda item: -len(item[1])):
         place = "" if first.row is None else f"row {first.row} ({first.sequence}, frame {first.frame}): "
-        lines.append(f"{split:10} {source:16} {reason:22} {count:8,}   {place}{first.detail}")
-    return "\n".join(lines)
+        lines.append([*kind, f"{1 + len(others):,}", place + first.detail])
+    head = ("split", "source", "reason", "rows", "first")
+    return f"{text}\n{text_table(head, lines, left=len(head))}"
 
 
 def write_rows(found: list[BadRow], path: str | Path) -> None:

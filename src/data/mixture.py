@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from tempohand.console import text_table
 from tempohand.data.table import FrameTable, fingerprint
 from tempohand.skeleton import WRIST
 
@@ -97,7 +98,9 @@ class Mixture:
         ]
         self.validation = FrameTable.joined(validating, "validation")
         self.hidden_hands = [
-            name for name, part in zip(self.choices, self.train.parts) if _other_hand(part.about, hand)
+            name
+            for name, part in zip(self.choices, self.train.parts)
+            if _other_hand(part.about, hand) and part.column("has_hand").any()
         ]
         _hide_other_hands(self.train, hand)
         _hide_other_hands(self.validation, hand)
@@ -168,40 +171,34 @@ class Mixture:
         filter keeps, share of the epoch, how often a row comes (mean, most), labels, distances (5/50/95 %,
         mm, as drawn)."""
         table, often = self.train, np.ones(len(rows)) if frequency is None else frequency
-        part = self.part_numbers(rows)
-        of_eligible = self.part_numbers(eligible)
-        depth = wrist_depth(self.train)[rows]
+        part, of_eligible = self.part_numbers(rows), self.part_numbers(eligible)
+        depth = wrist_depth(table)[rows]
         known = {
-            "2D": table.column("joints2d_mask").mean(1),
-            "3D": table.column("joints_mask").mean(1),
-            "hand": table.column("has_hand"),
+            "2D": table.column("joints2d_mask").mean(1)[rows],
+            "3D": table.column("joints_mask").mean(1)[rows],
+            "hand": table.column("has_hand")[rows],
         }
-        lines = [
-            f"{'table':16} {'rows':>10} {'clips':>10} {'kept':>10} {'share':>6} {'times':>6} {'most':>6} "
-            + " ".join(f"{name:>5}" for name in known)
-            + f" {'distance mm':>15}"
-        ]
-        for number, name in enumerate(self.choices):
+        cells = []
+        for number, (name, length) in enumerate(zip(self.choices, np.diff(table.offsets))):
             mine = part == number
-            length = int(table.offsets[number + 1] - table.offsets[number])
-            counts = f"{name:16} {length:10,} {(of_eligible == number).sum():10,} {mine.sum():10,}"
-            if not mine.any():
-                lines.append(f"{counts} {0:6.1%}   nothing is kept")
-                continue
-            share, labels = (
-                often[mine].sum() / often.sum(),
-                " ".join(f"{values[rows[mine]].mean():5.0%}" for values in known.values()),
-            )
-            lines.append(
-                f"{counts} {share:6.1%} {often[mine].mean():6.2f} {often[mine].max():6.2f} {labels} "
-                f"{_spread(depth[mine], often[mine]):>15}"
-            )
+            counts = [f"{count:,}" for count in (length, (of_eligible == number).sum(), mine.sum())]
+            drawn = ["0.0%", *[""] * (len(known) + 2), "nothing is kept"]
+            if mine.any():
+                drawn = [
+                    f"{often[mine].sum() / often.sum():.1%}",
+                    f"{often[mine].mean():.2f}",
+                    f"{often[mine].max():.2f}",
+                    *(f"{values[mine].mean():.0%}" for values in known.values()),
+                    spread(depth[mine], often[mine]),
+                ]
+            cells.append([name, *counts, *drawn])
+        head = ("table", "rows", "clips", "kept", "share", "times", "most", *known, "distance mm")
+        lines = text_table(head, cells).splitlines()
         lines.append(f"an epoch: {len(rows):,} samples")
         if self.hidden_hands:
             lines.append(
                 f"hand parameters of {', '.join(self.hidden_hands)} belong to another hand model than the "
-                "network's and are not used; "
-                "joints are (network.hand=... sets the network's)"
+                "network's and are not used; joints are (network.hand=... sets the network's)"
             )
         return lines
 
@@ -252,11 +249,12 @@ def _hash(parts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _spread(depth: Float[np.ndarray, "n"], often: Float[np.ndarray, "n"]) -> str:
+def spread(depth: Float[np.ndarray, "n"], often: Float[np.ndarray, "n"] | None = None) -> str:
+    """The 5, 50 and 95 % quantiles of what is known of depths, as "400/550/720"; often: their weights."""
     known = ~np.isnan(depth)
     if not known.any():
         return "-"
     order = np.argsort(depth[known])
-    cumulated = np.cumsum(often[known][order])
+    cumulated = np.cumsum((np.ones(len(depth)) if often is None else often)[known][order])
     places = np.searchsorted(cumulated, np.array([0.05, 0.5, 0.95]) * cumulated[-1])
     return "/".join(f"{value:.0f}" for value in depth[known][order][np.minimum(places, len(order) - 1)])

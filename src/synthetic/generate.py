@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 import tempohand.hand
 from tempohand.data.parallel_jobs import claim, in_parallel
-from tempohand.data.table import INDEX_NAME, FrameTable, write_index, write_shard
+from tempohand.data.summary import summary
+from tempohand.data.table import write_index, write_shard
 from tempohand.synthetic.backgrounds import list_photos
 from tempohand.synthetic.hand_kit import HandKit
 from tempohand.synthetic.render_sequence import SequenceConfig, SequenceRenderer
@@ -154,32 +155,7 @@ def make_table(
             progress.update(count)
     seconds = time.perf_counter() - started
     write_index(out, names, {"dataset": "synthetic", "recipe": recipe})
-    print(summary(out, [split for split in SPLITS if config.sequences[split]]))
+    print(summary(out))
     rate = made / max(seconds, 1e-9)
     print(f"{made} frames in {seconds:.1f} s with {processes} processes: {rate:.0f} frames/s")
     return True
-
-
-def summary(root: str | Path, splits: list[str]) -> str:
-    """What a table holds, as text: a line per split with frames, sequences, hidden shares, distances, sides
-    and bytes."""
-    lines = [
-        f"{'split':6} {'sequences':>9} {'frames':>7} {'half hidden':>11} {'in sequences':>12} "
-        f"{'distance mm (5/50/95 %)':>24} {'left':>5} {'MB':>6}"
-    ]
-    for split in splits:
-        table = FrameTable(root, split)
-        hidden, starts = table.column("hidden") >= 0.5, table.sequence_starts()
-        sequences = np.unique(starts)
-        covered = len(np.unique(starts[hidden]))
-        distance = "/".join(f"{x:.0f}" for x in np.percentile(table.column("trans")[:, 2], (5, 50, 95)))
-        size = sum(
-            (Path(root) / name).stat().st_size
-            for name in json.loads((Path(root) / INDEX_NAME).read_text())["splits"][split]
-        )
-        lines.append(
-            f"{split:6} {len(sequences):9d} {len(table):7d} {hidden.mean():11.1%} "
-            f"{covered / len(sequences):12.1%} {distance:>24} "
-            f"{1 - table.column('is_right').mean():5.0%} {size / 1e6:6.0f}"
-        )
-    return "\n".join(lines)

@@ -1,5 +1,8 @@
 """Mixtures: what comes how often follows from weights, cells and filters; a joined table is its parts."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from tests_support import hand_rows, write_table
@@ -121,22 +124,22 @@ def test_the_account_says_what_is_drawn(roots):
     mixture = Mixture(tables(roots, a=1.0, b=1.0), None)
     rows = mixture.kept(np.arange(40), RowFilter(min_joints2d=5))
     lines = mixture.account(np.arange(40), rows, mixture.frequencies(rows, None))
-    assert lines[1].split()[:7] == ["a", "30", "30", "30", "50.0%", "0.67", "0.67"] and lines[2].split()[
-        4:7
-    ] == ["50.0%", "2.00", "2.00"]
-    assert "48%" in lines[2] and lines[-1] == "an epoch: 40 samples"
+    assert lines[2].split()[:7] == ["a", "30", "30", "30", "50.0%", "0.67", "0.67"]
+    assert lines[3].split()[4:7] == ["50.0%", "2.00", "2.00"]
+    assert "48%" in lines[3] and lines[-1] == "an epoch: 40 samples"
+
+
+def of_mano(root, copy):
+    """A copy of a table that says that its hand parameters are MANO's."""
+    shutil.copytree(root, copy)
+    index = json.loads((copy / "table.json").read_text())
+    index["about"]["hand"] = "mano"
+    (copy / "table.json").write_text(json.dumps(index))
+    return copy
 
 
 def test_hand_parameters_of_another_hand_are_hidden_and_named(roots, tmp_path):
-    import json
-    import shutil
-
-    mano = tmp_path / "mano"
-    shutil.copytree(roots[1], mano)
-    index = json.loads((mano / "table.json").read_text())
-    index["about"]["hand"] = "mano"
-    (mano / "table.json").write_text(json.dumps(index))
-    settings = tables((roots[0], mano))
+    settings = tables((roots[0], of_mano(roots[1], tmp_path / "mano")))
     with_open = Mixture(settings, None)
     assert with_open.train.labels(np.array([5, 35]))["has_hand"].tolist() == [True, False]
     assert with_open.validation.column("has_hand").tolist() == [True] * 6 + [False] * 4
@@ -145,6 +148,15 @@ def test_hand_parameters_of_another_hand_are_hidden_and_named(roots, tmp_path):
         in with_open.account(np.arange(40), np.arange(40), None)[-1]
     )
     assert Mixture(settings, "MANO_RIGHT.pkl").train.column("has_hand").all()
+
+
+def test_a_table_without_hand_parameters_has_none_of_another_hand(roots, tmp_path):
+    rows = hand_rows("joints alone", 6, 3)
+    for row in rows:
+        row["has_hand"] = False
+    write_table(tmp_path / "plain", {"training": [rows], "evaluation": [rows]})
+    mixture = Mixture(tables((roots[0], of_mano(tmp_path / "plain", tmp_path / "mano"))), None)
+    assert mixture.account(np.arange(36), np.arange(36), None)[-1] == "an epoch: 36 samples"
 
 
 def test_validation_rows_are_shared_among_the_tables_and_fixed(roots):

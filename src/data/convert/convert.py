@@ -19,10 +19,10 @@ from tempohand.data.convert.frame import Converter, Unit, Unusable
 from tempohand.data.convert.mano import ManoHands
 from tempohand.data.convert.read import DAMAGE
 from tempohand.data.convert.registry import converter_class
-from tempohand.data.convert.residuals import residual_lines
+from tempohand.data.convert.residuals import residual_table
 from tempohand.data.convert.rows import Rejected, Storage, rows_of
-from tempohand.data.convert.summary import summary_lines
 from tempohand.data.parallel_jobs import claim, in_parallel
+from tempohand.data.summary import summary
 from tempohand.data.table import write_index, write_shard
 from tempohand.writing import write_whole
 
@@ -235,5 +235,10 @@ def _complete(converter: Converter, conversion: Conversion, jobs: Iterable[tuple
         if not report["rows"]:
             shard.unlink(missing_ok=True)
         _report(shard).unlink()
-    for line in (*summary_lines(out), *residual_lines(out, converter, conversion.hand)):
-        print(line)
+    print(summary(out))
+    print(f"left out: {rejected.total():,} ({REJECTED_NAME} has each)" if rejected else "left out: nothing")
+    for reason, count in rejected.most_common():
+        print(f"  {count:9,}  {reason}")
+    print(residual_table(out, converter, conversion.hand))
+    if conversion.hand is None:
+        print("hand parameters were not compared with joints: hand=<folder of the MANO files> does that")

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 
 from tempohand import geometry
+from tempohand.console import text_table
 from tempohand.data.consistency import HandModels, Labels, pose_error, project, valid
 from tempohand.data.convert.frame import Converter
 from tempohand.data.table import FrameTable, read_index
@@ -47,12 +48,12 @@ def _mirrored(labels: Labels) -> Labels:
     return labels | {"pose": pose, "joints": joints, "is_right": np.ones_like(labels["is_right"])}
 
 
-def residual_lines(root: str | Path, converter: Converter, hand: str | Path | None) -> list[str]:
+def residual_table(root: str | Path, converter: Converter, hand: str | Path | None) -> str:
     """The residuals of a sample of every split, with the range that a right conversion has."""
     hands = HandModels(hand) if hand else None
     expected = dict.fromkeys(("pose_mm", "mirror_mm", "wrist_mm"), converter.pose_mm)
     expected["reprojection_px"] = converter.reprojection_px
-    lines = [f"{'residual':16} {'split':12} {'rows':>6} {'median':>8} {'95 %':>8} {'most':>8}   expected"]
+    lines = []
     for split in read_index(root)["splits"]:
         table = FrameTable(root, split)
         rows = np.unique(np.linspace(0, len(table) - 1, min(SAMPLE, len(table))).round().astype(int))
@@ -60,18 +61,9 @@ def residual_lines(root: str | Path, converter: Converter, hand: str | Path | No
             values = values[np.isfinite(values)]
             if not len(values):
                 continue
-            median, high, most = np.percentile(values, (50, 95, 100))
+            numbers = np.percentile(values, (50, 95, 100))
             bound = expected[name]
-            verdict = (
-                "by construction"
-                if bound is None
-                else f"at most {bound:g}" + ("" if median <= bound else "   LOOK: it is above")
-            )
-            lines.append(
-                f"{name:16} {split:12} {len(values):6,} {median:8.3f} {high:8.3f} {most:8.3f}   {verdict}"
-            )
-    if hand is None:
-        lines.append(
-            "hand parameters were not compared with joints: hand=<folder of the MANO files> does that"
-        )
-    return lines
+            verdict = "by construction" if bound is None else f"at most {bound:g}"
+            verdict += ", LOOK: it is above" if bound is not None and numbers[0] > bound else ""
+            lines.append([name, split, f"{len(values):,}", *(f"{number:.3f}" for number in numbers), verdict])
+    return text_table(("residual", "split", "rows", "median", "95 %", "most", "expected"), lines, left=2)
