@@ -9,13 +9,14 @@ construction.
 
 from collections.abc import Sequence
 
+import numpy as np
 import roma
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tempohand.skeleton import HAND_SIZE_CHAIN
+from tempohand.skeleton import BONES, HAND_SIZE_CHAIN
 
 # points nearer than this are projected as if at this depth: no division by zero, no flip behind the camera
 MIN_DEPTH_MM = 1.0
@@ -206,3 +207,12 @@ def procrustes_align(
     variance = source_centred.square().sum(dim=(-1, -2)).clamp_min(1e-12)
     scale = singular.sum(dim=-1) / variance
     return (scale[..., None, None] * source_centred @ rotation.mT + target_mean).to(source.dtype)
+
+
+def bone_lengths(
+    joints: Float[np.ndarray | Tensor, "*batch 21 3"],
+) -> Float[np.ndarray | Tensor, "*batch 20"]:
+    """Lengths of the 20 bones, finger by finger from the wrist to the tip, in the joints' unit; nan where an
+    end is unknown. For arrays and tensors alike."""
+    parents, children = map(list, zip(*BONES))
+    return ((joints[..., children, :] - joints[..., parents, :]) ** 2).sum(-1) ** 0.5

@@ -6,6 +6,7 @@ from scipy.linalg import orthogonal_procrustes
 from scipy.spatial.transform import Rotation
 
 from tempohand import geometry
+from tempohand.skeleton import BONES, JOINT_NAMES
 
 DOUBLE = torch.float64
 
@@ -16,6 +17,20 @@ def cameras(*batch):
 
 def points(*batch):
     return torch.randn(*batch, 3, dtype=DOUBLE) * 60 + torch.tensor([0, 0, 500.0])
+
+
+def test_bones_are_as_long_as_they_were_made():
+    """Of joints that are each set at a known distance from their parent; an unknown joint leaves its own bone
+    and those that begin at it unknown."""
+    lengths, joints = torch.rand(4, 20, dtype=DOUBLE) + 1, torch.zeros(4, 21, 3, dtype=DOUBLE)
+    for bone, (parent, child) in enumerate(BONES):
+        way = torch.nn.functional.normalize(torch.randn(4, 3, dtype=DOUBLE), dim=-1)
+        joints[:, child] = joints[:, parent] + lengths[:, bone, None] * way
+    torch.testing.assert_close(geometry.bone_lengths(joints), lengths)
+    np.testing.assert_allclose(geometry.bone_lengths(joints[0].numpy()), lengths[0])
+    joints[:, JOINT_NAMES.index("ring_2")] = torch.nan
+    unknown = geometry.bone_lengths(joints).isnan().all(0)
+    assert [JOINT_NAMES[BONES[bone][1]] for bone in unknown.nonzero()] == ["ring_2", "ring_3"]
 
 
 @pytest.mark.parametrize("batch", [(), (3,), (2, 4)])

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tempohand.geometry import mirror_pose, project
+from tempohand.geometry import bone_lengths, mirror_pose, project
 from tempohand.hand.anatomy import FLEXION
 from tempohand.hand.fit import LEAST_JOINTS, FittedHands
 from tempohand.hand.prior import AnglePrior
@@ -158,7 +158,7 @@ def _check_size(path: Path, points: np.ndarray, mask: np.ndarray, unit: str, ord
     seen = mask[:, parents] & mask[:, children]
     if not seen.any():
         return
-    bone = float(np.median(np.linalg.norm(points[:, parents] - points[:, children], axis=-1)[seen]))
+    bone = float(np.median(bone_lengths(points)[seen]))
     low, high = BONE_MM
     if low <= bone <= high:
         return

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
+from tempohand.geometry import bone_lengths
 from tempohand.hand.layer import HandLayer
-from tempohand.skeleton import PARENTS, WRIST
+from tempohand.skeleton import NUM_JOINTS, WRIST
 
 Labels = dict[str, np.ndarray]  # numeric columns of some rows, as FrameTable.labels gives them: [n, ...] each
 Measures = dict[str, Float[np.ndarray, "n"]]
@@ -90,7 +91,7 @@ class HandModels:
     def joints(self, labels: Labels) -> Float[np.ndarray, "n 21 3"]:
         """The joints, mm, relative to the wrist, that pose and shape give; nan where they are not known or
         not finite."""
-        joints = np.full((len(labels["pose"]), len(PARENTS), 3), np.nan)
+        joints = np.full((len(labels["pose"]), NUM_JOINTS, 3), np.nan)
         known = labels["has_hand"] & np.isfinite(labels["pose"]).all(1) & np.isfinite(labels["shape"]).all(1)
         for layer, side in ((self.right, labels["is_right"]), (self.left, ~labels["is_right"])):
             rows = np.flatnonzero(known & side)
@@ -182,11 +183,6 @@ def not_finite(labels: Labels) -> np.ndarray:
     return sum(
         (~np.isfinite(labels[name]) & mask).reshape(len(everywhere), -1).sum(1) for name, mask in used.items()
     )
-
-
-def bone_lengths(joints: Float[np.ndarray, "n 21 3"]) -> Float[np.ndarray, "n 20"]:
-    """Lengths of the 20 bones, in the joints' unit; nan for bones with an unknown end."""
-    return np.linalg.norm(joints - joints[:, list(PARENTS)], axis=2)[:, 1:]
 
 
 def project(labels: Labels) -> Float[np.ndarray, "n 21 2"]:

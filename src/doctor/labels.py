@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from tempohand.data.consistency import BOUNDS, HandModels, Labels, bone_lengths, describe, measure, valid
+from tempohand.data.consistency import BOUNDS, HandModels, Labels, describe, measure, valid
 from tempohand.data.convert.orders import OPENPOSE, ORDERS
 from tempohand.data.convert.repairs import Repair, recognise
 from tempohand.doctor.result import Result, judge
+from tempohand.geometry import bone_lengths
 from tempohand.skeleton import NUM_BETAS, POSE_DIM
 
 SYSTEMATIC = 0.05  # of a source's rows: more is a mistake of the conversion, fewer are single bad rows

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from tempohand.batch import ClipBatch, HandPrediction
-from tempohand.data.consistency import bone_lengths
 from tempohand.doctor.result import Result
+from tempohand.geometry import bone_lengths
 from tempohand.training.objective import combine
 
 DEPTH_FACTOR = 3.0
@@ -89,7 +89,7 @@ def check_scale(predictions: list[HandPrediction], batches: list[ClipBatch]) -> 
             "or network.hand is in other units."
         )
         bones = (
-            float(bone_lengths(joints[whole].double().numpy()).mean())
+            float(bone_lengths(joints[whole].double()).mean())
             for joints in (ours["joints"], target["joints"])
         )
         results.append(_factor("bone length", *bones, BONE_FACTOR, "mm", cause))

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from tempohand.geometry import bone_lengths
 from tempohand.hand.files import read_hand_file, read_tables
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.tables import HandTables, mirrored, shapedirs_form
-from tempohand.skeleton import FINGERS, JOINT_NAMES, NUM_BETAS, NUM_MANO_JOINTS, PARENTS, WRIST
+from tempohand.skeleton import FINGERS, JOINT_NAMES, NUM_BETAS, NUM_MANO_JOINTS, WRIST
 
 REST_TOLERANCE_M = 1e-5
 BONE_RANGE_MM = (5.0, 150.0)  # any person's, with room; a file in other units is far outside
@@ -42,7 +43,7 @@ def report(path: Path) -> dict[str, str]:
     mesh = (len(tables.v_template), len(tables.faces), len(tables.weights.T))
     length = np.linalg.norm(joints[JOINT_NAMES.index("middle_tip")] - joints[WRIST])
     angle = np.degrees(np.linalg.norm(tables.hands_mean.reshape(-1, 3), axis=1).max())
-    bones = bone_lengths(joints)
+    bones = dict(zip(FINGERS, bone_lengths(joints).reshape(len(FINGERS), -1)))
     return {
         "file": str(path),
         "side": tables.side,
@@ -75,7 +76,7 @@ def rest_pose(path: Path, tables: HandTables) -> tuple[Float[np.ndarray, "21 3"]
             f"{REST_TOLERANCE_M:.0e} is right"
         )
     low, high = BONE_RANGE_MM
-    for finger, bones in bone_lengths(joints).items():
+    for finger, bones in zip(FINGERS, bone_lengths(joints).reshape(len(FINGERS), -1)):
         if not all(low < bone < high for bone in bones):
             lengths = " ".join(f"{bone:.3g}" for bone in bones)
             raise ValueError(
@@ -83,15 +84,6 @@ def rest_pose(path: Path, tables: HandTables) -> tuple[Float[np.ndarray, "21 3"]
                 f"{high:.0f} mm (tables are in metres)"
             )
     return joints, error_m
-
-
-def bone_lengths(joints: Float[np.ndarray, "21 3"]) -> dict[str, list[float]]:
-    """Lengths of each finger's four bones from the wrist to the tip, in the unit of `joints`."""
-    lengths = np.linalg.norm(joints - joints[list(PARENTS)], axis=1)
-    return {
-        finger: [float(lengths[JOINT_NAMES.index(f"{finger}_{part}")]) for part in (1, 2, 3, "tip")]
-        for finger in FINGERS
-    }
 
 
 def is_open_hand(tables: HandTables) -> bool:

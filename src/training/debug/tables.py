@@ -6,11 +6,12 @@ from functools import singledispatch
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from tempohand.batch import BoxPrediction, ClipBatch, HandPrediction, HandTarget, Term
-from tempohand.skeleton import BONES, WRIST
+from tempohand.geometry import bone_lengths
+from tempohand.skeleton import WRIST
 from tempohand.training.objective import per_entry, weighted_sum
 
 
@@ -113,12 +114,6 @@ def _(prediction: HandPrediction, target: HandTarget) -> list[str]:
     return [
         f"  joints' difference, each coordinate: in camera space {words[0]}; after root-centring {words[1]}"
     ]
-
-
-def bone_lengths(joints: Float[Tensor, "*batch 21 3"]) -> Float[Tensor, "*batch 20"]:
-    """Lengths of the 20 bones."""
-    parents, children = zip(*BONES)
-    return (joints[..., children, :] - joints[..., parents, :]).norm(dim=-1)
 
 
 _HEAD = f"  {'':<32}{'min':>12}{'mean':>12}{'max':>12}"
