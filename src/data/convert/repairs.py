@@ -6,8 +6,9 @@ are wrong.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -44,9 +45,8 @@ def recognise(labels: Labels, hands: HandModels) -> dict[str, Repair]:
     wrong = {name: ~BOUNDS[name].holds(values) for name, values in measure(labels, hands).items()}
     best: dict[str, tuple[int, Repair]] = {}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter(
-            "ignore", RuntimeWarning
-        )  # of medians over nothing: labels that are wrong may be anything
+        # of medians over nothing: labels that are wrong may be anything
+        warnings.simplefilter("ignore", RuntimeWarning)
         candidates = [(repair, repair.undo(labels)) for repair in repairs(labels, hands)]
     for repair, changed in candidates:
         if changed is None:
@@ -73,12 +73,12 @@ def repairs(labels: Labels, hands: HandModels) -> Iterator[Repair]:
     yield from _centring()
     yield from _pixels()
     yield from _orders(labels, hands)
-    yield from _sides(hands)
+    yield from _sides()
     yield from _means(hands)
-    yield from _wrists(hands)
+    yield _wrists(hands)
     yield from _boxes()
     yield from _cameras(labels)
-    yield from _orientations(hands)
+    yield _orientations(hands)
 
 
 def _subsets(names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -91,14 +91,17 @@ def _list(names: tuple[str, ...]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
+def _each(names: Iterable[str], change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Labels], Labels]:
+    """Undoes by the same change of several columns."""
+    return lambda labels: {name: change(labels[name]) for name in names}
+
+
 def _units() -> Iterator[Repair]:
     for unit, scale in (("metres", 1000.0), ("centimetres", 10.0), ("micrometres", 0.001)):
         for names in _subsets(("joints", "trans")):
-            yield Repair(
-                f"{_list(names)} in {unit}, not millimetres",
-                f"multiply {_list(names)} by {scale:g} in the conversion",
-                lambda labels, names=names, scale=scale: {name: labels[name] * scale for name in names},
-            )
+            mistake = f"{_list(names)} in {unit}, not millimetres"
+            remedy = f"multiply {_list(names)} by {scale:g} in the conversion"
+            yield Repair(mistake, remedy, _each(names, partial(np.multiply, scale)))
 
 
 AXES = {
@@ -114,12 +117,12 @@ def _axes() -> Iterator[Repair]:
         for names in _subsets(("joints", "trans", "pose")):
 
             def undo(labels: Labels, names=names, turn=turn, signs=signs) -> Labels:
-                turned = {
-                    name: labels[name] * np.array(signs, np.float32) for name in names if name != "pose"
+                return {
+                    name: rotate_pose(turn, _pose(labels)).numpy()
+                    if name == "pose"
+                    else labels[name] * np.array(signs, np.float32)
+                    for name in names
                 }
-                if "pose" in names:
-                    turned["pose"] = rotate_pose(turn, _pose(labels)).numpy()
-                return turned
 
             orientation = " (the global orientation R becomes D R)" if "pose" in names else ""
             yield Repair(
@@ -130,23 +133,19 @@ def _axes() -> Iterator[Repair]:
 
 
 def _centring() -> Iterator[Repair]:
-    def moved(times: int) -> Callable[[Labels], Labels]:
-        return lambda labels: {"joints": labels["joints"] + times * labels["trans"][:, None]}
-
     once = (
         "the losses and metrics centre joints themselves, so centred ones are centred twice and camera "
         "space is lost"
     )
-    yield Repair(
-        "joints relative to the wrist (centred already)",
-        f"{once}: store joints in camera space (add trans)",
-        moved(1),
-    )
-    yield Repair(
-        "joints from which the wrist was subtracted twice",
-        f"{once}: store joints in camera space (add 2 trans)",
-        moved(2),
-    )
+    for times, mistake, remedy in (
+        (1, "joints relative to the wrist (centred already)", "add trans"),
+        (2, "joints from which the wrist was subtracted twice", "add 2 trans"),
+    ):
+
+        def undo(labels: Labels, times=times) -> Labels:
+            return {"joints": labels["joints"] + times * labels["trans"][:, None]}
+
+        yield Repair(mistake, f"{once}: store joints in camera space ({remedy})", undo)
 
     def from_another(labels: Labels) -> Labels | None:
         joints = valid(labels, "joints")
@@ -162,41 +161,56 @@ def _centring() -> Iterator[Repair]:
     )
 
 
+# mistake, remedy, change of 2D joints [n, 21, 2] in pictures of the size (W, H) [n, 1, 2]
+# fmt: off
+PIXELS = (
+    ("2D joints as (row, column)", "store (u, v): x right first, y down second",
+     lambda uv, _: uv[..., ::-1]),
+    ("2D joints normalised to [0, 1]", "multiply them by (W, H)",
+     lambda uv, size: uv * size),
+    ("2D joints normalised to [-0.5, 0.5]", "store (uv + 0.5) * (W, H)",
+     lambda uv, size: (uv + 0.5) * size),
+    ("2D joints normalised to [-1, 1]", "store (uv + 1) / 2 * (W, H)",
+     lambda uv, size: (uv + 1) / 2 * size),
+    ("2D joints scaled with width and height exchanged", "multiply u by W / H and v by H / W",
+     lambda uv, size: uv * size / size[..., ::-1]),
+    ("2D joints mirrored", "store u = W - 1 - u, or do not mirror the picture's labels",
+     lambda uv, size: np.stack([size[..., 0] - 1 - uv[..., 0], uv[..., 1]], -1)),
+)
+# mistake, remedy, change of boxes [n, 4] in pictures of the size (W, H) [n, 2]
+BOXES = (
+    ("boxes as x, y, width, height", "store xyxy: x, y, x + width, y + height",
+     lambda box, _: np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1)),
+    ("boxes as centre, width, height", "store xyxy: centre -+ half of width and height",
+     lambda box, _: np.concatenate([box[:, :2] - box[:, 2:] / 2, box[:, :2] + box[:, 2:] / 2], axis=1)),
+    ("boxes normalised to [0, 1]", "multiply them by (W, H, W, H)",
+     lambda box, size: box * np.tile(size, 2)),
+    ("boxes as y, x, y, x", "store xyxy",
+     lambda box, _: box[:, [1, 0, 3, 2]]),
+)
+# fmt: on
+
+
+def _sizes(labels: Labels) -> Float[np.ndarray, "n 2"]:
+    return np.stack([labels["width"], labels["height"]], axis=1).astype(np.float32)
+
+
 def _pixels() -> Iterator[Repair]:
-    def sized(labels: Labels) -> np.ndarray:
-        return np.stack([labels["width"], labels["height"]], axis=1)[:, None].astype(np.float32)
+    for mistake, remedy, change in PIXELS:
 
-    def each(change: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[Labels], Labels]:
-        return lambda labels: {"joints2d": change(labels["joints2d"], sized(labels))}
+        def undo(labels: Labels, change=change) -> Labels:
+            return {"joints2d": change(labels["joints2d"], _sizes(labels)[:, None])}
 
-    yield Repair(
-        "2D joints as (row, column)",
-        "store (u, v): x right first, y down second",
-        each(lambda uv, _: uv[..., ::-1]),
-    )
-    yield Repair(
-        "2D joints normalised to [0, 1]", "multiply them by (W, H)", each(lambda uv, size: uv * size)
-    )
-    yield Repair(
-        "2D joints normalised to [-0.5, 0.5]",
-        "store (uv + 0.5) * (W, H)",
-        each(lambda uv, size: (uv + 0.5) * size),
-    )
-    yield Repair(
-        "2D joints normalised to [-1, 1]",
-        "store (uv + 1) / 2 * (W, H)",
-        each(lambda uv, size: (uv + 1) / 2 * size),
-    )
-    yield Repair(
-        "2D joints scaled with width and height exchanged",
-        "multiply u by W / H and v by H / W",
-        each(lambda uv, size: uv * size / size[..., ::-1]),
-    )
-    yield Repair(
-        "2D joints mirrored",
-        "store u = W - 1 - u, or do not mirror the picture's labels",
-        each(lambda uv, size: np.stack([size[..., 0] - 1 - uv[..., 0], uv[..., 1]], -1)),
-    )
+        yield Repair(mistake, remedy, undo)
+
+
+def _boxes() -> Iterator[Repair]:
+    for mistake, remedy, change in BOXES:
+
+        def undo(labels: Labels, change=change) -> Labels:
+            return {"box": change(labels["box"], _sizes(labels))}
+
+        yield Repair(mistake, remedy, undo)
 
 
 def _orders(labels: Labels, hands: HandModels) -> Iterator[Repair]:
@@ -239,97 +253,70 @@ def _ordered(mistake: str, gather: tuple[int, ...], names: tuple[str, ...]) -> R
     remedy = (
         f"gather {_list(names)} with {list(gather)} in the conversion (skeleton.py names the OpenPose order)"
     )
-    return Repair(mistake, remedy, lambda labels: {name: labels[name][:, list(gather)] for name in columns})
+    return Repair(mistake, remedy, _each(columns, lambda column: column[:, list(gather)]))
 
 
-def _sides(hands: HandModels) -> Iterator[Repair]:
-    def pose_where(left: bool) -> Callable[[Labels], Labels]:
-        def undo(labels: Labels) -> Labels:
-            chosen = labels["is_right"][:, None] != left
-            return {"pose": np.where(chosen, mirror_pose(_pose(labels)).numpy(), labels["pose"])}
-
-        return undo
-
+def _sides() -> Iterator[Repair]:
     own = (
         "a table's pose is that of the hand as it is, the view mirrors it later: store (x, -y, -z) of "
         "every axis-angle"
     )
-    yield Repair(
-        "unmirrored pose of left hands (a right hand's, as a left one's mirror image has it)",
-        own,
-        pose_where(True),
-    )
-    yield Repair("pose of right hands mirrored (a left hand's)", own, pose_where(False))
-    yield Repair("sides exchanged", "invert is_right", lambda labels: {"is_right": ~labels["is_right"]})
+    for is_right, mistake in (
+        (False, "unmirrored pose of left hands (a right hand's, as a left one's mirror image has it)"),
+        (True, "pose of right hands mirrored (a left hand's)"),
+    ):
+
+        def undo(labels: Labels, is_right=is_right) -> Labels:
+            chosen = labels["is_right"][:, None] == is_right
+            return {"pose": np.where(chosen, mirror_pose(_pose(labels)).numpy(), labels["pose"])}
+
+        yield Repair(mistake, own, undo)
+    yield Repair("sides exchanged", "invert is_right", _each(("is_right",), np.invert))
+
+
+def _by_side(
+    labels: Labels, hands: HandModels, name: str, change: Callable[[HandLayer], torch.Tensor]
+) -> Labels:
+    """A column as `change` gives it with the hand layer of each row's own side."""
+    is_right = torch.from_numpy(labels["is_right"])[:, None]
+    return {name: torch.where(is_right, change(hands.right), change(hands.left)).numpy()}
 
 
 def _means(hands: HandModels) -> Iterator[Repair]:
     """Mean pose and principal components, each of the row's own side."""
 
-    def fingers(labels: Labels, change: Callable) -> Labels:
-        pose = _pose(labels)
-        changed = [change(layer, pose) for layer in (hands.right, hands.left)]
-        return {"pose": torch.where(torch.from_numpy(labels["is_right"])[:, None], *changed).numpy()}
+    def fingers(change: Callable[[HandLayer, torch.Tensor], torch.Tensor]) -> Callable[[Labels], Labels]:
+        return lambda labels: _by_side(labels, hands, "pose", lambda layer: change(layer, _pose(labels)))
 
-    missing = "pose counts from the mean pose (smplx's flat_hand_mean=False)"
     yield Repair(
-        f"{missing}: PCA and mean mixed up",
+        "pose counts from the mean pose (smplx's flat_hand_mean=False): PCA and mean mixed up",
         "add hands_mean to the finger pose (HandLayer.add_mean)",
-        lambda labels: fingers(labels, HandLayer.add_mean),
+        fingers(HandLayer.add_mean),
     )
     yield Repair(
         "the mean pose added twice: PCA and mean mixed up",
         "subtract hands_mean from the finger pose (HandLayer.subtract_mean)",
-        lambda labels: fingers(labels, HandLayer.subtract_mean),
+        fingers(HandLayer.subtract_mean),
     )
     for flat in (False, True):
-        count = "without" if flat else "with"
+
+        def from_pca(layer: HandLayer, pose: torch.Tensor, flat=flat) -> torch.Tensor:
+            return layer.pca_to_pose(*pose.split([3, POSE_DIM - 3], dim=-1), flat_hand_mean=flat)
+
         yield Repair(
-            f"PCA coefficients in place of axis-angle ({count} the mean pose)",
+            f"PCA coefficients in place of axis-angle ({'without' if flat else 'with'} the mean pose)",
             f"convert them with HandLayer.pca_to_pose(..., flat_hand_mean={flat})",
-            lambda labels, flat=flat: fingers(
-                labels,
-                lambda layer, pose: layer.pca_to_pose(
-                    *pose.split([3, POSE_DIM - 3], dim=-1), flat_hand_mean=flat
-                ),
-            ),
+            fingers(from_pca),
         )
 
 
-def _wrists(hands: HandModels) -> Iterator[Repair]:
+def _wrists(hands: HandModels) -> Repair:
     def undo(labels: Labels) -> Labels:
-        wrists = [
-            layer.transl_to_wrist(*(torch.from_numpy(labels[name]) for name in ("trans", "shape")))
-            for layer in (hands.right, hands.left)
-        ]
-        return {"trans": torch.where(torch.from_numpy(labels["is_right"])[:, None], *wrists).numpy()}
+        transl, betas = (torch.from_numpy(labels[name]) for name in ("trans", "shape"))
+        return _by_side(labels, hands, "trans", lambda layer: layer.transl_to_wrist(transl, betas))
 
-    yield Repair(
-        "trans is MANO's transl, not the wrist", "store HandLayer.transl_to_wrist(transl, betas)", undo
-    )
-
-
-def _boxes() -> Iterator[Repair]:
-    def sized(labels: Labels) -> np.ndarray:
-        return np.stack([labels["width"], labels["height"]] * 2, axis=1).astype(np.float32)
-
-    def corner(labels: Labels) -> Labels:
-        return {
-            "box": np.concatenate([labels["box"][:, :2], labels["box"][:, :2] + labels["box"][:, 2:]], axis=1)
-        }
-
-    def centre(labels: Labels) -> Labels:
-        half = labels["box"][:, 2:] / 2
-        return {"box": np.concatenate([labels["box"][:, :2] - half, labels["box"][:, :2] + half], axis=1)}
-
-    yield Repair("boxes as x, y, width, height", "store xyxy: x, y, x + width, y + height", corner)
-    yield Repair("boxes as centre, width, height", "store xyxy: centre -+ half of width and height", centre)
-    yield Repair(
-        "boxes normalised to [0, 1]",
-        "multiply them by (W, H, W, H)",
-        lambda labels: {"box": labels["box"] * sized(labels)},
-    )
-    yield Repair("boxes as y, x, y, x", "store xyxy", lambda labels: {"box": labels["box"][:, [1, 0, 3, 2]]})
+    remedy = "store HandLayer.transl_to_wrist(transl, betas)"
+    return Repair("trans is MANO's transl, not the wrist", remedy, undo)
 
 
 def _cameras(labels: Labels) -> Iterator[Repair]:
@@ -337,7 +324,7 @@ def _cameras(labels: Labels) -> Iterator[Repair]:
         yield Repair(
             f"{_list(names)} with x and y swapped",
             f"store {_list(names)} as (x, y)",
-            lambda labels, names=names: {name: labels[name][:, ::-1] for name in names},
+            _each(names, lambda column: column[:, ::-1]),
         )
     joints2d, projected = valid(labels, "joints2d"), project(labels)
     spread = [
@@ -345,25 +332,26 @@ def _cameras(labels: Labels) -> Iterator[Repair]:
     ]
     scale = float(np.nan_to_num(np.nanmedian(spread[0] / spread[1]), nan=1.0))
     shift = np.nan_to_num(np.nanmean(joints2d - projected, axis=1))
+    scaled = partial(np.multiply, np.float32(scale))
     yield Repair(
         f"intrinsics of a picture {1 / scale:.3g} times as large (it was resized)",
         f"multiply focal and princpt by {scale:.4g}",
-        lambda labels: {name: labels[name] * np.float32(scale) for name in ("focal", "princpt")},
+        _each(("focal", "princpt"), scaled),
     )
     yield Repair(
         "a focal length that is not this picture's",
         f"multiply focal by {scale:.4g}",
-        lambda labels: {"focal": labels["focal"] * np.float32(scale)},
+        _each(("focal",), scaled),
     )
     yield Repair(
         "a principal point that is not this picture's (a median of "
         f"{np.median(np.linalg.norm(shift, axis=1)):.0f} px off)",
         "a crop moves it: subtract the crop's corner from princpt",
-        lambda labels: {"princpt": labels["princpt"] + shift},
+        _each(("princpt",), lambda princpt: princpt + shift),
     )
 
 
-def _orientations(hands: HandModels) -> Iterator[Repair]:
+def _orientations(hands: HandModels) -> Repair:
     def undo(labels: Labels) -> Labels:
         """The global orientation of each row that fits its joints best."""
         joints = torch.from_numpy(np.nan_to_num(valid(labels, "joints"))).double()
@@ -371,7 +359,7 @@ def _orientations(hands: HandModels) -> Iterator[Repair]:
         rotation = roma.rigid_vectors_registration(posed, joints - joints[:, :1])
         return {"pose": rotate_pose(rotation.float(), _pose(labels)).numpy()}
 
-    yield Repair(
+    return Repair(
         "a global orientation in other axes than the joints",
         "apply the camera's rotation R (extrinsics, change of axes) to it too: R R_root",
         undo,
