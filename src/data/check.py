@@ -15,7 +15,16 @@ from tempohand.data.consistency import HandModels, describe, faults, measure
 from tempohand.data.mixture import hand_of
 from tempohand.data.parallel_jobs import in_parallel
 from tempohand.data.pictures import BadPicture, decode
-from tempohand.data.table import COLUMNS, END_OF_STREAM, LABELS, LATER, read_index, resolved, to_numpy
+from tempohand.data.table import (
+    COLUMNS,
+    LABELS,
+    LATER,
+    is_complete,
+    read_index,
+    resolved,
+    split_shards,
+    to_numpy,
+)
 from tempohand.writing import write_whole
 
 BATCHES_PER_TASK = 8  # record batches: some 2,000 rows, a second's work
@@ -120,28 +129,21 @@ def check_table(
     workers = os.cpu_count() or 1 if workers is None else workers
     if workers < 0:
         raise ValueError(f"`workers` is at least 0, not {workers}")
-    for split in splits or ():
-        if split not in index["splits"]:
-            raise ValueError(
-                f"the table at '{root}' has no split '{split}', it has {sorted(index['splits'])}"
-            )
-    _hands(root, hand)  # a missing hand file is reported here, not by every process
     wanted = list(dict.fromkeys(splits or index["splits"]))
+    shards = {split: split_shards(root, index, split) for split in wanted}
+    _hands(root, hand)  # a missing hand file is reported here, not by every process
     counts = dict.fromkeys(wanted, 0)
     parts: list[Part] = []
     found: list[BadRow] = []
     for split in wanted:
-        for name in index["splits"][split]:
-            if not (root / name).is_file():
-                raise FileNotFoundError(f"the table at '{root}' lacks its shard '{name}': prepare it again")
-            sizes, complaint = _batch_sizes(root / name)
+        for file in shards[split]:
+            sizes, complaint = _batch_sizes(file)
             if complaint:
-                found.append(_damaged(split, name, complaint))
+                found.append(_damaged(split, file.name, complaint))
             for start in range(0, len(sizes), BATCHES_PER_TASK):
                 batches = range(start, min(start + BATCHES_PER_TASK, len(sizes)))
-                parts.append(
-                    Part(root / name, split, counts[split], batches, sum(sizes[start : batches[-1] + 1]))
-                )
+                rows = sum(sizes[start : batches[-1] + 1])
+                parts.append(Part(file, split, counts[split], batches, rows))
             counts[split] += sum(sizes)
     with tqdm(total=sum(counts.values()), unit="row", desc="checking") as bar:
         for part, bad in _checked(parts, hand, workers):
@@ -172,9 +174,7 @@ def _batch_sizes(file: Path) -> tuple[list[int], str | None]:
             sizes.append(batch.num_rows)
     except UNREADABLE as error:
         return sizes, f"it reads to row {sum(sizes)} only ({error})"
-    with file.open("rb") as stream:
-        stream.seek(-len(END_OF_STREAM), os.SEEK_END)
-        return sizes, None if stream.read() == END_OF_STREAM else f"it ends too early, after row {sum(sizes)}"
+    return sizes, None if is_complete(file) else f"it ends too early, after row {sum(sizes)}"
 
 
 def _damaged(split: str, shard: str, complaint: str) -> BadRow:

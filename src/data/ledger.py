@@ -4,7 +4,7 @@ it stops the run."""
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from pathlib import Path
 
 from tempohand.data.bad_rows import BadRows
@@ -26,11 +26,11 @@ class Ledger:
     left_out: int = 0
     bad: BadRows = field(default_factory=dict)
 
-    def add(self, read: int, left_out: int, bad: BadRows) -> None:
-        """Enters what came of one batch."""
-        self.read += read
-        self.left_out += left_out
-        self.bad |= bad
+    def add(self, other: "Ledger") -> None:
+        """Enters what came of a batch, or of a process."""
+        self.read += other.read
+        self.left_out += other.left_out
+        self.bad |= other.bad
 
     @property
     def share(self) -> float:
@@ -42,7 +42,7 @@ class Ledger:
         """The sum of all processes'."""
         whole = cls()
         for ledger in ledgers:
-            whole.add(ledger.read, ledger.left_out, ledger.bad)
+            whole.add(ledger)
         whole.bad = dict(sorted(whole.bad.items()))
         return whole
 
@@ -80,6 +80,7 @@ def write_list(path: Path, entries: list[dict]) -> None:
     write_whole(path, "".join(json.dumps(entry) + "\n" for entry in entries))
 
 
+@dataclass
 class BadRowWatch:
     """Watches over what a training run leaves out: says it, lists it in `file`, and stops the run above the
     share `max_bad`.
@@ -88,31 +89,25 @@ class BadRowWatch:
     earlier part of the run (`resumed`) listed stay in the list; counts begin anew.
     """
 
-    def __init__(
-        self,
-        file: Path,
-        max_bad: float,
-        *,
-        gather: Callable[[object], list] = lambda x: [x],
-        say: Callable[[str], None] = print,
-        main: bool = True,
-        resumed: bool = False,
-    ):
-        if not 0 <= max_bad <= 1:
-            raise ValueError(f"data.max_bad={max_bad} is a share between 0 and 1")
-        self.file = file
-        self.max_bad = max_bad
-        self.gather = gather
-        self.say = say
-        self.main = main
-        self.entries: dict[tuple[str, int], dict] = {}
-        self.reported = False
-        if resumed and file.is_file():
-            for line in file.read_text(encoding="utf-8").splitlines():
+    file: Path
+    max_bad: float
+    _: KW_ONLY
+    gather: Callable[[object], list] = lambda x: [x]
+    say: Callable[[str], None] = print
+    main: bool = True
+    resumed: InitVar[bool] = False
+    entries: dict[tuple[str, int], dict] = field(default_factory=dict, init=False)
+    reported: bool = field(default=False, init=False)
+
+    def __post_init__(self, resumed: bool):
+        if not 0 <= self.max_bad <= 1:
+            raise ValueError(f"data.max_bad={self.max_bad} is a share between 0 and 1")
+        if resumed and self.file.is_file():
+            for line in self.file.read_text(encoding="utf-8").splitlines():
                 entry = json.loads(line)
                 self.entries[entry["split"], entry["row"]] = entry
-        elif main:
-            file.unlink(missing_ok=True)
+        elif self.main:
+            self.file.unlink(missing_ok=True)
 
     def known(self, bad: BadRows, table: FrameTable, *, judged: bool) -> None:
         """Enters what the labels of a whole split say before it is read; `judged`: too many of them stop the

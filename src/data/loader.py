@@ -8,7 +8,7 @@ by its step alone.
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -203,9 +203,8 @@ def training_batches(
     row is a ValueError. pinned: in page-locked memory, which is what a copy to a GPU with non_blocking needs.
     """
     collate_fn = partial(_collate_training, dataset.collate)
-    return _told(
-        _loader(dataset, collate_fn, workers, batch_sampler=order, pin_memory=pinned), dataset, ledger
-    )
+    loader = _loader(dataset, collate_fn, workers, batch_sampler=order, pin_memory=pinned)
+    return _told(loader, ledger)
 
 
 def evaluation_batches(
@@ -232,14 +231,10 @@ def listed_batches(
 ) -> Iterator[ClipBatch]:
     """The evaluation clips of the rows of each batch; rows that cannot be used are left out, and batches of
     which nothing is left."""
-    sampler = [rows.tolist() for rows in batches]
-    loader = _loader(
-        _EvaluationClips(dataset),
-        partial(_collate_evaluation, dataset.collate),
-        workers,
-        batch_sampler=sampler,
-    )
-    return _told(loader, dataset, ledger)
+    clips = _Read(range(len(dataset)), dataset.clip)
+    collate_fn = partial(_collate_evaluation, dataset.collate)
+    loader = _loader(clips, collate_fn, workers, batch_sampler=[rows.tolist() for rows in batches])
+    return _told(loader, ledger)
 
 
 def cut(rows: Int[np.ndarray, "n"], size: int) -> list[Int[np.ndarray, "_"]]:
@@ -252,41 +247,35 @@ class _Arrival:
     """What comes from a worker: a batch (None: nothing could be used), and what goes into the ledger."""
 
     batch: ClipBatch | None
-    read: int
-    left_out: int
-    bad: BadRows
+    entry: Ledger
 
     def pin_memory(self) -> "_Arrival":
         """For DataLoader, which asks what it does not know."""
         return self if self.batch is None else replace(self, batch=self.batch.pin_memory())
 
 
-def _usable(samples: list) -> tuple[list, BadRows]:
-    bad: BadRows = {}
-    for sample in samples:
-        bad |= sample.bad
-    return [sample for sample in samples if not isinstance(sample, LeftOut)], bad
+def _bad(samples: list) -> BadRows:
+    return {row: reason for sample in samples for row, reason in sample.bad.items()}
 
 
 def _collate_training(collate: Callable, samples: list) -> _Arrival:
-    samples, bad = _usable(samples)
     left_out = sum(len(sample.bad) for sample in samples)
-    return _Arrival(
-        collate(samples), sum(len(sample.plan.rows) for sample in samples) + left_out, left_out, bad
-    )
+    read = sum(len(sample.plan.rows) for sample in samples) + left_out
+    return _Arrival(collate(samples), Ledger(read, left_out, _bad(samples)))
 
 
 def _collate_evaluation(collate: Callable, samples: list) -> _Arrival:
-    usable, bad = _usable(samples)
-    return _Arrival(collate(usable) if usable else None, len(samples), len(samples) - len(usable), bad)
+    usable = [sample for sample in samples if not isinstance(sample, LeftOut)]
+    entry = Ledger(len(samples), len(samples) - len(usable), _bad(samples))
+    return _Arrival(collate(usable) if usable else None, entry)
 
 
-def _told(arrivals: Iterable[_Arrival], dataset: Dataset, ledger: Ledger | None) -> Iterator[ClipBatch]:
+def _told(arrivals: Iterable[_Arrival], ledger: Ledger | None) -> Iterator[ClipBatch]:
     for arrival in arrivals:
         if ledger is not None:
-            ledger.add(arrival.read, arrival.left_out, arrival.bad)
-        elif arrival.bad:
-            row, reason = next(iter(arrival.bad.items()))
+            ledger.add(arrival.entry)
+        elif arrival.entry.bad:
+            row, reason = next(iter(arrival.entry.bad.items()))
             raise ValueError(
                 f"row {row} cannot be used ({reason}): look at the table with tempohand check-data"
             )
@@ -302,39 +291,32 @@ def frame_batches(
 
     Rows that cannot be used come beside the batch, which is None where no other are left.
     """
-    return (
-        (arrival.batch, arrival.bad)
-        for arrival in _loader(_Frames(chunks), _collate_frames, workers, batch_size=1)
-    )
+    loader = _loader(_Read(chunks, _single_frames), _collate_single_frames, workers, batch_size=1)
+    return ((arrival.batch, arrival.entry.bad) for arrival in loader)
 
 
-class _Frames(Dataset):
-    def __init__(self, chunks):
-        self.chunks = chunks
-
-    def __len__(self) -> int:
-        return len(self.chunks)
-
-    def __getitem__(self, place: int) -> list[Sample | LeftOut]:
-        dataset, view, rows = self.chunks[place]
-        sequences = np.split(rows, np.flatnonzero(np.diff(dataset.clips.starts[rows])) + 1)
-        see = dataset.in_plain_view if view is None else dataset.in_view
-        return [see(ClipPlan.single_frames(part, view or 0)) for part in sequences]
+def _single_frames(chunk: tuple[ClipDataset, int | None, Int[np.ndarray, "_"]]) -> list[Sample | LeftOut]:
+    dataset, view, rows = chunk
+    sequences = np.split(rows, np.flatnonzero(np.diff(dataset.clips.starts[rows])) + 1)
+    see = dataset.in_plain_view if view is None else dataset.in_view
+    return [see(ClipPlan.single_frames(part, view or 0)) for part in sequences]
 
 
-def _collate_frames(chunks: list[list[Sample | LeftOut]]) -> _Arrival:
+def _collate_single_frames(chunks: list[list[Sample | LeftOut]]) -> _Arrival:
     return _collate_evaluation(collate, chunks[0])
 
 
-class _EvaluationClips(Dataset):
-    def __init__(self, dataset):
-        self.dataset = dataset
+class _Read(Dataset):
+    """What `read` makes of each of `items`."""
+
+    def __init__(self, items: Sequence, read: Callable):
+        self.items, self.read = items, read
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.items)
 
-    def __getitem__(self, row: int) -> object:
-        return self.dataset.clip(row)
+    def __getitem__(self, place: int) -> object:
+        return self.read(self.items[place])
 
 
 def _loader(dataset: Dataset, collate_fn: Callable, workers: int, **options) -> DataLoader:

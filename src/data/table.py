@@ -35,10 +35,8 @@ def _floats(*shape: int) -> pa.DataType:
 # name -> (Arrow type, shape of one row's value). Pixels are those of the stored picture; lengths are mm in
 # its OpenCV camera space.
 COLUMNS = {
-    "image": (
-        pa.binary(),
-        (),
-    ),  # an encoded picture (JPEG, PNG, WebP), or "path:" and a file's name below the data set's folder
+    # an encoded picture (JPEG, PNG, WebP), or "path:" and a file's name below the data set's folder
+    "image": (pa.binary(), ()),
     "width": (pa.int32(), ()),
     "height": (pa.int32(), ()),
     "focal": (_floats(2), (2,)),
@@ -57,10 +55,8 @@ COLUMNS = {
     "hidden": (pa.float32(), ()),  # fraction of the hand that something covers; nan: unknown
     "source": (pa.string(), ()),
     "sequence": (pa.string(), ()),  # unique in the table
-    "recording": (
-        pa.string(),
-        (),
-    ),  # what was filmed at once, by whichever cameras, of whichever hands; tables from before it lack it
+    # what was filmed at once, by whichever cameras, of whichever hands; tables from before it lack it
+    "recording": (pa.string(), ()),
     "frame": (pa.int32(), ()),
     "time": (pa.float64(), ()),  # s
 }
@@ -127,6 +123,26 @@ def read_index(root: str | Path) -> dict:
     return index
 
 
+def split_shards(root: str | Path, index: dict, split: str) -> list[Path]:
+    """The shards of a split by a table's index. Raises ValueError for an unknown split, FileNotFoundError for
+    a shard that is not there."""
+    if split not in index["splits"]:
+        raise ValueError(f"the table at '{root}' has no split '{split}', it has {sorted(index['splits'])}")
+    files = [Path(root) / name for name in index["splits"][split]]
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"the table at '{root}' lacks its shard '{file.name}': prepare it again")
+    return files
+
+
+def is_complete(shard: Path) -> bool:
+    """Whether an Arrow stream was written to its end: one that was cut off between two batches opens without
+    complaint, and short."""
+    with shard.open("rb") as stream:
+        stream.seek(max(shard.stat().st_size - len(END_OF_STREAM), 0))
+        return stream.read() == END_OF_STREAM
+
+
 def fingerprint(root: str | Path) -> str:
     """A hash of what a table holds: its index and splits, and each shard's size and 16 blocks spread over it
     (all of a small one).
@@ -135,12 +151,9 @@ def fingerprint(root: str | Path) -> str:
     """
     index = read_index(root)
     digest = hashlib.sha256(json.dumps(index, sort_keys=True).encode())
-    for name in sorted(name for shards in index["splits"].values() for name in shards):
-        path = Path(root) / name
-        if not path.is_file():
-            raise FileNotFoundError(f"the table at '{root}' lacks its shard '{name}': prepare it again")
+    for path in sorted(file for split in index["splits"] for file in split_shards(root, index, split)):
         size = path.stat().st_size
-        digest.update(f"{name} {size}".encode())
+        digest.update(f"{path.name} {size}".encode())
         with path.open("rb") as file:
             for place in np.linspace(0, max(size - FINGERPRINT_BLOCK, 0), 16).astype(int):
                 file.seek(place)
@@ -158,17 +171,7 @@ class FrameTable:
 
     def __init__(self, root: str | Path, split: str):
         index = read_index(root)
-        if split not in index["splits"]:
-            raise ValueError(
-                f"the table at '{root}' has no split '{split}', it has {sorted(index['splits'])}"
-            )
-        files = [Path(root) / name for name in index["splits"][split]]
-        for file in files:
-            if not file.is_file():
-                raise FileNotFoundError(
-                    f"the table at '{root}' lacks its shard '{file.name}': prepare it again"
-                )
-        shards = [_open_shard(file) for file in files]
+        shards = [_open_shard(file) for file in split_shards(root, index, split)]
         if not sum(len(shard) for shard in shards):
             raise ValueError(
                 f"split '{split}' of the table at '{root}' is empty: prepare it again with more data"
@@ -199,9 +202,8 @@ class FrameTable:
         whole.about = {}
         whole.knows_recordings = all(table.knows_recordings for table in tables)
         whole._fill(concatenate_datasets([table._rows.with_format(None) for table in tables]), list(tables))
-        for part, first, end in zip(
-            tables, whole.offsets, whole.offsets[1:]
-        ):  # millions of rows: their labels are held once
+        # millions of rows: their labels are held once
+        for part, first, end in zip(tables, whole.offsets, whole.offsets[1:]):
             part._labels = {name: column[first:end] for name, column in whole._labels.items()}
         return whole
 
@@ -300,13 +302,9 @@ def root_variable(dataset: str) -> str:
 
 
 def _open_shard(file: Path) -> Dataset:
-    """A shard, memory-mapped. A stream that was cut off between two batches would open without complaint, and
-    short."""
+    """A shard, memory-mapped."""
     damage = "ends too early"
-    with file.open("rb") as stream:
-        stream.seek(max(file.stat().st_size - len(END_OF_STREAM), 0))
-        whole = stream.read() == END_OF_STREAM
-    if whole:
+    if is_complete(file):
         try:
             return Dataset.from_file(str(file))
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -316,11 +314,9 @@ def _open_shard(file: Path) -> Dataset:
 
 def _with_recordings(shard: Dataset) -> Dataset:
     """A shard from before there were recordings, with each sequence as one."""
-    return (
-        shard
-        if "recording" in shard.column_names
-        else shard.add_column("recording", shard.data.column("sequence"))
-    )
+    if "recording" in shard.column_names:
+        return shard
+    return shard.add_column("recording", shard.data.column("sequence"))
 
 
 def to_numpy(column: pa.ChunkedArray, name: str) -> np.ndarray:

@@ -5,11 +5,13 @@ processes and workers.
 """
 
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
 
+@dataclass
 class TrainingOrder:
     """Batches of (position, row) for one process, from optimizer micro-step `start` on, without end.
 
@@ -18,24 +20,14 @@ class TrainingOrder:
     sum is the number of rows); None: each once.
     """
 
-    def __init__(
-        self,
-        rows: Int[np.ndarray, "n"],
-        batch_size: int,
-        *,
-        frequency: Float[np.ndarray, "n"] | None = None,
-        rank: int = 0,
-        world: int = 1,
-        seed: int = 0,
-        start: int = 0,
-    ):
-        self.rows = rows
-        self.batch_size = batch_size
-        self.frequency = frequency
-        self.rank = rank
-        self.world = world
-        self.seed = seed
-        self.start = start
+    rows: Int[np.ndarray, "n"]
+    batch_size: int
+    _: KW_ONLY
+    frequency: Float[np.ndarray, "n"] | None = None
+    rank: int = 0
+    world: int = 1
+    seed: int = 0
+    start: int = 0
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch = -1

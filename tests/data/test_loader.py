@@ -5,6 +5,7 @@ from tests_support import hand_rows, with_features, write_table
 
 from tempohand.data import loader
 from tempohand.data.clips import Clips, ClipSampling, eligible_rows, lookback
+from tempohand.data.ledger import Ledger
 from tempohand.data.loader import ClipDataset, collate, evaluation_batches, training_batches
 from tempohand.data.table import FrameTable
 from tempohand.data.training_order import TrainingOrder
@@ -169,7 +170,7 @@ def test_pinned_batches_are_pinned_as_a_whole(dataset, monkeypatch):
     )
     batch = collate([dataset[(0, 11)], dataset[(1, 20)]])
     tensors = len(list(named_tensors(batch)))
-    arrival = loader._Arrival(batch, 2, 0, {}).pin_memory()
+    arrival = loader._Arrival(batch, Ledger(2)).pin_memory()
     assert (
         len(pinned) == tensors
         and torch.equal(arrival.batch.frames.image, batch.frames.image)
@@ -179,7 +180,7 @@ def test_pinned_batches_are_pinned_as_a_whole(dataset, monkeypatch):
     pinned.clear()
     tokens = with_features(batch, torch.zeros(len(batch.frames), 5)).pin_memory()
     assert len(pinned) == tensors and tokens.frames.size == (64, 64)
-    assert loader._Arrival(None, 2, 2, {}).pin_memory().batch is None
+    assert loader._Arrival(None, Ledger(2, 2)).pin_memory().batch is None
 
     asked = []
     monkeypatch.setattr(

@@ -86,26 +86,22 @@ def convert(
         print(f"'{out}' is complete: nothing to do (overwrite=true makes it again)")
         return False
     todo = [job for job in jobs if not _report(job[2]).exists()]
-    with tqdm(total=sum(unit.size for unit in units), unit="frame", desc=conversion.dataset) as bar:
-        bar.update(
-            sum(unit.size for job in jobs for unit in job[1])
-            - sum(unit.size for job in todo for unit in job[1])
-        )
+    total, left = _size(units), sum(_size(job[1]) for job in todo)
+    with tqdm(total=total, initial=total - left, unit="frame", desc=conversion.dataset) as bar:
         for job, _ in in_parallel(convert_shard, todo, processes or os.cpu_count() or 1, __name__):
-            bar.update(sum(unit.size for unit in job[1]))
+            bar.update(_size(job[1]))
     _complete(converter, conversion, jobs, out)
     print(f"{conversion.dataset}: done in {time.perf_counter() - began:.0f} s")
     return True
 
 
 def _first_of_each(units: list[Unit], most: int | None) -> list[Unit]:
-    if most is None:
-        return units
+    """At most so many units of every combination of splits."""
     seen: Counter = Counter()
     kept = []
     for unit in units:
         seen[unit.splits] += 1
-        if seen[unit.splits] <= most:
+        if most is None or seen[unit.splits] <= most:
             kept.append(unit)
     return kept
 
@@ -114,16 +110,15 @@ def _jobs(conversion: Conversion, units: list[Unit], out: Path) -> list[tuple[Co
     """Units that follow each other and belong to the same splits, together until a shard is full."""
     parts: list[list[Unit]] = []
     for unit in units:
-        last = parts[-1] if parts else None
-        if (
-            last
-            and last[0].splits == unit.splits
-            and sum(one.size for one in last) + unit.size <= SHARD_FRAMES
-        ):
-            last.append(unit)
+        if parts and parts[-1][0].splits == unit.splits and _size(parts[-1]) + unit.size <= SHARD_FRAMES:
+            parts[-1].append(unit)
         else:
             parts.append([unit])
     return [(conversion, part, out / f"{number:05d}.arrow") for number, part in enumerate(parts)]
+
+
+def _size(units: Iterable[Unit]) -> int:
+    return sum(unit.size for unit in units)
 
 
 def _report(shard: Path) -> Path:
@@ -135,12 +130,8 @@ def _report(shard: Path) -> Path:
 
 @cache
 def _converter(settings: str) -> Converter:
-    return _conversion(settings).converter()
-
-
-def _conversion(settings: str) -> Conversion:
     values = json.loads(settings)
-    return Conversion(**values | {"storage": Storage(**values["storage"])})
+    return Conversion(**values | {"storage": Storage(**values["storage"])}).converter()
 
 
 def convert_shard(conversion: Conversion, units: list[Unit], path: Path) -> None:
