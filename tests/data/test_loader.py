@@ -176,7 +176,7 @@ def test_pinned_batches_are_pinned_as_a_whole(dataset, monkeypatch):
         and torch.equal(arrival.batch.frames.image, batch.frames.image)
         and arrival.batch.frames.image is not batch.frames.image
     )
-    assert torch.equal(arrival.batch.target.pose, batch.target.pose) and arrival.read == 2
+    assert torch.equal(arrival.batch.target.pose, batch.target.pose) and arrival.entry.read == 2
     pinned.clear()
     tokens = with_features(batch, torch.zeros(len(batch.frames), 5)).pin_memory()
     assert len(pinned) == tensors and tokens.frames.size == (64, 64)
