@@ -100,7 +100,7 @@ class TokenStore:
                 for part in self.folder.glob("*.part"):
                     part.unlink()
                 if not (self.folder / KEY_NAME).is_file():
-                    self._write(KEY_NAME, json.dumps(self.key, indent=1).encode())
+                    self.write(KEY_NAME, json.dumps(self.key, indent=1).encode())
             gather(None)
             yield
 
@@ -118,10 +118,6 @@ class TokenStore:
             )
         return f"{_in_words(size)} into '{self.folder}' ({_in_words(free)} free)"
 
-    def write(self, name: str, records: np.ndarray) -> None:
-        """One shard, atomically."""
-        self._write(name, records)
-
     def finish(self, made: Iterable[str]) -> None:
         """Completes the manifest: enters the shards that were just made, and those that an interrupted run
         had."""
@@ -131,7 +127,7 @@ class TokenStore:
             if path.name not in known:
                 known[path.name] = {"size": path.stat().st_size, "crc32": _checksum(path)}
         if known != before:
-            self._write(MANIFEST_NAME, json.dumps(known, indent=1, sort_keys=True).encode())
+            self.write(MANIFEST_NAME, json.dumps(known, indent=1, sort_keys=True).encode())
 
     def verify(self, names: Iterable[str]) -> None:
         """Raises ValueError naming the shard where size or content are not what the manifest says."""
@@ -159,7 +155,8 @@ class TokenStore:
         file = self.folder / MANIFEST_NAME
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
-    def _write(self, name: str, content: bytes | np.ndarray) -> None:
+    def write(self, name: str, content: bytes | np.ndarray) -> None:
+        """One file, atomically: bytes as they are, a shard's records in NumPy's format."""
         with whole(self.folder / name) as part, part.open("wb") as file:
             if isinstance(content, bytes):
                 file.write(content)

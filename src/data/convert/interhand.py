@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Recording, Unit, Unusable
 from tempohand.data.convert.mano import MM_PER_METRE, ManoHands, ManoParameters, turned
@@ -124,7 +124,62 @@ class InterHand(Converter):
         return read_json_object(path, keys, "InterHand2.6M", **options)
 
     def open(self, unit: Unit) -> Recording:
-        return Recording(sorted(unit.payload.pictures), _Sequence(self, unit).frame)
+        view, (split,) = unit.payload, unit.splits
+        if missing := [name for name, value in view.camera.items() if value is None]:
+            raise Unusable("no camera", f"the camera file lacks {', '.join(missing)}")
+        stored = {name: np.array(value, float) for name, value in view.camera.items()}
+        camera = Camera.of_values(*stored["focal"], *stored["princpt"])
+        motion = (stored["camrot"].reshape(3, 3), stored["campos"].reshape(3))
+        recording = unit.key.rpartition("/")[0]  # all cameras
+
+        def frame(number: int) -> Frame:
+            file, annotation = view.pictures[number]
+            world = view.joints[str(number)]
+            if annotation is None or world is None:
+                raise Unusable("no annotation", "the data or the joint file has no entry for it")
+            valid = valid_of_both(annotation.valid)
+            valid &= valid[
+                :, [WRIST]
+            ]  # a hand without its wrist has no valid joint, as officially
+            points = _to_camera(joints_of_both(world["world_coord"]), *motion)
+            points = np.where(valid[..., None], points, np.nan)
+            mano = view.mano.get(str(number)) or {}
+            hands = []
+            for is_right in SHOWN[annotation.hands]:
+                joints = points[1 - is_right]
+                fit = self._fit(mano.get("right" if is_right else "left"), is_right, joints, *motion)
+                hands.append(HandLabels(is_right, joints, parameters=fit))
+            picture = self.root / "images" / split / file
+            return Frame(picture, unit.key, recording, number, hands, camera, number / view.rate)
+
+        return Recording(sorted(view.pictures), frame)
+
+    def _fit(
+        self,
+        entry: dict[str, Any] | None,
+        is_right: bool,
+        joints: Float[np.ndarray, "21 3"],
+        rotation: Float[np.ndarray, "3 3"],
+        position: Float[np.ndarray, "3"],
+    ) -> ManoParameters | None:
+        """The fitted parameters in camera space; None where there are none, or they do not fit the joints."""
+        hands = self.hands
+        if hands is None or entry is None or np.isnan(joints[WRIST]).any():
+            return None
+        stored = {name: np.array(entry[name], float).reshape(-1) for name in ("pose", "shape", "trans")}
+        pose = turned(hands.absolute(stored["pose"], is_right=is_right), rotation)
+        shape = stored["shape"]
+        wrist = hands.wrist(MM_PER_METRE * stored["trans"], shape, is_right=is_right)
+        wrist = _to_camera(wrist, rotation, position)
+        distance = np.linalg.norm(hands.joints(pose, shape, wrist, is_right=is_right) - joints, axis=1)
+        fits = max(np.nanmean(distance), distance[WRIST]) <= MOST_FIT_MM
+        return ManoParameters(pose, shape, wrist) if fits else None
+
+
+def _to_camera(
+    points: Float[np.ndarray, "*n 3"], rotation: Float[np.ndarray, "3 3"], position: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "*n 3"]:
+    return (points - position) @ rotation.T
 
 
 def _compact(entry: dict) -> Any:
@@ -142,61 +197,3 @@ def frame_step(numbers: set[int]) -> int:
     missing."""
     steps = Counter(b - a for a, b in pairwise(sorted(numbers)))
     return min(steps, key=lambda step: (-steps[step], step)) if steps else 1
-
-
-class _Sequence:
-    """A sequence in one camera."""
-
-    def __init__(self, converter: InterHand, unit: Unit):
-        (split,) = unit.splits
-        self.pictures = converter.root / "images" / split
-        self.hands = converter.hands
-        self.key = unit.key
-        self.view = unit.payload
-        self.recording = self.key.rpartition("/")[0]  # all cameras
-        if missing := [name for name, value in self.view.camera.items() if value is None]:
-            raise Unusable("no camera", f"the camera file lacks {', '.join(missing)}")
-        values = {name: np.array(value, float) for name, value in self.view.camera.items()}
-        self.camera = Camera.of_values(*values["focal"], *values["princpt"])
-        self.rotation = values["camrot"].reshape(3, 3)
-        self.position = values["campos"].reshape(3)
-
-    def frame(self, number: int) -> Frame:
-        file, annotation = self.view.pictures[number]
-        world = self.view.joints[str(number)]
-        if annotation is None or world is None:
-            raise Unusable("no annotation", "the data or the joint file has no entry for it")
-        valid = valid_of_both(annotation.valid)
-        joints = self._to_camera(joints_of_both(world["world_coord"]))
-        hands = [
-            self._hand(number, is_right, joints[1 - is_right], valid[1 - is_right])
-            for is_right in SHOWN[annotation.hands]
-        ]
-        time = number / self.view.rate
-        return Frame(self.pictures / file, self.key, self.recording, number, hands, self.camera, time)
-
-    def _to_camera(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
-        return (points - self.position) @ self.rotation.T
-
-    def _hand(
-        self, number: int, is_right: bool, joints: Float[np.ndarray, "21 3"], valid: Bool[np.ndarray, "21"]
-    ) -> HandLabels:
-        """A hand whose wrist is invalid has no valid joint, as in the official loader."""
-        joints = np.where((valid & valid[WRIST])[:, None], joints, np.nan)
-        return HandLabels(is_right, joints, parameters=self._parameters(number, is_right, joints))
-
-    def _parameters(
-        self, number: int, is_right: bool, joints: Float[np.ndarray, "21 3"]
-    ) -> ManoParameters | None:
-        """The fitted parameters; None where there are none, or they do not fit the joints."""
-        hands = self.hands
-        entry = (self.view.mano.get(str(number)) or {}).get("right" if is_right else "left")
-        if hands is None or entry is None or np.isnan(joints[WRIST]).any():
-            return None
-        stored = {name: np.array(entry[name], float).reshape(-1) for name in ("pose", "shape", "trans")}
-        pose = turned(hands.absolute(stored["pose"], is_right=is_right), self.rotation)
-        shape = stored["shape"]
-        wrist = self._to_camera(hands.wrist(MM_PER_METRE * stored["trans"], shape, is_right=is_right))
-        distance = np.linalg.norm(hands.joints(pose, shape, wrist, is_right=is_right) - joints, axis=1)
-        fits = max(np.nanmean(distance), distance[WRIST]) <= MOST_FIT_MM
-        return ManoParameters(pose, shape, wrist) if fits else None
