@@ -8,8 +8,8 @@ from accelerate import Accelerator
 from tempohand.assemble.data import TrainingData
 from tempohand.batch import Frames
 from tempohand.data.mixture import Mixture
-from tempohand.data.token_store import TokenStore, key_hash
-from tempohand.data.tokens import Encoder, Processes, TokenDataset, cached, token_key
+from tempohand.data.token_store import Processes, TokenStore, key_hash
+from tempohand.data.tokens import Encoder, TokenDataset, cached, token_key
 from tempohand.data.view import View
 from tempohand.model.network import Network
 from tempohand.training.processes import gather

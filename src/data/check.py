@@ -1,6 +1,5 @@
 """Checks every row of a frame table, its picture and its labels, in parallel processes."""
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from tqdm import tqdm
 
 from tempohand.console import text_table
 from tempohand.data.consistency import HandModels, describe, faults, measure
+from tempohand.data.ledger import write_list
 from tempohand.data.mixture import hand_of
 from tempohand.data.parallel_jobs import in_parallel
 from tempohand.data.pictures import BadPicture, decode
@@ -25,7 +25,6 @@ from tempohand.data.table import (
     split_shards,
     to_numpy,
 )
-from tempohand.writing import write_whole
 
 BATCHES_PER_TASK = 8  # record batches: some 2,000 rows, a second's work
 UNREADABLE = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowKeyError, OSError)
@@ -156,12 +155,9 @@ def check_table(
 
 def _checked(parts: list[Part], hand: str | None, workers: int) -> Iterator[tuple[Part, list[BadRow]]]:
     if not workers:
-        yield from ((part, check_part(part, hand)) for part in parts)
-        return
-    yield from (
-        (part, found)
-        for (part, _), found in in_parallel(check_part, [(part, hand) for part in parts], workers, __name__)
-    )
+        return ((part, check_part(part, hand)) for part in parts)
+    done = in_parallel(check_part, [(part, hand) for part in parts], workers, __name__)
+    return ((part, found) for (part, _), found in done)
 
 
 def _batch_sizes(file: Path) -> tuple[list[int], str | None]:
@@ -202,4 +198,4 @@ def summary(counts: dict[str, int], found: list[BadRow]) -> str:
 
 def write_rows(found: list[BadRow], path: str | Path) -> None:
     """One JSON object a line for every bad row and reason, appearing when whole."""
-    write_whole(path, "".join(json.dumps(asdict(bad)) + "\n" for bad in found))
+    write_list(Path(path), [asdict(bad) for bad in found])

@@ -212,9 +212,8 @@ class Clips:
     def training_rows(self) -> Int[np.ndarray, "n"]:
         """Rows on which a training clip can end. Raises ValueError where sequences are too short for this
         num_frame."""
-        eligible_rows(
-            self.starts, self.num_frame + self.sampling.consecutive - 1
-        )  # somewhere a whole clip must exist
+        # somewhere a whole clip must exist
+        eligible_rows(self.starts, self.num_frame + self.sampling.consecutive - 1)
         return np.flatnonzero(self.can_end(np.arange(len(self.starts))))
 
     def can_end(self, rows: Int[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:

@@ -72,9 +72,8 @@ class ClipDataset(Dataset):
 
     def in_plain_view(self, plan: ClipPlan) -> "Sample | LeftOut":
         """A plan's frames as evaluation and inference see them."""
-        return self._sample(
-            plan, self.plain, np.random.default_rng(0), int(plan.rows[0]), int(plan.rows[-1]) + 1
-        )
+        first, last = int(plan.rows[0]), int(plan.rows[-1])
+        return self._sample(plan, self.plain, np.random.default_rng(0), first, last + 1)
 
     def clip(self, row: int) -> "Sample | LeftOut":
         """The evaluation clip that ends at `row`; collate([clip]) is its batch."""
@@ -128,19 +127,16 @@ class Sample:
 
 def collate(samples: list[Sample]) -> ClipBatch:
     """One batch of every clip of every sample; labels go through their views all at once."""
-    counts = [len(sample.plan.rows) for sample in samples]
     labels = {name: torch.cat([sample.labels[name] for sample in samples]) for name in LABELS}
     placements = [sample.placement for sample in samples]
-    mirrored = torch.cat(
-        [torch.tensor(placement.mirrored).expand(count) for placement, count in zip(placements, counts)]
-    )
+    counts = torch.tensor([len(sample.plan.rows) for sample in samples])
+    mirrored = torch.tensor([placement.mirrored for placement in placements]).repeat_interleave(counts)
+    rotation = torch.stack([placement.rotation for placement in placements])
     shows_right = labels["is_right"] != mirrored
     moved = place_labels(
         labels,
         homography=torch.cat([placement.homography for placement in placements]),
-        rotation=torch.cat(
-            [placement.rotation.expand(count, 3, 3) for placement, count in zip(placements, counts)]
-        ),
+        rotation=rotation.repeat_interleave(counts, dim=0),
         mirrored=mirrored,
         size=samples[0].size,
     )

@@ -10,9 +10,8 @@ __all__ = ["CUT_OFF", "OTHER_SIZE", "REASONS", "REFERENCE", "UNDECODABLE", "BadP
 # what a table holds in place of a picture that stays where it is, before the file's name below the data set's
 # folder
 REFERENCE = b"path:"
-BEYOND = (
-    cv2.BORDER_REPLICATE
-)  # what a crop shows beyond its picture, wherever one is made: the picture's edge, repeated
+# what a crop shows beyond its picture, wherever one is made: the picture's edge, repeated
+BEYOND = cv2.BORDER_REPLICATE
 
 
 def decode(data: bytes | None, width: int, height: int) -> UInt8[ndarray, "h w 3"]:

@@ -16,6 +16,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -46,6 +47,29 @@ def key_hash(key: dict) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, which share the making of tokens: this one's `rank` among `count`. `gather`
+    gives each of them the objects of all; `say` prints."""
+
+    rank: int = 0
+    count: int = 1
+    gather: Callable[[object], list] = lambda own: [own]
+    say: Callable[[str], None] = print
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one speaks and keeps the store's list."""
+        return self.rank == 0
+
+    def share(self, items: list) -> list:
+        """This one's part."""
+        return items[self.rank :: self.count]
+
+
+ALONE = Processes()
+
+
 class TokenStore:
     """A folder of tokens made from what `key` says (JSON values, nested dicts).
 
@@ -74,26 +98,20 @@ class TokenStore:
             )
 
     @contextmanager
-    def making(
-        self,
-        say: Callable[[str], None] = print,
-        *,
-        first: bool = True,
-        gather: Callable[[object], list] = lambda own: [own],
-    ) -> Iterator[None]:
+    def making(self, processes: Processes = ALONE) -> Iterator[None]:
         """Holds the folder, made where it was not, against other runs that would make the same tokens; waits
         for one that does.
 
-        Of several processes of a run (`gather` gives each the objects of all) the first holds it for all.
-        They meet every POLL_S seconds while they wait: another run may take hours, and a collective that does
-        is taken for one that hangs.
+        Of the processes of a run the first holds it for all. They meet every POLL_S seconds while they wait:
+        another run may take hours, and a collective that does is taken for one that hangs.
         """
+        first = processes.is_first
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOCK_NAME).open("a") as lock:
             reported = False
-            while not any(gather(first and _locked(lock))):
+            while not any(processes.gather(first and _locked(lock))):
                 if first and not reported:
-                    say(f"another run is making the tokens in '{self.folder}': waiting for it")
+                    processes.say(f"another run is making the tokens in '{self.folder}': waiting for it")
                     reported = True
                 time.sleep(POLL_S)
             if first:
@@ -101,7 +119,7 @@ class TokenStore:
                     part.unlink()
                 if not (self.folder / KEY_NAME).is_file():
                     self.write(KEY_NAME, json.dumps(self.key, indent=1).encode())
-            gather(None)
+            processes.gather(None)
             yield
 
     def missing(self, names: Iterable[str]) -> list[str]:

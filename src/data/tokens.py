@@ -23,7 +23,7 @@ from tempohand.data.bad_rows import REASONS, BadRows, LeftOut, training_sample
 from tempohand.data.clips import MAX_GAP_S, ClipPlan, Clips
 from tempohand.data.consistency import BOUNDS
 from tempohand.data.loader import ClipDataset, clip_batch, frame_batches
-from tempohand.data.token_store import TokenStore, weights_hash
+from tempohand.data.token_store import ALONE, Processes, TokenStore, weights_hash
 from tempohand.data.view import View
 
 FORMAT = 4
@@ -109,11 +109,9 @@ class TokenDataset(Dataset):
             return TokenSample(plan, records, {})
         bad = {int(row): REASONS[reason - 1] for row, reason in zip(plan.rows, reasons) if reason}
         usable = plan.without(bad)
-        return (
-            LeftOut(bad)
-            if usable is None
-            else TokenSample(usable, records[np.isin(plan.rows, usable.rows)], bad)
-        )
+        if usable is None:
+            return LeftOut(bad)
+        return TokenSample(usable, records[np.isin(plan.rows, usable.rows)], bad)
 
     def collate(self, samples: list[TokenSample]) -> ClipBatch:
         """One batch of every clip of every sample: frames with features and without pictures."""
@@ -236,36 +234,16 @@ class Encoder:
                     done = []
 
 
-@dataclass(frozen=True)
-class Processes:
-    """The processes of a run, which share the making of tokens: this one's `rank` among `count`. `gather`
-    gives each of them the objects of all; `say` prints."""
-
-    rank: int = 0
-    count: int = 1
-    gather: Callable[[object], list] = lambda own: [own]
-    say: Callable[[str], None] = print
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this one speaks and keeps the store's list."""
-        return self.rank == 0
-
-    def share(self, items: list) -> list:
-        """This one's part."""
-        return items[self.rank :: self.count]
-
-
 def cached(
     store: TokenStore,
     training: ClipDataset,
     held_out: ClipDataset,
     encoder: Encoder,
-    processes: Processes | None = None,
+    processes: Processes = ALONE,
     shard_frames: int = SHARD_FRAMES,
 ) -> tuple[TokenDataset, TokenDataset]:
     """Training and validation clips from tokens; what the store lacks is made first, shared among
-    `processes` (None: this one alone).
+    `processes`.
 
     Raises ValueError when the disk is too small, a shard is damaged, features do not fit the encoder's type,
     or a setting makes no sense.
@@ -275,7 +253,6 @@ def cached(
             f"tokens: views is a number of at least 1 and dtype one of {sorted(DTYPES)}, "
             f"got {training.clips.views} and {encoder.dtype}"
         )
-    processes = processes or Processes()
     kinds = [(training, list(range(training.clips.views))), (held_out, [None])]
     bounds = [shard_bounds(dataset.clips.starts, shard_frames) for dataset, _ in kinds]
     shards = [
@@ -300,11 +277,10 @@ def cached(
 
 def _complete(store: TokenStore, every: list[Shard], encoder: Encoder, processes: Processes) -> None:
     """Makes the shards that the store lacks."""
-    gather = processes.gather
-    with store.making(processes.say, first=processes.is_first, gather=gather):
+    with store.making(processes):
         names = set(store.missing(shard.name for shard in every))
         missing = [shard for shard in every if shard.name in names]
-        gather(None)  # every process has the same list before the first shard is added to the folder
+        processes.gather(None)  # all have the same list before the first shard is added to the folder
         if missing:
             kind = encoder.kind_of_record(missing)
             if processes.is_first:
@@ -317,6 +293,6 @@ def _complete(store: TokenStore, every: list[Shard], encoder: Encoder, processes
                 )
             for name, records in encoder.shards(processes.share(missing), kind, show=processes.is_first):
                 store.write(name, records)
-        gather(None)
+        processes.gather(None)
         if processes.is_first:
             store.finish(names)

@@ -21,8 +21,8 @@ from tempohand.data.clips import ClipSampling
 from tempohand.data.loader import ClipDataset, collate, evaluation_batches
 from tempohand.data.mixture import Mixture
 from tempohand.data.table import FrameTable
-from tempohand.data.token_store import TokenStore, key_hash
-from tempohand.data.tokens import Encoder, Processes, cached, shard_bounds, token_key
+from tempohand.data.token_store import Processes, TokenStore, key_hash
+from tempohand.data.tokens import Encoder, cached, shard_bounds, token_key
 from tempohand.data.view import Augmentation, View
 from tempohand.model.registry import build_network
 from tempohand.training.objective import combine
@@ -359,7 +359,7 @@ def test_while_another_run_makes_tokens_processes_meet_again_and_again(tmp_path,
     threading.Timer(0.3, other.__exit__, (None, None, None)).start()
 
     def work(rank, gather):
-        with TokenStore(tmp_path, {"made by": "tests"}).making(said.append, first=rank == 0, gather=gather):
+        with TokenStore(tmp_path, {"made by": "tests"}).making(Processes(rank, 2, gather, said.append)):
             gather("inside")
 
     met = two_processes(work)

@@ -138,9 +138,7 @@ class InterHand(Converter):
             if annotation is None or world is None:
                 raise Unusable("no annotation", "the data or the joint file has no entry for it")
             valid = valid_of_both(annotation.valid)
-            valid &= valid[
-                :, [WRIST]
-            ]  # a hand without its wrist has no valid joint, as officially
+            valid &= valid[:, [WRIST]]  # a hand without its wrist has no valid joint, as officially
             points = _to_camera(joints_of_both(world["world_coord"]), *motion)
             points = np.where(valid[..., None], points, np.nan)
             mano = view.mano.get(str(number)) or {}

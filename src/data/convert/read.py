@@ -35,18 +35,13 @@ DAMAGE = (
 )
 # What pickled annotations of numpy 1 and 2 name; everything else is refused.
 _ALLOWED = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-    ("builtins", "bytes"),
-    ("builtins", "bytearray"),
+    *(("numpy", name) for name in ("ndarray", "dtype")),
+    *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
+    *((f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")),
+    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
+    *(("builtins", name) for name in ("bytes", "bytearray")),
     ("__builtin__", "bytes"),
-    *(
-        (module, name)
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-        for name in ("_reconstruct", "scalar")
-    ),
-    *((module, "_frombuffer") for module in ("numpy.core.numeric", "numpy._core.numeric")),
+    ("_codecs", "encode"),
 }
 
 
@@ -57,18 +52,25 @@ def need(path: Path, what: str) -> Path:
     return path
 
 
+@contextmanager
+def _naming(path: Path, form: str) -> Iterator[None]:
+    """Raises ValueError naming the file for what its parser raises within."""
+    try:
+        yield
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ValueError(
+            f"'{path}' is damaged: not {form} ({describe(error)[:100]}): download it again"
+        ) from None
+
+
 def read_json(path: Path, *, compact: Callable[[dict], Any] | None = None) -> Any:
     """A JSON file. compact: makes of every object, innermost first, what is kept of it (a file of gigabytes
     is millions of small ones).
 
     Raises FileNotFoundError, or ValueError for a damaged one.
     """
-    try:
+    with _naming(path, "JSON"):
         return json.loads(path.read_bytes(), object_hook=compact)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"'{path}' is damaged: not JSON ({describe(error)[:100]}): download it again"
-        ) from None
 
 
 def read_json_object(path: Path, keys: Iterable[str], title: str, **options) -> dict[str, Any]:
@@ -82,12 +84,8 @@ def read_json_object(path: Path, keys: Iterable[str], title: str, **options) -> 
 
 def read_yaml(path: Path) -> Any:
     """A YAML file of plain values. Raises FileNotFoundError, or ValueError for a damaged one."""
-    try:
+    with _naming(path, "YAML"):
         return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"'{path}' is damaged: not YAML ({describe(error)[:100]}): download it again"
-        ) from None
 
 
 @contextmanager
