@@ -117,13 +117,6 @@ class ClipBatch(_Tensors):
         return self.index.shape[1]
 
     @property
-    def size(self) -> int:
-        """Crop edge in pixels (crops are square)."""
-        height, width = self.frames.size
-        assert height == width, f"crops are square, got {height} x {width}"
-        return width
-
-    @property
     def edge(self) -> int:
         """The crops' shorter edge, px: that of the square around the hand."""
         return min(self.frames.size)

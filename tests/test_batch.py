@@ -100,7 +100,7 @@ def test_a_batch_elsewhere_is_the_same_batch():
     there = batch.to("meta")
     assert {value.device.type for _, value in named_tensors(there)} == {
         "meta"
-    } and there.size == batch.size == 64
+    } and there.edge == batch.edge == 64
     assert [value.dtype for _, value in named_tensors(there)] == [
         value.dtype for _, value in named_tensors(batch)
     ]

@@ -279,7 +279,7 @@ def test_stage_2_inherits_and_trains_on_two_processes(stage1, table_root, tmp_pa
         (
             "stage2-tiny",
             ["view.augmentation.mirror=0.1", "init_from=x"],
-            "view.augmentation.mirror=0.1: Stage 1 learns sides",
+            "view.augmentation.mirror=0.1 shows the other side's hands",
         ),
         (
             "stage1-tiny",

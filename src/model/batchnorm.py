@@ -24,7 +24,7 @@ class GhostBatchNormAct2d(BatchNormAct2d):
     def __init__(self, channels: int, *, group: int, **options):
         super().__init__(channels, **options)
         if group < 1:
-            raise ValueError(f"backbone.options.norm_group={group} must be at least 1 image")
+            raise ValueError(f"the backbone's option norm_group={group} must be at least 1 image")
         self.group = group
 
     def groups(self, images: int) -> int:
@@ -58,7 +58,7 @@ def sharing_effects(network: nn.Module, images: int) -> Iterator[str]:
             f"batch normalisation has groups of {images / uneven.groups(images):g} images, "
             f"not {uneven.group}, since {images} is what a process has of a batch: "
             "on another number of processes the training is another "
-            "(network.spatial.backbone.options.norm_group)"
+            "(norm_group of the backbone's options)"
         )
     if len(ghosts) < len(norms):
         yield (

@@ -44,17 +44,13 @@ class FinderNet(Network):
 
     def __init__(self, num_frame: int, size: int, expansion: float, backbone: dict, width: int):
         super().__init__(num_frame, size, expansion)
-        if num_frame != 1:
-            raise ValueError(
-                f"network.num_frame={num_frame}: the hand finder looks at single frames, num_frame=1"
-            )
-        if size % STRIDES[-1]:
+        self.size = self.crop.edge
+        if self.size % STRIDES[-1]:
             raise ValueError(
                 f"network.size={size}: the hand finder takes pictures whose edge is a multiple of "
                 f"{STRIDES[-1]} px"
             )
-        self.size = size
-        self.backbone = Backbone(size=size, strides=STRIDES, **backbone)
+        self.backbone = Backbone(size=self.size, strides=STRIDES, **backbone)
         self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.backbone.channels)
         self.head = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, bias=False),
@@ -78,8 +74,8 @@ class FinderNet(Network):
             raise ValueError(
                 f"the hand finder takes clips of 1 frame, got {batch.num_frame}: use batch.last_frame()"
             )
-        assert batch.size == self.size, (
-            f"the network takes {self.size} px pictures, the batch has {batch.size}"
+        assert batch.frames.size == self.crop.size, (
+            f"the network takes {self.size} px pictures, the batch has {batch.frames.size}"
         )
         mirrored = torch.rand(len(batch), device=batch.row.device) < 0.5 if self.training else ~batch.is_right
         return self.find(batch.frames.image, mirrored)

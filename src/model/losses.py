@@ -153,7 +153,7 @@ def wrist_targets(
     Under norm_by_hand the depth is in units of the true hand's size; nothing else ever sees that size.
     """
     target = batch.target
-    size = batch.size
+    size = batch.edge
     focal = batch.focal[:, -1:]
     depth = target.trans[..., 2].clamp_min(1.0)
     if norm_by_hand:

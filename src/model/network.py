@@ -7,11 +7,12 @@ A new network is a subclass of `Network`, its losses, a line in registry.py and 
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from tempohand.batch import ClipBatch, Term
+from tempohand.batch import ClipBatch, Frames, Term
 from tempohand.model.weights import load_weights, of_network
 
 TOKEN_MODES = ("cached", "online")
@@ -37,6 +38,24 @@ class Crop(NamedTuple):
         """(height, width), px."""
         return self.height, self.width
 
+    @property
+    def edge(self) -> int:
+        """Of a square crop, px. Raises ValueError for another one."""
+        if self.height != self.width:
+            raise ValueError(
+                f"network.size={list(self.size)}: this network takes square crops, give one edge"
+            )
+        return self.height
+
+
+@runtime_checkable
+class FrameFeatures(Protocol):
+    """What a network finds in frames."""
+
+    def packed(self) -> Float[Tensor, "*batch f"]:
+        """As one vector a frame: `Frames.features`, which caches and streams keep."""
+        ...
+
 
 class Network(nn.Module):
     """A network of the training loop: network(batch) predicts each clip's last frame, and
@@ -60,6 +79,7 @@ class Network(nn.Module):
 
     def __init__(self, num_frame: int, size: int | list[int] | tuple[int, int], expansion: float):
         super().__init__()
+        self.check_num_frame(num_frame)
         self.num_frame = num_frame
         self.crop = Crop.of({"size": size, "expansion": expansion})
 
@@ -68,6 +88,7 @@ class Network(nn.Module):
     def check(cls, settings: dict) -> None:
         """Refuses a run's settings (the whole configuration) that contradict each other, before anything is
         read. Raises ValueError."""
+        cls.check_num_frame(settings["network"]["num_frame"])
         mode = settings["tokens"]["mode"]
         if mode not in TOKEN_MODES or (mode == "cached" and cls.stage == 1):
             raise ValueError(
@@ -76,13 +97,23 @@ class Network(nn.Module):
             )
 
     @classmethod
+    def check_num_frame(cls, num_frame: int) -> None:
+        """Raises ValueError for clips that are not of the stage: Stage 1 sees 1 frame, Stage 2 several."""
+        if (num_frame == 1) != (cls.stage == 1):
+            takes = "1 frame" if cls.stage == 1 else "several frames"
+            raise ValueError(
+                f"network.num_frame={num_frame} contradicts Stage {cls.stage}, where the {cls.title} sees "
+                f"{takes}: use a stage{3 - cls.stage}-* config"
+            )
+
+    @classmethod
     def check_inherited(cls, settings: dict) -> None:
         """The same, of settings that may have come with weights. Raises ValueError."""
         mirror = settings["view"]["augmentation"]["mirror"]
         if mirror and not cls.learns_sides(settings["network"]):
             raise ValueError(
-                f"view.augmentation.mirror={mirror} shows the other side's hands, which only "
-                "network.spatial.side=true learns from: set it to 0"
+                f"view.augmentation.mirror={mirror} shows the other side's hands, from which a {cls.title} "
+                "with these settings learns nothing: set it to 0"
             )
 
     @classmethod
@@ -160,12 +191,28 @@ class Network(nn.Module):
 
     @property
     def feature_dim(self) -> int | None:
-        """F, where the network has `encode(frames)`: features of frames, [N, F], with which in place of
-        pictures (`Frames.features`) a batch gives the same prediction, from a cache or a stream. None: it has
-        not."""
+        """F, of a network that sees each frame by itself: then it has `features`, `encode` and `decode`, and
+        forward(batch) is decode(features(batch.frames), batch). None: it has not."""
         return None
+
+    def features(self, frames: Frames) -> FrameFeatures:
+        """What the network finds in each frame; of frames with features, what it has found there."""
+        raise NotImplementedError
+
+    def encode(self, frames: Frames) -> Float[Tensor, "n f"]:
+        """Every frame's features, all that `forward` asks of its picture: as `Frames.features` they give the
+        same prediction, from a cache or a stream."""
+        return self.features(frames).packed()
+
+    def decode(self, features: FrameFeatures, batch: ClipBatch) -> object:
+        """From the frames' features to the prediction; of the batch it takes cameras, times and masks."""
+        raise NotImplementedError
 
     @property
     def tells_sides(self) -> bool:
-        """Whether it tells a right hand from a left one: then it has `look(frames)`, as PoseNet has."""
+        """Whether it tells a right hand from a left one: then it has `look`."""
         return False
+
+    def look(self, frames: Frames) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
+        """What each crop shows: the log odds that it is a right hand, and how surely it is a hand, 0 to 1."""
+        raise NotImplementedError

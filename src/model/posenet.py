@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tempohand.batch import ClipBatch, Frames, HandPrediction, Term
-from tempohand.geometry import apply_homography, hand_size, mirror_homography, normalise_pixels, project
+from tempohand.geometry import apply_homography, mirror_homography
 from tempohand.hand.layer import HandLayer
-from tempohand.hand.pose import rotmat_to_pose
+from tempohand.model.hand_prediction import PosedHand, predict_hand
 from tempohand.model.heads import HandParameters, depth_prior, wrist_position
 from tempohand.model.losses import TERMS, posenet_terms
 from tempohand.model.network import Network
@@ -43,27 +43,12 @@ class PoseNet(Network):
         hand: str | None | HandLayer = None,
     ):
         super().__init__(num_frame, size, expansion)
-        if num_frame != 1:
-            raise ValueError(
-                f"num_frame is {num_frame}, but a network without a temporal encoder (Stage 1) "
-                "takes num_frame=1"
-            )
-        self.size = size
+        self.size = self.crop.edge
         self.expansion = expansion
         self.norm_by_hand = norm_by_hand
         self.hand = hand if isinstance(hand, HandLayer) else HandLayer(hand)
         self.spatial = spatial if isinstance(spatial, SpatialNet) else SpatialNet(size, **spatial)
         self.config: dict = {}  # of the checkpoint that it comes from (registry.py's load_network)
-
-    @classmethod
-    def check(cls, settings: dict) -> None:
-        """As of every network; Stage 1 sees one frame."""
-        frames = settings["network"]["num_frame"]
-        if frames != 1:
-            raise ValueError(
-                f"network.num_frame={frames} contradicts Stage 1, which sees 1 frame: use a stage2-* config"
-            )
-        super().check(settings)
 
     @classmethod
     def learns_sides(cls, network: dict) -> bool:
@@ -91,17 +76,13 @@ class PoseNet(Network):
         """What the spatial network finds in each frame; of frames with features, what it has found."""
         if frames.features is not None:
             return SpatialFeatures.unpacked(frames.features, self.spatial.token_dim)
-        assert frames.size == (self.size, self.size), (
+        assert frames.size == self.crop.size, (
             f"the network takes {self.size} px crops, the frames have {frames.size}"
         )
         return self.spatial(frames)
 
-    def encode(self, frames: Frames) -> Float[Tensor, "n f"]:
-        """Every frame's features, all that `forward` asks of its picture: for `Frames.features`."""
-        return self.features(frames).packed()
-
     def decode(self, features: SpatialFeatures, batch: ClipBatch) -> HandPrediction:
-        """From the frames' features to each clip's hand; of the batch it takes the cameras."""
+        """The hand in each clip's frame, from the frames' features."""
         logits = {"heatmaps": features.heatmaps, "joint_depth_logits": features.joint_depth_logits}
         if self.tells_sides:
             logits["side_logit"] = self.spatial.side_logit(features)
@@ -112,32 +93,14 @@ class PoseNet(Network):
     def _hand(
         self, parameters: HandParameters, batch: ClipBatch, logits: dict[str, Tensor]
     ) -> HandPrediction:
-        """Kinematics, projection and the wrist in mm of each clip's last frame. The caller turns autocast
-        off: a bfloat16 has 8 bits, .3 to .8 mm of the wrist's place. logits: of the loss terms besides the
-        heads' own."""
+        """Each clip's last hand. The caller turns autocast off. logits: of the loss terms besides the heads'
+        own."""
         focal, princpt = batch.focal[:, -1:].float(), batch.princpt[:, -1:].float()
-        relative = self.hand(parameters.rotation, parameters.shape)
-        trans_pred_scaled = self._wrist(parameters, focal, princpt)
-        if self.norm_by_hand:  # the predicted hand gives the size, in training and in use
-            trans_pred_scaled = trans_pred_scaled * hand_size(relative.joints)[..., None]
-        joints = relative.joints + trans_pred_scaled[..., None, :]
-        pixels = project(joints, focal, princpt)
-        return HandPrediction(
-            pose=rotmat_to_pose(parameters.rotation),
-            rotation=parameters.rotation,
-            shape=parameters.shape,
-            trans=trans_pred_scaled,
-            joints=joints,
-            vertices=relative.vertices + trans_pred_scaled[..., None, :],
-            joints2d=normalise_pixels(pixels, (self.size, self.size)),
-            terms={
-                "columns": parameters.columns,
-                "uv": parameters.uv,
-                "log_depth": parameters.log_depth,
-                **parameters.extra,
-                **logits,
-            },
-        )
+        wrist = self._wrist(parameters, focal, princpt)
+        terms = {"columns": parameters.columns, "uv": parameters.uv, "log_depth": parameters.log_depth}
+        terms |= parameters.extra | logits
+        hand = PosedHand(parameters.rotation, parameters.shape, wrist, in_hand_sizes=self.norm_by_hand)
+        return predict_hand(self.hand, hand, batch, terms)
 
     def _wrist(self, parameters: HandParameters, focal: Tensor, princpt: Tensor) -> Float[Tensor, "*batch 3"]:
         """The wrist in mm, or in hand sizes with norm_by_hand."""

@@ -98,6 +98,8 @@ def load_stages(stage1: str | Path | None, stage2: str | Path | None) -> tuple[N
         return first, None
     inside = second.spatial_only()
     if first is None:
+        if inside is None:
+            raise ValueError(f"stage2='{stage2}' has no network of single frames inside: give stage1=, too")
         return inside, second
     if first.crop != second.crop:
         crops = " and ".join(str(tuple(network.crop)) for network in (first, second))
@@ -105,7 +107,7 @@ def load_stages(stage1: str | Path | None, stage2: str | Path | None) -> tuple[N
             f"stage1 and stage2 see different crops (height, width, expansion: {crops}): "
             "evaluate them one at a time"
         )
-    own, other = first.state_dict(), inside.state_dict()
+    own, other = first.state_dict(), {} if inside is None else inside.state_dict()
     shared = own.keys() == other.keys() and all(
         own[name].shape == other[name].shape and own[name].equal(other[name]) for name in own
     )

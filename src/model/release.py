@@ -10,7 +10,7 @@ import torch
 from tempohand.batch import HandPrediction
 from tempohand.manifest import write_manifest
 from tempohand.model.network import Network
-from tempohand.model.registry import load_network
+from tempohand.model.registry import load_network, network_class
 from tempohand.model.weights import CONFIG_NAME, WEIGHTS_NAME, load_config, load_weights
 from tempohand.writing import whole_folder
 
@@ -43,10 +43,10 @@ def make_release(checkpoint: str | Path, folder: str | Path, name: str, training
     """
     config = load_config(checkpoint)
     weights = load_weights(checkpoint)
-    if config["network"]["name"] == "posenet" and config["stage"] != 2:
+    kind = network_class(config["network"])
+    if kind.prediction is HandPrediction and kind.stage == 1:
         raise ValueError(
-            f"'{checkpoint}' is of Stage {config['stage']}: a release is a Stage 2 checkpoint, "
-            "Stage 1 is inside it"
+            f"'{checkpoint}' is of Stage 1: a release is a Stage 2 checkpoint, Stage 1 is inside it"
         )
     half = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
     if lost := [

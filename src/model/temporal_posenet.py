@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from tempohand.batch import ClipBatch, Frames, HandPrediction
 from tempohand.geometry import normalise_pixels, project
 from tempohand.hand.layer import HandLayer
-from tempohand.model.network import Network
 from tempohand.model.posenet import PoseNet
 from tempohand.model.spatial import SpatialFeatures, SpatialNet
 from tempohand.model.temporal import TemporalEncoder, parameter_vector
@@ -32,28 +31,15 @@ class TemporalPoseNet(PoseNet):
         norm_by_hand: bool = False,
         hand: str | None | HandLayer = None,
     ):
-        super().__init__(1, size, expansion, spatial, norm_by_hand=norm_by_hand, hand=hand)
-        if num_frame == 1:
-            raise ValueError("num_frame is 1, but a network with a temporal encoder takes num_frame > 1")
-        self.num_frame = num_frame
+        super().__init__(num_frame, size, expansion, spatial, norm_by_hand=norm_by_hand, hand=hand)
         self.temporal = TemporalEncoder(self.spatial.token_dim, self.spatial.detail_dim, **temporal)
         self.spatial.requires_grad_(False)
         self.train()
 
     @classmethod
-    def check(cls, settings: dict) -> None:
-        """As of every network; Stage 2 sees several frames, and no hands of the other side."""
-        frames = settings["network"]["num_frame"]
-        if frames < 2:
-            raise ValueError(
-                f"network.num_frame={frames} contradicts Stage 2, which sees 7 frames: use a stage1-* config"
-            )
-        Network.check.__func__(cls, settings)
-        mirror = settings["view"]["augmentation"]["mirror"]
-        if mirror:
-            raise ValueError(
-                f"view.augmentation.mirror={mirror}: Stage 1 learns sides, Stage 2 does not; set it to 0"
-            )
+    def learns_sides(cls, network: dict) -> bool:
+        """Stage 1 learns sides, Stage 2 does not."""
+        return False
 
     def parts(self) -> dict[str, nn.Module]:
         """The backbone and the temporal encoder."""
@@ -95,8 +81,7 @@ class TemporalPoseNet(PoseNet):
         return super().features(frames)
 
     def decode(self, features: SpatialFeatures, batch: ClipBatch) -> HandPrediction:
-        """From the features [B, T] of the clips' frames to each clip's last hand; of the batch it takes the
-        cameras, times and masks."""
+        """Each clip's last hand, from the features [B, T] of the clips' frames."""
         change, correction = self.temporal(
             features, self._read_frames(features, batch), batch.time, batch.frame_mask
         )

@@ -191,7 +191,7 @@ def late_batches(frames, expansion=2.0, size=5):
         batch.row, batch.target.joints2d_mask = rows, everything
         batch.target.joints2d = ((true - centre)[rows, None] / expansion).float()
         batch.frames.focal = torch.full((len(rows), 2), 100.0)
-        batch.frames.princpt = ((-centre[rows, 0] / expansion + 0.5) * batch.size).float()
+        batch.frames.princpt = ((-centre[rows, 0] / expansion + 0.5) * batch.edge).float()
         shapes = ((48,), (16, 3, 3), (10,), (3,), (21, 3), (778, 3))
         yield (
             HandPrediction(

@@ -39,7 +39,7 @@ class FakeNetwork(nn.Module):
         return patches.mean(dim=-1) - 0.5
 
     def decode(self, tokens: torch.Tensor, batch: ClipBatch) -> HandPrediction:
-        assert batch.size == SIZE and batch.time[:, -1].abs().max() == 0 and batch.frame_mask[:, -1].all()
+        assert batch.edge == SIZE and batch.time[:, -1].abs().max() == 0 and batch.frame_mask[:, -1].all()
         weight = torch.exp(5 * batch.time) * batch.frame_mask
         seen = (weight[..., None] * tokens).sum(1, keepdim=True) / weight.sum(1)[:, None, None]
         focal, princpt = batch.focal[:, -1:], batch.princpt[:, -1:]

@@ -151,7 +151,7 @@ def test_the_batch_of_features_is_complete(table_root, fake_network):
 
     StreamingPredictor(Spy(), batch_size=50).push_all(table_hands(FrameTable(table_root, "test"))[:3])
     (batch,) = seen
-    assert batch.index.shape == (3, 7) and batch.size == 64
+    assert batch.index.shape == (3, 7) and batch.edge == 64
     assert len(batch.frames.features) == len(batch.frames) == 1 + 2 + 3 and batch.frames.image is None
     assert batch.frame_mask.sum(1).tolist() == [1, 2, 3] and batch.frame_mask[:, -1].all()
     np.testing.assert_allclose(batch.time[2, -3:], [-2 / 30, -1 / 30, 0], atol=1e-7)

@@ -249,7 +249,8 @@ def test_it_may_begin_with_the_backbone_of_a_network_that_knows_hands(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change, message", [({"num_frame": 7}, "num_frame=1"), ({"size": 80}, "multiple of 32")]
+    "change, message",
+    [({"num_frame": 7}, "num_frame=7 contradicts Stage 1"), ({"size": 80}, "multiple of 32")],
 )
 def test_what_it_cannot_be_is_refused(change, message):
     with pytest.raises(ValueError, match=message):

@@ -68,7 +68,7 @@ def test_a_mirror_image_has_the_other_side(stage):
     mirrored = replace(
         frames,
         image=frames.image.flip(-1),
-        princpt=frames.princpt * torch.tensor([-1, 1]) + torch.tensor([batch.size - 1, 0]),
+        princpt=frames.princpt * torch.tensor([-1, 1]) + torch.tensor([batch.edge - 1, 0]),
     )
     with torch.no_grad():
         (logit, certainty), (opposite, same) = net.look(frames), net.look(mirrored)
@@ -352,9 +352,9 @@ def test_unreadable_weights_are_told_of(tmp_path, name, content):
 
 
 def test_a_stage_and_its_num_frame_agree():
-    with pytest.raises(ValueError, match="num_frame is 7"):
+    with pytest.raises(ValueError, match="num_frame=7 contradicts Stage 1"):
         network(1, num_frame=7)
-    with pytest.raises(ValueError, match="num_frame is 1"):
+    with pytest.raises(ValueError, match="num_frame=1 contradicts Stage 2"):
         network(2, num_frame=1)
     with pytest.raises(ValueError, match="use batch.last_frame"):
         network(1)(random_batch(1, 7))
