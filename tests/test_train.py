@@ -278,7 +278,7 @@ def test_stage_2_inherits_and_trains_on_two_processes(stage1, table_root, tmp_pa
         ("stage2-tiny", ["network.num_frame=1", "init_from=x"], "network.num_frame=1 contradicts Stage 2"),
         (
             "stage2-tiny",
-            ["view.augmentation.mirror=0.1", "init_from=x"],
+            ["view.augmentation.mirror=0.1", "init_from=tempohand-tiny"],
             "view.augmentation.mirror=0.1 shows the other side's hands",
         ),
         (
