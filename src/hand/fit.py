@@ -291,7 +291,6 @@ def fit_landmarks(
     is_right: Bool[Tensor, "n"] | None = None,
     noise: Float[Tensor, "n"],
     relative_noise: float,
-    progress: bool = False,
 ) -> FittedHands:
     """Fits hands to what a landmark network gives: joints in a picture (px, seen by the camera focal,
     princpt), and in space from an origin of no meaning (`relative`: mm, camera axes).
@@ -309,7 +308,7 @@ def fit_landmarks(
     pixels = _right_pixels(joints2d, focal, princpt, given, is_right, noise)
     relative = _right(torch.where(given[..., None], relative.double(), 0.0), is_right)
     measured = _Landmarks(*pixels, centred(relative, given), noise / relative_noise)
-    return _fit(layer, measured, is_right, joints2d.dtype, progress)
+    return _fit(layer, measured, is_right, joints2d.dtype)
 
 
 def _right_pixels(
@@ -352,7 +351,7 @@ def _fit(
     measured: _Measured,
     is_right: Tensor | None,
     dtype: torch.dtype,
-    progress: bool,
+    progress: bool = False,
 ) -> FittedHands:
     if layer.side != "right":
         raise ValueError(
