@@ -14,6 +14,7 @@ from tempohand.data.loader import ClipSampling
 from tempohand.data.mixture import Balance, RowFilter, TableChoice
 from tempohand.data.photometric import Photometric
 from tempohand.data.view import Augmentation
+from tempohand.model.posenet import PoseNet
 from tempohand.model.registry import build_network, network_class
 
 RUNNABLE = sorted(path.stem for path in CONFIG.glob("stage*.yaml"))
@@ -49,6 +50,17 @@ def test_a_configuration_builds(name):
     else:
         assert network["size"] == 224
     assert settings["loss"].keys() <= network_class(network).terms.keys()
+
+
+def test_every_loss_term_of_posenet_is_in_the_documentation():
+    table = (CONFIG.parent / "docs" / "training.md").read_text().split("\n## Losses\n")[1].split("\n## ")[0]
+    named = [
+        name
+        for line in table.splitlines()
+        if line.startswith("| ") and not line.startswith("| term")
+        for name in line.split("|")[1].strip().split(", ")
+    ]
+    assert sorted(named) == sorted(PoseNet.terms)
 
 
 def test_the_hand_finders_configuration_builds():
