@@ -6,7 +6,7 @@ degrees from `hand.anatomy`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -30,10 +30,24 @@ FINGER_ROWS = {
 PALM_TO_CAMERA = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 BACK_TO_CAMERA = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 HAND_CENTRE = np.array([-85.0, 0.0, 0.0])  # mm from the wrist, hand frame: about the middle of the open hand
+LEAVING_MARGIN = 30.0  # mm that the middle of a hand that may leave the frame keeps from its border
 TREMOR_DEG = 1.0
 FINGER_LAG_S = 0.08
 # Of the view "mixed": people show hands to cameras, but all other orientations must be learned too.
 FACING_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class OrdinaryConfig:
+    """Hands as people show them to telephones and webcams. Ranges are (least, greatest)."""
+
+    probability: (
+        float  # of a sequence: its poses are those of `ordinary_poses`, its views and distances these
+    )
+    yaw_pitch_roll: tuple[float, float, float]  # degrees away from palm or back to the camera, at most
+    sideways_probability: float  # of the fingers pointing to the left or right of the picture, not up
+    distance: tuple[float, float]  # mm
+    leaving_probability: float  # of a hand that may be cut by the border of the camera's frame
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,22 @@ class MotionConfig:
     wave_probability: float
     free_probability: float  # of a key pose in which every finger goes its own way
     handheld_probability: float  # the camera moves; otherwise it stands still
+    ordinary: OrdinaryConfig
+    roll: float  # degrees by which the view "facing" is turned in the picture from the fingers up
+    margin: float  # mm that the hand's middle keeps from the border of the camera's frame
+
+    def of_ordinary_hand(self, rng: np.random.Generator) -> "MotionConfig":
+        """The motion of an ordinary hand in one sequence: every key pose is drawn finger by finger."""
+        ordinary, turn = self.ordinary, float(rng.choice([-90.0, 90.0]))
+        return replace(
+            self,
+            view="facing",
+            yaw_pitch_roll=ordinary.yaw_pitch_roll,
+            distance=ordinary.distance,
+            free_probability=1.0,
+            roll=turn if rng.random() < ordinary.sideways_probability else 0.0,
+            margin=LEAVING_MARGIN if rng.random() < ordinary.leaving_probability else self.margin,
+        )
 
 
 class MovingCamera(NamedTuple):
@@ -177,6 +207,7 @@ def wrist_rotation(
         base = roma.unitquat_to_rotmat(torch.from_numpy(quaternion / np.linalg.norm(quaternion))).numpy()
     else:
         raise ValueError(f"motion.view is '{config.view}', it can be facing, any or mixed")
+    base = rotations_of(np.radians(config.roll) * np.eye(3)[2]) @ base
     limit = np.array(config.yaw_pitch_roll)
     wave = np.zeros(3)
     if rng.random() < config.wave_probability:
@@ -238,7 +269,7 @@ def wrist_path(
         random_walk(rng, timeline.num_keys, [(far - near) / 2], [config.reach_step / half_depth])[:, 0]
         + (near + far) / 2
     )
-    room = (np.array([camera.width, camera.height]) / 2 / camera.focal) - 70.0 / np.exp(depth.max())
+    room = (np.array([camera.width, camera.height]) / 2 / camera.focal) - config.margin / np.exp(depth.max())
     room = np.maximum(room, 0.02)
     direction = random_walk(
         rng, timeline.num_keys, room, np.full(2, config.reach_step / np.exp(depth.mean()))

@@ -130,6 +130,14 @@ def overlap(joints: Float[ndarray, "n 21 3"]) -> Float[ndarray, "n"]:
     return np.maximum(-CONTACT_MM - gap, 0.0).sum(-1)
 
 
+def capsule_gap(joints: Float[ndarray, "n 21 3"], finger: str, bone: int) -> Float[ndarray, "n"]:
+    """Room between the thumb's last capsule and that of a finger's bone (0 the first, 2 the last), mm;
+    negative where they overlap."""
+    inner, first = _fingertips_in(joints), TIPS[finger] - 3 + bone
+    apart = segment_distance(inner[:, 3], inner[:, 4], inner[:, first], inner[:, first + 1])
+    return apart - RADIUS["thumb"][-1] - RADIUS[finger][bone]
+
+
 def joints_of(layer: HandLayer, angles: Float[ndarray, "n 15 3"]) -> Float[ndarray, "n 21 3"]:
     """Joints of the mean hand, mm from the wrist."""
     pose = angles_to_pose(torch.from_numpy(angles)).float()
@@ -174,7 +182,6 @@ def _touching(
     finger = str(rng.choice(list(TOUCHED), p=list(TOUCHED.values())))
     row, tip = ROWS[finger], TIPS[finger]
     space = np.concatenate([THUMB_REACH, FINGER_REACH])
-    meet = RADIUS["thumb"][-1] + RADIUS[finger][-1] - 1.0
     middle, width = space.mean(1), np.ptp(space, axis=1) / 2
     for scale in (1.0, 0.25):
         tries = np.clip(
@@ -187,11 +194,9 @@ def _touching(
         hands[:, row + 2, FLEXION] = 0.6 * tries[:, 6]
         hands[:, row, ABDUCTION] *= 0.3
         joints = joints_of(layer, hands)
-        inner = _fingertips_in(joints)
-        gap = segment_distance(inner[:, 3], inner[:, 4], inner[:, tip - 1], inner[:, tip])
         # Pads meet, not a nail and a knuckle: the tips are near each other too.
         apart = np.linalg.norm(joints[:, 4] - joints[:, tip], axis=-1)
-        best = int(np.argmin(np.abs(gap - meet) + 0.3 * apart + overlap(joints)))
+        best = int(np.argmin(np.abs(capsule_gap(joints, finger, 2) + 1.0) + 0.3 * apart + overlap(joints)))
         middle = tries[best]
     return hands[best]
 

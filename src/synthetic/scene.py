@@ -36,6 +36,7 @@ from tempohand.synthetic.motion import (
 )
 from tempohand.synthetic.objects import Mesh
 from tempohand.synthetic.occluders import OccluderConfig, Track, held, passing_things
+from tempohand.synthetic.ordinary_poses import sample_ordinary_pose
 from tempohand.synthetic.other_hand import MIRROR, ScenePerson, other_hand_of, reaching_hand
 from tempohand.synthetic.poses import sample_free_pose
 from tempohand.synthetic.window import CameraConfig, project, window_track
@@ -91,12 +92,13 @@ class _Generators(NamedTuple):
     grip: np.random.Generator
     window: np.random.Generator
     elbow: np.random.Generator
+    ordinary: np.random.Generator
 
     @classmethod
     def of(cls, rng: np.random.Generator) -> "_Generators":
         five = rng.spawn(5)
         # Not spawned from rng too: the pictures' own generators are numbered after these five.
-        return cls(*five, *five[-1].spawn(2))
+        return cls(*five, *five[-1].spawn(3))
 
 
 class _Hand(NamedTuple):
@@ -130,10 +132,18 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
     is_right = bool(rng.random() < config.person.right_probability)
     holding = bool(rng.random() < config.occluder.held_probability)
     betas = np.clip(rng.normal(0, 1, NUM_BETAS), -2, 2) * config.person.shape_sigma
-    rotation = wrist_rotation(rng, times, config.motion)
-    camera = sample_camera(rng, times, config.motion, config.camera.focal_per_width)
-    wrist = wrist_path(rng, times, config.motion, camera, rotation)
-    fingers = _finger_angles(rng, generators.pose, kit, times, config.motion, holding)
+    motion, free_pose = config.motion, sample_free_pose
+    if generators.ordinary.random() < motion.ordinary.probability:
+        motion, free_pose = motion.of_ordinary_hand(generators.ordinary), sample_ordinary_pose
+    rotation = wrist_rotation(rng, times, motion)
+    camera = sample_camera(rng, times, motion, config.camera.focal_per_width)
+    wrist = wrist_path(rng, times, motion, camera, rotation)
+
+    def key_pose() -> Float[ndarray, "15 3"] | None:
+        free = generators.pose.random() < motion.free_probability
+        return free_pose(generators.pose, kit.layer) if free else None
+
+    fingers = finger_motion(rng, times, motion, key_pose, holding=holding)
     hand = _posed_hand(kit, betas, rotation, wrist, fingers)
 
     bare = len(RINGS_MM) + 1
@@ -167,25 +177,9 @@ def compose(rng: np.random.Generator, kit: HandKit, num_frames: int, config: Sce
         princpt=princpt,
         clock=clock,
         fps=config.camera.fps,
-        bordered=bool(rng.random() < config.camera.border_probability),
+        bordered=bool(rng.random() < config.camera.border_probability)
+        or motion.margin < config.motion.margin,
     )
-
-
-def _finger_angles(
-    rng: np.random.Generator,
-    pose_rng: np.random.Generator,
-    kit: HandKit,
-    times: Float[ndarray, "t"],
-    config: MotionConfig,
-    holding: bool,
-) -> Float[ndarray, "t 15 3"]:
-    """Joint angles over time, degrees; pose_rng: for poses that are drawn finger by finger."""
-
-    def free_pose() -> Float[ndarray, "15 3"] | None:
-        free = pose_rng.random() < config.free_probability
-        return sample_free_pose(pose_rng, kit.layer) if free else None
-
-    return finger_motion(rng, times, config, free_pose, holding=holding)
 
 
 def _posed_hand(
