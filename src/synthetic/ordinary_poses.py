@@ -98,7 +98,7 @@ def _touch(rng: np.random.Generator, thumb_folded: bool, folded: dict[str, bool]
 
 def sample_ordinary_pose(rng: np.random.Generator, layer: HandLayer) -> Float[ndarray, "15 3"]:
     """A pose of an ordinary hand, joint angles in degrees inside the ranges of motion."""
-    thumb_folded, *states = (int(rng.integers(32)) >> np.arange(5)) % 2 == 1
+    thumb_folded, *states = ((int(rng.integers(32)) >> np.arange(5)) % 2 == 1).tolist()
     folded = dict(zip(ROWS, states))
     touch = _touch(rng, thumb_folded, folded)
     found = []

@@ -92,6 +92,23 @@ def test_a_mixed_view_shows_palm_and_back_more_often_and_everything_else_as_well
     assert 0.5 < (facing > 0.6).mean() < 0.9 and 0.1 < (up < 0).mean() < 0.45
 
 
+def test_an_ordinary_hand_shows_a_side_within_its_limits_its_fingers_up_or_sideways(settings):
+    motion, rng = settings("synthetic-hands").motion, np.random.default_rng(3)
+    views = [motion.of_ordinary_hand(rng) for _ in range(300)]
+    assert {view.roll for view in views} == {-90.0, 0.0, 90.0}
+    assert 0.05 < np.mean([view.margin < motion.margin for view in views]) < 0.3
+    turned = np.stack([wrist_rotation(rng, TIMES[:2], view)[0] for view in views])
+    assert (np.abs(turned[:, 2, 1]) > np.cos(np.radians(50)) ** 2 - 1e-6).all(), "palm or back to the camera"
+    upright = np.array([view.roll == 0 for view in views])
+    assert (turned[upright, 1, 0] > 0.3).all()
+    assert (np.abs(turned[~upright, 0, 0]) > 0.3).mean() > 0.95
+    depths = [
+        wrist_path(rng, TIMES, view, sample_camera(rng, TIMES, view, (0.7, 1.6)), np.stack([turn] * 40))[:, 2]
+        for view, turn in zip(views[:40], turned)
+    ]
+    assert np.min(depths) > 250 - 120 and np.max(depths) < 800 + 120
+
+
 def test_camera_space_is_a_rigid_change_of_the_world(motion):
     rng = np.random.default_rng(4)
     for _ in range(10):
