@@ -141,10 +141,7 @@ class ClipBatch(_Tensors):
         """The same clips without history: T = 1, what Stage 1 sees."""
         count = len(self)
         return replace(
-            self,
-            frames=self.frames[:count],
-            index=self.index[:, -1:],
-            frame_mask=self.frame_mask[:, -1:],
+            self, frames=self.frames[:count], index=self.index[:, -1:], frame_mask=self.frame_mask[:, -1:]
         )
 
     def __getitem__(self, clips) -> "ClipBatch":

@@ -347,11 +347,7 @@ def _right(points: Tensor, is_right: Tensor | None) -> Tensor:
 
 
 def _fit(
-    layer: HandLayer,
-    measured: _Measured,
-    is_right: Tensor | None,
-    dtype: torch.dtype,
-    progress: bool = False,
+    layer: HandLayer, measured: _Measured, is_right: Tensor | None, dtype: torch.dtype, progress: bool = False
 ) -> FittedHands:
     if layer.side != "right":
         raise ValueError(

@@ -75,16 +75,7 @@ def _rodrigues(square):
 @njit(cache=True, fastmath=_MATH, nogil=True)
 @no_type_check
 def chain_forward(
-    rotations,
-    betas,
-    trans,
-    rest_joints,
-    joint_dirs,
-    parents,
-    coefficients,
-    rest,
-    motions,
-    joints,
+    rotations, betas, trans, rest_joints, joint_dirs, parents, coefficients, rest, motions, joints
 ):
     """Along the kinematic tree: rotations [N, J, 3, 3], betas [N, B] and wrists [N, 3] -> what skinning
     needs.
@@ -225,16 +216,7 @@ def skin_forward(shaped, motions, vertices, weights):
 
 @njit(cache=True, fastmath=_MATH, nogil=True)
 @no_type_check
-def skin_backward(
-    shaped,
-    motions,
-    g_vertices,
-    g_tips,
-    g_shaped,
-    g_motions,
-    weights,
-    tips,
-):
+def skin_backward(shaped, motions, g_vertices, g_tips, g_shaped, g_motions, weights, tips):
     """The gradients of `skin_forward` to the planes and to the motions; `g_tips` [N, T, 3] come on top for
     the vertices `tips` [T]."""
     count = weights.shape[1]

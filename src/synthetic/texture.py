@@ -122,10 +122,6 @@ def _printed(rng: np.random.Generator, size: int) -> Float[ndarray, "size size 3
     if rng.random() < 0.5:
         x, y = rng.integers(size // 10, size // 2, 2)
         cv2.rectangle(
-            page,
-            (int(x), int(y)),
-            (int(x + size // 3), int(y + size // 4)),
-            cv2_colour(colour(rng)),
-            -1,
+            page, (int(x), int(y)), (int(x + size // 3), int(y + size // 4)), cv2_colour(colour(rng)), -1
         )
     return page
