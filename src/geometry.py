@@ -159,11 +159,6 @@ def rotation_6d_to_matrix(columns: Float[Tensor, "*batch 6"]) -> Float[Tensor, "
     return roma.special_gramschmidt(rearrange(columns, "... (column row) -> ... row column", column=2))
 
 
-def matrix_to_rotation_6d(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 6"]:
-    """The first two columns of a rotation matrix; `rotation_6d_to_matrix` undoes it."""
-    return rearrange(matrix[..., :2], "... row column -> ... (column row)")
-
-
 def crop_rays(
     focal: Float[Tensor, "*batch 2"], princpt: Float[Tensor, "*batch 2"], size: int, grid: int
 ) -> Float[Tensor, "*batch n 4"]:

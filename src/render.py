@@ -1,8 +1,7 @@
 """Software rasteriser: triangle meshes to colour, face index and depth, on one CPU core, without a display.
 
 Camera: OpenCV (x right, y down, z forward), `focal` (fx, fy) and `princpt` (cx, cy) in pixels of the picture,
-integer coordinates at pixel centres. Vertices are camera-space millimetres. Synthetic data and overlays share
-it.
+integer coordinates at pixel centres. Vertices are camera-space millimetres.
 
 Triangles are rasterised in homogeneous coordinates (Olano and Greer, "Triangle Scan Conversion using 2D
 Homogeneous Coordinates", 1997): with the ray r = ((u - cx) / fx, (v - cy) / fy, 1) of a pixel and a
@@ -25,26 +24,17 @@ NEAR_MM = 20.0
 
 
 class Buffers(NamedTuple):
-    """What every pixel sees: the nearest face and where on it.
+    """What every pixel sees: the nearest face and where on it."""
 
-    inv_depth [H, W]: 1 / mm, 0 where nothing is seen. face [H, W]: index of the face, -1 where nothing is
-    seen. weights [H, W, 2]: perspective-correct weights of the face's second and third vertex (undefined
-    where nothing is seen).
-    """
-
-    inv_depth: Float[ndarray, "h w"]
-    face: Integer[ndarray, "h w"]
-    weights: Float[ndarray, "h w 2"]
+    inv_depth: Float[ndarray, "h w"]  # 1 / mm, 0 where nothing is seen
+    face: Integer[ndarray, "h w"]  # index of the face, -1 where nothing is seen
+    weights: Float[ndarray, "h w 2"]  # of its second and third vertex, perspective-correct
 
     @classmethod
     def empty(cls, size: tuple[int, int]) -> "Buffers":
         """Buffers of a picture of `size` (H, W) that sees nothing yet."""
-        height, width = size
-        return cls(
-            np.zeros((height, width), np.float32),
-            np.full((height, width), -1, np.int32),
-            np.empty((height, width, 2), np.float32),
-        )
+        face = np.full(size, -1, np.int32)
+        return cls(np.zeros(size, np.float32), face, np.empty((*size, 2), np.float32))
 
     def clear(self) -> None:
         """Sees nothing again."""
@@ -114,16 +104,9 @@ def _rasterise(vertices, faces, fx, fy, cx, cy, inv_near, cull, first_face, inv_
 def _accumulate_normals(vertices, faces, normals):
     for f in range(faces.shape[0]):
         i0, i1, i2 = faces[f, 0], faces[f, 1], faces[f, 2]
-        ax, ay, az = (
-            vertices[i1, 0] - vertices[i0, 0],
-            vertices[i1, 1] - vertices[i0, 1],
-            vertices[i1, 2] - vertices[i0, 2],
-        )
-        bx, by, bz = (
-            vertices[i2, 0] - vertices[i0, 0],
-            vertices[i2, 1] - vertices[i0, 1],
-            vertices[i2, 2] - vertices[i0, 2],
-        )
+        x, y, z = vertices[i0, 0], vertices[i0, 1], vertices[i0, 2]
+        ax, ay, az = vertices[i1, 0] - x, vertices[i1, 1] - y, vertices[i1, 2] - z
+        bx, by, bz = vertices[i2, 0] - x, vertices[i2, 1] - y, vertices[i2, 2] - z
         nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
         for i in (i0, i1, i2):
             normals[i, 0] += nx
@@ -154,12 +137,10 @@ def _resolve(face_index, weights, faces, attributes, factor, out):
                     seen += 1
                     w1, w2 = weights[sv, su, 0], weights[sv, su, 1]
                     w0 = np.float32(1.0) - w1 - w2
+                    i0, i1, i2 = faces[f, 0], faces[f, 1], faces[f, 2]
                     for c in range(channels):
-                        sums[c] += (
-                            w0 * attributes[faces[f, 0], c]
-                            + w1 * attributes[faces[f, 1], c]
-                            + w2 * attributes[faces[f, 2], c]
-                        )
+                        first, second, third = attributes[i0, c], attributes[i1, c], attributes[i2, c]
+                        sums[c] += w0 * first + w1 * second + w2 * third
             if seen > 0:
                 rest = np.float32(1.0) - seen * share
                 for c in range(channels):
@@ -175,8 +156,7 @@ def _indices(array) -> np.ndarray:
 
 
 def vertex_normals(vertices: Float[ndarray, "v 3"], faces: Integer[ndarray, "f 3"]) -> Float[ndarray, "v 3"]:
-    """Unit normals [V, 3], each the area-weighted mean of the normals of the vertex's faces; outward for
-    counter-clockwise faces."""
+    """Unit normals, area-weighted means over each vertex's faces; outward for counter-clockwise faces."""
     vertices = _floats(vertices)
     normals = np.zeros_like(vertices)
     _accumulate_normals(vertices, _indices(faces), normals)
@@ -184,8 +164,7 @@ def vertex_normals(vertices: Float[ndarray, "v 3"], faces: Integer[ndarray, "f 3
 
 
 def supersampled_camera(focal, princpt, factor: int) -> tuple[np.ndarray, np.ndarray]:
-    """Focal length and principal point of a picture with factor x factor samples per pixel; the pixel borders
-    coincide."""
+    """The camera of a picture with factor x factor samples per pixel; the pixels' borders coincide."""
     return np.asarray(focal, np.float64) * factor, (np.asarray(princpt, np.float64) + 0.5) * factor - 0.5
 
 
@@ -202,10 +181,9 @@ def rasterise(
 ) -> Buffers:
     """Which face each pixel of a picture sees.
 
-    vertices [V, 3] camera mm; faces [F, 3]; focal (fx, fy) and princpt (cx, cy) px; size (H, W). Nothing
-    nearer than NEAR_MM is seen. `cull` skips faces whose outward side points away: right for closed meshes
-    only, and faster. `into` adds to buffers that other objects were drawn into, `first_face` being this
-    mesh's offset in the joint list of faces.
+    vertices: camera space, mm; focal (fx, fy) and princpt (cx, cy) px; size (H, W). Nothing nearer than
+    NEAR_MM is seen. `cull` skips faces whose outward side points away: faster, right for closed meshes only.
+    `into`: buffers that hold other objects already; `first_face`: this mesh's offset in their faces.
     """
     buffers = Buffers.empty(size) if into is None else into
     assert buffers.face.shape == tuple(size), f"buffers {buffers.face.shape}, picture {tuple(size)}"
@@ -213,12 +191,6 @@ def rasterise(
     cx, cy = (float(x) for x in princpt)
     _rasterise(_floats(vertices), _indices(faces), fx, fy, cx, cy, 1.0 / NEAR_MM, cull, first_face, *buffers)
     return buffers
-
-
-def depth_of(buffers: Buffers) -> Float[ndarray, "h w"]:
-    """Depth in mm along the optical axis, inf where nothing is seen."""
-    with np.errstate(divide="ignore"):
-        return np.float32(1.0) / buffers.inv_depth
 
 
 def shade(
@@ -231,12 +203,11 @@ def shade(
     ambient: float = 0.35,
     normals: Float[ndarray, "v 3"] | None = None,
 ) -> Float[ndarray, "v 3"]:
-    """Lambert colours [V, 3] in [0, 1] for `render`: albedo * (ambient + sum_k intensity_k * max(0, normal .
-    light_k)), clipped to 1.
+    """Lambert colours [V, 3] for `render`: albedo * (ambient + sum_k intensity_k * max(0, normal . light_k)),
+    clipped to [0, 1].
 
-    albedo: one RGB colour or [V, 3], in [0, 1]. lights [K, 3]: directions from the surface TOWARD each light,
-    camera space (any length; the default comes from behind the camera, above and to its right). intensities:
-    K numbers or RGB triples (default: 1 - ambient, shared evenly).
+    albedo: one RGB colour or [V, 3], in [0, 1]. lights [K, 3]: directions TOWARD each light, camera space, of
+    any length. intensities: K numbers or RGB triples (default: 1 - ambient, shared evenly).
     """
     normals = vertex_normals(vertices, faces) if normals is None else _floats(normals)
     lights = np.atleast_2d(_floats(lights))
@@ -245,9 +216,8 @@ def shade(
         intensities = np.full(len(lights), (1.0 - ambient) / len(lights), np.float32)
     intensities = _floats(intensities).reshape(len(lights), -1)
     diffuse = np.maximum(normals @ lights.T, 0.0) @ intensities
-    return np.clip(np.broadcast_to(_floats(albedo), normals.shape) * (ambient + diffuse), 0.0, 1.0).astype(
-        np.float32
-    )
+    lit = np.broadcast_to(_floats(albedo), normals.shape) * (ambient + diffuse)
+    return np.clip(lit, 0.0, 1.0).astype(np.float32)
 
 
 def render(
@@ -263,9 +233,9 @@ def render(
 ) -> Float[ndarray, "h w 3"]:
     """Colours [H, W, 3] of a mesh drawn over `background` (black by default).
 
-    vertices [V, 3] camera mm; faces [F, 3]; colours [V, 3] or one RGB triple, any range (float32 comes out in
-    the same one); focal (fx, fy) and princpt (cx, cy) px; size (H, W); antialias x antialias samples a pixel.
-    Raises ValueError when `antialias` is less than 1.
+    vertices: camera space, mm; colours [V, 3] or one RGB triple, in any range, which is that of the result;
+    focal (fx, fy) and princpt (cx, cy) px; size (H, W); antialias x antialias samples a pixel. Raises
+    ValueError when `antialias` is less than 1.
     """
     if antialias < 1:
         raise ValueError(f"antialias must be a whole number of samples, 1 or more, not {antialias}")

@@ -113,7 +113,7 @@ def test_rotating_a_pose_turns_only_its_root():
 
 def test_6d_round_trip_and_gram_schmidt():
     matrix = roma.random_rotmat(10, dtype=DOUBLE)
-    columns = geometry.matrix_to_rotation_6d(matrix)
+    columns = matrix[..., :2].mT.flatten(-2)
     torch.testing.assert_close(columns[:, :3], matrix[:, :, 0])  # a column of the matrix, not a row
     torch.testing.assert_close(geometry.rotation_6d_to_matrix(columns), matrix)
     skewed = geometry.rotation_6d_to_matrix(torch.randn(10, 6, dtype=DOUBLE))

@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
-from tempohand.render import NEAR_MM, Buffers, depth_of, rasterise, render, shade, vertex_normals
+from tempohand.render import NEAR_MM, Buffers, rasterise, render, shade, vertex_normals
 
 FOCAL, PRINCPT, SIZE = (90.0, 95.0), (23.3, 17.8), (40, 48)
+
+
+def depth_of(buffers):
+    """Depth in mm along the optical axis, inf where nothing is seen."""
+    with np.errstate(divide="ignore"):
+        return 1 / buffers.inv_depth
 
 
 def cast_rays(vertices, faces, focal, princpt, size):

@@ -1,14 +1,9 @@
-"""Joint axes and ranges of motion, so that hand poses can be written as angles a hand surgeon would read.
+"""Anatomical joint axes, ranges of motion and named poses of the 15 finger joints (MANO's order, no wrist).
 
-Every one of the 15 finger joints has three angles in degrees, zero in the flat rest pose:
-
-- flexion: positive bends toward the palm (the thumb's first joint: across the palm);
-- abduction: positive leaves the middle finger (the middle finger itself: toward the thumb; the thumb: out of
-  the palm's plane);
-- twist: positive is the right-hand rule about the bone toward the tip.
-
-Axes are in the rest frame of the right hand (fingers -x, back of the hand +y, thumb +z). Order of joints:
-MANO's, without the wrist.
+Angles are degrees, zero in the flat rest pose. Flexion: positive bends toward the palm (the thumb's first
+joint: across the palm). Abduction: positive leaves the middle finger (the middle finger: toward the thumb;
+the thumb: out of the palm's plane). Twist: right-hand rule about the bone toward the tip. Axes are in the
+rest frame of the right hand (fingers -x, back of the hand +y, thumb +z).
 """
 
 import numpy as np
@@ -80,18 +75,15 @@ RANGE_DEG: Float[np.ndarray, "15 3 2"] = np.array(
 def angles_to_pose(
     angles: Float[Tensor, "*batch 15 3"], global_orient: Float[Tensor, "*batch 3"] | None = None
 ) -> Float[Tensor, "*batch 48"]:
-    """Axis-angle pose [*, 48] of joint angles [*, 15, 3] in degrees (flexion, abduction, twist);
-    differentiable.
+    """Axis-angle pose [*, 48] of angles [*, 15, 3] in degrees (flexion, abduction, twist); differentiable.
 
     Each joint's rotation is flexion after abduction after twist: the abduction and twist axes move with the
-    flexed bone. global_orient: [*, 3] axis-angle of the wrist; none if not given.
+    flexed bone. global_orient: [*, 3] axis-angle of the wrist; zero if not given.
     """
     need_tensors(angles=angles, global_orient=global_orient)
     axes = torch.as_tensor(AXES, dtype=angles.dtype, device=angles.device)
-    turns = roma.rotvec_to_unitquat(torch.deg2rad(angles).unsqueeze(-1) * axes)
-    turn = roma.quat_product(
-        roma.quat_product(turns[..., FLEXION, :], turns[..., ABDUCTION, :]), turns[..., TWIST, :]
-    )
+    flexion, abduction, twist = roma.rotvec_to_unitquat(torch.deg2rad(angles).unsqueeze(-1) * axes).unbind(-2)
+    turn = roma.quat_product(roma.quat_product(flexion, abduction), twist)
     rotvecs = roma.unitquat_to_rotvec(turn).flatten(-2)
     if global_orient is None:
         global_orient = rotvecs.new_zeros(*rotvecs.shape[:-1], 3)
@@ -105,19 +97,9 @@ def clamp_angles(angles: Float[Tensor, "*batch 15 3"]) -> Float[Tensor, "*batch 
     return torch.minimum(torch.maximum(angles, low), high)
 
 
-def _pose(
-    *,
-    index=(0, 0, 0),
-    middle=(0, 0, 0),
-    ring=(0, 0, 0),
-    pinky=(0, 0, 0),
-    thumb=(0, 0, 0),
-    spread=(0, 0, 0, 0),
-    thumb_out=0,
-    thumb_twist=0,
-) -> np.ndarray:
-    """Angles [15, 3] from flexions per finger, abductions (index, middle, ring, pinky) and the thumb's first
-    joint."""
+def _pose(index, middle, ring, pinky, thumb, spread=(0,) * 4, thumb_out=0, thumb_twist=0) -> np.ndarray:
+    """Angles [15, 3] from each finger's flexions, abductions (index, middle, ring, pinky) and the abduction
+    and twist of the thumb's first joint."""
     angles = np.zeros((NUM_FINGER_JOINTS, 3))
     for start, flexion in zip(range(0, NUM_FINGER_JOINTS, 3), (index, middle, pinky, ring, thumb)):
         angles[start : start + 3, FLEXION] = flexion
@@ -129,81 +111,18 @@ def _pose(
 
 # Named poses, angles [15, 3] in degrees. The thumb's in fist, point, pinch, ok and victory were searched for
 # contact without penetration.
-_FOLDED = {"index": (75, 95, 60), "middle": (78, 95, 60), "ring": (78, 92, 55), "pinky": (76, 88, 55)}
+_FLAT, _BENT_BACK, _UNSPREAD = (0, 0, 0), (-5, 0, 0), (0, 0, 0, 0)
+_FOLDED = ((78, 95, 60), (78, 92, 55), (76, 88, 55))
 POSES: dict[str, Float[np.ndarray, "15 3"]] = {
-    "flat": _pose(),
-    "rest": _pose(
-        index=(18, 25, 12),
-        middle=(22, 28, 14),
-        ring=(25, 30, 14),
-        pinky=(28, 28, 14),
-        thumb=(8, 8, 12),
-        thumb_out=4,
-    ),
-    "fist": _pose(
-        **_FOLDED | {"index": (72, 98, 58)},
-        thumb=(20, 18, 78),
-        spread=(6, 0, 2, 1),
-        thumb_out=28,
-        thumb_twist=-7,
-    ),
-    "point": _pose(
-        **_FOLDED | {"index": (5, 5, 3)},
-        thumb=(27, 24, 40),
-        spread=(0, 0, 2, 1),
-        thumb_out=19,
-        thumb_twist=-23,
-    ),
-    "pinch": _pose(
-        index=(45, 45, 26),
-        middle=(30, 35, 15),
-        ring=(22, 28, 12),
-        pinky=(15, 22, 10),
-        thumb=(35, 12, 2),
-        thumb_out=19,
-        thumb_twist=-22,
-    ),
-    "grasp": _pose(
-        index=(35, 40, 25),
-        middle=(38, 42, 25),
-        ring=(42, 45, 25),
-        pinky=(45, 42, 25),
-        thumb=(25, 12, 18),
-        thumb_out=22,
-        thumb_twist=-18,
-    ),
-    "spread": _pose(
-        index=(-5, 0, 0),
-        middle=(-5, 0, 0),
-        ring=(-5, 0, 0),
-        pinky=(-5, 0, 0),
-        thumb=(-12, 0, -5),
-        spread=(12, 0, 10, 14),
-    ),
-    "thumb_up": _pose(**_FOLDED, thumb=(-14, -9, -10), spread=(5, 0, 2, 1)),
-    "ok": _pose(
-        index=(43, 56, 38),
-        middle=(20, 15, 8),
-        ring=(10, 10, 5),
-        pinky=(3, 8, 4),
-        thumb=(34, 11, 14),
-        spread=(0, 0, 4, 8),
-        thumb_out=26,
-        thumb_twist=-21,
-    ),
-    "victory": _pose(
-        **_FOLDED | {"index": (0, 2, 2), "middle": (0, 2, 2)},
-        thumb=(43, 25, 37),
-        spread=(12, -6, 1, 1),
-        thumb_out=17,
-        thumb_twist=-24,
-    ),
-    "hook": _pose(
-        index=(5, 92, 55),
-        middle=(5, 95, 58),
-        ring=(5, 92, 56),
-        pinky=(5, 88, 54),
-        thumb=(2, 30, 30),
-        thumb_twist=-5,
-    ),
+    "flat": _pose(*[_FLAT] * 5),
+    "rest": _pose((18, 25, 12), (22, 28, 14), (25, 30, 14), (28, 28, 14), (8, 8, 12), thumb_out=4),
+    "fist": _pose((72, 98, 58), *_FOLDED, (20, 18, 78), (6, 0, 2, 1), 28, -7),
+    "point": _pose((5, 5, 3), *_FOLDED, (27, 24, 40), (0, 0, 2, 1), 19, -23),
+    "pinch": _pose((45, 45, 26), (30, 35, 15), (22, 28, 12), (15, 22, 10), (35, 12, 2), _UNSPREAD, 19, -22),
+    "grasp": _pose((35, 40, 25), (38, 42, 25), (42, 45, 25), (45, 42, 25), (25, 12, 18), _UNSPREAD, 22, -18),
+    "spread": _pose(*[_BENT_BACK] * 4, (-12, 0, -5), (12, 0, 10, 14)),
+    "thumb_up": _pose((75, 95, 60), *_FOLDED, (-14, -9, -10), (5, 0, 2, 1)),
+    "ok": _pose((43, 56, 38), (20, 15, 8), (10, 10, 5), (3, 8, 4), (34, 11, 14), (0, 0, 4, 8), 26, -21),
+    "victory": _pose((0, 2, 2), (0, 2, 2), *_FOLDED[1:], (43, 25, 37), (12, -6, 1, 1), 17, -24),
+    "hook": _pose((5, 92, 55), (5, 95, 58), (5, 92, 56), (5, 88, 54), (2, 30, 30), thumb_twist=-5),
 }

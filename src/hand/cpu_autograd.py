@@ -1,5 +1,4 @@
-"""`kinematics.pose_hand` and Rodrigues' formula on the CPU, through compiled kernels and with their own
-gradients."""
+"""`kinematics.pose_hand` and Rodrigues' formula on the CPU: compiled kernels with their own gradients."""
 
 import numpy as np
 import torch
@@ -19,8 +18,7 @@ def _arrays(*tensors: Tensor) -> list[np.ndarray]:
 
 
 class Rotations(torch.autograd.Function):
-    """Rotation vectors [N, 3] -> rotation matrices [N, 3, 3], with gradients that are exact at zero
-    rotation."""
+    """Rotation vectors [N, 3] -> rotation matrices [N, 3, 3]; gradients are exact at zero rotation."""
 
     @staticmethod
     def forward(ctx, rotvecs: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
@@ -41,8 +39,7 @@ class Rotations(torch.autograd.Function):
 
 
 class PoseHand(torch.autograd.Function):
-    """rotations [N, 16, 3, 3], betas [N, B], wrists [N, 3] -> 21 joints [N, 21, 3] in OpenPose order,
-    vertices [N, V, 3], mm."""
+    """rotations [N, 16, 3, 3], betas [N, B], wrists [N, 3] -> joints [N, 21, 3], vertices [N, V, 3], mm."""
 
     @staticmethod
     def forward(

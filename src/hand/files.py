@@ -1,10 +1,9 @@
-"""Hand model files, found, read safely and written: the open hand that comes with the package, MANO's own
-files, and plain copies of either.
+"""Finding, reading and writing hand model files: the open hand of the package, MANO's own, and plain copies.
 
-All hold the same tables under the same keys (Romero, Tzionas and Black, "Embodied Hands", 2017); `tables`
-says which. docs/hand_files.md.
+All hold the same tables under the same keys (`tables`). docs/hand_files.md.
 """
 
+import itertools
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -26,22 +25,11 @@ from tempohand.hand.tables import (
 from tempohand.writing import whole
 
 OPEN_HAND = Path(__file__).with_name("open_hand.npz")
-# Where a folder may keep its MANO files: smplx's layout, the official archive's, and those of common code
-# bases.
+# Where a folder may keep its MANO files: smplx's layout, the official archive's, those of common code bases.
 FOLDERS = (
-    "",
-    "mano",
-    "models",
-    "models/mano",
-    "mano/models",
-    "mano_data",
-    "mano_data/mano",
-    "mano_v1_2/models",
-    "MANO_v1_2/models",
-    "mano/mano_v1_2/models",
-    "body_models/mano",
-    "data/mano",
-)
+    "", "mano", "models", "models/mano", "mano/models", "mano_data", "mano_data/mano", "mano_v1_2/models",
+    "MANO_v1_2/models", "mano/mano_v1_2/models", "body_models/mano", "data/mano",
+)  # fmt: skip
 SUFFIXES = (".pkl", ".npz", ".safetensors")
 MAX_BYTES = 32_000_000  # an official file has 4 MB; as quoted text it would have up to 16
 
@@ -52,14 +40,13 @@ def read_hand_file(
     """Reads a hand model.
 
     path: None for the open hand (a right hand); a .pkl, .npz or .safetensors file with MANO's keys; or a
-    folder with MANO_RIGHT.pkl / MANO_LEFT.pkl in it or in one of the usual places below it, of which `side`
-    picks one. side: which hand to return; None for the file's own (a folder's right one). A file of the other
-    side gives its mirror image, so `read_hand_file(side="left")` is a left open hand. A file's side is its
-    `side` entry, if it has one, or else left if its name holds LEFT. left_shapedirs: the x rows of shapedirs
-    in the official MANO_LEFT.pkl are the right hand's, not their mirror image. Annotations of InterHand2.6M
-    and HOT3D were made with the rows negated ("fixed"), those of DexYCB without ("unfixed"). Whichever form
-    the file has, a left hand comes in the form asked for; right hands have only one. Raises FileNotFoundError
-    for a missing file, ValueError for a file that is not a hand model, naming the table and both shapes.
+    folder with MANO_RIGHT.pkl / MANO_LEFT.pkl in one of the usual places (`FOLDERS`), of which `side` picks
+    one. side: the hand to return, mirrored if the file holds the other; None for the file's own (its `side`
+    entry, or else left if its name holds LEFT; a folder's right one). left_shapedirs: the form of a left
+    hand's shape directions, whichever the file has. Their x rows in the official MANO_LEFT.pkl are the right
+    hand's: annotations of InterHand2.6M and HOT3D were made with these rows negated ("fixed"), those of
+    DexYCB without ("unfixed"). Raises FileNotFoundError for a missing file, ValueError for a file that is not
+    a hand model, naming the table and both shapes.
     """
     path = find_hand_file(path, side)
     tables = with_left_shapedirs(read_tables(path), "fixed")
@@ -80,26 +67,21 @@ def find_hand_file(path: str | Path | None = None, side: Side | None = None) -> 
     name = f"MANO_{(side or 'right').upper()}"
     if path.is_file():
         if path.suffix not in SUFFIXES:
-            raise ValueError(
-                f"{path}: a hand model is a .pkl, .npz or .safetensors file, or a folder that holds "
-                f"{name}.pkl"
-            )
+            kinds = "a .pkl, .npz or .safetensors file"
+            raise ValueError(f"{path}: a hand model is {kinds}, or a folder that holds {name}.pkl")
         return path
     if not path.is_dir():
-        raise FileNotFoundError(
-            f"{path}: no such hand model file or folder (leave the path empty for the open hand)"
-        )
-    for folder in FOLDERS:
-        for suffix in SUFFIXES:
-            candidate = path / folder / (name + suffix)
-            if candidate.is_file():
-                return candidate
+        remedy = "leave the path empty for the open hand"
+        raise FileNotFoundError(f"{path}: no such hand model file or folder ({remedy})")
+    for folder, suffix in itertools.product(FOLDERS, SUFFIXES):
+        candidate = path / folder / (name + suffix)
+        if candidate.is_file():
+            return candidate
     raise FileNotFoundError(f"{path}: no {name}.pkl in this folder, nor in {', '.join(FOLDERS[1:])} below it")
 
 
 def read_tables(path: Path) -> HandTables:
-    """The tables of one file exactly as it holds them. Raises ValueError for a file that is not a hand
-    model."""
+    """The tables of one file exactly as it holds them. Raises ValueError for what is no hand model."""
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(
             f"{path}: has {path.stat().st_size / 1e6:.0f} MB; a hand model has 4 MB, and more than "
@@ -114,11 +96,8 @@ def read_tables(path: Path) -> HandTables:
 
 
 def write_hand_file(tables: HandTables, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Writes a hand model as .npz or .safetensors, by the path's ending: every table and the side. Reading it
-    gives the same bits.
-
-    Raises ValueError for another ending, FileExistsError if the file is there and `overwrite` is not set.
-    """
+    """Writes every table and the side as .npz or .safetensors, by the path's ending; reading gives the same
+    bits. Raises ValueError for another ending, FileExistsError if the file is there without `overwrite`."""
     path = Path(path)
     if path.suffix not in (".npz", ".safetensors"):
         raise ValueError(f"{path}: hand models are written as .npz or .safetensors")
@@ -128,12 +107,8 @@ def write_hand_file(tables: HandTables, path: str | Path, *, overwrite: bool = F
         if path.suffix == ".npz":
             np.savez_compressed(file, **tables.as_file(), side=np.array(tables.side))
         else:
-            file.write(
-                save(
-                    {key: np.ascontiguousarray(table) for key, table in tables.as_file().items()},
-                    metadata={"side": tables.side},
-                )
-            )
+            arrays = {key: np.ascontiguousarray(table) for key, table in tables.as_file().items()}
+            file.write(save(arrays, metadata={"side": tables.side}))
     return path
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import roma
 import torch
-from einops import einsum, rearrange
+from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
@@ -33,9 +33,7 @@ class FitState(NamedTuple):
 def posed_hands(names: tuple[str, ...], device: torch.device) -> FitState:
     """The named poses of `hand.anatomy` at the mean shape, wrist at the origin, unturned."""
     angles = torch.from_numpy(np.stack([POSES[name] for name in names]))
-    rotations = roma.rotvec_to_rotmat(
-        rearrange(angles_to_pose(angles), "n (j c) -> n j c", j=NUM_MANO_JOINTS)
-    ).to(device)
+    rotations = roma.rotvec_to_rotmat(angles_to_pose(angles).unflatten(-1, (NUM_MANO_JOINTS, 3))).to(device)
     return FitState(rotations, rotations.new_zeros(len(names), NUM_BETAS), rotations.new_zeros(len(names), 3))
 
 
@@ -51,18 +49,10 @@ def start_from_points(
     share[list(PALM)] = 1.0
     relaxed = templates[list(POSES).index("rest")].expand(n, -1, -1)
     turn, shift = roma.rigid_points_registration(relaxed, points, weights=share * given)
-    distances = (
-        (einsum(turn, templates, "n r c, k p c -> n k p r") + shift[:, None, None] - points[:, None])
-        .square()
-        .sum(dim=-1)
-    )
-    nearest = (
-        rearrange((distances * given[:, None])[..., 1:], "n k (finger joint) -> n k finger joint", finger=5)
-        .sum(dim=-1)
-        .argmin(dim=1)
-    )
-    # OpenPose's fingers are thumb, index, middle, ring, pinky; MANO's joints index, middle, pinky, ring,
-    # thumb.
+    moved = einsum(turn, templates, "n r c, k p c -> n k p r") + shift[:, None, None]
+    distances = (moved - points[:, None]).square().sum(dim=-1) * given[:, None]
+    nearest = distances[..., 1:].unflatten(-1, (5, 4)).sum(dim=-1).argmin(dim=1)
+    # OpenPose's fingers: thumb, index, middle, ring, pinky; MANO's: index, middle, pinky, ring, thumb.
     nearest = nearest[:, [1, 2, 4, 3, 0]].repeat_interleave(3, dim=1)
     fingers = named.rotations[nearest, torch.arange(1, NUM_MANO_JOINTS, device=points.device)]
     rotations = torch.cat([turn[:, None], fingers], dim=1)
@@ -74,10 +64,7 @@ def place_by_rays(
 ) -> Float[Tensor, "n 3"]:
     """Where a rigid set of points stands, from the rays (x / z, y / z) that it is seen along: the shift t of
     least weighted squares of (x + tx) - ray (z + tz), which is linear in t."""
-    one, none = torch.ones_like(rays[..., 0]), torch.zeros_like(rays[..., 0])
-    rows = torch.stack(
-        [torch.stack([one, none, -rays[..., 0]], -1), torch.stack([none, one, -rays[..., 1]], -1)], dim=-2
-    )
+    rows = torch.cat([torch.eye(2).to(rays).expand(*rays.shape, 2), -rays[..., None]], dim=-1)
     wanted = rays * shape[..., 2:] - shape[..., :2]
     scale = weight[..., None]
     rows, wanted = (rows * scale[..., None]).flatten(1, 2), (wanted * scale).flatten(1)
@@ -85,15 +72,14 @@ def place_by_rays(
 
 
 def view_rotations(count: int) -> Float[Tensor, "count 3 3"]:
-    """Rotations that bring evenly spread directions (a Fibonacci lattice) of an object to the front; the roll
-    about them is arbitrary."""
+    """Rotations that bring evenly spread directions of an object (a Fibonacci lattice) to the front, at an
+    arbitrary roll."""
     number = torch.arange(count, dtype=torch.float64) + 0.5
     height, around = 1 - 2 * number / count, number * torch.pi * (1 + 5**0.5)
     radius = (1 - height**2).sqrt()
     front = torch.stack([radius * around.cos(), radius * around.sin(), height], dim=-1)
-    helper = torch.where(
-        front[:, :1].abs() < 0.8, front.new_tensor([1.0, 0, 0]), front.new_tensor([0, 1.0, 0])
-    )
+    x_axis, y_axis, _ = torch.eye(3, dtype=front.dtype)
+    helper = torch.where(front[:, :1].abs() < 0.8, x_axis, y_axis)
     across = torch.nn.functional.normalize(torch.linalg.cross(helper, front), dim=-1)
     return torch.stack([across, torch.linalg.cross(front, across), front], dim=-2)
 
@@ -130,17 +116,8 @@ def starts_from_picture(
         overlap = centred @ flat.conj().mT
         spread = weight @ flat.abs().square().mT - (weight.to(flat) @ flat.mT).abs().square() / total
         best = (overlap.abs().square() / spread).argmax(dim=-1)
-        starts.append(
-            _place(
-                hand,
-                template[best],
-                views[best],
-                (overlap / spread).gather(1, best[:, None]),
-                weight / total,
-                seen_mean,
-                look,
-            )
-        )
+        scale = (overlap / spread).gather(1, best[:, None])
+        starts.append(_place(hand, template[best], views[best], scale, weight / total, seen_mean, look))
     return starts
 
 
@@ -149,29 +126,19 @@ def _turn_onto_z(direction: Tensor) -> Float[Tensor, "n 3 3"]:
     x, y, z = direction.unbind(-1)
     share = 1 / (1 + z)
     rows = [1 - x * x * share, -x * y * share, -x, -x * y * share, 1 - y * y * share, -y, x, y, z]
-    return rearrange(torch.stack(rows, dim=-1), "n (r c) -> n r c", r=3)
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
-def _place(
-    hand: FitState,
-    template: Tensor,
-    view: Tensor,
-    scale: Tensor,
-    share: Tensor,
-    seen_mean: Tensor,
-    look: Tensor,
-) -> FitState:
-    """Hands whose template [N, 21, 3], seen under `view`, has the complex in-plane turn and `scale` (1 /
-    depth), its middle at `seen_mean`."""
+def _place(hand: FitState, template, view, scale, share, seen_mean, look) -> FitState:
+    """Hands whose template [N, 21, 3], seen under `view` [N, 3, 3], has the complex `scale` [N, 1] (in-plane
+    turn / depth) and its middle, by `share` [N, 21], at the complex `seen_mean` [N, 1] of a camera turned by
+    `look` [N, 3, 3]."""
     n = len(template)
     depth = 1 / scale.abs()
     turn = scale * depth
     none, one = torch.zeros_like(depth), torch.ones_like(depth)
-    roll = rearrange(
-        torch.stack([turn.real, -turn.imag, none, turn.imag, turn.real, none, none, none, one], dim=-1),
-        "n 1 (r c) -> n r c",
-        r=3,
-    )
+    rows = [turn.real, -turn.imag, none, turn.imag, turn.real, none, none, none, one]
+    roll = torch.cat(rows, dim=-1).unflatten(-1, (3, 3))
     middle = torch.cat([seen_mean.real, seen_mean.imag, one], dim=-1) * depth
     wrist = middle - einsum(roll, share, template, "n r c, n p, n p c -> n r")
     rotations = hand.rotations.repeat(n, 1, 1, 1)

@@ -31,11 +31,10 @@ class PosedJoints(NamedTuple):
 
 
 class JointModel:
-    """What the 21 joints of a hand layer depend on, in float64 on the layer's device; lengths in mm, relative
-    to the wrist.
+    """What the 21 joints of a hand layer depend on, in float64 on the layer's device; mm from the wrist.
 
-    Read off the layer's function, not its tables: it is linear in the betas, and quadratic in the entries of
-    one rotation matrix, of which a central difference takes the linear part exactly.
+    Measured on the layer's function, not read from its tables: it is linear in the betas, and quadratic in
+    the entries of one rotation matrix, of which a central difference takes the linear part exactly.
     """
 
     def __init__(self, layer: HandLayer):
@@ -61,12 +60,9 @@ class JointModel:
             self.carries[:, joint] += self.carries[:, parent]
 
         # Pose correctives [21, 3, 15, 3, 3]: what an entry of a joint's matrix does beyond turning what hangs
-        # on the joint.
-        entries = torch.zeros(NUM_MANO_JOINTS - 1, 3, 3, *still.shape, dtype=still.dtype, device=still.device)
-        for joint, row, column in torch.cartesian_prod(
-            torch.arange(NUM_MANO_JOINTS - 1), torch.arange(3), torch.arange(3)
-        ).tolist():
-            entries[joint, row, column, joint + 1, row, column] = 1.0
+        # on the joint. entries[j, r, k] changes one entry of joint j + 1.
+        count = still.numel()
+        entries = torch.eye(count, dtype=still.dtype, device=still.device)[9:].view(-1, 3, 3, *still.shape)
         betas = mean.expand(*entries.shape[:3], -1)
         slopes = (layer.joints(still + entries, betas) - layer.joints(still - entries, betas)) / 2
         arms = (self.weights @ self.carries.mT)[:, 1:, None] * (self.points[:, None] - self.rest[1:])
@@ -100,12 +96,10 @@ class JointModel:
         by_betas = einsum(blended, self.point_dirs, "n p r c, p c b -> n p r b")
         joint_dirs = [torch.zeros_like(by_betas[:, 0])]
         for joint, parent in enumerate(MANO_PARENTS[1:], 1):
-            joint_dirs.append(
-                joint_dirs[parent] + turns[:, parent] @ (self.rest_dirs[joint] - self.rest_dirs[parent])
-            )
-        joint_dirs = torch.stack(joint_dirs, dim=1) - einsum(
-            turns, self.rest_dirs, "n j r c, j c b -> n j r b"
-        )
+            bone_dirs = self.rest_dirs[joint] - self.rest_dirs[parent]
+            joint_dirs.append(joint_dirs[parent] + turns[:, parent] @ bone_dirs)
+        turned_dirs = einsum(turns, self.rest_dirs, "n j r c, j c b -> n j r b")
+        joint_dirs = torch.stack(joint_dirs, dim=1) - turned_dirs
         by_betas = by_betas + einsum(self.weights, joint_dirs, "p j, n j r b -> n p r b")
         return PosedJoints(carried.sum(dim=2) + trans[:, None], by_rotation, by_betas)
 
@@ -115,9 +109,8 @@ class JointModel:
         rest = self.rest + einsum(self.rest_dirs, betas, "j c b, n b -> n j c")
         turns, joints = [rotations[:, 0]], [rest[:, 0]]
         for joint, parent in enumerate(MANO_PARENTS[1:], 1):
-            joints.append(
-                joints[parent] + einsum(turns[parent], rest[:, joint] - rest[:, parent], "n r c, n c -> n r")
-            )
+            bone = einsum(turns[parent], rest[:, joint] - rest[:, parent], "n r c, n c -> n r")
+            joints.append(joints[parent] + bone)
             turns.append(turns[parent] @ rotations[:, joint])
         turns, joints = torch.stack(turns, dim=1), torch.stack(joints, dim=1)
         points = self.points + einsum(self.point_dirs, betas, "p c b, n b -> n p c")

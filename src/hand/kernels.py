@@ -36,8 +36,7 @@ def rotations_forward(rotvecs, rotations):
 @njit(cache=True, fastmath=_MATH, nogil=True, error_model="numpy")
 @no_type_check
 def rotations_backward(rotvecs, g_rotations, g_rotvecs):
-    """Gradient [N, 3] to rotation vectors [N, 3] of that [N, 3, 3] to their matrices. Exact at zero
-    rotation."""
+    """Gradient [N, 3] to rotation vectors [N, 3] of that [N, 3, 3] to their matrices; exact at zero."""
     for n in range(len(rotvecs)):
         x, y, z = float(rotvecs[n, 0]), float(rotvecs[n, 1]), float(rotvecs[n, 2])
         a, b, da, db = _rodrigues(x * x + y * y + z * z)
@@ -59,8 +58,7 @@ def rotations_backward(rotvecs, g_rotations, g_rotvecs):
 @njit(cache=True, inline="always")
 @no_type_check
 def _rodrigues(square):
-    """a = sin t / t and b = (1 - cos t) / t^2 at t^2 = `square`, and their derivatives by t divided by t; as
-    series near zero."""
+    """a = sin t / t, b = (1 - cos t) / t^2 at t^2 = `square`, and their derivatives by t, over t."""
     if square < 1e-2:
         a = 1 - square / 6 * (1 - square / 20 * (1 - square / 42 * (1 - square / 72)))
         b = 0.5 - square / 24 * (1 - square / 30 * (1 - square / 56 * (1 - square / 90)))
@@ -77,11 +75,8 @@ def _rodrigues(square):
 def chain_forward(
     rotations, betas, trans, rest_joints, joint_dirs, parents, coefficients, rest, motions, joints
 ):
-    """Along the kinematic tree: rotations [N, J, 3, 3], betas [N, B] and wrists [N, 3] -> what skinning
-    needs.
-
-    Writes `coefficients` [N, B + 9 (J - 1)] of the shape and pose directions, `rest` [N, J, 3], `motions` [N,
-    J, 12] and `joints` [N, J, 3].
+    """Along the kinematic tree: rotations [N, J, 3, 3], betas [N, B], wrists [N, 3] -> `coefficients`
+    [N, B + 9 (J - 1)] of the shape and pose directions, `rest` and `joints` [N, J, 3], `motions` [N, J, 12].
     """
     count, shapes = len(parents), betas.shape[1]
     for n in range(len(rotations)):
@@ -221,11 +216,8 @@ def skin_backward(shaped, motions, g_vertices, g_tips, g_shaped, g_motions, weig
     the vertices `tips` [T]."""
     count = weights.shape[1]
     zero = shaped.dtype.type(0)
-    p, q, r = (
-        np.empty(count, dtype=shaped.dtype),
-        np.empty(count, dtype=shaped.dtype),
-        np.empty(count, dtype=shaped.dtype),
-    )
+    p = np.empty(count, dtype=shaped.dtype)
+    q, r = np.empty_like(p), np.empty_like(p)
     for n in range(len(shaped)):
         for v in range(count):
             p[v], q[v], r[v] = g_vertices[n, v, 0], g_vertices[n, v, 1], g_vertices[n, v, 2]

@@ -1,5 +1,4 @@
-"""The hand's function in plain tensor operations: for any device, for compilers and exporters, and for every
-kind of derivative.
+"""The hand's function in tensor operations: any device, compiler, exporter and derivative.
 
 Linear blend skinning with shape and pose blend shapes (Romero, Tzionas and Black, "Embodied Hands", 2017).
 `kernels` has the same function for CPUs.
@@ -16,12 +15,8 @@ FINGER_JOINTS = 3  # MANO's joints after the wrist are five chains of three
 
 
 class Chain(nn.Module):
-    """The kinematic tree's tables, as buffers outside state dicts: `rest_joints` [16, 3] and `joint_dirs`
-    [16, 3, B], mm.
-
-    `to_op` [21] gathers OpenPose's order from MANO's 16 joints and the tips of thumb, index, middle, ring and
-    pinky; `from_op` is its inverse.
-    """
+    """The kinematic tree, as buffers outside state dicts: `rest_joints` [16, 3], `joint_dirs` [16, 3, B], mm;
+    `to_op` [21] gathers OpenPose's order from MANO's 16 joints and the 5 tips, `from_op` is its inverse."""
 
     def __init__(self, rest_joints: Float[Tensor, "16 3"], joint_dirs: Float[Tensor, "16 3 b"]):
         super().__init__()
@@ -65,8 +60,7 @@ def pose_hand(
     betas: Float[Tensor, "*batch b"],
     trans: Float[Tensor, "*batch 3"],
 ) -> tuple[Float[Tensor, "*batch 21 3"], Float[Tensor, "*batch v 3"]]:
-    """21 joints in OpenPose order and the skin's vertices, mm, from the rotations of MANO's 16 joints, the
-    shape and the wrist's position."""
+    """21 joints (OpenPose order) and the skin's vertices, mm, of MANO's 16 rotations, betas and the wrist."""
     rest = chain.rest_joints + einsum(chain.joint_dirs, betas, "j c b, ... b -> ... j c")
     turned = rotations[..., 1:, :, :] - torch.eye(3, dtype=rotations.dtype, device=rotations.device)
     coefficients = torch.cat([betas, turned.flatten(-3)], dim=-1)
@@ -83,17 +77,13 @@ def pose_hand(
 
 
 def _along_fingers(rotations: Tensor, rest: Tensor, trans: Tensor) -> tuple[Tensor, Tensor]:
-    """Global rotations [*, 16, 3, 3] and joint positions [*, 16, 3]: all five fingers at once, joint by joint
-    toward the tip."""
+    """Global rotations [*, 16, 3, 3] and joints [*, 16, 3]: all fingers at once, joint by joint outward."""
     turn, joint = rotations[..., :1, :, :], trans.unsqueeze(-2)
-    local = rearrange(
-        rotations[..., 1:, :, :], "... (finger depth) r c -> depth ... finger r c", depth=FINGER_JOINTS
-    )
+    by_depth = "... (finger depth) r c -> depth ... finger r c"
+    local = rearrange(rotations[..., 1:, :, :], by_depth, depth=FINGER_JOINTS)
     places = rearrange(rest[..., 1:, :], "... (finger depth) c -> depth ... finger c", depth=FINGER_JOINTS)
     parent_place = rest[..., :1, :]
-    turns = []
-    joints = []
-    first = turn, joint
+    first, turns, joints = (turn, joint), [], []
     for depth in range(FINGER_JOINTS):
         joint = joint + (turn @ (places[depth] - parent_place).unsqueeze(-1)).squeeze(-1)
         turn, parent_place = turn @ local[depth], places[depth]

@@ -24,25 +24,20 @@ HAND_POSE_DIM = POSE_DIM - 3
 
 
 class HandOutput(NamedTuple):
-    """Joints in OpenPose order and vertices, millimetres, relative to the wrist or, if `trans` was given, in
-    its frame."""
+    """Joints (OpenPose order) and vertices, mm, relative to the wrist or, with `trans`, in its frame."""
 
     joints: Float[Tensor, "*batch 21 3"]
     vertices: Float[Tensor, "*batch 778 3"]
 
 
 class HandLayer(nn.Module):
-    """A hand model as a differentiable function. It has no parameters, and its tables stay out of state
-    dicts.
+    """A hand model as a differentiable function, without parameters; its tables stay out of state dicts.
 
-    path: a hand model file or folder as `read_hand_file` takes it; None for the open hand. side: "right" or
-    "left"; None for the file's own. A file of the other side is mirrored. left_shapedirs: "fixed" or
-    "unfixed", how a left file's shape directions are read (`read_hand_file`). tips: which code base's
-    vertices are the fingertips, a key of `skeleton.TIP_VERTICES`.
-
-    Buffers: `faces` [1538, 3], `hands_mean` [45] and `hands_components` [45, 45] (radians, absolute pose =
-    mean + coefficients @ components), and the tables of `chain` and `skin` (mm). Everything is computed in
-    float32 whatever autocast says (bfloat16 would step by half a millimetre); `.double()` gives float64.
+    path, side, left_shapedirs: as `read_hand_file` takes them. tips: which code base's vertices are the
+    fingertips, a key of `skeleton.TIP_VERTICES`. Buffers: `faces` [1538, 3], `hands_mean` [45] and
+    `hands_components` [45, 45] (radians, absolute pose = mean + coefficients @ components), and the tables of
+    `chain` and `skin` (mm). Everything is computed in float32 whatever autocast says (bfloat16 would step by
+    half a millimetre); `.double()` gives float64.
     """
 
     def __init__(
@@ -62,34 +57,20 @@ class HandLayer(nn.Module):
             torch.from_numpy(table).double() * MM_PER_METRE
             for table in (tables.v_template, tables.shapedirs, tables.posedirs)
         )
-        regressor, weights = (
-            torch.from_numpy(tables.joint_regressor).double(),
-            torch.from_numpy(tables.weights),
-        )
         # Joints are regressed from the shaped template, and both steps are linear: regress the template and
         # its directions once.
-        self.chain = Chain(
-            (regressor @ template).float(), einsum(regressor, shape_dirs, "j v, v c b -> j c b").float()
-        )
+        regressor = torch.from_numpy(tables.joint_regressor).double()
+        joint_dirs = einsum(regressor, shape_dirs, "j v, v c b -> j c b")
+        self.chain = Chain((regressor @ template).float(), joint_dirs.float())
         # Shape and pose directions together: one product gives the blended hand.
-        dirs = torch.cat(
-            [rearrange(shape_dirs, "v c b -> b v c"), rearrange(pose_dirs, "v c p -> p v c")]
-        ).float()
-        template, tip_vertices = template.float(), torch.tensor(TIP_VERTICES[tips])
-        self.skin = Skin(template, dirs, weights, tip_vertices)
+        dirs = rearrange(torch.cat([shape_dirs, pose_dirs], dim=-1), "v c k -> k v c").float()
+        template, tip = template.float(), torch.tensor(TIP_VERTICES[tips])
+        weights = torch.from_numpy(tables.weights)
+        self.skin = Skin(template, dirs, weights, tip)
         # The same hand with five vertices: what joints need.
-        self.tip_skin = Skin(
-            template[tip_vertices],
-            dirs[:, tip_vertices],
-            weights[tip_vertices],
-            torch.arange(len(tip_vertices)),
-        )
-        for name, buffer in (
-            ("hands_mean", tables.hands_mean),
-            ("hands_components", tables.hands_components),
-            ("faces", tables.faces),
-        ):
-            self.register_buffer(name, torch.from_numpy(buffer), persistent=False)
+        self.tip_skin = Skin(template[tip], dirs[:, tip], weights[tip], torch.arange(len(tip)))
+        for name in ("hands_mean", "hands_components", "faces"):
+            self.register_buffer(name, torch.from_numpy(getattr(tables, name)), persistent=False)
 
     def forward(
         self,
@@ -97,22 +78,19 @@ class HandLayer(nn.Module):
         betas: Float[Tensor, "*batch 10"],
         trans: Float[Tensor, "*batch 3"] | None = None,
     ) -> HandOutput:
-        """Poses the hand.
+        """Joints [*, 21, 3] and vertices [*, 778, 3], mm, in the frame of the global orientation and `trans`.
 
-        pose: axis-angle [*, 48], 6D [*, 16, 6] or rotation matrices [*, 16, 3, 3]: MANO's 16 joints, the
-        global orientation first, absolute (`hands_mean` is not added; `pca_to_pose` adds it). betas: [*, 10]
-        shape coefficients. trans: [*, 3] the wrist's position in millimetres; without it the wrist is the
-        origin. Returns joints [*, 21, 3] and vertices [*, 778, 3] in millimetres, in the frame that the
-        global orientation and `trans` lead to. Raises ValueError for other shapes (batches are not
-        broadcast), and TypeError for other than tensors, as all methods here.
+        pose: axis-angle [*, 48], 6D [*, 16, 6] or rotation matrices [*, 16, 3, 3] of MANO's 16 joints, the
+        global orientation first, absolute (`hands_mean` is not added; `pca_to_pose` adds it). betas: shape
+        coefficients. trans: the wrist's position, mm; the origin if not given. Raises ValueError for other
+        shapes (batches are not broadcast), and TypeError for other than tensors, as all methods here.
         """
         return HandOutput(*self._pose(self.skin, pose, betas, trans))
 
     def joints(
         self, pose: Tensor, betas: Float[Tensor, "*batch 10"], trans: Float[Tensor, "*batch 3"] | None = None
     ) -> Float[Tensor, "*batch 21 3"]:
-        """The joints of `forward` alone, at a fraction of its cost: the only vertices that are made are the
-        fingertips."""
+        """The joints of `forward` alone, at a fraction of its cost: no vertices but the fingertips."""
         return self._pose(self.tip_skin, pose, betas, trans)[0]
 
     def mano_joints(
@@ -124,29 +102,22 @@ class HandLayer(nn.Module):
     def _pose(self, skin: Skin, pose: Tensor, betas: Tensor, trans: Tensor | None) -> tuple[Tensor, Tensor]:
         need_tensors(pose=pose, betas=betas, trans=trans)
         dtype = skin.template.dtype
-        assert dtype in (torch.float32, torch.float64), (
-            f"hand layer tables are {dtype}: hand kinematics need float32"
-        )
+        assert dtype in (torch.float32, torch.float64), f"{dtype} hand tables: kinematics need float32"
         with torch.autocast(pose.device.type, enabled=False):
             rotations, betas = pose_to_rotmat(pose.to(dtype)), betas.to(dtype)
             trans = betas.new_zeros(*betas.shape[:-1], 3) if trans is None else trans.to(dtype)
             batch = rotations.shape[:-3]
-            if betas.shape != (*batch, NUM_BETAS) or trans.shape != (
-                *batch,
-                3,
-            ):  # the kernels would read what lies beyond
-                wanted = f"betas {[*batch, NUM_BETAS]} and trans {[*batch, 3]}"
+            given, wanted = (list(betas.shape), list(trans.shape)), ([*batch, NUM_BETAS], [*batch, 3])
+            if given != wanted:  # the kernels would read what lies beyond
                 raise ValueError(
-                    f"betas {list(betas.shape)} and trans {list(trans.shape)} do not fit "
-                    f"{list(pose.shape)} poses: expected {wanted}"
+                    "betas {} and trans {} do not fit {} poses: expected betas {} and trans {}".format(
+                        *given, list(pose.shape), *wanted
+                    )
                 )
             if pose.device.type != "cpu" or torch.compiler.is_compiling():
                 return pose_hand(self.chain, skin, rotations, betas, trans)
-            flat = (
-                rotations.reshape(-1, NUM_MANO_JOINTS, 3, 3),
-                betas.reshape(-1, NUM_BETAS),
-                trans.reshape(-1, 3),
-            )
+            count = batch.numel()
+            flat = (x.reshape(count, *x.shape[len(batch) :]) for x in (rotations, betas, trans))
             joints, vertices = PoseHand.apply(*flat, self.chain, skin)
             return joints.view(*batch, *joints.shape[1:]), vertices.view(*batch, *vertices.shape[1:])
 
@@ -178,8 +149,7 @@ class HandLayer(nn.Module):
         flat_hand_mean: bool = False,
     ) -> Float[Tensor, "*batch 48"]:
         """Absolute axis-angle pose of `n` PCA coefficients, 1 to 45: coefficients @ hands_components[:n],
-        plus `hands_mean` unless `flat_hand_mean`, as smplx and manopth count them. global_orient: [*, 3]
-        axis-angle of the wrist."""
+        plus `hands_mean` unless `flat_hand_mean`, as in smplx and manopth. global_orient: the wrist's."""
         need_tensors(global_orient=global_orient, coefficients=coefficients)
         fingers = coefficients @ self.hands_components[: coefficients.shape[-1]]
         return torch.cat([global_orient, fingers if flat_hand_mean else fingers + self.hands_mean], dim=-1)
@@ -205,14 +175,11 @@ class HandLayer(nn.Module):
         return pose - torch.cat([pose.new_zeros(3), self.hands_mean.to(pose.dtype)])
 
     def rest_wrist(self, betas: Float[Tensor, "*batch 10"]) -> Float[Tensor, "*batch 3"]:
-        """The wrist's place J0(betas) in the model's own rest frame, millimetres: what separates MANO's
-        `transl` from the wrist."""
+        """The wrist's place J0(betas) in the model's rest frame, mm: the wrist less MANO's `transl`."""
         need_tensors(betas=betas)
+        rest, dirs = self.chain.rest_joints[0], self.chain.joint_dirs[0]
         with torch.autocast(betas.device.type, enabled=False):
-            chain = self.chain
-            return chain.rest_joints[0] + einsum(
-                chain.joint_dirs[0], betas.to(chain.joint_dirs.dtype), "c b, ... b -> ... c"
-            )
+            return rest + einsum(dirs, betas.to(dirs.dtype), "c b, ... b -> ... c")
 
     def wrist_to_transl(
         self, wrist: Float[Tensor, "*batch 3"], betas: Float[Tensor, "*batch 10"]

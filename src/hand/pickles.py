@@ -1,11 +1,9 @@
 """The official hand model files, read without running them.
 
 MANO_RIGHT.pkl and MANO_LEFT.pkl are Python 2 pickles of chumpy arrays and scipy matrices. A pickle is a
-program: it names functions and calls them. Here nothing that a file names is ever looked up, imported or
-called. Its instructions are followed as far as they describe data; where it would call something, what stays
-is a `Record` of the name, the arguments and the state; and arrays are made from the records' plain bytes. A
-name that a hand model has no use for is refused on sight, and so is an instruction outside the short list
-below.
+program that names functions and calls them. Nothing that a file names is looked up, imported or called here:
+where it would call something, a `Record` keeps the name, the arguments and the state, and arrays are made of
+the records' bytes. Names and instructions that a hand model does not need are refused.
 """
 
 import codecs
@@ -18,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-# Every name that hand model files use: numpy 1's and 2's arrays, scipy's compressed matrices at their old and
-# new places, chumpy's classes, and what Python 2 and 3 write for sets, for bytes and for objects in the old
-# protocols.
+# Every name that hand model files use: arrays of numpy 1 and 2, scipy's compressed matrices at their old and
+# new places, chumpy's classes, and Python 2's and 3's sets, bytes and objects in the old protocols.
 _KNOWN = re.compile(
     r"numpy\.(ndarray|dtype|_?core\.multiarray\.(_reconstruct|scalar)|_?core\.numeric\._frombuffer)"
     r"|scipy\.sparse(\._?cs[cr])?\.cs[cr]_(matrix|array)"
@@ -37,8 +34,7 @@ MAX_SPARSE_ENTRIES = 10_000_000
 
 @dataclass(repr=False)  # a few bytes can nest records so that their text has no end
 class Record:
-    """What a pickle would make by calling `name` with `arguments` and then giving it `state`. Without
-    arguments: the bare name."""
+    """What calling `name` with `arguments`, then setting `state`, would make; without arguments the name."""
 
     name: str
     arguments: tuple | None = None
@@ -46,40 +42,30 @@ class Record:
 
 
 def read_pickle(path: Path, keys: Collection[str]) -> dict[str, np.ndarray]:
-    """The arrays of a pickled dict under `keys`, those of them that are there; chumpy arrays evaluated,
-    sparse matrices dense.
-
-    Raises ValueError for a damaged file, for a name or an instruction that a hand model does not need (named,
-    and nothing has run), for something else than a dict, and for a key whose value is no array of numbers.
-    """
+    """The arrays of a pickled dict under those of `keys` that it has; chumpy arrays evaluated, sparse
+    matrices dense. Raises ValueError for a damaged file, for a name or an instruction that a hand model does
+    not need, for something else than a dict, and for a key whose value is no array of numbers."""
     try:
         content = read_records(path.read_bytes())
     except Exception as error:  # a damaged or hostile file may break its reader anywhere
-        raise ValueError(
-            f"{path}: not a readable hand model: {str(error) or type(error).__name__}"
-        ) from error
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path}: not a readable hand model: {reason}") from error
     if not isinstance(content, dict):
-        raise ValueError(
-            f"{path}: not a hand model: holds {_kind(content)} where a dict of tables is expected"
-        )
+        kind = _kind(content)
+        raise ValueError(f"{path}: not a hand model: holds {kind} where a dict of tables is expected")
     arrays = {}
-    for key in keys:
-        if key in content:
-            try:
-                arrays[key] = _table(content[key])
-            except Exception as error:  # as above
-                raise ValueError(
-                    f"{path}: table {key!r} cannot be read as an array of numbers "
-                    f"({str(error) or type(error).__name__})"
-                ) from error
+    for key in filter(content.__contains__, keys):
+        try:
+            arrays[key] = _table(content[key])
+        except Exception as error:  # as above
+            reason = f"cannot be read as an array of numbers ({str(error) or type(error).__name__})"
+            raise ValueError(f"{path}: table {key!r} {reason}") from error
     return arrays
 
 
 def read_records(data: bytes) -> object:
-    """What a pickle describes: dicts, lists (sets too), tuples, numbers, text, bytes, and `Record`s for
-    everything else.
-
-    Raises ValueError for names and instructions outside the lists above; any exception for a damaged pickle.
+    """What a pickle describes: dicts, lists (sets too), tuples, numbers, text, bytes, otherwise `Record`s.
+    Raises ValueError for names and instructions outside the lists above, any exception for a damaged pickle.
     """
     machine = _Machine()
     for instruction, argument in _instructions(data):
@@ -134,10 +120,8 @@ class _Machine:
             case _ if _VALUES.fullmatch(instruction):
                 stack.append(argument)
             case _:
-                raise ValueError(
-                    f"uses the pickle instruction {instruction}, which a hand model does not need; it is "
-                    "refused"
-                )
+                reason = "which a hand model does not need; it is refused"
+                raise ValueError(f"uses the pickle instruction {instruction}, {reason}")
 
     def _take(self, instruction: str, argument: object, items: list) -> None:
         """Makes one value of the values since a mark, or puts them into the one before it."""

@@ -1,46 +1,37 @@
-"""Representations of a hand's pose: axis-angle [*, 48], 6D [*, 16, 6] and rotation matrices [*, 16, 3, 3],
-MANO's 16 joints, absolute."""
+"""Poses of MANO's 16 joints, absolute: axis-angle [*, 48], 6D [*, 16, 6], matrices [*, 16, 3, 3]."""
 
 import roma
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from tempohand.geometry import matrix_to_rotation_6d, rotation_6d_to_matrix
+from tempohand.geometry import rotation_6d_to_matrix
 from tempohand.hand.cpu_autograd import Rotations
 from tempohand.skeleton import NUM_MANO_JOINTS, POSE_DIM
 
 
 def need_tensors(**values: object) -> None:
-    """Raises TypeError for the first value that is neither a tensor nor None, saying how to make one: NumPy
-    arrays, lists and numbers have no device, and a silent conversion would cut gradients and copy at every
-    call."""
+    """Raises TypeError for the first value that is neither a tensor nor None: a silent conversion would cut
+    gradients and copy at every call."""
     for name, value in values.items():
         if value is not None and not isinstance(value, Tensor):
             kind = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
-            raise TypeError(
-                f"{name} is a {kind}, not a torch tensor: torch.as_tensor({name}) makes one of an array "
-                "or a list"
-            )
+            remedy = f"torch.as_tensor({name}) makes one of an array or a list"
+            raise TypeError(f"{name} is a {kind}, not a torch tensor: {remedy}")
 
 
 def rotvec_to_rotmat(rotvecs: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Rotation matrices of rotation vectors (radians); gradients are finite at zero rotation. Compiled on
     CPUs, by roma elsewhere. Raises TypeError for other than tensors, as all functions here."""
     need_tensors(rotvecs=rotvecs)
-    if (
-        rotvecs.device.type != "cpu"
-        or torch.compiler.is_compiling()
-        or rotvecs.dtype not in (torch.float32, torch.float64)
-    ):
+    compiled = rotvecs.device.type == "cpu" and rotvecs.dtype in (torch.float32, torch.float64)
+    if not compiled or torch.compiler.is_compiling():
         return roma.rotvec_to_rotmat(rotvecs)
     return Rotations.apply(rotvecs.reshape(-1, 3)).view(*rotvecs.shape, 3)
 
 
 def pose_to_rotmat(pose: Tensor) -> Float[Tensor, "*batch 16 3 3"]:
-    """A pose in any representation, told apart by its shape, as rotation matrices. Raises ValueError for
-    other shapes."""
+    """A pose in any representation, by its shape, as matrices. Raises ValueError for other shapes."""
     need_tensors(pose=pose)
     if pose.shape[-2:] == (NUM_MANO_JOINTS, 6):
         return rotation_6d_to_matrix(pose)
@@ -48,21 +39,12 @@ def pose_to_rotmat(pose: Tensor) -> Float[Tensor, "*batch 16 3 3"]:
         return pose
     if pose.shape[-1:] == (POSE_DIM,):
         return rotvec_to_rotmat(pose.reshape(*pose.shape[:-1], NUM_MANO_JOINTS, 3))
-    n = NUM_MANO_JOINTS
-    expected = (
-        f"[*, {POSE_DIM}] axis-angle, [*, {n}, 6] 6D or [*, {n}, 3, 3] matrices (PCA coefficients: "
-        "HandLayer.pca_to_pose)"
-    )
-    raise ValueError(f"pose has shape {list(pose.shape)}; expected {expected}")
+    expected = "[*, 48] axis-angle, [*, 16, 6] 6D or [*, 16, 3, 3] matrices"
+    remedy = "PCA coefficients: HandLayer.pca_to_pose"
+    raise ValueError(f"pose has shape {list(pose.shape)}; expected {expected} ({remedy})")
 
 
 def rotmat_to_pose(rotations: Float[Tensor, "*batch 16 3 3"]) -> Float[Tensor, "*batch 48"]:
     """Rotation matrices as axis-angle, angles in [0, pi]."""
     need_tensors(rotations=rotations)
-    return rearrange(roma.rotmat_to_rotvec(rotations), "... joint c -> ... (joint c)")
-
-
-def pose_to_rot6d(pose: Tensor) -> Float[Tensor, "*batch 16 6"]:
-    """A pose in any representation as the first two columns of its rotation matrices (Zhou et al., "On the
-    Continuity of Rotation Representations in Neural Networks", CVPR 2019)."""
-    return matrix_to_rotation_6d(pose_to_rotmat(pose))
+    return roma.rotmat_to_rotvec(rotations).flatten(-2)

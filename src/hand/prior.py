@@ -1,5 +1,4 @@
-"""What hands do when nothing is seen of them: a Gaussian over the anatomical joint angles, of which the
-log-density is a sum of squares."""
+"""A Gaussian prior over the anatomical joint angles, whose log-density is a sum of squares."""
 
 import numpy as np
 import torch
@@ -8,8 +7,7 @@ from torch import Tensor
 
 from tempohand.hand.anatomy import AXES, POSES, RANGE_DEG
 
-# Standard deviation of an angle, as a share of its range of motion, and the least there is: joints that
-# textbooks call hinges give a little.
+# Standard deviation of an angle as a share of its range of motion, and its least: hinges give a little, too.
 RANGE_SHARE = 0.35
 LEAST_DEG = 3.0
 # Nearer than this to an abduction of 90 degrees, flexion and twist turn about one axis; anatomy ends at 30.
@@ -17,24 +15,20 @@ _LEAST_COSINE = 0.1
 
 
 class AnglePrior:
-    """Flexion, abduction and twist of the 15 finger joints as errors of unit variance about the relaxed hand
-    (`hand.anatomy`)."""
+    """The 15 finger joints' angles (`hand.anatomy`) as errors of unit variance about the relaxed hand's."""
 
     def __init__(self, device: torch.device | str = "cpu"):
-        axes = AXES.transpose(
-            0, 2, 1
-        )  # columns; some frames are left-handed, since abduction has another sign there
-        self.sign = torch.from_numpy(np.stack([np.ones(15), np.linalg.det(axes), np.ones(15)], axis=-1)).to(
-            device
-        )
+        axes = AXES.transpose(0, 2, 1)  # columns
+        # Some frames are left-handed, since abduction has another sign there.
+        sign = np.stack([np.ones(15), np.linalg.det(axes), np.ones(15)], axis=-1)
+        self.sign = torch.from_numpy(sign).to(device)
         self.frames = torch.from_numpy(axes.copy()).to(device) * self.sign[:, None]
         self.mean = torch.deg2rad(torch.from_numpy(POSES["rest"].copy())).to(device)
         spread = np.maximum(RANGE_SHARE * (RANGE_DEG[..., 1] - RANGE_DEG[..., 0]), LEAST_DEG)
         self.deviation = torch.deg2rad(torch.from_numpy(spread)).to(device)
 
     def angles(self, rotations: Float[Tensor, "n 15 3 3"]) -> Float[Tensor, "n 15 3"]:
-        """(flexion, abduction, twist) in radians of rotation matrices: the inverse of
-        `hand.anatomy.angles_to_pose`."""
+        """(flexion, abduction, twist), radians, of matrices: the inverse of `anatomy.angles_to_pose`."""
         turned = self.frames.mT @ rotations @ self.frames
         flexion = torch.atan2(-turned[..., 1, 2], turned[..., 2, 2])
         abduction = torch.asin(turned[..., 0, 2].clamp(-1.0, 1.0))
@@ -48,20 +42,14 @@ class AnglePrior:
     def derived(
         self, rotations: Float[Tensor, "n 15 3 3"]
     ) -> tuple[Float[Tensor, "n 15 3"], Float[Tensor, "n 15 3 3"]]:
-        """`errors`, and their derivatives [N, joint, angle, 3] by a small rotation vector applied on the
-        right of each joint's matrix.
-
-        A rotation is Rx(flexion) Ry(abduction) Rz(twist) in its joint's frame: the rates of the three angles
-        at a given angular velocity.
-        """
+        """`errors`, and their derivatives [N, joint, angle, 3] by a small rotation vector on the right of
+        each joint's matrix, which is Rx(flexion) Ry(abduction) Rz(twist) in its joint's frame."""
         angles = self.angles(rotations)
         _, abduction, twist = (angles * self.sign).unbind(-1)
         cosine, sine = torch.cos(twist), torch.sin(twist)
         none, one = torch.zeros_like(twist), torch.ones_like(twist)
-        by_flexion = (
-            torch.stack([cosine, -sine, none], dim=-1)
-            / torch.cos(abduction).clamp_min(_LEAST_COSINE)[..., None]
-        )
+        shrink = torch.cos(abduction).clamp_min(_LEAST_COSINE)[..., None]
+        by_flexion = torch.stack([cosine, -sine, none], dim=-1) / shrink
         by_abduction = torch.stack([sine, cosine, none], dim=-1)
         by_twist = torch.stack([none, none, one], dim=-1) - torch.sin(abduction)[..., None] * by_flexion
         rates = torch.stack([by_flexion, by_abduction, by_twist], dim=-2) @ self.frames.mT

@@ -1,23 +1,21 @@
-"""The hand's surface in a picture: how to close or continue the mesh at the wrist, where it is open, and
-which skin covers what."""
+"""The hand's mesh: closing or continuing it at the wrist, where it is open, and which skin covers what."""
 
 import numpy as np
 from jaxtyping import Int, UInt8
 
 from tempohand.hand.files import OPEN_HAND
 
-BACK, PALM, NAIL = range(3)
+PALM, NAIL = 1, 2
 
 
 def open_hand_region() -> UInt8[np.ndarray, "778"]:
-    """What covers each vertex of the open hand: BACK (of the hand, and forearm), PALM or NAIL."""
+    """What covers each vertex of the open hand: 0 (back of the hand, and forearm), PALM or NAIL."""
     with np.load(OPEN_HAND, allow_pickle=False) as archive:
         return archive["region"]
 
 
 def wrist_loop(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e"]:
-    """Vertex ids around the mesh's one opening, each joined to the next and the last to the first, in the
-    direction of the faces' own edges.
+    """Vertex ids around the mesh's one opening, a ring in the direction of the faces' own edges.
 
     A strip that continues the mesh (a forearm) has the edges the other way round: (loop[i + 1], loop[i],
     new[i]), (loop[i + 1], new[i], new[i + 1]). Raises ValueError if the mesh has no opening or several.
@@ -31,21 +29,16 @@ def wrist_loop(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e"]:
     while (vertex := follows[loop[-1]]) != loop[0]:
         loop.append(vertex)
     if len(loop) != len(follows):
-        raise ValueError(
-            f"the mesh has more than one opening: {len(follows)} boundary edges, {len(loop)} of them "
-            "around the first"
-        )
+        count = f"{len(follows)} boundary edges, {len(loop)} of them around the first"
+        raise ValueError(f"the mesh has more than one opening: {count}")
     return np.array(loop)
 
 
 def close_wrist(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "t 3"]:
-    """Triangles [14, 3] over the mesh's own vertices that close its opening at the wrist; append them to
-    `faces` for a closed mesh."""
+    """Triangles [14, 3] over the mesh's own vertices that, appended to `faces`, close it at the wrist."""
     loop = wrist_loop(faces)
     # From both ends toward the middle, so that no vertex carries all of the triangles.
-    triangles = []
-    low = 0
-    high = len(loop) - 1
+    triangles, low, high = [], 0, len(loop) - 1
     while high - low > 1:
         triangles.append((loop[low + 1], loop[low], loop[high]))
         low += 1

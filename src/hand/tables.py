@@ -1,5 +1,4 @@
-"""The tables of a hand model: what they must look like, their mirror image, and the two forms that left hands
-come in.
+"""A hand model's tables: their shapes, their mirror image, and the two forms of left hands.
 
 Names and sizes are MANO's (Romero, Tzionas and Black, "Embodied Hands", 2017).
 """
@@ -28,8 +27,7 @@ SHAPES = {
     "hands_mean": (HAND_POSE_DIM,),
     "hands_components": (HAND_POSE_DIM, HAND_POSE_DIM),
 }
-# The one tree there is, as files hold it: parents and joints. The root's parent is stored as -1 or, in
-# unsigned numbers, as 2**32 - 1.
+# MANO's tree as files hold it: parents and joints; the root's parent is -1 or, unsigned, 2**32 - 1.
 KINTREE_TABLE = np.array([MANO_PARENTS, range(NUM_MANO_JOINTS)], dtype=np.int64).astype(np.uint32)
 INTEGER_TABLES = ("f", "kintree_table")
 
@@ -52,64 +50,42 @@ class HandTables:
     hands_components: Float[np.ndarray, "45 45"]
 
     def as_file(self) -> dict[str, np.ndarray]:
-        """The tables under the names and in the types that files hold: float32, vertex and joint ids as
-        uint32."""
-        renamed = {
-            "f": self.faces.astype(np.uint32),
-            "J_regressor": self.joint_regressor,
-            "kintree_table": KINTREE_TABLE,
-        }
+        """The tables under the names and in the types of files: float32, vertex and joint ids uint32."""
+        faces = self.faces.astype(np.uint32)
+        renamed = {"f": faces, "J_regressor": self.joint_regressor, "kintree_table": KINTREE_TABLE}
         return {key: renamed[key] if key in renamed else getattr(self, key) for key in SHAPES}
 
 
 def checked_tables(raw: Mapping[str, np.ndarray], *, side: Side, source: str) -> HandTables:
-    """Tables from a file's arrays, as float32 and int64.
-
-    raw: arrays of numbers under the names of `SHAPES`, others ignored. source: what an error's line begins
-    with, the file's path. Raises ValueError for a table that is missing, has another shape (both are named),
-    holds something else than finite numbers, or describes another tree than MANO's or faces of vertices that
-    do not exist.
-    """
+    """Tables, as float32 and int64, from a file's arrays under the names of `SHAPES`. source: the file's
+    path, for errors. Raises ValueError for a table that is missing, has another shape (both are named), holds
+    anything but finite numbers, another tree than MANO's, or faces of vertices that do not exist."""
     tables = {}
     for key, shape in SHAPES.items():
         if key not in raw:
             raise ValueError(f"{source}: table {key!r} is missing; a hand model has {', '.join(SHAPES)}")
         table = raw[key]
+        where = f"{source}: table {key!r}"
         if table.dtype.kind not in "fiu":
-            raise ValueError(
-                f"{source}: table {key!r} cannot be read as an array of numbers (it holds {table.dtype})"
-            )
+            raise ValueError(f"{where} cannot be read as an array of numbers (it holds {table.dtype})")
         if table.shape != shape:
-            raise ValueError(
-                f"{source}: table {key!r} has shape {list(table.shape)}, a hand model's has {list(shape)}"
-            )
-        with np.errstate(
-            all="ignore"
-        ):  # what does not fit becomes infinite, or an id out of range, and is refused below
+            raise ValueError(f"{where} has shape {list(table.shape)}, a hand model's has {list(shape)}")
+        # What does not fit becomes infinite, or an id out of range, and is refused below.
+        with np.errstate(all="ignore"):
             tables[key] = np.array(table, dtype=np.int64 if key in INTEGER_TABLES else np.float32, order="C")
         if not np.isfinite(tables[key]).all():
-            raise ValueError(f"{source}: table {key!r} holds values that are not finite")
-    if tuple(tables["kintree_table"][0, 1:]) != MANO_PARENTS[1:]:
-        raise ValueError(
-            f"{source}: table 'kintree_table' has another tree than MANO's: "
-            f"{tables['kintree_table'][0].tolist()}"
-        )
-    if tables["f"].min() < 0 or tables["f"].max() >= NUM_VERTICES:
+            raise ValueError(f"{where} holds values that are not finite")
+    parents, faces = tables.pop("kintree_table")[0], tables.pop("f")
+    if tuple(parents[1:]) != MANO_PARENTS[1:]:
+        found = parents.tolist()
+        raise ValueError(f"{source}: table 'kintree_table' has another tree than MANO's: {found}")
+    if faces.min() < 0 or faces.max() >= NUM_VERTICES:
         raise ValueError(f"{source}: table 'f' names vertices outside 0..{NUM_VERTICES - 1}")
-    return HandTables(
-        side=side,
-        faces=tables["f"],
-        joint_regressor=tables["J_regressor"],
-        **{
-            key: tables[key]
-            for key in ("v_template", "shapedirs", "posedirs", "weights", "hands_mean", "hands_components")
-        },
-    )
+    return HandTables(side=side, faces=faces, joint_regressor=tables.pop("J_regressor"), **tables)
 
 
 def mirrored(tables: HandTables) -> HandTables:
-    """The mirror image of a hand, x -> -x: a right hand of a left one and the other way round. Twice is the
-    identity, bit for bit.
+    """The mirror image of a hand, x -> -x, of the other side; twice is the identity, bit for bit.
 
     With M = diag(-1, 1, 1), a hand posed by rotations R is the mirror image of its mirrored tables posed by M
     R M, that is by axis-angle (x, -y, -z), with the same shape coefficients. The pose directions multiply the
@@ -130,20 +106,15 @@ def mirrored(tables: HandTables) -> HandTables:
 
 
 def shapedirs_form(tables: HandTables) -> LeftShapedirs:
-    """Whether the shape directions belong to the template ("fixed") or are a right hand's in x ("unfixed", as
-    in the official MANO_LEFT.pkl).
-
-    The first direction is size, so along every axis it grows with the template's coordinate, or shrinks with
-    it along all three. In an unfixed table it shrinks a hand's length (x) while it widens and thickens it.
-    """
+    """Whether the shape directions fit the template ("fixed") or are a right hand's in x ("unfixed", as in
+    the official MANO_LEFT.pkl), where the first, size, shrinks a hand's length while it widens it."""
     places = tables.v_template.astype(np.float64)
     growth = ((places - places.mean(0)) * tables.shapedirs[:, :, 0]).sum(0)
     return "fixed" if growth[0] * (growth[1] + growth[2]) >= 0 else "unfixed"
 
 
 def with_left_shapedirs(tables: HandTables, form: LeftShapedirs) -> HandTables:
-    """A left hand with its shape directions in the form asked for: the x rows negated where it comes in the
-    other. A right hand as it is."""
+    """A left hand with its shape directions in `form`: the x rows negated if need be. A right hand as is."""
     if tables.side == "right" or shapedirs_form(tables) == form:
         return tables
     return replace(tables, shapedirs=tables.shapedirs * _MIRROR[:, None])

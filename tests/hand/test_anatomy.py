@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from penetration import penetration_depth
 
 from tempohand.hand.anatomy import (
     ABDUCTION,
@@ -15,7 +16,6 @@ from tempohand.hand.anatomy import (
     clamp_angles,
 )
 from tempohand.hand.layer import HandLayer
-from tempohand.hand.penetration import penetration_depth
 
 
 @pytest.fixture(scope="module")

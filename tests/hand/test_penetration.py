@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from penetration import _winding_number, penetration_depth
 
 from tempohand.hand.anatomy import FLEXION, angles_to_pose
 from tempohand.hand.layer import HandLayer
-from tempohand.hand.penetration import _winding_number, penetration_depth
 
 
 @pytest.fixture(scope="module")

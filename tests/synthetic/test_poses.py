@@ -3,9 +3,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from penetration import penetration_depth
 
 from tempohand.hand.anatomy import ABDUCTION, FLEXION, POSES, RANGE_DEG, angles_to_pose
-from tempohand.hand.penetration import penetration_depth
 from tempohand.skeleton import NUM_BETAS
 from tempohand.synthetic import poses
 from tempohand.synthetic.poses import joints_of, overlap, sample_free_pose, segment_distance

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tempohand.data.table import COLUMNS
-from tempohand.render import Buffers, depth_of, rasterise, supersampled_camera
+from tempohand.render import Buffers, rasterise, supersampled_camera
 from tempohand.synthetic.objects import sheet
 from tempohand.synthetic.occluders import Track
 from tempohand.synthetic.render_sequence import SequenceRenderer
@@ -117,7 +117,7 @@ def test_hidden_equals_a_depth_comparison(build):
         things = rasterise(
             scene.vertices[frame], m.faces[m.num_body_faces :], *camera, hand.face.shape, cull=True
         )
-        covered = (hand.face >= 0) & (depth_of(things) < depth_of(hand))
+        covered = (hand.face >= 0) & (things.inv_depth > hand.inv_depth)
         expected = covered.sum() / (hand.face >= 0).sum()
         _, hidden = shot.picture(frame)
         assert abs(hidden - expected) < 1e-9
