@@ -144,6 +144,9 @@ def test_two_processes_see_what_one_sees(stage1, table_root, tmp_path):
         assert losses(run, split) == pytest.approx(losses(stage1, split), rel=1e-4)
     assert "Evaluated on 18 samples from all 2 processes" in result.stdout
 
+    one, two = (load_file(of / "checkpoint" / "last" / "model.safetensors") for of in (stage1, run))
+    for name in (name for name in one if name.endswith(("running_mean", "running_var"))):
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
     before = losses(run)  # and two processes go on as exactly as one does
     shutil.rmtree(run / "checkpoint" / "step-00000006")
     result = train("stage1-tiny", *SMALL, f"data.root={table_root}", f"out={run}", "resume=auto", processes=2)
