@@ -11,7 +11,7 @@ class WeightAverage(ModelEmaV3):
 
     @classmethod
     def of(cls, network: nn.Module, decay: float | None, device: torch.device) -> "WeightAverage | None":
-        """The average whose memory grows to `decay` while a run is young; None where the decay is None or 0."""
+        """The average whose memory grows to `decay` while a run is young; None where there is no decay."""
         return cls(network, decay=decay, use_warmup=True, warmup_power=0.8, device=device) if decay else None
 
     def apply_update_(self, model: nn.Module, decay: float) -> None:
