@@ -360,6 +360,11 @@ def test_a_stage_and_its_num_frame_agree():
         network(1)(random_batch(1, 7))
 
 
+def test_crops_that_are_no_squares_are_refused():
+    with pytest.raises(ValueError, match=r"network.size=\[64, 48\]: this network takes square crops"):
+        network(1, size=[64, 48])
+
+
 def test_hand_kinematics_stay_float32_under_autocast():
     net, batch = nudge(network(2)).eval(), random_batch(2, 7)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

@@ -10,7 +10,8 @@ from tests_support import random_batch, small_network
 
 import tempohand
 from tempohand.model import release, weights
-from tempohand.model.registry import build_network, load_network
+from tempohand.model.registry import build_network, load_network, load_stages
+from tempohand.model.temporal_posenet import TemporalPoseNet
 from tempohand.training.checkpoint import save_weights
 
 
@@ -116,3 +117,12 @@ def test_a_full_disk_leaves_the_release_that_was_there(made):
     assert caught.value.filename == str(folder / "released/small")
     assert {path: path.read_bytes() for path in (folder / "released").rglob("*") if path.is_file()} == before
     assert [path.name for path in (folder / "released").iterdir()] == ["small"]
+
+
+def test_stage_2_without_a_network_of_single_frames_needs_stage_1_beside_it(monkeypatch):
+    assert [network.stage for network in load_stages(None, "tempohand-tiny")] == [1, 2]
+    monkeypatch.setattr(TemporalPoseNet, "spatial_only", lambda network: None)
+    with pytest.raises(
+        ValueError, match="stage2='tempohand-tiny' has no network of single frames inside: give"
+    ):
+        load_stages(None, "tempohand-tiny")
