@@ -42,7 +42,14 @@ class FinderNet(Network):
     inherited = ("size", "expansion", "backbone", "width")
     weight_files = ("backbone.weights",)
 
-    def __init__(self, num_frame: int, size: int, expansion: float, backbone: dict, width: int):
+    def __init__(
+        self,
+        num_frame: int,
+        size: int | list[int] | tuple[int, int],
+        expansion: float,
+        backbone: dict,
+        width: int,
+    ):
         super().__init__(num_frame, size, expansion)
         self.size = self.crop.edge
         if self.size % STRIDES[-1]:

@@ -35,7 +35,7 @@ class PoseNet(Network):
     def __init__(
         self,
         num_frame: int,
-        size: int,
+        size: int | list[int] | tuple[int, int],
         expansion: float,
         spatial: dict | SpatialNet,
         temporal: None = None,
@@ -47,7 +47,7 @@ class PoseNet(Network):
         self.expansion = expansion
         self.norm_by_hand = norm_by_hand
         self.hand = hand if isinstance(hand, HandLayer) else HandLayer(hand)
-        self.spatial = spatial if isinstance(spatial, SpatialNet) else SpatialNet(size, **spatial)
+        self.spatial = spatial if isinstance(spatial, SpatialNet) else SpatialNet(self.size, **spatial)
         self.config: dict = {}  # of the checkpoint that it comes from (registry.py's load_network)
 
     @classmethod

@@ -24,7 +24,7 @@ class TemporalPoseNet(PoseNet):
     def __init__(
         self,
         num_frame: int,
-        size: int,
+        size: int | list[int] | tuple[int, int],
         expansion: float,
         spatial: dict | SpatialNet,
         temporal: dict,
