@@ -17,9 +17,9 @@ from tempohand.data.clips import Clips
 from tempohand.evaluation.baselines import CropLabels, fit_constant_hand
 from tempohand.evaluation.evaluator import PerFrame, TruthKeeper, predict_sequences, score_sequences
 from tempohand.evaluation.protocols.true_shape import with_true_shape
-from tempohand.evaluation.results import StripKeeper, choose_strips
+from tempohand.evaluation.report.strips import StripKeeper, choose_strips
+from tempohand.evaluation.scores import LossOverFrames
 from tempohand.evaluation.stages import build_predictors
-from tempohand.evaluation.sums import LossOverFrames
 from tempohand.evaluation.tuning import default_filters, tune_filters
 from tempohand.evaluation.validation import scores_of
 from tempohand.inference.finder import HandFinder

@@ -7,11 +7,11 @@ from pathlib import Path
 from tempohand.assemble.evaluation import Evaluation, EvaluationFrames, constant_hand_of
 from tempohand.data.ledger import Ledger
 from tempohand.evaluation.evaluator import PerFrame, Predictor
-from tempohand.evaluation.results import StripKeeper, choose_strips, to_json
-from tempohand.evaluation.scores import ScoreBoard
+from tempohand.evaluation.report.strips import StripKeeper, choose_strips
+from tempohand.evaluation.results import to_json
+from tempohand.evaluation.scores import LossOverFrames, ScoreBoard
 from tempohand.evaluation.splits import ALL
 from tempohand.evaluation.stages import build_predictors
-from tempohand.evaluation.sums import LossOverFrames
 from tempohand.evaluation.tuning import FILTERED_ROWS, HandFilter, default_filters, tune_filters
 
 

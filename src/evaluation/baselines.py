@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tempohand.batch import ClipBatch
-from tempohand.evaluation.scores import Hands
+from tempohand.evaluation.hands import Hands
 from tempohand.geometry import (
     denormalise_pixels,
     mirror_points,

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tempohand.evaluation.scores import MAX_CLUSTERS, METRICS, ScoreBoard, means
+from tempohand.evaluation.metrics.registry import METRICS
+from tempohand.evaluation.scores import MAX_CLUSTERS, ScoreBoard, figures
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -27,6 +28,13 @@ def _draws(places: int, resamples: int, seed: int) -> Float[Tensor, "resamples p
     """How often each place is drawn in each resample."""
     counts = np.random.default_rng(seed).multinomial(places, np.full(places, 1 / places), size=resamples)
     return torch.from_numpy(counts).double()
+
+
+def _bounds(values: Float[Tensor, "resamples"]) -> tuple[float, float]:
+    """The interval of a resampled figure; nan is a draw in which nothing speaks for it."""
+    tail = (1 - LEVEL) / 2
+    low, high = np.nanquantile(values.numpy(), [tail, 1 - tail]).tolist()
+    return low, high
 
 
 def mean_interval(
@@ -54,10 +62,7 @@ def mean_interval(
     sums = torch.zeros(places, 2, total.shape[1], dtype=torch.float64)
     sums.index_add_(0, place, torch.stack([total[spoken], count[spoken]], dim=1).double())
     totals, counts = (_draws(places, resamples, seed) @ sums.flatten(1)).view(resamples, 2, -1).unbind(dim=1)
-    values = (totals / torch.where(counts > 0, counts, torch.nan)).nanmean(dim=1)
-    tail = (1 - LEVEL) / 2
-    low, high = np.nanquantile(values.numpy(), [tail, 1 - tail])
-    return float(low), float(high)
+    return _bounds((totals / counts).nanmean(dim=1))
 
 
 class Bootstrap:
@@ -74,15 +79,15 @@ class Bootstrap:
         self._resampled = []  # of each row [resample, split, metric]
         self._seen = []  # of each row [cluster, split, metric]
         for state in board.state.unbind(dim=1):
-            self._resampled.append(means((draws @ state.flatten(1)).view(resamples, *state.shape[1:])))
-            self._seen.append(means(state).isfinite())
+            self._resampled.append(figures((draws @ state.flatten(1)).view(resamples, *state.shape[1:])))
+            self._seen.append(figures(state).isfinite())
 
     def interval(
         self, row: str, split: str, metric: str, than: str | None = None
     ) -> tuple[float, float] | None:
         """Bounds of the row's metric on a split, or of its difference to row `than`; None where fewer than
         MIN_RECORDINGS speak."""
-        place = (slice(None), self.splits.index(split), METRICS.index(metric))
+        place = (slice(None), self.splits.index(split), list(METRICS).index(metric))
         first = self.rows.index(row)
         values, seen = self._resampled[first][place], self._seen[first][place]
         if than is not None:
@@ -90,7 +95,4 @@ class Bootstrap:
             values, seen = values - self._resampled[other][place], seen & self._seen[other][place]
         if seen.sum() < MIN_RECORDINGS:
             return None
-        tail = (1 - LEVEL) / 2
-        # nan: a draw without any recording of the split
-        low, high = np.nanquantile(values.numpy(), [tail, 1 - tail])
-        return float(low), float(high)
+        return _bounds(values)

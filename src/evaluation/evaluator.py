@@ -19,19 +19,20 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tempohand.batch import ClipBatch, Frames, HandPrediction, HandTarget, frames_in_order
+from tempohand.evaluation.hands import Hands, TrueHands, labels_of
 from tempohand.evaluation.metrics import errors as metrics
-from tempohand.evaluation.scores import FrameErrors, Hands, ScoreBoard, TrueHands, frame_errors
+from tempohand.evaluation.metrics.registry import FrameErrors, frame_errors
+from tempohand.evaluation.scores import ScoreBoard
 from tempohand.evaluation.splits import CURVE, SPLITS, curve_frames, split_frames
 from tempohand.evaluation.tuning import HandFilter
-from tempohand.geometry import normalise_pixels, over_square
 from tempohand.hand.layer import HandLayer, HandOutput
-from tempohand.skeleton import NUM_JOINTS, NUM_VERTICES, WRIST
+from tempohand.skeleton import FINGERTIPS, NUM_JOINTS, NUM_VERTICES, WRIST
 
 # Labelled joints that are farther than this from the hand that the labelled parameters make belong to another
 # hand model.
 OTHER_HAND_MODEL_MM = 5.0
-_TIPS = (4, 8, 12, 16, 20)  # whose place on the mesh differs between code bases by more
-_KNUCKLES = [joint for joint in range(NUM_JOINTS) if joint not in _TIPS]
+# Tips are left out: their place on the mesh differs between code bases by more.
+_KNUCKLES = [joint for joint in range(NUM_JOINTS) if joint not in FINGERTIPS]
 ROW = ("", "row")  # the key of the rows among what is kept of frames
 _LABELS = [field.name for field in fields(HandTarget)]
 
@@ -158,30 +159,17 @@ def labelled_hand(hand: HandLayer, target: HandTarget) -> tuple[HandOutput, Bool
     """The hands that the labelled parameters make, wrist at the origin, and which of them are the labelled
     ones: where the parameters are known, and belong to this hand model."""
     usable = target.hand_mask[:, 0]
-    joints = target.joints[:, 0]
-    known = target.joints_mask[:, 0]
-    pose, shape = (
-        target.pose[:, 0].masked_fill(~usable[:, None], 0.0),
-        target.shape[:, 0].masked_fill(~usable[:, None], 0.0),
-    )
+    pose, shape = (part[:, 0].masked_fill(~usable[:, None], 0.0) for part in (target.pose, target.shape))
     output = hand(pose, shape)
-    known = known & known[:, WRIST : WRIST + 1]
-    distance = (
-        (joints - joints[:, WRIST : WRIST + 1] - output.joints)
-        .norm(dim=-1)
-        .masked_fill(~known, 0.0)[:, _KNUCKLES]
-    )
-    of_another_model = (
-        distance.sum(dim=-1) / known[:, _KNUCKLES].sum(dim=-1).clamp_min(1) > OTHER_HAND_MODEL_MM
-    )
-    return output, usable & ~of_another_model
+    joints, known = metrics.relative_to_wrist(target.joints[:, 0]), target.joints_mask[:, 0]
+    known = (known & known[:, WRIST : WRIST + 1])[:, _KNUCKLES]
+    distance = metrics.point_distance(output.joints[:, _KNUCKLES], joints[:, _KNUCKLES], known)
+    return output, usable & (metrics.frame_mean(distance, known).value <= OTHER_HAND_MODEL_MM)
 
 
 class TruthKeeper:
     """The labels of batches, kept like a predictor's output; the true vertices are made by the hand layer.
     All of it on the CPU, with a hand layer of its own there, while the network's device computes."""
-
-    FIELDS = ("joints", "joints_mask", "camera_mask", "hidden", "joints2d_mask")
 
     def __init__(self, hand: HandLayer, expansion: float):
         """expansion: edge of the crops over that of the hands' boxes."""
@@ -190,23 +178,10 @@ class TruthKeeper:
     def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
         """Labels, and vertices relative to the wrist where the hand's parameters are known and belong to this
         hand model. The batch is on the CPU."""
-        target = batch.target
-        assert target is not None, "evaluation needs labels"
-        output, known = labelled_hand(self.hand, target)
-        kept = {name: getattr(target, name)[:, 0] for name in self.FIELDS}
-        kept |= {
-            "hand_mask": known,
-            "vertices": output.vertices,
-            "vertices_joints": output.joints,
-            "row": batch.row,
-        }
-        size = batch.frames.size
-        princpt = over_square(normalise_pixels(batch.princpt[:, 0], size[::-1]), size)
-        return kept | {
-            "joints2d": over_square(target.joints2d[:, 0], size) * self.expansion,
-            "focal": batch.focal[:, 0] / batch.edge * self.expansion,
-            "princpt": princpt * self.expansion,
-        }
+        assert batch.target is not None, "evaluation needs labels"
+        output, known = labelled_hand(self.hand, batch.target)
+        vertices = {"vertices": output.vertices, "hand_mask": known, "row": batch.row}
+        return labels_of(batch, self.expansion) | vertices
 
 
 @dataclass
@@ -216,7 +191,7 @@ class SequenceResult:
     rows: Tensor
     true: TrueHands
     hands: dict[str, Hands]
-    errors: dict[str, FrameErrors]
+    errors: dict[str, dict[str, FrameErrors]]  # predictor -> metric
 
 
 def cut_into_sequences(

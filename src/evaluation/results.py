@@ -1,65 +1,20 @@
-"""What an evaluation leaves behind: metrics.json, a table to read, and the strips of frames that the report
-draws."""
+"""What an evaluation leaves behind: metrics.json, and tables to read."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
-
-from tempohand.batch import ClipBatch
 from tempohand.console import text_table
 from tempohand.evaluation.bootstrap import LEVEL, Bootstrap
-from tempohand.evaluation.evaluator import SequenceResult
-from tempohand.evaluation.scores import LAGS, METRICS, ScoreBoard, without_nan
+from tempohand.evaluation.metrics.registry import METRICS, shown_in
+from tempohand.evaluation.scores import RAW, ScoreBoard
 from tempohand.evaluation.splits import ALL, CURVE, FINGER_SPEED, HIDDEN_CURVE_EDGES, SPLITS, WRIST_SPEED
-from tempohand.evaluation.sums import RAW
-from tempohand.writing import whole, write_whole
+from tempohand.writing import write_whole
 
 METRICS_NAME = "metrics.json"
 MAIN_SPLIT = "hidden_50"
-LABELS = {
-    "mpjpe": "MPJPE",
-    "mpjpe_root": "root-rel. MPJPE",
-    "pa_mpjpe": "PA-MPJPE",
-    "pa_mpjpe_reflect": "PA-MPJPE (refl.)",
-    "mpvpe_root": "root-rel. MPVPE",
-    "root_error": "root error",
-    "error_2d": "2D error",
-    "accel_error": "accel. error",
-    "accel_error_root": "root-rel. accel.",
-    "jitter": "jitter",
-    "jitter_root": "root-rel. jitter",
-    "auc_50": "AUC 0-50 mm",
-    "lag_2d": "lag",
-    "lag_wrist": "wrist's lag",
-}
-UNITS = (
-    dict.fromkeys(METRICS, "mm")
-    | {"auc_50": "1"}
-    | dict.fromkeys(("accel_error", "accel_error_root"), "mm/frame^2")
-)
-UNITS |= (
-    dict.fromkeys(("jitter", "jitter_root"), "m/s^3")
-    | {"error_2d": "% of the box's edge"}
-    | dict.fromkeys(LAGS, "frames")
-)
-MAIN_METRICS = (
-    "mpjpe_root",
-    "pa_mpjpe",
-    "mpjpe",
-    "root_error",
-    "error_2d",
-    "accel_error",
-    "jitter",
-    "lag_2d",
-)
 COMPARED = "stage2"  # whose differences to the other rows are of interest
-STRIP_REACH = 24  # frames either side of the most hidden one
 
 
 def summary(content: dict) -> str:
@@ -119,7 +74,7 @@ def to_json(board: ScoreBoard, drawn_by: str = "recordings", **about) -> dict:
     content = {
         "n": first[ALL]["n"],
         **about,
-        "units": UNITS,
+        "units": {name: metric.unit for name, metric in METRICS.items()},
         "rows": rows,
         "hidden_curve": curve,
         "bootstrap": bootstrap,
@@ -181,6 +136,16 @@ def excludes_zero(difference: dict) -> bool:
     return difference["low"] is not None and (difference["low"] > 0 or difference["high"] < 0)
 
 
+def without_nan(value):
+    """The same nest of dicts and lists with None for numbers that are not finite: what strict JSON can
+    say."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: str | Path, content: dict) -> None:
     """Strict JSON, atomically: the file is whole or not there."""
     write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
@@ -204,16 +169,12 @@ def _main_table(content: dict, title: str, split: str) -> str:
     for row, values in content["rows"].items():
         values = values if split == ALL else values[split]
         bounds = content["intervals"][row][split]
-        lines.append(
-            [
-                row,
-                *(
-                    number(values[name]) + bounds_text(*(bounds[name] or (None, None)))
-                    for name in MAIN_METRICS
-                ),
-            ]
-        )
-    return f"{title}\n{text_table(['', *(LABELS[name] for name in MAIN_METRICS)], lines)}"
+        cells = [
+            number(values[name]) + bounds_text(*(bounds[name] or (None, None)))
+            for name in (metric.name for metric in shown_in("terminal"))
+        ]
+        lines.append([row, *cells])
+    return f"{title}\n{text_table(['', *(metric.label for metric in shown_in('terminal'))], lines)}"
 
 
 def _by_split(content: dict, title: str, metric: str, splits: Iterable[str]) -> str:
@@ -225,20 +186,19 @@ def _by_split(content: dict, title: str, metric: str, splits: Iterable[str]) -> 
 
 
 def _difference_table(content: dict, other: str) -> str:
-    names, counts = MAIN_METRICS, {ALL: content["n"], MAIN_SPLIT: content["rows"][other][MAIN_SPLIT]["n"]}
-    lines = []
+    counts = {ALL: content["n"], MAIN_SPLIT: content["rows"][other][MAIN_SPLIT]["n"]}
+    shown, lines = shown_in("terminal"), []
     for split, values in content["differences"][difference_name(other)].items():
         n = counts.get(split, content["rows"][other]["splits"].get(split, {}).get("n"))
         if n:
-            cells = [
-                number(values[name]["value"], True)
-                + bounds_text(values[name]["low"], values[name]["high"], True)
-                for name in names
-            ]
-            marks = ["* " if excludes_zero(values[name]) else "" for name in names]
-            lines.append([split, f"{n}", *(mark + cell for cell, mark in zip(cells, marks))])
+            lines.append([split, f"{n}", *(_difference_text(values[metric.name]) for metric in shown)])
     title = f"{difference_name(other)}, negative: {COMPARED} is better (*: the interval excludes 0)"
-    return f"{title}\n{text_table(['', 'frames', *(LABELS[name] for name in names)], lines)}"
+    return f"{title}\n{text_table(['', 'frames', *(metric.label for metric in shown)], lines)}"
+
+
+def _difference_text(difference: dict) -> str:
+    value, low, high = (difference[name] for name in ("value", "low", "high"))
+    return "* " * excludes_zero(difference) + number(value, True) + bounds_text(low, high, True)
 
 
 def format_tables(content: dict) -> str:
@@ -246,16 +206,17 @@ def format_tables(content: dict) -> str:
     differences that count."""
     rows, level = content["rows"], content["bootstrap"]["level"]
     drawn = f"{content['bootstrap']['number']} {content['bootstrap']['drawn']}"
+    units = [f"{metric.label} {metric.unit}" for metric in shown_in("terminal") if metric.unit != "mm"]
     title = (
-        f"all {content['n']} frames (mm; 2D % of the box's edge, acceleration mm/frame^2, jitter m/s^3, "
-        f"lag frames; {level:.0%} intervals: paired bootstrap over {drawn})"
+        f"all {content['n']} frames (mm; {', '.join(units)}; {level:.0%} intervals: paired bootstrap over "
+        f"{drawn})"
     )
     blocks = [_main_table(content, title, ALL)]
     n = next(iter(rows.values()))[MAIN_SPLIT]["n"]
     half = f"the {n} frames in which half of the hand or more is hidden"
     blocks.append(_main_table(content, half, MAIN_SPLIT) if n else "no frame is half hidden")
     splits = next(iter(rows.values()))["splits"]
-    blocks.append(_by_split(content, "root-rel. MPJPE by split", "mpjpe_root", splits))
+    blocks.append(_by_split(content, f"{METRICS['mpjpe_root'].label} by split", "mpjpe_root", splits))
     blocks.append(
         _by_split(content, "lag in the picture by speed, frames", "lag_2d", (*WRIST_SPEED, *FINGER_SPEED))
     )
@@ -264,100 +225,3 @@ def format_tables(content: dict) -> str:
     blocks += [f"test loss of {row}: {unknown if value is None else number(value)}" for row, value in losses]
     blocks += [f"boxes: {content['boxes']}"] if content.get("boxes") else []
     return "\n\n".join([*blocks, *(_difference_table(content, other) for other in compared_rows(content))])
-
-
-@dataclass(frozen=True)
-class StripChoice:
-    """Frames to keep for the report: the rows of a stretch of one sequence."""
-
-    sequence: str
-    rows: Int[np.ndarray, "n"]
-
-
-def choose_strips(
-    hidden: Float[np.ndarray, "n"],
-    starts: Int[np.ndarray, "n"],
-    names: np.ndarray,
-    count: int,
-    reach: int = STRIP_REACH,
-) -> list[StripChoice]:
-    """The `count` sequences with the clearest occlusion, each cut to `reach` frames either side of its most
-    hidden frame.
-
-    Clearest: the hidden fraction at the peak minus its mean at the two ends of the stretch. Columns are those
-    of the whole split. Where the fraction is unknown everywhere, the middle of the first sequences.
-    """
-    ranked = []
-    for first in np.unique(starts):
-        rows = (
-            np.flatnonzero(starts == first)
-            if len(starts) < 100_000
-            else np.arange(first, first + (starts[first:] == first).sum())
-        )
-        values = np.nan_to_num(hidden[rows])
-        peak = int(values.argmax()) if values.max() > 0 else len(rows) // 2
-        stretch = slice(max(peak - reach, 0), peak + reach + 1)
-        clear = values[peak] - (values[stretch][0] + values[stretch][-1]) / 2
-        if len(rows) > 2:
-            ranked.append((-clear, int(first), rows[stretch]))
-    return [
-        StripChoice(str(names[first]), rows)
-        for _, first, rows in sorted(ranked, key=lambda item: item[:2])[:count]
-    ]
-
-
-class StripKeeper:
-    """Keeps crops and results of chosen rows while an evaluation runs, and writes each stretch as
-    strip_<number>.npz."""
-
-    def __init__(self, choices: list[StripChoice], out: str | Path):
-        self.choices, self.out = choices, Path(out)
-        self._wanted = {int(row) for choice in choices for row in choice.rows}
-        self._crops: dict[int, dict[str, np.ndarray]] = {}
-
-    def observe(self, batch: ClipBatch) -> None:
-        """Keeps the chosen frames' crops and cameras, of a batch on the CPU."""
-        for place, row in enumerate(batch.row.tolist()):
-            if row in self._wanted:
-                self._crops[row] = {
-                    name: getattr(batch.frames, name)[place].numpy().copy()
-                    for name in ("image", "focal", "princpt")
-                }
-
-    def watching(self, batches: Iterable[ClipBatch]) -> Iterator[ClipBatch]:
-        """The same batches, observed in passing."""
-        for batch in batches:
-            self.observe(batch)
-            yield batch
-
-    def watch(self, result: SequenceResult) -> None:
-        """Writes the stretches that lie in an evaluated sequence."""
-        place = {int(row): index for index, row in enumerate(result.rows.tolist())}
-        for number, choice in enumerate(self.choices):
-            rows = [
-                int(row) for row in choice.rows if int(row) in place
-            ]  # others were left out, or lie in other sequences
-            if rows:
-                self._write(number, choice.sequence, rows, result, torch.tensor([place[row] for row in rows]))
-
-    def _write(
-        self, number: int, sequence: str, shown: list[int], result: SequenceResult, chosen: Tensor
-    ) -> None:
-        crops = [self._crops.pop(row) for row in shown]
-        rows = list(result.hands)
-        errors = torch.stack([result.errors[row].errors["mpjpe_root"].value[chosen] for row in rows])
-        known = result.errors[rows[0]].errors["mpjpe_root"].valid[chosen]
-        content = {name: np.stack([crop[name] for crop in crops]) for name in crops[0]}
-        content |= {
-            "sequence": np.array(sequence),
-            "rows": np.array(rows),
-            "joints": torch.stack([result.hands[row].joints[chosen] for row in rows]).float().numpy(),
-            "mpjpe_root": errors.masked_fill(~known, float("nan")).float().numpy(),
-            "true_joints": result.true.joints[chosen].numpy(),
-            "true_mask": result.true.joints_mask[chosen].numpy(),
-            "hidden": result.true.hidden[chosen].numpy(),
-            "frame": result.true.frame[chosen].numpy(),
-            "time": result.true.time[chosen].numpy(),
-        }
-        with whole(self.out / f"strip_{number}.npz") as part, part.open("wb") as file:
-            np.savez_compressed(file, **content)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tempohand.evaluation.scores import Hands, TrueHands
+from tempohand.evaluation.hands import Hands, TrueHands
 from tempohand.geometry import mirror_points
 from tempohand.skeleton import NUM_JOINTS, NUM_VERTICES, WRIST
 

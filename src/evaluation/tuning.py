@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tempohand.evaluation.filters import ConstantVelocity, OneEuro
+from tempohand.evaluation.hands import Hands, TrueHands
 from tempohand.evaluation.metrics import errors as metrics
-from tempohand.evaluation.scores import Hands, TrueHands
 from tempohand.geometry import MIN_DEPTH_MM
 
 Filter = OneEuro | ConstantVelocity

@@ -14,10 +14,10 @@ from jaxtyping import Bool, Float, Int
 from tempohand.batch import BoxPrediction, ClipBatch, HandPrediction, HandTarget, Term
 from tempohand.boxes import intersection_over_union
 from tempohand.evaluation.detections import SHOWN, find_peaks, hand_scores
-from tempohand.evaluation.metrics import errors as metrics
+from tempohand.evaluation.hands import Compared, Hands, TrueHands, in_boxes, labels_of
+from tempohand.evaluation.metrics.registry import shown_in
 from tempohand.evaluation.paths import Paths
-from tempohand.evaluation.sums import Gather, Sums
-from tempohand.geometry import over_square
+from tempohand.evaluation.scores import Gather, Sums
 from tempohand.skeleton import WRIST
 
 BATCH = 64  # clips at most that are validated at once: a number that does not depend on the processes
@@ -62,7 +62,7 @@ class Scores(ABC):
     def __init__(self, expansion: float, sequence: Int[np.ndarray, "rows"], time: Float[np.ndarray, "rows"]):
         self.expansion = expansion
         self.sums = Sums()
-        self.paths = Paths(sequence, time, expansion)
+        self.paths = Paths(sequence, time)
 
     @classmethod
     def best(
@@ -123,7 +123,7 @@ class Validation(Scores):
     the hand's box, of which the shorter edge of a crop without augmentation is `expansion` wide; and the lag
     in the picture (lag.py), frames, over rows that follow each other."""
 
-    UNITS = {"mpjpe": " mm", "mpjpe_root": " mm", "pa_mpjpe": " mm", "error_2d": " %", "lag_2d": " frames"}
+    UNITS = {metric.name: f" {metric.unit.split()[0]}" for metric in shown_in("validation")}
     SILENT = {
         "lag_2d": (
             " (it takes a moving hand in rows that follow each other, "
@@ -149,18 +149,24 @@ class Validation(Scores):
 
     def add(self, prediction: HandPrediction, batch: ClipBatch, terms: dict[str, Term]) -> None:
         """Adds one batch."""
-        target = batch.target
-        joints, mask = (prediction.joints[:, 0].float(), target.joints[:, 0]), target.joints_mask[:, 0]
-        self.sums.add("mpjpe", *metrics.mpjpe(*joints, mask & target.camera_mask))
-        self.sums.add("mpjpe_root", *metrics.mpjpe_root(*joints, mask))
-        self.sums.add("pa_mpjpe", *metrics.pa_mpjpe(*joints, mask))
-        places = (
-            100 * self.expansion * over_square(joints2d[:, 0].float(), batch.frames.size)
-            for joints2d in (prediction.joints2d, target.joints2d)
+        unknown = torch.zeros_like(
+            batch.target.hand_mask[:, 0]
+        )  # the true vertices, which nothing here asks for
+        vertices = prediction.vertices[:, 0].float()
+        true = TrueHands(
+            **labels_of(batch, self.expansion),
+            vertices=vertices,
+            hand_mask=unknown,
+            frame=batch.row,
+            time=batch.time[:, -1],
         )
-        self.sums.add("error_2d", *metrics.error_2d(*places, target.joints2d_mask[:, 0]))
-        self.paths.add(prediction, batch)
-        self._add_terms(target, terms)
+        joints2d = in_boxes(prediction.joints2d[:, 0].float(), batch, self.expansion)
+        compared = Compared(Hands(prediction.joints[:, 0].float(), vertices), true, joints2d)
+        for metric in shown_in("validation"):
+            if metric.width == 1:
+                self.sums.add(metric.name, *metric.frames(compared))
+        self.paths.add(batch.row, compared)
+        self._add_terms(batch.target, terms)
 
     def means(self, gather: Gather, weights: dict[str, float]) -> dict[str, float]:
         """As of all scores, and the lag."""

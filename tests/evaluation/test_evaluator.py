@@ -15,8 +15,10 @@ from tempohand.evaluation.evaluator import (
     score_sequences,
 )
 from tempohand.evaluation.filters import OneEuro
-from tempohand.evaluation.results import StripKeeper, choose_strips, format_tables, to_json, write_json
-from tempohand.evaluation.scores import METRICS, Hands
+from tempohand.evaluation.hands import Hands
+from tempohand.evaluation.metrics.registry import METRICS
+from tempohand.evaluation.report.strips import StripKeeper, choose_strips
+from tempohand.evaluation.results import format_tables, to_json, write_json
 from tempohand.evaluation.tuning import KALMAN, ONE_EURO, HandFilter
 from tempohand.hand.layer import HandLayer
 

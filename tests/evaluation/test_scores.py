@@ -6,15 +6,10 @@ import torch
 
 from tempohand.evaluation import scores
 from tempohand.evaluation.evaluator import frames_of_splits
-from tempohand.evaluation.scores import (
-    MEAN_METRICS,
-    METRICS,
-    Hands,
-    ScoreBoard,
-    TrueHands,
-    frame_errors,
-    without_nan,
-)
+from tempohand.evaluation.hands import Hands, TrueHands
+from tempohand.evaluation.metrics.registry import METRICS, frame_errors
+from tempohand.evaluation.results import without_nan
+from tempohand.evaluation.scores import ScoreBoard
 from tempohand.evaluation.splits import CURVE, SPLITS
 
 
@@ -27,8 +22,7 @@ def sequence(count, seed):
     true = TrueHands(
         joints=joints,
         joints_mask=mask,
-        vertices=vertices,
-        vertices_joints=joints,
+        vertices=vertices - joints[:, :1],
         hand_mask=torch.rand(count, generator=generator) < 0.8,
         camera_mask=torch.rand(count, generator=generator) < 0.8,
         hidden=hidden,
@@ -62,13 +56,13 @@ def board_of(sequences, share=None):
 def test_metrics_are_means_over_the_frames_of_all_sequences(sequences):
     result = board_of(sequences).compute()["a"]
     assert result["all"]["n"] == 128
-    for name in MEAN_METRICS:
-        values = torch.cat([errors.errors[name].value[errors.errors[name].valid] for *_, errors in sequences])
+    for name in (name for name, metric in METRICS.items() if metric.width == 1):
+        values = torch.cat([errors[name].value[errors[name].valid] for *_, errors in sequences])
         assert 0 < len(values) <= 128
         assert result["all"][name] == pytest.approx(float(values.mean()), rel=1e-12)
     chosen = torch.cat(
         [
-            errors.errors["accel_error"].value[errors.errors["accel_error"].valid & (true.hidden >= 0.5)]
+            errors["accel_error"].value[errors["accel_error"].valid & (true.hidden >= 0.5)]
             for _, true, errors in sequences
         ]
     )

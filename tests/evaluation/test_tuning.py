@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tempohand.evaluation.filters import ConstantVelocity, OneEuro, one_euro
+from tempohand.evaluation.hands import Hands, TrueHands
 from tempohand.evaluation.metrics import errors as metrics
-from tempohand.evaluation.scores import Hands, TrueHands
 from tempohand.evaluation.tuning import (
     GROUPS,
     KALMAN,
@@ -36,7 +36,6 @@ def noisy_sequence(wrist_noise, joint_noise, count=150):
         true,
         everything,
         true.repeat(1, 38, 1)[:, :778],
-        true,
         everything[:, 0],
         everything[:, 0],
         0 * time,

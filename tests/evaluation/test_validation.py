@@ -79,11 +79,11 @@ def test_nothing_valid_is_nan_and_named():
     assert all(math.isnan(values[name]) for name in silent)
     assert values["loss"] == pytest.approx(2 * values["raw/joints2d"])  # as in training, of what there is
     line = Validation.line(values)
-    assert line.startswith("Evaluated on 9 samples from all 1 processes: mpjpe nan mm")
+    assert line.startswith("Evaluated on 9 samples from all 1 processes: mpjpe_root nan mm")
     named = line.partition("; no valid sample for: ")[2].partition(
         " (it takes a moving hand in rows that follow each other, "
     )
-    assert named[0] == "mpjpe, mpjpe_root, pa_mpjpe, lag_2d" and named[2].endswith(
+    assert named[0] == "mpjpe_root, pa_mpjpe, mpjpe, lag_2d" and named[2].endswith(
         "), raw/joint_depth, raw/joints"
     )
     assert "no valid sample for: lag_2d (it takes" in Validation.line(scores(ALONE))

@@ -38,4 +38,4 @@ def pck_curve(
     )  # from which threshold on a point is correct
     correct = torch.zeros(len(thresholds) + 1, distance.shape[1], dtype=torch.float64)
     correct = correct.scatter_add_(0, first, mask.double()).cumsum(dim=0)[:-1]
-    return (correct / torch.where(counted > 0, counted, torch.nan)).nanmean(dim=1)
+    return (correct / counted).nanmean(dim=1)

@@ -40,17 +40,23 @@ def refuse_not_finite(predicted: Float[Tensor, "n p d"]) -> None:
         )
 
 
+def point_distance(
+    predicted: Float[Tensor, "n p d"], true: Float[Tensor, "n p d"], mask: Bool[Tensor, "n p"]
+) -> Float[Tensor, "n p"]:
+    """Distances in float64, 0 where invalid."""
+    return (predicted.double() - true.double()).norm(dim=-1).masked_fill(~mask, 0.0)
+
+
 def joint_errors(
     predicted: Float[Tensor, "n p d"], true: Float[Tensor, "n p d"], mask: Bool[Tensor, "n p"]
 ) -> tuple[Float[Tensor, "n p"], Bool[Tensor, "n p"]]:
-    """(distances in float64, 0 where invalid; the mask). Raises ValueError when a prediction is not
+    """(`point_distance`, the mask). Raises ValueError when a prediction is not
     finite."""
     assert predicted.shape == true.shape and mask.shape == true.shape[:2], (
         f"{predicted.shape}, {true.shape}, {mask.shape}"
     )
     refuse_not_finite(predicted)
-    difference = predicted.double() - true.double().masked_fill(~mask[..., None], 0.0)
-    return difference.norm(dim=-1).masked_fill(~mask, 0.0), mask
+    return point_distance(predicted, true, mask), mask
 
 
 def frame_mean(distance: Float[Tensor, "n p"], mask: Bool[Tensor, "n p"]) -> Errors:
@@ -60,9 +66,9 @@ def frame_mean(distance: Float[Tensor, "n p"], mask: Bool[Tensor, "n p"]) -> Err
 
 
 def relative_to_wrist(
-    joints: Float[Tensor, "n 21 3"], points: Float[Tensor, "n p 3"] | None = None
-) -> Float[Tensor, "n p 3"]:
-    """`points` (the joints themselves by default) minus the frame's wrist."""
+    joints: Float[Tensor, "n k 3"], points: Float[Tensor, "n p 3"] | None = None
+) -> Float[Tensor, "n _ 3"]:
+    """`points` (the joints themselves by default) minus the frame's wrist, the first of the joints."""
     return (joints if points is None else points) - joints[:, WRIST : WRIST + 1]
 
 
@@ -75,7 +81,7 @@ def mpjpe(
 
 def joint_errors_root(
     predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"]
-) -> tuple[Float[Tensor, "n 21"], Bool[Tensor, "n 21"]]:
+) -> tuple[Float[Tensor, "n p"], Bool[Tensor, "n p"]]:
     """Each joint's wrist-relative distance, mm, and whether joint and wrist are known."""
     known = mask & mask[:, WRIST : WRIST + 1]
     return joint_errors(relative_to_wrist(predicted), relative_to_wrist(true), known)
@@ -117,15 +123,9 @@ def _unknown_at_mean(points: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"]) 
 
 
 def mpvpe_root(
-    predicted_joints: Float[Tensor, "n 21 3"],
-    predicted_vertices: Float[Tensor, "n 778 3"],
-    true_joints: Float[Tensor, "n 21 3"],
-    true_vertices: Float[Tensor, "n 778 3"],
-    valid: Bool[Tensor, "n"],
+    predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], valid: Bool[Tensor, "n"]
 ) -> Errors:
-    """Mean vertex distance after each hand's own wrist joint is subtracted, mm."""
-    predicted = relative_to_wrist(predicted_joints, predicted_vertices)
-    true = relative_to_wrist(true_joints, true_vertices)
+    """Mean distance of vertices that are relative to each hand's own wrist joint, mm."""
     return frame_mean(*joint_errors(predicted, true, valid[:, None].expand(true.shape[:2])))
 
 
@@ -248,15 +248,18 @@ def speed(
         for frames in (slice(None, -1), slice(1, None)):
             total[frames] += step
             count[frames] += known.sum(dim=-1)
-    return total / torch.where(count > 0, count, torch.nan)
+    return total / count
 
 
-def auc_area(distance: Float[Tensor, "n 21"]) -> Float[Tensor, "n 21"]:
-    """Each joint's share of the area under the curve of correct joints over thresholds of 0 to 50 mm, between
-    0 and 1.
+def auc_areas(
+    predicted: Float[Tensor, "n 21 3"], true: Float[Tensor, "n 21 3"], mask: Bool[Tensor, "n 21"]
+) -> tuple[Float[Tensor, "n 21"], Bool[Tensor, "n 21"]]:
+    """Each joint's share of the area under the curve of correct wrist-relative joints over thresholds of 0 to
+    50 mm, between 0 and 1, and whether it is known.
 
     FreiHAND's script takes the trapezoid rule of each joint's mean curve over AUC_THRESHOLDS_MM (correct: d
     <= threshold), then the mean over joints. The rule is linear, so a joint's area is the mean of its frames'
     areas.
     """
-    return curve_area(distance, AUC_THRESHOLDS_MM)
+    distance, known = joint_errors_root(predicted, true, mask)
+    return curve_area(distance, AUC_THRESHOLDS_MM), known

@@ -17,21 +17,34 @@ from tempohand.evaluation.metrics.errors import median_step
 
 REACH = 6  # frames either way that are tried: a lag of 6 says "at least 6"
 SHIFTS = 2 * REACH + 1
-LEAST_MOTION_2D = 5.0  # per cent of the box's edge: as `least` of paths in the picture
+# How far the truth must move: joints in the picture (per cent of the box's edge), the wrist in camera space.
+LEAST_MOTION_2D = 5.0
+LEAST_WRIST_MM = 5.0
 FEWEST_FRAMES = 4  # of which all shifts can be seen: a sequence needs 2 * REACH + FEWEST_FRAMES frames
 LONGEST_STEP = 2.5  # usual steps between two frames at most, if the path between them is to be known
 
 
-def along_picture(
-    joints2d: Float[Tensor, "n p 2"], focal: Float[Tensor, "n 2"], princpt: Float[Tensor, "n 2"]
-) -> Float[Tensor, "n p 2"]:
-    """Places in crops of ONE sequence as places along its picture: from the camera's axis, since crops follow
-    the hand.
+def lag_curves_2d(
+    predicted: Float[Tensor, "n p 2"],
+    true: Float[Tensor, "n p 2"],
+    mask: Bool[Tensor, "n p"],
+    focal: Float[Tensor, "n 2"],
+    princpt: Float[Tensor, "n 2"],
+    time: Float[Tensor, "n"],
+) -> tuple[Float[Tensor, "n shifts"], Bool[Tensor, "n"]]:
+    """`lag_curves` of points in the picture of ONE sequence, in edges of the hand's box in each frame.
 
-    All in edges of the hand's box in each frame; what comes out is in per cent of the edge of the middle box.
+    Crops follow the hand, so the points are measured from the camera's axis; the curves are in per cent of
+    the edge of the middle box.
     """
     focal = focal.double()
-    return 100 * (joints2d.double() - princpt.double()[:, None]) / focal[:, None] * focal.median(dim=0).values
+    unit = 100 / focal[:, None] * focal.median(dim=0).values
+    return lag_curves(
+        *((points.double() - princpt.double()[:, None]) * unit for points in (predicted, true)),
+        mask,
+        time,
+        LEAST_MOTION_2D,
+    )
 
 
 def lag_curves(

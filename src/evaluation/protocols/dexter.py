@@ -1,5 +1,6 @@
 """Dexter+Object (Sridhar et al., ECCV 2016) and EgoDexter (Mueller et al., ICCV 2017): fingertips."""
 
+from tempohand.evaluation.metrics.errors import point_distance
 from tempohand.evaluation.protocols.protocol import Protocol
 from tempohand.evaluation.protocols.quantity import (
     FROM_20_MM,
@@ -7,7 +8,6 @@ from tempohand.evaluation.protocols.quantity import (
     Quantity,
     auc_quantity,
     mean_quantity,
-    point_distance,
 )
 from tempohand.evaluation.samples import Prediction, Truth
 from tempohand.skeleton import FINGERTIPS

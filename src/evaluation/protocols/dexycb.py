@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tempohand.evaluation.metrics.alignment import relative_to
-from tempohand.evaluation.metrics.errors import AUC_THRESHOLDS_MM
+from tempohand.evaluation.metrics.errors import AUC_THRESHOLDS_MM, point_distance
 from tempohand.evaluation.protocols.official_order import Key, places_of_order
 from tempohand.evaluation.protocols.protocol import Protocol
-from tempohand.evaluation.protocols.quantity import Quantity, auc_quantity, mean_quantity, point_distance
+from tempohand.evaluation.protocols.quantity import Quantity, auc_quantity, mean_quantity
 from tempohand.evaluation.samples import Prediction, Truth, with_known_joints
 from tempohand.geometry import procrustes_align
 from tempohand.skeleton import WRIST

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tempohand.evaluation.metrics.errors import AUC_THRESHOLDS_MM
+from tempohand.evaluation.metrics.errors import AUC_THRESHOLDS_MM, point_distance
 from tempohand.evaluation.metrics.fscore import f_scores
 from tempohand.evaluation.protocols.challenge_files import Convention, pred_zip
 from tempohand.evaluation.protocols.protocol import Protocol
-from tempohand.evaluation.protocols.quantity import Quantity, auc_quantity, mean_quantity, point_distance
+from tempohand.evaluation.protocols.quantity import Quantity, auc_quantity, mean_quantity
 from tempohand.evaluation.samples import Prediction, Truth, select, with_known_joints
 from tempohand.geometry import procrustes_align
 from tempohand.skeleton import NUM_JOINTS

@@ -2,8 +2,9 @@
 
 import torch
 
+from tempohand.evaluation.metrics.errors import point_distance
 from tempohand.evaluation.protocols.protocol import Protocol
-from tempohand.evaluation.protocols.quantity import Quantity, auc_quantity, mean_quantity, point_distance
+from tempohand.evaluation.protocols.quantity import Quantity, auc_quantity, mean_quantity
 from tempohand.evaluation.protocols.true_shape import with_true_shape
 from tempohand.evaluation.samples import Prediction, Truth, with_known_joints
 from tempohand.skeleton import FINGERTIPS, JOINT_NAMES, NUM_JOINTS

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 
 from tempohand.evaluation.metrics.alignment import relative_to
+from tempohand.evaluation.metrics.errors import point_distance
 from tempohand.evaluation.protocols.protocol import Protocol
-from tempohand.evaluation.protocols.quantity import Quantity, mean_quantity, point_distance
+from tempohand.evaluation.protocols.quantity import Quantity, mean_quantity
 from tempohand.evaluation.samples import Prediction, Truth
 from tempohand.skeleton import WRIST
 

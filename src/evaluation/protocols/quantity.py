@@ -47,8 +47,7 @@ def mean_quantity(
     total, count = value.double().masked_fill(~mask, 0.0), mask.double()
     if pooled:
         total, count = total.sum(dim=1, keepdim=True), count.sum(dim=1, keepdim=True)
-    counted = count.sum(dim=0)
-    mean = float((total.sum(dim=0) / torch.where(counted > 0, counted, torch.nan)).nanmean())
+    mean = float((total.sum(dim=0) / count.sum(dim=0)).nanmean())
     return Quantity(name, unit, mean, int((count > 0).any(dim=1).sum()), mean_interval(total, count, cluster))
 
 
@@ -82,10 +81,3 @@ def median_quantity(name: str, unit: str, value: Float[Tensor, "n k"], mask: Boo
     hidden = np.where(mask.numpy(), value.double().numpy(), np.nan)[:, mask.any(dim=0).numpy()]
     value_ = float(np.nanmedian(hidden, axis=0).mean()) if hidden.size else math.nan
     return Quantity(name, unit, value_, int(mask.any(dim=1).sum()))
-
-
-def point_distance(
-    predicted: Float[Tensor, "n p 3"], true: Float[Tensor, "n p 3"], mask: Bool[Tensor, "n p"]
-) -> Float[Tensor, "n p"]:
-    """Distances, 0 where invalid."""
-    return (predicted - true).norm(dim=-1).masked_fill(~mask, 0.0)

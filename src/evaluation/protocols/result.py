@@ -3,8 +3,7 @@
 from tempohand.console import text_table
 from tempohand.evaluation.bootstrap import LEVEL, MIN_RECORDINGS, RESAMPLES
 from tempohand.evaluation.protocols.quantity import Quantity
-from tempohand.evaluation.results import bounds_text, number
-from tempohand.evaluation.scores import without_nan
+from tempohand.evaluation.results import bounds_text, number, without_nan
 
 
 def protocol_json(rows: dict[str, list[Quantity]], drawn_by: str = "recordings", **about) -> dict:

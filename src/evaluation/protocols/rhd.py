@@ -3,6 +3,7 @@
 import torch
 
 from tempohand.evaluation.metrics.alignment import scaled_to_bone, with_palm
+from tempohand.evaluation.metrics.errors import point_distance
 from tempohand.evaluation.protocols.protocol import Protocol
 from tempohand.evaluation.protocols.quantity import (
     FROM_20_MM,
@@ -11,7 +12,6 @@ from tempohand.evaluation.protocols.quantity import (
     auc_quantity,
     mean_quantity,
     median_quantity,
-    point_distance,
 )
 from tempohand.evaluation.samples import Prediction, Truth, with_known_joints
 

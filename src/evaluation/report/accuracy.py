@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
+from tempohand.evaluation.metrics.registry import METRICS, shown_in
 from tempohand.evaluation.report import charts
 from tempohand.evaluation.report.page import PageTable, TableCell, TableRow
 from tempohand.evaluation.results import (
-    LABELS,
     MAIN_SPLIT,
     compared_rows,
     difference_name,
@@ -17,20 +17,7 @@ from tempohand.evaluation.results import (
 )
 from tempohand.evaluation.splits import ALL, FINGER_SPEED, WRIST_SPEED
 
-COLUMNS = (
-    "mpjpe_root",
-    "pa_mpjpe",
-    "mpvpe_root",
-    "mpjpe",
-    "root_error",
-    "error_2d",
-    "accel_error",
-    "jitter",
-    "lag_2d",
-    "auc_50",
-)
 SPEEDS = (*WRIST_SPEED, *FINGER_SPEED)
-HIGHER_IS_BETTER = ("auc_50",)
 SPLIT_NAMES = {
     "hidden_0": "nothing hidden",
     "hidden_0_25": "up to 25 % hidden",
@@ -82,7 +69,7 @@ def _number(value: float | None, name: str) -> str:
     """A metric with its digits; UNKNOWN where there is none."""
     if value is None:
         return UNKNOWN
-    if name in HIGHER_IS_BETTER:
+    if METRICS[name].unit == "1":
         return f"{value:.3f}"
     return f"{value:.{0 if value >= 1000 else 1 if value >= 100 else 2}f}"
 
@@ -100,7 +87,7 @@ def _cells(
     for name in names:
         shown = [float(_number(values[name], name)) for values in rows.values() if values[name] is not None]
         if len(shown) > 1:
-            best[name] = max(shown) if name in HIGHER_IS_BETTER else min(shown, key=abs)
+            best[name] = max(shown) if METRICS[name].higher_is_better else min(shown, key=abs)
     cells = {}
     for row, values in rows.items():
         cells[row] = []
@@ -172,10 +159,11 @@ def _accuracy(metrics: dict) -> list[PageTable]:
     if count:
         title = f"The {count:,} frames in which half of the hand or more is hidden"
         blocks.append((title, hidden, MAIN_SPLIT))
-    tables = []
+    columns, tables = shown_in("report"), []
+    head = ["", *(metric.label for metric in columns)]
     for title, values, split in blocks:
-        cells = _cells(values, COLUMNS, {row: metrics["intervals"][row][split] for row in values})
-        head = ["", *(LABELS[name] for name in COLUMNS)]
+        intervals = {row: metrics["intervals"][row][split] for row in values}
+        cells = _cells(values, [metric.name for metric in columns], intervals)
         tables.append(PageTable(title, head, [named_row(row, cells[row]) for row in values]))
     return tables
 
@@ -222,12 +210,12 @@ def _changes(metrics: dict) -> dict:
     if not others:
         return {"changes": [], "changes_chart": None}
     differences = {other: metrics["differences"][difference_name(other)] for other in others}
-    names = [name for name in COLUMNS if name not in HIGHER_IS_BETTER]
-    head = ["", *(LABELS[name] for name in names)]
+    columns = [metric for metric in shown_in("report") if not metric.higher_is_better]
+    head = ["", *(metric.label for metric in columns)]
     tables = []
     for split, title in ((ALL, "All frames"), (MAIN_SPLIT, "Half of the hand or more hidden")):
         rows = [
-            named_row(other, [_difference(values[split][name]) for name in names], "against ")
+            named_row(other, [_difference(values[split][metric.name]) for metric in columns], "against ")
             for other, values in differences.items()
             if values[split]["mpjpe_root"]["value"] is not None
         ]

@@ -10,6 +10,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from tempohand.evaluation.metrics.registry import METRICS
+
 # Colours that stand for the page's CSS variables until the SVG is written.
 INK = "#010203"
 FAINT = "#040506"
@@ -167,12 +169,9 @@ def training_chart(log: dict[str, dict[str, np.ndarray]]) -> str:
         largest_first = sorted(named.items(), key=lambda item: -item[1][-1, 1])
         for (name, series), colour in zip(largest_first, TERM_COLOURS):
             _line(terms, series, colour, name)
-        for name, label, colour in (
-            ("mpjpe_root", "root-rel. MPJPE", "#e8612c"),
-            ("pa_mpjpe", "PA-MPJPE", "#8f7be0"),
-        ):
+        for name, colour in (("mpjpe_root", "#e8612c"), ("pa_mpjpe", "#8f7be0")):
             if name in held_out:
-                _line(errors, held_out[name], colour, label, smooth=False)
+                _line(errors, held_out[name], colour, METRICS[name].label, smooth=False)
         for axis, title in (
             (total, "loss"),
             (terms, "training terms, weighted"),

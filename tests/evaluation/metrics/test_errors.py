@@ -125,8 +125,9 @@ def test_mpvpe_root_subtracts_each_hands_own_wrist(pair):
     predicted, true = pair
     vertices = torch.randn(2, 9, 778, 3, dtype=torch.float64) * 50
     valid = torch.arange(9) % 3 > 0
+    unknown = vertices[1].masked_fill(~valid[:, None, None], float("nan"))
     errors = metrics.mpvpe_root(
-        predicted, vertices[0], true, vertices[1].masked_fill(~valid[:, None, None], float("nan")), valid
+        metrics.relative_to_wrist(predicted, vertices[0]), metrics.relative_to_wrist(true, unknown), valid
     )
     p, t = (vertices[0] - predicted[:, :1]).numpy(), (vertices[1] - true[:, :1]).numpy()
     same(errors, [mean_distance(p[i], t[i]) if valid[i] else None for i in range(9)])
@@ -245,9 +246,10 @@ def test_short_sequences_have_no_acceleration(count):
 def test_auc_areas_are_the_trapezoids_of_every_joints_curve(pair, mask):
     predicted, true = pair
     predicted = true + 0.4 * (predicted - true)
-    distance, known = metrics.joint_errors_root(predicted, with_rubbish(true, mask), mask)
-    distance[0, 0], distance[0, 1] = 0.0, metrics.AUC_THRESHOLDS_MM[7]
-    area, d, k = metrics.auc_area(distance), distance.numpy(), known.numpy()
+    predicted[0, :2] = true[0, :2] + predicted[0, :1] - true[0, :1]  # exactly right
+    joints = predicted, with_rubbish(true, mask), mask
+    area, known = metrics.auc_areas(*joints)
+    d, k = metrics.joint_errors_root(*joints)[0].numpy(), known.numpy()
     thresholds = np.linspace(0, 50, 100)
     areas = []
     for joint in range(21):

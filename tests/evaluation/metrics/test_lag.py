@@ -3,8 +3,17 @@ import math
 import pytest
 import torch
 
-from tempohand.evaluation.metrics.lag import FEWEST_FRAMES, REACH, along_picture, lag, lag_curves
-from tempohand.evaluation.scores import METRICS, Hands, ScoreBoard, TrueHands, frame_errors, means
+from tempohand.evaluation.hands import Hands, TrueHands
+from tempohand.evaluation.metrics.lag import (
+    FEWEST_FRAMES,
+    LEAST_MOTION_2D,
+    REACH,
+    lag,
+    lag_curves,
+    lag_curves_2d,
+)
+from tempohand.evaluation.metrics.registry import METRICS, frame_errors
+from tempohand.evaluation.scores import ScoreBoard, figures
 from tempohand.geometry import project
 
 FPS = 30.0
@@ -54,15 +63,16 @@ def test_frames_may_come_late_or_not_at_all():
 def test_one_crop_of_another_zoom_changes_no_place_along_the_picture():
     """In a crop that is nearer, focal length and places from the axis grow alike; the middle box is the
     unit."""
-    axis, focal = torch.rand(9, 2, dtype=torch.float64), torch.full((9, 2), 300.0, dtype=torch.float64)
-    from_axis = path(EVEN[:9]) / 100
-    zoom = torch.ones(9, 1, dtype=torch.float64)
+    count = len(EVEN)
+    axis, focal = torch.rand(count, 2).double(), torch.full((count, 2), 300.0).double()
+    zoom = torch.ones(count, 1).double()
     zoom[4] = 10.0
-    plain = along_picture(axis[:, None] + from_axis, focal, axis)
-    torch.testing.assert_close(plain, 100 * from_axis)
-    torch.testing.assert_close(
-        along_picture(axis[:, None] + from_axis * zoom[:, None], focal * zoom, axis), plain
-    )
+    paths, everything = (path(EVEN - 1 / FPS), path(EVEN)), torch.ones(count, 21, dtype=torch.bool)
+    plain, valid = lag_curves(*paths, everything, EVEN, LEAST_MOTION_2D)
+    assert valid.any()
+    places = (axis[:, None] + points / 100 * zoom[:, None] for points in paths)
+    seen = lag_curves_2d(*places, everything, focal * zoom, axis, EVEN)
+    torch.testing.assert_close(seen, (plain, valid))
 
 
 def test_what_is_unknown_is_not_looked_at():
@@ -146,7 +156,6 @@ def seen(late, crops=1.0, size=1.0, fast=slice(0, 0)):
         joints=true.float(),
         joints_mask=everything,
         vertices=vertices,
-        vertices_joints=true.float(),
         hand_mask=everything[:, 0] & False,
         camera_mask=everything[:, 0],
         hidden=torch.zeros(count),
@@ -209,5 +218,5 @@ def test_hands_without_a_real_camera_have_a_lag_in_the_picture_alone():
 
 def test_a_board_without_any_sample_has_no_lag():
     board = ScoreBoard(["a"], ["all"], 3)
-    result = dict(zip(METRICS, means(board.state)[0, 0, 0].tolist()))
+    result = dict(zip(METRICS, figures(board.state)[0, 0, 0].tolist()))
     assert math.isnan(result["lag_2d"]) and math.isnan(result["error_2d"])
