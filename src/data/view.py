@@ -142,7 +142,7 @@ class View:
         )
 
     def warp(
-        self, pictures: list[UInt8[np.ndarray, "h w 3"]], placement: Placement, draw: ViewDraw
+        self, pictures: list[UInt8[np.ndarray, "_ _ 3"]], placement: Placement, draw: ViewDraw
     ) -> UInt8[Tensor, "t 3 k l"]:
         """The clip's crops."""
         crops = [

@@ -6,6 +6,7 @@ landmarker's .task file consists of: an uncompressed zip with fixed names.
 """
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,21 +26,27 @@ _ALIGNMENT = 16  # bytes: networks that lie so are used in place, others are cop
 _ZIP_HEADER = 30  # bytes of a zip entry's header before its name
 
 
-def build_model(wheel: str | Path, out: str | Path) -> Path:
-    """Makes the landmarker's .task file from a mediapipe 0.10.21 wheel. Raises FileNotFoundError or
-    ValueError when the wheel is not that."""
-    wheel, out = Path(wheel), Path(out)
-    if not wheel.is_file():
+def read_wheel(wheel: str | Path, files: Mapping[str, str]) -> dict[str, bytes]:
+    """The content of a mediapipe 0.10.21 wheel's files: `files` has a name for each path in it. Raises
+    FileNotFoundError or ValueError when the wheel is not that."""
+    if not Path(wheel).is_file():
         raise FileNotFoundError(f"there is no wheel '{wheel}': get it by {DETECTOR_WHEEL}")
     try:
         with zipfile.ZipFile(wheel) as archive:
-            parts = {name: archive.read(path) for name, path in _MODEL_PARTS.items()}
+            return {name: archive.read(path) for name, path in files.items()}
     except zipfile.BadZipFile:
         raise ValueError(f"'{wheel}' is not a wheel (not a zip file): get one by {DETECTOR_WHEEL}") from None
     except KeyError as error:
         raise ValueError(
             f"'{wheel}' has no hand networks ({error.args[0]}): get mediapipe 0.10.21's by {DETECTOR_WHEEL}"
         ) from None
+
+
+def build_model(wheel: str | Path, out: str | Path) -> Path:
+    """Makes the landmarker's .task file from a mediapipe 0.10.21 wheel. Raises FileNotFoundError or
+    ValueError when the wheel is not that."""
+    out = Path(out)
+    parts = read_wheel(wheel, _MODEL_PARTS)
     with whole(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         for name, data in parts.items():
             info = zipfile.ZipInfo(name)  # its fixed date makes the file reproducible

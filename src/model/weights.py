@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tempohand.manifest import verify
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 RELEASED = Path(__file__).with_name("released")  # checkpoint directories that come with the package
+MEDIAPIPE = RELEASED / "mediapipe"  # and MediaPipe's networks, which are bare weights
 AVERAGED = (
     "ema",
     "teacher",
@@ -27,7 +28,7 @@ AVERAGED = (
 def released() -> list[str]:
     """Names of the networks that come with the package: each can stand where a checkpoint directory is asked
     for."""
-    return sorted(path.name for path in RELEASED.glob("*") if path.is_dir())
+    return sorted(path.parent.name for path in RELEASED.glob(f"*/{CONFIG_NAME}"))
 
 
 def locate(path: str | Path) -> Path:
@@ -73,6 +74,19 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     if not weights:
         raise ValueError(f"'{file}' holds no named tensors: give a file with a network's state_dict")
     return weights
+
+
+def load_into(module: nn.Module, path: str | Path) -> None:
+    """Gives a module all of its weights out of a file that holds them and nothing else. Raises what
+    `load_weights` raises, and ValueError where names or shapes differ."""
+    own, given = module.state_dict(), load_weights(path)
+    wrong = sorted(own.keys() ^ given.keys())
+    wrong = wrong or [name for name in own if own[name].shape != given[name].shape]
+    if wrong:
+        raise ValueError(
+            f"'{path}' does not fit {type(module).__name__}: {len(wrong)} weights differ, first {wrong[:3]}"
+        )
+    module.load_state_dict(given)
 
 
 def _tensors(nested: Mapping, prefix: str = "") -> Iterator[tuple[str, Tensor]]:

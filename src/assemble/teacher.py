@@ -1,0 +1,116 @@
+"""Labels for pictures of hands without labels: the hand landmark network's answers to several crops of each,
+averaged, and how far they are from each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from tempohand.data.view import Placement, View, ViewDraw
+from tempohand.geometry import apply_homography, mirror_points
+from tempohand.model.hand_crops import rotation_about_z
+from tempohand.model.landmarks import SIZE, HandLandmarkNetwork, HandLandmarks
+
+MIRRORED = (False, True)
+ROLLS = (-15.0, 15.0)  # degrees
+EXPANSIONS = (1.2, 1.5)  # of the crops, over the longer edge of the hand's box
+
+
+@dataclass(frozen=True)
+class TeacherLabels:
+    """What the crops of each picture say together.
+
+    joints2d: px of the picture. joints: mm along the picture's own axes (OpenCV: x right, y down, z forward;
+    `geometry.mirror_points` makes a right hand of a left one) from the joints' own mean. spread2d (px), spread
+    (mm): root mean square distance of the crops' answers from their mean. presence, side: mean probabilities that there is a hand, and that it is a right
+    one.
+    """
+
+    joints2d: Float[Tensor, "n 21 2"]
+    joints: Float[Tensor, "n 21 3"]
+    spread2d: Float[Tensor, "n 21"]
+    spread: Float[Tensor, "n 21"]
+    presence: Float[Tensor, "n"]
+    side: Float[Tensor, "n"]
+
+
+class Teacher:
+    """Looks at hands through eight crops each: as they are and mirrored, rolled 15 degrees either way, with
+    two margins around the hand's box.
+
+    network: gives HandLandmarks of crops; None: the full one that comes with the package. batch_size:
+    pictures, and so crops, in a pass.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module | None = None,
+        *,
+        device: str | torch.device = "cpu",
+        batch_size: int = 32,
+    ):
+        self.network = (network or HandLandmarkNetwork.load()).to(device).eval()
+        self.device, self.batch_size = torch.device(device), batch_size
+
+    @torch.no_grad()
+    def label(
+        self, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], box: Float[Tensor, "n 4"]
+    ) -> TeacherLabels:
+        """The hand in each RGB picture, whose box (xyxy px) bounds its 21 joints. Raises ValueError unless
+        each picture has a box and there is one."""
+        if not 0 < len(pictures) == len(box):
+            raise ValueError(f"{len(pictures)} pictures and {len(box)} boxes: give each picture one box")
+        parts = [
+            self._label(pictures[first : first + self.batch_size], box[first : first + self.batch_size])
+            for first in range(0, len(pictures), self.batch_size)
+        ]
+        return TeacherLabels(*(torch.cat(values) for values in zip(*parts)))
+
+    def _label(self, pictures: Sequence[np.ndarray], box: Tensor) -> tuple[Tensor, ...]:
+        """The fields of TeacherLabels, of so many pictures as a pass takes."""
+        looks = product(MIRRORED, ROLLS, EXPANSIONS)
+        seen = zip(*(self._look(pictures, box, mirror, roll, expansion) for mirror, roll, expansion in looks))
+        joints2d, joints, presence, side = map(torch.stack, seen)
+        spreads = _spread(joints2d), _spread(joints)
+        return (joints2d.mean(0), joints.mean(0), *spreads, presence.mean(0), side.mean(0))
+
+    def _look(
+        self, pictures: Sequence[np.ndarray], box: Tensor, mirror: bool, roll: float, expansion: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One crop of each picture: joints2d, joints, presence and side, as of the picture itself."""
+        count = len(pictures)
+        draw = ViewDraw(
+            rotation=rotation_about_z(torch.tensor(roll, dtype=torch.float64).deg2rad()),
+            scale=torch.ones(count).double(),
+            shift=torch.zeros(count, 2).double(),
+            photometric=None,
+            mirror=mirror,
+            frame=np.arange(count),
+        )
+        width = torch.tensor([picture.shape[1] for picture in pictures])
+        # A roll is the same about any point, for the crop is centred afterwards.
+        camera = torch.ones(count, 2), torch.zeros(count, 2)
+        view = View(SIZE, expansion)
+        placement = view.place(draw, width, *camera, box, is_right=True)
+        return _as_in_picture(
+            self.network(view.warp(list(pictures), placement, draw).to(self.device)), placement
+        )
+
+
+def _as_in_picture(seen: HandLandmarks, placement: Placement) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mirror and roll undone."""
+    screen = seen.screen[..., :2].cpu().double()
+    joints2d = apply_homography(placement.homography.inverse(), screen).float()
+    joints = (seen.world - seen.world.mean(dim=1, keepdim=True)).cpu() @ placement.rotation.float()
+    side = seen.side.cpu()
+    if placement.mirrored:
+        joints, side = mirror_points(joints), 1 - side
+    return joints2d, joints, seen.presence.cpu(), side
+
+
+def _spread(answers: Float[Tensor, "k n 21 c"]) -> Float[Tensor, "n 21"]:
+    return (answers - answers.mean(dim=0)).square().sum(dim=-1).mean(dim=0).sqrt()

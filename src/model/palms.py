@@ -1,0 +1,182 @@
+"""MediaPipe's palm detector: where hands are in a picture, and which way they point.
+
+Layers as in palm_detection_full.tflite of the package mediapipe 0.10.21 (Apache-2.0;
+script/landmark_weights.py reads the weights out of it); anchors, decoding and suppression as in
+palm_detection_cpu.pbtxt and the calculators SsdAnchorsCalculator, TensorsToDetectionsCalculator and
+NonMaxSuppressionCalculator of github.com/google-ai-edge/mediapipe at 85c0cdc.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from tempohand.boxes import intersection_over_union
+from tempohand.model.landmarks import same_convolution, to_size
+from tempohand.model.weights import MEDIAPIPE, load_into
+
+SIZE = 192  # px, the edge of the picture that is looked at
+NUM_KEYPOINTS = 7
+STEM, STAGES = 32, (32, 64, 128, 256, 256)  # channels; each stage but the first halves the map
+BLOCKS = 4  # of a stage, after the one that halves the map
+HEADS = ((12, 6), (24, 2))  # cells along an edge, and anchors a cell; in the order of the layers
+MIN_SCORE = 0.5
+SAME_PALM_IOU = 0.3  # palms whose intersection over union is more are one
+MAX_LOGIT = 100.0
+FULL_WEIGHTS = MEDIAPIPE / "palm_detection_full.safetensors"
+
+
+@dataclass(frozen=True)
+class Palms:
+    """Palms in a picture of 192 x 192 px, in its pixels with centres at integers, the surest first.
+
+    box: xyxy, about as large as the palm (hand_crops.py makes a hand's crop of it). keypoints: 0 is the
+    wrist's centre, 2 the middle finger's base; the others are knuckles and thumb joints.
+    """
+
+    score: Float[Tensor, "n"]
+    box: Float[Tensor, "n 4"]
+    keypoints: Float[Tensor, "n 7 2"]
+
+
+class PalmBlock(nn.Module):
+    """Depthwise 5 x 5 and 1 x 1 convolutions beside a shortcut, then PReLU. Where the channels become more
+    the shortcut's new ones are 0; at stride 2 it has the largest of each 2 x 2."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1):
+        super().__init__()
+        self.depthwise = same_convolution(inputs, inputs, 5, stride=stride, groups=inputs)
+        self.project = nn.Conv2d(inputs, outputs, 1)
+        self.activation = nn.PReLU(outputs)
+        self.stride, self.more = stride, outputs - inputs
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d k l"]:
+        shortcut = x if self.stride == 1 else F.max_pool2d(x, self.stride)
+        shortcut = F.pad(shortcut, (0, 0, 0, 0, 0, self.more))
+        return self.activation(self.project(self.depthwise(x)) + shortcut)
+
+
+class PalmHead(nn.Module):
+    """A map enlarged to `cells` x `cells`, joined with the stage's of that size, and read at every anchor."""
+
+    def __init__(self, inputs: int, outputs: int, cells: int, anchors: int):
+        super().__init__()
+        self.enter = nn.Sequential(nn.Conv2d(inputs, outputs, 1), nn.PReLU(outputs))
+        self.blocks = nn.Sequential(PalmBlock(outputs, outputs), PalmBlock(outputs, outputs))
+        self.score = nn.Conv2d(outputs, anchors, 1)
+        self.coordinates = nn.Conv2d(outputs, anchors * 2 * (2 + NUM_KEYPOINTS), 1)
+        self.cells = cells
+
+    def forward(
+        self, x: Float[Tensor, "n c h w"], same_size: Float[Tensor, "n d k k"]
+    ) -> Float[Tensor, "n d k k"]:
+        larger = F.interpolate(x, (self.cells, self.cells), mode="bilinear", align_corners=False)
+        return self.blocks(self.enter(larger) + same_size)
+
+    def read(self, x: Float[Tensor, "n d k k"]) -> tuple[Float[Tensor, "n a"], Float[Tensor, "n a 18"]]:
+        """Scores and coordinates, row by row, cell by cell, the anchors of a cell side by side."""
+        score, coordinates = (layer(x).permute(0, 2, 3, 1) for layer in (self.score, self.coordinates))
+        return score.flatten(1), coordinates.reshape(len(x), -1, 2 * (2 + NUM_KEYPOINTS))
+
+
+class PalmDetector(nn.Module):
+    """The palm detector, full. Its weights are random: `load` gives the trained ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(same_convolution(3, STEM, 5, stride=2), nn.PReLU(STEM))
+        self.stages = nn.ModuleList()
+        inputs = STEM
+        for width in STAGES:
+            first = [PalmBlock(inputs, width, 2)] if self.stages else []
+            self.stages.append(nn.Sequential(*first, *(PalmBlock(width, width) for _ in range(BLOCKS))))
+            inputs = width
+        self.heads = nn.ModuleList()
+        for (cells, anchors), width in zip(HEADS, (STAGES[3], STAGES[2])):
+            self.heads.append(PalmHead(inputs, width, cells, anchors))
+            inputs = width
+        self.register_buffer("anchors", anchor_centres(), persistent=False)
+        self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def load(cls, path: str | Path = FULL_WEIGHTS) -> "PalmDetector":
+        """The network with the weights of a safetensors file (which come with the package), in single
+        precision and evaluation mode. Raises FileNotFoundError, or ValueError for others' weights."""
+        network = cls()
+        load_into(network, path)
+        return network.eval()
+
+    def forward(
+        self, image: UInt8[Tensor, "n 3 h w"] | Float[Tensor, "n 3 h w"]
+    ) -> tuple[Float[Tensor, "n 2016"], Float[Tensor, "n 2016 18"]]:
+        """Scores before the sigmoid and raw coordinates at every anchor, of square RGB pictures, uint8 or
+        0..1; other sizes than 192 x 192 are brought to it. What is not square is put into a square with
+        black beside it (`letterbox` in hand_crops.py)."""
+        x = self.stem(to_size(image, SIZE))
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        found = []
+        for head, same_size in zip(self.heads, (maps[3], maps[2])):
+            x = head(x, same_size)
+            found.append(head.read(x))
+        scores, coordinates = zip(*reversed(found))  # the larger map's first
+        return torch.cat(scores, dim=1), torch.cat(coordinates, dim=1)
+
+    @torch.inference_mode()
+    def find(
+        self, image: UInt8[Tensor, "n 3 h w"] | Float[Tensor, "n 3 h w"], min_score: float = MIN_SCORE
+    ) -> list[Palms]:
+        """The palms in each picture (taken as by `forward`), in pixels of the picture at 192 x 192."""
+        scores, coordinates = self(image)
+        scores = scores.clamp(-MAX_LOGIT, MAX_LOGIT).sigmoid()
+        boxes, keypoints = decode(coordinates, self.anchors)
+        seen = scores >= min_score
+        return [
+            suppress_weighted(Palms(*(values[one] for values in each)))
+            for one, *each in zip(seen, scores, boxes, keypoints)
+        ]
+
+
+def anchor_centres() -> Float[Tensor, "2016 2"]:
+    """The anchors' centres x, y in pixels, the larger map's first: the cells' own centres. All of a cell are
+    alike: their size, which is 1 (the picture's edge), has no part in decoding."""
+    centres = []
+    for cells, anchors in reversed(HEADS):
+        place = (torch.arange(cells) + 0.5) * (SIZE / cells) - 0.5
+        y, x = torch.meshgrid(place, place, indexing="ij")
+        centres.append(torch.stack([x, y], dim=-1).reshape(-1, 2).repeat_interleave(anchors, dim=0))
+    return torch.cat(centres)
+
+
+def decode(
+    coordinates: Float[Tensor, "*batch a 18"], anchors: Float[Tensor, "a 2"]
+) -> tuple[Float[Tensor, "*batch a 4"], Float[Tensor, "*batch a 7 2"]]:
+    """Boxes (xyxy) and keypoints, in pixels, of raw coordinates: the box's centre and the keypoints are
+    relative to the anchor, the box's size is not."""
+    pairs = coordinates.unflatten(-1, (2 + NUM_KEYPOINTS, 2))
+    centre, half = pairs[..., 0, :] + anchors, pairs[..., 1, :] / 2
+    return torch.cat([centre - half, centre + half], dim=-1), pairs[..., 2:, :] + anchors[:, None]
+
+
+def suppress_weighted(palms: Palms) -> Palms:
+    """Weighted non-maximum suppression: the best palm and all that overlap it become one, whose box and
+    keypoints are their means weighted by score; its score is the best's."""
+    order = palms.score.argsort(descending=True, stable=True)
+    values = torch.cat([palms.box, palms.keypoints.flatten(1)], dim=1)
+    overlap = intersection_over_union(palms.box[:, None], palms.box[None]) > SAME_PALM_IOU
+    best, merged = [], []
+    while len(order):
+        same = overlap[order[0], order]
+        same[0] = True  # also of a box without area
+        weight = palms.score[order[same], None]
+        best.append(palms.score[order[0]])
+        merged.append((values[order[same]] * weight).sum(dim=0) / weight.sum())
+        order = order[~same]
+    values = torch.stack(merged) if merged else values
+    score = torch.stack(best) if best else palms.score
+    return Palms(score, values[:, :4], values[:, 4:].unflatten(1, (NUM_KEYPOINTS, 2)))
