@@ -25,9 +25,9 @@ class TeacherLabels:
     """What the crops of each picture say together.
 
     joints2d: px of the picture. joints: mm along the picture's own axes (OpenCV: x right, y down, z forward;
-    `geometry.mirror_points` makes a right hand of a left one) from the joints' own mean. spread2d (px), spread
-    (mm): root mean square distance of the crops' answers from their mean. presence, side: mean probabilities that there is a hand, and that it is a right
-    one.
+    `geometry.mirror_points` makes a right hand of a left one), from the joints' own mean. spread2d (px),
+    spread (mm): root mean square distance of the crops' answers from their mean. presence, side: mean
+    probabilities that there is a hand, and that it is a right one.
     """
 
     joints2d: Float[Tensor, "n 21 2"]

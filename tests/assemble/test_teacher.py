@@ -16,9 +16,9 @@ golden = runpy.run_path(str(Path(__file__).parents[1] / "golden/mediapipe_hand.p
 
 
 class Pointers(nn.Module):
-    """Sees where red, green and blue are. Screen: in turns; world: the way from red to green in the crop and 5
-    mm of depth, joint k's k times, from somewhere else in each crop; side: the share of the crop on the right
-    of red, so that mirrors give one less it."""
+    """Sees where red, green and blue are. Screen: in turns; world: the way from red to green in the crop and
+    5 mm of depth, joint k's k times, from somewhere else in each crop; side: the share of the crop on the
+    right of red, so that mirrors give one less it."""
 
     def forward(self, image: torch.Tensor) -> HandLandmarks:
         strength = image.float().clamp_min(64) - 64
