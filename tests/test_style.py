@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LONGEST_FILE = 500  # lines; 400 once the files that are being cut apart are
-LONGEST_FUNCTION = 338  # lines
-MOST_PARAMETERS = 13  # of a function that is not compiled; without self
-MOST_TUPLE_ASSIGNMENTS = 124  # of three or more unrelated values on one line
+LONGEST_FILE = 400  # lines
+LONGEST_FUNCTION = 60  # lines
+TRAINING_LOOP = ("script/train.py", 140)  # its main reads top to bottom: the one longer function
+MOST_PARAMETERS = 8  # of a function that is not compiled; without self
+MOST_TUPLE_ASSIGNMENTS = 6  # of three or more unrelated values on one line
 
 
 SOURCE = [*(ROOT / "src").rglob("*.py"), *(ROOT / "script").rglob("*.py")]
@@ -63,7 +64,8 @@ def nodes(*kinds: type[ast.AST]):
 
 def test_functions_stay_short_and_take_few_arguments():
     for place, function in nodes(ast.FunctionDef, ast.AsyncFunctionDef):
-        assert function.end_lineno - function.lineno < LONGEST_FUNCTION, f"{place} {function.name}"
+        longest = TRAINING_LOOP[1] if place.startswith(TRAINING_LOOP[0]) else LONGEST_FUNCTION
+        assert function.end_lineno - function.lineno < longest, f"{place} {function.name}"
         if any("njit" in ast.unparse(decorator) for decorator in function.decorator_list):
             continue  # compiled code takes plain arrays and numbers, one by one
         arguments = function.args

@@ -104,7 +104,7 @@ def test_cached_and_online_clips_have_the_same_loss(
         assert (seen.previous is None and kept.previous is None) or torch.equal(seen.previous, kept.previous)
         for field in fields(seen.target):
             assert torch.equal(getattr(seen.target, field.name), getattr(kept.target, field.name)), field.name
-        assert kept.size == seen.size and kept.frames.image is None
+        assert kept.frames.size == seen.frames.size and kept.frames.image is None
         assert losses(kept) == pytest.approx(losses(seen), rel=tolerance)
 
 

@@ -156,7 +156,7 @@ def test_a_temporal_predictor_sees_the_history_of_its_own_sequence(table):
         torch.cat([part.time for part in clips])[11], torch.arange(-3, 1) / 30, atol=1e-6, rtol=0
     )
     torch.testing.assert_close(torch.cat([part.focal for part in clips])[:, -1], batch.focal[6:18, 0])
-    assert clips[0].size == SIZE
+    assert clips[0].frames.size == (SIZE, SIZE)
     seen.clear()  # a frame that was left out is missing from the histories of those after it
     left = torch.tensor([0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11])
     predictor.conclude(

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tempohand.hand.anatomy import ABDUCTION, FLEXION, RANGE_DEG, angles_to_pose
-from tempohand.hand.penetration import penetration_depth
+from penetration import penetration_depth
 from tempohand.skeleton import NUM_BETAS
 from tempohand.synthetic import ordinary_poses
 from tempohand.synthetic.ordinary_poses import MOST_CURLED_DEG, sample_ordinary_pose
