@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from penetration import penetration_depth
 
 from tempohand.hand.anatomy import ABDUCTION, FLEXION, RANGE_DEG, angles_to_pose
-from penetration import penetration_depth
 from tempohand.skeleton import NUM_BETAS
 from tempohand.synthetic import ordinary_poses
 from tempohand.synthetic.ordinary_poses import MOST_CURLED_DEG, sample_ordinary_pose
