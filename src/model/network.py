@@ -191,8 +191,8 @@ class Network(nn.Module):
 
     @property
     def feature_dim(self) -> int | None:
-        """F, of a network that sees each frame by itself: then it has `features`, `encode` and `decode`, and
-        forward(batch) is decode(features(batch.frames), batch). None: it has not."""
+        """F, of a network that sees each frame by itself: then it has `features`, `encode` and `decode`.
+        None: it has not."""
         return None
 
     def features(self, frames: Frames) -> FrameFeatures:
@@ -205,7 +205,8 @@ class Network(nn.Module):
         return self.features(frames).packed()
 
     def decode(self, features: FrameFeatures, batch: ClipBatch) -> object:
-        """From the frames' features to the prediction; of the batch it takes cameras, times and masks."""
+        """From features to the prediction: of each clip's one frame [B], in Stage 2 of all its frames [B, T]
+        (`batch.index`). Of the batch it takes cameras, times and masks."""
         raise NotImplementedError
 
     @property
