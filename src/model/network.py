@@ -192,7 +192,7 @@ class Network(nn.Module):
     @property
     def feature_dim(self) -> int | None:
         """F, of a network that sees each frame by itself: then it has `features`, `encode` and `decode`.
-        None: it has not."""
+        None: it has not, and they raise NotImplementedError."""
         return None
 
     def features(self, frames: Frames) -> FrameFeatures:
@@ -211,7 +211,8 @@ class Network(nn.Module):
 
     @property
     def tells_sides(self) -> bool:
-        """Whether it tells a right hand from a left one: then it has `look`."""
+        """Whether it tells a right hand from a left one: then it has `look`, which raises NotImplementedError
+        otherwise."""
         return False
 
     def look(self, frames: Frames) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
