@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tempohand.evaluation.metrics.registry import METRICS
-from tempohand.evaluation.scores import MAX_CLUSTERS, ScoreBoard, figures
+from tempohand.evaluation.scores import MAX_CLUSTERS, ScoreBoard, figures, spoken
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -80,19 +80,19 @@ class Bootstrap:
         self._seen = []  # of each row [cluster, split, metric]
         for state in board.state.unbind(dim=1):
             self._resampled.append(figures((draws @ state.flatten(1)).view(resamples, *state.shape[1:])))
-            self._seen.append(figures(state).isfinite())
+            self._seen.append(spoken(state))
 
     def interval(
         self, row: str, split: str, metric: str, than: str | None = None
     ) -> tuple[float, float] | None:
         """Bounds of the row's metric on a split, or of its difference to row `than`; None where fewer than
-        MIN_RECORDINGS speak."""
+        MIN_RECORDINGS speak, or all of them together are not enough for a figure."""
         place = (slice(None), self.splits.index(split), list(METRICS).index(metric))
         first = self.rows.index(row)
         values, seen = self._resampled[first][place], self._seen[first][place]
         if than is not None:
             other = self.rows.index(than)
             values, seen = values - self._resampled[other][place], seen & self._seen[other][place]
-        if seen.sum() < MIN_RECORDINGS:
+        if seen.sum() < MIN_RECORDINGS or not values.isfinite().any():
             return None
         return _bounds(values)

@@ -21,6 +21,7 @@ from torch import Tensor
 from tempohand.batch import ClipBatch, Frames, HandPrediction, HandTarget, frames_in_order
 from tempohand.evaluation.hands import Hands, TrueHands, labels_of
 from tempohand.evaluation.metrics import errors as metrics
+from tempohand.evaluation.metrics.bends import finger_changes
 from tempohand.evaluation.metrics.registry import FrameErrors, frame_errors
 from tempohand.evaluation.scores import ScoreBoard
 from tempohand.evaluation.splits import CURVE, SPLITS, curve_frames, split_frames
@@ -277,7 +278,11 @@ def frames_of_splits(true: TrueHands) -> dict[str, Bool[Tensor, "n"]]:
     wrist_speed = metrics.speed(true.joints[:, WRIST : WRIST + 1], wrist, true.time)
     fingers = true.joints_mask & true.joints_mask[:, WRIST : WRIST + 1] & (torch.arange(NUM_JOINTS) != WRIST)
     finger_speed = metrics.speed(metrics.relative_to_wrist(true.joints), fingers, true.time)
-    return {**split_frames(true.hidden, depth, wrist_speed, finger_speed), **curve_frames(true.hidden)}
+    changes = finger_changes(true.joints, true.joints_mask)
+    return {
+        **split_frames(true.hidden, depth, wrist_speed, finger_speed, changes),
+        **curve_frames(true.hidden),
+    }
 
 
 def score_sequences(

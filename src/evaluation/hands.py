@@ -1,11 +1,13 @@
 """Predicted and true hands of frames, as an evaluation compares them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tempohand.batch import ClipBatch
+from tempohand.evaluation.metrics.bends import joint_bends
 from tempohand.evaluation.metrics.errors import relative_to_wrist
 from tempohand.geometry import normalise_pixels, over_square, project
 from tempohand.skeleton import WRIST
@@ -100,6 +102,12 @@ class Compared:
     def places(self) -> Pair:
         """Joints in the picture."""
         return self.joints2d, self.true.joints2d
+
+    @cached_property
+    def bends(self) -> tuple[Float[Tensor, "n 5"], Float[Tensor, "n 5"]]:
+        """How far each finger bends, degrees: predicted, true."""
+        predicted, true = (joint_bends(joints).sum(dim=-1) for joints in self.joints)
+        return predicted, true
 
     @property
     def known(self) -> Bool[Tensor, "n 21"]:

@@ -7,9 +7,17 @@ from pathlib import Path
 
 from tempohand.console import text_table
 from tempohand.evaluation.bootstrap import LEVEL, Bootstrap
-from tempohand.evaluation.metrics.registry import METRICS, shown_in
+from tempohand.evaluation.metrics.registry import BEND_SLOPES, METRICS, shown_in
 from tempohand.evaluation.scores import RAW, ScoreBoard
-from tempohand.evaluation.splits import ALL, CURVE, FINGER_SPEED, HIDDEN_CURVE_EDGES, SPLITS, WRIST_SPEED
+from tempohand.evaluation.splits import (
+    ALL,
+    CURVE,
+    FINGER_CHANGES,
+    FINGER_SPEED,
+    HIDDEN_CURVE_EDGES,
+    SPLITS,
+    WRIST_SPEED,
+)
 from tempohand.writing import write_whole
 
 METRICS_NAME = "metrics.json"
@@ -177,6 +185,21 @@ def _main_table(content: dict, title: str, split: str) -> str:
     return f"{title}\n{text_table(['', *(metric.label for metric in shown_in('terminal'))], lines)}"
 
 
+def _bend_table(content: dict) -> str:
+    lines = []
+    for row, values in content["rows"].items():
+        bounds = content["intervals"][row][ALL]
+        cells = [
+            number(values[name]) + bounds_text(*(bounds[name] or (None, None)))
+            for name in BEND_SLOPES.values()
+        ]
+        lines.append([row, *cells])
+    title = (
+        "slope of the predicted bend on the true one, all frames (1: right, less: fingers bend too little)"
+    )
+    return f"{title}\n{text_table(['', *BEND_SLOPES], lines)}"
+
+
 def _by_split(content: dict, title: str, metric: str, splits: Iterable[str]) -> str:
     rows = [values["splits"] for values in content["rows"].values()]
     lines = [
@@ -220,6 +243,9 @@ def format_tables(content: dict) -> str:
     blocks.append(
         _by_split(content, "lag in the picture by speed, frames", "lag_2d", (*WRIST_SPEED, *FINGER_SPEED))
     )
+    changes = "PA-MPJPE by changes between folded and extended fingers, index to pinky"
+    blocks.append(_by_split(content, changes, "pa_mpjpe", FINGER_CHANGES))
+    blocks.append(_bend_table(content))
     losses = content.get("test_loss", {}).items()
     unknown = "unknown: its checkpoint does not say the weights that it was trained with"
     blocks += [f"test loss of {row}: {unknown if value is None else number(value)}" for row, value in losses]

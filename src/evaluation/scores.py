@@ -15,7 +15,7 @@ from torch import Tensor
 from tempohand.batch import ClipBatch, HandPrediction, Term
 from tempohand.evaluation.metrics.registry import METRICS, FrameErrors
 
-MAX_CLUSTERS = 2048  # beyond so many recordings, neighbours share a place: 400 MB for 7 rows and 32 splits
+MAX_CLUSTERS = 2048  # beyond so many recordings, neighbours share a place: 700 MB for 8 rows and 35 splits
 RAW = "raw/"  # before the name of a loss term
 
 Gather = Callable[[object], list]  # every process's object, in their order
@@ -38,6 +38,12 @@ def figures(state: Float[Tensor, "*batch channels 2"]) -> Float[Tensor, "*batch 
     widths = [metric.width for metric in METRICS.values()]
     means = (state[..., 1:, 0] / state[..., 1:, 1]).split(widths, dim=-1)
     return torch.stack([metric.figure(mean) for metric, mean in zip(METRICS.values(), means)], dim=-1)
+
+
+def spoken(state: Float[Tensor, "*batch channels 2"]) -> Bool[Tensor, "*batch metrics"]:
+    """Which metrics anything valid speaks for, be it not enough for a figure."""
+    widths = [metric.width for metric in METRICS.values()]
+    return torch.stack([count.gt(0).any(dim=-1) for count in state[..., 1:, 1].split(widths, dim=-1)], dim=-1)
 
 
 class ScoreBoard:

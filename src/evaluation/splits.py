@@ -1,5 +1,5 @@
-"""Which frames a number is about: how much of the hand is hidden, how far away and how fast it is; and which
-process evaluates what."""
+"""Which frames a number is about: how much of the hand is hidden, how far away and how fast it is, how its
+fingers are folded; and which process evaluates what."""
 
 import numpy as np
 import torch
@@ -33,7 +33,13 @@ FINGER_SPEED = {
     "fingers_50_150mm_s": (50.0, 150.0),
     "fingers_150mm_s_up": (150.0, float("inf")),
 }
-SPLITS = (ALL, "hidden_0", *HIDDEN, *DISTANCE_MM, *WRIST_SPEED, *FINGER_SPEED)
+# How often truly folded and extended fingers alternate from index to pinky (metrics/bends.py).
+FINGER_CHANGES = {
+    "finger_changes_0": (0.0, 1.0),
+    "finger_changes_1": (1.0, 2.0),
+    "finger_changes_2_up": (2.0, float("inf")),
+}
+SPLITS = (ALL, "hidden_0", *HIDDEN, *DISTANCE_MM, *WRIST_SPEED, *FINGER_SPEED, *FINGER_CHANGES)
 CURVE = tuple(f"curve_{place}" for place in range(len(HIDDEN_CURVE_EDGES) - 1))
 
 
@@ -42,9 +48,10 @@ def split_frames(
     depth: Float[Tensor, "n"],
     wrist_speed: Float[Tensor, "n"],
     finger_speed: Float[Tensor, "n"],
+    finger_changes: Float[Tensor, "n"],
 ) -> dict[str, Bool[Tensor, "n"]]:
-    """The frames of each split. hidden: fraction covered; depth: of the true wrist in mm; speeds in mm/s; nan
-    where unknown.
+    """The frames of each split. hidden: fraction covered; depth: of the true wrist in mm; speeds in mm/s;
+    finger_changes: between folded and extended ones; nan where unknown.
 
     hidden_0 is nothing hidden at all, hidden_0_25 more than that and less than a quarter, hidden_50 a half or
     more; other bounds include the lower one. A frame of which something is unknown is in none of the splits
@@ -53,7 +60,13 @@ def split_frames(
     splits = {ALL: torch.ones_like(hidden, dtype=torch.bool), "hidden_0": hidden == 0}
     for name, (low, high) in HIDDEN.items():
         splits[name] = (hidden >= low) & (hidden < high) & (hidden > 0)
-    for value, bounds in ((depth, DISTANCE_MM), (wrist_speed, WRIST_SPEED), (finger_speed, FINGER_SPEED)):
+    binned = (
+        (depth, DISTANCE_MM),
+        (wrist_speed, WRIST_SPEED),
+        (finger_speed, FINGER_SPEED),
+        (finger_changes, FINGER_CHANGES),
+    )
+    for value, bounds in binned:
         for name, (low, high) in bounds.items():
             splits[name] = (value >= low) & (value < high)
     return splits

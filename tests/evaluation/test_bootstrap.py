@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from tempohand.evaluation.bootstrap import MIN_RECORDINGS, Bootstrap
-from tempohand.evaluation.metrics.registry import METRICS
+from tempohand.evaluation.metrics.bends import SLOPE_SUMS
+from tempohand.evaluation.metrics.registry import BEND_SLOPES, METRICS
 from tempohand.evaluation.scores import ScoreBoard
 
 ERROR = 1 + list(METRICS).index("mpjpe_root")  # its channel
@@ -108,6 +109,9 @@ def test_every_metric_has_its_interval():
     scored = board(10)
     scored.state[..., 1] = 4.0
     scored.state[..., 0] = torch.rand_like(scored.state[..., 0])
+    scored.state[..., 2 - SLOPE_SUMS * len(BEND_SLOPES) :: SLOPE_SUMS, 0] += (
+        20  # mean squares above squared means
+    )
     drawn, result = Bootstrap(scored), scored.compute()
     for name in METRICS:
         low, high = drawn.interval("stage2", "rare", name)

@@ -143,7 +143,7 @@ def test_eight_identical_cameras_say_no_more_than_one(script, checkpoints, tmp_p
     known = {name: bounds for name, bounds in found[1].items() if bounds and bounds[0] is not None}
     assert len(known) >= (2 if protocol else 8) and all(low < high for low, high in known.values())
     for name, bounds in known.items():
-        assert found[8][name] == pytest.approx(bounds, rel=1e-4), name
+        assert found[8][name] == pytest.approx(bounds, rel=1e-4, abs=1e-4), name  # slopes here are near 0
 
 
 def test_a_table_that_knows_no_recordings_is_said_to(script, checkpoints, table_root, tmp_path, monkeypatch):
@@ -265,7 +265,7 @@ def test_two_processes_say_the_same(both, checkpoints, table_root, tmp_path):
         for name in (*known, "n"):
             # Batches of another size round differently, and a third derivative at 30 frames/s enlarges that.
             assert content["rows"][row][name] == pytest.approx(
-                metrics[name], rel=1e-4, abs=0.02 * ("jitter" in name)
+                metrics[name], rel=1e-4, abs=0.02 if "jitter" in name else 1e-4
             )
     assert len(list(tmp_path.glob("strip_*.npz"))) == 2
 

@@ -4,6 +4,7 @@ import torch
 from tempohand.evaluation.splits import (
     CURVE,
     DISTANCE_MM,
+    FINGER_CHANGES,
     FINGER_SPEED,
     SPLITS,
     WRIST_SPEED,
@@ -19,9 +20,9 @@ def test_hidden_splits():
     hidden = torch.tensor([0.0, 1e-3, 0.25, 0.5, 0.74, 0.75, 1.0, nan])
     wrist = torch.tensor([0.0, 99.9, 100.0, 299.0, 300.0, 9000.0, nan, nan])
     fingers = torch.tensor([nan, 50.0, 0.0, 150.0, 49.0, 149.0, 1e4, nan])
-    splits = split_frames(
-        hidden, torch.tensor([100.0, 400.0, 699.0, 700.0, 5000.0, nan, 0.0, 100.0]), wrist, fingers
-    )
+    depth = torch.tensor([100.0, 400.0, 699.0, 700.0, 5000.0, nan, 0.0, 100.0])
+    changes = torch.tensor([0.0, 1.0, 2.0, 3.0, nan, 0.0, 1.0, nan])
+    splits = split_frames(hidden, depth, wrist, fingers, changes)
     assert set(splits) == set(SPLITS)
     frames = {name: chosen.nonzero()[:, 0].tolist() for name, chosen in splits.items()}
     assert frames == {
@@ -41,18 +42,21 @@ def test_hidden_splits():
         "fingers_0_50mm_s": [2, 4],
         "fingers_50_150mm_s": [1, 5],
         "fingers_150mm_s_up": [3, 6],
+        "finger_changes_0": [0, 5],
+        "finger_changes_1": [1, 6],
+        "finger_changes_2_up": [2, 3],
     }
 
 
 def test_bins_partition_the_frames_of_which_something_is_known():
     values = (
-        torch.rand(4, 500, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 3
-        * torch.tensor([1, 1000, 600, 300])[:, None]
+        torch.rand(5, 500, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 3
+        * torch.tensor([1, 1000, 600, 300, 3])[:, None]
     )
-    values[torch.rand(4, 500, generator=torch.Generator().manual_seed(1)) < 0.1] = float("nan")
+    values[torch.rand(5, 500, generator=torch.Generator().manual_seed(1)) < 0.1] = float("nan")
     splits = split_frames(*values)
     hidden = ("hidden_0", "hidden_0_25", "hidden_25_50", "hidden_50_75", "hidden_75_100")
-    for value, names in zip(values, (hidden, DISTANCE_MM, WRIST_SPEED, FINGER_SPEED)):
+    for value, names in zip(values, (hidden, DISTANCE_MM, WRIST_SPEED, FINGER_SPEED, FINGER_CHANGES)):
         assert torch.equal(torch.stack([splits[name] for name in names]).sum(dim=0) == 1, ~value.isnan())
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from tempohand.evaluation.hands import Compared, Hands, TrueHands
 from tempohand.evaluation.metrics import errors
+from tempohand.evaluation.metrics.bends import SLOPE_SUMS, bend_slope, slope_sums
 from tempohand.evaluation.metrics.lag import LEAST_WRIST_MM, SHIFTS, lag, lag_curves, lag_curves_2d
-from tempohand.skeleton import NUM_JOINTS, WRIST
+from tempohand.skeleton import FINGERS, NUM_JOINTS, WRIST
 
 Place = Literal["terminal", "report", "validation"]
 FrameErrors = tuple[Float[Tensor, "n *width"], Bool[Tensor, "n *#width"]]
@@ -20,7 +21,7 @@ FrameErrors = tuple[Float[Tensor, "n *width"], Bool[Tensor, "n *#width"]]
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of metrics.json; the less the better (of lags: the nearer to 0), but for `higher_is_better`.
+    """A figure of metrics.json; the nearer to `ideal` the better.
 
     name: its key. label: the head of its column. frames: what every frame says, and whether it means
     anything: one number a frame, or `width` of them. figure: makes the figure of their means over the frames
@@ -34,7 +35,7 @@ class Metric:
     frames: Callable[[Compared], FrameErrors]
     shown: tuple[Place, ...] = ()
     unit: str = "mm"
-    higher_is_better: bool = False
+    ideal: float = 0.0
     width: int = 1
     figure: Callable[[Float[Tensor, "*batch width"]], Float[Tensor, "*batch"]] = lambda means: means.nanmean(
         dim=-1
@@ -76,10 +77,14 @@ _METRICS = (
                                 LEAST_WRIST_MM),
            (), "frames", width=SHIFTS, figure=lag),
     Metric("auc_50", "AUC 0-50 mm", lambda c: errors.auc_areas(*c.joints, c.known), ("report",), "1",
-           higher_is_better=True, width=NUM_JOINTS),
+           ideal=1.0, width=NUM_JOINTS),
+    *(Metric(f"bend_slope_{finger}", f"bend slope, {finger}",
+             lambda c, finger=finger: slope_sums(*c.bends, c.known, finger), unit="1", ideal=1.0,
+             width=SLOPE_SUMS, figure=bend_slope) for finger in FINGERS),
 )
 # fmt: on
 METRICS = {metric.name: metric for metric in _METRICS}
+BEND_SLOPES = {finger: f"bend_slope_{finger}" for finger in FINGERS}  # tables of their own show them
 
 
 def shown_in(place: Place) -> list[Metric]:

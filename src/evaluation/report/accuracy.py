@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
-from tempohand.evaluation.metrics.registry import METRICS, shown_in
+from tempohand.evaluation.metrics.registry import BEND_SLOPES, METRICS, shown_in
 from tempohand.evaluation.report import charts
 from tempohand.evaluation.report.page import PageTable, TableCell, TableRow
 from tempohand.evaluation.results import (
@@ -15,7 +15,7 @@ from tempohand.evaluation.results import (
     excludes_zero,
     number,
 )
-from tempohand.evaluation.splits import ALL, FINGER_SPEED, WRIST_SPEED
+from tempohand.evaluation.splits import ALL, FINGER_CHANGES, FINGER_SPEED, WRIST_SPEED
 
 SPEEDS = (*WRIST_SPEED, *FINGER_SPEED)
 SPLIT_NAMES = {
@@ -33,11 +33,14 @@ SPLIT_NAMES = {
     "fingers_0_50mm_s": "fingers under 50 mm/s",
     "fingers_50_150mm_s": "fingers 50 to 150 mm/s",
     "fingers_150mm_s_up": "fingers 150 mm/s and more",
+    "finger_changes_0": "fingers all folded or all extended",
+    "finger_changes_1": "one change from index to pinky",
+    "finger_changes_2_up": "two or three changes",
 }
 UNKNOWN = "–"
 SPLITS_NOTE = (
-    "Root-relative MPJPE in mm by how much of the hand something covers, by distance, and by how fast wrist "
-    "and fingers truly move."
+    "Root-relative MPJPE in mm by how much of the hand something covers, by distance, by how fast wrist and "
+    "fingers truly move, and by how often folded and extended fingers alternate from index to pinky."
 )
 CHANGES_NOTE = (
     "Stage 2 minus the other, on the same frames: negative is less error. The intervals pair both rows, "
@@ -87,13 +90,14 @@ def _cells(
     for name in names:
         shown = [float(_number(values[name], name)) for values in rows.values() if values[name] is not None]
         if len(shown) > 1:
-            best[name] = max(shown) if METRICS[name].higher_is_better else min(shown, key=abs)
+            best[name] = min(abs(value - METRICS[name].ideal) for value in shown)
     cells = {}
     for row, values in rows.items():
         cells[row] = []
         for name in names:
             text = _number(values[name], name)
-            is_best = text != UNKNOWN and name in best and float(text) == best[name]
+            is_best = name in best and text != UNKNOWN
+            is_best = is_best and abs(float(text) - METRICS[name].ideal) == best[name]
             bounds = _interval(intervals[row][name], name)
             cells[row].append(TableCell(text, bounds, "best" if is_best else ""))
     return cells
@@ -178,8 +182,17 @@ def _by_split(metrics: dict, title: str, metric: str, splits: list[tuple[str, st
     return PageTable(title, ["", "frames", *(charts.row_name(row) for row in rows)], lines)
 
 
+def _bend_slopes(metrics: dict) -> PageTable:
+    """How much of the true bend of each finger the rows predict."""
+    rows, names = metrics["rows"], list(BEND_SLOPES.values())
+    cells = _cells(rows, names, {row: metrics["intervals"][row][ALL] for row in rows})
+    title = "Slope of the predicted bend on the true one (1: right; less: fingers bend too little)"
+    return PageTable(title, ["", *BEND_SLOPES], [named_row(row, cells[row]) for row in rows])
+
+
 def _splits(metrics: dict) -> list[PageTable]:
-    """The error by split, and the lag by speed where it is known."""
+    """The error by split, that after alignment by how fingers are folded, the lag by speed where it is known,
+    and how far fingers bend."""
     known = _known_splits(metrics)
     speeds = [
         split
@@ -192,6 +205,10 @@ def _splits(metrics: dict) -> list[PageTable]:
         tables.append(_by_split(metrics, "", "mpjpe_root", known))
     if speeds:
         tables.append(_by_split(metrics, "Lag in the picture, frames", "lag_2d", speeds))
+    changes = [split for split in known if split[0] in FINGER_CHANGES]
+    if changes:
+        tables.append(_by_split(metrics, "PA-MPJPE, mm, by folded fingers", "pa_mpjpe", changes))
+        tables.append(_bend_slopes(metrics))
     return tables
 
 
@@ -210,7 +227,7 @@ def _changes(metrics: dict) -> dict:
     if not others:
         return {"changes": [], "changes_chart": None}
     differences = {other: metrics["differences"][difference_name(other)] for other in others}
-    columns = [metric for metric in shown_in("report") if not metric.higher_is_better]
+    columns = [metric for metric in shown_in("report") if metric.ideal == 0]
     head = ["", *(metric.label for metric in columns)]
     tables = []
     for split, title in ((ALL, "All frames"), (MAIN_SPLIT, "Half of the hand or more hidden")):

@@ -94,7 +94,7 @@ def metrics():
     )
     for error, row in zip((40.0, 30.0, 35.0, 20.0), content["rows"].values(), strict=True):
         for block in (row, row["hidden_50"], *list(row["splits"].values())[:2]):
-            block.update(dict.fromkeys(METRICS, error), n=10)
+            block.update(dict.fromkeys(METRICS, error) | {"auc_50": error / 100}, n=10)
     content["rows"]["stage2"]["accel_error"] = None
     content["rows"]["stage1"]["mpjpe"] = 20.001  # reads like Stage 2's 20.00: both are best
     content["hidden_curve"]["n"] = [5, 5, *[0] * 8]
@@ -186,6 +186,18 @@ def test_lag_is_shown_by_speed_where_it_is_known(metrics, tmp_path):
         row["splits"]["wrist_300mm_s_up"].update(n=7, lag_2d=None if error == 0 else error / 4)
     table = page()[page().index("Lag in the picture") :]
     assert "wrist 300 mm/s and more" in table and "0.75" in table[: table.index("</table>")]
+
+
+def test_folded_fingers_have_tables_and_the_slope_nearest_to_1_is_best(metrics, tmp_path):
+    for slope, row in zip((0.0, 1.5, 0.625, 0.75), metrics["rows"].values(), strict=True):
+        row["splits"]["finger_changes_1"].update(n=7, pa_mpjpe=slope + 2)
+        row["bend_slope_ring"] = slope
+    write_report(tmp_path / "report.html", ReportContent(title="t", runs={}, metrics=metrics))
+    page = (tmp_path / "report.html").read_text()
+    changes = page[page.index("by folded fingers") :]
+    assert "2.62" in changes[: changes.index("</table>")] and "three changes" not in page  # none of these
+    slopes = page[page.index("Slope of the predicted bend") :]
+    assert '<td class="best">0.750</td>' in slopes[: slopes.index("</table>")]
 
 
 def test_intervals_stand_below_figures_and_sure_differences_are_bold(metrics, tmp_path):
