@@ -7,11 +7,12 @@ strips for the report.
     python script/evaluate.py protocol=freihand stage1=... data=data/freihand submission=pred.zip
 
 Every row sees every frame of the split that can be used once (bad data is counted and named): mean_pose (a
-constant hand that knows the box alone), stage1, stage1_one_euro, stage1_kalman and stage1_accurate (Stage 1
-under causal filters tuned on the validation split) and stage2 (histories of 1 to num_frame frames from each
-sequence's start). Processes share the split out by groups of whole sequences, batches are cut within groups,
-and sums per recording are added up, so the numbers do not depend on how many processes there are. Intervals
-and Stage 2's differences to the other rows come from a paired bootstrap over recordings.
+constant hand that knows the box alone), with landmarks=true landmarks (MediaPipe's alone) and landmarks_fit
+(a hand fitted to them, without any training), stage1, stage1_one_euro, stage1_kalman and stage1_accurate
+(Stage 1 under causal filters tuned on the validation split) and stage2 (histories of 1 to num_frame frames
+from each sequence's start). Processes share the split out by groups of whole sequences, batches are cut
+within groups, and sums per recording are added up, so the numbers do not depend on how many processes there
+are. Intervals and Stage 2's differences to the other rows come from a paired bootstrap over recordings.
 
 With `protocol` it prints instead what a data set's official script prints, writes protocol_<name>.json, and
 with `submission` the file that its server takes (docs/protocols.md).

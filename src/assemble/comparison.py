@@ -1,10 +1,12 @@
-"""The comparison of an evaluation: a constant hand, Stage 1, Stage 1 under classical filters and Stage 2, all
-on the same frames."""
+"""The comparison of an evaluation: a constant hand, MediaPipe's landmarks, Stage 1, Stage 1 under classical
+filters and Stage 2, all on the same frames."""
 
+import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tempohand.assemble.evaluation import Evaluation, EvaluationFrames, constant_hand_of
+from tempohand.assemble.landmarks import LandmarkBaseline
 from tempohand.data.ledger import Ledger
 from tempohand.evaluation.evaluator import PerFrame, Predictor
 from tempohand.evaluation.report.strips import StripKeeper, choose_strips
@@ -13,6 +15,7 @@ from tempohand.evaluation.scores import LossOverFrames, ScoreBoard
 from tempohand.evaluation.splits import ALL
 from tempohand.evaluation.stages import build_predictors
 from tempohand.evaluation.tuning import FILTERED_ROWS, HandFilter, default_filters, tune_filters
+from tempohand.model.landmarks import HandLandmarkNetwork
 
 
 @dataclass
@@ -32,7 +35,7 @@ class ComparedRows:
     @property
     def names(self) -> list[str]:
         """The rows in the order in which they are shown."""
-        order = ("mean_pose", "stage1", *FILTERED_ROWS, "stage2")
+        order = ("mean_pose", "landmarks", "landmarks_fit", "stage1", *FILTERED_ROWS, "stage2")
         return [row for row in order if row in self.predictors or row in self.filters]
 
     def smoothed(self) -> dict[str, tuple[str, HandFilter]]:
@@ -41,8 +44,9 @@ class ComparedRows:
 
 
 def compared_rows_of(evaluation: Evaluation, frames: EvaluationFrames) -> ComparedRows:
-    """What can be compared: the constant hand of `fit_split`, the stages that are given, and filters tuned on
-    `tune_split`. Call it on all processes at once."""
+    """What can be compared: the constant hand of `fit_split`, with `landmarks` MediaPipe's alone and a hand
+    fitted to them, the stages that are given, and filters tuned on `tune_split`. Call it on all processes at
+    once."""
     settings, splits = evaluation.settings, evaluation.splits
     notes = list(splits.notes)
     predictors: dict[str, Predictor] = {}
@@ -54,6 +58,8 @@ def compared_rows_of(evaluation: Evaluation, frames: EvaluationFrames) -> Compar
             notes.append(
                 f"no constant hand (mean_pose): no hand of split '{splits.fit}' is fully labelled (fit_split)"
             )
+    if settings["landmarks"]:
+        predictors |= landmark_baseline(evaluation).rows()
     losses = {name: LossOverFrames(network) for name, network in evaluation.networks().items()}
     stages, unwatched = build_predictors(
         evaluation.stage1,
@@ -71,6 +77,14 @@ def compared_rows_of(evaluation: Evaluation, frames: EvaluationFrames) -> Compar
     else:
         filters, best = default_filters()
     return ComparedRows(predictors | stages, filters, best, losses, notes)
+
+
+def landmark_baseline(evaluation: Evaluation) -> LandmarkBaseline:
+    """MediaPipe's network on the evaluation's device; fits, of small matrices in double precision, on the
+    CPU."""
+    stage1 = evaluation.stage1
+    network = HandLandmarkNetwork.load().to(evaluation.accelerator.device)
+    return LandmarkBaseline(network, copy.deepcopy(stage1.hand).cpu(), stage1.crop.expansion)
 
 
 def new_strips(evaluation: Evaluation, frames: EvaluationFrames, out: Path) -> StripKeeper:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -17,10 +18,15 @@ LABELS = ("joints", "joints_mask", "camera_mask", "hidden", "joints2d_mask")  # 
 
 @dataclass
 class Hands:
-    """What a predictor says of some frames, camera space, mm."""
+    """What a predictor says of some frames, camera space, mm.
+
+    vertices: None where it has no mesh. joints2d: its joints in the picture, as TrueHands has them; None:
+    where the camera sees those in space.
+    """
 
     joints: Float[Tensor, "n 21 3"]
-    vertices: Float[Tensor, "n 778 3"]
+    vertices: Float[Tensor, "n 778 3"] | None = None
+    joints2d: Float[Tensor, "n 21 2"] | None = None
 
 
 @dataclass
@@ -79,7 +85,9 @@ class Compared:
 
     @classmethod
     def of(cls, predicted: Hands, true: TrueHands) -> "Compared":
-        """With the predicted joints as the frames' cameras see them."""
+        """With the predicted joints in the picture, or as the frames' cameras see those in space."""
+        if predicted.joints2d is not None:
+            return cls(predicted, true, predicted.joints2d)
         camera = true.focal.double(), true.princpt.double()
         return cls(predicted, true, project(predicted.joints.double(), *camera))
 
@@ -95,8 +103,16 @@ class Compared:
 
     @property
     def relative_vertices(self) -> Pair:
-        """Vertices relative to each hand's own wrist, mm."""
-        return relative_to_wrist(self.predicted.joints, self.predicted.vertices), self.true.vertices
+        """Vertices relative to each hand's own wrist, mm; zeros where none are predicted (`meshed`)."""
+        predicted, true = self.predicted, self.true.vertices
+        if predicted.vertices is None:
+            return torch.zeros_like(true), true
+        return relative_to_wrist(predicted.joints, predicted.vertices), true
+
+    @property
+    def meshed(self) -> Bool[Tensor, "n"]:
+        """The frames whose vertices are known and predicted."""
+        return self.true.hand_mask & (self.predicted.vertices is not None)
 
     @property
     def places(self) -> Pair:

@@ -122,8 +122,9 @@ def difference_name(other: str) -> str:
 
 
 def compared_rows(content: dict) -> list[str]:
-    """The rows whose differences to COMPARED are shown: Stage 1, and what filters make of it at best."""
-    candidates = ("stage1", content.get("best_filter"), "stage1_accurate")
+    """The rows whose differences to COMPARED are shown: what needs no training, Stage 1, and what filters
+    make of it at best."""
+    candidates = ("landmarks", "landmarks_fit", "stage1", content.get("best_filter"), "stage1_accurate")
     return [str(row) for row in candidates if difference_name(str(row)) in content["differences"]]
 
 

@@ -102,6 +102,31 @@ def test_every_row_sees_every_frame(both):
     assert len(list(out.glob("strip_*.npz"))) == 2
 
 
+def test_landmarks_are_rows_like_others(script, checkpoints, table_root, tmp_path):
+    done = evaluate(
+        script,
+        f"stage2={checkpoints}/stage2",
+        f"data={table_root}",
+        f"out={tmp_path}",
+        "landmarks=true",
+        "fit_split=null",
+        "tune_split=null",
+        "strips=0",
+    )
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert list(content["rows"])[:3] == ["landmarks", "landmarks_fit", "stage1"]
+    for name, without in (("landmarks", LAGS | {"mpvpe_root"}), ("landmarks_fit", LAGS)):
+        row = content["rows"][name]
+        assert row["n"] == 20 and {metric for metric in METRICS if row[metric] is None} == without
+        assert content["differences"][f"stage2 - {name}"]["all"]["pa_mpjpe"]["value"] is not None
+        assert f"stage2 - {name}, negative" in done.stdout
+    assert "mpvpe_root of landmarks" in done.stdout
+    write_report(tmp_path / "report.html", ReportContent("t", {}, content))
+    page = (tmp_path / "report.html").read_text()
+    assert "hand fitted to landmarks" in page and "against landmarks alone" in page
+
+
 def filmed(root, cameras):
     """Seven recordings of a right and a left hand, each in so many cameras that see the very same."""
     test = []

@@ -53,7 +53,7 @@ _METRICS = (
     Metric("pa_mpjpe_reflect", "PA-MPJPE (refl.)",
            lambda c: errors.pa_mpjpe(*c.joints, c.known, allow_reflection=True)),
     Metric("mpvpe_root", "root-rel. MPVPE",
-           lambda c: errors.mpvpe_root(*c.relative_vertices, c.true.hand_mask), ("report",)),
+           lambda c: errors.mpvpe_root(*c.relative_vertices, c.meshed), ("report",)),
     Metric("mpjpe", "MPJPE", lambda c: errors.mpjpe(*c.joints, c.placed), EVERYWHERE),
     Metric("root_error", "root error", lambda c: errors.root_error(*c.joints, c.placed), TABLES),
     Metric("error_2d", "2D error",

@@ -144,7 +144,12 @@ def _accuracy_note(metrics: dict) -> str:
     ]
     if "mean_pose" in rows:
         sentences.append("The constant hand knows the box alone and never sees the picture.")
-    if any(row not in ("mean_pose", "stage1", "stage2") for row in rows):
+    if "landmarks" in rows:
+        sentences.append(
+            "The landmarks are MediaPipe's, from one crop of each hand; alone they have no mesh, and their "
+            "2D error is that of their own pixels."
+        )
+    if any(row.startswith("stage1_") for row in rows):
         sentences.append(f"The filters are causal, their parameters {chosen}.")
     sentences.append(
         f"Small figures: {bootstrap['level']:.0%} intervals, {bootstrap['resamples']:,} resamples of "
@@ -221,8 +226,8 @@ def _known_splits(metrics: dict) -> list[tuple[str, str, int]]:
 
 
 def _changes(metrics: dict) -> dict:
-    """Stage 2's differences to Stage 1, to the filter that was better on validation, and to the most accurate
-    one: tables and a chart, None where there is nothing to compare."""
+    """Stage 2's differences to the rows of `compared_rows`: tables and a chart, None where there is nothing
+    to compare."""
     others = compared_rows(metrics)
     if not others:
         return {"changes": [], "changes_chart": None}

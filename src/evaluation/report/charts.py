@@ -20,6 +20,8 @@ _VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--line)"}
 
 ROW_NAMES = {
     "mean_pose": "constant hand",
+    "landmarks": "landmarks alone",
+    "landmarks_fit": "hand fitted to landmarks",
     "stage1": "Stage 1",
     "stage1_one_euro": "Stage 1 + One-Euro",
     "stage1_kalman": "Stage 1 + Kalman",
@@ -28,13 +30,15 @@ ROW_NAMES = {
 }
 ROW_COLOURS = {
     "mean_pose": "#8d93a1",
+    "landmarks": "#4db6c6",
+    "landmarks_fit": "#d0569d",
     "stage1": "#3d8bd4",
     "stage1_one_euro": "#8f7be0",
     "stage1_kalman": "#2aa17c",
     "stage1_accurate": "#c9a227",
     "stage2": "#e8612c",
 }
-_OTHER_COLOURS = ("#4db6c6", "#d0569d", "#5e7d92")
+_OTHER_COLOURS = ("#5e7d92", "#a3694b", "#6c8f3c")
 TERM_COLOURS = (
     "#3d8bd4",
     "#e8612c",
