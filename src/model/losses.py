@@ -33,6 +33,7 @@ TERMS = {
     "side": "is_right, and view.augmentation.mirror,",
     "velocity": "joints_mask of neighbouring frames, of the wrist too",
     "wrist_velocity": "has_hand and has_camera of neighbouring frames",
+    "velocity2d": "joints2d_mask of neighbouring frames",
 }
 
 
@@ -65,7 +66,7 @@ def posenet_terms(
     joint_depth: cross-entropy of the joints' heat maps and of their depths relative to the wrist;
     translation: that of the heat-map translation head; side: binary cross-entropy of whether the crop shows a
     right hand; velocity, wrist_velocity: L1 of the motion since the previous frame, between clips of the
-    batch that follow each other, mm.
+    batch that follow each other, mm; velocity2d: the same in the picture, in widths of the last crop.
     """
     target = without_unknown(batch.target)
     truth = roma.rotvec_to_rotmat(target.pose.unflatten(-1, (16, 3)))
@@ -110,6 +111,7 @@ def posenet_terms(
         terms |= _motion_terms(
             [prediction.joints, target.joints], relative, joints_mask, known_wrist, batch.previous
         )
+        terms["velocity2d"] = _motion2d([prediction.joints2d, target.joints2d], target.joints2d_mask, batch)
     return terms
 
 
@@ -131,6 +133,21 @@ def _motion_terms(
         "velocity": Term(l1(*steps), joints_mask & joints_mask[before] & follows[:, None, None]),
         "wrist_velocity": Term(l1(*wrist_steps), wrist_mask & wrist_mask[before] & follows[:, None]),
     }
+
+
+def _motion2d(
+    joints2d: list[Float[Tensor, "b 1 21 2"]], mask: Bool[Tensor, "b 1 21"], batch: ClipBatch
+) -> Term:
+    """velocity2d. joints2d: the predicted and the true ones in the crops, which move with the hand: motion is
+    that of the joints' directions from the camera, which all crops of a view share."""
+    focal, princpt = batch.focal[:, -1:, None].float(), batch.princpt[:, -1:, None].float()
+    before = batch.previous.clamp_min(0)
+    steps = []
+    for places in joints2d:
+        direction = (denormalise_pixels(places, batch.frames.size[::-1]) - princpt) / focal
+        steps.append((direction - direction[before]) * focal / batch.edge)
+    follows = (batch.previous >= 0)[:, None, None]
+    return Term(l1(*steps).clamp(max=2.0), mask & mask[before] & follows)
 
 
 def without_unknown(target: HandTarget) -> HandTarget:

@@ -17,6 +17,7 @@ ROTARY_UNIT_S = 0.020  # one rotary position per 20 ms
 GROUPS = (*(6,) * NUM_MANO_JOINTS, NUM_BETAS, 2, 1)
 PARAMETER_DIM = sum(GROUPS)
 MIXING_DIM = 16
+RIDGE = 0.25  # squared rotary units: where the trusted frames are hardly apart in time a line has no slope
 
 
 class TemporalEncoder(nn.Module):
@@ -26,7 +27,8 @@ class TemporalEncoder(nn.Module):
     Queries are the last frame's, keys and values all T; positions are real times, so that dropped frames are
     seen as such. The change of the parameters has two parts: what a network makes of it all, and a mixture of
     the frames' own predictions with weights for every joint, which is how a filter would do it, but by what
-    is seen in each frame. Every output starts at zero: Stage 2 begins exactly as Stage 1.
+    is seen in each frame. Every output starts at zero: Stage 2 begins exactly as Stage 1. trend:
+    PredictionMixture's.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class TemporalEncoder(nn.Module):
         heads: int,
         dropout: float = 0.0,
         head_dim: int = 64,
+        trend: bool = False,
     ):
         super().__init__()
         self.norm = nn.LayerNorm(token_dim)
@@ -52,7 +55,7 @@ class TemporalEncoder(nn.Module):
         self.layers = nn.ModuleList(QueryBlock(width, heads, head_dim, dropout) for _ in range(layers))
         self.norm_out = nn.LayerNorm(width)
         self.out, self.correct = nn.Linear(width, token_dim), nn.Linear(width, PARAMETER_DIM)
-        self.mix = PredictionMixture(width)
+        self.mix = PredictionMixture(width, trend)
         for zero in (self.out, self.correct):
             nn.init.zeros_(zero.weight)
             nn.init.zeros_(zero.bias)
@@ -120,10 +123,16 @@ class QueryBlock(nn.Module):
 
 class PredictionMixture(nn.Module):
     """An attention with one head for each group of parameters, whose values are the frames' own
-    predictions."""
+    predictions.
 
-    def __init__(self, width: int):
+    Without `trend` it gives their weighted mean, which comes late where a hand moves; with it the end, at the
+    last frame, of the line through them that fits best under the same weights (a local linear regression:
+    Cleveland, Robust Locally Weighted Regression, 1979), which does not while the velocity is constant.
+    """
+
+    def __init__(self, width: int, trend: bool = False):
         super().__init__()
+        self.trend = trend
         self.query, self.key = (nn.Linear(width, MIXING_DIM * len(GROUPS), bias=False) for _ in range(2))
         self.gate = nn.Linear(width, len(GROUPS))
         nn.init.zeros_(self.gate.weight)
@@ -142,14 +151,28 @@ class PredictionMixture(nn.Module):
         frame_mask: Tensor,
         position: Float[Tensor, "b t"],
     ) -> Float[Tensor, "b 1 p"]:
-        """The gated weighted mean of `difference` [B, T, P], each frame's parameters less the last one's."""
+        """The gated mixture of `difference` [B, T, P], each frame's parameters less the last one's; position:
+        of the frames in time, 0 for the last, in rotary units."""
         query, key = (
             rearrange(y, "b t (g d) -> b g t d", d=MIXING_DIM) for y in (self.query(x), self.key(context))
         )
         key = rotary(key, position)
         score = einsum(query, key, "b g q d, b g t d -> b g t") * MIXING_DIM**-0.5
-        weight = score.masked_fill(~frame_mask[:, None], -torch.inf).softmax(dim=-1) * self.gate(x).mT
+        weight = score.masked_fill(~frame_mask[:, None], -torch.inf).softmax(dim=-1)
+        if self.trend:
+            weight = _of_the_lines_end(weight, position.to(weight)[:, None])
+        weight = weight * self.gate(x).mT
         return einsum(weight[:, self.group], difference, "b p t, b t p -> b p").unsqueeze(1)
+
+
+def _of_the_lines_end(
+    weight: Float[Tensor, "b g t"], position: Float[Tensor, "b #g t"]
+) -> Float[Tensor, "b g t"]:
+    """The weights, of the same sum, with which values give the regression line's value at position 0."""
+    mean = (weight * position).sum(dim=-1, keepdim=True)
+    away = position - mean
+    variance = (weight * away.square()).sum(dim=-1, keepdim=True)
+    return weight * (1 - mean * away / (variance + RIDGE))
 
 
 def parameter_vector(

@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from tests_support import random_batch, small_network
 
 from tempohand.batch import Term
+from tempohand.geometry import denormalise_pixels, normalise_pixels
 from tempohand.model.heads import DEPTH_RANGE, UV_RANGE
 from tempohand.model.losses import bins_cross_entropy, heatmap_cross_entropy, l1, posenet_terms, wrist_targets
 from tempohand.model.registry import build_network
@@ -94,6 +96,36 @@ def test_velocity_compares_neighbouring_clips():
     torch.testing.assert_close(terms["velocity"].value[3], expected)
     batch.previous = None
     assert "velocity" not in posenet_terms(prediction, batch, 2.0, False)
+
+
+def test_motion_in_the_picture_does_not_depend_on_the_crops():
+    """A crop that moves and grows sees the same joints elsewhere; the motion between two frames is the
+    same, in widths of the later one's crop."""
+    prediction, batch = prediction_and_batch()
+    before = posenet_terms(prediction, batch, 2.0, False)["velocity2d"]
+    size, scale, shift = batch.edge, 1.25, torch.tensor([11.0, -7.0])
+    earlier = int(batch.previous[3])
+
+    def moved(joints2d: torch.Tensor) -> torch.Tensor:
+        joints2d = joints2d.clone()
+        pixels = denormalise_pixels(joints2d[earlier], (size, size)) * scale + shift
+        joints2d[earlier] = normalise_pixels(pixels, (size, size))
+        return joints2d
+
+    frames = batch.frames
+    frames.focal, frames.princpt = frames.focal.clone(), frames.princpt.clone()
+    last = batch.index[earlier, -1]
+    frames.focal[last] *= scale
+    frames.princpt[last] = frames.princpt[last] * scale + shift
+    batch.target.joints2d = moved(batch.target.joints2d)
+    prediction = replace(prediction, joints2d=moved(prediction.joints2d))
+    after = posenet_terms(prediction, batch, 2.0, False)["velocity2d"]
+    assert before.mask[3].all() and not before.mask[2].any() and before.value[3].max() > 1e-3
+    torch.testing.assert_close(after.value[3], before.value[3], atol=1e-5, rtol=0)
+    mask = batch.target.joints2d_mask = batch.target.joints2d_mask.clone()
+    mask[earlier, 0, 5] = False
+    after = posenet_terms(prediction, batch, 2.0, False)["velocity2d"]
+    assert after.mask[3, 0].tolist() == [joint != 5 for joint in range(21)]
 
 
 @pytest.mark.parametrize("frame", ["earlier", "later"])

@@ -1,5 +1,6 @@
 """The temporal encoder's mixture of predictions, and the vector it mixes."""
 
+import numpy as np
 import torch
 
 from tempohand.model.heads import HandParameters
@@ -82,3 +83,32 @@ def test_details_are_seen():
         before = encoder(features, parameters, time, mask)[1]
         features.readings[:, 2, 9, 1] += 1
         assert not torch.equal(encoder(features, parameters, time, mask)[1], before)
+
+
+def test_a_trend_is_followed_without_delay():
+    """At constant velocity the mixture is the last frame's own prediction, whichever frames it trusts; a mean
+    is not."""
+    mean, line = PredictionMixture(32), PredictionMixture(32, trend=True)
+    line.load_state_dict(mean.state_dict())
+    x, context, _, mask, position = inputs()
+    velocity = torch.randn(3, 1, PARAMETER_DIM, generator=torch.Generator().manual_seed(2))
+    position = 50 * position  # far apart, so that the ridge has no part
+    with torch.no_grad():
+        for mix in (mean, line):
+            mix.gate.bias.fill_(1.0)
+        moving = velocity * position[..., None] / 50
+        late, kept = (mix(x, context, moving, mask, position)[:, 0] for mix in (mean, line))
+    assert kept.abs().max() < 2e-3 and late.abs().mean() > 0.5
+
+
+def test_a_line_through_frames_is_that_of_least_squares():
+    mix, (x, context, difference, mask, position) = PredictionMixture(32, trend=True), inputs()
+    position = 50 * position
+    with torch.no_grad():
+        mix.query.weight.zero_()
+        mix.gate.bias.fill_(1.0)
+        mixed = mix(x, context, difference, mask, position)[:, 0]
+    for clip in range(len(mixed)):
+        there = mask[clip]
+        slope, end = np.polyfit(position[clip, there], difference[clip, there], 1)
+        np.testing.assert_allclose(mixed[clip], end, atol=5e-3)
