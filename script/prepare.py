@@ -12,6 +12,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from tempohand.assemble.label_pictures import label_folder
 from tempohand.console import run_clearly
 from tempohand.data.arguments import by_plain_values
 from tempohand.data.convert.convert import Conversion, convert
@@ -39,10 +40,12 @@ def prepare_public(dataset: str, settings: dict[str, Any]) -> None:
         raise ValueError(
             f"where is {kind.title}? Pass root=<its folder> or set {root_variable(dataset)} ({kind.url})"
         )
+    options = settings["options"] or {}
+    if dataset == "real_hands" and "labels" not in options:
+        labels = label_folder(root, f"{settings['out'].rstrip('/')}-labels")
+        options = options | {"labels": str(labels)}
     storage = Storage(**{name: settings[name] for name in ("crop", "margin", "max_edge", "quality")})
-    conversion = Conversion(
-        dataset, root, settings["hand"], storage, settings["options"] or {}, settings["max_units"]
-    )
+    conversion = Conversion(dataset, root, settings["hand"], storage, options, settings["max_units"])
     convert(conversion, settings["out"], processes=settings["processes"], overwrite=settings["overwrite"])
 
 

@@ -29,7 +29,7 @@ MIXED = (
     "panoptic",
     "mpii_nzsl",
 )
-MORE = ("ho3d_v2", "hamer_tars")  # beside those of config/data/mix_images.yaml
+MORE = ("ho3d_v2", "hamer_tars", "real_hands")  # beside those of config/data/mix_images.yaml
 TRAINABLE = (*MIXED, *MORE)
 
 
@@ -62,8 +62,10 @@ def tables(tmp_path_factory):
     prepare, out, splits = load_file(ROOT / "script/prepare.py"), tmp_path_factory.mktemp("tables"), {}
     for name in TRAINABLE:
         root = folder_of(name, tmp_path_factory.mktemp(name), tmp_path_factory)
+        more = [f"options={{labels: {root}/labels}}"] if name == "real_hands" else []
         settings = compose_config(
             "prepare",
+            *more,
             f"dataset={name}",
             f"root={root}",
             f"out={out / name}",

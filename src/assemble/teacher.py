@@ -1,9 +1,9 @@
 """Labels for pictures of hands without labels: the hand landmark network's answers to several crops of each,
 averaged, and how far they are from each other."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 from tempohand.data.view import Placement, View, ViewDraw
 from tempohand.geometry import apply_homography, mirror_points
-from tempohand.model.hand_crops import rotation_about_z
+from tempohand.model.hand_crops import rotation_about_z, square_of_landmarks
 from tempohand.model.landmarks import SIZE, HandLandmarkNetwork, HandLandmarks
 
-MIRRORED = (False, True)
-ROLLS = (-15.0, 15.0)  # degrees
-EXPANSIONS = (1.2, 1.5)  # of the crops, over the longer edge of the hand's box
+# The crops: mirrored, turned by so many degrees from where the fingers point up, as the network was trained,
+# and so many times as wide as the longer edge of the joints' bounds. Half of all combinations: any two values
+# meet once.
+CROPS = ((False, -15.0, 1.2), (False, 15.0, 1.5), (True, -15.0, 1.5), (True, 15.0, 1.2))
+FIRST_LOOKS = 2  # one crop each, for the box and the direction of the fingers
+FIRST_EXPANSION = 1.35
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,9 @@ class TeacherLabels:
 
 
 class Teacher:
-    """Looks at hands through eight crops each: as they are and mirrored, rolled 15 degrees either way, with
-    two margins around the hand's box.
+    """Looks at hands through four crops each (`CROPS`): as they are and mirrored, turned 15 degrees either
+    way from upright, with two margins around the hand. Which way is upright, and the bounds of the joints,
+    two looks before find out.
 
     network: gives HandLandmarks of crops; None: the full one that comes with the package. batch_size:
     pictures, and so crops, in a pass.
@@ -60,8 +64,8 @@ class Teacher:
     def label(
         self, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], box: Float[Tensor, "n 4"]
     ) -> TeacherLabels:
-        """The hand in each RGB picture, whose box (xyxy px) bounds its 21 joints. Raises ValueError unless
-        each picture has a box and there is one."""
+        """The hand in each RGB picture, whose box (xyxy px) bounds it, roughly. Raises ValueError unless each
+        picture has a box and there is one."""
         if not 0 < len(pictures) == len(box):
             raise ValueError(f"{len(pictures)} pictures and {len(box)} boxes: give each picture one box")
         parts = [
@@ -72,19 +76,27 @@ class Teacher:
 
     def _label(self, pictures: Sequence[np.ndarray], box: Tensor) -> tuple[Tensor, ...]:
         """The fields of TeacherLabels, of so many pictures as a pass takes."""
-        looks = product(MIRRORED, ROLLS, EXPANSIONS)
-        seen = zip(*(self._look(pictures, box, mirror, roll, expansion) for mirror, roll, expansion in looks))
-        joints2d, joints, presence, side = map(torch.stack, seen)
+        upward = torch.zeros(len(box), dtype=torch.float64)  # the fingers' direction, clockwise from up
+        for _ in range(FIRST_LOOKS):
+            joints2d = self._look(pictures, box, False, -upward, FIRST_EXPANSION)[0]
+            upward = square_of_landmarks(joints2d.double()).angle
+            box = _turned_bounds(joints2d.double(), upward)
+        seen = []
+        for mirror, roll, expansion in CROPS:
+            turn = (upward if mirror else -upward) + math.radians(roll)
+            seen.append(self._look(pictures, box, mirror, turn, expansion))
+        joints2d, joints, presence, side = map(torch.stack, zip(*seen))
         spreads = _spread(joints2d), _spread(joints)
         return (joints2d.mean(0), joints.mean(0), *spreads, presence.mean(0), side.mean(0))
 
     def _look(
-        self, pictures: Sequence[np.ndarray], box: Tensor, mirror: bool, roll: float, expansion: float
+        self, pictures: Sequence[np.ndarray], box: Tensor, mirror: bool, turn: Tensor, expansion: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One crop of each picture: joints2d, joints, presence and side, as of the picture itself."""
+        """One crop of each picture, turned clockwise by `turn` [n] radians: joints2d, joints, presence and
+        side, as of the picture itself."""
         count = len(pictures)
         draw = ViewDraw(
-            rotation=rotation_about_z(torch.tensor(roll, dtype=torch.float64).deg2rad()),
+            rotation=rotation_about_z(turn),
             scale=torch.ones(count).double(),
             shift=torch.zeros(count, 2).double(),
             photometric=None,
@@ -92,7 +104,7 @@ class Teacher:
             frame=np.arange(count),
         )
         width = torch.tensor([picture.shape[1] for picture in pictures])
-        # A roll is the same about any point, for the crop is centred afterwards.
+        # A turn is the same about any point, for the crop is centred afterwards.
         camera = torch.ones(count, 2), torch.zeros(count, 2)
         view = View(SIZE, expansion)
         placement = view.place(draw, width, *camera, box, is_right=True)
@@ -110,6 +122,16 @@ def _as_in_picture(seen: HandLandmarks, placement: Placement) -> tuple[Tensor, T
     if placement.mirrored:
         joints, side = mirror_points(joints), 1 - side
     return joints2d, joints, seen.presence.cpu(), side
+
+
+def _turned_bounds(joints2d: Float[Tensor, "n 21 2"], upward: Float[Tensor, "n"]) -> Float[Tensor, "n 4"]:
+    """Squares with the centre and the longer edge of the joints' bounds along the hands' own directions."""
+    axes = rotation_about_z(upward)[:, :2, :2]
+    along = joints2d @ axes
+    low, high = along.amin(dim=1), along.amax(dim=1)
+    centre = ((low + high)[:, None] / 2 @ axes.mT)[:, 0]
+    reach = (high - low).amax(dim=1, keepdim=True) / 2
+    return torch.cat([centre - reach, centre + reach], dim=-1)
 
 
 def _spread(answers: Float[Tensor, "k n 21 c"]) -> Float[Tensor, "n 21"]:

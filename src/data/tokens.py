@@ -26,7 +26,7 @@ from tempohand.data.loader import ClipDataset, clip_batch, frame_batches
 from tempohand.data.token_store import ALONE, Processes, TokenStore, weights_hash
 from tempohand.data.view import View
 
-FORMAT = 4
+FORMAT = 5
 CHUNK = 64  # frames the network sees at once; shards are the same whoever makes them because their chunks are
 SHARD_FRAMES = 4096  # at least, in whole sequences: a few seconds' work, which an interruption may cost
 MOST_SHARDS = 64  # a view: each is an open file
@@ -126,8 +126,7 @@ class TokenDataset(Dataset):
             princpt=column["princpt"],
             time=column["time"],
         )
-        shows_right = torch.ones(len(frames), dtype=torch.bool)
-        return clip_batch(plans, frames, column["is_right"], shows_right, target)
+        return clip_batch(plans, frames, column["is_right"], column["shows_right"], target)
 
 
 @dataclass(frozen=True)
@@ -178,6 +177,7 @@ class Encoder:
             "princpt": batch.frames.princpt,
             "time": torch.from_numpy(time),
             "is_right": batch.is_right,
+            "shows_right": batch.shows_right,
             **{name: getattr(batch.target, name)[:, 0] for name in TARGET_FIELDS},
             "reason": torch.zeros(len(features), dtype=torch.uint8),
         }

@@ -40,13 +40,13 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class ViewDraw:
-    """The drawn view of a stretch of frames: camera rotation, crop side factor and crop shift (of the side)
-    per frame, colour.
+    """The drawn view of a stretch of frames: camera rotation (one, or one a frame), crop side factor and crop
+    shift (of the side) per frame, colour.
 
-    `draw[places]` is the same view of some of the frames.
+    `draw[places]` is the same view of some of the frames, of a draw with one rotation.
     """
 
-    rotation: Float[Tensor, "3 3"]
+    rotation: Float[Tensor, "*t 3 3"]
     scale: Float[Tensor, "t"]
     shift: Float[Tensor, "t 2"]
     photometric: PhotometricDraw | None
@@ -65,7 +65,7 @@ class Placement:
     homography: Float[Tensor, "t 3 3"]
     focal: Float[Tensor, "t 2"]
     princpt: Float[Tensor, "t 2"]
-    rotation: Float[Tensor, "3 3"]
+    rotation: Float[Tensor, "*t 3 3"]
     mirrored: bool
 
 

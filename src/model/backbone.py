@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from tempohand.model import tinynet  # noqa: F401  registers tempohand_tiny with timm
+from tempohand.model import landmark_backbone, tinynet  # noqa: F401  register their networks with timm
 from tempohand.model.pretrained import fill
 from tempohand.model.weights import load_weights
 
@@ -28,6 +28,9 @@ class Backbone(nn.Module):
     safetensors or torch file (read with weights_only; `pretrained.fill` says in which layouts). Either gives
     the network every weight. `options` go to timm.create_model. `strides`: for feature maps (`pyramid`) in
     place of tokens.
+
+    Of the numbers of a token the last `landmark_dim` are what the network says of joints besides
+    (landmark_backbone.py); 0 for most networks.
 
     What the output does not depend on (a head that timm builds whatever its options) is not trained:
     distributed training stops at a parameter without a gradient. `lines` say what was loaded, and under which
@@ -74,6 +77,7 @@ class Backbone(nn.Module):
         self.levels = self._levels()
         self.channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"
         self.prefix = getattr(self.net, "num_prefix_tokens", None) or 0
+        self.landmark_dim = getattr(self.net, "landmark_dim", 0)
         statistics = [torch.tensor(self.net.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std")]
         self.register_buffer("mean", statistics[0], persistent=False)
         self.register_buffer("std", statistics[1], persistent=False)

@@ -18,6 +18,7 @@ from tempohand.skeleton import MEAN_HAND_SIZE_MM, NUM_BETAS, NUM_JOINTS, NUM_MAN
 # hand box), and the crop tells that box's size.
 PRIOR_EXTENT_MM = 140.0
 HEATMAP_SIGMA = 1.5  # bins, of a soft-argmax head's Gaussian target
+ANCHOR_LOGIT = 6.0  # of an anchored map's middle at first: e^6 flat bins' worth, half of a map of 28 x 28
 JOINT_DEPTH_BINS = 32  # over joints' depth relative to the wrist ...
 JOINT_DEPTH_RANGE_MM = 160.0  # ... this far either way
 UV_RANGE = 1.0  # translation bins span [-1, 1] of the crop (it ends at +-0.5) ...
@@ -143,12 +144,15 @@ class JointHeatmaps(nn.Module):
     (palm or back, this finger or that). The network goes on with their expectations (Sun et al., Integral
     Human Pose Regression, ECCV 2018), how sure the map is, and what the image tokens say there. Maps are
     `upsample` times finer than the token grid.
+
+    anchored: a joint's map starts as a Gaussian at a place that is known beforehand, as high as is learnt.
     """
 
     FEATURES = 16  # of the tokens under a joint's heat map
 
-    def __init__(self, dim: int, grid: int, upsample: int):
+    def __init__(self, dim: int, grid: int, upsample: int, *, anchored: bool = False):
         super().__init__()
+        self.anchor_logit = nn.Parameter(torch.full((NUM_JOINTS,), ANCHOR_LOGIT)) if anchored else None
         self.map = nn.Linear(dim, NUM_JOINTS * upsample**2)
         self.identity = nn.Parameter(torch.randn(NUM_JOINTS, dim) * 0.02)
         self.read = nn.Sequential(
@@ -164,12 +168,14 @@ class JointHeatmaps(nn.Module):
         self.register_buffer("depths", torch.linspace(-1, 1, JOINT_DEPTH_BINS), persistent=False)
 
     def forward(
-        self, tokens: Float[Tensor, "n l c"]
+        self, tokens: Float[Tensor, "n l c"], anchors: Float[Tensor, "n 21 2"] | None = None
     ) -> tuple[Float[Tensor, "n 21 r r"], Float[Tensor, "n 21 z"], Float[Tensor, "n 21 f"]]:
         """Logits over the crop (r = grid * upsample) and over depth, and each joint's reading: u, v, depth,
-        certainty, features."""
+        certainty, features. anchors: places in the crop, [-0.5, 0.5] inside, where maps are anchored."""
         maps = rearrange(self.map(tokens), "n (h w) c -> n c h w", h=self.grid)
         logits = F.pixel_shuffle(maps, self.upsample).float()
+        if anchors is not None:
+            logits = logits + self.anchor_logit[:, None, None].float() * self._gaussian(anchors.float())
         probability = logits.flatten(-2).softmax(dim=-1)
         grid = probability.view_as(logits)
         u = (grid.sum(dim=-2) * self.centres).sum(-1)
@@ -184,6 +190,12 @@ class JointHeatmaps(nn.Module):
         depth = (depth_logits.softmax(dim=-1) * self.depths).sum(dim=-1)
         readings = torch.cat([torch.stack([u, v, depth, certainty], dim=-1), features], dim=-1)
         return logits, depth_logits, readings
+
+    def _gaussian(self, places: Float[Tensor, "n 21 2"]) -> Float[Tensor, "n 21 r r"]:
+        """Around places, 1 at each."""
+        away = (self.centres - places[..., None]) * len(self.centres) / HEATMAP_SIGMA
+        along = (-(away**2) / 2).exp()  # (n 21 2 r)
+        return along[..., 1, :, None] * along[..., 0, None, :]
 
 
 JOINT_READING_DIM = NUM_JOINTS * (4 + JointHeatmaps.FEATURES)

@@ -90,10 +90,10 @@ class Network(nn.Module):
         read. Raises ValueError."""
         cls.check_num_frame(settings["network"]["num_frame"])
         mode = settings["tokens"]["mode"]
-        if mode not in TOKEN_MODES or (mode == "cached" and cls.stage == 1):
+        if mode not in TOKEN_MODES or (mode == "cached" and not cls.has_frozen_part(settings["network"])):
             raise ValueError(
-                f"tokens.mode={mode}: Stage 2 takes tokens=cached or tokens=online; "
-                "Stage 1, which trains what makes tokens, online"
+                f"tokens.mode={mode}: a network with a frozen part takes tokens=cached or tokens=online, "
+                f"a {cls.title} with these settings, which trains what makes tokens, online"
             )
 
     @classmethod
@@ -163,6 +163,11 @@ class Network(nn.Module):
     def frozen(self) -> nn.Module | None:
         """The part that never learns: its features of frames (`encode`) can be cached."""
         return None
+
+    @classmethod
+    def has_frozen_part(cls, network: dict) -> bool:
+        """Whether a network of these settings has a part that never learns (`frozen`)."""
+        return False
 
     @classmethod
     def frozen_settings(cls, network: dict) -> dict:

@@ -24,7 +24,8 @@ class PoseNet(Network):
     num_frame is 1 (TemporalPoseNet takes longer clips). size: edge of its crops, px; expansion: that edge
     over the longer edge of the hand's box. spatial: SpatialNet's settings, or the one of another network, to
     share it. norm_by_hand: depth is learned in hand sizes. hand: path of a MANO file, None for the open hand,
-    or the layer of another network.
+    or the layer of another network. frozen_backbone: the backbone does not learn, and a frame's features are
+    its tokens, which can be cached.
     """
 
     prediction = HandPrediction
@@ -41,14 +42,19 @@ class PoseNet(Network):
         temporal: None = None,
         norm_by_hand: bool = False,
         hand: str | None | HandLayer = None,
+        frozen_backbone: bool = False,
     ):
         super().__init__(num_frame, size, expansion)
         self.size = self.crop.edge
         self.expansion = expansion
+        self.frozen_backbone = frozen_backbone
         self.norm_by_hand = norm_by_hand
         self.hand = hand if isinstance(hand, HandLayer) else HandLayer(hand)
         self.spatial = spatial if isinstance(spatial, SpatialNet) else SpatialNet(self.size, **spatial)
         self.config: dict = {}  # of the checkpoint that it comes from (registry.py's load_network)
+        if frozen_backbone:
+            self.spatial.backbone.requires_grad_(False)
+            self.train()
 
     @classmethod
     def learns_sides(cls, network: dict) -> bool:
@@ -60,8 +66,26 @@ class PoseNet(Network):
         return {"backbone": self.spatial.backbone}
 
     @property
+    def frozen(self) -> nn.Module | None:
+        """The backbone, if it is frozen."""
+        return self.spatial.backbone if self.frozen_backbone else None
+
+    @classmethod
+    def has_frozen_part(cls, network: dict) -> bool:
+        """Where the backbone is frozen."""
+        return network.get("frozen_backbone", False)
+
+    @classmethod
+    def frozen_settings(cls, network: dict) -> dict:
+        """The backbone's, and those of the crops that it sees."""
+        crop = {name: network[name] for name in ("size", "expansion")}
+        return crop | {"backbone": network["spatial"]["backbone"]}
+
+    @property
     def feature_dim(self) -> int:
-        """The token's, and what the heat maps read of the joints."""
+        """The token's, and what the heat maps read of the joints; of a frozen backbone all of its tokens."""
+        if self.frozen_backbone:
+            return self.spatial.backbone.grid**2 * self.spatial.backbone.dim
         return self.spatial.token_dim + self.spatial.detail_dim
 
     def forward(self, batch: ClipBatch) -> HandPrediction:
@@ -75,11 +99,20 @@ class PoseNet(Network):
     def features(self, frames: Frames) -> SpatialFeatures:
         """What the spatial network finds in each frame; of frames with features, what it has found."""
         if frames.features is not None:
+            if self.frozen_backbone:
+                tokens = frames.features.unflatten(-1, (-1, self.spatial.backbone.dim))
+                return self.spatial.read(tokens, frames)
             return SpatialFeatures.unpacked(frames.features, self.spatial.token_dim)
         assert frames.size == self.crop.size, (
             f"the network takes {self.size} px crops, the frames have {frames.size}"
         )
         return self.spatial(frames)
+
+    def encode(self, frames: Frames) -> Float[Tensor, "n f"]:
+        """What `features` finds; of a frozen backbone what that makes of the picture."""
+        if self.frozen_backbone and frames.features is None:
+            return self.spatial.backbone(frames.image).flatten(1)
+        return self.features(frames).packed()
 
     def decode(self, features: SpatialFeatures, batch: ClipBatch) -> HandPrediction:
         """The hand in each clip's frame, from the frames' features."""

@@ -10,6 +10,7 @@ from tempohand.batch import Frames
 from tempohand.model.backbone import Backbone
 from tempohand.model.decoder import Decoder
 from tempohand.model.heads import CERTAINTY, JOINT_READING_DIM, Heads, JointHeatmaps
+from tempohand.model.landmark_backbone import places_in_crop
 from tempohand.model.perspective import PerspectiveEmbedding
 from tempohand.skeleton import NUM_JOINTS
 
@@ -48,7 +49,10 @@ class SpatialNet(nn.Module):
     token.
 
     Arguments are the configuration's groups, `size` the edge of its crops in px. side: whether the features
-    tell a right hand from a left one.
+    tell a right hand from a left one. width: of the image tokens; None: the backbone's.
+
+    Where the backbone says itself where joints are (Backbone.landmark_dim), that enters the token, and the
+    heat maps start from there.
     """
 
     def __init__(
@@ -60,30 +64,44 @@ class SpatialNet(nn.Module):
         heads: dict,
         heatmap: dict | None = None,
         side: bool = False,
+        width: int | None = None,
     ):
         super().__init__()
         self.backbone = Backbone(size=size, **backbone)
-        self.perspective = PerspectiveEmbedding(self.backbone.dim, **perspective)
-        self.decoder = Decoder(context_dim=self.backbone.dim, grid=self.backbone.grid, **decoder)
-        self.heads = Heads(decoder["dim"], **heads)
-        self.heatmaps = JointHeatmaps(self.backbone.dim, self.backbone.grid, **heatmap) if heatmap else None
+        self.landmark_dim, dim = self.backbone.landmark_dim, self.backbone.dim - self.backbone.landmark_dim
+        self.neck = nn.Sequential(nn.Linear(dim, width), nn.LayerNorm(width)) if width else nn.Identity()
+        dim = width or dim
+        self.perspective = PerspectiveEmbedding(dim, **perspective)
+        self.decoder = Decoder(context_dim=dim, grid=self.backbone.grid, **decoder)
         self.token_dim = decoder["dim"]
+        self.heads = Heads(self.token_dim, **heads)
+        self.heatmaps = None
         self.detail_dim = JOINT_READING_DIM if heatmap else 0  # numbers in a frame's readings
         if heatmap:
-            dim = self.token_dim
-            self.from_joints = nn.Sequential(
-                nn.Linear(JOINT_READING_DIM, dim), nn.GELU(), nn.Linear(dim, dim)
-            )
+            anchored = bool(self.landmark_dim)
+            self.heatmaps = JointHeatmaps(dim, self.backbone.grid, anchored=anchored, **heatmap)
+            self.from_joints = _into_token(JOINT_READING_DIM, self.token_dim)
+        if self.landmark_dim:
+            self.from_landmarks = _into_token(self.landmark_dim, self.token_dim)
         self.side = nn.Linear(self.token_dim + self.detail_dim, 1) if side else None
 
     def forward(self, frames: Frames) -> SpatialFeatures:
         """The features of each frame, from its picture."""
-        tokens = self.backbone(frames.image)
-        tokens = self.perspective(tokens, frames.focal, frames.princpt, frames.image.shape[-1])
+        return self.read(self.backbone(frames.image), frames)
+
+    def read(self, tokens: Float[Tensor, "n l c"], frames: Frames) -> SpatialFeatures:
+        """The features of each frame, from what the backbone has made of its picture."""
+        landmarks, anchors = None, None
+        if self.landmark_dim:
+            landmarks, tokens = tokens[:, 0, -self.landmark_dim :], tokens[..., : -self.landmark_dim]
+            anchors = places_in_crop(landmarks)
+        tokens = self.perspective(self.neck(tokens), frames.focal, frames.princpt, frames.size[1])
         token = self.decoder(tokens)
+        if landmarks is not None:
+            token = token + self.from_landmarks(landmarks)
         if self.heatmaps is None:
             return SpatialFeatures(token)
-        heatmaps, depth_logits, readings = self.heatmaps(tokens)
+        heatmaps, depth_logits, readings = self.heatmaps(tokens, anchors)
         token = token + self.from_joints(readings.flatten(1))
         return SpatialFeatures(token, readings, heatmaps, depth_logits)
 
@@ -97,3 +115,8 @@ class SpatialNet(nn.Module):
         """Log odds that frames show a right hand, in float32 whatever autocast says."""
         with torch.autocast(features.token.device.type, enabled=False):
             return self.side(features.packed().float())[..., 0]
+
+
+def _into_token(inputs: int, dim: int) -> nn.Sequential:
+    """What is added to the token."""
+    return nn.Sequential(nn.Linear(inputs, dim), nn.GELU(), nn.Linear(dim, dim))

@@ -45,6 +45,11 @@ class TemporalPoseNet(PoseNet):
         """The backbone and the temporal encoder."""
         return super().parts() | {"temporal": self.temporal}
 
+    @classmethod
+    def has_frozen_part(cls, network: dict) -> bool:
+        """Always."""
+        return True
+
     @property
     def frozen(self) -> nn.Module:
         """The spatial network."""

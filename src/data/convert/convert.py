@@ -214,7 +214,7 @@ def _complete(converter: Converter, conversion: Conversion, jobs: Iterable[tuple
         "title": converter.title,
         "licence": converter.licence,
         "url": converter.url,
-        "hand": "mano",  # whose parameters the rows hold, where they hold any
+        "hand": converter.parameters_of,
         "root": str(converter.root.resolve()),
         "boxes": {split: converter.boxes_of(split) for split in splits},
         "rejected": dict(rejected.most_common()),

@@ -47,10 +47,12 @@ class HandLabels:
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera, px of the picture that it comes with, OpenCV axes."""
+    """A pinhole camera, px of the picture that it comes with, OpenCV axes. known: False where it is a guess;
+    rows then say that they have none."""
 
     focal: Float[np.ndarray, "2"]
     princpt: Float[np.ndarray, "2"]
+    known: bool = True
 
     @classmethod
     def of_matrix(cls, matrix) -> "Camera":
@@ -156,6 +158,8 @@ class Converter(ABC):
     pose_mm: ClassVar[float | None] = None  # of the hand parameters' joints from the stored ones
     # where the boxes of rows come from, in words
     box_source: ClassVar[str] = TRUE_BOUNDS
+    # the hand model whose parameters the rows hold, where they hold any: "mano" or "open"
+    parameters_of: str = "mano"
 
     def __init__(self, root: Path, hands: ManoHands | None = None):
         self.root, self.hands = root, hands

@@ -108,7 +108,7 @@ def _labelled(frame: Frame, hand: HandLabels, size: tuple[int, int]) -> dict:
         "shape": np.zeros(NUM_BETAS) if known is None else known.shape,
         "trans": np.nan_to_num(joints[WRIST]) if known is None else known.wrist,
         "has_hand": known is not None,
-        "has_camera": frame.camera is not None,
+        "has_camera": frame.camera is not None and frame.camera.known,
         "hidden": hand.hidden,
     }
 

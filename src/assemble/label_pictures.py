@@ -1,0 +1,75 @@
+"""A teacher's answers to every picture of a folder of sources (data/convert/real_hands.py), kept in a file a
+source."""
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from tqdm import tqdm
+
+from tempohand.assemble.teacher import Teacher
+from tempohand.data.convert.read import read_picture
+from tempohand.data.convert.real_hands import archive, listed_pictures, sources
+from tempohand.writing import whole
+
+AT_ONCE = 32  # hands
+
+Hand = tuple[str, UInt8[np.ndarray, "_ _ 3"], Float[np.ndarray, "4"]]
+
+
+def label_folder(root: str | Path, out: str | Path, teacher: Teacher | None = None) -> Path:
+    """Asks the teacher about every hand of the sources below `root` and writes <out>/<source>.npz, an entry a
+    hand: picture (its name), size (W, H), and the fields of TeacherLabels. Sources that are there already are
+    left as they are, so interrupted work goes on. Returns `out`.
+
+    Raises FileNotFoundError where there is no source, ValueError for a damaged one.
+    """
+    root, out = Path(root), Path(out)
+    found = sources(root)
+    if not found:
+        raise FileNotFoundError(f"'{root}' has no <source>/files.csv: see docs/datasets.md, Real hands")
+    teacher = teacher or Teacher()
+    out.mkdir(parents=True, exist_ok=True)
+    for source in found:
+        path = out / f"{source.name}.npz"
+        if not path.exists():
+            content = _answers(source, teacher)
+            with whole(path) as part, open(part, "wb") as file:
+                np.savez_compressed(file, **content)
+    return out
+
+
+def _answers(source: Path, teacher: Teacher) -> dict[str, np.ndarray]:
+    total = sum(max(len(picture.boxes), 1) for picture in listed_pictures(source))
+    parts = []
+    with tqdm(total=total, unit="hand", desc=f"labelling {source.name}", mininterval=1.0) as bar:
+        waiting = _hands(source)
+        while hands := list(islice(waiting, AT_ONCE)):
+            names, pictures, boxes = zip(*hands)
+            labels = asdict(teacher.label(pictures, torch.from_numpy(np.stack(boxes)).float()))
+            sizes = [picture.shape[1::-1] for picture in pictures]
+            part = {"picture": np.array(names), "size": np.array(sizes, float)}
+            parts.append(part | {name: value.numpy() for name, value in labels.items()})
+            bar.update(len(hands))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _hands(source: Path) -> Iterator[Hand]:
+    """Every box's picture; a picture without boxes is a hand's as a whole."""
+    with tarfile.open(archive(source)) as tar:
+        for listed in listed_pictures(source):
+            name = f"{listed.name} of {source.name}.tar"
+            try:
+                content = tar.extractfile(listed.name).read()
+            except KeyError as error:
+                raise ValueError(f"{name} is missing: unpack or download the source again") from error
+            picture = read_picture(content, name)[1]
+            height, width = picture.shape[:2]
+            whole_picture = np.array([[0.0, 0.0, width - 1.0, height - 1.0]])
+            for box in listed.boxes if len(listed.boxes) else whole_picture:
+                yield listed.name, picture, box

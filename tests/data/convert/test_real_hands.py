@@ -1,0 +1,161 @@
+"""Real pictures under a teacher's answers: a source written as its README says, and answers of hands that are
+known, come back as rows; whoever is not sure is left out."""
+
+import csv
+import io
+import tarfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from convert_support import convert_here, picture, reasons, recordings, rows, true_hand
+
+from tempohand.assemble.label_pictures import label_folder
+from tempohand.assemble.teacher import Teacher, TeacherLabels
+from tempohand.data.convert.real_hands import USUAL_DISTANCE, RealHands, listed_pictures
+from tempohand.geometry import mirror_points
+
+SIZE = (320, 240)
+FOCAL = 420.0  # larger than the diagonal, so that the hands' own size decides: below
+HEAD = ("file", "width", "group", "boxes_xyxy")
+
+
+def hands() -> list:
+    """Of either side, at the distance that is assumed of pictures without a camera."""
+    return [true_hand(seed, is_right=seed % 2 == 0, wrist=(10.0, 40.0, 520.0)) for seed in range(16)]
+
+
+def write_source(root, name: str, pictures: list[np.ndarray], boxes: dict[int, str]) -> None:
+    """Two pictures a group."""
+    folder = root / name
+    folder.mkdir(parents=True)
+    with (
+        tarfile.open(folder / f"{name}.tar", "w") as tar,
+        open(folder / "files.csv", "w", newline="") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(HEAD)
+        for number, image in enumerate(pictures):
+            content = cv2.imencode(".jpg", image[..., ::-1])[1].tobytes()
+            info = tarfile.TarInfo(f"{name}_{number:03d}.jpg")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+            table.writerow([info.name, image.shape[1], f"person_{number // 2}", boxes.get(number, "")])
+
+
+def answers_of(source: str, truth: list, camera: np.ndarray, **changes) -> dict[str, np.ndarray]:
+    count = len(truth)
+    joints = np.stack([hand.joints for hand in truth])
+    return {
+        "picture": np.array([f"{source}_{number:03d}.jpg" for number in range(count)]),
+        "size": np.tile(np.array(SIZE, float), (count, 1)),
+        "joints2d": np.stack([hand.project(camera) for hand in truth]).astype(np.float32),
+        "joints": (joints - joints.mean(1, keepdims=True)).astype(np.float32),
+        "spread": np.full((count, 21), 3.0, np.float32),
+        "presence": np.full(count, 0.97, np.float32),
+        "side": np.array([0.95 if hand.is_right else 0.05 for hand in truth], np.float32),
+    } | changes
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(root, which has the answers as `labels` too; the true hands)."""
+    root, truth = tmp_path_factory.mktemp("real"), hands()
+    (root / "labels").mkdir()
+    camera = np.array([[FOCAL, 0, (SIZE[0] - 1) / 2], [0, FOCAL, (SIZE[1] - 1) / 2], [0, 0, 1.0]])
+    for source in ("asl_digits", "one_person"):
+        write_source(root, source, [picture([hand], camera, *SIZE) for hand in truth], {})
+        answers = answers_of(source, truth, camera)
+        if source == "one_person":
+            answers["presence"][0], answers["side"][1], answers["spread"][2] = 0.3, 0.5, 30.0
+            answers["joints2d"][3] = answers["joints2d"][3, ::-1]
+        np.savez(root / "labels" / f"{source}.npz", **answers)
+    return root, truth
+
+
+@pytest.fixture(scope="module")
+def table(made, tmp_path_factory):
+    out = tmp_path_factory.mktemp("table") / "table"
+    return convert_here("real_hands", made[0], out, hand=None, labels=str(made[0] / "labels"))
+
+
+def test_the_hands_come_back(made, table):
+    found = rows(table, "asl_digits_train")
+    assert len(found) == 14
+    for number in range(14):
+        truth = made[1][number]
+        side = "right" if truth.is_right else "left"
+        row = found[f"asl_digits/asl_digits_{number:03d}.jpg/{number}/{side}", number]
+        joints = row["joints"] - row["joints"][0]
+        assert np.linalg.norm(joints - (truth.joints - truth.joints[0]), axis=1).mean() < 6
+        assert row["is_right"] == truth.is_right and row["has_hand"] and not row["has_camera"]
+
+
+def test_groups_are_held_out_whole_and_one_persons_are_not(table):
+    held, seen = (set(recordings(table, f"asl_digits_{split}")) for split in ("val", "train"))
+    assert held == {"asl_digits/person_7"} and not held & seen
+    assert {sequence.split("/")[0] for sequence, _ in rows(table, "val")} == {"asl_digits"}
+
+
+def test_who_is_not_sure_is_left_out(table):
+    assert len(rows(table, "one_person_train")) == 12
+    assert [reason for _, reason in sorted(reasons(table).items())] == [
+        "no hand there",
+        "right or left is not clear",
+        "the teacher's crops disagree",
+        "the fitted hand is off",
+    ]
+
+
+def test_hands_are_taken_for_as_far_as_they_usually_are():
+    camera_less = RealHands(Path("."), labels=".")
+    answers = answers_of("x", hands()[:2], np.array([[400, 0, 160], [0, 400, 120], [0, 0, 1.0]]))
+    fitted, cameras = camera_less._fit(answers)
+    assert cameras[0].focal[0] == pytest.approx(np.hypot(*SIZE)) and not cameras[0].known
+    fitted, cameras = camera_less._fit(answers | {"size": np.full((2, 2), 30.0)})
+    assert (np.abs(fitted.trans[:, 2].numpy() - USUAL_DISTANCE) < 150).all()
+
+
+def test_a_list_is_read_with_its_boxes(tmp_path):
+    write_source(tmp_path, "some", [np.zeros((8, 8, 3), np.uint8)] * 3, {1: "1 2 3 4;5 6 7.5 8"})
+    listed = listed_pictures(tmp_path / "some")
+    assert [len(one.boxes) for one in listed] == [0, 2, 0] and listed[1].boxes[1].tolist() == [5, 6, 7.5, 8]
+    (tmp_path / "some/files.csv").write_text("file,group\na.jpg,b\n")
+    with pytest.raises(ValueError, match="is no list of pictures"):
+        listed_pictures(tmp_path / "some")
+
+
+def test_labels_are_needed(tmp_path):
+    with pytest.raises(ValueError, match="options.labels"):
+        RealHands(tmp_path)
+
+
+class Asked(Teacher):
+    """A teacher that answers each box's corners."""
+
+    def __init__(self):
+        self.hands = 0
+
+    def label(self, pictures, box):
+        self.hands += len(box)
+        joints2d = box[:, None, :2].repeat(1, 21, 1)
+        joints = mirror_points(torch.zeros(len(box), 21, 3))
+        ones = torch.ones(len(box))
+        return TeacherLabels(joints2d, joints, joints2d[..., 0], joints2d[..., 1], ones, ones)
+
+
+def test_the_teacher_is_asked_about_every_hand_once(tmp_path):
+    images = [np.full((40, 60, 3), 40 * number, np.uint8) for number in range(3)]
+    write_source(tmp_path / "root", "some", images, {1: "1 2 31 32;5 6 35 38"})
+    teacher, out = Asked(), tmp_path / "labels"
+    for _ in range(2):
+        assert label_folder(tmp_path / "root", out, teacher) == out
+    assert teacher.hands == 4
+    with np.load(out / "some.npz") as answers:
+        assert answers["picture"].tolist() == [f"some_{number:03d}.jpg" for number in (0, 1, 1, 2)]
+        assert answers["joints2d"][:, 0].tolist() == [[0, 0], [1, 2], [5, 6], [0, 0]]
+        assert (answers["size"] == [60, 40]).all()
+    with pytest.raises(FileNotFoundError, match="has no <source>/files.csv"):
+        label_folder(tmp_path / "labels", out, teacher)
