@@ -1,8 +1,8 @@
 """Makes a checkpoint one of the networks that come with the package: half precision, a name, what it was made
 from.
 
-    python script/release.py tempohand-tiny outputs/stage2-tiny-wide/checkpoint/best --note "synthetic-wide,
-    576,000 samples"
+    python script/release.py tempohand-small outputs/stage2-small/checkpoint/best --note "synthetic-hands, real
+    pictures" --notice src/model/released/mediapipe/LICENSE docs/NOTICE
     python script/release.py tempohand-finder outputs/find-tiny/checkpoint/best --note "synthetic-find,
     300,000 samples"
 
@@ -27,6 +27,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("name", help="what the network is to be called")
     parser.add_argument("checkpoint", help="checkpoint directory of Stage 2 or of a hand finder")
     parser.add_argument("--note", required=True, help="what it was trained on, for its config.json")
+    parser.add_argument(
+        "--notice", nargs="*", default=[], type=Path, help="files that travel with it: licences, attributions"
+    )
     parser.add_argument("--folder", default=str(RELEASED), help="where releases lie (default: the package's)")
     arguments = parser.parse_args(argv)
     config = load_config(arguments.checkpoint)
@@ -36,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
         "step": config["step"],
         "scores": config["scores"],
     }
-    size = make_release(arguments.checkpoint, arguments.folder, arguments.name, training)
+    size = make_release(arguments.checkpoint, arguments.folder, arguments.name, training, arguments.notice)
     digest = file_hash(Path(arguments.folder) / arguments.name / WEIGHTS_NAME)
     print(json.dumps({"name": arguments.name, "bytes": size, "sha256": digest}, indent=1))
 

@@ -5,7 +5,7 @@ from tempohand import compat as _compat  # noqa: F401  first: it must act before
 __version__ = "0.1.0"
 
 
-def load(name: str = "tempohand-tiny", *, stage: int = 2):
+def load(name: str = "tempohand-small", *, stage: int = 2):
     """A network that comes with the package, ready for use (`tempohand.model.release.load`)."""
     from tempohand.model.release import load as load_release
 

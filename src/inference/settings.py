@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # These networks come with the package (model/released).
-NETWORK = "tempohand-tiny"
+NETWORK = "tempohand-small"
 FINDER = "tempohand-finder"
 # MediaPipe's hand model, which `tempohand detector-model` makes of this wheel.
 DETECTOR_MODEL = "hand_landmarker.task"

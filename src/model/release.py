@@ -2,6 +2,8 @@
 hand finder."""
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -14,11 +16,11 @@ from tempohand.model.registry import load_network, network_class
 from tempohand.model.weights import CONFIG_NAME, WEIGHTS_NAME, load_config, load_weights
 from tempohand.writing import whole_folder
 
-MOST_BYTES = 16_000_000
+MOST_BYTES = 40_000_000
 KEPT = ("network", "view", "stage", "name", "loss")  # of a checkpoint's configuration
 
 
-def load(name: str | Path = "tempohand-tiny", *, stage: int = 2) -> Network:
+def load(name: str | Path = "tempohand-small", *, stage: int = 2) -> Network:
     """A network that comes with the package (or a Stage 2 checkpoint directory), in evaluation mode and
     single precision, on the CPU.
 
@@ -34,12 +36,14 @@ def load(name: str | Path = "tempohand-tiny", *, stage: int = 2) -> Network:
     return network if stage == 2 else network.spatial_only().eval()
 
 
-def make_release(checkpoint: str | Path, folder: str | Path, name: str, training: dict) -> int:
+def make_release(
+    checkpoint: str | Path, folder: str | Path, name: str, training: dict, notices: Sequence[Path] = ()
+) -> int:
     """Writes a checkpoint of Stage 2 or of a hand finder as the release `name` into `folder`, appearing when
     whole; returns its weights' size in bytes.
 
     Floating point tensors become half precision. training: how it was made, for its configuration (JSON
-    values). Raises ValueError for Stage 1, for values that half precision cannot hold, and above MOST_BYTES.
+    values). notices: files that have to travel with it: licences, attributions. Raises ValueError for Stage 1, for values that half precision cannot hold, and above MOST_BYTES.
     """
     config = load_config(checkpoint)
     weights = load_weights(checkpoint)
@@ -65,5 +69,7 @@ def make_release(checkpoint: str | Path, folder: str | Path, name: str, training
     with whole_folder(Path(folder) / name) as part:
         (part / WEIGHTS_NAME).write_bytes(content)
         (part / CONFIG_NAME).write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        for notice in notices:
+            shutil.copy(notice, part / notice.name)
         write_manifest(part)
     return len(content)
