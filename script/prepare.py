@@ -21,6 +21,8 @@ from tempohand.data.convert.rows import Storage
 from tempohand.data.table import root_variable
 from tempohand.synthetic.generate import SPLITS, SyntheticConfig, make_table
 
+TRIED = 160  # pictures of a source, for each of max_units, that a teacher labels
+
 
 def prepare_synthetic(settings: dict[str, Any]) -> None:
     """Draws the table of a configuration synthetic-*."""
@@ -42,7 +44,8 @@ def prepare_public(dataset: str, settings: dict[str, Any]) -> None:
         )
     options = settings["options"] or {}
     if dataset == "real_hands" and "labels" not in options:
-        labels = label_folder(root, f"{settings['out'].rstrip('/')}-labels")
+        most = settings["max_units"] and settings["max_units"] * TRIED
+        labels = label_folder(root, f"{settings['out'].rstrip('/')}-labels", most=most)
         options = options | {"labels": str(labels)}
     storage = Storage(**{name: settings[name] for name in ("crop", "margin", "max_edge", "quality")})
     conversion = Conversion(dataset, root, settings["hand"], storage, options, settings["max_units"])

@@ -1,7 +1,7 @@
 """Makes a checkpoint one of the networks that come with the package: half precision, a name, what it was made
 from.
 
-    python script/release.py tempohand-small outputs/stage2-small/checkpoint/best --note "synthetic-hands, real
+    python script/release.py tempohand-small outputs/stage2-small/checkpoint/best --note "drawn and real
     pictures" --notice src/model/released/mediapipe/LICENSE docs/NOTICE
     python script/release.py tempohand-finder outputs/find-tiny/checkpoint/best --note "synthetic-find,
     300,000 samples"

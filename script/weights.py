@@ -1,8 +1,8 @@
-"""The networks that come with the package: data, training, figures, release. `make weights` runs it; hours on
-two CPU cores.
+"""The network that comes with the package: data, training, figures, release. `make weights` runs it; two hours
+on two CPU cores, and the real pictures (docs/datasets.md, Real hands) in a folder.
 
 Each step is a command that anyone can run by hand; it is printed before it runs, and interrupted work goes on
-where it stopped. Training goes on from what the package has already, unless --from-scratch is given.
+where it stopped. --quick does all of it in small, to see that it runs: what it makes is not released.
 """
 
 import argparse
@@ -11,14 +11,20 @@ from pathlib import Path
 from steps import Steps, training
 
 from tempohand.console import run_clearly
-from tempohand.inference.settings import FINDER, NETWORK
-from tempohand.model.weights import WEIGHTS_NAME
+from tempohand.inference.settings import NETWORK
+from tempohand.model.weights import MEDIAPIPE
 
-ROOT = Path("outputs/weights")
-PALMS = Path("data/palms")
-WIDE = Path("data/wide")
-LONG = Path("data/wide-long")
-FIND = Path("data/find")
+REPOSITORY = Path(__file__).parents[1]
+NOTICES = [str(MEDIAPIPE / "LICENSE"), str(REPOSITORY / "docs" / "NOTICE")]
+NOTE = "synthetic-hands, and real pictures under a teacher's labels"
+# Settings of the tables and of the trainings.
+WHOLE = {"data": [], "long": [], "real": [], "train": []}
+QUICK = {
+    "data": ["num_train=48", "num_val=8", "num_test=8"],
+    "long": ["num_train=12", "num_val=4", "num_test=4"],
+    "real": ["max_units=1"],
+    "train": ["optim.steps=20", "optim.warmup=2", "log.validate_every=20", "log.checkpoint_every=20"],
+}
 
 
 @run_clearly
@@ -26,41 +32,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--from-scratch", action="store_true", help="begin at random weights")
     parser.add_argument(
-        "--precision",
-        default="bf16",
-        choices=("no", "bf16"),
-        help="of training; 'no' is faster where a CPU's bfloat16 is slow",
+        "--real", default="data/real", help="folder of the real pictures (default: %(default)s)"
     )
+    parser.add_argument("--quick", action="store_true", help="everything in small, without a release")
     options = parser.parse_args()
-    ROOT.mkdir(parents=True, exist_ok=True)
-    steps = Steps(ROOT / "steps.json", "the training of the weights")
+    if not Path(options.real).is_dir():
+        raise FileNotFoundError(
+            f"--real: '{options.real}' is no folder: it holds the real pictures (docs/datasets.md, Real hands)"
+        )
+    size = QUICK if options.quick else WHOLE
+    root = Path("outputs/weights-quick" if options.quick else "outputs/weights")
+    root.mkdir(parents=True, exist_ok=True)
+    hands, long, real = (root / name for name in ("hands", "hands-long", "real_hands"))
+    steps = Steps(root / "steps.json", "the training of the weights")
 
-    def prepare(config: str, out: Path, *more: str) -> None:
-        steps.run(f"data {out.name}", "script/prepare.py", f"--config-name={config}", f"out={out}", *more)
+    def prepare(out: Path, *settings: str) -> None:
+        steps.run(f"data {out.name}", "script/prepare.py", *settings, f"out={out}")
 
     def train(config: str, *settings: str) -> Path:
-        steps.run(config, *training(config, f"out={ROOT / config}", *settings, precision=options.precision))
-        return ROOT / config / "checkpoint" / "best"
+        # Depthwise convolutions in bfloat16 are slow on CPUs.
+        settings = (f"out={root / config}", *settings, *size["train"])
+        steps.run(config, *training(config, *settings, precision="no"))
+        return root / config / "checkpoint" / "best"
 
-    prepare("synthetic-wide", WIDE)
-    prepare("synthetic-wide", LONG, "seed=1", "num_train=1500", "frames_train=24", "num_test=0")
-    start = NETWORK
-    if options.from_scratch:
-        prepare("synthetic-palms", PALMS)
-        start = str(train("stage1-tiny-palms") / WEIGHTS_NAME)
-    one = train("stage1-tiny-wide", f"init_from={start}")
-    two = train("stage2-tiny-wide", f"init_from={one}")
-    how = "from scratch" if options.from_scratch else "going on from the release before"
-    note = f"synthetic-wide, {how}"
-    steps.run("release", "script/release.py", NETWORK, str(two), "--note", note)
-    prepare("synthetic-find", FIND, "num_train=12000", "frames_train=2")
-    before = one if options.from_scratch else FINDER  # without a finder: Stage 1's backbone
-    finder = train("find-tiny", f"init_from={before}")
-    steps.run("release of the finder", "script/release.py", FINDER, str(finder), "--note", "synthetic-find")
+    prepare(hands, "--config-name=synthetic-hands", *size["data"])
+    prepare(long, "--config-name=synthetic-hands-long", *size["long"])
+    prepare(real, "dataset=real_hands", f"root={options.real}", *size["real"])
+    one = train("stage1-small", f"data.drawn={hands}", f"data.real={real}")
+    two = train("stage2-small", f"data.root={long}", f"init_from={one}")
+    network = str(two)
+    if not options.quick:
+        network = NETWORK
+        steps.run("release", "script/release.py", NETWORK, str(two), "--note", NOTE, "--notice", *NOTICES)
     # Of the released file, in half precision.
-    steps.run("figures", "script/evaluate.py", f"stage2={NETWORK}", f"data={WIDE}", f"out={ROOT}")
+    figures = (f"stage2={network}", f"data={long}", f"out={root / 'figures'}")
+    steps.run("figures", "script/evaluate.py", *figures)
 
 
 if __name__ == "__main__":

@@ -35,10 +35,9 @@ def test_a_step_runs_once_and_one_that_fails_is_not_done(steps, tmp_path, capfd)
     assert capfd.readouterr().out.splitlines().count("ran") == 1 and again.done.keys() == {"one"}
 
 
-@pytest.mark.parametrize("more", [[], ["--from-scratch"]])
-def test_every_command_of_the_weights_is_one_that_exists(steps, monkeypatch, more):
-    """Configurations compose with what the commands set, and each network begins with one that was made
-    before, or ships."""
+@pytest.mark.parametrize("more", [[], ["--quick"]])
+def test_every_command_of_the_weights_is_one_that_exists(steps, monkeypatch, tmp_path, more):
+    """Configurations compose with what the commands set; Stage 2 begins with the Stage 1 before it."""
     weights = load_file(SCRIPTS / "weights.py")
     commands = {}
     monkeypatch.setattr(
@@ -46,35 +45,30 @@ def test_every_command_of_the_weights_is_one_that_exists(steps, monkeypatch, mor
         "Steps",
         lambda *_: type("Recorder", (), {"run": lambda _, name, *words: commands.update({name: words})})(),
     )
-    monkeypatch.setattr("sys.argv", ["weights.py", *more])
+    monkeypatch.setattr("sys.argv", ["weights.py", "--real", str(tmp_path), *more])
     weights.main()
     trained = []
     for name, words in commands.items():
         script = next(word for word in words if word.startswith("script/"))
         assert (SCRIPTS.parent / script).is_file(), name
-        config = next(
-            (word.removeprefix("--config-name=") for word in words if word.startswith("--config-name=")), None
-        )
+        given = [
+            word for word in words[words.index(script) + 1 :] if "=" in word and not word.startswith("-")
+        ]
+        config = [word.removeprefix("--config-name=") for word in words if word.startswith("--config-name=")]
         if config:
-            settings = compose_config(
-                config, *(word for word in words[words.index(script) + 1 :] if not word.startswith("--"))
-            )
+            settings = compose_config(config[0], *given)
         if script == "script/train.py":
-            start = settings["init_from"]
-            assert start in (None, *released()) or start.startswith(tuple(trained)), name
+            assert settings["init_from"] in (None, *(f"{out}/checkpoint/best" for out in trained)), name
             trained.append(settings["out"])
-            # The first lesson is at another size: only its bare weights leave the crops of the next one
-            # alone.
-            assert (
-                start is None
-                or settings["network"]["size"] != 64
-                and ("palms" not in start or start.endswith(".safetensors"))
-            )
-    assert (
-        len(trained) == (4 if more else 3)
-        and {"release", "release of the finder"} < commands.keys()
-        and list(commands)[-1] == "figures"
-    )
+    assert len(trained) == 2 and ("release" in commands) == (not more) and list(commands)[-1] == "figures"
+
+
+def test_the_real_pictures_have_to_be_there(steps, monkeypatch, capsys):
+    weights = load_file(SCRIPTS / "weights.py")
+    monkeypatch.setattr("sys.argv", ["weights.py", "--real", "nowhere"])
+    with pytest.raises(SystemExit):
+        weights.main()
+    assert "'nowhere' is no folder" in capsys.readouterr().err
 
 
 def test_a_release_is_written_and_its_digest_printed(tmp_path, capsys):

@@ -157,5 +157,7 @@ def test_the_teacher_is_asked_about_every_hand_once(tmp_path):
         assert answers["picture"].tolist() == [f"some_{number:03d}.jpg" for number in (0, 1, 1, 2)]
         assert answers["joints2d"][:, 0].tolist() == [[0, 0], [1, 2], [5, 6], [0, 0]]
         assert (answers["size"] == [60, 40]).all()
+    label_folder(tmp_path / "root", out, teacher, most=2)  # the first and the last
+    assert teacher.hands == 6 and len(np.load(out / "some.npz")["picture"]) == 2
     with pytest.raises(FileNotFoundError, match="has no <source>/files.csv"):
         label_folder(tmp_path / "labels", out, teacher)
