@@ -9,7 +9,6 @@ from tests_support import compose_config, load_file, small_network
 
 from tempohand.evaluation.provenance import file_hash
 from tempohand.model.registry import build_network
-from tempohand.model.weights import released
 from tempohand.training.checkpoint import save_weights
 
 SCRIPTS = Path(__file__).parents[1] / "script"
