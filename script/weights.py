@@ -1,5 +1,5 @@
-"""The network that comes with the package: data, training, figures, release. `make weights` runs it; two hours
-on two CPU cores, and the real pictures (docs/datasets.md, Real hands) in a folder.
+"""The network that comes with the package: data, training, figures, release. `make weights` runs it: two
+hours on two CPU cores, and the real pictures (docs/datasets.md, Real hands) in a folder.
 
 Each step is a command that anyone can run by hand; it is printed before it runs, and interrupted work goes on
 where it stopped. --quick does all of it in small, to see that it runs: what it makes is not released.
@@ -39,7 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     if not Path(options.real).is_dir():
         raise FileNotFoundError(
-            f"--real: '{options.real}' is no folder: it holds the real pictures (docs/datasets.md, Real hands)"
+            f"--real: '{options.real}' is no folder: the real pictures lie in it (docs/datasets.md, Real hands)"
         )
     size = QUICK if options.quick else WHOLE
     root = Path("outputs/weights-quick" if options.quick else "outputs/weights")

@@ -43,7 +43,8 @@ def make_release(
     whole; returns its weights' size in bytes.
 
     Floating point tensors become half precision. training: how it was made, for its configuration (JSON
-    values). notices: files that have to travel with it: licences, attributions. Raises ValueError for Stage 1, for values that half precision cannot hold, and above MOST_BYTES.
+    values). notices: files that have to travel with it: licences, attributions. Raises ValueError for
+    Stage 1, for values that half precision cannot hold, and above MOST_BYTES.
     """
     config = load_config(checkpoint)
     weights = load_weights(checkpoint)
