@@ -39,7 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     if not Path(options.real).is_dir():
         raise FileNotFoundError(
-            f"--real: '{options.real}' is no folder: the real pictures lie in it (docs/datasets.md, Real hands)"
+            f"--real: '{options.real}' is no folder of real pictures (docs/datasets.md, Real hands)"
         )
     size = QUICK if options.quick else WHOLE
     root = Path("outputs/weights-quick" if options.quick else "outputs/weights")
