@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -9,17 +10,20 @@ from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.geometry import hand_size, normalise_pixels, project
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.pose import rotmat_to_pose
+from tempohand.model.map_following import follow_maps
 
 
 @dataclass(frozen=True)
 class PosedHand:
     """Each clip's last hand: rotation matrices of MANO's 16 joints, betas, and the wrist in camera space, mm;
-    in_hand_sizes: in units of the size that the predicted hand has, in training and in use."""
+    in_hand_sizes: in units of the size that the predicted hand has, in training and in use. readings: of
+    heat maps (JointHeatmaps) that the hand is to follow; None: it does not."""
 
     rotation: Float[Tensor, "b 1 16 3 3"]
     shape: Float[Tensor, "b 1 10"]
     wrist: Float[Tensor, "b 1 3"]
     in_hand_sizes: bool = False
+    readings: Float[Tensor, "b 1 21 f"] | None = None
 
 
 def predict_hand(
@@ -31,19 +35,27 @@ def predict_hand(
     All of it is float32; the caller turns autocast off: a bfloat16 has 8 bits, .3 to .8 mm of the wrist's
     place.
     """
-    relative = layer(hand.rotation, hand.shape)
+    rotation, relative = hand.rotation, layer(hand.rotation, hand.shape)
+    from_wrist, vertices = relative.joints, relative.vertices
     wrist = hand.wrist
+    focal, princpt = batch.focal[:, -1:].float(), batch.princpt[:, -1:].float()
     if hand.in_hand_sizes:
-        wrist = wrist * hand_size(relative.joints)[..., None]
-    joints = relative.joints + wrist[..., None, :]
-    pixels = project(joints, batch.focal[:, -1:].float(), batch.princpt[:, -1:].float())
+        wrist = wrist * hand_size(from_wrist)[..., None]
+    if hand.readings is not None:
+        turn, wrist = follow_maps(from_wrist, wrist, hand.readings, focal, princpt, batch.edge)
+        from_wrist, vertices = from_wrist @ turn.mT, vertices @ turn.mT
+        rotation = torch.cat(
+            [(turn @ rotation[..., 0, :, :])[..., None, :, :], rotation[..., 1:, :, :]], dim=-3
+        )
+    joints = from_wrist + wrist[..., None, :]
+    pixels = project(joints, focal, princpt)
     return HandPrediction(
-        pose=rotmat_to_pose(hand.rotation),
-        rotation=hand.rotation,
+        pose=rotmat_to_pose(rotation),
+        rotation=rotation,
         shape=hand.shape,
         trans=wrist,
         joints=joints,
-        vertices=relative.vertices + wrist[..., None, :],
+        vertices=vertices + wrist[..., None, :],
         joints2d=normalise_pixels(pixels, batch.frames.size[::-1]),
         terms=terms,
     )

@@ -24,8 +24,9 @@ class PoseNet(Network):
     num_frame is 1 (TemporalPoseNet takes longer clips). size: edge of its crops, px; expansion: that edge
     over the longer edge of the hand's box. spatial: SpatialNet's settings, or the one of another network, to
     share it. norm_by_hand: depth is learned in hand sizes. hand: path of a MANO file, None for the open hand,
-    or the layer of another network. frozen_backbone: the backbone does not learn, and a frame's features are
-    its tokens, which can be cached.
+    or the layer of another network. follow_maps: the hand is moved to where its heat maps see its joints
+    (map_following.py). frozen_backbone: the backbone does not learn, and a frame's features are its tokens,
+    which can be cached.
     """
 
     prediction = HandPrediction
@@ -42,12 +43,13 @@ class PoseNet(Network):
         temporal: None = None,
         norm_by_hand: bool = False,
         hand: str | None | HandLayer = None,
+        follow_maps: bool = False,
         frozen_backbone: bool = False,
     ):
         super().__init__(num_frame, size, expansion)
         self.size = self.crop.edge
         self.expansion = expansion
-        self.frozen_backbone = frozen_backbone
+        self.follow_maps, self.frozen_backbone = follow_maps, frozen_backbone
         self.norm_by_hand = norm_by_hand
         self.hand = hand if isinstance(hand, HandLayer) else HandLayer(hand)
         self.spatial = spatial if isinstance(spatial, SpatialNet) else SpatialNet(self.size, **spatial)
@@ -121,18 +123,25 @@ class PoseNet(Network):
             logits["side_logit"] = self.spatial.side_logit(features)
         logits = {name: value[:, None] for name, value in logits.items() if value is not None}
         with torch.autocast(features.token.device.type, enabled=False):
-            return self._hand(self.spatial.heads(features.token[:, None].float()), batch, logits)
+            token, readings = features.token[:, None], features.readings
+            readings = None if readings is None else readings[:, None]
+            return self._hand(self.spatial.heads(token.float()), readings, batch, logits)
 
     def _hand(
-        self, parameters: HandParameters, batch: ClipBatch, logits: dict[str, Tensor]
+        self,
+        parameters: HandParameters,
+        readings: Float[Tensor, "b 1 21 f"] | None,
+        batch: ClipBatch,
+        logits: dict[str, Tensor],
     ) -> HandPrediction:
-        """Each clip's last hand. The caller turns autocast off. logits: of the loss terms besides the heads'
-        own."""
+        """Each clip's last hand. The caller turns autocast off. readings: of the last frame's heat maps, if
+        there are any. logits: of the loss terms besides the heads' own."""
         focal, princpt = batch.focal[:, -1:].float(), batch.princpt[:, -1:].float()
         wrist = self._wrist(parameters, focal, princpt)
         terms = {"columns": parameters.columns, "uv": parameters.uv, "log_depth": parameters.log_depth}
         terms |= parameters.extra | logits
-        hand = PosedHand(parameters.rotation, parameters.shape, wrist, in_hand_sizes=self.norm_by_hand)
+        maps = readings.float() if self.follow_maps and readings is not None else None
+        hand = PosedHand(parameters.rotation, parameters.shape, wrist, self.norm_by_hand, maps)
         return predict_hand(self.hand, hand, batch, terms)
 
     def _wrist(self, parameters: HandParameters, focal: Tensor, princpt: Tensor) -> Float[Tensor, "*batch 3"]:

@@ -30,8 +30,11 @@ class TemporalPoseNet(PoseNet):
         temporal: dict,
         norm_by_hand: bool = False,
         hand: str | None | HandLayer = None,
+        follow_maps: bool = False,
     ):
-        super().__init__(num_frame, size, expansion, spatial, norm_by_hand=norm_by_hand, hand=hand)
+        super().__init__(
+            num_frame, size, expansion, spatial, norm_by_hand=norm_by_hand, hand=hand, follow_maps=follow_maps
+        )
         self.temporal = TemporalEncoder(self.spatial.token_dim, self.spatial.detail_dim, **temporal)
         self.spatial.requires_grad_(False)
         self.train()
@@ -57,13 +60,20 @@ class TemporalPoseNet(PoseNet):
 
     @classmethod
     def frozen_settings(cls, network: dict) -> dict:
-        """All but those of the temporal encoder."""
-        return {name: value for name, value in network.items() if name not in ("num_frame", "temporal")}
+        """All but those of what comes after it."""
+        own = ("num_frame", "temporal", "follow_maps")
+        return {name: value for name, value in network.items() if name not in own}
 
     def spatial_only(self) -> PoseNet:
         """The Stage 1 network inside this one; the modules are shared."""
         network = PoseNet(
-            1, self.size, self.expansion, self.spatial, norm_by_hand=self.norm_by_hand, hand=self.hand
+            1,
+            self.size,
+            self.expansion,
+            self.spatial,
+            norm_by_hand=self.norm_by_hand,
+            hand=self.hand,
+            follow_maps=self.follow_maps,
         )
         network.config = self.config
         return network.train(self.spatial.training)
@@ -92,7 +102,8 @@ class TemporalPoseNet(PoseNet):
         )
         with torch.autocast(features.token.device.type, enabled=False):
             token = features.token[:, -1:].float() + change
-            return self._hand(self.spatial.heads(token, correction), batch, {})
+            readings = None if features.readings is None else features.readings[:, -1:]
+            return self._hand(self.spatial.heads(token, correction), readings, batch, {})
 
     def _read_frames(self, features: SpatialFeatures, batch: ClipBatch) -> Float[Tensor, "b t p"]:
         """What the frozen heads say of every frame, the wrist in the last frame's crop."""
