@@ -95,8 +95,15 @@ def test_every_choice_of_data_composes_with_both_stages(name, monkeypatch):
         RowFilter(**data["filter"])
         assert not data["balance"] or Balance(**data["balance"])
         assert any(settings["validation"] for settings in data["tables"].values()) or name == "hamer_tars"
-        if name != "table":
+        if name not in ("table", "real_and_drawn"):
             assert all(settings["root"] == f"tables/{table}" for table, settings in data["tables"].items())
+    if name == "real_and_drawn":
+        assert {settings["root"] for settings in data["tables"].values()} == {
+            "tables/hands",
+            "tables/real_hands",
+        }
+        assert sum(settings["weight"] for settings in data["tables"].values()) == pytest.approx(1)
+        return
     for table in data["tables"]:
         monkeypatch.setenv(f"TEMPOHAND_{table.upper()}", "elsewhere")
     roots = {
