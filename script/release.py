@@ -3,8 +3,6 @@ from.
 
     python script/release.py tempohand-tiny outputs/stage2-tiny-wide/checkpoint/best --note "synthetic-wide,
     576,000 samples"
-    python script/release.py tempohand-finder outputs/find-tiny/checkpoint/best --note "synthetic-find,
-    300,000 samples"
 
 Prints the file's SHA-256, which tests/released pins (regenerate.py there writes it anew).
 """

@@ -1,4 +1,4 @@
-"""The networks that come with the package: data, training, figures, release. `make weights` runs it; hours on
+"""The network that comes with the package: data, training, figures, release. `make weights` runs it; hours on
 two CPU cores.
 
 Each step is a command that anyone can run by hand; it is printed before it runs, and interrupted work goes on
@@ -11,14 +11,13 @@ from pathlib import Path
 from steps import Steps, training
 
 from tempohand.console import run_clearly
-from tempohand.inference.settings import FINDER, NETWORK
+from tempohand.inference.settings import NETWORK
 from tempohand.model.weights import WEIGHTS_NAME
 
 ROOT = Path("outputs/weights")
 PALMS = Path("data/palms")
 WIDE = Path("data/wide")
 LONG = Path("data/wide-long")
-FIND = Path("data/find")
 
 
 @run_clearly
@@ -55,10 +54,6 @@ def main() -> None:
     how = "from scratch" if options.from_scratch else "going on from the release before"
     note = f"synthetic-wide, {how}"
     steps.run("release", "script/release.py", NETWORK, str(two), "--note", note)
-    prepare("synthetic-find", FIND, "num_train=12000", "frames_train=2")
-    before = one if options.from_scratch else FINDER  # without a finder: Stage 1's backbone
-    finder = train("find-tiny", f"init_from={before}")
-    steps.run("release of the finder", "script/release.py", FINDER, str(finder), "--note", "synthetic-find")
     # Of the released file, in half precision.
     steps.run("figures", "script/evaluate.py", f"stage2={NETWORK}", f"data={WIDE}", f"out={ROOT}")
 
