@@ -1,6 +1,9 @@
 """Hands followed from frame to frame by the landmarks that are seen in them."""
 
-from tempohand.inference.palm_finder import FoundHands, PalmFinder, detections
+from jaxtyping import Float
+from torch import Tensor
+
+from tempohand.inference.palm_finder import PalmFinder, detections
 from tempohand.inference.source import Source, SourceFrame
 from tempohand.inference.tracker import Detection
 
@@ -8,9 +11,9 @@ LOOK_EVERY = 5  # frames, where nothing is said
 
 
 class FollowedPalms:
-    """A PalmFinder whose palm detector looks at every `every`-th frame, and at those before which no hand is
-    known. In all frames the landmark network looks for each known hand where its landmarks were in the frame
-    before, once: a hand in which it sees none is let go.
+    """A PalmFinder whose palm detector looks at every `every`-th frame, and at those after a hand is lost or
+    the picture's size changes. In all frames the landmark network looks for each known hand where its
+    landmarks were in the frame before, once: a hand in which it sees none is lost.
 
     The object is of one input, and not for several threads. Use as a context manager. Raises ValueError for
     every < 1.
@@ -22,9 +25,9 @@ class FollowedPalms:
         if every < 1:
             raise ValueError(f"`every` is at least 1 frame, not {every}")
         self.finder, self.every = finder, every
-        self.known: FoundHands | None = None
-        self.size: tuple[int, int] | None = None  # of the picture that they are in
-        self.since = 0  # frames since it looked
+        self.known: Float[Tensor, "k 21 2"] | None = None  # joints in the frame before
+        self.size: tuple[int, int] | None = None  # of its picture
+        self.wait = 0  # frames until the palm detector looks
 
     def __enter__(self) -> "FollowedPalms":
         return self
@@ -37,12 +40,11 @@ class FollowedPalms:
 
     def detect(self, frame: SourceFrame) -> list[Detection]:
         """The hands of a frame, the surest first."""
-        known = None
-        if self.known is not None and len(self.known.joints) and self.size == frame.size:
-            known = self.known.joints
-        self.since += 1
-        new = known is None or self.since >= self.every
-        if new:
-            self.since = 0
-        self.known, self.size = self.finder.hands(frame.image, known=known, new=new), frame.size
-        return detections(self.known)
+        if self.size != frame.size:
+            self.known, self.size, self.wait = None, frame.size, 0
+        looks = self.wait == 0
+        found = self.finder.hands(frame.image, known=self.known, new=looks)
+        lost = self.known is not None and len(found.joints) < len(self.known)
+        self.wait = 0 if lost else self.every - 1 if looks else self.wait - 1
+        self.known = found.joints
+        return detections(found)

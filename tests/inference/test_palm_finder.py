@@ -213,6 +213,13 @@ def test_a_hand_that_goes_is_let_go_and_new_ones_are_found_at_the_next_look():
     assert found == [1, 1, 1, 2, 1, 0, 1]
 
 
+def test_where_no_hand_is_the_palm_detector_looks_no_more_often():
+    source = FollowedPalms(finder(), 3)
+    for index in range(7):
+        assert source.detect(picture(640, 360, [], index)) == []
+    assert source.finder.palms.asked == 3 * len(source.finder.enlargements)
+
+
 def test_a_picture_of_another_size_is_looked_at_anew():
     source = FollowedPalms(finder(), 100)
     source.detect(picture(640, 360, [(100, 100, 90, RIGHT)]))
