@@ -41,7 +41,8 @@ class FollowedPalms:
     def detect(self, frame: SourceFrame) -> list[Detection]:
         """The hands of a frame, the surest first."""
         if self.size != frame.size:
-            self.known, self.size, self.wait = None, frame.size, 0
+            self.known, self.wait = None, 0
+            self.size = frame.size
         looks = self.wait == 0
         found = self.finder.hands(frame.image, known=self.known, new=looks)
         lost = self.known is not None and len(found.joints) < len(self.known)
