@@ -3,8 +3,6 @@ from.
 
     python script/release.py tempohand-small outputs/stage2-small/checkpoint/best --note "drawn and real
     pictures" --notice src/model/released/mediapipe/LICENSE docs/NOTICE
-    python script/release.py tempohand-finder outputs/find-tiny/checkpoint/best --note "synthetic-find,
-    300,000 samples"
 
 Prints the file's SHA-256, which tests/released pins (regenerate.py there writes it anew).
 """

@@ -68,9 +68,15 @@ def same_hand(
 def suppress(box: Float[Tensor, "n 4"], score: Float[Tensor, "n"], size: tuple[int, int]) -> list[int]:
     """Non-maximum suppression: indices of the boxes (px of a picture of `size`) that do not show the same
     hand as one of higher score, the highest score first."""
+    order = score.argsort(descending=True, stable=True)
+    box = box[order]
+    return order[first_of_each(same_hand(box[:, None], box[None], size))].tolist()
+
+
+def first_of_each(same: Bool[Tensor, "n n"]) -> list[int]:
+    """Indices of what is not the same as an earlier one that is kept."""
     kept: list[int] = []
-    same = same_hand(box[:, None], box[None], size)
-    for index in score.argsort(descending=True, stable=True).tolist():
-        if not same[index, kept].any():
+    for index, same_as in enumerate(same):
+        if not same_as[kept].any():
             kept.append(index)
     return kept

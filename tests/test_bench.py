@@ -68,14 +68,9 @@ def test_find(tmp_path):
         "find", "--data", str(Path(__file__).parent / "released/table"), "--json", str(tmp_path / "find.json")
     )
     assert done.returncode == 0, done.stderr
-    numbers = json.loads((tmp_path / "find.json").read_text())["find"]
-    assert (
-        numbers["hands"] == 3
-        and numbers["found_and_confirmed"] == 1
-        and numbers["overlap_of_confirmed"] > 0.5
-        and numbers["finder_ms"] > 0
-    )
-    assert numbers["wrong_side_of_sequences"] in (0, 1) and "| false positives a picture" in done.stdout
+    for numbers in json.loads((tmp_path / "find.json").read_text())["find"].values():
+        assert numbers["hands"] == 3 and numbers["found"] == 1 and numbers["cpu_ms"] > 0
+    assert "| false boxes a picture" in done.stdout
 
 
 def test_an_unknown_name_is_one_line():

@@ -21,11 +21,11 @@ from tempohand.inference.boxes import FileBoxes
 from tempohand.inference.camera import CameraChoice
 from tempohand.inference.compare import Opinion
 from tempohand.inference.detector import MAX_HANDS
-from tempohand.inference.finder import HandFinder
+from tempohand.inference.palm_finder import PICTURE_TILES, PalmFinder
 from tempohand.inference.predictor import HandInput, StreamingPredictor
-from tempohand.inference.settings import FINDER, NETWORK
+from tempohand.inference.settings import NETWORK
 from tempohand.inference.source import open_source
-from tempohand.inference.verification import LEAST_CERTAINTY, CloserLook
+from tempohand.inference.verification import CloserLook
 from tempohand.model.registry import load_network
 from tempohand.skeleton import NUM_JOINTS
 
@@ -86,11 +86,11 @@ def run(arguments: argparse.Namespace) -> Report:
 
 
 def _hands(arguments: argparse.Namespace, predictor: StreamingPredictor) -> Iterator[HandInput]:
-    """Every hand to look at: of the boxes file, or found and confirmed as predict does it."""
+    """Every hand to look at: of the boxes file, or found as predict does it."""
     boxes = (
         FileBoxes.read(arguments.boxes)
         if arguments.boxes
-        else HandFinder.load(FINDER, max_hands=MAX_HANDS, tiles=2)
+        else PalmFinder(max_hands=MAX_HANDS, tiles=PICTURE_TILES)
     )
     closer = CloserLook.of(predictor)
     for path in arguments.input:
@@ -110,9 +110,7 @@ def _hands(arguments: argparse.Namespace, predictor: StreamingPredictor) -> Iter
                     focal=focal,
                     princpt=princpt,
                 )
-                look, _ = closer.look_twice(hand)
-                if arguments.boxes or look.certainty >= LEAST_CERTAINTY:
-                    yield replace(hand, is_right=look.right_logit >= 0)
+                yield replace(hand, is_right=closer.ask(hand) >= 0)
 
 
 def _cuts(hand: HandInput, share: float) -> Iterator[HandInput]:

@@ -1,21 +1,28 @@
-"""Finding hands: how many of a table's hands are found, how well their boxes fit, whether their sides are
+"""Finding hands: how many are found at so many false boxes a picture, by their size, whether their sides are
 right, and how long it takes.
 
-The table has one labelled hand a picture: film it with person.both_probability=0, or the other hand counts as
-found where nothing is. Every frame is looked at by itself; a sequence's side is what its frames' log odds add
-up to. Boxes of the finder, and those that the network makes of them: the bounds of the joints that it sees
-there, which is what following a hand goes on with. "Confirmed" boxes are those that predict takes: where the
-network sees joints, too. A table's pictures are square; with --wide their upper and lower parts are cut off,
-since what is filmed is wide, and the finder sees it in a square.
+Each picture is looked at by itself, by each finder as `tempohand predict` uses it: the palms' boxes have been
+looked at by the landmark network, a trained finder's are by the network that predicts hands (its certainty is
+then the score). Recall is given for the boxes that predict takes, and at FALSE_BOXES a picture by choosing
+the score. A table has one labelled hand a picture: film it with person.both_probability=0, or the other hand
+counts as found where nothing is. Photographs (--photographs) are tar files with a files.csv, whose
+boxes_xyxy bound the skin of all hands in a picture. With --smaller N a picture lies somewhere in one N times
+as wide, 16:9, of its own blurred colours.
 """
 
 import argparse
+import csv
+import io
+import tarfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
+import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
 from tempohand.batch import HandPrediction
@@ -24,111 +31,206 @@ from tempohand.data.table import FrameTable
 from tempohand.evaluation.validation import FOUND
 from tempohand.inference.detector import MAX_HANDS
 from tempohand.inference.finder import HandFinder
+from tempohand.inference.palm_finder import PRESENCE, PalmFinder
 from tempohand.inference.predictor import HandInput, StreamingPredictor
 from tempohand.inference.settings import FINDER, NETWORK
 from tempohand.inference.source import SourceFrame
 from tempohand.inference.verification import LEAST_CERTAINTY, CloserLook
+from tempohand.media.pictures import decode_picture
 from tempohand.model.registry import load_network
 
 from .report import Report
 
+FALSE_BOXES = 0.05
+FOUND_SKIN = 0.4  # overlap of a box around joints with one around skin
+SIZES = (0, 1 / 20, 1 / 12, 1 / 8, 1 / 4, 1 / 2, np.inf)  # longer edge of a hand's box over the picture's
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which networks, and on what."""
-    parser.add_argument(
-        "--data", required=True, help="frame table, as of tempohand prepare --config-name=synthetic-find"
-    )
-    parser.add_argument("--wide", action="store_true", help="cut the pictures to 16:9")
+    """Which finders, and on what."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", help="frame table, as of tempohand prepare --config-name=synthetic-find")
+    source.add_argument("--photographs", nargs="+", metavar="TAR", help="pictures with files.csv")
     parser.add_argument("--split", default="test", help="default %(default)s")
-    parser.add_argument("--finder", default=FINDER, help="checkpoint or release (default %(default)s)")
+    parser.add_argument("--every", type=int, default=1, help="every so many-th picture")
+    parser.add_argument("--smaller", type=float, default=1.0, metavar="N", help="in pictures N times as wide")
     parser.add_argument(
-        "--network", default=NETWORK, help="checkpoint or release that tells sides (default %(default)s)"
+        "--finder",
+        nargs="+",
+        default=[f"{FINDER}:1", f"{FINDER}:3"],
+        metavar="NAME:TILES",
+        help="finders, each with its tiles (default %(default)s)",
     )
+    parser.add_argument(
+        "--network",
+        default=NETWORK,
+        help="checkpoint or release that looks again at a trained finder's boxes",
+    )
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture with the boxes of its hands, xyxy px. is_right: of all; None where that is not known."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    boxes: Float[np.ndarray, "n 4"]
+    is_right: bool | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A box with its score, and the probability that it is a right hand's."""
+
+    box: Float[np.ndarray, "4"]
+    score: float
+    side: float
 
 
 @dataclass
 class Tally:
-    """What is counted over a table's pictures. Overlaps are of the labelled hands whose centre is in the
-    picture: with the finder's best box, with the best confirmed one, and with the one that the network makes
-    of that."""
+    """What is counted over pictures. taken: the score from which on predict takes a box."""
 
-    found: list[float] = field(default_factory=list)
-    confirmed: list[float] = field(default_factory=list)
-    refined: list[float] = field(default_factory=list)
-    false_positives: int = 0  # boxes of the finder without a hand
-    false_confirmed: int = 0
-    # Of the confirmed hands: the row at which the sequence begins, log odds of the labelled side.
-    sequences: list[int] = field(default_factory=list)
-    side_logits: list[float] = field(default_factory=list)
+    taken: float
+    least: float  # overlap from which on a hand is found
+    pictures: int = 0
+    sizes: list[float] = field(default_factory=list)  # of each hand
+    scores: list[float] = field(default_factory=list)  # of the box that shows it; -inf: none does
+    sides: list[float] = field(default_factory=list)  # probability of the hand's side; nan: not known
+    false: list[float] = field(default_factory=list)  # scores of boxes that show none
     seconds: list[float] = field(default_factory=list)
 
-    def numbers(self, pictures: int) -> dict[str, int | float]:
+    def add(self, example: Example, found: list[Found], seconds: float) -> None:
+        """A picture. Boxes take hands in the order of their scores, each the one that it overlaps most."""
+        self.pictures += 1
+        self.seconds.append(seconds)
+        free = list(range(len(example.boxes)))
+        shown: dict[int, Found] = {}
+        for one in sorted(found, key=lambda one: -one.score):
+            best = max(free, key=lambda hand: overlap(one.box, example.boxes[hand]), default=None)
+            if best is not None and overlap(one.box, example.boxes[best]) >= self.least:
+                shown[best] = one
+                free.remove(best)
+            else:
+                self.false.append(one.score)
+        for hand, box in enumerate(example.boxes):
+            self.sizes.append(float((box[2:] - box[:2]).max() / max(example.image.shape[:2])))
+            self.scores.append(shown[hand].score if hand in shown else -np.inf)
+            side = shown[hand].side if hand in shown and example.is_right is not None else np.nan
+            self.sides.append(1 - side if example.is_right is False else side)
+
+    def numbers(self) -> dict[str, int | float]:
         """The benchmark's figures, by their keys in the file."""
-        confirmed = np.array(self.confirmed)
-        is_confirmed = confirmed >= FOUND
-        logits = np.array(self.side_logits)
-        sequences = np.array(self.sequences)
-        of_sequences = np.array([logits[sequences == start].sum() for start in np.unique(sequences)])
-        return {
-            "hands": len(self.found),
-            "found": float((np.array(self.found) >= FOUND).mean()),
-            "false_positives_a_picture": self.false_positives / pictures,
-            "found_and_confirmed": float(is_confirmed.mean()),
-            "false_positives_confirmed": self.false_confirmed / pictures,
-            "overlap_of_confirmed": float(confirmed[is_confirmed].mean()),
-            "overlap_seen_by_network": float(np.mean(self.refined)),
-            "wrong_side_of_frames": float((logits < 0).mean()),
-            "wrong_side_of_sequences": float((of_sequences < 0).mean()),
-            "finder_ms": 1e3 * float(np.median(self.seconds)),
+        scores, sizes, false = (np.array(values) for values in (self.scores, self.sizes, self.false))
+        allowed = np.sort(false)[::-1][int(FALSE_BOXES * self.pictures) :]
+        at_limit = scores > (allowed[0] if len(allowed) else -np.inf)
+        taken = scores >= self.taken
+        sides = np.array(self.sides)[taken & np.isfinite(self.sides)]
+        numbers = {
+            "hands": len(scores),
+            "found": float(taken.mean()),
+            "false_boxes_a_picture": float((false >= self.taken).sum() / self.pictures),
+            f"found_at_{FALSE_BOXES:g}": float((at_limit & np.isfinite(scores)).mean()),
+            "wrong_side_of_frames": float((sides < 0.5).mean()) if len(sides) else np.nan,
+            "sure_and_wrong_side": float((sides < 0.05).mean()) if len(sides) else np.nan,
+            "cpu_ms": 1e3 * float(np.median(self.seconds)),
         }
+        for low, high in zip(SIZES, SIZES[1:]):
+            inside = (sizes >= low) & (sizes < high)
+            name = f"found_at_{FALSE_BOXES:g}_from_{low:.3f}"
+            numbers[name] = float(at_limit[inside].mean()) if inside.any() else np.nan
+            numbers[f"hands_from_{low:.3f}"] = int(inside.sum())
+        return numbers
 
 
 def run(arguments: argparse.Namespace) -> Report:
-    """Shares of the labelled hands whose centre is in the picture; milliseconds a picture."""
+    """Shares of the hands whose centre is in the picture; milliseconds of processor time a picture."""
+    network = load_network(arguments.network, HandPrediction)
+    finders = {name: _finder(name, network) for name in arguments.finder}
+    least = FOUND if arguments.data else FOUND_SKIN
+    tallies = {name: Tally(taken, least) for name, (_, taken) in finders.items()}
+    for example in tqdm(_examples(arguments), unit="picture"):
+        for name, (find, _) in finders.items():
+            start = time.thread_time()
+            found = find(example.image)
+            tallies[name].add(example, found, time.thread_time() - start)
+    numbers = {name: tally.numbers() for name, tally in tallies.items()}
+    keys = next(iter(numbers.values()))
+    rows = [[key.replace("_", " "), *(_shown(numbers[name][key]) for name in numbers)] for key in keys]
+    return Report(["what", *numbers], rows, {}, {"find": numbers})
+
+
+def overlap(first: Float[np.ndarray, "4"], second: Float[np.ndarray, "4"]) -> float:
+    """Intersection over union."""
+    boxes = (torch.from_numpy(np.asarray(box, np.float64)) for box in (first, second))
+    return float(intersection_over_union(*boxes))
+
+
+def smaller(example: Example, times: float, rng: np.random.Generator) -> Example:
+    """The example somewhere in a picture `times` as wide, 16:9, whose ground is its own colours, blurred."""
+    height, width = example.image.shape[:2]
+    wide = round(times * max(height, width))
+    tall = round(wide * 9 / 16)
+    ground = cv2.GaussianBlur(cv2.resize(example.image, (wide, tall)), (0, 0), wide / 24)
+    if height > tall:
+        raise ValueError(f"a picture of {width} x {height} px does not fit: `smaller` has to be larger")
+    x, y = int(rng.integers(0, wide - width + 1)), int(rng.integers(0, tall - height + 1))
+    ground[y : y + height, x : x + width] = example.image
+    return Example(ground, example.boxes + [x, y, x, y], example.is_right)
+
+
+def _examples(arguments: argparse.Namespace) -> Iterator[Example]:
+    rng = np.random.default_rng(0)
+    every = _rows(arguments) if arguments.data else _photographs(arguments.photographs)
+    for example in islice(every, 0, None, arguments.every):
+        size = np.array(example.image.shape[1::-1])
+        middle = (example.boxes[:, :2] + example.boxes[:, 2:]) / 2
+        inside = ((middle >= 0) & (middle <= size - 1)).all(axis=1)
+        one = Example(example.image, example.boxes[inside], example.is_right)
+        yield one if arguments.smaller == 1 else smaller(one, arguments.smaller, rng)
+
+
+def _rows(arguments: argparse.Namespace) -> Iterator[Example]:
     table = FrameTable(arguments.data, arguments.split)
-    finder = HandFinder.load(arguments.finder, max_hands=MAX_HANDS)
-    predictor = StreamingPredictor(load_network(arguments.network, HandPrediction))
-    closer = CloserLook.of(predictor)
     labels = table.labels(np.arange(len(table)))
-    starts = table.sequence_starts()
-    tally = Tally()
-    for row in tqdm(range(len(table)), unit="picture"):
-        image = table.image(row)
-        cut = round(len(image) * (1 - 9 / 16) / 2) if arguments.wide else 0
-        image = np.ascontiguousarray(image[cut : len(image) - cut])
-        true = labels["box"][row] - [0, cut, 0, cut]
-        camera = {"focal": labels["focal"][row], "princpt": labels["princpt"][row] - [0, cut]}
-        start = time.perf_counter()
-        boxes = [found.box for found in finder.detect(SourceFrame(row, 0.0, image, ""))]
-        tally.seconds.append(time.perf_counter() - start)
-        overlaps = [_overlap(box, true) for box in boxes]
-        looks = [closer.look_twice(HandInput(image=image, box=box, time=0.0, **camera))[0] for box in boxes]
-        confirmed = [number for number, look in enumerate(looks) if look.certainty >= LEAST_CERTAINTY]
-        tally.false_positives += sum(overlap < FOUND for overlap in overlaps)
-        tally.false_confirmed += sum(overlaps[number] < FOUND for number in confirmed)
-        middle = (true[:2] + true[2:]) / 2
-        if (middle < 0).any() or (middle > np.array([image.shape[1], image.shape[0]]) - 1).any():
-            continue
-        tally.found.append(max(overlaps, default=0.0))
-        tally.confirmed.append(max((overlaps[number] for number in confirmed), default=0.0))
-        if tally.confirmed[-1] < FOUND:
-            continue
-        best = max(confirmed, key=overlaps.__getitem__)
-        is_right = bool(labels["is_right"][row])
-        tally.sequences.append(int(starts[row]))
-        tally.side_logits.append(looks[best].right_logit * (1 if is_right else -1))
-        seen = predictor.push(image, boxes[best], 0.0, hand=row, is_right=is_right, **camera).joints2d
-        predictor.reset(row)
-        tally.refined.append(_overlap(np.concatenate([seen.min(0), seen.max(0)]), true))
-    numbers = tally.numbers(len(table))
-    rows = [
-        [name.replace("_", " "), f"{value:.3f}" if isinstance(value, float) else str(value)]
-        for name, value in numbers.items()
-    ]
-    return Report(["what", "measured"], rows, {}, {"find": numbers})
+    for row in range(len(table)):
+        yield Example(table.image(row), labels["box"][row][None], bool(labels["is_right"][row]))
 
 
-def _overlap(first: Float[np.ndarray, "4"], second: Float[np.ndarray, "4"]) -> float:
-    return float(
-        intersection_over_union(*(torch.from_numpy(np.asarray(box, np.float64)) for box in (first, second)))
-    )
+def _photographs(files: list[str]) -> Iterator[Example]:
+    for file in files:
+        with tarfile.open(file) as tar:
+            text = io.TextIOWrapper(tar.extractfile("files.csv"), encoding="utf-8")
+            for row in csv.DictReader(text):
+                boxes = [[float(edge) for edge in box.split()] for box in row["boxes_xyxy"].split(";") if box]
+                image = decode_picture(tar.extractfile(row["file"]).read())
+                yield Example(image, np.array(boxes).reshape(-1, 4))
+
+
+def _finder(name: str, network) -> tuple[Callable[[np.ndarray], list[Found]], float]:
+    """What finds hands, and the score from which on predict takes them."""
+    kind, _, tiles = name.partition(":")
+    options = {"tiles": int(tiles or 1), "max_hands": MAX_HANDS}
+    if kind == FINDER:
+        palms = PalmFinder(**options)
+
+        def find(image: np.ndarray) -> list[Found]:
+            found = palms.find(image)
+            values = zip(found.box.numpy(), found.presence.tolist(), found.side.tolist())
+            return [Found(*each) for each in values]
+
+        return find, PRESENCE
+    finder = HandFinder.load(kind, **options)
+    closer = CloserLook.of(StreamingPredictor(network))
+
+    def find_and_look(image: np.ndarray) -> list[Found]:
+        found = []
+        for one in finder.detect(SourceFrame(0, 0.0, image, "")):
+            look = closer.look_twice(HandInput(image=image, box=one.box, time=0.0))[0]
+            found.append(Found(one.box, look.certainty, 1 / (1 + np.exp(-look.right_logit))))
+        return found
+
+    return find_and_look, LEAST_CERTAINTY
+
+
+def _shown(value: int | float) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

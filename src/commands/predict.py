@@ -85,8 +85,8 @@ def _add_boxes(parser: argparse.ArgumentParser) -> None:
     boxes.add_argument(
         "--finder",
         metavar="DIR",
-        help="find hands with a hand finder: checkpoint directory of a find-* run of tempohand train "
-        "(default %(default)s, which comes with the package)",
+        help="what finds hands: palms, MediaPipe's networks, which come with the package (default), or the "
+        "checkpoint directory of a find-* run of tempohand train",
     )
 
 
@@ -118,15 +118,15 @@ def _add_hands(parser: argparse.ArgumentParser) -> None:
             "and --box)"
         ),
     )
-    hands.add_argument("--max-hands", type=int, metavar="N", help="most hands to find in a frame (default 4)")
+    hands.add_argument("--max-hands", type=int, metavar="N", help="most hands to find in a frame (default 8)")
     hands.add_argument(
         "--finder-tiles",
         dest="tiles",
         type=int,
         metavar="N",
-        help="2 or more: also look for hands in squares of 1/N of the picture's longer edge, for smaller "
-        "hands and those before other skin; 1: only in the whole picture (default: 2 for independent "
-        "pictures, 1 for videos and sequences)",
+        help="2 or more: also look for hands from so many times as near, for smaller ones; 1: only in the "
+        "whole picture (default: 4 for independent pictures, 3 for videos and sequences; of a trained finder "
+        "2 and 1)",
     )
     hands.add_argument(
         "--look-every",
@@ -134,8 +134,8 @@ def _add_hands(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help=(
-            "frames from one look for hands to the next; between them the network's own predictions "
-            "are followed (default %(default)s: none)"
+            "frames of a video from one look for new hands to the next; between them those that are known "
+            "are followed (default 5; of a trained finder 1)"
         ),
     )
     hands.add_argument(

@@ -146,7 +146,7 @@ class View:
     ) -> UInt8[Tensor, "t 3 k l"]:
         """The clip's crops."""
         crops = [
-            _warp(picture, matrix, self.size)
+            warp(picture, matrix, self.size)
             for picture, matrix in zip(pictures, placement.homography.numpy())
         ]
         if draw.photometric is not None:
@@ -204,7 +204,7 @@ def _correlated(rng: np.random.Generator, num_frame: int, channels: int) -> Floa
     return np.stack(values)
 
 
-def _warp(
+def warp(
     picture: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "3 3"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "k l 3"]:
     """The picture through a homography, its edge repeated beyond it; a picture that shrinks by 2 or more is

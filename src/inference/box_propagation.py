@@ -1,6 +1,8 @@
 """Following hands by their own predictions: the next frame's box is where the network saw the hand in this
 one."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -31,6 +33,7 @@ class FollowedHands:
         if every < 1:
             raise ValueError(f"`every` is at least 1 frame, not {every}")
         self.finder, self.every = finder, every
+        self.verified: bool = finder.verified
         self.known: list[Detection] = []
         self.size: tuple[int, int] | None = None  # of the picture that they are in
         self.since = 0  # frames since it looked
@@ -62,7 +65,7 @@ class FollowedHands:
         for row, column in zip(*linear_sum_assignment(share, maximize=True)):
             if same[row, column] and same[:, column].sum() == 1:
                 followed = self.known[row]
-                found[column] = Detection(followed.box, found[column].is_right, followed.hand)
+                found[column] = replace(found[column], box=followed.box, hand=followed.hand)
         return found
 
     def follow(self, estimates: list[HandEstimate]) -> None:

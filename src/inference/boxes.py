@@ -40,6 +40,8 @@ class ConstantBox:
     """One box for every frame. In a sequence it is in pixels of the first picture, and scaled with the same
     view's resolution (resolution.py)."""
 
+    verified = True  # it is taken at its word
+
     def __init__(self, box: Float[np.ndarray, "4"]):
         self.box = np.asarray(box, np.float64)
         self._first: tuple[int, int] | None = None  # size of a sequence's first picture
@@ -76,6 +78,8 @@ class FileBoxes:
     rows: frame (index, or name of a folder's picture) -> its hands. length: number of frames that the file
     speaks of, None where it does not say.
     """
+
+    verified = True  # they are taken at their word
 
     def __init__(self, path: Path, rows: dict[int | str, list[Detection]], length: int | None = None):
         self.path = path

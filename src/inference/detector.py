@@ -16,7 +16,7 @@ from tempohand.inference.source import Source, SourceFrame
 from tempohand.inference.tracker import Detection
 from tempohand.writing import whole
 
-MAX_HANDS = 4
+MAX_HANDS = 8
 # name in the .task file -> file in the wheel of mediapipe 0.10.21
 _MODEL_PARTS = {
     "hand_detector.tflite": "mediapipe/modules/palm_detection/palm_detection_full.tflite",
@@ -64,6 +64,8 @@ class HandDetector:
     saying what to install when mediapipe is missing or too old, FileNotFoundError when its model file is. Use
     as a context manager.
     """
+
+    verified = True  # its boxes hold hands
 
     def __init__(self, model: str | Path = DETECTOR_MODEL, *, video: bool, max_hands: int = MAX_HANDS):
         try:

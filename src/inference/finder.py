@@ -30,6 +30,8 @@ class HandFinder:
     of a frame. Use as a context manager. Raises ValueError for numbers below 1.
     """
 
+    verified = False  # some of its boxes hold no hand
+
     def __init__(
         self,
         network: nn.Module,

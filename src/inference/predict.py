@@ -9,6 +9,8 @@ from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
 from tempohand.inference.detector import HandDetector
 from tempohand.inference.finder import HandFinder
+from tempohand.inference.palm_finder import PalmFinder
+from tempohand.inference.palm_following import FollowedPalms
 from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
 from tempohand.inference.source import Source, SourceFrame
 from tempohand.inference.tracker import Detection, Sides, Tracker
@@ -16,7 +18,7 @@ from tempohand.inference.verification import CloserLook
 
 BUFFER_BYTES = 256 * 2**20  # decoded frames kept until a network pass is full
 BUFFER_FRAMES = 256
-BoxSource = ConstantBox | FileBoxes | HandDetector | HandFinder | FollowedHands
+BoxSource = ConstantBox | FileBoxes | HandDetector | PalmFinder | FollowedPalms | HandFinder | FollowedHands
 
 
 def predict_frames(
@@ -30,7 +32,6 @@ def predict_frames(
     """
     first: tuple[int, int] | None = None  # size of a sequence's first picture
     follows = isinstance(boxes, FollowedHands)
-    finds = isinstance(boxes, HandFinder | FollowedHands)
     closer = CloserLook.of(predictor) if predictor.tells_sides else None
     waiting: list[tuple[SourceFrame, list[HandInput]]] = []  # for a pass of the network
 
@@ -62,8 +63,8 @@ def predict_frames(
         hands: list[HandInput] = []
         for one in tracked:
             hand = HandInput(box=one.box, hand=one.hand, is_right=one.is_right, starts=one.starts, **shared)
-            if closer is not None and (finds or not one.has_side):
-                hand = _verified(hand, one.has_side, closer, finds)
+            if closer is not None and not (boxes.verified and one.has_side):
+                hand = _verified(hand, one.has_side, closer, not boxes.verified)
             if hand is None:
                 tracker.forget(one.hand)
             else:

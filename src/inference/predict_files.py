@@ -20,9 +20,11 @@ from tempohand.inference.camera import CameraChoice
 from tempohand.inference.detector import MAX_HANDS, HandDetector
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.overlay import MESH_OPACITY, PictureOverlay, VideoOverlay, draw_hands, side_faces
+from tempohand.inference.palm_finder import PICTURE_TILES, VIDEO_TILES, PalmFinder
+from tempohand.inference.palm_following import LOOK_EVERY, FollowedPalms
 from tempohand.inference.predict import BoxSource, predict_frames
 from tempohand.inference.predictor import HandEstimate, StreamingPredictor
-from tempohand.inference.settings import DETECTOR_MODEL, PredictSettings
+from tempohand.inference.settings import DETECTOR_MODEL, FINDER, PredictSettings
 from tempohand.inference.source import Source, open_source
 from tempohand.inference.staging import staged, staged_files
 from tempohand.inference.tracker import SMOOTHING, Tracker
@@ -177,14 +179,31 @@ def _boxes(settings: PredictSettings, source: Source):
         return HandDetector(
             settings.detector_model or DETECTOR_MODEL, video=not source.independent, max_hands=max_hands
         )
+    if settings.finder == FINDER:
+        return _palm_finder(settings, source, max_hands)
+    return _trained_finder(settings, source, max_hands)
+
+
+def _palm_finder(settings: PredictSettings, source: Source, max_hands: int) -> PalmFinder | FollowedPalms:
+    """MediaPipe's networks. A single picture is worth the time; a video has other frames in which a hand may
+    be found."""
     tiles = settings.tiles
     if tiles is None:
-        # A single picture is worth the time; a video has other frames in which a hand may be found.
+        tiles = PICTURE_TILES if source.independent else VIDEO_TILES
+    finder = PalmFinder(device=_device(settings.device), tiles=tiles, max_hands=max_hands)
+    if source.independent:  # there is nothing to follow
+        return finder
+    return FollowedPalms(finder, LOOK_EVERY if settings.every is None else settings.every)
+
+
+def _trained_finder(settings: PredictSettings, source: Source, max_hands: int) -> HandFinder | FollowedHands:
+    tiles = settings.tiles
+    if tiles is None:
         tiles = 2 if source.independent else 1
     finder = HandFinder.load(
         settings.finder, device=_device(settings.device), tiles=tiles, max_hands=max_hands
     )
-    if settings.every == 1 or source.independent:  # independent pictures have no hands to follow
+    if settings.every in (None, 1) or source.independent:
         return finder
     return FollowedHands(finder, settings.every)
 

@@ -5,9 +5,8 @@ nothing is imported here that takes long.
 from dataclasses import dataclass
 from pathlib import Path
 
-# These networks come with the package (model/released).
-NETWORK = "tempohand-small"
-FINDER = "tempohand-finder"
+NETWORK = "tempohand-small"  # comes with the package (model/released)
+FINDER = "palms"  # MediaPipe's networks, which come with the package, too (inference/palm_finder.py)
 # MediaPipe's hand model, which `tempohand detector-model` makes of this wheel.
 DETECTOR_MODEL = "hand_landmarker.task"
 DETECTOR_WHEEL = (
@@ -30,14 +29,14 @@ class PredictSettings:
     boxes: str | Path | None = None  # file with the boxes of each frame
     box: str | None = None  # X0,Y0,X1,Y1 in px, of every frame
     detect: bool = False  # by MediaPipe
-    finder: str = FINDER  # directory or name of a hand finder
+    finder: str = FINDER  # "palms", or directory or name of a trained hand finder
 
     side: str | None = None  # right or left, of every hand
     max_gap: float | None = None  # seconds without a hand after which its history begins anew
     smoothing: float | None = None  # weight of the box before, 0 to below 1
     max_hands: int | None = None  # most hands found in a frame
-    tiles: int | None = None  # 2 or more: the finder also looks at squares of 1/tiles of the longer edge
-    every: int = 1  # frames from one look of the finder to the next
+    tiles: int | None = None  # 2 or more: the finder looks from nearer, too, for hands so many times as small
+    every: int | None = None  # frames from one look of the finder to the next
     detector_model: str | Path | None = None  # MediaPipe's file
     fps: float | None = None  # a folder's pictures are one sequence of so many frames a second
 

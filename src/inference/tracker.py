@@ -17,17 +17,19 @@ from tempohand.inference.resolution import rescale, scale_between
 SMOOTHING = 0.3  # of detector boxes: the weight of the box before
 _OTHER_SIDE = 0.5  # how much farther a hand of the other side counts, in box sides
 _CLEAR_SIDE = 1.0  # log odds from which on a hand's side is clear enough to tell it from another hand
+_SURE_VOTES = 3  # boxes that came with one side, less those with the other, from which on a hand's is sure
 _NEWEST_MOTION = 0.5  # weight of the newest motion in a hand's velocity
 
 
 @dataclass(frozen=True)
 class Detection:
     """A hand's box in one frame: xyxy in px, bounds of the 21 joints. `is_right` and `hand` (an id) are None
-    where the source does not say."""
+    where the source does not say. sure: it cannot be a hand of the other side."""
 
     box: Float[np.ndarray, "4"]
     is_right: bool | None = None
     hand: int | None = None
+    sure: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,10 @@ class _Track:
         """Whether more of its boxes came with the other side than with this one."""
         return is_right is not None and self.votes != 0 and (self.votes > 0) != is_right
 
+    def excludes(self, detection: Detection) -> bool:
+        """Whether the detection is of the other side, and that of either is sure."""
+        return detection.sure and abs(self.votes) >= _SURE_VOTES and self.contradicts(detection.is_right)
+
     def move(self, time: float, seen: Float[np.ndarray, "4"]) -> None:
         """Its box at a later time."""
         if time > self.time:
@@ -88,7 +94,8 @@ class Tracker:
     all in all they lie nearest to where these are expected at constant velocity; a hand whose last box is
     farther than `reach` (history.py) is none of them. Two rounds: first without pairs whose sides contradict
     each other (most of the hand's boxes so far came with the other side); what is left then with all pairs,
-    where another side counts as farther. A detection without a side is contested if it may belong to a hand
+    where another side counts as farther, unless the sides of both are sure: these stay apart. A detection
+    without a side is contested if it may belong to a hand
     that is clearly a right one and to one that is clearly a left one. `Sides` are then asked for its side,
     and each hand counts as the farther from it the more likely the two are of opposite sides, by up to a
     whole `reach`. What fits nowhere founds a new hand. The order of detections decides the numbers of new
@@ -204,6 +211,8 @@ class Tracker:
             return displacement(before, _box(detections[index])) + _OTHER_SIDE * contradicts(index, track)
 
         def possible(index: int, track: _Track) -> bool:
+            if self.side is None and track.excludes(detections[index]):
+                return False
             return distance(index, track, track.seen) < reach(time - track.time)
 
         def contested(index: int) -> bool:

@@ -151,8 +151,13 @@ def to_size(
     image: UInt8[Tensor, "n 3 h w"] | Float[Tensor, "n 3 h w"], size: int
 ) -> Float[Tensor, "n 3 k k"]:
     """Pictures as 0..1, channels last, of size x size px: bilinear, antialiased where they shrink."""
-    x = image.float() / 255 if image.dtype == torch.uint8 else image
-    x = x.contiguous(memory_format=torch.channels_last)
+    x = as_float(image)
     if x.shape[-2:] == (size, size):
         return x
     return F.interpolate(x, (size, size), mode="bilinear", antialias=True)
+
+
+def as_float(image: UInt8[Tensor, "n 3 h w"] | Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """Pictures as 0..1, channels last."""
+    x = image.float() / 255 if image.dtype == torch.uint8 else image
+    return x.contiguous(memory_format=torch.channels_last)

@@ -15,14 +15,15 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from tempohand.boxes import intersection_over_union
-from tempohand.model.landmarks import same_convolution, to_size
+from tempohand.model.landmarks import as_float, same_convolution
 from tempohand.model.weights import MEDIAPIPE, load_into
 
-SIZE = 192  # px, the edge of the picture that is looked at
+SIZE = 192  # px, the edge of the pictures that it was trained with
+STEP = 32  # px; edges of pictures are multiples of it
 NUM_KEYPOINTS = 7
 STEM, STAGES = 32, (32, 64, 128, 256, 256)  # channels; each stage but the first halves the map
 BLOCKS = 4  # of a stage, after the one that halves the map
-HEADS = ((12, 6), (24, 2))  # cells along an edge, and anchors a cell; in the order of the layers
+HEADS = ((16, 6), (8, 2))  # px of a cell, and anchors in it; in the order of the layers
 MIN_SCORE = 0.5
 SAME_PALM_IOU = 0.3  # palms whose intersection over union is more are one
 MAX_LOGIT = 100.0
@@ -31,7 +32,7 @@ FULL_WEIGHTS = MEDIAPIPE / "palm_detection_full.safetensors"
 
 @dataclass(frozen=True)
 class Palms:
-    """Palms in a picture of 192 x 192 px, in its pixels with centres at integers, the surest first.
+    """Palms in a picture, in pixels of it as it was looked at, centres at integers, the surest first.
 
     box: xyxy, about as large as the palm (hand_crops.py makes a hand's crop of it). keypoints: 0 is the
     wrist's centre, 2 the middle finger's base; the others are knuckles and thumb joints.
@@ -60,23 +61,22 @@ class PalmBlock(nn.Module):
 
 
 class PalmHead(nn.Module):
-    """A map enlarged to `cells` x `cells`, joined with the stage's of that size, and read at every anchor."""
+    """A map enlarged to the next larger stage's, joined with it, and read at every anchor."""
 
-    def __init__(self, inputs: int, outputs: int, cells: int, anchors: int):
+    def __init__(self, inputs: int, outputs: int, anchors: int):
         super().__init__()
         self.enter = nn.Sequential(nn.Conv2d(inputs, outputs, 1), nn.PReLU(outputs))
         self.blocks = nn.Sequential(PalmBlock(outputs, outputs), PalmBlock(outputs, outputs))
         self.score = nn.Conv2d(outputs, anchors, 1)
         self.coordinates = nn.Conv2d(outputs, anchors * 2 * (2 + NUM_KEYPOINTS), 1)
-        self.cells = cells
 
     def forward(
-        self, x: Float[Tensor, "n c h w"], same_size: Float[Tensor, "n d k k"]
-    ) -> Float[Tensor, "n d k k"]:
-        larger = F.interpolate(x, (self.cells, self.cells), mode="bilinear", align_corners=False)
-        return self.blocks(self.enter(larger) + same_size)
+        self, x: Float[Tensor, "n c h w"], larger: Float[Tensor, "n d k l"]
+    ) -> Float[Tensor, "n d k l"]:
+        x = F.interpolate(x, larger.shape[-2:], mode="bilinear", align_corners=False)
+        return self.blocks(self.enter(x) + larger)
 
-    def read(self, x: Float[Tensor, "n d k k"]) -> tuple[Float[Tensor, "n a"], Float[Tensor, "n a 18"]]:
+    def read(self, x: Float[Tensor, "n d k l"]) -> tuple[Float[Tensor, "n a"], Float[Tensor, "n a 18"]]:
         """Scores and coordinates, row by row, cell by cell, the anchors of a cell side by side."""
         score, coordinates = (layer(x).permute(0, 2, 3, 1) for layer in (self.score, self.coordinates))
         return score.flatten(1), coordinates.reshape(len(x), -1, 2 * (2 + NUM_KEYPOINTS))
@@ -95,10 +95,9 @@ class PalmDetector(nn.Module):
             self.stages.append(nn.Sequential(*first, *(PalmBlock(width, width) for _ in range(BLOCKS))))
             inputs = width
         self.heads = nn.ModuleList()
-        for (cells, anchors), width in zip(HEADS, (STAGES[3], STAGES[2])):
-            self.heads.append(PalmHead(inputs, width, cells, anchors))
+        for (_, anchors), width in zip(HEADS, (STAGES[3], STAGES[2])):
+            self.heads.append(PalmHead(inputs, width, anchors))
             inputs = width
-        self.register_buffer("anchors", anchor_centres(), persistent=False)
         self.to(memory_format=torch.channels_last)
 
     @classmethod
@@ -111,11 +110,15 @@ class PalmDetector(nn.Module):
 
     def forward(
         self, image: UInt8[Tensor, "n 3 h w"] | Float[Tensor, "n 3 h w"]
-    ) -> tuple[Float[Tensor, "n 2016"], Float[Tensor, "n 2016 18"]]:
-        """Scores before the sigmoid and raw coordinates at every anchor, of square RGB pictures, uint8 or
-        0..1; other sizes than 192 x 192 are brought to it. What is not square is put into a square with
-        black beside it (`letterbox` in hand_crops.py)."""
-        x = self.stem(to_size(image, SIZE))
+    ) -> tuple[Float[Tensor, "n a"], Float[Tensor, "n a 18"]]:
+        """Scores before the sigmoid and raw coordinates at every anchor (`anchor_centres`), of RGB pictures,
+        uint8 or 0..1, whose edges are multiples of 32 px.
+
+        It was trained with 192 x 192 px (`letterbox` in hand_crops.py), but every layer is a convolution: of
+        larger pictures it says of each place what it says of the 192 px around it.
+        """
+        assert not any(edge % STEP for edge in image.shape[-2:]), f"{tuple(image.shape)}: multiples of {STEP}"
+        x = self.stem(as_float(image))
         maps = []
         for stage in self.stages:
             x = stage(x)
@@ -131,10 +134,12 @@ class PalmDetector(nn.Module):
     def find(
         self, image: UInt8[Tensor, "n 3 h w"] | Float[Tensor, "n 3 h w"], min_score: float = MIN_SCORE
     ) -> list[Palms]:
-        """The palms in each picture (taken as by `forward`), in pixels of the picture at 192 x 192."""
+        """The palms in each picture (taken as by `forward`), in its pixels, on the CPU."""
+        # To the CPU in one copy: to pick palms on the device is to wait for it again and again.
         scores, coordinates = self(image)
-        scores = scores.clamp(-MAX_LOGIT, MAX_LOGIT).sigmoid()
-        boxes, keypoints = decode(coordinates, self.anchors)
+        scores, coordinates = torch.cat([scores[..., None], coordinates], dim=2).cpu().split([1, 18], dim=2)
+        scores = scores[..., 0].clamp(-MAX_LOGIT, MAX_LOGIT).sigmoid()
+        boxes, keypoints = decode(coordinates, anchor_centres(*image.shape[-2:]))
         seen = scores >= min_score
         return [
             suppress_weighted(Palms(*(values[one] for values in each)))
@@ -142,13 +147,14 @@ class PalmDetector(nn.Module):
         ]
 
 
-def anchor_centres() -> Float[Tensor, "2016 2"]:
+def anchor_centres(height: int = SIZE, width: int = SIZE) -> Float[Tensor, "a 2"]:
     """The anchors' centres x, y in pixels, the larger map's first: the cells' own centres. All of a cell are
-    alike: their size, which is 1 (the picture's edge), has no part in decoding."""
+    alike: their size, which is 1 (the edge of 192 px), has no part in decoding."""
     centres = []
-    for cells, anchors in reversed(HEADS):
-        place = (torch.arange(cells) + 0.5) * (SIZE / cells) - 0.5
-        y, x = torch.meshgrid(place, place, indexing="ij")
+    for step, anchors in reversed(HEADS):
+        y, x = torch.meshgrid(
+            *((torch.arange(edge // step) + 0.5) * step - 0.5 for edge in (height, width)), indexing="ij"
+        )
         centres.append(torch.stack([x, y], dim=-1).reshape(-1, 2).repeat_interleave(anchors, dim=0))
     return torch.cat(centres)
 

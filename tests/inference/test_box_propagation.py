@@ -16,6 +16,8 @@ SIZE = (120, 90)
 class Scripted:
     """Says of frame k what `answers` holds at k, and remembers which frames it was shown."""
 
+    verified = False
+
     def __init__(self, answers):
         self.answers, self.looks = answers, []
 

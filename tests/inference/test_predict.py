@@ -294,7 +294,7 @@ def test_a_video_that_is_cut_off_gives_what_came_and_blames_nobody_else(
 
 
 def test_where_no_hand_is_found_the_box_can_be_told(tmp_path, video_tools, predict, monkeypatch):
-    monkeypatch.setattr("tempohand.inference.finder.HandFinder.detect", lambda self, frame: [])
+    monkeypatch.setattr("tempohand.inference.palm_finder.PalmFinder.detect", lambda self, frame: [])
     picture, folder = write_folder(tmp_path / "frames", video_tools[0](2)) / "00.png", tmp_path / "frames"
     with pytest.raises(
         ValueError,

@@ -428,3 +428,27 @@ def test_motion_goes_on_in_the_pixels_of_another_resolution():
         assert [one.hand for one in tracker.update(6 / 30, seen, size)] == [0]
         track = tracker._tracks[0]
         assert track.velocity[0] == pytest.approx(40 * 30 * scale, rel=0.05)
+
+
+def test_a_hand_of_the_other_side_does_not_join_where_both_are_sure():
+    """A left hand comes up where the right one was seen last, which comes back later."""
+    for sure, words, others in ((True, 5, 1), (False, 5, 0), (True, 2, 0)):
+        tracker = Tracker()
+        for frame in range(words):
+            first = tracker.update(frame / 30, [Detection(box(50), True, sure=True)])[0]
+        other = tracker.update(words / 30, [Detection(box(51), False, sure=sure)])[0]
+        assert (other.hand != first.hand) == bool(others), (sure, words)
+        back = tracker.update((words + 1) / 30, [Detection(box(50), True, sure=True)])[0]
+        assert back.hand == first.hand and not back.starts
+
+
+@pytest.mark.parametrize("hidden", [1, 3, 6])
+def test_a_hand_that_is_hidden_by_the_other_while_they_cross_comes_back_as_itself(hidden):
+    """The right hand is not seen around the middle, where the left one is in its place; sides are sure."""
+    clip, tracker, numbers = passing(10.0, "both", rows=(150.0, 150.0)), Tracker(), {0: set(), 1: set()}
+    for frame, hands in enumerate(clip):
+        seen = [(who, one) for who, one in hands if who or abs(frame - 11.5) > hidden / 2]
+        detections = [Detection(one.box, one.is_right, sure=True) for _, one in seen]
+        for (who, _), one in zip(seen, tracker.update(frame / 30, detections)):
+            numbers[who].add(one.hand)
+    assert [len(one) for one in numbers.values()] == [1, 1] and numbers[0] != numbers[1]

@@ -14,7 +14,7 @@ from tests_support import evaluate, hand_rows, load_file, write_table
 import tempohand
 from tempohand import cli
 from tempohand.boxes import intersection_over_union
-from tempohand.inference.settings import FINDER, NETWORK
+from tempohand.inference.settings import NETWORK
 from tempohand.model.posenet import PoseNet
 from tempohand.model.release import MOST_BYTES
 from tempohand.model.weights import RELEASED, WEIGHTS_NAME, load_weights, released
@@ -24,7 +24,7 @@ EXPECTED = json.loads(stored["EXPECTED"].read_text(encoding="utf-8"))
 
 
 def test_the_files_are_the_ones_that_were_measured():
-    assert released() == sorted([NETWORK, FINDER])
+    assert released() == [NETWORK]
     assert stored["digests"]() == EXPECTED["sha256"], (
         "a new release? tests/released/regenerate.py, and docs/model_card.md's figures"
     )

@@ -1,0 +1,51 @@
+"""Hands followed from frame to frame by the landmarks that are seen in them."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from tempohand.inference.palm_finder import PalmFinder, detections
+from tempohand.inference.source import Source, SourceFrame
+from tempohand.inference.tracker import Detection
+
+LOOK_EVERY = 5  # frames, where nothing is said
+
+
+class FollowedPalms:
+    """A PalmFinder whose palm detector looks at every `every`-th frame, and at those after a hand is lost or
+    the picture's size changes. In all frames the landmark network looks for each known hand where its
+    landmarks were in the frame before, once: a hand in which it sees none is lost.
+
+    The object is of one input, and not for several threads. Use as a context manager. Raises ValueError for
+    every < 1.
+    """
+
+    verified = True  # its boxes hold hands
+
+    def __init__(self, finder: PalmFinder, every: int):
+        if every < 1:
+            raise ValueError(f"`every` is at least 1 frame, not {every}")
+        self.finder, self.every = finder, every
+        self.known: Float[Tensor, "k 21 2"] | None = None  # joints in the frame before
+        self.size: tuple[int, int] | None = None  # of its picture
+        self.wait = 0  # frames until the palm detector looks
+
+    def __enter__(self) -> "FollowedPalms":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        """Nothing to let go of."""
+
+    def check(self, source: Source) -> None:
+        """Nothing to hold against the input."""
+
+    def detect(self, frame: SourceFrame) -> list[Detection]:
+        """The hands of a frame, the surest first."""
+        if self.size != frame.size:
+            self.known, self.wait = None, 0
+            self.size = frame.size
+        looks = self.wait == 0
+        found = self.finder.hands(frame.image, known=self.known, new=looks)
+        lost = self.known is not None and len(found.joints) < len(self.known)
+        self.wait = 0 if lost else self.every - 1 if looks else self.wait - 1
+        self.known = found.joints
+        return detections(found)
