@@ -23,8 +23,8 @@ setup(
     ),
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="MIT",
-    license_files=["LICENSE", "THIRD_PARTY_NOTICES.md"],
+    license="MIT AND Apache-2.0",  # the second is that of MediaPipe's weights
+    license_files=["LICENSE", "THIRD_PARTY_NOTICES.md", "src/model/released/mediapipe/LICENSE"],
     python_requires=">=3.11",
     package_dir={"tempohand": "src", "tempohand.script": "script", "tempohand.config": "config"},
     packages=["tempohand", *(f"tempohand.{name}" for name in find_packages("src")), *SCRIPTS],

@@ -154,7 +154,7 @@ def test_the_doctor_examines_it(table_root, tmp_path):
 def test_settings_that_contradict_it_are_refused(table_root, tmp_path):
     given = settings(table_root, tmp_path / "run")
     for change, message in (
-        ({"tokens": {"mode": "cached"}}, "tokens.mode=cached: Stage 2 takes"),
+        ({"tokens": {"mode": "cached"}}, "tokens.mode=cached: a network with a frozen part takes"),
         ({"loss": {"depth": 1.0}}, r"no term is called \['depth'\], this network has \['form', 'places'\]"),
         ({"network": given["network"] | {"name": "glimpse"}}, "'glimpse' is none of"),
     ):

@@ -294,7 +294,7 @@ def test_stage_2_inherits_and_trains_on_two_processes(stage1, table_root, tmp_pa
         ("stage1-tiny", ["data.root=nowhere"], "no frame table at 'nowhere'"),
         ("stage1-tiny", ["network.hand=nowhere/MANO_RIGHT.pkl"], "nowhere/MANO_RIGHT.pkl"),
         ("stage1-tiny", ["network.spatial.backbone.weights=nowhere.pt"], "no file 'nowhere.pt'"),
-        ("stage1-tiny", ["tokens=cached"], "tokens.mode=cached: Stage 2 takes"),
+        ("stage1-tiny", ["tokens=cached"], "tokens.mode=cached: a network with a frozen part takes"),
         ("stage1-tiny", ["loss.joint=1"], "Could not override 'loss.joint'"),
         ("stage1-tiny", ["optim.accumulate=5"], "optim.batch_size=48 cannot be shared evenly"),
         ("stage1-tiny", ["log.keep=0"], "log.keep=0 must be at least 1"),

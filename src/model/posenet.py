@@ -24,9 +24,8 @@ class PoseNet(Network):
     num_frame is 1 (TemporalPoseNet takes longer clips). size: edge of its crops, px; expansion: that edge
     over the longer edge of the hand's box. spatial: SpatialNet's settings, or the one of another network, to
     share it. norm_by_hand: depth is learned in hand sizes. hand: path of a MANO file, None for the open hand,
-    or the layer of another network. follow_maps: the hand is moved to where its heat maps see its joints
-    (map_following.py). frozen_backbone: the backbone does not learn, and a frame's features are its tokens,
-    which can be cached.
+    or the layer of another network. frozen_backbone: the backbone does not learn, and a frame's features are
+    its tokens, which can be cached.
     """
 
     prediction = HandPrediction
@@ -43,13 +42,12 @@ class PoseNet(Network):
         temporal: None = None,
         norm_by_hand: bool = False,
         hand: str | None | HandLayer = None,
-        follow_maps: bool = False,
         frozen_backbone: bool = False,
     ):
         super().__init__(num_frame, size, expansion)
         self.size = self.crop.edge
         self.expansion = expansion
-        self.follow_maps, self.frozen_backbone = follow_maps, frozen_backbone
+        self.frozen_backbone = frozen_backbone
         self.norm_by_hand = norm_by_hand
         self.hand = hand if isinstance(hand, HandLayer) else HandLayer(hand)
         self.spatial = spatial if isinstance(spatial, SpatialNet) else SpatialNet(self.size, **spatial)
@@ -140,7 +138,7 @@ class PoseNet(Network):
         wrist = self._wrist(parameters, focal, princpt)
         terms = {"columns": parameters.columns, "uv": parameters.uv, "log_depth": parameters.log_depth}
         terms |= parameters.extra | logits
-        maps = readings.float() if self.follow_maps and readings is not None else None
+        maps = readings.float() if readings is not None and self.spatial.heatmaps.follow else None
         hand = PosedHand(parameters.rotation, parameters.shape, wrist, self.norm_by_hand, maps)
         return predict_hand(self.hand, hand, batch, terms)
 

@@ -16,7 +16,7 @@ ROTARY_UNIT_S = 0.020  # one rotary position per 20 ms
 # uv, log depth.
 GROUPS = (*(6,) * NUM_MANO_JOINTS, NUM_BETAS, 2, 1)
 PARAMETER_DIM = sum(GROUPS)
-MIXING_DIM = 16
+MIXING_DIM, HEAD_DIM = 16, 64
 RIDGE = 0.25  # squared rotary units: where the trusted frames are hardly apart in time a line has no slope
 
 
@@ -29,6 +29,9 @@ class TemporalEncoder(nn.Module):
     the frames' own predictions with weights for every joint, which is how a filter would do it, but by what
     is seen in each frame. Every output starts at zero: Stage 2 begins exactly as Stage 1. trend:
     PredictionMixture's.
+
+    only_mixed: the hand is a mixture of what Stage 1 says in the frames and nothing else; a single frame's
+    is Stage 1's. For a Stage 1 that knows more hands than the videos that Stage 2 learns from.
     """
 
     def __init__(
@@ -39,8 +42,8 @@ class TemporalEncoder(nn.Module):
         layers: int,
         heads: int,
         dropout: float = 0.0,
-        head_dim: int = 64,
         trend: bool = False,
+        only_mixed: bool = False,
     ):
         super().__init__()
         self.norm = nn.LayerNorm(token_dim)
@@ -51,14 +54,16 @@ class TemporalEncoder(nn.Module):
         self.embed_detail = nn.Linear(detail_dim, width, bias=False) if detail_dim else None
         self.norm_context, self.heads = nn.LayerNorm(width), heads
         # The context is the same for every layer: all their keys and values come from one product.
-        self.key_value = nn.Linear(width, 2 * layers * heads * head_dim, bias=False)
-        self.layers = nn.ModuleList(QueryBlock(width, heads, head_dim, dropout) for _ in range(layers))
+        self.key_value = nn.Linear(width, 2 * layers * heads * HEAD_DIM, bias=False)
+        self.layers = nn.ModuleList(QueryBlock(width, heads, HEAD_DIM, dropout) for _ in range(layers))
         self.norm_out = nn.LayerNorm(width)
-        self.out, self.correct = nn.Linear(width, token_dim), nn.Linear(width, PARAMETER_DIM)
         self.mix = PredictionMixture(width, trend)
-        for zero in (self.out, self.correct):
-            nn.init.zeros_(zero.weight)
-            nn.init.zeros_(zero.bias)
+        self.out, self.correct = None, None
+        if not only_mixed:
+            self.out, self.correct = nn.Linear(width, token_dim), nn.Linear(width, PARAMETER_DIM)
+            for zero in (self.out, self.correct):
+                nn.init.zeros_(zero.weight)
+                nn.init.zeros_(zero.bias)
 
     def forward(
         self,
@@ -94,8 +99,10 @@ class TemporalEncoder(nn.Module):
             x.device.type, enabled=False
         ):  # what is added to a hand's parameters, in their own precision
             x, context = self.norm_out(x.float()), context.float()
-            change = self.correct(x) + self.mix(x, context, difference, frame_mask, position)
-            return self.out(x), change
+            mixed = self.mix(x, context, difference, frame_mask, position)
+            if self.out is None:
+                return torch.zeros_like(features.token[:, -1:]).float(), mixed
+            return self.out(x), self.correct(x) + mixed
 
 
 class QueryBlock(nn.Module):

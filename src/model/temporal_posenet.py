@@ -30,11 +30,8 @@ class TemporalPoseNet(PoseNet):
         temporal: dict,
         norm_by_hand: bool = False,
         hand: str | None | HandLayer = None,
-        follow_maps: bool = False,
     ):
-        super().__init__(
-            num_frame, size, expansion, spatial, norm_by_hand=norm_by_hand, hand=hand, follow_maps=follow_maps
-        )
+        super().__init__(num_frame, size, expansion, spatial, norm_by_hand=norm_by_hand, hand=hand)
         self.temporal = TemporalEncoder(self.spatial.token_dim, self.spatial.detail_dim, **temporal)
         self.spatial.requires_grad_(False)
         self.train()
@@ -60,20 +57,13 @@ class TemporalPoseNet(PoseNet):
 
     @classmethod
     def frozen_settings(cls, network: dict) -> dict:
-        """All but those of what comes after it."""
-        own = ("num_frame", "temporal", "follow_maps")
-        return {name: value for name, value in network.items() if name not in own}
+        """All but those of the temporal encoder."""
+        return {name: value for name, value in network.items() if name not in ("num_frame", "temporal")}
 
     def spatial_only(self) -> PoseNet:
         """The Stage 1 network inside this one; the modules are shared."""
         network = PoseNet(
-            1,
-            self.size,
-            self.expansion,
-            self.spatial,
-            norm_by_hand=self.norm_by_hand,
-            hand=self.hand,
-            follow_maps=self.follow_maps,
+            1, self.size, self.expansion, self.spatial, norm_by_hand=self.norm_by_hand, hand=self.hand
         )
         network.config = self.config
         return network.train(self.spatial.training)

@@ -76,6 +76,14 @@ def test_a_name_stands_for_its_folder_and_a_folder_comes_first(made, monkeypatch
         load_network("smal")
 
 
+def test_notices_travel_with_a_release(made, tmp_path):
+    folder, _, _ = made
+    (tmp_path / "NOTICE").write_text("whose pictures it learnt from")
+    release.make_release(folder / "run/best", tmp_path, "noted", {}, [tmp_path / "NOTICE"])
+    assert (tmp_path / "noted/NOTICE").read_text() == "whose pictures it learnt from"
+    assert "NOTICE" in json.loads((tmp_path / "noted/checksums.json").read_text())
+
+
 def test_a_damaged_release_is_named(made):
     path = made[0] / "released/small/model.safetensors"
     data = bytearray(path.read_bytes())

@@ -112,3 +112,23 @@ def test_a_line_through_frames_is_that_of_least_squares():
         there = mask[clip]
         slope, end = np.polyfit(position[clip, there], difference[clip, there], 1)
         np.testing.assert_allclose(mixed[clip], end, atol=5e-3)
+
+
+def test_only_mixed_means_nothing_else():
+    """Whatever is learnt, the hand lies between what the frames say, the token stays, and of one frame alone
+    the hand is that frame's."""
+    encoder, generator = TemporalEncoder(16, 0, 32, 1, 2, only_mixed=True), torch.Generator().manual_seed(1)
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    encoder.mix.gate.weight.data.fill_(0.0)
+    encoder.mix.gate.bias.data.fill_(1.0)
+    features = SpatialFeatures(torch.randn(2, 7, 16, generator=generator))
+    parameters = torch.randn(2, 7, PARAMETER_DIM, generator=generator)
+    time, mask = torch.linspace(-0.2, 0, 7).expand(2, -1), torch.ones(2, 7, dtype=torch.bool)
+    mask[1, :-1] = False
+    with torch.no_grad():
+        token, change = encoder(features, parameters, time, mask)
+    difference = parameters - parameters[:, -1:]
+    assert (token == 0).all() and (change[1] == 0).all() and (change[0] != 0).any()
+    assert (change[0] >= difference[0].amin(0) - 1e-5).all()
+    assert (change[0] <= difference[0].amax(0) + 1e-5).all()

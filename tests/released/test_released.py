@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file as load_file_of_weights
 from tests_support import evaluate, hand_rows, load_file, write_table
 
 import tempohand
 from tempohand import cli
 from tempohand.boxes import intersection_over_union
 from tempohand.inference.settings import NETWORK
+from tempohand.manifest import verify
 from tempohand.model.posenet import PoseNet
 from tempohand.model.release import MOST_BYTES
 from tempohand.model.weights import RELEASED, WEIGHTS_NAME, load_weights, released
@@ -24,11 +26,24 @@ EXPECTED = json.loads(stored["EXPECTED"].read_text(encoding="utf-8"))
 
 
 def test_the_files_are_the_ones_that_were_measured():
-    assert released() == [NETWORK]
+    assert released() == sorted([NETWORK, "tempohand-tiny"])
     assert stored["digests"]() == EXPECTED["sha256"], (
         "a new release? tests/released/regenerate.py, and docs/model_card.md's figures"
     )
     assert sum((RELEASED / name / WEIGHTS_NAME).stat().st_size for name in released()) <= MOST_BYTES
+
+
+def test_licences_travel_with_what_is_derived():
+    """MediaPipe's backbone is inside, and licences of the pictures it learnt from ask to be named."""
+    folder = RELEASED / NETWORK
+    verify(folder)
+    backbone = load_file_of_weights(RELEASED / "mediapipe/hand_landmark_full.safetensors")
+    inside = load_weights(NETWORK)
+    assert all(torch.equal(inside[f"spatial.backbone.net.{name}"], value) for name, value in backbone.items())
+    assert (folder / "LICENSE").read_text() == (RELEASED / "mediapipe/LICENSE").read_text()
+    notice = (folder / "NOTICE").read_text()
+    assert notice == (Path(__file__).parents[2] / "docs/NOTICE").read_text()
+    assert all(word in notice for word in ("MediaPipe", "Apache-2.0", "CC BY 4.0", "CDLA-Sharing-1.0"))
 
 
 @pytest.fixture(scope="module")
