@@ -19,7 +19,7 @@ from tempohand.model.registry import build_network
 from .networks import stage2_settings
 from .report import Report, time_in_turns
 
-NETWORKS = ("tiny", "dino_small")
+NETWORKS = ("tiny", "small", "dino_small")
 PICTURE = (720, 1280)
 BOX = (560.0, 250.0, 780.0, 470.0)
 
