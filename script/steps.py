@@ -16,6 +16,12 @@ from tempohand.writing import write_whole
 PROCESSES = 1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1)
 
 
+def precision_here() -> str:
+    """bf16 where the processor or the GPU computes in it; elsewhere "no": there bfloat16 is seven times
+    slower than float32 (docs/log.md)."""
+    return "bf16" if torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() else "no"
+
+
 class Steps:
     """Runs commands, prints them, times them, and remembers in the file `record` which are done; `what` names
     the whole in messages."""
@@ -57,8 +63,10 @@ class Steps:
         print(f"[{name}] {self.done[name]:.0f} s", flush=True)
 
 
-def training(config: str, *settings: str, precision: str = "bf16") -> list[str]:
-    """The command that trains a configuration on all cores, or on the GPU, and goes on where it was."""
+def training(config: str, *settings: str, precision: str | None = None) -> list[str]:
+    """The command that trains a configuration on all cores, or on the GPU, and goes on where it was.
+    precision: mixed_precision; None: the one for this machine."""
+    precision = precision or precision_here()
     return [
         "-m",
         "accelerate.commands.launch",

@@ -34,6 +34,14 @@ def test_a_step_runs_once_and_one_that_fails_is_not_done(steps, tmp_path, capfd)
     assert capfd.readouterr().out.splitlines().count("ran") == 1 and again.done.keys() == {"one"}
 
 
+@pytest.mark.parametrize("computes, precision", [(True, "bf16"), (False, "no")])
+def test_trainings_take_the_precision_that_the_cpu_computes_in(steps, monkeypatch, computes, precision):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: computes)
+    assert f"mixed_precision={precision}" in steps.training("stage1-tiny")
+    assert "mixed_precision=no" in steps.training("stage1-tiny", precision="no")
+
+
 @pytest.mark.parametrize("more", [[], ["--quick"]])
 def test_every_command_of_the_weights_is_one_that_exists(steps, monkeypatch, tmp_path, more):
     """Configurations compose with what the commands set; Stage 2 begins with the Stage 1 before it."""
