@@ -128,6 +128,14 @@ def test_motion_in_the_picture_does_not_depend_on_the_crops():
     assert after.mask[3, 0].tolist() == [joint != 5 for joint in range(21)]
 
 
+def test_motion_in_the_picture_is_in_widths_of_the_last_crop():
+    prediction, batch = prediction_and_batch()
+    joints2d = batch.target.joints2d.clone()
+    joints2d[3] += torch.tensor([0.1, -0.2])
+    value = posenet_terms(replace(prediction, joints2d=joints2d), batch, 2.0, False)["velocity2d"].value[3]
+    torch.testing.assert_close(value, torch.tensor([0.1, 0.2]).expand_as(value), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("frame", ["earlier", "later"])
 def test_a_motion_is_known_where_both_of_its_frames_are(frame):
     """Masks of the earlier frame count as those of the later one do, label by label; what a masked label

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from convert_support import convert_here, picture, reasons, recordings, rows, true_hand
+from convert_support import convert_here, picture, posed, reasons, recordings, rows, true_hand
 
 from tempohand.assemble.label_pictures import label_folder
 from tempohand.assemble.teacher import Teacher, TeacherLabels
@@ -91,6 +91,8 @@ def test_the_hands_come_back(made, table):
         joints = row["joints"] - row["joints"][0]
         assert np.linalg.norm(joints - (truth.joints - truth.joints[0]), axis=1).mean() < 6
         assert row["is_right"] == truth.is_right and row["has_hand"] and not row["has_camera"]
+        fitted = posed(truth.is_right, row["pose"], row["shape"], row["trans"])  # by its own side's model
+        assert np.linalg.norm(fitted.joints - row["joints"], axis=1).max() < 0.5
 
 
 def test_groups_are_held_out_whole_and_one_persons_are_not(table):
