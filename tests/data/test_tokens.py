@@ -468,3 +468,16 @@ def test_shards_are_whole_sequences():
     starts = np.repeat(np.cumsum([0, 5, 30, 2, 8]), [5, 30, 2, 8, 7])
     assert shard_bounds(starts, 10).tolist() == [0, 35, 45, 52]
     assert shard_bounds(starts, 1000).tolist() == [0, 52]
+
+
+def test_the_other_sides_hands_are_known_as_such(table_root, tmp_path):
+    """Stage 1 sees mirrored hands, of which nothing but the side is labelled: in tokens as in pictures."""
+    view = View(64, 2.0, Augmentation(mirror=0.5))
+    training = ClipDataset(FrameTable(table_root, "train"), view, 1, ClipSampling(), 3, 2)
+    held_out = ClipDataset(FrameTable(table_root, "val"), view, 1)
+    store = TokenStore(tmp_path / "tokens", {"made by": "tests"})
+    tokens, _ = cached(store, training, held_out, Encoder(mean_colour, "fp32"), shard_frames=12)
+    keys = [(position, row) for position, row in enumerate(range(24))]
+    seen, online = (part.collate([part[key] for key in keys]) for part in (tokens, training))
+    assert torch.equal(seen.shows_right, online.shows_right) and 0 < seen.shows_right.sum() < len(keys)
+    assert torch.equal(seen.target.hand_mask, online.target.hand_mask)
