@@ -11,12 +11,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tempohand.geometry import denormalise_pixels, rotation_6d_to_matrix, unproject
-from tempohand.skeleton import MEAN_HAND_SIZE_MM, NUM_BETAS, NUM_JOINTS, NUM_MANO_JOINTS
+from tempohand.skeleton import (
+    MEAN_HAND_SIZE_MM,
+    NUM_BETAS,
+    NUM_JOINTS,
+    NUM_MANO_JOINTS,
+    PRIOR_EXTENT_MM,
+)
 
-# Distance at which the hand box of a typical pose is as large as it is: mm of hand across the box's longer
-# edge, measured on synthetic data. Depth is predicted as a factor around focal * PRIOR_EXTENT_MM / (px of the
-# hand box), and the crop tells that box's size.
-PRIOR_EXTENT_MM = 140.0
 HEATMAP_SIGMA = 1.5  # bins, of a soft-argmax head's Gaussian target
 ANCHOR_LOGIT = 6.0  # of an anchored map's middle at first: e^6 flat bins' worth, half of a map of 28 x 28
 JOINT_DEPTH_BINS = 32  # over joints' depth relative to the wrist ...

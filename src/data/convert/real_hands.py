@@ -32,6 +32,7 @@ from tempohand.data.convert.mano import ManoParameters
 from tempohand.data.convert.read import need, read_npz
 from tempohand.hand.fit import FittedHands, fit_landmarks
 from tempohand.hand.layer import HandLayer
+from tempohand.skeleton import PRIOR_EXTENT_MM
 
 LIST = "files.csv"
 ANSWERS = (
@@ -57,7 +58,6 @@ MOST_RESIDUAL = 0.05  # of the hand's box: mean distance of the fitted joints fr
 # Pictures are crops of photographs that are not known: a hand is at least so far away (mm) if its box is as
 # wide as hands' boxes are on average, or a camera as wide as its picture's diagonal saw it.
 USUAL_DISTANCE = 500.0
-USUAL_EXTENT = 140.0
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class RealHands(Converter):
     def _fit(self, answers: dict[str, np.ndarray]) -> tuple[FittedHands, list[Camera]]:
         """The hands that the answers mean, and the cameras that are taken for those that saw them."""
         edges = _edge(answers["joints2d"])
-        focal = np.maximum(np.linalg.norm(answers["size"], axis=1), edges * USUAL_DISTANCE / USUAL_EXTENT)
+        focal = np.maximum(np.linalg.norm(answers["size"], axis=1), edges * USUAL_DISTANCE / PRIOR_EXTENT_MM)
         focal, princpt = np.stack([focal, focal], axis=1), (answers["size"] - 1) / 2
         values = (answers["joints2d"], answers["joints"], focal, princpt)
         fitted = fit_landmarks(
