@@ -1,4 +1,5 @@
-"""Skeletons on pictures: RGB uint8, drawn in place, anti-aliased, pixel centres at integers."""
+"""Skeletons on pictures (RGB uint8, drawn in place, anti-aliased, pixel centres at integers), and depth as a
+picture."""
 
 import cv2
 import numpy as np
@@ -67,3 +68,11 @@ def draw_skeleton(
     for joint in np.flatnonzero(shown):
         cv2.circle(picture, _fixed(joints[joint]), radius, colours[joint], -1, cv2.LINE_AA, _SHIFT)
     return picture
+
+
+def depth_picture(depth: Float[ndarray, "h w"], near: float, far: float) -> UInt8[ndarray, "h w 3"]:
+    """Depth in colours: red at `near` and before, blue at `far` and beyond; black where it is 0,
+    unmeasured."""
+    share = np.clip((far - depth) / max(far - near, 1e-9), 0, 1)
+    colours = cv2.applyColorMap(np.rint(share * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
+    return np.where(depth[..., None] > 0, colours, 0).astype(np.uint8)

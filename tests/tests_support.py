@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from tempohand.batch import ClipBatch, Frames, HandTarget, frames_in_order
 from tempohand.console import run_clearly
 from tempohand.data.arguments import name_data, store_tables
+from tempohand.data.pictures import encode_depth, encode_mask
 from tempohand.data.table import write_index, write_shard
 from tempohand.geometry import normalise_pixels, project
 from tempohand.hand.files import OPEN_HAND
@@ -153,6 +154,24 @@ def hand_rows(sequence: str, frames: int, seed: int, size: int = 96, is_right: b
                 "time": frame / 30,
             }
         )
+    return rows
+
+
+BEHIND_MM = 900.0
+
+
+def with_depth(rows: list[dict]) -> list[dict]:
+    """The rows with the depth of what `hand_rows` draws: discs at the joints' own depth before a wall at
+    BEHIND_MM, of which the left eighth was not measured; and the discs as mask."""
+    for row in rows:
+        depth = np.full((row["height"], row["width"]), BEHIND_MM, np.float32)
+        depth[:, : row["width"] // 8] = 0
+        mask = np.zeros(depth.shape, np.uint8)
+        joints = zip(row["joints2d"], row["joints"][:, 2])
+        for (u, v), z in sorted(joints, key=lambda joint: -joint[1]):  # the nearest one covers the others
+            for canvas, value in ((depth, float(z)), (mask, 1)):
+                cv2.circle(canvas, (round(float(u)), round(float(v))), 3, value, -1)
+        row |= {"depth": encode_depth(depth), "mask": encode_mask(mask > 0)}
     return rows
 
 

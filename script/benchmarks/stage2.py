@@ -21,7 +21,7 @@ import torch
 from tempohand.batch import ClipBatch, Frames, HandPrediction, frames_in_order
 from tempohand.data.clips import ClipSampling
 from tempohand.data.loader import ClipDataset, collate, training_batches
-from tempohand.data.table import COLUMNS, FrameTable, write_index, write_shard
+from tempohand.data.table import COLUMNS, LABELS, FrameTable, write_index, write_shard
 from tempohand.data.token_store import TokenStore
 from tempohand.data.tokens import Encoder, cached
 from tempohand.data.training_order import TrainingOrder
@@ -191,7 +191,7 @@ def _random_table(root: Path, size: int) -> Path:
             "has_camera": True,
         }
         return (
-            {name: np.zeros(shape) if shape else 0.0 for name, (_, shape) in COLUMNS.items()} | known | valid
+            {name: np.zeros(COLUMNS[name][1]) if COLUMNS[name][1] else 0.0 for name in LABELS} | known | valid
         )
 
     write_shard(

@@ -1,5 +1,6 @@
 """The tables of a training configuration as samples."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -9,12 +10,11 @@ from tempohand.data.clips import ClipSampling
 from tempohand.data.loader import ClipDataset
 from tempohand.data.mixture import Balance, Mixture, RowFilter, spread_over_parts
 from tempohand.data.photometric import Photometric
+from tempohand.data.table import INPUTS, FrameTable
 from tempohand.data.training_order import TrainingOrder
 from tempohand.data.view import Augmentation, View
 from tempohand.model.network import Crop
 from tempohand.model.registry import network_class
-
-INPUTS = {"image"}  # what a frame table holds of a frame
 
 
 def plain_view(crop: Crop) -> View:
@@ -36,6 +36,16 @@ def loader_workers(settings: dict) -> int:
     return 0 if settings["tokens"]["mode"] == "cached" else settings["data"]["workers"]
 
 
+def require_inputs(table: FrameTable, demanded: Sequence[str]) -> None:
+    """Raises ValueError where no row of a split holds something that a network has to be given."""
+    if lacking := sorted(set(demanded) - table.inputs):
+        raise ValueError(
+            f"split '{table.split}' of the table at '{table.root}' holds no {lacking[0]}, and "
+            f"network.{lacking[0]}=required demands it: take a table of a depth camera "
+            "(--config-name=synthetic-rgbd, dataset=rgbd), or set network.depth=optional"
+        )
+
+
 class TrainingData:
     """What a run trains and validates on. settings: a whole training configuration, resolved; settings that
     the network takes from a checkpoint are in their places.
@@ -47,17 +57,27 @@ class TrainingData:
 
     def __init__(self, settings: dict):
         network, data = settings["network"], settings["data"]
-        lacking = set(network_class(network).inputs) - INPUTS
+        kind = network_class(network)
+        lacking = set(kind.inputs) - set(INPUTS)
         if lacking:
             raise ValueError(
                 f"network.name={network['name']} takes {sorted(lacking)}, which tables do not hold"
             )
+        self.inputs = kind.inputs
         view, sampling = training_view(settings), ClipSampling(**settings["sampling"])
         self.num_frame = network["num_frame"]
         self.seed = settings["seed"]
         self.mixture = Mixture(data["tables"], network.get("hand"))
+        for table in (self.mixture.train, self.mixture.validation):
+            require_inputs(table, kind.demands(network))
         self.training = ClipDataset(
-            self.mixture.train, view, self.num_frame, sampling, self.seed, settings["tokens"]["views"]
+            self.mixture.train,
+            view,
+            self.num_frame,
+            sampling,
+            self.seed,
+            settings["tokens"]["views"],
+            self.inputs,
         )
         self.eligible = self.training.clips.training_rows()
         self.rows = self.mixture.kept(self.eligible, RowFilter(**data["filter"]))
@@ -68,7 +88,8 @@ class TrainingData:
     @cached_property
     def held_out(self) -> ClipDataset:
         """The validation split, in plain crops."""
-        return ClipDataset(self.mixture.validation, self.training.view, self.num_frame)
+        view = self.training.view
+        return ClipDataset(self.mixture.validation, view, self.num_frame, inputs=self.inputs)
 
     @cached_property
     def validation_rows(self) -> np.ndarray:

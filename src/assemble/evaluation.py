@@ -172,7 +172,7 @@ class EvaluationFrames:
         network = evaluation.stage1
         accelerator = evaluation.accelerator
         self.table = FrameTable(evaluation.splits.table, split)
-        self.dataset = ClipDataset(self.table, plain_view(network.crop), 1)
+        self.dataset = ClipDataset(self.table, plain_view(network.crop), 1, inputs=network.inputs)
         self.starts = self.table.sequence_starts()
         self.recording = self.table.recordings()
         self.rows_of_batches = rows_of_batches(

@@ -1,24 +1,27 @@
 """Checks every row of a frame table, its picture and its labels, in parallel processes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
 from tempohand.console import text_table
 from tempohand.data.consistency import HandModels, describe, faults, measure
+from tempohand.data.depth_consistency import depth_faults
 from tempohand.data.ledger import write_list
 from tempohand.data.mixture import hand_of
 from tempohand.data.parallel_jobs import in_parallel
-from tempohand.data.pictures import BadPicture, decode
+from tempohand.data.pictures import BadPicture, decode, decode_depth, decode_mask
 from tempohand.data.table import (
     COLUMNS,
     LABELS,
     LATER,
+    OPTIONAL,
     is_complete,
     read_index,
     resolved,
@@ -28,7 +31,7 @@ from tempohand.data.table import (
 
 BATCHES_PER_TASK = 8  # record batches: some 2,000 rows, a second's work
 UNREADABLE = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowKeyError, OSError)
-SHARD = "damaged shard"  # a reason beside consistency.BOUNDS and pictures.REASONS
+SHARD = "damaged shard"  # a reason beside BOUNDS, DEPTH_BOUNDS and pictures.REASONS
 
 
 @dataclass(frozen=True)
@@ -96,13 +99,19 @@ def _check_batch(
     except UNREADABLE as error:
         return [_damaged(split, shard.name, f"rows {first_row} to {first_row + batch.num_rows - 1}: {error}")]
     labels = {name: to_numpy(pa.chunked_array([batch.column(name)]), name) for name in LABELS}
+    optional = [name for name in OPTIONAL if name in batch.schema.names]
     measures = measure(labels, _hands(shard.parent, hand))
     found = []
     for place, (image, wrong) in enumerate(zip(batch.column("image"), faults(measures))):
         reasons = [(name, describe(name, measures[name][place])) for name in wrong]
+        label = {name: column[place] for name, column in labels.items()}
+        encoded = {name: batch.column(name)[place].as_py() for name in optional}
         try:
-            encoded = resolved(image.as_py(), _about(shard.parent))
-            decode(encoded, int(labels["width"][place]), int(labels["height"][place]))
+            _decoded(resolved(image.as_py(), _about(shard.parent)), decode, label)
+            _decoded(encoded.get("mask"), decode_mask, label)
+            depth = _decoded(encoded.get("depth"), decode_depth, label)
+            if depth is not None and not wrong:
+                reasons += depth_faults(depth, label)
         except BadPicture as error:
             reasons.insert(0, (error.reason, str(error)))
         sequence, frame, source = (
@@ -110,6 +119,10 @@ def _check_batch(
         )
         found += [BadRow(split, first_row + place, sequence, frame, source, *reason) for reason in reasons]
     return found
+
+
+def _decoded(data: bytes | None, decoder: Callable, label: dict) -> np.ndarray | None:
+    return None if data is None else decoder(data, int(label["width"]), int(label["height"]))
 
 
 # ----- all of them ------------------------------------------------------------------------------------------

@@ -158,9 +158,9 @@ def faults(measures: Measures) -> list[list[str]]:
     return found
 
 
-def describe(name: str, value: float) -> str:
+def describe(name: str, value: float, bounds: dict[str, Bound] = BOUNDS) -> str:
     """One fault in words: what was measured, what it is, and what it should be."""
-    bound = BOUNDS[name]
+    bound = bounds[name]
     return f"{bound.what}: {value:.3g}, expected {bound.expected}"
 
 

@@ -14,13 +14,14 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tempohand.batch import ClipBatch, Frames, HandTarget, frames_in_order
 from tempohand.data.bad_rows import BadRows, LeftOut, inconsistent_rows, training_sample
 from tempohand.data.clips import ClipPlan, Clips, ClipSampling, join_clips
+from tempohand.data.depth_view import depth_crops, mask_crops
 from tempohand.data.ledger import Ledger
 from tempohand.data.pictures import BadPicture
 from tempohand.data.table import LABELS, FrameTable
@@ -34,7 +35,8 @@ class ClipDataset(Dataset):
     `dataset[position, row]` is a training sample for TrainingOrder's (position, row) pairs; `clip(row)` is
     the evaluation clip of a row: plain crop (whatever the view's augmentation), full history. With `views`
     training draws from so many fixed views of each sequence, as it does with cached tokens (data/tokens.py);
-    without, each sample has a view of its own. Rows that cannot be used are no part of a sample
+    without, each sample has a view of its own. `inputs` are what is read of a frame (table.INPUTS); of a row
+    without depth or mask all of it is unknown. Rows that cannot be used are no part of a sample
     (data/bad_rows.py); `inconsistent` are those that the labels alone give away.
     """
 
@@ -46,10 +48,12 @@ class ClipDataset(Dataset):
         sampling: ClipSampling | None = None,
         seed: int = 0,
         views: int | None = None,
+        inputs: tuple[str, ...] = ("image",),
     ):
         self.table = table
         self.view = view
         self.plain = View(view.size, view.expansion)
+        self.inputs = inputs
         self.clips = Clips(table.sequence_starts(), table.column("time"), num_frame, sampling, seed, views)
         self.inconsistent = inconsistent_rows(table)
         self.collate = collate
@@ -95,18 +99,25 @@ class ClipDataset(Dataset):
         placement = view.place(
             draw, labels["width"], labels["focal"], labels["princpt"], labels["box"], is_right
         )
-        image = view.warp([pictures[row] for row in plan.rows.tolist()], placement, draw)
-        return Sample(plan, labels, placement, image, view.size, bad)
+        warps = {
+            "image": lambda images: view.warp(images, placement, draw),
+            "depth": lambda depths: depth_crops(depths, placement, view.size),
+            "mask": lambda masks: mask_crops(masks, placement, view.size),
+        }
+        crops = {
+            name: warps[name]([pictures[row][name] for row in plan.rows.tolist()]) for name in self.inputs
+        }
+        return Sample(plan, labels, placement, crops, view.size, bad)
 
-    def _read(self, rows: Int[np.ndarray, "n"]) -> tuple[dict[int, np.ndarray], BadRows]:
-        """The pictures of the rows that can be used, and why the others cannot."""
+    def _read(self, rows: Int[np.ndarray, "n"]) -> tuple[dict[int, dict[str, np.ndarray | None]], BadRows]:
+        """What is read of the rows that can be used, by the names of `inputs`, and why the others cannot."""
         pictures, bad = {}, {}
         for row in rows.tolist():
             if row in self.inconsistent:
                 bad[row] = self.inconsistent[row]
                 continue
             try:
-                pictures[row] = self.table.image(row)
+                pictures[row] = {name: getattr(self.table, name)(row) for name in self.inputs}
             except BadPicture as error:
                 bad[row] = error.reason
         return pictures, bad
@@ -114,13 +125,13 @@ class ClipDataset(Dataset):
 
 @dataclass(frozen=True)
 class Sample:
-    """A plan's frames in one view; `collate` makes a batch of many. `bad`: rows that were met on the way and
-    are no part of it."""
+    """A plan's frames in one view; `collate` makes a batch of many. `crops`: what was read of them, by its
+    name in `Frames`. `bad`: rows that were met on the way and are no part of it."""
 
     plan: ClipPlan
     labels: dict[str, Tensor]
     placement: Placement
-    image: UInt8[Tensor, "n 3 h w"]
+    crops: dict[str, Tensor]
     size: tuple[int, int]  # of the crops, (height, width)
     bad: BadRows = field(default_factory=dict)
 
@@ -151,7 +162,7 @@ def collate(samples: list[Sample]) -> ClipBatch:
     )
     frames = Frames(
         size=samples[0].size,
-        image=torch.cat([sample.image for sample in samples]),
+        **{name: torch.cat([sample.crops[name] for sample in samples]) for name in samples[0].crops},
         focal=torch.cat([placement.focal for placement in placements]),
         princpt=torch.cat([placement.princpt for placement in placements]),
         time=labels["time"],

@@ -9,15 +9,15 @@ last, so a folder without it is not a table.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, concatenate_datasets
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
-from tempohand.data.pictures import REFERENCE, BadPicture, decode
+from tempohand.data.pictures import REFERENCE, BadPicture, decode, decode_depth, decode_mask
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM
 from tempohand.writing import whole, write_whole
 
@@ -37,6 +37,10 @@ def _floats(*shape: int) -> pa.DataType:
 COLUMNS = {
     # an encoded picture (JPEG, PNG, WebP), or "path:" and a file's name below the data set's folder
     "image": (pa.binary(), ()),
+    # of the picture's size and camera, where there are any: millimetres along the optical axis in a PNG of 16
+    # bits (DEPTH_UNIT_MM; 0: not measured), and in one of 1 bit the pixels in which this hand is seen
+    "depth": (pa.binary(), ()),
+    "mask": (pa.binary(), ()),
     "width": (pa.int32(), ()),
     "height": (pa.int32(), ()),
     "focal": (_floats(2), (2,)),
@@ -61,22 +65,24 @@ COLUMNS = {
     "time": (pa.float64(), ()),  # s
 }
 SCHEMA = pa.schema([(name, kind) for name, (kind, _) in COLUMNS.items()])
-LABELS = tuple(name for name in COLUMNS if name not in ("image", "source", "sequence", "recording"))
-LATER = ("recording",)  # columns that older tables lack
+INPUTS = ("image", "depth", "mask")  # what a network can take of a frame
+LABELS = tuple(name for name in COLUMNS if name not in (*INPUTS, "source", "sequence", "recording"))
+OPTIONAL = ("depth", "mask")  # columns that a row may lack
+LATER = ("recording", *OPTIONAL)  # columns that older tables lack
 
 
 def write_shard(path: str | Path, rows: Iterable[dict]) -> int:
     """Writes rows (a dict with every column; arrays of the column's shape) as one shard, atomically; returns
-    how many. A row without a `recording` is of a sequence that is a recording of its own.
+    how many. A row without a `recording` is of a sequence that is a recording of its own; `depth` and `mask`
+    may be missing or None.
 
     Raises ValueError naming the column when a row lacks one or a value has another shape.
     """
     count, pending = 0, []
     with whole(path) as part, pa.OSFile(str(part), "wb") as file, pa.ipc.new_stream(file, SCHEMA) as stream:
         for row in rows:
-            pending.append(
-                {name: _checked({"recording": row.get("sequence"), **row}, name) for name in COLUMNS}
-            )
+            row = {"recording": row.get("sequence"), **dict.fromkeys(OPTIONAL), **row}
+            pending.append({name: _checked(row, name) for name in COLUMNS})
             count += 1
             if len(pending) == ROWS_PER_BATCH:
                 stream.write_batch(pa.RecordBatch.from_pylist(pending, SCHEMA))
@@ -180,7 +186,7 @@ class FrameTable:
         self.split = split
         self.about = index["about"]
         self.knows_recordings = all("recording" in shard.column_names for shard in shards)
-        self._fill(concatenate_datasets([_with_recordings(shard) for shard in shards]), [self])
+        self._fill(concatenate_datasets([_with_later(shard) for shard in shards]), [self])
 
     def _fill(self, rows: Dataset, parts: list["FrameTable"]) -> None:
         self._rows = rows.with_format("arrow")
@@ -188,7 +194,11 @@ class FrameTable:
         # Labels are small (0.8 kB a row) and read for every sample: whole columns, shared by the worker
         # processes that are forked later.
         self._labels = {name: to_numpy(self._rows.data.column(name), name) for name in LABELS}
-        self._images = self._rows.select_columns(["image"])
+        self._pictures = self._rows.select_columns(list(INPUTS))
+        columns = {name: self._rows.data.column(name) for name in INPUTS}
+        self.inputs = frozenset(
+            name for name, column in columns.items() if column.null_count < len(column)
+        )  # those that any row has
 
     @classmethod
     def joined(cls, tables: Sequence["FrameTable"], split: str) -> "FrameTable":
@@ -231,15 +241,30 @@ class FrameTable:
     def image_bytes(self, row: int) -> bytes:
         """The encoded picture of a row. Raises FileNotFoundError for one that is referred to and not
         there."""
-        return resolved(self._images[int(row)].column("image")[0].as_py(), self.part_of(row)[0].about)
+        return resolved(self._encoded(row, "image"), self.part_of(row)[0].about)
 
     def image(self, row: int) -> UInt8[np.ndarray, "h w 3"]:
         """The decoded picture of a row, RGB. Raises BadPicture, a ValueError naming table, row and sequence,
         when it does not decode, is cut off, or has another size than the row says."""
+        return self._decoded(decode, self.image_bytes(row), row)
+
+    def depth(self, row: int) -> Float[np.ndarray, "h w"] | None:
+        """The depth of a row's picture, mm along the optical axis, 0 where nothing was measured; None: the
+        row has none. Raises BadPicture as `image`."""
+        data = self._encoded(row, "depth")
+        return None if data is None else self._decoded(decode_depth, data, row)
+
+    def mask(self, row: int) -> Bool[np.ndarray, "h w"] | None:
+        """Where a row's hand is seen in its picture; None: not known. Raises BadPicture as `image`."""
+        data = self._encoded(row, "mask")
+        return None if data is None else self._decoded(decode_mask, data, row)
+
+    def _encoded(self, row: int, name: str) -> bytes | None:
+        return self._pictures[int(row)].column(name)[0].as_py()
+
+    def _decoded(self, decoder: Callable, data: bytes, row: int) -> np.ndarray:
         try:
-            return decode(
-                self.image_bytes(row), int(self._labels["width"][row]), int(self._labels["height"][row])
-            )
+            return decoder(data, int(self._labels["width"][row]), int(self._labels["height"][row]))
         except BadPicture as error:
             (part, place), sequence = self.part_of(row), self.about_row(row)["sequence"]
             where = f"row {place} (sequence {sequence}) in split '{part.split}' of the table at '{part.root}'"
@@ -312,11 +337,15 @@ def _open_shard(file: Path) -> Dataset:
     raise ValueError(f"the shard '{file}' is damaged ({damage}): copy it again, or prepare the table again")
 
 
-def _with_recordings(shard: Dataset) -> Dataset:
-    """A shard from before there were recordings, with each sequence as one."""
-    if "recording" in shard.column_names:
-        return shard
-    return shard.add_column("recording", shard.data.column("sequence"))
+def _with_later(shard: Dataset) -> Dataset:
+    """A shard with the columns that it is too old for: each sequence is a recording, and nothing has depth or
+    a mask."""
+    if "recording" not in shard.column_names:
+        shard = shard.add_column("recording", shard.data.column("sequence"))
+    for name in OPTIONAL:
+        if name not in shard.column_names:
+            shard = shard.add_column(name, pa.nulls(len(shard), pa.binary()))
+    return shard
 
 
 def to_numpy(column: pa.ChunkedArray, name: str) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, Float, UInt8
 from tqdm import tqdm
 
 from tempohand.data.consistency import HandModels, project, valid
@@ -15,7 +15,7 @@ from tempohand.data.convert.residuals import residuals
 from tempohand.data.mixture import hand_of
 from tempohand.data.pictures import BadPicture
 from tempohand.data.table import FrameTable, read_index
-from tempohand.draw import draw_skeleton
+from tempohand.draw import depth_picture, draw_skeleton
 from tempohand.evaluation.report.page import TableCell, TableRow, jpeg_uri, render_page
 from tempohand.hand.layer import HandLayer
 from tempohand.render import render, shade
@@ -27,6 +27,7 @@ PROJECTED = (255, 90, 60)
 BOX = (80, 160, 255)
 ALBEDO = (0.72, 0.78, 0.92)
 OPACITY = 0.75
+DEPTH_MARGIN_MM = 60.0  # before and behind a hand that its depth is drawn over
 JPEG_QUALITY = 88
 TEMPLATES = Path(__file__).with_name("templates")
 MESH_NOT_DRAWN = (
@@ -90,7 +91,10 @@ def _split(frames: FrameTable, count: int, seed: int, hands: HandModels | None) 
         entry = {"sequence": about["sequence"], "frame": about["frame"], "error": "", "views": []}
         try:
             label = {name: column[place] for name, column in labels.items()}
-            pictures = views(frames.image(row), label, hands)
+            pictures = [
+                *views(frames.image(row), label, hands),
+                *measured(frames.image(row), label, frames.depth(row), frames.mask(row)),
+            ]
             entry["views"] = [jpeg_uri(picture, JPEG_QUALITY) for picture in pictures]
         except (BadPicture, FileNotFoundError) as error:
             entry["error"] = str(error)
@@ -125,9 +129,7 @@ def views(
 ) -> Iterable[UInt8[np.ndarray, "s t 3"]]:
     """A row's picture with box and 2D joints; with the projected 3D joints; with the mesh of its hand
     parameters: those that it has labels for."""
-    scale = PICTURE_PX / max(picture.shape[:2])
-    size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
-    large = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    scale, large = _enlarged(picture)
 
     def moved(points):
         return (points + 0.5) * scale - 0.5
@@ -149,6 +151,38 @@ def views(
             row["focal"] * scale,
             moved(row["princpt"]),
         )
+
+
+def measured(
+    picture: UInt8[np.ndarray, "h w 3"],
+    row: dict,
+    depth: Float[np.ndarray, "h w"] | None,
+    mask: Bool[np.ndarray, "h w"] | None,
+) -> Iterable[UInt8[np.ndarray, "s t 3"]]:
+    """A row's depth in colours, with its 2D joints, and its picture dimmed outside its mask: those that it
+    has. Colours go from before to behind the labelled hand, or over all of the depth where none is known."""
+    scale, large = _enlarged(picture)
+    one = {name: np.asarray(value)[None] for name, value in row.items()}
+    if depth is not None:
+        z = valid(one, "joints")[0, :, 2]
+        if np.isfinite(z).any():
+            near, far = np.nanmin(z) - DEPTH_MARGIN_MM, np.nanmax(z) + DEPTH_MARGIN_MM
+        else:
+            near, far = np.percentile(depth[depth > 0], [2, 98]) if depth.any() else (0.0, 1.0)
+        _, colours = _enlarged(depth_picture(depth, float(near), float(far)), cv2.INTER_NEAREST)
+        joints = (valid(one, "joints2d")[0] + 0.5) * scale - 0.5
+        yield draw_skeleton(np.ascontiguousarray(colours), joints, LABELLED, 0.75)
+    if mask is not None:
+        _, seen = _enlarged(mask.astype(np.uint8), cv2.INTER_NEAREST)
+        yield np.where(seen[..., None] > 0, large, large // 4)
+
+
+def _enlarged(picture: np.ndarray, enlarging: int = cv2.INTER_CUBIC) -> tuple[float, np.ndarray]:
+    """The scale to PICTURE_PX, and the picture in it; without mixing where `enlarging` does not."""
+    scale = PICTURE_PX / max(picture.shape[:2])
+    size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
+    shrinking = cv2.INTER_AREA if enlarging == cv2.INTER_CUBIC else enlarging
+    return scale, cv2.resize(picture, size, interpolation=shrinking if scale < 1 else enlarging)
 
 
 def _mesh(

@@ -69,7 +69,9 @@ class Network(nn.Module):
 
     title: ClassVar[str] = "network"  # in messages
     stage: ClassVar[int] = 1  # 2: stands on a frozen network of stage 1, and cannot begin without its weights
-    inputs: ClassVar[tuple[str, ...]] = ("image",)  # what it takes of a frame besides the camera
+    # What it takes of a frame besides the camera: fields of `Frames`. Of "depth" and "mask" it is given every
+    # frame's in a batch from a table, all unknown (0, False) where a row has none; a stream without: None.
+    inputs: ClassVar[tuple[str, ...]] = ("image",)
     prediction: ClassVar[type]  # the class of what it gives; evaluation/validation.py scores by this class
     terms: ClassVar[Mapping[str, str]]  # every loss term that there may be -> the labels that switch it on
     # Settings that belong to the weights: they come with them from a checkpoint of the same kind of network.
@@ -95,6 +97,14 @@ class Network(nn.Module):
                 f"tokens.mode={mode}: a network with a frozen part takes tokens=cached or tokens=online, "
                 f"a {cls.title} with these settings, which trains what makes tokens, online"
             )
+
+    @classmethod
+    def demands(cls, network: dict) -> tuple[str, ...]:
+        """Of `inputs` those that a table has to hold: all but depth and mask, and these where the setting of
+        their name is `required`."""
+        return tuple(
+            name for name in cls.inputs if name not in ("depth", "mask") or network.get(name) == "required"
+        )
 
     @classmethod
     def check_num_frame(cls, num_frame: int) -> None:

@@ -6,10 +6,11 @@ import json
 import cv2
 import numpy as np
 import pytest
-from tests_support import hand_rows, write_table
+from tests_support import hand_rows, with_depth, write_table
 
 from tempohand import cli
 from tempohand.data.check import check_table
+from tempohand.data.pictures import decode_depth, encode_depth
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
 JPEG, PNG, WIDE = (
@@ -128,3 +129,28 @@ def test_a_mistake_is_one_line_and_exit_code_2(table_root, capsys, arguments, sa
     with pytest.raises(SystemExit) as leave:
         cli.main(["check-data", *[str(table_root) if word == "TABLE" else word for word in arguments]])
     assert leave.value.code == 2 and says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "says"),
+    [
+        (lambda mm: mm, None, ""),
+        (lambda mm: np.where(mm < 890, mm - 120, mm), None, ""),  # something before the hand
+        (lambda mm: mm * 0, "depth_measured", "share of the hand's box with a measurement: 0,"),
+        (lambda mm: mm / 1000, "depth_unit", "0.5 to 2 times: is it in metres?"),
+        (lambda mm: mm * 4, "depth_unit", ": 4, expected 0.5 to 2 times"),
+        (
+            lambda mm: np.where(mm > 0, 900.0, mm),
+            "depth_at_joints",
+            "labelled z: 338, expected at most 60 mm",
+        ),
+    ],
+    ids=["as it is", "covered", "all holes", "metres", "another unit", "the wall alone"],
+)
+def test_depth_that_contradicts_the_labels_is_named(tmp_path, change, reason, says):
+    rows = with_depth(hand_rows("a", 3, 1))
+    mm = decode_depth(rows[1]["depth"], 96, 96)
+    rows[1]["depth"] = encode_depth(change(mm))
+    _, found = check_table(write_table(tmp_path / "t", {"train": [rows]}), workers=0)
+    assert [(bad.row, bad.reason) for bad in found] == ([(1, reason)] if reason else [])
+    assert says in "".join(bad.detail for bad in found)

@@ -1,10 +1,14 @@
+import cv2
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 from pyarrow import ipc
-from tests_support import hand_rows, write_table
+from tests_support import hand_rows, with_depth, write_table
 
+from tempohand.data.bad_rows import LeftOut
 from tempohand.data.check import check_table
+from tempohand.data.loader import ClipDataset
+from tempohand.data.pictures import encode_depth, encode_mask
 from tempohand.data.table import (
     COLUMNS,
     END_OF_STREAM,
@@ -14,6 +18,7 @@ from tempohand.data.table import (
     write_index,
     write_shard,
 )
+from tempohand.data.view import View
 
 
 def test_rows_come_back_as_written(tmp_path):
@@ -80,6 +85,66 @@ def test_a_table_from_before_recordings_is_read_with_each_sequence_as_one(tmp_pa
     both = FrameTable.joined([old, new], "both")
     assert not both.knows_recordings and both.recordings().tolist() == [0, 0, 1, 2, 2]
     assert check_table(root)[1] == []
+
+
+def test_depth_and_mask_come_back_as_written_and_rows_may_lack_them(tmp_path):
+    rows = hand_rows("a", 3, seed=1)
+    rng = np.random.default_rng(0)
+    depth, mask = rng.uniform(200, 5000, (96, 96)), rng.random((96, 96)) < 0.5
+    depth[0, :5] = 0, -3, np.nan, 16400, np.inf  # none of these is a measurement
+    rows[1] |= {"depth": encode_depth(depth), "mask": encode_mask(mask)}
+    rows[2] |= {"depth": None, "mask": None}
+    table = FrameTable(write_table(tmp_path / "t", {"train": [rows]}), "train")
+    assert table.inputs == {"image", "depth", "mask"}
+    known = np.ones_like(mask)
+    known[0, :5] = False
+    assert np.abs(table.depth(1) - depth)[known].max() <= 0.126 and not table.depth(1)[~known].any()
+    np.testing.assert_array_equal(table.mask(1), mask)
+    assert [table.depth(row) for row in (0, 2)] == [table.mask(row) for row in (0, 2)] == [None, None]
+    assert encode_mask(mask)[24] == 1  # bits a pixel, by the PNG's header
+
+
+def test_a_table_from_before_depth_is_read_and_joins_one_with_it(tmp_path):
+    root = write_table(tmp_path / "old", {"train": [hand_rows("a", 2, seed=1)]})
+    shard = root / "train-00000.arrow"
+    with ipc.open_stream(shard.read_bytes()) as stream:
+        rows = stream.read_all().drop_columns(["depth", "mask"])
+    with open(shard, "wb") as file, ipc.new_stream(file, rows.schema) as stream:
+        stream.write_table(rows)
+    old = FrameTable(root, "train")
+    new = FrameTable(
+        write_table(tmp_path / "new", {"train": [with_depth(hand_rows("b", 2, seed=1))]}), "train"
+    )
+    assert old.inputs == {"image"} and old.depth(0) is None and old.image(1).shape == (96, 96, 3)
+    both = FrameTable.joined([old, new], "both")
+    assert both.inputs == {"image", "depth", "mask"} and both.depth(1) is None
+    np.testing.assert_array_equal(both.depth(3), new.depth(1))
+    assert check_table(root)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("column", "data", "message"),
+    [
+        ("depth", encode_depth(np.full((96, 90), 500.0)), "of another size .* its depth is 90 x 96 px"),
+        ("depth", cv2.imencode(".png", np.zeros((96, 96), np.uint8))[1].tobytes(), "1 x 8 bits, not one"),
+        ("depth", encode_depth(np.full((96, 96), 500.0))[:-20], "picture cut off .* of its depth lack"),
+        ("depth", b"", "undecodable picture .* of its depth do not decode"),
+        ("mask", encode_mask(np.ones((90, 96), bool)), "of another size .* its mask is 96 x 90 px"),
+        ("mask", cv2.imencode(".png", np.zeros((96, 96, 3), np.uint8))[1].tobytes(), "3 x 8 bits, not one"),
+    ],
+)
+def test_bad_depth_and_bad_masks_are_named_and_left_out(tmp_path, column, data, message):
+    rows = with_depth(hand_rows("a", 2, seed=1))
+    rows[1][column] = data
+    root = write_table(tmp_path / "t", {"train": [rows]})
+    table = FrameTable(root, "train")
+    with pytest.raises(ValueError, match=message) as caught:
+        getattr(table, column)(1)
+    assert "row 1 (sequence a)" in str(caught.value) and "\n" not in str(caught.value)
+    dataset = ClipDataset(table, View(64), 1, inputs=("image", column))
+    assert isinstance(dataset.clip(1), LeftOut) and not isinstance(dataset.clip(0), LeftOut)
+    (bad,) = check_table(root, workers=0)[1]
+    assert bad.row == 1 and bad.detail in str(caught.value)
 
 
 def test_pictures_are_rgb(tmp_path):

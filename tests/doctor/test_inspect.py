@@ -5,12 +5,12 @@ import re
 
 import numpy as np
 import pytest
-from tests_support import hand_rows, write_table
+from tests_support import hand_rows, with_depth, write_table
 
 from tempohand import cli
 from tempohand.data.consistency import HandModels
 from tempohand.data.table import FrameTable
-from tempohand.doctor.inspect_table import LABELLED, PROJECTED, inspect_table, views
+from tempohand.doctor.inspect_table import LABELLED, PICTURE_PX, PROJECTED, inspect_table, measured, views
 
 
 def row_of(table, number=0):
@@ -51,6 +51,18 @@ def test_what_a_row_lacks_is_not_drawn(tmp_path):
     table = FrameTable(write_table(tmp_path, {"train": [rows]}), "train")
     assert [len(list(views(table.image(k), row_of(table, k), HandModels()))) for k in range(3)] == [2, 1, 3]
     assert len(list(views(table.image(2), row_of(table, 2), None))) == 2
+
+
+def test_depth_and_mask_stand_beside_the_picture_and_holes_are_black(tmp_path):
+    table = FrameTable(write_table(tmp_path / "t", {"train": [with_depth(hand_rows("a", 1, 1))]}), "train")
+    row, depth, mask = row_of(table, 0), table.depth(0), table.mask(0)
+    colours, seen = measured(table.image(0), row, depth, mask)
+    assert colours.shape == seen.shape == (PICTURE_PX, PICTURE_PX, 3)
+    assert not colours[5, 5].any() and colours[5, -5].any()  # the left eighth was not measured
+    assert colours[5, -5, 2] > colours[5, -5, 0]  # the wall is far: blue
+    assert seen[5, -5].max() < table.image(0)[2, -2].max() / 3
+    assert list(measured(table.image(0), row, None, None)) == []
+    assert len(list(measured(table.image(0), row, depth, None))) == 1
 
 
 def test_the_page_has_every_split_its_rows_and_their_residuals(table_root, tmp_path, capsys):
