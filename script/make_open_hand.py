@@ -25,6 +25,7 @@ from open_hand.source import source_hands
 
 from tempohand.render import vertex_normals
 from tempohand.skeleton import MANO_PARENTS, NUM_VERTICES
+from tempohand.writing import whole
 
 NUM_BOUNDARY = 16
 # Poses, beside the sweeps, that pose correctives are fitted to and judged by.
@@ -111,6 +112,16 @@ def hand_tables(hands: RiggedHands) -> dict[str, np.ndarray]:
     }
 
 
+def save_source_mesh(path: Path, full: RiggedHands, fewer: RiggedHands, template: np.ndarray) -> None:
+    """Writes where all 1,609 vertices of the source's mesh lie on the template [778, 3] (mm), in hundredths
+    of a millimetre: textures made for that mesh find their place on the hand with it."""
+    every, few = full.vertices.mean(0), fewer.vertices.mean(0)
+    scale = np.ptp(template[:, 0]) / np.ptp(few[:, 0])
+    flat = scale * (every - few.mean(0)) + template.mean(0)
+    with whole(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, vertices=np.rint(100 * flat).astype(np.int16))
+
+
 def fit_correctives(correctives: Correctives, generator: torch.Generator) -> None:
     """Fits pose correctives to sweeps and sampled poses; prints their errors in poses that were held out."""
     held_out = poses.sample_angles(NUM_HELD_OUT, generator)
@@ -134,8 +145,13 @@ def main() -> None:
         help="folder for docs/open_hand.md's pictures of the packaged hand",
     )
     arguments = parser.parse_args()
-    hands = with_fewer_vertices(rigged_hands(source_hands(arguments.source)))
-    pack.save(arguments.output, **hand_tables(hands))
+    hands = rigged_hands(source_hands(arguments.source))
+    fewer = with_fewer_vertices(hands)
+    tables = hand_tables(fewer)
+    pack.save(arguments.output, **tables)
+    save_source_mesh(
+        arguments.output.with_name("open_hand_source.npz"), hands, fewer, 1000 * tables["v_template"]
+    )
     print(f"wrote {arguments.output} ({arguments.output.stat().st_size / 1000:.0f} kB)")
     if arguments.pictures is not None:
         write_pictures(arguments.pictures)

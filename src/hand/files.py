@@ -25,6 +25,7 @@ from tempohand.hand.tables import (
 from tempohand.writing import whole
 
 OPEN_HAND = Path(__file__).with_name("open_hand.npz")
+OPEN_HAND_SOURCE = Path(__file__).with_name("open_hand_source.npz")
 # Where a folder may keep its MANO files: smplx's layout, the official archive's, those of common code bases.
 FOLDERS = (
     "", "mano", "models", "models/mano", "mano/models", "mano_data", "mano_data/mano", "mano_v1_2/models",

@@ -1,9 +1,9 @@
 """The hand's mesh: closing or continuing it at the wrist, where it is open, and which skin covers what."""
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
-from tempohand.hand.files import OPEN_HAND
+from tempohand.hand.files import OPEN_HAND, OPEN_HAND_SOURCE
 
 PALM, NAIL = 1, 2
 
@@ -12,6 +12,13 @@ def open_hand_region() -> UInt8[np.ndarray, "778"]:
     """What covers each vertex of the open hand: 0 (back of the hand, and forearm), PALM or NAIL."""
     with np.load(OPEN_HAND, allow_pickle=False) as archive:
         return archive["region"]
+
+
+def open_hand_source() -> Float[np.ndarray, "1609 3"]:
+    """The vertices of the mesh that the open hand's were chosen from, on its template, mm: in the order of
+    MakeHuman's base mesh, the right hand's alone."""
+    with np.load(OPEN_HAND_SOURCE, allow_pickle=False) as archive:
+        return archive["vertices"] / 100.0
 
 
 def wrist_loop(faces: Int[np.ndarray, "f 3"]) -> Int[np.ndarray, "e"]:

@@ -234,9 +234,11 @@ def draw_skin(
     creases: float,
     veins: float,
     ring: bool,
+    *,
+    nails: bool = True,
 ) -> tuple[Float[ndarray, "s s 3"], Float[ndarray, "s s 3"]]:
     """The textures of a person's palm and back, factors in linear light. tone: the back's colour, linear;
-    creases, veins: their depth, 0 none; ring: whether a finger wears one."""
+    creases, veins: their depth, 0 none; ring: whether a finger wears one; nails: whether they are drawn."""
     rough = rng.uniform(0.02, 0.06)
     grain = np.float32(rough) * (
         noise(rng, ATLAS_SIZE, 1, 1.5) + np.float32(0.6) * noise(rng, ATLAS_SIZE, 3, 1.0)
@@ -252,6 +254,7 @@ def draw_skin(
     pink = tone + (np.array([0.80, 0.52, 0.46]) - tone) * rng.uniform(0.15, 0.5)
     varnish = to_linear(rng.uniform(0.05, 0.95, 3))
     nail = np.float32((varnish if rng.random() < 0.08 else pink) / tone)
+    plate, edge, rim = (np.float32(nails) * share for share in (plate, edge, rim))
     back += plate * (nail - back)
     back += edge * (np.float32(np.array([0.80, 0.76, 0.68]) * rng.uniform(0.6, 1.0) / tone) - back)
     back *= 1 - np.float32(rng.uniform(0.1, 0.45)) * rim

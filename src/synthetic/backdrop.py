@@ -25,6 +25,7 @@ class BackgroundConfig:
     photo_probability: float  # where a folder of photos is given
     # of a place in perspective with people in it, where there is no photo; else one of flat shapes
     place_probability: float
+    panorama_probability: float  # of a panorama, where there are some: it is the light, too
     face_probability: float  # of that place's being a face that the hand is laid before
     behind: tuple[float, float]  # mm from the hand to the background
     slant: float  # degrees that it leans away from facing the camera, at most
@@ -85,6 +86,11 @@ class Backdrop:
     def show(self, picture: UInt8[ndarray, "e e 3"]) -> None:
         """Puts an sRGB picture on it."""
         self.texture = LINEAR[picture]
+
+    def corners(self) -> Float[ndarray, "2 2 3"]:
+        """Its corner texels in world space, mm: down the picture, then across it."""
+        far = self.step * (self.edge - 1) * self.axes
+        return self.corner + np.array([[0 * far[0], far[0]], [far[1], far[0] + far[1]]])
 
     def texel_behind(self, point: Float[ndarray, "3"], position: Float[ndarray, "3"]) -> Float[ndarray, "2"]:
         """The texel (column, row) that a camera at `position` sees behind a point, both in world space,

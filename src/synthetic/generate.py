@@ -17,7 +17,7 @@ import tempohand.hand
 from tempohand.data.parallel_jobs import claim, in_parallel
 from tempohand.data.summary import summary
 from tempohand.data.table import write_index, write_shard
-from tempohand.synthetic.backgrounds import list_photos
+from tempohand.synthetic.given import Given, GivenPaths
 from tempohand.synthetic.hand_kit import HandKit
 from tempohand.synthetic.render_sequence import SequenceConfig, SequenceRenderer
 from tempohand.synthetic.scene import compose
@@ -36,6 +36,13 @@ class SyntheticConfig(SequenceConfig):
     frames: dict[str, int]
     hand: str | None  # hand model file; None: the open hand
     backgrounds: str | None  # a folder of photos to put behind the hand; None: procedural ones only
+    skins: str | None  # folder or tar archive of photographed hands; None: drawn skin only
+    panoramas: str | None  # folder or tar archive of them, for light and background; None: drawn ones only
+
+    @property
+    def given(self) -> GivenPaths:
+        """The files to use beside the hand."""
+        return GivenPaths(self.backgrounds, self.skins, self.panoramas)
 
     @classmethod
     def from_mapping(cls, mapping: dict[str, Any]) -> "SyntheticConfig":
@@ -50,13 +57,7 @@ class SyntheticConfig(SequenceConfig):
         recipe = asdict(self) | {"version": VERSION}
         if hand.is_file():
             recipe["hand_sha256"] = hashlib.sha256(hand.read_bytes()).hexdigest()
-        if self.backgrounds:
-            names = [
-                f"{path.relative_to(self.backgrounds)}:{path.stat().st_size}"
-                for path in list_photos(self.backgrounds)
-            ]
-            recipe["photos_sha256"] = hashlib.sha256("\n".join(names).encode()).hexdigest()
-        return json.loads(json.dumps(recipe))
+        return json.loads(json.dumps(recipe | self.given.fingerprints()))
 
 
 def _build(kind: type, mapping: dict[str, Any], path: str):
@@ -85,16 +86,19 @@ def _kit(path: str | None) -> HandKit:
 
 
 @cache
-def _photos(folder: str | None) -> list[Path]:
-    return list_photos(folder) if folder else []
+def _given(paths: GivenPaths, hand: str | None) -> Given:
+    if paths.skins and hand:
+        raise ValueError(f"skins={paths.skins} fit the open hand alone: leave out hand={hand}, or skins=")
+    return paths.load(_kit(hand))
 
 
 def film_sequence(config: SyntheticConfig, split: str, index: int):
     """The rows of one sequence, in order. The generator's seed is (seed, split, index), so they do not depend
     on other sequences."""
     rng = np.random.default_rng([config.seed, SPLITS.index(split), index])
-    scene = compose(rng, _kit(config.hand), config.frames[split], config)
-    renderer = SequenceRenderer(rng, scene, _kit(config.hand), config, _photos(config.backgrounds))
+    kit = _kit(config.hand)
+    scene = compose(rng, kit, config.frames[split], config)
+    renderer = SequenceRenderer(rng, scene, kit, config, _given(config.given, config.hand))
     yield from renderer.rows(f"synthetic-{split}-{index:06d}")
 
 
@@ -125,7 +129,8 @@ def make_table(
         )
     if not any(config.sequences.values()):
         raise ValueError("there is nothing to make: the number of sequences is 0 in every split")
-    _kit(config.hand)  # a missing hand file is reported here, not by every process
+    # A missing hand file, and others that are of no use, are reported here, not by every process.
+    _given(config.given, config.hand)
     recipe = config.recipe()
     if claim(out, recipe, overwrite=overwrite):
         print(f"'{out}' is complete: nothing to do (overwrite=true makes it again)")

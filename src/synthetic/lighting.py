@@ -14,9 +14,8 @@ from tempohand.render import Buffers, rasterise
 class Lights:
     """A few far lights and the light of the surroundings, drawn once a sequence.
 
-    directions [K, 3]: unit vectors toward each light, camera space; colours [K, 3]; sky, ground [3]: light
-    from above and from below; up [3]; shadow: how much of light 0 is missing where something is in its
-    way."""
+    directions [K, 3]: unit vectors toward each light, camera space; colours [K, 3]; shadow: how much of light
+    0 is missing where something is in its way."""
 
     def __init__(self, rng: np.random.Generator):
         count = int(rng.integers(1, 4))
@@ -36,23 +35,26 @@ class Lights:
         self.up = up / np.linalg.norm(up)
         self.shadow = rng.uniform(0.3, 0.95)
 
+    def ambient(self, normals: Float[ndarray, "v 3"]) -> Float[ndarray, "v 3"]:
+        """Light of the surroundings on surfaces of these normals: from above and from below."""
+        x, y, z = normals.T.astype(np.float64)
+        height = 0.5 + 0.5 * (x * self.up[0] + y * self.up[1] + z * self.up[2])
+        return self.ground + (self.sky - self.ground) * height[:, None]
+
 
 @njit(cache=True)
 @no_type_check
-def light_vertices(
-    albedo, normals, view, directions, colours, wrap, sky, ground, up, shadow, openness, gloss, out
-):
-    """Lit colours [V, 3] (linear): hemisphere light, wrapped Lambert per channel (light that enters skin
-    leaves it redder), a highlight.
+def light_vertices(albedo, normals, view, directions, colours, wrap, ambient, shadow, openness, gloss, out):
+    """Lit colours [V, 3] (linear): the surroundings' light, wrapped Lambert per channel (light that enters
+    skin leaves it redder), a highlight.
 
     albedo, normals, view (unit, toward the camera) [V, 3]; directions [K, 3] toward each light; colours [K,
-    3]; wrap [V, 3] (0: plain Lambert); sky, ground, up [3]; shadow [V]: how much of light 0 arrives; openness
-    [V]: how much of all other light arrives; gloss [V].
+    3]; wrap [V, 3] (0: plain Lambert); ambient [V, 3]: the surroundings' light; shadow [V]: how much of light
+    0 arrives; openness [V]: how much of all other light arrives; gloss [V].
     """
     for i in range(albedo.shape[0]):
-        height = 0.5 + 0.5 * (normals[i, 0] * up[0] + normals[i, 1] * up[1] + normals[i, 2] * up[2])
         for c in range(3):
-            out[i, c] = (ground[c] + (sky[c] - ground[c]) * height) * openness[i]
+            out[i, c] = ambient[i, c] * openness[i]
         shine = 0.0
         for k in range(directions.shape[0]):
             facing = (

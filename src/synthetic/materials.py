@@ -12,10 +12,13 @@ from tempohand.synthetic.hand_kit import HandKit
 from tempohand.synthetic.occluders import TEXTURE_SIZE
 from tempohand.synthetic.scene import Scene
 from tempohand.synthetic.skin import skin_colours, to_linear
+from tempohand.synthetic.skins import Skins
 from tempohand.synthetic.texture import colour, noise, pattern
 
 # Depth of what is drawn on the skin: old hands and young ones, hard light and soft.
 CREASES, VEINS = (0.25, 1.1), (0.0, 0.22)
+PHOTOGRAPHED = 0.25  # of that depth is drawn on photographed skin
+DEPTH = 0.7, 1.35  # contrast of a photograph's creases, nails and mottling
 BAND_RINGS = (2, 4)  # a bracelet or watch begins at one of these rings of the forearm, and ends at the next
 
 
@@ -27,6 +30,7 @@ class LookConfig:
     ring_probability: float  # of a finger ring, where skin is drawn
     band_probability: float  # of a bracelet or a watch
     glove_probability: float
+    photographed_probability: float  # of skin from a photograph, where there are some
     contact: tuple[float, float]  # strength of the darkening where parts of hands come close; 0: none
 
 
@@ -36,7 +40,7 @@ class Materials:
     albedo, wrap [V, 3], gloss [V], uv [V, 2] of vertices (`lighting.light_vertices`); faces [F, 3] and layer
     [F], the texture of each; textures [L, S, S, 3], factors on the lit colour, of which each fills its first
     sizes [L] rows and columns; tone [3]: the person's skin, linear. The hand's vertices and faces come first,
-    then the forearm's, then those of things.
+    then the forearm's, then those of things. skins: photographed ones, where there are some.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Materials:
         scene: Scene,
         kit: HandKit,
         look: LookConfig,
+        skins: Skins | None = None,
     ):
         count, edge = scene.vertices.shape[1], len(kit.loop)
         self.num_body_vertices = int(kit.forearm_faces.max()) + 1
@@ -57,7 +62,17 @@ class Materials:
         self.uv = np.zeros((count, 2), np.float32)
         ring = np.arange(self.num_body_vertices - NUM_VERTICES) // edge
         cloth = np.concatenate([np.zeros(NUM_VERTICES, bool), ring >= scene.cloth_from])
-        self.tone = self._colour_skin(rng, kit, look, cloth)
+        # A generator of its own: what is not photographed changes nothing else.
+        (photo_rng,) = look_rng.spawn(1)
+        photographed = skins is not None and photo_rng.random() < look.photographed_probability
+        self.tone = self._colour_skin(
+            rng, kit, cloth, 0.0 if photographed else 0.4 if look.drawn_skin else 1.0
+        )
+        photo = None
+        if photographed:
+            contrast = np.float32(photo_rng.uniform(*DEPTH))
+            _, *sheets = skins.pick(photo_rng, self.tone)
+            photo = [np.exp(contrast * sheet) for sheet in sheets]
         body = slice(0, self.num_body_vertices)
         self.wrap[body] = np.where(cloth[:, None], 0.1, rng.uniform(0.5, 1.3) * np.array([0.35, 0.18, 0.12]))
         self.gloss[body] = np.where(cloth, 0.0, rng.uniform(0.0, 0.12))
@@ -68,16 +83,17 @@ class Materials:
         grain = grain + rng.uniform(0.0, 0.04) * noise(rng, TEXTURE_SIZE, 0, 1.0)
         textures = [np.repeat(grain[..., None], 3, axis=-1), _cloth(rng)]
         body_layer = cloth[scene.body_faces].any(1).astype(np.int32)
-        self._dress(look_rng, scene, kit, look, body_layer, textures)
+        self._dress(look_rng, scene, kit, look, body_layer, textures, photo)
         self._add_things(scene, body_layer, textures)
 
     def _colour_skin(
-        self, rng: np.random.Generator, kit: HandKit, look: LookConfig, cloth: Bool[ndarray, "b"]
+        self, rng: np.random.Generator, kit: HandKit, cloth: Bool[ndarray, "b"], lines: float
     ) -> Float[ndarray, "3"]:
-        """Colours hand and arm where there is no cloth; returns the arm's colour, linear."""
+        """Colours hand and arm where there is no cloth; returns the arm's colour, linear. lines: the depth of
+        creases on the vertices; below 1 they come from a texture, and so do the nails."""
         skin = kit.skin
-        if look.drawn_skin:
-            skin = replace(skin, nail=np.zeros(NUM_VERTICES, bool), crease=0.4 * skin.crease)
+        if lines < 1.0:
+            skin = replace(skin, nail=np.zeros(NUM_VERTICES, bool), crease=lines * skin.crease)
         hand, arm = skin_colours(rng, skin)
         edge = len(kit.loop)
         self.albedo[:NUM_VERTICES] = hand
@@ -122,6 +138,7 @@ class Materials:
         look: LookConfig,
         layer: Int32[ndarray, "f"],
         textures: list[ndarray],
+        photo: list[ndarray] | None,
     ) -> None:
         """Draws on the skin, or puts a glove over it; and a band about the wrist. Changes the `layer` of
         faces of hand and arm, and adds textures."""
@@ -141,10 +158,13 @@ class Materials:
             if not plain:
                 layer[scene.body_faces.max(1) < cuff] = len(textures)
                 textures.append(_cloth(rng))
-        elif look.drawn_skin:
+        elif look.drawn_skin or photo:
             self.uv[:NUM_VERTICES] = kit.atlas.uv
             layer[: self.num_hand_faces] = len(textures) + kit.atlas.back
-            textures += draw_skin(rng, kit.atlas, self.tone, rng.uniform(*CREASES), rng.uniform(*VEINS), ring)
+            share = PHOTOGRAPHED if photo else 1.0
+            depths = share * rng.uniform(*CREASES), share * rng.uniform(*VEINS)
+            drawn = draw_skin(rng, kit.atlas, self.tone, *depths, ring, nails=photo is None)
+            textures += [a * b for a, b in zip(drawn, photo)] if photo else drawn
         if band and first_band < scene.cloth_from:
             metal = METALS[rng.integers(len(METALS))] if rng.random() < 0.6 else colour(rng, 0.5) / 255
             # Two rings of vertices are skin on one side and band on the other: the band's texture undoes the

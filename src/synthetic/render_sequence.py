@@ -3,7 +3,6 @@ frame."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,10 +16,12 @@ from tempohand.synthetic.ambient_occlusion import openness
 from tempohand.synthetic.backdrop import Backdrop, BackgroundConfig
 from tempohand.synthetic.curves import parabola
 from tempohand.synthetic.film import Film, FilmConfig, expose
+from tempohand.synthetic.given import Given
 from tempohand.synthetic.hand_kit import HandKit
 from tempohand.synthetic.hand_on_face import BLUR, FaceBehind
 from tempohand.synthetic.lighting import Lights, cast_shadow, crevices, light_vertices
 from tempohand.synthetic.materials import LookConfig, Materials
+from tempohand.synthetic.panoramas import Surroundings
 from tempohand.synthetic.people import place
 from tempohand.synthetic.postprocess import Finish, FinishConfig
 from tempohand.synthetic.scene import Scene, SceneConfig
@@ -44,26 +45,33 @@ class SequenceRenderer:
     """Renders the frames of one scene as one camera takes them."""
 
     def __init__(
-        self, rng: np.random.Generator, scene: Scene, kit: HandKit, config: SequenceConfig, photos: list[Path]
+        self, rng: np.random.Generator, scene: Scene, kit: HandKit, config: SequenceConfig, given: Given
     ):
         self.rng = rng
         self.scene = scene
         self.size = size = config.camera.image_size
         self.film = Film(rng, config.film)
         # Generators of their own, so that what is off changes nothing else.
-        look_rng, contact_rng, finish_rng, place_rng = rng.spawn(4)
-        self.lights = Lights(rng)
+        look_rng, contact_rng, finish_rng, place_rng, panorama_rng = rng.spawn(5)
+        self.lights: Lights | Surroundings = Lights(rng)
+        surroundings = None
+        if given.panoramas and panorama_rng.random() < config.background.panorama_probability:
+            self.lights = surroundings = Surroundings(panorama_rng, given.panoramas)
         (face_rng,) = place_rng.spawn(1)
         wants_place = place_rng.random() < config.background.place_probability
-        wants_face = wants_place and face_rng.random() < config.background.face_probability
+        wants_face = (
+            wants_place and not surroundings and face_rng.random() < config.background.face_probability
+        )
         self.face = FaceBehind(face_rng) if wants_face else None
         self.backdrop = Backdrop(
-            *(rng, scene, size, config.background, photos),
-            blank=wants_place,
+            *(rng, scene, size, config.background, [] if surroundings else given.photos),
+            blank=wants_place or surroundings is not None,
             distance=self.face and self.face.distance,
         )
-        self.materials = Materials(rng, look_rng, scene, kit, config.look)
-        if self.backdrop.texture is not None:  # a photo, or flat shapes: no face is drawn there
+        self.materials = Materials(rng, look_rng, scene, kit, config.look, given.skins)
+        if surroundings:
+            self.backdrop.texture = surroundings.behind(self.backdrop.corners(), self.backdrop.edge)
+        elif self.backdrop.texture is not None:  # a photo, or flat shapes: no face is drawn there
             self.face = None
         else:
             face, blur = None, config.background.blur
@@ -220,7 +228,7 @@ class SequenceRenderer:
         out = np.empty((len(vertices), 3), np.float32)
         light_vertices(
             *(m.albedo, normals, view, lights.directions, lights.colours, m.wrap),
-            *(lights.sky, lights.ground, lights.up, shadow, opened, m.gloss, out),
+            *(lights.ambient(normals), shadow, opened, m.gloss, out),
         )
         return out
 

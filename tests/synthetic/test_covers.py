@@ -3,6 +3,7 @@ import pytest
 
 from tempohand.synthetic.covers import HALF_HIDDEN, runs
 from tempohand.synthetic.generate import film_sequence
+from tempohand.synthetic.given import Given
 from tempohand.synthetic.render_sequence import SequenceRenderer
 from tempohand.synthetic.scene import compose
 
@@ -76,7 +77,7 @@ def test_nothing_reaches_into_the_hand(settings, kit):
     for seed in range(8):
         rng = np.random.default_rng(seed)
         scene = compose(rng, kit, 24, config)
-        shot = SequenceRenderer(rng, scene, kit, config, [])
+        shot = SequenceRenderer(rng, scene, kit, config, Given())
         frames = [frame for frame in scene.clock.kept.tolist() if shot.picture(frame)[1] > HALF_HIDDEN]
         for thing in scene.things:
             deepest = thing.vertices()[frames][..., 2]

@@ -8,6 +8,8 @@ from tempohand.data.table import FrameTable
 from tempohand.synthetic import generate as make
 from tempohand.synthetic.generate import SyntheticConfig, film_sequence, make_table
 
+NAMES = ("seed", "sequences", "frames", "hand", "backgrounds", "skins", "panoramas")
+
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
@@ -101,7 +103,7 @@ def test_a_sequence_does_not_depend_on_the_others(settings):
 
 def test_settings_are_checked(settings, tmp_path):
     config = settings()
-    mapping = {name: getattr(config, name) for name in ("seed", "sequences", "frames", "hand", "backgrounds")}
+    mapping = {name: getattr(config, name) for name in NAMES}
     with pytest.raises(ValueError, match="synthetic data lacks the setting background"):
         SyntheticConfig.from_mapping(mapping)
     with pytest.raises(ValueError, match="no setting camera.zoom; there are: camera.fps"):

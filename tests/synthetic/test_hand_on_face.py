@@ -5,6 +5,7 @@ import pytest
 
 from tempohand.synthetic import render_sequence as shoot
 from tempohand.synthetic.generate import film_sequence
+from tempohand.synthetic.given import Given
 from tempohand.synthetic.hand_on_face import APART_MM, OFF, FaceBehind
 from tempohand.synthetic.render_sequence import SequenceRenderer
 from tempohand.synthetic.scene import compose
@@ -44,7 +45,7 @@ def shots(settings, kit, monkeypatch):
     for seed in range(8):
         rng = np.random.default_rng(seed)
         scene = compose(rng, kit, 3, config)
-        made.append(SequenceRenderer(rng, scene, kit, config, []))
+        made.append(SequenceRenderer(rng, scene, kit, config, Given()))
     return made, asked
 
 

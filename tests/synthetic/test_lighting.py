@@ -1,18 +1,20 @@
 import numpy as np
 
 from tempohand.render import rasterise
-from tempohand.synthetic.lighting import cast_shadow, crevices, light_vertices
+from tempohand.synthetic.lighting import Lights, cast_shadow, crevices, light_vertices
 from tempohand.synthetic.objects import sheet
 
 
 def lit(normals, wrap=0.0, gloss=0.0, shadow=1.0, albedo=(1.0, 0.5, 0.25)):
     n = len(normals)
     out = np.empty((n, 3), np.float32)
+    lights = Lights(np.random.default_rng(0))
+    lights.sky, lights.ground, lights.up = np.full(3, 0.2), np.full(3, 0.1), np.array([0.0, -1.0, 0.0])
+    ambient = lights.ambient(np.float32(normals))
     light_vertices(
         *(np.tile(np.float32(albedo), (n, 1)), np.float32(normals), np.tile([0.0, 0.0, -1.0], (n, 1))),
         *(np.array([[0.0, 0.0, -1.0]]), np.array([[1.0, 1.0, 1.0]]), np.full((n, 3), wrap, np.float32)),
-        *(np.full(3, 0.2), np.full(3, 0.1), np.array([0.0, -1.0, 0.0])),
-        *(np.full(n, shadow, np.float32), np.ones(n, np.float32)),
+        *(ambient, np.full(n, shadow, np.float32), np.ones(n, np.float32)),
         *(np.full(n, gloss, np.float32), out),
     )
     return out

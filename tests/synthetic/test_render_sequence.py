@@ -4,6 +4,7 @@ import pytest
 
 from tempohand.data.table import COLUMNS, OPTIONAL
 from tempohand.render import Buffers, rasterise, supersampled_camera
+from tempohand.synthetic.given import Given
 from tempohand.synthetic.objects import sheet
 from tempohand.synthetic.occluders import Track
 from tempohand.synthetic.render_sequence import SequenceRenderer
@@ -26,7 +27,7 @@ def build(settings, kit):
             scene.vertices = np.concatenate(
                 [own, *(thing.vertices().astype(np.float32) for thing in scene.things)], axis=1
             )
-        return SequenceRenderer(rng, scene, kit, config, [])
+        return SequenceRenderer(rng, scene, kit, config, Given())
 
     return make
 

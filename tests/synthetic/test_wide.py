@@ -7,6 +7,7 @@ import pytest
 
 from tempohand.render import rasterise
 from tempohand.synthetic.generate import film_sequence
+from tempohand.synthetic.given import Given
 from tempohand.synthetic.render_sequence import SequenceRenderer
 from tempohand.synthetic.scene import compose
 from tempohand.synthetic.window import project
@@ -49,7 +50,7 @@ def shoot(kit):
     def build(config, seed):
         rng = np.random.default_rng(seed)
         scene = compose(rng, kit, 3, config)
-        return SequenceRenderer(rng, scene, kit, config, [])
+        return SequenceRenderer(rng, scene, kit, config, Given())
 
     return build
 
