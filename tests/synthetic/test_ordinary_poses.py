@@ -6,6 +6,7 @@ from penetration import penetration_depth
 from tempohand.hand.anatomy import ABDUCTION, FLEXION, RANGE_DEG, angles_to_pose
 from tempohand.skeleton import NUM_BETAS
 from tempohand.synthetic import ordinary_poses
+from tempohand.synthetic.motion import wrist_rotation
 from tempohand.synthetic.ordinary_poses import MOST_CURLED_DEG, sample_ordinary_pose
 from tempohand.synthetic.poses import ROWS, joints_of, overlap
 
@@ -59,3 +60,28 @@ def test_a_pinching_thumb_meets_every_fingertip(kit, monkeypatch):
     joints = joints_of(kit.layer, draw(kit, 60, seed=2))
     tips = np.linalg.norm(joints[:, [4]] - joints[:, [8, 12, 16, 20]], axis=-1)
     assert np.percentile(tips.min(1), 80) < 20 and len(np.unique(tips.argmin(1))) == 4, "mm between skins"
+
+
+def test_every_finger_folds_by_itself(sample):
+    """Knowing one finger tells nothing of another; fists and open hands are among them all the same."""
+    curl = sample[:, KNUCKLES, FLEXION] + sample[:, [row + 1 for row in KNUCKLES], FLEXION]
+    between = np.corrcoef(curl.T)[~np.eye(4, dtype=bool)]
+    assert np.abs(between).max() < 0.25
+    assert (curl > 110).all(1).mean() > 0.01 and (curl < 45).all(1).mean() > 0.01
+
+
+def test_hands_of_the_released_networks_set_are_seen_from_every_side(settings):
+    motion, rng = settings("synthetic-hands").motion, np.random.default_rng(0)
+    times = np.array([0.0, 1 / 30])
+    turns = np.stack([wrist_rotation(rng, times, motion.of_ordinary_hand(rng))[0] for _ in range(800)])
+    fingers, back = -turns[:, :, 0], turns[:, :, 1]
+    shares = {
+        "palm": (back[:, 2] > 0.5).mean(),
+        "back": (back[:, 2] < -0.5).mean(),
+        "edge on": (np.abs(back[:, 2]) < 0.35).mean(),
+        "up": (fingers[:, 1] < -0.7).mean(),
+        "sideways": (np.abs(fingers[:, 0]) > 0.7).mean(),
+        "toward the camera or away": (np.abs(fingers[:, 2]) > 0.7).mean(),
+    }
+    least = (0.25, 0.15, 0.1, 0.15, 0.15, 0.08)
+    assert all(share > bound for share, bound in zip(shares.values(), least)), shares
