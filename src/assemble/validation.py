@@ -49,14 +49,15 @@ class RunValidation:
         self.training_table = data.mixture.train
         self.table = data.mixture.validation
         self.rows = data.validation_rows
-        self.scores = scores_of(network_class(settings["network"]).prediction)
+        kind = network_class(settings["network"])
+        self.scores = scores_of(kind.prediction)
         self.expansion = settings["network"]["expansion"]
         self.loss = settings["loss"]
         self.batch_size = min(settings["optim"]["batch_size"], BATCH)
         self.workers = loader_workers(settings)
         usable = np.setdiff1d(self.rows, list(data.held_out.inconsistent))
         masks = (self.table.column(name)[usable] for name in ("joints_mask", "joints2d_mask"))
-        self.best: BestScore = self.scores.best(*masks)
+        self.best: BestScore = self.scores.best(*masks, kind.best_by)
 
     @torch.no_grad()
     def __call__(self, network: Network, clips: Dataset, step: int, ledger: Ledger) -> dict[str, float]:

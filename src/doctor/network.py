@@ -5,16 +5,21 @@ import math
 from functools import singledispatch
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.doctor.result import Result
-from tempohand.geometry import bone_lengths
+from tempohand.geometry import bone_lengths, normalise_pixels, project
 from tempohand.training.objective import combine
 
 DEPTH_FACTOR = 3.0
 BONE_FACTOR = 1.6
 SPREAD_FACTOR = 4.0  # a network at its start may be so far off, and no further
+OUTSIDE = (
+    0.5  # of an untrained network's joints may lie outside their crops, of the true ones a fifth of that
+)
+ROUNDING_2D = 1e-3  # crop widths
 ROUNDING_MM = 0.01  # float32 at half a metre has steps of 0.00003 mm
 DOMINANT = 0.9  # share of the weighted total that one term may have
 
@@ -99,7 +104,49 @@ def check_scale(predictions: list[HandPrediction], batches: list[ClipBatch]) -> 
         )
         spreads = (float(uv[whole2d].std(dim=1).mean()) for uv in (ours["joints2d"], target["joints2d"]))
         results.append(_factor("2D extent", *spreads, SPREAD_FACTOR, "crops", cause))
-    return results
+        results.append(_check_inside(ours["joints2d"][whole2d], target["joints2d"][whole2d]))
+    return [*results, check_projection(predictions, batches)]
+
+
+def _check_inside(ours: Float[Tensor, "n 21 2"], true: Float[Tensor, "n 21 2"]) -> Result:
+    """Whether both 2D joints lie in [-0.5, 0.5] mostly: [-1, 1], pixels or metres would not."""
+    shares = [float((uv.abs() > 0.5).any(dim=-1).float().mean()) for uv in (ours, true)]
+    good = shares[0] <= OUTSIDE and shares[1] <= OUTSIDE / 5
+    cause = (
+        "One side is in pixels, or in [-1, 1], or x is divided by the height: both are px / (W, H) - 0.5. "
+        "Remedy: geometry.normalise_pixels on both sides."
+    )
+    return Result(
+        "network: 2D in [-0.5, 0.5]",
+        f"{shares[0]:.0%} outside, truth {shares[1]:.0%}",
+        f"at most {OUTSIDE:.0%}, truth {OUTSIDE / 5:.0%}",
+        "ok" if good else "FAILED",
+        "" if good else cause,
+        shares[0],
+    )
+
+
+def check_projection(predictions: list[HandPrediction], batches: list[ClipBatch]) -> Result:
+    """Whether predicted 2D joints are the projection of the predicted 3D ones by the crop's own camera."""
+    apart = 0.0
+    for prediction, batch in zip(predictions, batches):
+        pixels = project(prediction.joints.float(), batch.focal[:, -1:], batch.princpt[:, -1:])
+        places = normalise_pixels(pixels, batch.frames.size[::-1])
+        apart = max(apart, float((places - prediction.joints2d).abs().max()))
+    cause = (
+        "2D and 3D joints go through different cameras: a focal length in pixels with a centre in "
+        "[-0.5, 0.5] (or the other way round), metres for millimetres, or one focal length for every crop. "
+        "Remedy: geometry.project with the crop's focal and princpt."
+    )
+    good = apart <= ROUNDING_2D
+    return Result(
+        "network: 2D = projection of 3D",
+        f"{apart:.2g} crop widths apart (most)",
+        f"at most {ROUNDING_2D:g}",
+        "ok" if good else "FAILED",
+        "" if good else cause,
+        apart,
+    )
 
 
 def check_stage2_starts_as_stage1(network: nn.Module, batch: ClipBatch, prediction: HandPrediction) -> Result:

@@ -66,18 +66,22 @@ class Scores(ABC):
 
     @classmethod
     def best(
-        cls, joints_mask: Bool[np.ndarray, "n 21"], joints2d_mask: Bool[np.ndarray, "n 21"]
+        cls,
+        joints_mask: Bool[np.ndarray, "n 21"],
+        joints2d_mask: Bool[np.ndarray, "n 21"],
+        preferred: str | None = None,
     ) -> BestScore:
         """The score by which the best checkpoint of a run is chosen: the same in every validation, by what
-        its rows have labels for.
+        its rows have labels for. preferred: the name of the one to choose if they allow it.
 
         Raises ValueError where they have none that a score can be made of.
         """
-        found = next((best for best in cls.BESTS if best.has(joints_mask, joints2d_mask).any()), None)
+        order = sorted(cls.BESTS, key=lambda best: best.name != preferred)
+        found = next((best for best in order if best.has(joints_mask, joints2d_mask).any()), None)
         if found is None:
             raise ValueError(
                 f"none of the {len(joints_mask):,} validation rows has labels by which a best checkpoint "
-                f"could be chosen ({', or '.join(best.needs for best in cls.BESTS)}): "
+                f"could be chosen ({', or '.join(dict.fromkeys(best.needs for best in cls.BESTS))}): "
                 "set data.tables.<name>.validation to a split that has"
             )
         return found
@@ -120,10 +124,12 @@ class Scores(ABC):
 
 class Validation(Scores):
     """Of networks that give hands: joint errors, mm; in the picture (error_2d) per cent of the longer edge of
-    the hand's box, of which the shorter edge of a crop without augmentation is `expansion` wide; and the lag
-    in the picture (lag.py), frames, over rows that follow each other."""
+    the hand's box, of which the shorter edge of a crop without augmentation is `expansion` wide; the mean of
+    the wrist-relative error and the aligned one (avg_metric), mm; and the lag in the picture (lag.py),
+    frames, over rows that follow each other."""
 
     UNITS = {metric.name: f" {metric.unit.split()[0]}" for metric in shown_in("validation")}
+    UNITS |= {"avg_metric": " mm"}
     SILENT = {
         "lag_2d": (
             " (it takes a moving hand in rows that follow each other, "
@@ -144,6 +150,13 @@ class Validation(Scores):
             "{:.2f} % of the box's edge",
             "2D joints",
             lambda _, joints2d_mask: joints2d_mask.any(axis=1),
+        ),
+        BestScore(
+            "avg_metric",
+            "mean of wrist-relative MPJPE and PA-MPJPE",
+            "{:.2f} mm",
+            "3D joints, the wrist and another",
+            lambda joints_mask, _: joints_mask[:, WRIST] & (joints_mask.sum(axis=1) > 1),
         ),
     )
 
@@ -169,8 +182,10 @@ class Validation(Scores):
         self._add_terms(batch.target, terms)
 
     def means(self, gather: Gather, weights: dict[str, float]) -> dict[str, float]:
-        """As of all scores, and the lag."""
-        return super().means(gather, weights) | {"lag_2d": self.paths.lag(gather)}
+        """As of all scores, the mean of the wrist-relative and the aligned error, and the lag."""
+        scores = super().means(gather, weights)
+        average = (scores["mpjpe_root"] + scores["pa_mpjpe"]) / 2
+        return scores | {"avg_metric": average, "lag_2d": self.paths.lag(gather)}
 
 
 class FinderValidation(Scores):

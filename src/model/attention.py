@@ -1,6 +1,6 @@
 """Pre-norm attention blocks, with rotary encoding of real time where it is asked for."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +25,14 @@ def rotary(x: Float[Tensor, "b heads t d"], position: Float[Tensor, "b t"]) -> F
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
 
 
+def attention_kernel(x: Tensor) -> AbstractContextManager:
+    """Where attention over x is computed: the CPU's fused kernel is twice as slow backward."""
+    return sdpa_kernel(SDPBackend.MATH) if x.is_cpu and torch.is_grad_enabled() else nullcontext()
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention [b, heads, n, d]; `mask` is False for keys that do not exist."""
-    # The CPU's fused kernel is twice as slow backward.
-    with sdpa_kernel(SDPBackend.MATH) if query.is_cpu and torch.is_grad_enabled() else nullcontext():
+    with attention_kernel(query):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
 

@@ -22,7 +22,8 @@ DINOV3_LICENCE = "Meta's DINOv3 License, https://ai.meta.com/resources/models-an
 
 
 class Backbone(nn.Module):
-    """timm network `name` for crops of `size` px; its tokens come without class and register tokens.
+    """timm network `name` for crops of `size` px (an edge, or height and width for feature maps); its tokens
+    come without class and register tokens.
 
     `weights`: None for random ones, "timm" for timm's pretrained ones (downloads), or the path of a
     safetensors or torch file (read with weights_only; `pretrained.fill` says in which layouts). Either gives
@@ -43,7 +44,7 @@ class Backbone(nn.Module):
     def __init__(
         self,
         name: str,
-        size: int,
+        size: int | tuple[int, int],
         weights: str | None = None,
         options: dict | None = None,
         strides: Sequence[int] | None = None,
@@ -137,8 +138,9 @@ class Backbone(nn.Module):
             )
         return [tokens]
 
-    def _blank(self) -> UInt8[Tensor, "1 3 s s"]:
-        return torch.zeros(1, 3, self.size, self.size, dtype=torch.uint8)
+    def _blank(self) -> UInt8[Tensor, "1 3 h w"]:
+        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
+        return torch.zeros(1, 3, height, width, dtype=torch.uint8)
 
     def _load(self, name: str, weights: str | None, options: dict, unused: set[str]) -> Iterator[str]:
         if weights == "timm":
@@ -220,7 +222,6 @@ def _leaves(outputs: Sequence[Tensor]) -> set[Tensor]:
 
 
 def loading_lines(network: nn.Module) -> Iterator[str]:
-    """The lines that loading left about the weights of a network's backbones."""
+    """The lines that loading left about a network's pretrained weights: `lines` of its parts."""
     for module in network.modules():
-        if isinstance(module, Backbone):
-            yield from module.lines
+        yield from getattr(module, "lines", ())

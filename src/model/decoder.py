@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from tempohand.model.attention import CrossBlock
 
 
-def sincos_positions(grid: int, dim: int) -> Float[Tensor, "l d"]:
-    """Fixed 2D sine-cosine positions of a grid x grid raster (Vaswani et al. 2017, one half per axis)."""
+def sincos_positions(rows: int, columns: int, dim: int) -> Float[Tensor, "l d"]:
+    """Fixed 2D sine-cosine positions of a raster, row by row (Vaswani et al. 2017, one half per axis)."""
     quarter = dim // 4
     frequency = 10_000.0 ** (-torch.arange(quarter) / quarter)
-    angle = torch.arange(grid)[:, None] * frequency  # (grid, quarter)
+    angle = torch.arange(max(rows, columns))[:, None] * frequency  # (places, quarter)
     axis = torch.cat([angle.sin(), angle.cos()], dim=-1)
-    rows = axis[:, None].expand(grid, grid, -1)
-    columns = axis[None].expand(grid, grid, -1)
-    positions = torch.cat([rows, columns], dim=-1).reshape(grid * grid, -1)
+    down = axis[:rows, None].expand(rows, columns, -1)
+    across = axis[None, :columns].expand(rows, columns, -1)
+    positions = torch.cat([down, across], dim=-1).reshape(rows * columns, -1)
     return torch.nn.functional.pad(positions, (0, dim - positions.shape[-1]))
 
 
@@ -39,7 +39,7 @@ class Decoder(nn.Module):
     ):
         super().__init__()
         self.query = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
-        self.register_buffer("positions", sincos_positions(grid, context_dim), persistent=False)
+        self.register_buffer("positions", sincos_positions(grid, grid, context_dim), persistent=False)
         self.layers = nn.ModuleList(
             CrossBlock(dim, heads, mlp, context_dim, head_dim, dropout) for _ in range(layers)
         )

@@ -4,6 +4,8 @@
 Its pretrained weights come with the package (the full network's): `weights: timm` reads them from there.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -47,6 +49,8 @@ class LandmarkBackbone(HandLandmarkNetwork):
     def __init__(self, size: str, num_classes: int = 0, **_):
         super().__init__(size)
         self.num_classes = num_classes
+        strides = (8, 16, 32, 32)
+        self.feature_info = [{"num_chs": c, "reduction": s} for c, s in zip(self.channels, strides)]
 
     def forward_features(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 7 7 c"]:
         """x: 0..1; crops of any size are brought to 224 x 224."""
@@ -58,6 +62,13 @@ class LandmarkBackbone(HandLandmarkNetwork):
         landmarks = landmark_vector(self.read(maps[-1]))
         repeated = landmarks[:, None, None].expand(-1, grid, grid, -1)
         return torch.cat([*(F.layer_norm(level, level.shape[-1:]) for level in levels), repeated], dim=-1)
+
+    def forward_intermediates(
+        self, x: Float[Tensor, "n 3 h w"], indices: Sequence[int], **_
+    ) -> list[Float[Tensor, "n _ _ _"]]:
+        """The maps of some levels, of crops (0..1) of any size that 32 divides, as they are."""
+        maps = self.maps(x)
+        return [maps[index] for index in indices]
 
 
 def landmark_vector(landmarks: HandLandmarks) -> Float[Tensor, "n v"]:

@@ -128,7 +128,12 @@ class HandLandmarkNetwork(nn.Module):
     ) -> tuple[Float[Tensor, "n _ _ _"], ...]:
         """Feature maps at strides 8, 16, 32, 32 of the 224 px crop: [n, c, 28, 28], [n, c, 14, 14],
         [n, c, 7, 7] and [n, c, 7, 7], c of `channels`; `read` takes the last."""
-        x = self.stem(to_size(image, SIZE))
+        return self.maps(to_size(image, SIZE))
+
+    def maps(self, x: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n _ _ _"], ...]:
+        """The same of crops (0..1) of any size that strides of 32 divide, as they are; what `read` says is
+        only true of 224 x 224."""
+        x = self.stem(x)
         maps = []
         for stage in self.stages:
             x = stage(x)

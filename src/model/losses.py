@@ -180,16 +180,22 @@ def wrist_targets(
 
 
 def heatmap_cross_entropy(
-    logits: Float[Tensor, "b 1 21 r r"], joints2d: Float[Tensor, "b 1 21 2"]
+    logits: Float[Tensor, "b 1 21 h w"], joints2d: Float[Tensor, "b 1 21 2"]
 ) -> tuple[Float[Tensor, "b 1 21"], Bool[Tensor, "b 1 21"]]:
     """Cross-entropy against a normalised Gaussian around the joint, and which joints lie in the crop (others
     have no place in the map)."""
-    resolution = logits.shape[-1]
-    centres = torch.arange(resolution, device=logits.device)
-    place = denormalise_pixels(joints2d, (resolution, resolution)) - 0.5  # in bins, centres at integers
-    along = F.softmax(-((centres - place[..., None]) ** 2) / (2 * HEATMAP_SIGMA**2), dim=-1)  # (b 1 21 2 r)
-    log_probability = logits.flatten(-2).log_softmax(dim=-1).unflatten(-1, (resolution, resolution))
-    value = -torch.einsum("bjkv,bjkvu,bjku->bjk", along[..., 1, :], log_probability, along[..., 0, :])
+    height, width = logits.shape[-2:]
+    place = denormalise_pixels(joints2d, (width, height)) - 0.5  # in bins, centres at integers
+    u, v = (
+        F.softmax(
+            -((torch.arange(bins, device=logits.device) - place[..., axis, None]) ** 2)
+            / (2 * HEATMAP_SIGMA**2),
+            dim=-1,
+        )
+        for axis, bins in enumerate((width, height))
+    )
+    log_probability = logits.flatten(-2).log_softmax(dim=-1).view_as(logits)
+    value = -torch.einsum("bjkv,bjkvu,bjku->bjk", v, log_probability, u)
     return value, (joints2d.abs() <= 0.5).all(dim=-1)
 
 

@@ -73,6 +73,7 @@ class Network(nn.Module):
     # frame's in a batch from a table, all unknown (0, False) where a row has none; a stream without: None.
     inputs: ClassVar[tuple[str, ...]] = ("image",)
     prediction: ClassVar[type]  # the class of what it gives; evaluation/validation.py scores by this class
+    best_by: ClassVar[str | None] = None  # the score that chooses its best checkpoint; None: by its class
     terms: ClassVar[Mapping[str, str]]  # every loss term that there may be -> the labels that switch it on
     # Settings that belong to the weights: they come with them from a checkpoint of the same kind of network.
     inherited: ClassVar[tuple[str, ...]] = ("size", "expansion")
@@ -167,6 +168,11 @@ class Network(nn.Module):
     def parts(self) -> dict[str, nn.Module]:
         """Parts that training knows by name: `backbone` learns at a rate of its own (optim.backbone_lr), and
         the log has the update ratio of each."""
+        return {}
+
+    def parts_of_inputs(self) -> dict[str, nn.Module]:
+        """Parts that learn from one of the `inputs` alone, by its name: batches without it teach them
+        nothing."""
         return {}
 
     @property

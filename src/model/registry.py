@@ -10,6 +10,7 @@ from tempohand.model.finder import FinderNet
 from tempohand.model.network import Network
 from tempohand.model.posenet import PoseNet
 from tempohand.model.temporal_posenet import TemporalPoseNet
+from tempohand.model.utnet import UTNet
 from tempohand.model.weights import CONFIG_NAME, load_config, load_weights, locate
 
 Choice = Callable[[dict], type[Network]]  # from a network's settings to its class
@@ -24,6 +25,7 @@ def register(name: str, network: type[Network] | Choice) -> None:
 
 register("posenet", lambda network: PoseNet if network.get("temporal") is None else TemporalPoseNet)
 register("finder", FinderNet)
+register("utnet", UTNet)
 
 
 def network_class(network: dict) -> type[Network]:
@@ -121,7 +123,7 @@ def _without_weight_files(network: dict) -> dict:
         *path, last = key.split(".")
         part = network
         for name in path:
-            part = part.get(name, {})
+            part = part.get(name) or {}
         if last in part:
             part[last] = None
     return network

@@ -27,7 +27,7 @@ from tempohand.training.objective import LabelCount, combine_and_count, weighted
 from tempohand.training.optim import part_names
 from tempohand.training.processes import gather, sum_over_processes
 
-DEBUG_LOSS_VARIABLE = "TEMPOHAND_DEBUG_LOSS"
+DEBUG_LOSS_VARIABLES = ("TEMPOHAND_DEBUG_LOSS", "UTNET_DEBUG_LOSS")  # the second: UTNet's own, of old
 ROWS_SHOWN = 6
 OUT_OF_RANGE = 0.25  # share of a term's labels, in a log interval, from which on it is warned of
 
@@ -68,7 +68,8 @@ class StepChecks:
         self.update_ratio = UpdateRatio(network)
         self.order = ForwardOrder(network)
         self.batch_tables_left = debug["first_batches"]
-        self.term_tables = debug["loss"] or os.environ.get(DEBUG_LOSS_VARIABLE, "0") not in ("", "0")
+        wanted = any(os.environ.get(name, "0") not in ("", "0") for name in DEBUG_LOSS_VARIABLES)
+        self.term_tables = debug["loss"] or wanted
         # of this step
         self.step = 0
         self.logged = False

@@ -74,7 +74,7 @@ def unlabelled(batch):
 
 def test_nothing_valid_is_nan_and_named():
     values = scores(ALONE, unlabelled, {"joints": 0.5, "joints2d": 2.0})
-    silent = ("mpjpe", "mpjpe_root", "pa_mpjpe", "raw/joints")
+    silent = ("mpjpe", "mpjpe_root", "pa_mpjpe", "avg_metric", "raw/joints")
     assert values["error_2d"] == scores(ALONE)["error_2d"] > 0
     assert all(math.isnan(values[name]) for name in silent)
     assert values["loss"] == pytest.approx(2 * values["raw/joints2d"])  # as in training, of what there is
@@ -83,7 +83,7 @@ def test_nothing_valid_is_nan_and_named():
     named = line.partition("; no valid sample for: ")[2].partition(
         " (it takes a moving hand in rows that follow each other, "
     )
-    assert named[0] == "mpjpe_root, pa_mpjpe, mpjpe, lag_2d" and named[2].endswith(
+    assert named[0] == "mpjpe_root, pa_mpjpe, mpjpe, avg_metric, lag_2d" and named[2].endswith(
         "), raw/joint_depth, raw/joints"
     )
     assert "no valid sample for: lag_2d (it takes" in Validation.line(scores(ALONE))

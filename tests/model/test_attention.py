@@ -28,7 +28,7 @@ def test_rotary_products_depend_on_the_distance_alone():
 
 @pytest.mark.parametrize(("grid", "dim"), [(7, 64), (16, 384), (5, 30)])
 def test_every_cell_of_the_raster_has_a_position_of_its_own(grid, dim):
-    positions = sincos_positions(grid, dim)
+    positions = sincos_positions(grid, grid, dim)
     assert positions.shape == (grid * grid, dim)
     distance = torch.cdist(positions, positions) + 10 * torch.eye(grid * grid)
     assert distance.min() > 0.1
