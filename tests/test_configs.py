@@ -74,6 +74,17 @@ def test_the_hand_finders_configuration_builds():
     assert smallest < 1 / 6.5 and largest > 1 / 1.3, "the hand box's edge over the picture's"
 
 
+@pytest.mark.parametrize("name", ["utnet-tiny", "utnet-base", "utnet-huge"])
+def test_utnets_configurations_compose(name):
+    """tests/model/test_utnet.py builds them."""
+    settings = compose_config(name)
+    assert settings["view"]["size"] == settings["network"]["size"] == [256, 192]
+    assert settings["loss"].keys() == network_class(settings["network"]).terms.keys()
+    assert settings["optim"]["clip"] == 1.0 and settings["optim"]["batch_size"] <= 32
+    network_class(settings["network"]).check(settings)
+    network_class(settings["network"]).check_inherited(settings)
+
+
 def test_dino_large_is_the_network_of_its_name():
     import timm
 

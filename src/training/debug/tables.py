@@ -33,6 +33,8 @@ def describe_batch(batch: ClipBatch, prediction: object) -> list[str]:
             _line(f"image {name} (0-255)", frames.image[:, channel].float())
             for channel, name in enumerate(("red", "green", "blue"))
         ]
+    if frames.depth is not None:
+        lines.append(_line("depth (mm), where measured", frames.depth[frames.depth > 0]))
     for name, unit in (("focal", "px"), ("princpt", "px")):
         lines += [
             _line(f"{name} {axis} ({unit})", getattr(frames, name)[..., place])
