@@ -83,8 +83,8 @@ def test_nothing_valid_is_nan_and_named():
     named = line.partition("; no valid sample for: ")[2].partition(
         " (it takes a moving hand in rows that follow each other, "
     )
-    assert named[0] == "mpjpe_root, pa_mpjpe, mpjpe, avg_metric, lag_2d" and named[2].endswith(
-        "), raw/joint_depth, raw/joints"
+    assert named[0] == "mpjpe_root, pa_mpjpe, mpjpe, lag_2d" and named[2].endswith(
+        "), avg_metric, raw/joint_depth, raw/joints"
     )
     assert "no valid sample for: lag_2d (it takes" in Validation.line(scores(ALONE))
     assert math.isnan(scores(ALONE, unlabelled)["loss"])  # of nothing
