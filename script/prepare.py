@@ -12,13 +12,15 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from tempohand.assemble.label_pictures import label_folder
+from tempohand.assemble.label_pictures import label_folder, relabel_folder
+from tempohand.assemble.second_look import SecondLook
 from tempohand.console import run_clearly
 from tempohand.data.arguments import by_plain_values
 from tempohand.data.convert.convert import Conversion, convert
 from tempohand.data.convert.registry import CONVERTERS, converter_class
 from tempohand.data.convert.rows import Storage
 from tempohand.data.table import root_variable
+from tempohand.model.registry import load_network
 from tempohand.synthetic.generate import SPLITS, SyntheticConfig, make_table
 
 TRIED = 160  # pictures of a source, for each of max_units, that a teacher labels
@@ -42,11 +44,15 @@ def prepare_public(dataset: str, settings: dict[str, Any]) -> None:
         raise ValueError(
             f"where is {kind.title}? Pass root=<its folder> or set {root_variable(dataset)} ({kind.url})"
         )
-    options = settings["options"] or {}
+    options = dict(settings["options"] or {})
     if dataset == "real_hands" and "labels" not in options:
         most = settings["max_units"] and settings["max_units"] * TRIED
-        labels = label_folder(root, f"{settings['out'].rstrip('/')}-labels", most=most)
-        options = options | {"labels": str(labels)}
+        beside = settings["out"].rstrip("/")
+        options["labels"] = str(label_folder(root, f"{beside}-labels", most=most))
+        if network := options.pop("network", None):
+            look = SecondLook(load_network(network))
+            again = relabel_folder(root, options["labels"], f"{beside}-labels-second", look, most=most)
+            options["second"] = str(again)
     storage = Storage(**{name: settings[name] for name in ("crop", "margin", "max_edge", "quality")})
     conversion = Conversion(dataset, root, settings["hand"], storage, options, settings["max_units"])
     convert(conversion, settings["out"], processes=settings["processes"], overwrite=settings["overwrite"])

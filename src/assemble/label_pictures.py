@@ -1,5 +1,5 @@
-"""A teacher's answers to every picture of a folder of sources (data/convert/real_hands.py), kept in a file a
-source."""
+"""Answers to every picture of a folder of sources (data/convert/real_hands.py), kept in a file a source: a
+teacher's, and a trained network's to the same hands."""
 
 import tarfile
 from collections.abc import Iterator
@@ -12,14 +12,22 @@ import torch
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
+from tempohand.assemble.second_look import SecondLook
 from tempohand.assemble.teacher import Teacher
 from tempohand.data.convert.read import read_npz, read_picture
-from tempohand.data.convert.real_hands import ListedPicture, archive, listed_pictures, sources
+from tempohand.data.convert.real_hands import (
+    ANSWERS,
+    ListedPicture,
+    archive,
+    listed_pictures,
+    sources,
+)
 from tempohand.writing import whole
 
 AT_ONCE = 32  # hands
 
 Hand = tuple[str, UInt8[np.ndarray, "_ _ 3"], Float[np.ndarray, "4"]]
+Group = tuple[np.ndarray, tuple[np.ndarray, ...], np.ndarray]  # names, pictures, boxes of some hands
 
 
 def label_folder(
@@ -33,19 +41,55 @@ def label_folder(
 
     Raises FileNotFoundError where there is no source, ValueError for a damaged one.
     """
+    teacher = teacher or Teacher()
+
+    def ask(names: np.ndarray, pictures: tuple[np.ndarray, ...], boxes: np.ndarray) -> dict[str, np.ndarray]:
+        labels = asdict(teacher.label(pictures, torch.from_numpy(boxes).float()))
+        sizes = np.array([picture.shape[1::-1] for picture in pictures], float)
+        return {"picture": names, "size": sizes} | {name: value.numpy() for name, value in labels.items()}
+
+    for source, path, listed in _work(root, out, most):
+        _write(path, (ask(*hands) for hands in _groups(source, listed)))
+    return Path(out)
+
+
+def relabel_folder(
+    root: str | Path, labels: str | Path, out: str | Path, look: SecondLook, *, most: int | None = None
+) -> Path:
+    """The same by a trained network, about the hands that `label_folder` wrote answers to into `labels`:
+    picture, and the fields of SecondLabels. Raises as `label_folder` does."""
+    for source, path, listed in _work(root, out, most):
+        first = read_npz(Path(labels) / path.name, ANSWERS)
+        if len(first["picture"]) != _number(listed):
+            raise ValueError(f"'{Path(labels) / path.name}' has not every hand of {source.name}: remove it")
+        _write(path, _asked_again(look, first, _groups(source, listed)))
+    return Path(out)
+
+
+def _asked_again(
+    look: SecondLook, first: dict[str, np.ndarray], groups: Iterator[Group]
+) -> Iterator[dict[str, np.ndarray]]:
+    joints2d, is_right = torch.from_numpy(first["joints2d"]), torch.from_numpy(first["side"] > 0.5)
+    for place, (names, pictures, _) in enumerate(groups):
+        part = slice(AT_ONCE * place, AT_ONCE * place + len(names))
+        said = asdict(look.label(pictures, joints2d[part], is_right[part]))
+        yield {"picture": names} | {name: value.numpy() for name, value in said.items()}
+
+
+def _work(
+    root: str | Path, out: str | Path, most: int | None
+) -> Iterator[tuple[Path, Path, list[ListedPicture]]]:
+    """Each source whose file of answers is not complete: its folder, that file, its pictures. Raises
+    FileNotFoundError where there is no source."""
     root, out = Path(root), Path(out)
     found = sources(root)
     if not found:
         raise FileNotFoundError(f"'{root}' has no <source>/files.csv: see docs/datasets.md, Real hands")
-    teacher = teacher or Teacher()
     out.mkdir(parents=True, exist_ok=True)
     for source in found:
         path, listed = out / f"{source.name}.npz", _spread(listed_pictures(source), most)
         if not _complete(path, listed):
-            content = _answers(source, listed, teacher)
-            with whole(path) as part, open(part, "wb") as file:
-                np.savez_compressed(file, **content)
-    return out
+            yield source, path, listed
 
 
 def _spread(listed: list[ListedPicture], most: int | None) -> list[ListedPicture]:
@@ -63,18 +107,21 @@ def _complete(path: Path, listed: list[ListedPicture]) -> bool:
     return path.exists() and len(read_npz(path, ["picture"])["picture"]) == _number(listed)
 
 
-def _answers(source: Path, listed: list[ListedPicture], teacher: Teacher) -> dict[str, np.ndarray]:
-    parts = []
+def _groups(source: Path, listed: list[ListedPicture]) -> Iterator[Group]:
+    """Names, pictures and boxes of AT_ONCE hands after the other, with the progress that is made."""
     with tqdm(total=_number(listed), unit="hand", desc=f"labelling {source.name}", mininterval=1.0) as bar:
         waiting = _hands(source, listed)
         while hands := list(islice(waiting, AT_ONCE)):
             names, pictures, boxes = zip(*hands)
-            labels = asdict(teacher.label(pictures, torch.from_numpy(np.stack(boxes)).float()))
-            sizes = [picture.shape[1::-1] for picture in pictures]
-            part = {"picture": np.array(names), "size": np.array(sizes, float)}
-            parts.append(part | {name: value.numpy() for name, value in labels.items()})
+            yield np.array(names), pictures, np.stack(boxes)
             bar.update(len(hands))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _write(path: Path, parts: Iterator[dict[str, np.ndarray]]) -> None:
+    parts = list(parts)
+    content = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    with whole(path) as part, open(part, "wb") as file:
+        np.savez_compressed(file, **content)
 
 
 def _hands(source: Path, listed: list[ListedPicture]) -> Iterator[Hand]:

@@ -86,8 +86,8 @@ class Teacher:
             turn = (upward if mirror else -upward) + math.radians(roll)
             seen.append(self._look(pictures, box, mirror, turn, expansion))
         joints2d, joints, presence, side = map(torch.stack, zip(*seen))
-        spreads = _spread(joints2d), _spread(joints)
-        return (joints2d.mean(0), joints.mean(0), *spreads, presence.mean(0), side.mean(0))
+        (joints2d, spread2d), (joints, spread) = mean_and_spread(joints2d), mean_and_spread(joints)
+        return joints2d, joints, spread2d, spread, presence.mean(0), side.mean(0)
 
     def _look(
         self, pictures: Sequence[np.ndarray], box: Tensor, mirror: bool, turn: Tensor, expansion: float
@@ -134,5 +134,9 @@ def _turned_bounds(joints2d: Float[Tensor, "n 21 2"], upward: Float[Tensor, "n"]
     return torch.cat([centre - reach, centre + reach], dim=-1)
 
 
-def _spread(answers: Float[Tensor, "k n 21 c"]) -> Float[Tensor, "n 21"]:
-    return (answers - answers.mean(dim=0)).square().sum(dim=-1).mean(dim=0).sqrt()
+def mean_and_spread(
+    answers: Float[Tensor, "k n 21 c"],
+) -> tuple[Float[Tensor, "n 21 c"], Float[Tensor, "n 21"]]:
+    """Of k answers to each hand: their mean, and the root mean square distance from it."""
+    mean = answers.mean(dim=0)
+    return mean, (answers - mean).square().sum(dim=-1).mean(dim=0).sqrt()

@@ -35,15 +35,9 @@ from tempohand.hand.layer import HandLayer
 from tempohand.skeleton import PRIOR_EXTENT_MM
 
 LIST = "files.csv"
-ANSWERS = (
-    "picture",
-    "size",
-    "joints2d",
-    "joints",
-    "spread",
-    "presence",
-    "side",
-)  # what a teacher's file holds
+# What a file of answers holds of each hand; of a second round.
+ANSWERS = ("picture", "size", "joints2d", "joints", "spread", "presence", "side")
+SECOND_ANSWERS = ("picture", "joints2d", "joints")
 # Sources of which neighbouring pictures are apart in people or scenes, so that a part can be held out; one
 # person's, or those whose order says nothing, are for training alone.
 HELD_OUT_SOURCES = ("asl_digits", "gestures_lebanon", "rps_kaust")
@@ -52,6 +46,9 @@ HELD_OUT = 1 / 8
 # in space, mm (chosen on drawn hands: docs/log.md).
 PIXEL_NOISE = 0.025
 NOISE_MM = 10.0
+# Of the mean of that fit and a second round's answers, which are of the hand model already.
+SECOND_PIXEL_NOISE = 0.0125
+SECOND_NOISE_MM = 5.0
 LEAST_PRESENCE = 0.8
 LEAST_SIDE = 0.75  # probability of the side that is taken
 MOST_RESIDUAL = 0.05  # of the hand's box: mean distance of the fitted joints from the teacher's
@@ -101,7 +98,8 @@ class RealHands(Converter):
     """Splits: train, val, and <source>_train, <source>_val of every source; val has the last eighth of the
     sources whose order keeps people or scenes apart.
 
-    labels: folder of the teacher's answers. spread: hands on whose joints the teacher's crops disagree by
+    labels: folder of the teacher's answers. second: folder of a trained network's answers to the same hands;
+    the hand is then fitted to the mean of both. spread: hands on whose joints the teacher's crops disagree by
     more than so many mm are left out.
     """
 
@@ -112,11 +110,19 @@ class RealHands(Converter):
     missing = f"has no <source>/{LIST}"
     box_source = "bounds of the fitted hand's joints"
 
-    def __init__(self, root: Path, hands=None, *, labels: str | None = None, spread: float = 10.0):
+    def __init__(
+        self,
+        root: Path,
+        hands=None,
+        *,
+        labels: str | None = None,
+        second: str | None = None,
+        spread: float = 10.0,
+    ):
         super().__init__(root, hands)
         if labels is None:
             raise ValueError("options.labels: the folder of a teacher's answers (script/prepare.py makes it)")
-        self.labels, self.spread = Path(labels), spread
+        self.labels, self.second, self.spread = Path(labels), second and Path(second), spread
 
     @property
     def parameters_of(self) -> str:
@@ -144,6 +150,9 @@ class RealHands(Converter):
         numbers = np.flatnonzero(np.isin(answers["picture"], list(groups)))
         answers = {name: values[numbers] for name, values in answers.items()}
         fitted, cameras = self._fit(answers)
+        if self.second:
+            second = self._second(source, answers, numbers)
+            answers, fitted = self._fit_again(answers, second, fitted, cameras)
         with tarfile.open(archive(self.root / source)) as tar:
             content = {name: tar.extractfile(name).read() for name in groups}
 
@@ -156,20 +165,50 @@ class RealHands(Converter):
 
         return Recording(numbers.tolist(), frame)
 
+    def _second(self, source: str, answers: dict, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """The second round's answers to the same hands. Raises ValueError where they are to others."""
+        path = self.second / f"{source}.npz"
+        second = read_npz(path, SECOND_ANSWERS)
+        chosen = {name: second[name][numbers] for name in SECOND_ANSWERS if numbers.max() < len(second[name])}
+        if len(chosen) < len(SECOND_ANSWERS) or (chosen["picture"] != answers["picture"]).any():
+            raise ValueError(
+                f"'{path}' answers to other hands than '{self.labels}': remove it and make it anew"
+            )
+        return chosen
+
     def _fit(self, answers: dict[str, np.ndarray]) -> tuple[FittedHands, list[Camera]]:
         """The hands that the answers mean, and the cameras that are taken for those that saw them."""
-        edges = _edge(answers["joints2d"])
-        focal = np.maximum(np.linalg.norm(answers["size"], axis=1), edges * USUAL_DISTANCE / PRIOR_EXTENT_MM)
-        focal, princpt = np.stack([focal, focal], axis=1), (answers["size"] - 1) / 2
+        focal, princpt = assumed_camera(answers["joints2d"], answers["size"])
+        fitted = self._fit_by(answers, focal, princpt, PIXEL_NOISE, NOISE_MM)
+        return fitted, [Camera(*both, known=False) for both in zip(focal, princpt)]
+
+    def _fit_again(
+        self, answers: dict, second: dict, fitted: FittedHands, cameras: list[Camera]
+    ) -> tuple[dict[str, np.ndarray], FittedHands]:
+        """The hands, and the answers that they are fitted to: means of the fitted hands and of the second
+        round's answers to them."""
+        joints = fitted.joints.double().numpy()
+        pixels = np.stack([camera.project(hand) for camera, hand in zip(cameras, joints)])
+        means = {
+            "joints2d": (pixels + second["joints2d"]) / 2,
+            "joints": (joints - joints.mean(axis=1, keepdims=True) + second["joints"]) / 2,
+        }
+        answers = answers | {name: value.astype(np.float32) for name, value in means.items()}
+        camera = (np.stack([getattr(one, name) for one in cameras]) for name in ("focal", "princpt"))
+        return answers, self._fit_by(answers, *camera, SECOND_PIXEL_NOISE, SECOND_NOISE_MM)
+
+    def _fit_by(
+        self, answers: dict, focal: np.ndarray, princpt: np.ndarray, pixel_noise: float, noise: float
+    ) -> FittedHands:
+        """noise: standard deviations, of pixels as a share of the hand's box, and in space, mm."""
         values = (answers["joints2d"], answers["joints"], focal, princpt)
-        fitted = fit_landmarks(
+        return fit_landmarks(
             self.layer,
             *(torch.from_numpy(value).float() for value in values),
             is_right=torch.from_numpy(answers["side"] > 0.5),
-            noise=torch.from_numpy(PIXEL_NOISE * edges).float(),
-            relative_noise=NOISE_MM,
+            noise=torch.from_numpy(pixel_noise * _edge(answers["joints2d"])).float(),
+            relative_noise=noise,
         )
-        return fitted, [Camera(*both, known=False) for both in zip(focal, princpt)]
 
     def _hand(self, answer: dict[str, np.ndarray], fitted: FittedHands, place: int) -> HandLabels:
         """One fitted hand. Raises Unusable where the teacher is not sure, or the fit is off its answer."""
@@ -184,6 +223,14 @@ class RealHands(Converter):
         if not off < MOST_RESIDUAL:
             raise Unusable("the fitted hand is off", f"by {off:.1%} of its box")
         return HandLabels(bool(answer["side"] > 0.5), joints, parameters=ManoParameters(pose, shape, wrist))
+
+
+def assumed_camera(
+    joints2d: Float[np.ndarray, "n 21 2"], size: Float[np.ndarray, "n 2"]
+) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2"]]:
+    """(focal, princpt), px, taken for the camera that saw a hand in a picture of (width, height)."""
+    focal = np.maximum(np.linalg.norm(size, axis=1), _edge(joints2d) * USUAL_DISTANCE / PRIOR_EXTENT_MM)
+    return np.stack([focal, focal], axis=1), (size - 1) / 2
 
 
 def _edge(joints2d: Float[np.ndarray, "*n 21 2"]) -> Float[np.ndarray, "*n"]:
