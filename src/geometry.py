@@ -16,7 +16,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tempohand.skeleton import BONES, HAND_SIZE_CHAIN
+from tempohand.skeleton import BONES, FINGER_BASES, HAND_SIZE_CHAIN, WRIST
 
 # points nearer than this are projected as if at this depth: no division by zero, no flip behind the camera
 MIN_DEPTH_MM = 1.0
@@ -152,6 +152,27 @@ def rotate_pose(
     stay."""
     root = roma.rotmat_to_rotvec(rotation @ roma.rotvec_to_rotmat(pose[..., :3]))
     return torch.cat([root, pose[..., 3:]], dim=-1)
+
+
+def upward_angle(start: Float[Tensor, "*batch 2"], end: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch"]:
+    """The angle of a direction from the picture's upward one, clockwise as seen, in [-pi, pi]."""
+    x, y = (end - start).unbind(dim=-1)
+    return torch.atan2(x, -y)
+
+
+def rotation_about_z(angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
+    """The rotation by `angle` from x toward y."""
+    cosine, sine = angle.cos(), angle.sin()
+    zero, one = torch.zeros_like(angle), torch.ones_like(angle)
+    rows = [cosine, -sine, zero, sine, cosine, zero, zero, zero, one]
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+def fingers_angle(joints2d: Float[Tensor, "*batch 21 2"]) -> Float[Tensor, "*batch"]:
+    """Where a hand's fingers point in a picture, as `upward_angle`: from the wrist to between the bases of
+    index and ring finger and that of the middle one (hand_landmarks_to_roi of MediaPipe)."""
+    index, middle, ring = (joints2d[..., joint, :] for joint in FINGER_BASES)
+    return upward_angle(joints2d[..., WRIST, :], ((index + ring) / 2 + middle) / 2)
 
 
 def rotation_6d_to_matrix(columns: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 3"]:

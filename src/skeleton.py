@@ -39,6 +39,7 @@ MANO_PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 # middle, ring, pinky.
 MANO21_TO_OP = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
 # fmt: on
+FINGER_BASES = (5, 9, 13)  # of index, middle and ring finger, OP order
 FINGERTIPS = [4, 8, 12, 16, 20]  # OP order; a list, so that it indexes tensors
 
 # Bones of the drawn skeleton and of bone lengths: (parent, child), OP order, without the root.

@@ -69,7 +69,7 @@ def case(request):
     torch.manual_seed(0)
     network, batch = build_network(settings), random_batch(4, settings["num_frame"])
     if request.param == "Stage 2 from tokens":
-        dim = network.spatial.token_dim + network.spatial.detail_dim
+        dim = network.spatial.packed_dim
         batch = with_features(batch, torch.zeros(len(batch.frames), dim))
     put(network)
     return network, put(batch), compose_config(name)

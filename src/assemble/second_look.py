@@ -15,8 +15,13 @@ from tempohand.assemble.teacher import mean_and_spread
 from tempohand.batch import ClipBatch, Frames
 from tempohand.data.convert.real_hands import assumed_camera
 from tempohand.data.view import ViewDraw
-from tempohand.geometry import apply_homography, denormalise_pixels, mirror_points
-from tempohand.model.hand_crops import rotation_about_z, square_of_landmarks
+from tempohand.geometry import (
+    apply_homography,
+    denormalise_pixels,
+    fingers_angle,
+    mirror_points,
+    rotation_about_z,
+)
 from tempohand.model.network import Network
 
 # The crops: turned by so many degrees from where the fingers point up, and so many times as wide as the
@@ -74,7 +79,7 @@ class SecondLook:
         self, pictures: Sequence[np.ndarray], joints2d: Tensor, is_right: bool, roll: float, factor: float
     ) -> tuple[Tensor, Tensor]:
         count = len(pictures)
-        upward = square_of_landmarks(joints2d).angle
+        upward = fingers_angle(joints2d)
         turn = (-upward if is_right else upward) + math.radians(roll)
         draw = ViewDraw(
             rotation=rotation_about_z(turn),

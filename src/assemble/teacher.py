@@ -11,8 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from tempohand.data.view import Placement, View, ViewDraw
-from tempohand.geometry import apply_homography, mirror_points
-from tempohand.model.hand_crops import rotation_about_z, square_of_landmarks
+from tempohand.geometry import apply_homography, fingers_angle, mirror_points, rotation_about_z
 from tempohand.model.landmarks import SIZE, HandLandmarkNetwork, HandLandmarks
 
 # The crops: mirrored, turned by so many degrees from where the fingers point up, as the network was trained,
@@ -79,7 +78,7 @@ class Teacher:
         upward = torch.zeros(len(box), dtype=torch.float64)  # the fingers' direction, clockwise from up
         for _ in range(FIRST_LOOKS):
             joints2d = self._look(pictures, box, False, -upward, FIRST_EXPANSION)[0]
-            upward = square_of_landmarks(joints2d.double()).angle
+            upward = fingers_angle(joints2d.double())
             box = _turned_bounds(joints2d.double(), upward)
         seen = []
         for mirror, roll, expansion in CROPS:

@@ -26,7 +26,7 @@ from tempohand.data.ledger import Ledger
 from tempohand.data.pictures import BadPicture
 from tempohand.data.table import LABELS, FrameTable
 from tempohand.data.training_order import TrainingOrder
-from tempohand.data.view import Placement, View, place_labels
+from tempohand.data.view import Placement, View, ViewDraw, place_labels, turned_upright
 
 
 class ClipDataset(Dataset):
@@ -96,6 +96,8 @@ class ClipDataset(Dataset):
         draw = view.draw(rng, end - first)[plan.rows - first]
         labels = {name: torch.from_numpy(value) for name, value in self.table.labels(plan.rows).items()}
         is_right = bool(labels["is_right"][-1])
+        if draw.upright:
+            draw = self._turned_upright(draw, first, is_right)
         placement = view.place(
             draw, labels["width"], labels["focal"], labels["princpt"], labels["box"], is_right
         )
@@ -108,6 +110,13 @@ class ClipDataset(Dataset):
             name: warps[name]([pictures[row][name] for row in plan.rows.tolist()]) for name in self.inputs
         }
         return Sample(plan, labels, placement, crops, view.size, bad)
+
+    def _turned_upright(self, draw: ViewDraw, row: int, is_right: bool) -> ViewDraw:
+        """By the hand of the row that a view is drawn from; a hand that is not known stays as it is."""
+        labels = self.table.labels(np.array([row]))
+        if not labels["joints2d_mask"].all():
+            return draw
+        return turned_upright(draw, torch.from_numpy(labels["joints2d"])[0], is_right)
 
     def _read(self, rows: Int[np.ndarray, "n"]) -> tuple[dict[int, dict[str, np.ndarray | None]], BadRows]:
         """What is read of the rows that can be used, by the names of `inputs`, and why the others cannot."""

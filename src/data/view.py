@@ -34,6 +34,8 @@ class Augmentation:
     shift: float = 0.06  # half-width of the crop centre's shift, of its side
     jitter_scale: float = 0.02  # standard deviation of the box's error in size ...
     jitter_shift: float = 0.015  # ... and in place, of the crop's side
+    # probability of a hand's being turned so that its fingers point up, before it is rolled
+    upright: float = 0.0
     mirror: float = 0.0  # probability of the other side's hand, which teaches sides and has no other label
     photometric: Photometric = field(default_factory=Photometric)
 
@@ -52,6 +54,7 @@ class ViewDraw:
     photometric: PhotometricDraw | None
     mirror: bool
     frame: Int[np.ndarray, "t"]  # place in the stretch: each has noise of its own
+    upright: bool = False  # `turned_upright` is to be called
 
     def __getitem__(self, places: Int[np.ndarray, "n"]) -> "ViewDraw":
         return replace(self, scale=self.scale[places], shift=self.shift[places], frame=self.frame[places])
@@ -113,7 +116,9 @@ class View:
         )
         shift = rng.uniform(-a.shift, a.shift, 2) + a.jitter_shift * _correlated(rng, num_frame, 2)
         colour, mirror = a.photometric.draw(rng), bool(rng.random() < a.mirror)
-        return ViewDraw(rotation, torch.from_numpy(scale), torch.from_numpy(shift), colour, mirror, frame)
+        upright = bool(rng.random() < a.upright)
+        crop = torch.from_numpy(scale), torch.from_numpy(shift)
+        return ViewDraw(rotation, *crop, colour, mirror, frame, upright)
 
     def place(
         self, draw: ViewDraw, width: Tensor | int, focal: Tensor, princpt: Tensor, box: Tensor, is_right: bool
@@ -167,6 +172,14 @@ class View:
         width = torch.tensor([image.shape[1] for image in images])
         placement = self.place(plain, width, focal, princpt, box, is_right)
         return self.warp(images, placement, plain), placement.focal, placement.princpt
+
+
+def turned_upright(draw: ViewDraw, joints2d: Float[Tensor, "21 2"], is_right: bool) -> ViewDraw:
+    """The view of a hand that is turned first so that its fingers point up in the crop; joints2d: px of the
+    stored picture, of one frame, for one turn is all frames'."""
+    angle = geometry.fingers_angle(joints2d.double())
+    turn = angle if is_right == draw.mirror else -angle  # a mirrored hand points to the other side
+    return replace(draw, rotation=draw.rotation @ geometry.rotation_about_z(turn), upright=False)
 
 
 def place_labels(

@@ -12,15 +12,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tempohand.geometry import apply_homography, box_to_square, camera_rotation_homography, crop_homography
+from tempohand.geometry import (
+    apply_homography,
+    box_to_square,
+    camera_rotation_homography,
+    crop_homography,
+    fingers_angle,
+    rotation_about_z,
+    upward_angle,
+)
 from tempohand.model.landmarks import SIZE
-from tempohand.skeleton import WRIST
 
 PALM_SHIFT, PALM_EXPANSION = 0.5, 2.6  # toward the fingers, in heights; of the longer side
 TRACK_SHIFT, TRACK_EXPANSION = 0.1, 2.0
 PALM_WRIST, PALM_MIDDLE = 0, 2  # keypoints of a palm
 TRACKED = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)  # joints whose bounds are followed: those that bend least
-INDEX, MIDDLE, RING = 5, 9, 13  # the fingers' bases
 DEPTH_SCALE = 0.4  # normalize_z of hand_landmark_cpu.pbtxt: what z is divided by
 
 
@@ -50,8 +56,7 @@ def square_of_palm(box: Float[Tensor, "*batch 4"], keypoints: Float[Tensor, "*ba
 
 def square_of_landmarks(landmarks: Float[Tensor, "*batch 21 2"]) -> TurnedSquare:
     """The square around a hand in the frame after the one with these landmarks, for tracking."""
-    knuckles = ((landmarks[..., INDEX, :] + landmarks[..., RING, :]) / 2 + landmarks[..., MIDDLE, :]) / 2
-    angle = upward_angle(landmarks[..., WRIST, :], knuckles)
+    angle = fingers_angle(landmarks)
     turn = rotation_about_z(angle)[..., :2, :2]
     turned = landmarks[..., TRACKED, :] @ turn  # times the inverse: along the square's own axes
     low, high = turned.amin(dim=-2), turned.amax(dim=-2)
@@ -81,20 +86,6 @@ def letterbox(size: tuple[int, int], edge: int) -> Float[Tensor, "3 3"]:
     middle. The palm detector was trained with black beside it."""
     whole = torch.tensor([-0.5, -0.5, size[0] - 0.5, size[1] - 0.5], dtype=torch.float64)
     return crop_homography(*box_to_square(whole, 1.0), edge, edge)
-
-
-def upward_angle(start: Float[Tensor, "*batch 2"], end: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch"]:
-    """The angle of a direction from the picture's upward one, clockwise as seen, in [-pi, pi]."""
-    x, y = (end - start).unbind(dim=-1)
-    return torch.atan2(x, -y)
-
-
-def rotation_about_z(angle: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3 3"]:
-    """The rotation by `angle` from x toward y."""
-    cosine, sine = angle.cos(), angle.sin()
-    zero, one = torch.zeros_like(angle), torch.ones_like(angle)
-    rows = [cosine, -sine, zero, sine, cosine, zero, zero, zero, one]
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
 def _around(centre: Tensor, size: Tensor, angle: Tensor, shift: float, expansion: float) -> TurnedSquare:

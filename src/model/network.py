@@ -79,6 +79,8 @@ class Network(nn.Module):
     inherited: ClassVar[tuple[str, ...]] = ("size", "expansion")
     # Settings (dotted names) that say which files the first weights come from, and nothing else.
     weight_files: ClassVar[tuple[str, ...]] = ()
+    # Settings that say how it learns: a network that is loaded for use has their defaults.
+    learning: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, num_frame: int, size: int | list[int] | tuple[int, int], expansion: float):
         super().__init__()

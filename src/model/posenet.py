@@ -15,6 +15,7 @@ from tempohand.model.heads import HandParameters, depth_prior, wrist_position
 from tempohand.model.losses import TERMS, posenet_terms
 from tempohand.model.network import Network
 from tempohand.model.spatial import SpatialFeatures, SpatialNet
+from tempohand.model.upright import in_turned_crops, turned_back
 from tempohand.model.weights import load_weights, of_network
 
 
@@ -32,6 +33,7 @@ class PoseNet(Network):
     terms = TERMS
     inherited = ("size", "expansion", "norm_by_hand", "hand", "spatial")
     weight_files = ("spatial.backbone.weights",)
+    learning = ("frozen_backbone",)
 
     def __init__(
         self,
@@ -86,7 +88,7 @@ class PoseNet(Network):
         """The token's, and what the heat maps read of the joints; of a frozen backbone all of its tokens."""
         if self.frozen_backbone:
             return self.spatial.backbone.grid**2 * self.spatial.backbone.dim
-        return self.spatial.token_dim + self.spatial.detail_dim
+        return self.spatial.packed_dim
 
     def forward(self, batch: ClipBatch) -> HandPrediction:
         """The hand in each clip's frame. Raises ValueError for clips of more than one frame."""
@@ -102,7 +104,7 @@ class PoseNet(Network):
             if self.frozen_backbone:
                 tokens = frames.features.unflatten(-1, (-1, self.spatial.backbone.dim))
                 return self.spatial.read(tokens, frames)
-            return SpatialFeatures.unpacked(frames.features, self.spatial.token_dim)
+            return self.spatial.unpacked(frames.features)
         assert frames.size == self.crop.size, (
             f"the network takes {self.size} px crops, the frames have {frames.size}"
         )
@@ -123,7 +125,11 @@ class PoseNet(Network):
         with torch.autocast(features.token.device.type, enabled=False):
             token, readings = features.token[:, None], features.readings
             readings = None if readings is None else readings[:, None]
-            return self._hand(self.spatial.heads(token.float()), readings, batch, logits)
+            parameters = self.spatial.heads(token.float())
+            if features.turn is None:
+                return self._hand(parameters, readings, batch, logits)
+            said = self._hand(parameters, readings, in_turned_crops(batch, features.turn), logits)
+            return turned_back(said, features.turn, batch)
 
     def _hand(
         self,

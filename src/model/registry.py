@@ -60,7 +60,8 @@ def load_network(path: str | Path, prediction: type | None = None) -> Network:
             f"'{path}' holds a network of the kind '{settings['name']}', here one of the kind "
             f"{' or '.join(map(repr, needed))} is needed: give another checkpoint"
         )
-    network = build_network(_without_weight_files(settings))  # every weight comes from the checkpoint
+    used = {key: value for key, value in settings.items() if key not in network_class(settings).learning}
+    network = build_network(_without_weight_files(used))  # every weight comes from the checkpoint
     weights, own = load_weights(path), network.state_dict()
     wrong = sorted(
         (own.keys() ^ weights.keys())

@@ -1,6 +1,6 @@
 """The spatial network: what is found in one frame."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,10 @@ from tempohand.model.decoder import Decoder
 from tempohand.model.heads import CERTAINTY, JOINT_READING_DIM, Heads, JointHeatmaps
 from tempohand.model.landmark_backbone import places_in_crop
 from tempohand.model.perspective import PerspectiveEmbedding
+from tempohand.model.upright import turn_upright, turned_frames
 from tempohand.skeleton import NUM_JOINTS
+
+MOST_TURNS = 2  # of one crop: where fingers point is found within 25 degrees nearly always
 
 
 @dataclass(frozen=True)
@@ -21,27 +24,25 @@ class SpatialFeatures:
 
     readings: of each joint u, v, depth, certainty and features (JointHeatmaps), which have their part in the
     token, too. heatmaps, joint_depth_logits: the joints' logits over the crop and over depth, which only loss
-    terms ask for. All three are None without heat maps.
+    terms ask for. All three are None without heat maps. turn: by how much the frame's crop was turned
+    (radians, clockwise) before all this was found in it (upright.py); None: crops stay as they are.
     """
 
     token: Float[Tensor, "*batch d"]
     readings: Float[Tensor, "*batch 21 f"] | None = None
     heatmaps: Float[Tensor, "*batch 21 r r"] | None = None
     joint_depth_logits: Float[Tensor, "*batch 21 z"] | None = None
+    turn: Float[Tensor, "*batch"] | None = None
 
     def packed(self) -> Float[Tensor, "*batch f"]:
-        """Token and readings as one vector a frame: `Frames.features`, which caches and streams keep."""
-        if self.readings is None:
-            return self.token
-        return torch.cat([self.token, self.readings.flatten(-2)], dim=-1)
-
-    @classmethod
-    def unpacked(cls, features: Float[Tensor, "*batch f"], token_dim: int) -> "SpatialFeatures":
-        """The inverse of `packed`, for tokens of `token_dim` numbers."""
-        readings = features[..., token_dim:]
-        if not readings.shape[-1]:
-            return cls(features)
-        return cls(features[..., :token_dim], readings.unflatten(-1, (NUM_JOINTS, -1)))
+        """Token, readings and turn as one vector a frame: `Frames.features`, which caches and streams
+        keep."""
+        parts = [self.token]
+        if self.readings is not None:
+            parts.append(self.readings.flatten(-2))
+        if self.turn is not None:
+            parts.append(self.turn[..., None].to(self.token))
+        return torch.cat(parts, dim=-1)
 
 
 class SpatialNet(nn.Module):
@@ -53,6 +54,10 @@ class SpatialNet(nn.Module):
 
     Where the backbone says itself where joints are (Backbone.landmark_dim), that enters the token, and the
     heat maps start from there.
+
+    upright: a crop in which the fingers do not point up is turned until they do, once the network has seen
+    where they point, and seen again: for backbones that know upright hands. Not while it trains, when crops
+    have their own augmentation.
     """
 
     def __init__(
@@ -65,8 +70,15 @@ class SpatialNet(nn.Module):
         heatmap: dict | None = None,
         side: bool = False,
         width: int | None = None,
+        upright: bool = False,
     ):
         super().__init__()
+        if upright and (heatmap is None or heads.get("translation", "regression") != "regression"):
+            raise ValueError(
+                "network.spatial.upright needs heat maps (heatmap), which say where fingers point, and "
+                "heads.translation=regression, whose values can be turned back"
+            )
+        self.upright = upright
         self.backbone = Backbone(size=size, **backbone)
         self.landmark_dim, dim = self.backbone.landmark_dim, self.backbone.dim - self.backbone.landmark_dim
         self.neck = nn.Sequential(nn.Linear(dim, width), nn.LayerNorm(width)) if width else nn.Identity()
@@ -87,7 +99,35 @@ class SpatialNet(nn.Module):
 
     def forward(self, frames: Frames) -> SpatialFeatures:
         """The features of each frame, from its picture."""
-        return self.read(self.backbone(frames.image), frames)
+        seen = self.read(self.backbone(frames.image), frames)
+        if not self.upright or self.training:
+            return seen
+        turn = torch.zeros_like(frames.princpt[:, 0])
+        for _ in range(MOST_TURNS):
+            more = turn_upright(seen.readings)
+            places = more.nonzero()[:, 0]
+            if not len(places):
+                break
+            turn = turn + more
+            turned = turned_frames(frames[places], turn[places])
+            again = self.read(self.backbone(turned.image), turned)
+            for name in ("token", "readings", "heatmaps", "joint_depth_logits"):
+                getattr(seen, name)[places] = getattr(again, name)
+        return replace(seen, turn=turn)
+
+    @property
+    def packed_dim(self) -> int:
+        """Numbers in packed features."""
+        return self.token_dim + self.detail_dim + self.upright
+
+    def unpacked(self, features: Float[Tensor, "*batch f"]) -> SpatialFeatures:
+        """The inverse of `SpatialFeatures.packed`, in evaluation mode."""
+        token, details, turn = features.split([self.token_dim, self.detail_dim, int(self.upright)], dim=-1)
+        return SpatialFeatures(
+            token,
+            details.unflatten(-1, (NUM_JOINTS, -1)) if self.detail_dim else None,
+            turn=turn[..., 0].float() if self.upright else None,
+        )
 
     def read(self, tokens: Float[Tensor, "n l c"], frames: Frames) -> SpatialFeatures:
         """The features of each frame, from what the backbone has made of its picture."""
@@ -114,7 +154,7 @@ class SpatialNet(nn.Module):
     def side_logit(self, features: SpatialFeatures) -> Float[Tensor, "*batch"]:
         """Log odds that frames show a right hand, in float32 whatever autocast says."""
         with torch.autocast(features.token.device.type, enabled=False):
-            return self.side(features.packed().float())[..., 0]
+            return self.side(replace(features, turn=None).packed().float())[..., 0]
 
 
 def _into_token(inputs: int, dim: int) -> nn.Sequential:

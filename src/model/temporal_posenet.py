@@ -1,15 +1,18 @@
 """TemporalPoseNet: the hand at the end of a clip."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tempohand.batch import ClipBatch, Frames, HandPrediction
-from tempohand.geometry import normalise_pixels, project
+from tempohand.geometry import normalise_pixels, project, rotation_about_z
 from tempohand.hand.layer import HandLayer
 from tempohand.model.posenet import PoseNet
 from tempohand.model.spatial import SpatialFeatures, SpatialNet
 from tempohand.model.temporal import TemporalEncoder, parameter_vector
+from tempohand.model.upright import in_turned_crops, root_turned, turned_back, turned_princpt
 
 
 class TemporalPoseNet(PoseNet):
@@ -78,7 +81,7 @@ class TemporalPoseNet(PoseNet):
         if features is None:
             parts = (batch.frames[: len(batch)], batch.frames[len(batch) :])
             features = torch.cat([self.encode(part) for part in parts if len(part)])
-        return self.decode(SpatialFeatures.unpacked(features[batch.index], self.spatial.token_dim), batch)
+        return self.decode(self.spatial.unpacked(features[batch.index]), batch)
 
     @torch.no_grad()
     def features(self, frames: Frames) -> SpatialFeatures:
@@ -93,13 +96,26 @@ class TemporalPoseNet(PoseNet):
         with torch.autocast(features.token.device.type, enabled=False):
             token = features.token[:, -1:].float() + change
             readings = None if features.readings is None else features.readings[:, -1:]
-            return self._hand(self.spatial.heads(token, correction), readings, batch, {})
+            parameters = self.spatial.heads(token, correction)
+            if features.turn is None:
+                return self._hand(parameters, readings, batch, {})
+            turn = features.turn[:, -1]
+            said = self._hand(parameters, readings, in_turned_crops(batch, turn), {})
+            return turned_back(said, turn, batch)
 
     def _read_frames(self, features: SpatialFeatures, batch: ClipBatch) -> Float[Tensor, "b t p"]:
-        """What the frozen heads say of every frame, the wrist in the last frame's crop."""
+        """What the frozen heads say of every frame, in the last frame's crop: the wrist, and, where crops are
+        turned, the orientation."""
         with torch.no_grad(), torch.autocast(features.token.device.type, enabled=False):
             parameters = self.spatial.heads(features.token.float())
             focal, princpt = batch.focal.float(), batch.princpt.float()
-            wrist = self._wrist(parameters, focal, princpt)
+            if features.turn is None:
+                wrist = self._wrist(parameters, focal, princpt)
+            else:
+                flat = batch.index.flatten()
+                princpt = turned_princpt(batch.frames[flat], features.turn.flatten()).view_as(princpt).float()
+                to_last = rotation_about_z(features.turn[:, -1:] - features.turn)
+                wrist = (to_last @ self._wrist(parameters, focal, princpt)[..., None])[..., 0]
+                parameters = replace(parameters, columns=root_turned(parameters.columns, to_last))
             uv = normalise_pixels(project(wrist, focal[:, -1], princpt[:, -1]), (self.size, self.size))
             return parameter_vector(parameters, uv, (wrist[..., 2] / self._prior(focal[:, -1:])).log())

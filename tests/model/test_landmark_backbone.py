@@ -113,4 +113,4 @@ def test_stage_2_starts_as_stage_1(net):
     with torch.no_grad():
         assert torch.equal(second(batch).joints, net(batch.last_frame()).joints)
         inside = second.spatial_only()
-        assert inside.encode(batch.frames).shape[1] == inside.spatial.token_dim + inside.spatial.detail_dim
+        assert inside.encode(batch.frames).shape[1] == inside.spatial.packed_dim

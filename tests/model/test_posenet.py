@@ -11,7 +11,6 @@ from tempohand.data.view import View
 from tempohand.geometry import normalise_pixels, project
 from tempohand.model.posenet import PoseNet
 from tempohand.model.registry import build_network, load_network, network_class
-from tempohand.model.spatial import SpatialFeatures
 from tempohand.model.temporal_posenet import TemporalPoseNet
 from tempohand.training.checkpoint import save_weights
 from tempohand.training.objective import combine
@@ -130,8 +129,8 @@ def test_features_are_packed_and_unpacked_without_loss(heatmap):
     net = build_network(settings).eval()
     with torch.no_grad():
         found = net.features(random_batch(3, 1).frames)
-    again = SpatialFeatures.unpacked(found.packed(), net.spatial.token_dim)
-    assert found.packed().shape == (3, net.spatial.token_dim + net.spatial.detail_dim)
+    again = net.spatial.unpacked(found.packed())
+    assert found.packed().shape == (3, net.spatial.packed_dim)
     assert torch.equal(again.token, found.token)
     assert again.readings is None if heatmap is None else torch.equal(again.readings, found.readings)
 

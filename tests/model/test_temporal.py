@@ -74,7 +74,7 @@ def test_a_mixture_lies_between_the_frames_predictions():
 
 def test_details_are_seen():
     encoder, generator = TemporalEncoder(16, 21 * 2, 32, 1, 2), torch.Generator().manual_seed(1)
-    features = SpatialFeatures.unpacked(torch.randn(2, 7, 16 + 21 * 2, generator=generator), 16)
+    features = SpatialFeatures(*(torch.randn(2, 7, *of, generator=generator) for of in ((16,), (21, 2))))
     parameters = torch.randn(2, 7, PARAMETER_DIM, generator=generator)
     time, mask = torch.linspace(-0.2, 0, 7).expand(2, -1), torch.ones(2, 7, dtype=torch.bool)
     with torch.no_grad():
