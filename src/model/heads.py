@@ -148,14 +148,25 @@ class JointHeatmaps(nn.Module):
     `upsample` times finer than the token grid.
 
     anchored: a joint's map starts as a Gaussian at a place that is known beforehand, as high as is learnt.
-    follow: the network moves its hand to where the maps see the joints (map_following.py).
+    follow: the network moves its hand to where the maps see the joints (map_following.py). upright: a crop in
+    which they see fingers that do not point up is turned until these do, and seen again (upright.py): for
+    backbones that know upright hands. Not while it trains, when crops have their own augmentation.
     """
 
     FEATURES = 16  # of the tokens under a joint's heat map
 
-    def __init__(self, dim: int, grid: int, upsample: int, *, anchored: bool = False, follow: bool = False):
+    def __init__(
+        self,
+        dim: int,
+        grid: int,
+        upsample: int,
+        *,
+        anchored: bool = False,
+        follow: bool = False,
+        upright: bool = False,
+    ):
         super().__init__()
-        self.follow = follow
+        self.follow, self.upright = follow, upright
         self.anchor_logit = nn.Parameter(torch.full((NUM_JOINTS,), ANCHOR_LOGIT)) if anchored else None
         self.map = nn.Linear(dim, NUM_JOINTS * upsample**2)
         self.identity = nn.Parameter(torch.randn(NUM_JOINTS, dim) * 0.02)

@@ -26,7 +26,7 @@ class PoseNet(Network):
     over the longer edge of the hand's box. spatial: SpatialNet's settings, or the one of another network, to
     share it. norm_by_hand: depth is learned in hand sizes. hand: path of a MANO file, None for the open hand,
     or the layer of another network. frozen_backbone: the backbone does not learn, and a frame's features are
-    its tokens, which can be cached.
+    its tokens, which can be cached (and are of crops as they stand: `spatial.heatmap.upright` is for use).
     """
 
     prediction = HandPrediction
@@ -100,18 +100,18 @@ class PoseNet(Network):
 
     def features(self, frames: Frames) -> SpatialFeatures:
         """What the spatial network finds in each frame; of frames with features, what it has found."""
-        if frames.features is not None:
-            if self.frozen_backbone:
-                tokens = frames.features.unflatten(-1, (-1, self.spatial.backbone.dim))
-                return self.spatial.read(tokens, frames)
-            return self.spatial.unpacked(frames.features)
-        assert frames.size == self.crop.size, (
-            f"the network takes {self.size} px crops, the frames have {frames.size}"
+        assert frames.features is not None or frames.size == self.crop.size, (
+            f"the network takes {self.crop.size} px crops, the frames have {frames.size}"
         )
+        if self.frozen_backbone:
+            tokens = self.encode(frames) if frames.features is None else frames.features
+            return self.spatial.read(tokens.unflatten(-1, (-1, self.spatial.backbone.dim)), frames)
+        if frames.features is not None:
+            return self.spatial.unpacked(frames.features)
         return self.spatial(frames)
 
     def encode(self, frames: Frames) -> Float[Tensor, "n f"]:
-        """What `features` finds; of a frozen backbone what that makes of the picture."""
+        """What `features` finds; of a frozen backbone what that makes of the picture, which is not turned."""
         if self.frozen_backbone and frames.features is None:
             return self.spatial.backbone(frames.image).flatten(1)
         return self.features(frames).packed()

@@ -54,10 +54,6 @@ class SpatialNet(nn.Module):
 
     Where the backbone says itself where joints are (Backbone.landmark_dim), that enters the token, and the
     heat maps start from there.
-
-    upright: a crop in which the fingers do not point up is turned until they do, once the network has seen
-    where they point, and seen again: for backbones that know upright hands. Not while it trains, when crops
-    have their own augmentation.
     """
 
     def __init__(
@@ -70,15 +66,8 @@ class SpatialNet(nn.Module):
         heatmap: dict | None = None,
         side: bool = False,
         width: int | None = None,
-        upright: bool = False,
     ):
         super().__init__()
-        if upright and (heatmap is None or heads.get("translation", "regression") != "regression"):
-            raise ValueError(
-                "network.spatial.upright needs heat maps (heatmap), which say where fingers point, and "
-                "heads.translation=regression, whose values can be turned back"
-            )
-        self.upright = upright
         self.backbone = Backbone(size=size, **backbone)
         self.landmark_dim, dim = self.backbone.landmark_dim, self.backbone.dim - self.backbone.landmark_dim
         self.neck = nn.Sequential(nn.Linear(dim, width), nn.LayerNorm(width)) if width else nn.Identity()
@@ -93,6 +82,12 @@ class SpatialNet(nn.Module):
             anchored = bool(self.landmark_dim)
             self.heatmaps = JointHeatmaps(dim, self.backbone.grid, anchored=anchored, **heatmap)
             self.from_joints = _into_token(JOINT_READING_DIM, self.token_dim)
+        self.upright = bool(heatmap) and self.heatmaps.upright
+        if self.upright and heads.get("translation", "regression") != "regression":
+            raise ValueError(
+                "network.spatial.heatmap.upright needs heads.translation=regression, whose values can be "
+                "turned back"
+            )
         if self.landmark_dim:
             self.from_landmarks = _into_token(self.landmark_dim, self.token_dim)
         self.side = nn.Linear(self.token_dim + self.detail_dim, 1) if side else None

@@ -23,7 +23,7 @@ from tempohand.model.upright import (
 
 SIZE = 64
 QUARTER = math.pi / 2
-UPRIGHT = {"upright": True, "heatmap": {"upsample": 2, "follow": True}}
+UPRIGHT = {"heatmap": {"upsample": 2, "follow": True, "upright": True}}
 
 
 def frames(count: int, focal=(150.0, 140.0), princpt=(20.0, 50.0)) -> Frames:
@@ -214,6 +214,6 @@ def test_histories_are_compared_in_the_last_frames_crop(monkeypatch):
         torch.testing.assert_close(told[:, time, -3:-1], uv, atol=1e-4, rtol=0)
 
 
-def test_it_needs_maps():
-    with pytest.raises(ValueError, match="network.spatial.upright needs heat maps"):
-        network(1, heatmap=None)
+def test_what_cannot_be_turned_back_is_refused():
+    with pytest.raises(ValueError, match="upright needs heads.translation=regression"):
+        network(1, heads={"translation": "heatmap"})
