@@ -104,14 +104,14 @@ def _terms_turned_back(terms: dict[str, Tensor], turn: Tensor, frames: Frames) -
 
 def _turning(frames: Frames, turn: Tensor) -> tuple[Float[Tensor, "n 3 3"], Float[Tensor, "n 2"]]:
     """(homography from crops to turned ones, their principal points): the crop's middle stays where it is."""
-    focal, princpt, turn = frames.focal.double(), frames.princpt.double(), turn.double()
+    camera = frames.focal.double(), frames.princpt.double()
     height, width = frames.size
-    middle = beside(princpt, ((width - 1) / 2, (height - 1) / 2)).expand_as(princpt)
-    homography = camera_rotation_homography(rotation_about_z(turn), focal, princpt)
+    middle = beside(camera[1], ((width - 1) / 2, (height - 1) / 2)).expand_as(camera[1])
+    homography = camera_rotation_homography(rotation_about_z(turn.double()), *camera)
     moved = middle - apply_homography(homography, middle[:, None])[:, 0]
     shift = torch.eye(3, dtype=homography.dtype, device=homography.device).repeat(len(turn), 1, 1)
     shift[:, :2, 2] = moved
-    return shift @ homography, (princpt + moved).to(frames.princpt)
+    return shift @ homography, (camera[1] + moved).to(frames.princpt)
 
 
 def _for_size(homography: Tensor, size: tuple[int, int], other: tuple[int, int]) -> Tensor:

@@ -122,7 +122,8 @@ class RealHands(Converter):
         super().__init__(root, hands)
         if labels is None:
             raise ValueError("options.labels: the folder of a teacher's answers (script/prepare.py makes it)")
-        self.labels, self.second, self.spread = Path(labels), second and Path(second), spread
+        self.labels, self.spread = Path(labels), spread
+        self.second = second and Path(second)
 
     @property
     def parameters_of(self) -> str:
