@@ -133,7 +133,8 @@ def test_outputs_on_another_scale_are_named(subject, name, change, check):
     with torch.no_grad():
         predictions = [s.network(batch) for batch in s.batches]
     changed = [dataclasses.replace(each, **{name: change(getattr(each, name))}) for each in predictions]
-    assert all(result.verdict == "ok" for result in check_scale(predictions, s.batches))
+    wrong = [result for result in check_scale(predictions, s.batches) if result.verdict != "ok"]
+    assert not wrong, wrong
     assert by_name(check_scale(changed, s.batches))[check].verdict == "FAILED"
 
 
