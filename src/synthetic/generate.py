@@ -55,6 +55,8 @@ class SyntheticConfig(SequenceConfig):
         model, the photos."""
         hand = Path(self.hand) if self.hand else Path(tempohand.hand.__path__[0]) / "open_hand.npz"
         recipe = asdict(self) | {"version": VERSION}
+        if not self.depth.probability:
+            recipe.pop("depth")  # tables from before there was any are made of the same
         if hand.is_file():
             recipe["hand_sha256"] = hashlib.sha256(hand.read_bytes()).hexdigest()
         return json.loads(json.dumps(recipe | self.given.fingerprints()))

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
-from tempohand.data.pictures import BEYOND
+from tempohand.data.pictures import BEYOND, encode_depth, encode_mask
 from tempohand.render import Buffers, rasterise, supersampled_camera, vertex_normals
 from tempohand.skeleton import NUM_JOINTS
 from tempohand.synthetic.ambient_occlusion import openness
 from tempohand.synthetic.backdrop import Backdrop, BackgroundConfig
 from tempohand.synthetic.curves import parabola
+from tempohand.synthetic.depth_sensor import DepthConfig, DepthSensor
 from tempohand.synthetic.film import Film, FilmConfig, expose
 from tempohand.synthetic.given import Given
 from tempohand.synthetic.hand_kit import HandKit
@@ -39,6 +40,7 @@ class SequenceConfig(SceneConfig):
     look: LookConfig
     finish: FinishConfig
     background: BackgroundConfig
+    depth: DepthConfig
 
 
 class SequenceRenderer:
@@ -79,6 +81,7 @@ class SequenceRenderer:
                 face, blur = self.face.place(scene, self.backdrop), BLUR
             self.backdrop.show(place(place_rng, self.backdrop.edge, blur, to_srgb(self.materials.tone), face))
         self.finish = Finish(finish_rng, config.finish)
+        self.sensor = DepthSensor(*finish_rng.spawn(1), config.depth)
         self.contact = contact_rng.uniform(*config.look.contact)
         self.crevice = rng.uniform(0.008, 0.035)
         self.buffers = {factor: Buffers.empty((size * factor, size * factor)) for factor in (1, SUPERSAMPLES)}
@@ -89,7 +92,11 @@ class SequenceRenderer:
         joints2d = scene.joints2d()
         for frame in scene.clock.kept.tolist():
             picture, hidden = self.picture(frame)
-            yield {
+            measured = {}
+            if self.sensor.used:
+                depth, mask = self.depth(frame, picture), self.mask(frame)
+                measured = {"depth": encode_depth(depth), "mask": encode_mask(mask)}
+            yield measured | {
                 "image": self.film.encode(picture),
                 "width": self.size,
                 "height": self.size,
@@ -141,6 +148,46 @@ class SequenceRenderer:
         u, v = bounds
         beyond = v.start, size - v.stop, u.start, size - u.stop
         return cv2.copyMakeBorder(picture[v, u], *beyond, BEYOND), hidden
+
+    def depth(self, frame: int, picture: UInt8[ndarray, "h w 3"]) -> Float[ndarray, "h w"]:
+        """What the depth camera measures beside a frame's picture (RGB), mm, 0 for holes."""
+        scene, size, sensor = self.scene, self.size, self.sensor
+        edge = sensor.edge(size, scene.focal[frame, 0])
+        share = edge / size
+        focal, princpt = scene.focal[frame] * share, (scene.princpt[frame] + 0.5) * share - 0.5
+        z = self.true_depth(frame, sensor.offset * scene.fps, focal, princpt, edge)
+        measured = sensor.measure(z, focal[0], picture)
+        return self.inside(frame, cv2.resize(measured, (size, size), interpolation=cv2.INTER_NEAREST_EXACT))
+
+    def true_depth(self, frame: int, moment: float, focal, princpt, size: int) -> Float[ndarray, "h w"]:
+        """z, mm, of everything in a window of `size` px, `moment` frame times after a frame."""
+        scene, m, backdrop = self.scene, self.materials, self.backdrop
+        vertices = self.between(scene.vertices, frame, moment)
+        near = rasterise(vertices, m.faces, focal, princpt, (size, size), cull=True).inv_depth
+        rotation, position = (
+            self.between(x, frame, moment) for x in (scene.camera.rotation, scene.camera.position)
+        )
+        v, u = np.mgrid[:size, :size]
+        normal = backdrop.normal @ rotation
+        facing = normal[0] * (u - princpt[0]) / focal[0] + normal[1] * (v - princpt[1]) / focal[1] + normal[2]
+        behind = facing / ((backdrop.anchor - position) @ backdrop.normal)  # 1 / z of the plane
+        inverse = np.maximum(near, behind)
+        return np.where(inverse > 0, 1 / np.maximum(inverse, 1e-9), 0)
+
+    def mask(self, frame: int) -> Bool[ndarray, "h w"]:
+        """The pixels in which the hand is seen at a frame's own time."""
+        scene, m = self.scene, self.materials
+        size = (self.size, self.size)
+        camera = scene.focal[frame], scene.princpt[frame]
+        face = rasterise(scene.vertices[frame], m.faces, *camera, size, cull=True).face
+        return self.inside(frame, (face >= 0) & (face < m.num_hand_faces))
+
+    def inside(self, frame: int, values: ndarray) -> ndarray:
+        """Values of a window's pixels, 0 beyond the camera's own frame."""
+        u, v = self.frame_bounds(frame)
+        kept = np.zeros_like(values)
+        kept[v, u] = values[v, u]
+        return kept
 
     def background(self, frame: int, moment: float, buffers: Buffers) -> Float[ndarray, "h w 3"]:
         """What is behind the scene at a moment of a frame, linear light, in the shadow of what `buffers`
