@@ -19,7 +19,7 @@ import numpy as np
 
 from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Recording, Unit, Unusable
 from tempohand.data.convert.mano import MM_PER_METRE, ManoParameters
-from tempohand.data.convert.read import need, read_npz, read_yaml
+from tempohand.data.convert.read import need, read_npz, read_png, read_yaml
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, WRIST
 
 CAMERAS = (
@@ -35,6 +35,7 @@ CAMERAS = (
 SEQUENCES = 100  # of every subject: five an object
 USUAL_FRAMES = 73  # of a sequence
 FRAMES_PER_SECOND = 30  # what the cameras ran at by the paper's description; not in the files
+HAND = 255  # of the labels' seg
 SETUPS = ("s0", "s1", "s2", "s3")
 
 
@@ -87,7 +88,7 @@ class DexYcb(Converter):
 
         def frame(number: int) -> Frame:
             folder = self.root / unit.key
-            labels = read_npz(folder / f"labels_{number:06d}.npz", ("joint_3d", "joint_2d", "pose_m"))
+            labels = read_npz(folder / f"labels_{number:06d}.npz", ("joint_3d", "joint_2d", "pose_m", "seg"))
             metres = labels["joint_3d"].reshape(NUM_JOINTS, 3).astype(float)
             joints2d = labels["joint_2d"].reshape(NUM_JOINTS, 2).astype(float)
             if (metres == -1).all():
@@ -97,9 +98,13 @@ class DexYcb(Converter):
             if self.hands is not None and stored.any():
                 pose = self.hands.from_pca(stored[:3], stored[3:48], is_right=is_right)
                 parameters = ManoParameters(pose, self.hands.shape(betas, is_right=is_right), joints[WRIST])
-            hand = HandLabels(is_right, joints, joints2d, parameters)
+            mask = labels["seg"] == HAND
+            hand = HandLabels(is_right, joints, joints2d, parameters, mask=mask)
             picture = folder / f"color_{number:06d}.jpg"
-            return Frame(picture, unit.key, sequence, number, [hand], pinhole, number / FRAMES_PER_SECOND)
+            stored = read_png(folder / f"aligned_depth_to_color_{number:06d}.png")
+            depth = None if stored is None else stored.astype(np.float32)  # mm
+            time = number / FRAMES_PER_SECOND
+            return Frame(picture, unit.key, sequence, number, [hand], pinhole, time, depth)
 
         return Recording(range(meta["num_frames"]), frame)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from tempohand.data.convert.mano import ManoHands, ManoParameters, check_shapes
 from tempohand.skeleton import NUM_JOINTS
@@ -36,6 +36,7 @@ class HandLabels:
     parameters: ManoParameters | None = None
     box: Float[np.ndarray, "4"] | None = None  # xyxy px. None: the bounds of the known 2D joints
     hidden: float = float("nan")  # fraction of the hand that something covers
+    mask: Bool[np.ndarray, "h w"] | None = None  # the picture's pixels in which the hand is seen
 
     def __post_init__(self):
         check_shapes(self, joints=(NUM_JOINTS, 3), joints2d=(NUM_JOINTS, 2), box=(4,))
@@ -98,6 +99,7 @@ class Frame:
     hands: Sequence[HandLabels]
     camera: Camera | None
     time: float = 0.0  # s; 0 for single pictures, which are sequences of one frame
+    depth: Float[np.ndarray, "h w"] | None = None  # of the picture's pixels, mm; 0: not measured
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 backgrounds.
 
     training/rgb/%08d.jpg (id + k * 32,560 for background k), training_{K,mano,xyz,verts,scale}.json
+    training/mask/%08d.jpg (id), where it was unpacked
     evaluation/rgb/%08d.jpg, evaluation_{K,scale}.json, and, where the truth was downloaded,
     evaluation_{mano,xyz,verts}.json
 
@@ -26,11 +27,12 @@ from tempohand.data.convert.frame import (
     batches,
 )
 from tempohand.data.convert.mano import MM_PER_METRE, ManoParameters
-from tempohand.data.convert.read import need, read_json
+from tempohand.data.convert.read import need, read_json, read_png
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
 
 BACKGROUNDS = 4  # of each training picture
 PICTURE_EDGE = 224
+WHITE = 127  # what a mask's JPEG has above it is hand; one is there of each id, whatever the background
 # of the training ids, the last ones, with all their backgrounds: FreiHAND has no validation split of its own
 HELD_OUT = 1 / 20
 # The pictures are crops around hands already: a view of twice this box shows all of one.
@@ -102,7 +104,10 @@ class FreiHand(OfficialBoxes):
         def frame(number: int) -> Frame:
             matrix, xyz, mano = entries[number - first]
             joints = None if xyz is None else MM_PER_METRE * np.array(xyz, float).reshape(NUM_JOINTS, 3)
-            hand = HandLabels(True, joints, parameters=self._parameters(mano, joints), box=box)
+            parameters = self._parameters(mano, joints)
+            stored = read_png(self.root / split / "mask" / f"{number % count:08d}.jpg")
+            mask = None if stored is None else stored.reshape(*stored.shape[:2], -1)[..., 0] > WHITE
+            hand = HandLabels(True, joints, parameters=parameters, box=box, mask=mask)
             picture = self.root / split / "rgb" / f"{number:08d}.jpg"
             recording = f"{split}/{number % count:08d}"
             return Frame(picture, f"{number:08d}", recording, number, [hand], Camera.of_matrix(matrix))

@@ -2,7 +2,7 @@
 one to five depth cameras.
 
     {train,evaluation}/<sequence>/rgb/%04d.png (v2; .jpg in v3), {train,evaluation}/<sequence>/meta/%04d.pkl,
-    train.txt, evaluation.txt
+    {train,evaluation}/<sequence>/depth/%04d.png, where it was downloaded, train.txt, evaluation.txt
     evaluation_xyz.json, where it was downloaded: the evaluation's joints, in the root or one folder above
 
 A line of the lists is "<sequence>/<%04d>". Meta: camMat [3, 3]; handPose [48] absolute axis-angle; handBeta
@@ -12,6 +12,7 @@ A line of the lists is "<sequence>/<%04d>". Meta: camMat [3, 3]; handPose [48] a
 
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,9 +28,10 @@ from tempohand.data.convert.frame import (
     Unusable,
 )
 from tempohand.data.convert.mano import MM_PER_METRE, ManoParameters, turned
-from tempohand.data.convert.read import need, read_json, read_pickle
+from tempohand.data.convert.read import need, read_json, read_pickle, read_png
 from tempohand.skeleton import MANO21_TO_OP, NUM_JOINTS, WRIST
 
+DEPTH_UNIT = 0.00012498664727900177  # metres
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])
 FRAMES_PER_SECOND = 30  # what the cameras run at by default; the data set's documents state no rate
 # Subject and object of the training captures that "val" holds out; a name's digits are the capture and the
@@ -126,7 +128,8 @@ class Ho3d(OfficialBoxes):
             picture = folder / "rgb" / f"{number:04d}{self.suffix}"
             camera = Camera.of_matrix(meta["camMat"])
             time = number / FRAMES_PER_SECOND
-            return Frame(picture, name, capture(name), number, [hand], camera, time)
+            depth = _depth(folder / "depth" / f"{number:04d}.png")
+            return Frame(picture, name, capture(name), number, [hand], camera, time, depth)
 
         return Recording(list(truth), frame)
 
@@ -157,6 +160,15 @@ def capture(sequence: str) -> str:
     vis_pcl_all_cameras.py).
     """
     return sequence[:-1] if re.fullmatch(r".*\d\d", sequence) else sequence
+
+
+def _depth(path: Path) -> np.ndarray | None:
+    """mm, of its red and green channels: the official toolkit's read_depth_img."""
+    stored = read_png(path)
+    if stored is None:
+        return None
+    red, green = stored[..., 0].astype(np.float32), stored[..., 1].astype(np.float32)
+    return (red + 256 * green) * np.float32(MM_PER_METRE * DEPTH_UNIT)
 
 
 def _joints(stored: Any) -> np.ndarray:

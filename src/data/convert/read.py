@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import yaml
 from jaxtyping import UInt8
 
 from tempohand.console import describe
 from tempohand.data.convert.frame import Unusable
-from tempohand.media.pictures import BadPicture, decode_picture
+from tempohand.media.pictures import BadPicture, cut_off, decode_picture
 
 # What a damaged file, or one of another form than expected, makes a reader raise.
 DAMAGE = (
@@ -120,6 +121,18 @@ def read_picture(source: Path | bytes, name: str) -> tuple[bytes, UInt8[np.ndarr
         return data, decode_picture(data)
     except BadPicture as error:
         raise Unusable("picture damaged", f"{name}: {error}") from None
+
+
+def read_png(path: Path) -> np.ndarray | None:
+    """A PNG (depth, a mask) as it is stored, channels in RGB's order; None where there is no such file: not
+    everyone downloads them. Raises Unusable for a damaged one."""
+    if not path.is_file():
+        return None
+    data = path.read_bytes()
+    stored = None if not data or cut_off(data) else cv2.imdecode(np.frombuffer(data, np.uint8), -1)
+    if stored is None:
+        raise Unusable("picture damaged", f"'{path.name}' does not decode")
+    return stored[..., 2::-1] if stored.ndim == 3 else stored
 
 
 def read_npy_object(path: Path) -> Any:

@@ -22,6 +22,7 @@ CONVERTERS = {
     "ho3d_v3": ("ho3d", "Ho3dV3"),
     "mpii_nzsl": ("panoptic", "MpiiNzsl"),
     "panoptic": ("panoptic", "Panoptic"),
+    "rgbd": ("rgbd", "Rgbd"),
     "real_hands": ("real_hands", "RealHands"),
 }
 

@@ -13,10 +13,11 @@ from jaxtyping import Float, UInt8
 from tempohand.data.consistency import describe, faults, measure
 from tempohand.data.convert.frame import Camera, Frame, HandLabels, Unusable
 from tempohand.data.convert.read import read_picture
-from tempohand.data.pictures import REFERENCE
+from tempohand.data.pictures import REFERENCE, encode_depth, encode_mask
 from tempohand.data.table import COLUMNS, LABELS
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM, WRIST
 
+PLANES = {"depth": encode_depth, "mask": lambda mask: encode_mask(mask > 0)}
 MIN_JOINTS = 4  # 2D joints that a box can be made of
 
 
@@ -59,10 +60,12 @@ def rows_of(frame: Frame, root: Path, source: str, storage: Storage) -> Iterator
         sequence = f"{frame.sequence}/{hand.side}"
         try:
             row = _labelled(frame, hand, picture.shape[1::-1])
+            planes = _planes(frame, hand, picture.shape[:2])
             if storage.crop:
-                row |= _cropped(picture, data, row, storage)
+                row |= _cropped(picture, data, row, storage, planes)
             else:
                 row["image"] = _whole(frame, root, data, picture, storage)
+                row |= {name: PLANES[name](plane) for name, plane in planes.items()}
             row |= {"source": source, "sequence": sequence, "recording": frame.recording}
             row |= {"frame": frame.number, "time": frame.time}
             _refuse_inconsistent(row)
@@ -78,6 +81,20 @@ def _picture(frame: Frame, root: Path) -> tuple[bytes | None, UInt8[np.ndarray, 
         return None, frame.picture
     name = frame.picture.relative_to(root).as_posix() if isinstance(frame.picture, Path) else "in the archive"
     return read_picture(frame.picture, name)
+
+
+def _planes(frame: Frame, hand: HandLabels, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """The depth and mask that there are. size: (H, W) of the picture. Raises Unusable for another size."""
+    planes = {"depth": frame.depth, "mask": hand.mask}
+    planes = {name: plane for name, plane in planes.items() if plane is not None}
+    for name, plane in planes.items():
+        if plane.shape != size:
+            raise Unusable(
+                f"{name} of another size",
+                f"{plane.shape[1]} x {plane.shape[0]} px, the picture {size[1]} x {size[0]}: register it to "
+                "the picture",
+            )
+    return planes
 
 
 def _labelled(frame: Frame, hand: HandLabels, size: tuple[int, int]) -> dict:
@@ -136,7 +153,9 @@ def _box(hand: HandLabels, known: Float[np.ndarray, "n 2"], size: tuple[int, int
     return box
 
 
-def _cropped(picture: np.ndarray, data: bytes | None, row: dict, storage: Storage) -> dict:
+def _cropped(
+    picture: np.ndarray, data: bytes | None, row: dict, storage: Storage, planes: dict[str, np.ndarray]
+) -> dict:
     """The picture's part around the box, shrunk if it is large, and what of the row lives in its pixels."""
     height, width = picture.shape[:2]
     low, high = row["box"][:2], row["box"][2:]
@@ -160,7 +179,14 @@ def _cropped(picture: np.ndarray, data: bytes | None, row: dict, storage: Storag
     untouched = (
         shrink == 1 and part.shape == picture.shape and data is not None and data.startswith(b"\xff\xd8")
     )
-    return {
+
+    def cut(plane: np.ndarray) -> np.ndarray:
+        """Its nearest samples: a mean would mix surfaces."""
+        return cv2.resize(
+            plane[y0:y1, x0:x1].astype(np.float32), small, interpolation=cv2.INTER_NEAREST_EXACT
+        )
+
+    return {name: PLANES[name](cut(plane)) for name, plane in planes.items()} | {
         "image": data if untouched else _encoded(part, storage.quality),
         "width": small[0],
         "height": small[1],
