@@ -29,7 +29,7 @@ MIXED = (
     "panoptic",
     "mpii_nzsl",
 )
-MORE = ("ho3d_v2", "hamer_tars", "real_hands")  # beside those of config/data/mix_images.yaml
+MORE = ("ho3d_v2", "hamer_tars", "real_hands", "rgbd")  # beside those of config/data/mix_images.yaml
 TRAINABLE = (*MIXED, *MORE)
 
 

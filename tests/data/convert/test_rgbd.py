@@ -53,6 +53,14 @@ def write(root: Path, layout: str = "realsense", numbers=range(3), **changes) ->
     return hands
 
 
+@pytest.fixture
+def folder(tmp_path):
+    """Five recordings: one of them is for validation."""
+    for number in range(5):
+        write(tmp_path / f"r{number}")
+    return tmp_path
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("crop", [True, False])
 def test_pictures_come_with_their_hands_and_depth(tmp_path, layout, crop):
