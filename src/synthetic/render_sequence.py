@@ -151,7 +151,8 @@ class SequenceRenderer:
 
     def depth(self, frame: int, picture: UInt8[ndarray, "h w 3"]) -> Float[ndarray, "h w"]:
         """What the depth camera measures beside a frame's picture (RGB), mm, 0 for holes."""
-        scene, size, sensor = self.scene, self.size, self.sensor
+        scene, size = self.scene, self.size
+        sensor = self.sensor
         edge = sensor.edge(size, scene.focal[frame, 0])
         share = edge / size
         focal, princpt = scene.focal[frame] * share, (scene.princpt[frame] + 0.5) * share - 0.5
