@@ -101,7 +101,7 @@ def test_coco_is_read_by_the_reader_of_coco_wholebody(tmp_path, columns):
             frame, row = recording.frame(number), number - 1
             (hand,) = frame.hands
             assert hand.is_right == columns["is_right"][row]
-            assert frame.file.name == f"{columns['frame'][row]}.png"
+            assert frame.picture.name == f"{columns['frame'][row]}.png"
             pixels = moved["joints2d"][row]
             inside = ((pixels > -0.5) & (pixels < np.array(SIZE) - 0.5)).all(axis=1)
             np.testing.assert_allclose(hand.joints2d[inside], pixels[inside], atol=1e-3)
@@ -182,14 +182,14 @@ def test_mano_is_posed_by_smplx_as_predicted(tmp_path, which):
                 "flat_hand_mean": bool(arguments["flat_hand_mean"]),
             }
             hand = smplx.create(
-                str(name), "mano", ext="npz", is_rhand=is_right, batch_size=rows.sum(), **flat
+                str(name), "mano", ext="npz", is_rhand=is_right, batch_size=int(rows.sum()), **flat
             )
             # smplx mends an official left file's table where it finds the error; this one has none
             hand.shapedirs = torch.from_numpy((tables if is_right else mirrored(tables)).shapedirs)
             given = ("global_orient", "hand_pose", "betas", "transl")
             with torch.no_grad():
                 posed = hand(**{name: torch.from_numpy(arguments[name][rows]) for name in given})
-            np.testing.assert_allclose(posed.vertices, columns["vertices"][rows] * MM, atol=2e-6)
+            np.testing.assert_allclose(posed.vertices, columns["vertices"][rows] * MM, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def write(predictions: Predictions, out: Path) -> list[str]:
     frames, first = np.unique(predictions.frame, return_index=True)
     content = {
         "info": {"description": f"hands in {predictions.source}, predicted by tempohand"},
-        "images": [_image(predictions, int(frame), row) for frame, row in zip(frames, first)],
+        "images": [_image(predictions, frame, row) for frame, row in zip(frames.tolist(), first.tolist())],
         "annotations": annotations,
         "categories": [{"id": 1, "name": "person", "supercategory": "person", "keypoints": list(_BODY)}],
     }
