@@ -42,7 +42,8 @@ def joint_poses(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     turns = global_rotations(rotation_matrices(predictions.pose))
     sides = np.where(predictions.is_right[:, None], 1.0, _MIRROR)
     palm_back = (turns[:, 0] @ (_BACK_OF_PALM * sides)[..., None])[..., 0] * Y_UP
-    wrist, points, aims, backs = places[:, 0], [], [], []
+    wrist = places[:, 0]
+    points, aims, backs = ([] for _ in range(3))
     for number, finger in enumerate(FINGERS):
         chain = places[:, 1 + 4 * number : 5 + 4 * number]
         first = MANO_JOINT_NAMES.index(f"{finger}_1")
