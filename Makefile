@@ -11,7 +11,8 @@ help:
 	@echo "make demo   set up, make data, train Stage 1 and Stage 2, evaluate, run on a video, write outputs/demo/report.html"
 	@echo "            (VIDEO=path: also run on a video of yours, BOXES=path with its hand boxes; FROM_SCRATCH=1: Stage 1 from random weights, not the package's)"
 	@echo "make test   set up, run the tests"
-	@echo "make weights REAL=path   train the network that comes with the package, two hours; the real pictures lie in path (QUICK=1: in small, to see that it runs)"
+	@echo "make weights REAL=path   train the network that comes with the package, three hours; the real pictures lie in path"
+	@echo "            (SKINS=path PANORAMAS=path: for drawn hands; QUICK=1: all in small, to see that it runs)"
 	@echo "make test-faults   kill, starve and damage training runs for minutes: they must end as if nothing had happened"
 	@echo "make test-slow, make lint, make clean"
 
@@ -29,7 +30,7 @@ demo: $(STAMP)
 	$(BIN)/python script/demo.py $(if $(VIDEO),--video $(VIDEO)) $(if $(BOXES),--boxes $(BOXES)) $(if $(FROM_SCRATCH),--from-scratch)
 
 weights: $(STAMP)
-	$(BIN)/python script/weights.py $(if $(REAL),--real $(REAL)) $(if $(QUICK),--quick)
+	$(BIN)/python script/weights.py $(if $(REAL),--real $(REAL)) $(if $(SKINS),--skins $(SKINS)) $(if $(PANORAMAS),--panoramas $(PANORAMAS)) $(if $(QUICK),--quick)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile

@@ -36,6 +36,20 @@ def prepare_synthetic(settings: dict[str, Any]) -> None:
     make_table(SyntheticConfig.from_mapping(settings), out, processes=processes, overwrite=overwrite)
 
 
+def _labelled(root: str, settings: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Options of real_hands, with the folders of answers that are made first where they are missing;
+    `network`, a checkpoint, is asked for a second round."""
+    most = settings["max_units"] and settings["max_units"] * TRIED
+    beside = settings["out"].rstrip("/")
+    if "labels" not in options:
+        options |= {"labels": str(label_folder(root, f"{beside}-labels", most=most))}
+    if network := options.pop("network", None):
+        look = SecondLook(load_network(network))
+        again = relabel_folder(root, options["labels"], f"{beside}-labels-second", look, most=most)
+        options |= {"second": str(again)}
+    return options
+
+
 def prepare_public(dataset: str, settings: dict[str, Any]) -> None:
     """Converts a data set from its original folder. Raises ValueError where that folder is not named."""
     kind = converter_class(dataset)
@@ -45,14 +59,8 @@ def prepare_public(dataset: str, settings: dict[str, Any]) -> None:
             f"where is {kind.title}? Pass root=<its folder> or set {root_variable(dataset)} ({kind.url})"
         )
     options = dict(settings["options"] or {})
-    if dataset == "real_hands" and "labels" not in options:
-        most = settings["max_units"] and settings["max_units"] * TRIED
-        beside = settings["out"].rstrip("/")
-        options["labels"] = str(label_folder(root, f"{beside}-labels", most=most))
-        if network := options.pop("network", None):
-            look = SecondLook(load_network(network))
-            again = relabel_folder(root, options["labels"], f"{beside}-labels-second", look, most=most)
-            options["second"] = str(again)
+    if dataset == "real_hands":
+        options = _labelled(root, settings, options)
     storage = Storage(**{name: settings[name] for name in ("crop", "margin", "max_edge", "quality")})
     conversion = Conversion(dataset, root, settings["hand"], storage, options, settings["max_units"])
     convert(conversion, settings["out"], processes=settings["processes"], overwrite=settings["overwrite"])

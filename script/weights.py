@@ -1,5 +1,6 @@
-"""The network that comes with the package: data, training, figures, release. `make weights` runs it: two
-hours on two CPU cores, and the real pictures (docs/datasets.md, Real hands) in a folder.
+"""The network that comes with the package: data, training, figures, release. `make weights` runs it: three
+hours on two CPU cores, and the real pictures (docs/datasets.md, Real hands) in a folder. Real pictures are
+labelled twice: by the teacher alone, then by the network that learnt from that, too.
 
 Each step is a command that anyone can run by hand; it is printed before it runs, and interrupted work goes on
 where it stopped. --quick does all of it in small, to see that it runs: what it makes is not released.
@@ -17,6 +18,7 @@ from tempohand.model.weights import MEDIAPIPE
 REPOSITORY = Path(__file__).parents[1]
 NOTICES = [str(MEDIAPIPE / "LICENSE"), str(REPOSITORY / "docs" / "NOTICE")]
 NOTE = "synthetic-hands, and real pictures under a teacher's labels"
+CC0 = {"skins": "photographed skins", "panoramas": "panoramas for light and background"}
 # Settings of the tables and of the trainings.
 WHOLE = {"data": [], "long": [], "real": [], "train": []}
 QUICK = {
@@ -35,6 +37,10 @@ def main() -> None:
     parser.add_argument(
         "--real", default="data/real", help="folder of the real pictures (default: %(default)s)"
     )
+    for name, what in CC0.items():
+        parser.add_argument(
+            f"--{name}", help=f"{what}, folder or tar (docs/synthetic.md; default: drawn ones only)"
+        )
     parser.add_argument("--quick", action="store_true", help="everything in small, without a release")
     options = parser.parse_args()
     if not Path(options.real).is_dir():
@@ -44,23 +50,27 @@ def main() -> None:
     size = QUICK if options.quick else WHOLE
     root = Path("outputs/weights-quick" if options.quick else "outputs/weights")
     root.mkdir(parents=True, exist_ok=True)
-    hands, long, real = (root / name for name in ("hands", "hands-long", "real_hands"))
+    hands, long, real, again = (root / name for name in ("hands", "hands-long", "real_hands", "real_hands2"))
     steps = Steps(root / "steps.json", "the training of the weights")
 
     def prepare(out: Path, *settings: str) -> None:
         steps.run(f"data {out.name}", "script/prepare.py", *settings, f"out={out}")
 
-    def train(config: str, *settings: str) -> Path:
+    def train(name: str, config: str, *settings: str) -> Path:
         # Depthwise convolutions in bfloat16 are slow on CPUs.
-        settings = (f"out={root / config}", *settings, *size["train"])
-        steps.run(config, *training(config, *settings, precision="no"))
-        return root / config / "checkpoint" / "best"
+        settings = (f"out={root / name}", *settings, *size["train"])
+        steps.run(name, *training(config, *settings, precision="no"))
+        return root / name / "checkpoint" / "best"
 
-    prepare(hands, "--config-name=synthetic-hands", *size["data"])
-    prepare(long, "--config-name=synthetic-hands-long", *size["long"])
-    prepare(real, "dataset=real_hands", f"root={options.real}", *size["real"])
-    one = train("stage1-small", f"data.drawn={hands}", f"data.real={real}")
-    two = train("stage2-small", f"data.root={long}", f"init_from={one}")
+    pictures = [f"{name}={path}" for name, path in vars(options).items() if name in CC0 and path]
+    prepare(hands, "--config-name=synthetic-hands", *pictures, *size["data"])
+    prepare(long, "--config-name=synthetic-hands-long", *pictures, *size["long"])
+    labelled = ("dataset=real_hands", f"root={options.real}", *size["real"])
+    prepare(real, *labelled)
+    first = train("first-round", "stage1-small", f"data.drawn={hands}", f"data.real={real}")
+    prepare(again, *labelled, f"options={{labels: {real}-labels, network: {first}}}")
+    one = train("stage1-small", "stage1-small", f"data.drawn={hands}", f"data.real={again}")
+    two = train("stage2-small", "stage2-small", f"data.root={long}", f"init_from={one}")
     network = str(two)
     if not options.quick:
         network = NETWORK

@@ -44,7 +44,8 @@ def test_trainings_take_the_precision_that_the_cpu_computes_in(steps, monkeypatc
 
 @pytest.mark.parametrize("more", [[], ["--quick"]])
 def test_every_command_of_the_weights_is_one_that_exists(steps, monkeypatch, tmp_path, more):
-    """Configurations compose with what the commands set; Stage 2 begins with the Stage 1 before it."""
+    """Configurations compose with what the commands set; Stage 2 begins with the Stage 1 before it, which
+    learns from the second round of labels."""
     weights = load_file(SCRIPTS / "weights.py")
     commands = {}
     monkeypatch.setattr(
@@ -67,7 +68,10 @@ def test_every_command_of_the_weights_is_one_that_exists(steps, monkeypatch, tmp
         if script == "script/train.py":
             assert settings["init_from"] in (None, *(f"{out}/checkpoint/best" for out in trained)), name
             trained.append(settings["out"])
-    assert len(trained) == 2 and ("release" in commands) == (not more) and list(commands)[-1] == "figures"
+    assert [Path(out).name for out in trained] == ["first-round", "stage1-small", "stage2-small"]
+    second = next(word for word in commands["data real_hands2"] if word.startswith("options="))
+    assert f"network: {trained[0]}/checkpoint/best" in second
+    assert ("release" in commands) == (not more) and list(commands)[-1] == "figures"
 
 
 def test_the_real_pictures_have_to_be_there(steps, monkeypatch, capsys):

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -211,7 +212,7 @@ class RealHands(Converter):
             relative_noise=noise,
         )
 
-    def _hand(self, answer: dict[str, np.ndarray], fitted: FittedHands, place: int) -> HandLabels:
+    def _hand(self, answer: dict[str, Any], fitted: FittedHands, place: int) -> HandLabels:
         """One fitted hand. Raises Unusable where the teacher is not sure, or the fit is off its answer."""
         if not answer["presence"] > LEAST_PRESENCE:
             raise Unusable("no hand there", f"the teacher's presence is {answer['presence']:.2f}")
@@ -234,7 +235,7 @@ def assumed_camera(
     return np.stack([focal, focal], axis=1), (size - 1) / 2
 
 
-def _edge(joints2d: Float[np.ndarray, "*n 21 2"]) -> Float[np.ndarray, "*n"]:
+def _edge(joints2d: Float[np.ndarray, "*n 21 2"]) -> Float[np.ndarray, "*n"] | float:
     """The longer edge of the joints' bounds."""
     return np.ptp(joints2d, axis=-2).max(axis=-1)
 

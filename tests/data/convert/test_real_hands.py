@@ -12,7 +12,8 @@ import pytest
 import torch
 from convert_support import convert_here, picture, posed, reasons, recordings, rows, true_hand
 
-from tempohand.assemble.label_pictures import label_folder
+from tempohand.assemble.label_pictures import label_folder, relabel_folder
+from tempohand.assemble.second_look import SecondLabels, SecondLook
 from tempohand.assemble.teacher import Teacher, TeacherLabels
 from tempohand.data.convert.real_hands import USUAL_DISTANCE, RealHands, listed_pictures
 from tempohand.geometry import mirror_points
@@ -118,6 +119,74 @@ def test_hands_are_taken_for_as_far_as_they_usually_are():
     assert cameras[0].focal[0] == pytest.approx(np.hypot(*SIZE)) and not cameras[0].known
     fitted, cameras = camera_less._fit(answers | {"size": np.full((2, 2), 30.0)})
     assert (np.abs(fitted.trans[:, 2].numpy() - USUAL_DISTANCE) < 150).all()
+
+
+@pytest.fixture
+def rounds(made, tmp_path):
+    """Folders of a first round that is wrong by up to 15 mm and 2 % of the picture, and of a second that is
+    wrong the other way."""
+    rng = np.random.default_rng(0)
+    with np.load(made[0] / "labels/asl_digits.npz") as true:
+        answers = dict(true)
+    off, off2d = rng.normal(0, 6, (16, 21, 3)), rng.normal(0, 2, (16, 21, 2))
+    for name, sign in (("first", 1), ("second", -1)):
+        (tmp_path / name).mkdir()
+        wrong = {"joints": answers["joints"] + sign * off, "joints2d": answers["joints2d"] + sign * off2d}
+        np.savez(tmp_path / name / "asl_digits.npz", **answers | wrong)
+    return tmp_path
+
+
+def labels_off(made, converter: RealHands) -> float:
+    """Mean distance of the labels' joints from the true ones, wrists apart, mm."""
+    unit = next(unit for unit in converter.units() if "asl_digits_train" in unit.splits)
+    recording, off = converter.open(unit), []
+    for number in recording.numbers:
+        joints, truth = recording.frame(number).hands[0].joints, made[1][number].joints
+        off.append(np.linalg.norm((joints - joints[0]) - (truth - truth[0]), axis=1).mean())
+    return float(np.mean(off))
+
+
+def test_a_second_round_outweighs_the_first_ones_errors(made, rounds):
+    first = labels_off(made, RealHands(made[0], labels=str(rounds / "first")))
+    both = RealHands(made[0], labels=str(rounds / "first"), second=str(rounds / "second"))
+    assert labels_off(made, both) < 0.8 * first
+
+
+def test_a_second_round_is_of_the_same_hands(made, rounds):
+    with np.load(rounds / "second/asl_digits.npz") as answers:
+        other = dict(answers) | {"picture": answers["picture"][::-1]}
+    np.savez(rounds / "second/asl_digits.npz", **other)
+    converter = RealHands(made[0], labels=str(rounds / "first"), second=str(rounds / "second"))
+    with pytest.raises(ValueError, match="answers to other hands than"):
+        labels_off(made, converter)
+
+
+class AskedAgain(SecondLook):
+    """Answers with what it is told."""
+
+    def __init__(self):
+        self.sides = []
+
+    def label(self, pictures, joints2d, is_right):
+        assert len(pictures) == len(joints2d)
+        self.sides += is_right.tolist()
+        return SecondLabels(joints2d + 1, torch.zeros(len(joints2d), 21, 3), joints2d[..., 0])
+
+
+def test_a_network_is_asked_about_the_teachers_hands(tmp_path):
+    images = [np.full((40, 60, 3), 40 * number, np.uint8) for number in range(3)]
+    write_source(tmp_path / "root", "some", images, {1: "1 2 31 32;5 6 35 38"})
+    labels, out, look = tmp_path / "labels", tmp_path / "second", AskedAgain()
+    label_folder(tmp_path / "root", labels, Asked())
+    for _ in range(2):
+        assert relabel_folder(tmp_path / "root", labels, out, look) == out
+    assert look.sides == [True] * 4
+    with np.load(out / "some.npz") as answers:
+        assert answers["picture"].tolist() == [f"some_{number:03d}.jpg" for number in (0, 1, 1, 2)]
+        assert answers["joints2d"][:, 0].tolist() == [[1, 1], [2, 3], [6, 7], [1, 1]]
+    label_folder(tmp_path / "root", labels, Asked(), most=1)
+    with pytest.raises(ValueError, match="has not every hand of some: remove it"):
+        relabel_folder(tmp_path / "root", labels, tmp_path / "third", look)
 
 
 def test_a_list_is_read_with_its_boxes(tmp_path):
