@@ -235,9 +235,9 @@ def assumed_camera(
     return np.stack([focal, focal], axis=1), (size - 1) / 2
 
 
-def _edge(joints2d: Float[np.ndarray, "*n 21 2"]) -> Float[np.ndarray, "*n"] | float:
+def _edge(joints2d: Float[np.ndarray, "*n 21 2"]) -> Float[np.ndarray, "*n"]:
     """The longer edge of the joints' bounds."""
-    return np.ptp(joints2d, axis=-2).max(axis=-1)
+    return np.asarray(np.ptp(joints2d, axis=-2).max(axis=-1))
 
 
 def _apart(pictures: list[ListedPicture], source: str) -> tuple[list[ListedPicture], list[ListedPicture]]:
