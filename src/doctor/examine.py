@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from tempohand.data.consistency import HandModels
 from tempohand.doctor.crops import check_crops
+from tempohand.doctor.depth import check_depth
 from tempohand.doctor.labels import check_labels
 from tempohand.doctor.learning import check_gradients, check_processes
 from tempohand.doctor.network import check_network
@@ -37,6 +38,7 @@ def examine(settings: dict, say: Callable[[str], None] = print) -> list[Result]:
     families: dict[str, Callable[[], list[Result]]] = {
         "labels": lambda: check_labels(*subject.label_rows(*LABEL_ROWS), HandModels(subject.hand)),
         "pictures": lambda: check_pictures([subject.train_table, subject.validation_table]),
+        "depth": lambda: check_depth([subject.train_table, subject.validation_table]),
         "sequences": lambda: check_sequences(
             subject.train_table, subject.validation_table, subject.settings["network"]["num_frame"]
         ),
