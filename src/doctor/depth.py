@@ -21,7 +21,9 @@ WARN_PX, FAIL_PX = 8.0, 20.0  # of the stored picture
 
 def check_depth(tables: list[FrameTable]) -> list[Result]:
     """The results of all checks of depth on some rows of each table that has any."""
-    wrong, looked, detail, correlation, width = 0, 0, "", np.zeros((EDGE, EDGE)), []
+    wrong = looked = 0
+    detail = ""
+    correlation, width = np.zeros((EDGE, EDGE)), []
     for table in tables:
         rows = evenly_spread(len(table), PICTURES) if "depth" in table.inputs else ()
         for row in map(int, rows):
