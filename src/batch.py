@@ -6,7 +6,7 @@ B clips of T frames each, out of N different frames; J 21 joints, V 778 vertices
 right hands (left ones come mirrored), the crop's camera, millimetres.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -84,6 +84,14 @@ class Frames(_Tensors):
 
     def __len__(self) -> int:
         return len(self.time)
+
+    def without(self, names: Collection[str]) -> "Frames":
+        """The frames as a camera sees them that lacks `image` (one grey everywhere), `depth` or `mask`."""
+        image = self.image
+        if "image" in names and image is not None:
+            image = torch.full_like(image, 128)
+        hidden = {name: None for name in ("depth", "mask") if name in names}
+        return replace(self, image=image, **hidden)
 
 
 @dataclass

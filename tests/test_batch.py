@@ -24,6 +24,17 @@ def test_a_box_needs_every_joint():
     assert torch.equal(box[0, 0, 2:], target.joints2d[0, 0].amax(dim=0))
 
 
+def test_frames_can_lack_what_a_camera_lacks():
+    frames = random_batch(2, 1, 64).frames
+    frames = replace(frames, depth=torch.full((2, 1, 64, 64), 400.0), mask=torch.ones(2, 1, 64, 64).bool())
+    assert frames.without(["depth"]).depth is None and frames.without(["depth"]).mask is frames.mask
+    assert torch.equal(frames.without(["depth"]).image, frames.image)
+    blind = frames.without(["image"])
+    assert (blind.image == 128).all() and blind.image.shape == frames.image.shape
+    assert torch.equal(blind.depth, frames.depth) and torch.equal(blind.focal, frames.focal)
+    assert frames.image.unique().numel() > 1
+
+
 def test_some_of_the_clips_are_the_same_clips():
     batch = random_batch(4, 3, 64)
     some = batch[torch.tensor([2, 0])]

@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -110,6 +111,12 @@ class Evaluation:
         configs = {name: load_config(settings[name]) for name in self.given}
         self.loss_weights = {name: config["loss"] for name, config in configs.items() if "loss" in config}
         self.splits = choose_splits(settings)
+        unknown = set(settings["without"]) - set(self.stage1.inputs)
+        if unknown:
+            raise ValueError(
+                f"without={sorted(unknown)}: {self.stage1.title} is not shown that, but "
+                f"{', '.join(self.stage1.inputs)}"
+            )
         for network in self.networks().values():
             network.eval().to(accelerator.device)
 
@@ -142,6 +149,7 @@ class Evaluation:
             "stage2": self.settings["stage2"],
             "weights": {name: file_hash(locate(self.settings[name]) / WEIGHTS_NAME) for name in self.given},
             "fingerprint": fingerprint(self.splits.table),
+            "without": list(self.settings["without"]),
             "boxes": frames.table.about.get("boxes", {}).get(self.splits.evaluated),
             "version": code_version(),
             "left_out": {
@@ -195,8 +203,9 @@ class EvaluationFrames:
             mininterval=1.0,
         ) as bar:
             workers = self.evaluation.settings["workers"]
+            hidden = self.evaluation.settings["without"]
             for batch in listed_batches(self.dataset, self.rows_of_batches, workers, self.ledger):
-                yield batch
+                yield replace(batch, frames=batch.frames.without(hidden)) if hidden else batch
                 bar.update(len(batch.row))
 
     def predict(

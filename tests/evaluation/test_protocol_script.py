@@ -279,3 +279,17 @@ def test_a_mistake_is_one_clear_line(script, checkpoints, freihand, tmp_path, ov
         and "Traceback" not in done.stderr
     )
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_network_is_not_shown_cannot_be_taken_away(script, checkpoints, freihand, tmp_path):
+    stages = f"stage1={checkpoints}/stage1", f"data={freihand}/table", f"out={tmp_path}"
+    done = evaluate(script, "protocol=freihand", *stages, "without=[depth]")
+    assert done.returncode != 0 and "without=['depth']: network is not shown that, but image" in done.stderr
+    figures = []
+    for hidden in ("", "image"):
+        done = evaluate(script, "protocol=freihand", *stages, f"without=[{hidden}]")
+        assert done.returncode == 0, done.stderr
+        content = json.loads((tmp_path / "protocol_freihand.json").read_text())
+        assert content["without"] == ([hidden] if hidden else [])
+        figures.append(content["rows"]["stage1"]["xyz_mean3d"]["value"])
+    assert figures[0] != figures[1]
