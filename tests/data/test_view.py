@@ -12,7 +12,7 @@ from tempohand.data.photometric import Photometric
 from tempohand.data.pictures import decode
 from tempohand.data.table import FrameTable
 from tempohand.data.view import Augmentation, View
-from tempohand.geometry import denormalise_pixels, over_square, project
+from tempohand.geometry import denormalise_pixels, fingers_angle, over_square, project
 from tempohand.hand.layer import HandLayer
 
 STRONG = Augmentation(roll=180, tilt=10, scale=0.3, shift=0.1, jitter_scale=0.05, jitter_shift=0.05)
@@ -24,6 +24,28 @@ def batch(request, table_root):
     return collate(
         [dataset[(position, row)] for position, row in enumerate(range(0, 48, 2))]
     )  # right and left hands
+
+
+@pytest.mark.parametrize("mirror", [0.0, 1.0])
+def test_hands_are_turned_upright_before_they_are_rolled(table_root, mirror):
+    """Exactly but for pixels that are not square; without `upright` they point wherever they point."""
+    table, angles = FrameTable(table_root, "train"), {}
+    for upright in (0.0, 1.0):
+        still = Augmentation(0, 0, 0, 0, 0, 0, upright=upright, mirror=mirror)
+        dataset = ClipDataset(table, View(128, 2.0, still), 1, seed=5)
+        batch = collate([dataset[(position, row)] for position, row in enumerate(range(0, 48, 2))])
+        angles[upright] = fingers_angle(batch.target.joints2d[:, 0])
+        sides = batch.is_right
+    assert angles[1.0].abs().max() < 0.05 and sides.any() and not sides.all()
+    assert angles[0.0].abs().max() > 0.3
+
+
+def test_a_roll_is_about_upright(table_root):
+    rolled = Augmentation(60, 0, 0, 0, 0, 0, upright=1.0)
+    dataset = ClipDataset(FrameTable(table_root, "train"), View(128, 2.0, rolled), 1, seed=5)
+    batch = collate([dataset[(position, row)] for position, row in enumerate(range(0, 48, 2))])
+    angles = fingers_angle(batch.target.joints2d[:, 0]).rad2deg()
+    assert 30 < angles.abs().max() < 63 and angles.min() < -15 and angles.max() > 15
 
 
 def test_the_table_has_both_sides(batch):
