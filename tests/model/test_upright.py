@@ -173,6 +173,18 @@ def test_packed_features_know_their_turn(monkeypatch):
     torch.testing.assert_close(net(with_features(batch, features)).joints, seen.joints)
 
 
+def test_a_crop_that_is_not_upright_yet_is_turned_on(monkeypatch):
+    """From the first picture, by both turns together."""
+    net, batch = nudged(network(1)), random_batch(2, 1)
+    turning_by(monkeypatch, 1.25, -1.0)
+    at_once = net.features(batch.frames)
+    steps = [torch.tensor([0.75, -1.0]), torch.tensor([0.5, 0.0])]
+    monkeypatch.setattr(spatial, "turn_upright", lambda _: steps.pop(0))
+    twice = net.features(batch.frames)
+    assert twice.turn.tolist() == [1.25, -1.0] and not steps
+    torch.testing.assert_close(twice.packed(), at_once.packed())
+
+
 def test_while_it_trains_crops_stay(monkeypatch):
     net, batch = nudged(network(1)), random_batch(2, 1)
     turning_by(monkeypatch, 1.0, 1.0)
