@@ -42,7 +42,7 @@ def require_inputs(table: FrameTable, demanded: Sequence[str]) -> None:
         raise ValueError(
             f"split '{table.split}' of the table at '{table.root}' holds no {lacking[0]}, and "
             f"network.{lacking[0]}=required demands it: take a table of a depth camera "
-            "(--config-name=synthetic-rgbd, dataset=rgbd), or set network.depth=optional"
+            "(synthetic-rgbd, dataset=rgbd), or set network.depth=optional"
         )
 
 
