@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from export_support import moving_hands, write_predictions
 from tests_support import hand_rows, write_table
 
 from tempohand import cli
@@ -161,6 +162,7 @@ def place(tmp_path, monkeypatch):
     with zipfile.ZipFile("mediapipe.whl", "w") as archive:
         for path in _MODEL_PARTS.values():
             archive.writestr(path, b"weights" * 100)
+    write_predictions(tmp_path / "predictions.npz", moving_hands())
     (tmp_path / "out").mkdir()
     return tmp_path
 
@@ -193,6 +195,11 @@ COMMANDS = {
         str(ROOT / "src/hand/open_hand.npz"),
         "out/it.safetensors",
         lambda i, o: ["hand", "convert", i, o],
+    ),
+    "export": (
+        "predictions.npz",
+        "out/it.csv",
+        lambda i, o: ["export", i, "--to", "csv", "--out", o],
     ),
     "hand fit": ("joints.npz", "out/it.npz", lambda i, o: ["hand", "fit", i, o]),
 }

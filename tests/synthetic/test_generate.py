@@ -108,6 +108,7 @@ def test_settings_are_checked(settings, tmp_path):
         SyntheticConfig.from_mapping(mapping)
     with pytest.raises(ValueError, match="no setting camera.zoom; there are: camera.fps"):
         groups = ("clock", "film", "motion", "occluder", "cover", "person", "background", "look", "finish")
+        groups += ("depth",)
         SyntheticConfig.from_mapping({**mapping, "camera": {"zoom": 1}, **{name: {} for name in groups}})
     with pytest.raises(ValueError, match="processes=0"):
         make_table(config, tmp_path / "a", processes=0)
