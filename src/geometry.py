@@ -42,6 +42,14 @@ def unproject(
     return torch.cat([xy, depth[..., None]], dim=-1)
 
 
+def weak_perspective(
+    focal: Float[Tensor, "*batch 2"], depth: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """Pixels a mm has at `depth`, mm; of pixels a mm the depth, for the function is its own inverse. Of fx
+    and fy the geometric mean."""
+    return focal.log().mean(dim=-1).exp() / depth
+
+
 def beside(tensor: Tensor, values: Sequence[float]) -> Float[Tensor, "n"]:
     """Numbers as a tensor of another one's type, made on its device: a copy from the host's memory would wait
     for the device."""

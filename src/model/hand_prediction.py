@@ -15,15 +15,16 @@ from tempohand.model.map_following import follow_maps
 
 @dataclass(frozen=True)
 class PosedHand:
-    """Each clip's last hand: rotation matrices of MANO's 16 joints, betas, and the wrist in camera space, mm;
-    in_hand_sizes: in units of the size that the predicted hand has, in training and in use. readings: of
-    heat maps (JointHeatmaps) that the hand is to follow; None: it does not."""
+    """Hands, in a prediction each clip's last one [B, 1, ...]: rotation matrices of MANO's 16 joints, betas,
+    and the wrist in camera space, mm; in_hand_sizes: in units of the size that the predicted hand has, in
+    training and in use. readings: of heat maps (JointHeatmaps) that the hand is to follow; None: it does
+    not."""
 
-    rotation: Float[Tensor, "b 1 16 3 3"]
-    shape: Float[Tensor, "b 1 10"]
-    wrist: Float[Tensor, "b 1 3"]
+    rotation: Float[Tensor, "*batch 16 3 3"]
+    shape: Float[Tensor, "*batch 10"]
+    wrist: Float[Tensor, "*batch 3"]
     in_hand_sizes: bool = False
-    readings: Float[Tensor, "b 1 21 f"] | None = None
+    readings: Float[Tensor, "*batch 21 f"] | None = None
 
 
 def predict_hand(

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tempohand.batch import ClipBatch
-from tempohand.geometry import beside, normalise_pixels, unproject
+from tempohand.geometry import beside, normalise_pixels, unproject, weak_perspective
 from tempohand.model.heads import depth_prior
 from tempohand.model.utnet_depth import UNITS_MM, MeasuredDepth
 
@@ -64,7 +64,7 @@ class CropCamera:
 
     def scale(self, camera: Float[Tensor, "b 1 3"]) -> Float[Tensor, "b 1"]:
         """The weak-perspective s: half edges of the square a mm."""
-        return 2 * self.focal.log().mean(dim=-1).exp() / (self.edge * self.depth(camera))
+        return 2 * weak_perspective(self.focal, self.depth(camera)) / self.edge
 
     def wrist(self, camera: Float[Tensor, "b 1 3"]) -> Float[Tensor, "b 1 3"]:
         """In camera space, mm."""
