@@ -7,6 +7,7 @@ from itertools import islice
 from tempohand.inference.box_propagation import FollowedHands
 from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
+from tempohand.inference.depth_folder import DepthFolder
 from tempohand.inference.detector import HandDetector
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.palm_finder import PalmFinder
@@ -22,9 +23,15 @@ BoxSource = ConstantBox | FileBoxes | HandDetector | PalmFinder | FollowedPalms 
 
 
 def predict_frames(
-    source: Source, boxes: BoxSource, tracker: Tracker, camera: CameraChoice, predictor: StreamingPredictor
+    source: Source,
+    boxes: BoxSource,
+    tracker: Tracker,
+    camera: CameraChoice,
+    predictor: StreamingPredictor,
+    depth: DepthFolder | None = None,
 ) -> Iterator[tuple[SourceFrame, list[HandEstimate]]]:
-    """Every frame of the input with its hands, in order; frames without a box come with none.
+    """Every frame of the input with its hands (and its `depth`, where that is given), in order; frames
+    without a box come with none.
 
     Hands of several frames share a network pass; frames wait for it in a buffer of limited size. Where hands
     are followed each frame has its own, since the next one's boxes come of it. Of hands that the tracker has
@@ -47,10 +54,13 @@ def predict_frames(
     for frame in source:
         if source.independent:
             tracker.reset()
+        if depth is not None:
+            frame = replace(frame, depth=depth.of(frame))
         first = frame.size if first is None or source.independent else first
         focal, princpt = camera.camera(frame.size, first)
         shared = {
             "image": frame.image,
+            "depth": frame.depth,
             "time": frame.time,
             "frame": frame.index,
             "focal": focal,
@@ -72,7 +82,7 @@ def predict_frames(
         waiting.append((frame, hands))
         count = sum(len(hands) for _, hands in waiting)
         full = follows or count >= predictor.batch_size or len(waiting) >= BUFFER_FRAMES
-        if full or sum(frame.image.nbytes for frame, _ in waiting) >= BUFFER_BYTES:
+        if full or sum(frame.nbytes for frame, _ in waiting) >= BUFFER_BYTES:
             yield from flush()
             waiting.clear()
     yield from flush()
