@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
+from jaxtyping import Float
+
 from tempohand.inference.box_propagation import FollowedHands
 from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
@@ -57,15 +60,7 @@ def predict_frames(
         if depth is not None:
             frame = replace(frame, depth=depth.of(frame))
         first = frame.size if first is None or source.independent else first
-        focal, princpt = camera.camera(frame.size, first)
-        shared = {
-            "image": frame.image,
-            "depth": frame.depth,
-            "time": frame.time,
-            "frame": frame.index,
-            "focal": focal,
-            "princpt": princpt,
-        }
+        shared = _shared(frame, *camera.camera(frame.size, first))
         sides = None if closer is None else _sides(closer, shared)
         tracked = tracker.update(frame.time, boxes.detect(frame), frame.size, sides)
         if closer is not None:
@@ -86,6 +81,12 @@ def predict_frames(
             yield from flush()
             waiting.clear()
     yield from flush()
+
+
+def _shared(frame: SourceFrame, focal: Float[np.ndarray, "2"], princpt: Float[np.ndarray, "2"]) -> dict:
+    """What all hands of a frame have in common, as HandInput takes it."""
+    picture = {"image": frame.image, "depth": frame.depth, "focal": focal, "princpt": princpt}
+    return picture | {"time": frame.time, "frame": frame.index}
 
 
 def _verified(hand: HandInput, side_is_known: bool, closer: CloserLook, found: bool) -> HandInput | None:
