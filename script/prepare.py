@@ -21,19 +21,34 @@ from tempohand.data.convert.registry import CONVERTERS, converter_class
 from tempohand.data.convert.rows import Storage
 from tempohand.data.table import root_variable
 from tempohand.model.registry import load_network
-from tempohand.synthetic.generate import SPLITS, SyntheticConfig, make_table
+from tempohand.synthetic.generate import SPLITS, SyntheticConfig, TableConfig, built, make_table
+from tempohand.synthetic.orthographic import OrthographicConfig
 
 TRIED = 160  # pictures of a source, for each of max_units, that a teacher labels
 
 
-def prepare_synthetic(settings: dict[str, Any]) -> None:
+def filmed(settings: dict[str, Any]) -> TableConfig:
+    """Sequences of a moving hand."""
+    frames = {split: settings.pop(f"frames_{split}") for split in SPLITS}
+    return built(SyntheticConfig, settings | {"frames": frames})
+
+
+def orthographic(settings: dict[str, Any]) -> TableConfig:
+    """Single bare hands."""
+    return built(OrthographicConfig, settings)
+
+
+DRAWN = {
+    "synthetic": filmed,
+    "orthographic": orthographic,
+}  # what dataset= says in a configuration synthetic-*
+
+
+def prepare_synthetic(dataset: str, settings: dict[str, Any]) -> None:
     """Draws the table of a configuration synthetic-*."""
-    out = settings.pop("out")
-    processes = settings.pop("processes")
-    overwrite = settings.pop("overwrite")
+    arguments = {name: settings.pop(name) for name in ("out", "processes", "overwrite")}
     settings["sequences"] = {split: settings.pop(f"num_{split}") for split in SPLITS}
-    settings["frames"] = {split: settings.pop(f"frames_{split}") for split in SPLITS}
-    make_table(SyntheticConfig.from_mapping(settings), out, processes=processes, overwrite=overwrite)
+    make_table(DRAWN[dataset](settings), **arguments)
 
 
 def _labelled(root: str, settings: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -75,14 +90,12 @@ def main(config: DictConfig) -> None:
             f"dataset= is missing, it is one of: {', '.join(sorted(CONVERTERS))}; "
             "synthetic data: --config-name=synthetic-demo"
         )
-    if config.dataset != "synthetic":
+    if config.dataset not in DRAWN:
         converter_class(config.dataset)  # an unknown name is reported before a missing out=
     settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     dataset = settings.pop("dataset")
-    if dataset == "synthetic":
-        prepare_synthetic(settings)
-    else:
-        prepare_public(dataset, settings)
+    make = prepare_synthetic if dataset in DRAWN else prepare_public
+    make(dataset, settings)
 
 
 if __name__ == "__main__":

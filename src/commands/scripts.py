@@ -18,7 +18,7 @@ CONFIGS = _HOME / "config"
 
 TABLE_HELP = "a frame table: the folder with table.json, or a data set's name as data= takes it"
 TRAINED = "base"  # what configurations of training runs rest on
-SYNTHETIC = "synthetic/base"  # and those of synthetic tables
+SYNTHETIC = "synthetic"  # and those of synthetic tables
 
 
 def run_script(name: str, arguments: list[str]) -> None:
@@ -29,13 +29,15 @@ def run_script(name: str, arguments: list[str]) -> None:
 
 
 def configurations(base: str) -> list[str]:
-    """Names that --config-name takes: of the files in config/ that have `base` among their defaults, or have
-    a file there that has."""
+    """Names that --config-name takes: of the files in config/ that have `base`, or a file of the folder
+    `base`, among their defaults, or have a file there that has."""
     texts = {path.stem: path.read_text(encoding="utf-8") for path in CONFIGS.glob("*.yaml")}
     made_of = {name: re.findall(r"^  - ([\w/-]+)", text, re.MULTILINE) for name, text in texts.items()}
 
     def rests_on_base(name: str) -> bool:
-        return any(part == base or rests_on_base(part) for part in made_of.get(name, ()))
+        return any(
+            base in (part, part.split("/")[0]) or rests_on_base(part) for part in made_of.get(name, [])
+        )
 
     return sorted(filter(rests_on_base, made_of))
 

@@ -5,10 +5,11 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from tqdm import tqdm
@@ -25,6 +26,27 @@ from tempohand.synthetic.scene import compose
 VERSION = 1  # of the pictures: raised when the same configuration gives other ones
 SPLITS = ("train", "val", "test")
 SEQUENCES_PER_SHARD = 32
+
+
+@runtime_checkable
+class TableConfig(Protocol):
+    """What `make_table` asks of a configuration. sequences, frames: how many, and how long, in each split;
+    per_shard: sequences that a shard holds; rows: those of one sequence, whatever else is drawn."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def sequences(self) -> dict[str, int]: ...
+    @property
+    def frames(self) -> dict[str, int]: ...
+    @property
+    def hand(self) -> str | None: ...
+    @property
+    def given(self) -> GivenPaths: ...
+    @property
+    def per_shard(self) -> int: ...
+    def recipe(self) -> dict[str, Any]: ...
+    def rows(self, split: str, index: int) -> Iterator[dict]: ...
 
 
 @dataclass(frozen=True)
@@ -44,25 +66,36 @@ class SyntheticConfig(SequenceConfig):
         """The files to use beside the hand."""
         return GivenPaths(self.backgrounds, self.skins, self.panoramas)
 
-    @classmethod
-    def from_mapping(cls, mapping: dict[str, Any]) -> "SyntheticConfig":
-        """From nested dictionaries (a configuration file's). Raises ValueError naming a key that is missing
-        or unknown."""
-        return _build(cls, mapping, "")
+    @property
+    def per_shard(self) -> int:
+        """Sequences of a shard."""
+        return SEQUENCES_PER_SHARD
 
     def recipe(self) -> dict[str, Any]:
-        """Everything that the bytes depend on, as JSON values: the configuration, the version, the hand
-        model, the photos."""
-        hand = Path(self.hand) if self.hand else Path(tempohand.hand.__path__[0]) / "open_hand.npz"
-        recipe = asdict(self) | {"version": VERSION}
+        """Everything that the bytes depend on, as JSON values."""
+        recipe = recipe_of(self, VERSION)
         if not self.depth.probability:
             recipe.pop("depth")  # tables from before there was any are made of the same
-        if hand.is_file():
-            recipe["hand_sha256"] = hashlib.sha256(hand.read_bytes()).hexdigest()
-        return json.loads(json.dumps(recipe | self.given.fingerprints()))
+        return recipe
+
+    def rows(self, split: str, index: int) -> Iterator[dict]:
+        """The rows of one sequence, in order."""
+        return film_sequence(self, split, index)
 
 
-def _build(kind: type, mapping: dict[str, Any], path: str):
+def recipe_of(config: TableConfig, version: int) -> dict[str, Any]:
+    """A configuration (a dataclass), the version of its pictures, the hand model and the files that are
+    given, as JSON values."""
+    hand = Path(config.hand) if config.hand else Path(tempohand.hand.__path__[0]) / "open_hand.npz"
+    recipe = asdict(config) | {"version": version}
+    if hand.is_file():
+        recipe["hand_sha256"] = hashlib.sha256(hand.read_bytes()).hexdigest()
+    return json.loads(json.dumps(recipe | config.given.fingerprints()))
+
+
+def built(kind: type, mapping: dict[str, Any], path: str = ""):
+    """A configuration's dataclass from nested dictionaries (a configuration file's). Raises ValueError naming
+    a key that is missing or unknown. path: of the mapping in the whole, for messages."""
     known = {field.name: field.type for field in fields(kind)}
     if unknown := sorted(set(mapping) - set(known)):
         raise ValueError(
@@ -74,7 +107,7 @@ def _build(kind: type, mapping: dict[str, Any], path: str):
     values = {}
     for name, value in mapping.items():
         if isinstance(known[name], type) and hasattr(known[name], "__dataclass_fields__"):
-            value = _build(known[name], value, f"{path}{name}.")
+            value = built(known[name], value, f"{path}{name}.")
         values[name] = tuple(value) if isinstance(value, list) else value
     return kind(**values)
 
@@ -83,38 +116,41 @@ def _build(kind: type, mapping: dict[str, Any], path: str):
 
 
 @cache
-def _kit(path: str | None) -> HandKit:
+def hand_kit(path: str | None) -> HandKit:
+    """`HandKit.load`, once a process."""
     return HandKit.load(path)
 
 
 @cache
-def _given(paths: GivenPaths, hand: str | None) -> Given:
+def given(paths: GivenPaths, hand: str | None) -> Given:
+    """The files beside the hand, read once a process. Raises FileNotFoundError or ValueError for what is of
+    no use."""
     if paths.skins and hand:
         raise ValueError(f"skins={paths.skins} fit the open hand alone: leave out hand={hand}, or skins=")
-    return paths.load(_kit(hand))
+    return paths.load(hand_kit(hand))
 
 
 def film_sequence(config: SyntheticConfig, split: str, index: int):
     """The rows of one sequence, in order. The generator's seed is (seed, split, index), so they do not depend
     on other sequences."""
     rng = np.random.default_rng([config.seed, SPLITS.index(split), index])
-    kit = _kit(config.hand)
+    kit = hand_kit(config.hand)
     scene = compose(rng, kit, config.frames[split], config)
-    renderer = SequenceRenderer(rng, scene, kit, config, _given(config.given, config.hand))
+    renderer = SequenceRenderer(rng, scene, kit, config, given(config.given, config.hand))
     yield from renderer.rows(f"synthetic-{split}-{index:06d}")
 
 
-def _write(config: SyntheticConfig, split: str, indices: range, path: Path) -> int:
-    return write_shard(path, (row for index in indices for row in film_sequence(config, split, index)))
+def _write(config: TableConfig, split: str, indices: range, path: Path) -> int:
+    return write_shard(path, (row for index in indices for row in config.rows(split, index)))
 
 
 # ----- all of them ------------------------------------------------------------------------------------------
 
 
 def make_table(
-    config: SyntheticConfig, out: str | Path, *, processes: int | None = None, overwrite: bool = False
+    config: TableConfig, out: str | Path, *, processes: int | None = None, overwrite: bool = False
 ) -> bool:
-    """Films every sequence of `config` into a frame table at `out`; returns whether there was anything left
+    """Draws every sequence of `config` into a frame table at `out`; returns whether there was anything left
     to do.
 
     Finished shards of an interrupted run with the same configuration are kept. processes: None for one a
@@ -132,15 +168,14 @@ def make_table(
     if not any(config.sequences.values()):
         raise ValueError("there is nothing to make: the number of sequences is 0 in every split")
     # A missing hand file, and others that are of no use, are reported here, not by every process.
-    _given(config.given, config.hand)
+    given(config.given, config.hand)
     recipe = config.recipe()
     if claim(out, recipe, overwrite=overwrite):
         print(f"'{out}' is complete: nothing to do (overwrite=true makes it again)")
         return False
     shards = {
         split: [
-            range(start, min(start + SEQUENCES_PER_SHARD, count))
-            for start in range(0, count, SEQUENCES_PER_SHARD)
+            range(start, min(start + config.per_shard, count)) for start in range(0, count, config.per_shard)
         ]
         for split, count in config.sequences.items()
     }
@@ -156,7 +191,7 @@ def make_table(
     todo = [job for job in jobs if not job[2].exists()]
     started, made = time.perf_counter(), 0
     total = sum(len(part) * config.frames[split] for split, part, _ in todo)
-    with tqdm(total=total, unit="frame", desc="filming", disable=not todo) as progress:
+    with tqdm(total=total, unit="frame", desc="drawing", disable=not todo) as progress:
         for _, count in in_parallel(_write, [(config, *job) for job in todo], processes, __name__):
             made += count
             progress.update(count)

@@ -5,7 +5,7 @@ import json
 from tempohand.doctor.result import Result, judge, table, write_json
 
 RESULTS = [
-    Result("depth", "500 mm", "20 to 20000 mm", number=500.0),
+    Result("depth", "500 mm", "20 to 200000 mm", number=500.0),
     Result(
         "a check with a long name",
         "a value that is so long that it has to go on in a second line of its cell",
@@ -37,7 +37,7 @@ def test_the_json_has_every_field(tmp_path):
     assert content["checks"][0] == {
         "check": "depth",
         "value": "500 mm",
-        "expected": "20 to 20000 mm",
+        "expected": "20 to 200000 mm",
         "verdict": "ok",
         "cause": "",
         "number": 500.0,

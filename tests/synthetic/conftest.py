@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tempohand.synthetic.generate import SPLITS, SyntheticConfig
+from tempohand.synthetic.generate import SPLITS, SyntheticConfig, built
 from tempohand.synthetic.hand_kit import HandKit
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -34,7 +34,7 @@ def settings():
             config.pop(name)
         config["sequences"] = {split: config.pop(f"num_{split}") for split in SPLITS}
         config["frames"] = {split: config.pop(f"frames_{split}") for split in SPLITS}
-        return SyntheticConfig.from_mapping(config)
+        return built(SyntheticConfig, config)
 
     return build
 

@@ -6,7 +6,7 @@ import pytest
 from tempohand.data.parallel_jobs import RECIPE_NAME
 from tempohand.data.table import FrameTable
 from tempohand.synthetic import generate as make
-from tempohand.synthetic.generate import SyntheticConfig, film_sequence, make_table
+from tempohand.synthetic.generate import SyntheticConfig, built, film_sequence, make_table
 
 NAMES = ("seed", "sequences", "frames", "hand", "backgrounds", "skins", "panoramas")
 
@@ -105,11 +105,11 @@ def test_settings_are_checked(settings, tmp_path):
     config = settings()
     mapping = {name: getattr(config, name) for name in NAMES}
     with pytest.raises(ValueError, match="synthetic data lacks the setting background"):
-        SyntheticConfig.from_mapping(mapping)
+        built(SyntheticConfig, mapping)
     with pytest.raises(ValueError, match="no setting camera.zoom; there are: camera.fps"):
         groups = ("clock", "film", "motion", "occluder", "cover", "person", "background", "look", "finish")
         groups += ("depth",)
-        SyntheticConfig.from_mapping({**mapping, "camera": {"zoom": 1}, **{name: {} for name in groups}})
+        built(SyntheticConfig, {**mapping, "camera": {"zoom": 1}, **{name: {} for name in groups}})
     with pytest.raises(ValueError, match="processes=0"):
         make_table(config, tmp_path / "a", processes=0)
     with pytest.raises(ValueError, match="there is no such folder"):
