@@ -37,6 +37,7 @@ COMMANDS = {
         "make a frame table of a data set or of synthetic hands", "tempohand.commands.prepare", "prepare"
     ),
     "check-data": Command("find bad pictures and labels in a frame table", "tempohand.commands.check_data"),
+    "masks": Command("make the masks of hands that a frame table lacks", "tempohand.commands.masks"),
     "inspect": Command("a page of random rows of a frame table", "tempohand.commands.inspect"),
     "doctor": Command("check data and network before a training run", "tempohand.commands.doctor", "doctor"),
     "train": Command("train a network", "tempohand.commands.train", "train"),

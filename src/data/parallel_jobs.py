@@ -18,17 +18,23 @@ from tempohand.writing import write_whole
 RECIPE_NAME = "recipe.json"
 
 
-def claim(out: str | Path, recipe: dict[str, Any], *, overwrite: bool = False) -> bool:
+def claim(
+    out: str | Path,
+    recipe: dict[str, Any],
+    *,
+    overwrite: bool = False,
+    named: tuple[str, str] = ("out=", "overwrite=true"),
+) -> bool:
     """Makes `out` the folder of a recipe (JSON values: everything that the rows depend on); True when its
     table is complete already.
 
-    Raises ValueError when the folder holds another recipe's table or other files; `overwrite` removes such a
-    table, never other files.
+    named: what `out` and `overwrite` are called where the user sets them. Raises ValueError when the folder
+    holds another recipe's table or other files; `overwrite` removes such a table, never other files.
     """
     out = Path(out)
     path = out / RECIPE_NAME
     if overwrite and (path.is_file() or (out / INDEX_NAME).is_file()):
-        for pattern in ("*.arrow", "*.part", "*.json", "rejected.jsonl"):
+        for pattern in ("*.arrow", "*.part", "*.json", "rejected.jsonl", "masks.jsonl"):
             for old in out.glob(pattern):
                 old.unlink(missing_ok=True)
     elif path.is_file():
@@ -36,13 +42,13 @@ def claim(out: str | Path, recipe: dict[str, Any], *, overwrite: bool = False) -
         if old != recipe:
             differs = ", ".join(sorted(key for key in {*old, *recipe} if old.get(key) != recipe.get(key)))
             raise ValueError(
-                f"'{out}' holds a table made with other settings ({differs}): choose another out= or pass "
-                "overwrite=true"
+                f"'{out}' holds a table made with other settings ({differs}): choose another {named[0]} or "
+                f"pass {named[1]}"
             )
         return (out / INDEX_NAME).is_file()
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(
-            f"'{out}' is not a table made by tempohand prepare and not empty: choose another out="
+            f"'{out}' is not a table made by tempohand prepare and not empty: choose another {named[0]}"
         )
     out.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(recipe, indent=1))

@@ -337,6 +337,13 @@ def _open_shard(file: Path) -> Dataset:
     raise ValueError(f"the shard '{file}' is damaged ({damage}): copy it again, or prepare the table again")
 
 
+def shard_batches(file: Path) -> list[pa.RecordBatch]:
+    """The rows of a shard, memory-mapped, with every column of SCHEMA in its order. Raises ValueError for a
+    damaged shard."""
+    rows = _with_later(_open_shard(file)).data.table
+    return rows.select(SCHEMA.names).cast(SCHEMA).to_batches(ROWS_PER_BATCH)
+
+
 def _with_later(shard: Dataset) -> Dataset:
     """A shard with the columns that it is too old for: each sequence is a recording, and nothing has depth or
     a mask."""
