@@ -63,19 +63,21 @@ class Steps:
         print(f"[{name}] {self.done[name]:.0f} s", flush=True)
 
 
-def training(config: str, *settings: str, precision: str | None = None) -> list[str]:
+def training(
+    config: str, *settings: str, precision: str | None = None, processes: int = PROCESSES
+) -> list[str]:
     """The command that trains a configuration on all cores, or on the GPU, and goes on where it was.
     precision: mixed_precision; None: the one for this machine."""
     precision = precision or precision_here()
     return [
         "-m",
         "accelerate.commands.launch",
-        f"--num_processes={PROCESSES}",
+        f"--num_processes={processes}",
         "--num_machines=1",
         f"--mixed_precision={precision}",
         "--dynamo_backend=no",
         "--num_cpu_threads_per_process=1",
-        *(["--multi_gpu"] if PROCESSES > 1 else []),
+        *(["--multi_gpu"] if processes > 1 else []),
         "script/train.py",
         f"--config-name={config}",
         f"mixed_precision={precision}",

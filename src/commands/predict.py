@@ -28,7 +28,9 @@ EXAMPLES = """examples:
   networks of your own:
     tempohand predict clip.mp4 --checkpoint outputs/run/checkpoint/best --finder outputs/find/checkpoint/best
   a folder of frames of one sequence:
-    tempohand predict frames/ --boxes boxes.csv --fps 30"""
+    tempohand predict frames/ --boxes boxes.csv --fps 30
+  a depth camera beside it, for a network that takes depth:
+    tempohand predict frames/ --depth depth/ --focal 610 --checkpoint outputs/utnet-tiny/checkpoint/best"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -164,6 +166,19 @@ def _add_camera(parser: argparse.ArgumentParser) -> None:
     )
     camera.add_argument(
         "--princpt", metavar="CX,CY", help="principal point in pixels (default: the picture's centre)"
+    )
+    camera.add_argument(
+        "--depth",
+        metavar="DIR",
+        help="a depth camera's pictures of the frames, registered to them: PNG of 16 bits, 0 where nothing "
+        "is measured, of the frames' names, or named by their times in seconds, or one a frame in order; for "
+        "networks that take depth",
+    )
+    camera.add_argument(
+        "--depth-unit",
+        type=float,
+        metavar="MM",
+        help="millimetres of a unit in them (default %(default)g)",
     )
 
 

@@ -35,9 +35,9 @@ class ClipDataset(Dataset):
     `dataset[position, row]` is a training sample for TrainingOrder's (position, row) pairs; `clip(row)` is
     the evaluation clip of a row: plain crop (whatever the view's augmentation), full history. With `views`
     training draws from so many fixed views of each sequence, as it does with cached tokens (data/tokens.py);
-    without, each sample has a view of its own. `inputs` are what is read of a frame (table.INPUTS); of a row
-    without depth or mask all of it is unknown. Rows that cannot be used are no part of a sample
-    (data/bad_rows.py); `inconsistent` are those that the labels alone give away.
+    without, each sample has a view of its own. `inputs` are what is read of a frame (table.INPUTS): depth and
+    mask of no frame where the table has none, and else all unknown in a row without. Rows that cannot be used
+    are no part of a sample (data/bad_rows.py); `inconsistent` are those that the labels alone give away.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ClipDataset(Dataset):
         self.table = table
         self.view = view
         self.plain = View(view.size, view.expansion)
-        self.inputs = inputs
+        self.inputs = tuple(name for name in inputs if name in table.inputs)
         self.clips = Clips(table.sequence_starts(), table.column("time"), num_frame, sampling, seed, views)
         self.inconsistent = inconsistent_rows(table)
         self.collate = collate

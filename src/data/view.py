@@ -165,13 +165,13 @@ class View:
         princpt: Float[Tensor, "t 2"],
         box: Float[Tensor, "t 4"],
         is_right: bool,
-    ) -> tuple[UInt8[Tensor, "t 3 k l"], Float[Tensor, "t 2"], Float[Tensor, "t 2"]]:
-        """Plain crops of RGB pictures for inference: (image, focal, princpt). A left hand comes out mirrored,
-        its camera space with it."""
+    ) -> tuple[UInt8[Tensor, "t 3 k l"], Placement]:
+        """Plain crops of RGB pictures for inference, and where they lie. A left hand comes out mirrored, its
+        camera space with it."""
         plain = View(self.size, self.expansion).draw(np.random.default_rng(0), len(images))
         width = torch.tensor([image.shape[1] for image in images])
         placement = self.place(plain, width, focal, princpt, box, is_right)
-        return self.warp(images, placement, plain), placement.focal, placement.princpt
+        return self.warp(images, placement, plain), placement
 
 
 def turned_upright(draw: ViewDraw, joints2d: Float[Tensor, "21 2"], is_right: bool) -> ViewDraw:

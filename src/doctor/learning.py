@@ -21,8 +21,8 @@ def check_gradients(
     network: nn.Module, batches: list[ClipBatch], weights: dict[str, float], lr: float
 ) -> list[Result]:
     """Whether, in a few optimizer steps of `network` (a copy to spoil, in training mode), every trainable
-    parameter gets a gradient (but those of inputs that the batches do not have), and nothing frozen gets one
-    or changes."""
+    parameter gets a gradient (but those that no batch teaches anything, `Network.idle`), and nothing frozen
+    gets one or changes."""
     frozen = _frozen(network)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items() if name in frozen}
     reached, leaking = set(), set()
@@ -38,7 +38,7 @@ def check_gradients(
             if parameter.grad is not None and bool((parameter.grad != 0).any()):
                 reached.add(name)
         optimizer.step()
-    idle = _without_input(network, batches)
+    idle = set.intersection(*({id(parameter) for parameter in network.idle(batch)} for batch in batches))
     trainable = [
         name
         for name, parameter in network.named_parameters()
@@ -50,18 +50,6 @@ def check_gradients(
         changed = {name for name, tensor in before.items() if not after[name].equal(tensor)}
         results.append(_frozen_stays(frozen, leaking, changed))
     return results
-
-
-def _without_input(network: nn.Module, batches: list[ClipBatch]) -> set[int]:
-    """Ids of the parameters that learn from an input which no batch has (depth, of a table without)."""
-    return {
-        id(parameter)
-        for name, part in network.parts_of_inputs().items()
-        if not any(
-            (values := getattr(batch.frames, name)) is not None and bool(values.any()) for batch in batches
-        )
-        for parameter in part.parameters()
-    }
 
 
 def _gradients_reach(trainable: list[str], reached: set[str]) -> Result:

@@ -29,7 +29,7 @@ MIN_REACH = 1.0  # box sides
 class Seen:
     """What is kept of one frame of a hand."""
 
-    features: Tensor  # [F], the network's; or the crop [3, h, w] of one that has none
+    given: dict[str, Tensor]  # by field of `Frames`: the network's features, or else crops of its inputs
     focal: Float[np.ndarray, "2"]  # px of the crop
     princpt: Float[np.ndarray, "2"]
     time: float  # s

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from tempohand.data.depth_files import in_metres
 from tempohand.inference.boxes import check_box
 from tempohand.inference.camera import CameraChoice
 
@@ -18,14 +19,15 @@ Whole = Any  # the same, whole
 Truth = Any  # True or False, also numpy's or torch's
 Numbers = Any  # a list, tuple, array or tensor of numbers
 Picture = Any  # a uint8 array or tensor [h, w, 3]
+Depth = Any  # an array or tensor [h, w] of numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class HandInput:
     """One hand in one frame: where it is and which camera sees it.
 
-    The picture may have another size in every frame: box, focal and princpt are in its own pixels. `starts`
-    begins a new history.
+    The picture may have another size in every frame: box, focal and princpt are in its own pixels, and depth
+    is registered to them. `starts` begins a new history.
     """
 
     image: Picture  # the whole picture, RGB, uint8 [h, w, 3]
@@ -35,6 +37,7 @@ class HandInput:
     is_right: Truth = True
     focal: Number | Numbers | None = None  # px, one or (fx, fy); None: the picture's diagonal
     princpt: Numbers | None = None  # px; None: the picture's centre
+    depth: Depth | None = None  # mm along the optical axis, [h, w], 0 where nothing is measured
     frame: Whole = 0  # a number to know the estimate by
     starts: Truth = False
 
@@ -86,8 +89,29 @@ def check_input(hand: HandInput) -> CheckedInput:
             f"{where}: focal length {focal.tolist()} and principal point {princpt.tolist()} px are those "
             "of no camera"
         )
-    source = replace(hand, image=image, time=time, hand=number, is_right=is_right, frame=frame, starts=starts)
-    return CheckedInput(source, box, focal, princpt)
+    depth = None if hand.depth is None else _depth(hand.depth, size, f"{where}: its depth")
+    plain = {"hand": number, "frame": frame, "time": time, "is_right": is_right, "starts": starts}
+    return CheckedInput(replace(hand, image=image, depth=depth, **plain), box, focal, princpt)
+
+
+def _depth(value: Depth, size: tuple[int, int], what: str) -> Float[np.ndarray, "h w"]:
+    """Depth as a float32 array, mm, of a picture of `size` (W, H)."""
+    depth = _plain(value)
+    if not isinstance(depth, np.ndarray) or depth.ndim != 2 or depth.dtype.kind not in "uif":
+        given = (
+            f"{depth.dtype} {list(depth.shape)}" if isinstance(depth, np.ndarray) else type(depth).__name__
+        )
+        raise ValueError(f"{what} is {given}, not an array [height, width] of numbers, mm")
+    if depth.shape != size[::-1]:
+        raise ValueError(
+            f"{what} is {depth.shape[1]} x {depth.shape[0]} px, its picture {size[0]} x {size[1]}: "
+            "register depth to the colour picture"
+        )
+    if not (np.isfinite(depth).all() and (depth >= 0).all()):
+        raise ValueError(f"{what} holds negative numbers, nan or infinity: write 0 where nothing is measured")
+    if in_metres(depth):
+        raise ValueError(f"{what} goes no farther than {depth.max():g} mm: is it in metres? Give millimetres")
+    return depth.astype(np.float32)
 
 
 def _plain(value):

@@ -4,9 +4,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
+from jaxtyping import Float
+
 from tempohand.inference.box_propagation import FollowedHands
 from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
+from tempohand.inference.depth_folder import DepthFolder
 from tempohand.inference.detector import HandDetector
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.palm_finder import PalmFinder
@@ -22,9 +26,15 @@ BoxSource = ConstantBox | FileBoxes | HandDetector | PalmFinder | FollowedPalms 
 
 
 def predict_frames(
-    source: Source, boxes: BoxSource, tracker: Tracker, camera: CameraChoice, predictor: StreamingPredictor
+    source: Source,
+    boxes: BoxSource,
+    tracker: Tracker,
+    camera: CameraChoice,
+    predictor: StreamingPredictor,
+    depth: DepthFolder | None = None,
 ) -> Iterator[tuple[SourceFrame, list[HandEstimate]]]:
-    """Every frame of the input with its hands, in order; frames without a box come with none.
+    """Every frame of the input with its hands (and its `depth`, where that is given), in order; frames
+    without a box come with none.
 
     Hands of several frames share a network pass; frames wait for it in a buffer of limited size. Where hands
     are followed each frame has its own, since the next one's boxes come of it. Of hands that the tracker has
@@ -47,15 +57,10 @@ def predict_frames(
     for frame in source:
         if source.independent:
             tracker.reset()
+        if depth is not None:
+            frame = replace(frame, depth=depth.of(frame))
         first = frame.size if first is None or source.independent else first
-        focal, princpt = camera.camera(frame.size, first)
-        shared = {
-            "image": frame.image,
-            "time": frame.time,
-            "frame": frame.index,
-            "focal": focal,
-            "princpt": princpt,
-        }
+        shared = _shared(frame, *camera.camera(frame.size, first))
         sides = None if closer is None else _sides(closer, shared)
         tracked = tracker.update(frame.time, boxes.detect(frame), frame.size, sides)
         if closer is not None:
@@ -72,10 +77,16 @@ def predict_frames(
         waiting.append((frame, hands))
         count = sum(len(hands) for _, hands in waiting)
         full = follows or count >= predictor.batch_size or len(waiting) >= BUFFER_FRAMES
-        if full or sum(frame.image.nbytes for frame, _ in waiting) >= BUFFER_BYTES:
+        if full or sum(frame.nbytes for frame, _ in waiting) >= BUFFER_BYTES:
             yield from flush()
             waiting.clear()
     yield from flush()
+
+
+def _shared(frame: SourceFrame, focal: Float[np.ndarray, "2"], princpt: Float[np.ndarray, "2"]) -> dict:
+    """What all hands of a frame have in common, as HandInput takes it."""
+    picture = {"image": frame.image, "depth": frame.depth, "focal": focal, "princpt": princpt}
+    return picture | {"time": frame.time, "frame": frame.index}
 
 
 def _verified(hand: HandInput, side_is_known: bool, closer: CloserLook, found: bool) -> HandInput | None:

@@ -17,6 +17,7 @@ from tempohand.inference import export
 from tempohand.inference.box_propagation import FollowedHands
 from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
+from tempohand.inference.depth_folder import DepthFolder
 from tempohand.inference.detector import MAX_HANDS, HandDetector
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.overlay import MESH_OPACITY, PictureOverlay, VideoOverlay, draw_hands, side_faces
@@ -43,6 +44,7 @@ class Summary:
     hands: int | None  # None: pictures of their own, whose hands do not belong together
     seconds: float  # with loading and writing
     incomplete: bool  # a part of the input could not be read
+    frames_with_depth: int | None = None  # None: no depth was given
 
     def lines(self) -> list[str]:
         """Frames and hands, then the files written; of a folder within the results their number."""
@@ -52,6 +54,8 @@ class Summary:
             f"{_counted(self.predictions, 'prediction')}{hands}; "
             f"{self.frames / self.seconds:.1f} frames/s with loading and writing"
         ]
+        if self.frames_with_depth is not None:
+            lines.append(f"depth of {self.frames_with_depth} of {_counted(self.frames, 'frame')}")
         lines += [f"wrote {path}" for path in self.written if path.parent == self.out]
         folders = Counter(path.parent for path in self.written if path.parent != self.out)
         lines += [f"wrote {folder} ({_counted(count, 'file')})" for folder, count in folders.items()]
@@ -86,12 +90,13 @@ def predict_files(
         predictor = StreamingPredictor(
             network, device=device, batch_size=settings.batch_size, max_gap=tracker.max_gap
         )
+        depth = _depth(settings, source, predictor)
         faces = predictor.network.hand.faces.cpu().numpy()
         stage = stack.enter_context(staged(out))
         with export.Rows(stage) as rows:
             num_frames = 0
             with _overlay(settings, source, stage) as overlay:
-                frames = predict_frames(source, boxes, tracker, camera, predictor)
+                frames = predict_frames(source, boxes, tracker, camera, predictor, depth)
                 progress = tqdm(frames, total=source.expected_count, unit="frame")
                 for frame, found in progress:
                     if not num_frames:
@@ -102,7 +107,7 @@ def predict_files(
                         _write_meshes(stage / "meshes", found, faces)
                     rows.append(found)
                     num_frames += 1
-            _check_input(source, boxes)
+            _check_input(source, boxes, depth)
             if not len(rows):
                 raise ValueError(_no_hand(source, boxes, num_frames))
             columns = rows.columns()
@@ -119,11 +124,14 @@ def predict_files(
         hands=None if source.independent else num_hands,
         seconds=time.perf_counter() - started,
         incomplete=source.incomplete is not None,
+        frames_with_depth=None if depth is None else depth.frames,
     )
 
 
-def _check_input(source: Source, boxes: BoxSource) -> None:
+def _check_input(source: Source, boxes: BoxSource, depth: DepthFolder | None) -> None:
     """What is known of the input once all of it was read."""
+    if depth is not None:
+        depth.check()
     if isinstance(boxes, FileBoxes):
         boxes.check_count(source.count(), source.incomplete is not None)
     if source.incomplete:
@@ -157,6 +165,17 @@ def _tracker(settings: PredictSettings) -> Tracker:
     max_gap = {} if settings.max_gap is None else {"max_gap": settings.max_gap}
     side = None if settings.side is None else settings.side == "right"
     return Tracker(**max_gap, smoothing=smoothing, side=side)
+
+
+def _depth(settings: PredictSettings, source: Source, predictor: StreamingPredictor) -> DepthFolder | None:
+    if settings.depth is None:
+        return None
+    if not predictor.takes_depth:
+        raise ValueError(
+            f"`depth` is given, but the network in '{settings.checkpoint}', a {predictor.network.title}, "
+            "takes none: leave it out, or give the `checkpoint` of a network that takes depth"
+        )
+    return DepthFolder(settings.depth, source, settings.depth_unit)
 
 
 def _opacity(settings: PredictSettings) -> float:

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from tempohand import geometry
 from tempohand.assemble.data import plain_view
 from tempohand.batch import ClipBatch, Frames, HandPrediction, frames_in_order
 from tempohand.data.clips import MAX_GAP_S, join_clips
+from tempohand.data.depth_view import depth_crops
 from tempohand.inference.history import Seen, clip_of, follow
 from tempohand.inference.inputs import (
     CheckedInput,
@@ -21,8 +23,6 @@ from tempohand.inference.inputs import (
     Number,
     Numbers,
     Picture,
-    Truth,
-    Whole,
     check_input,
 )
 
@@ -91,8 +91,6 @@ class StreamingPredictor:
         self.batch_size = batch_size
         self.max_gap = max_gap
         self.view = plain_view(network.crop)
-        # What is kept of a frame: what the network makes of it once, or its picture where it makes nothing.
-        self.kept = "image" if network.feature_dim is None else "features"
         self._histories: dict[int, tuple[Seen, ...]] = {}  # the hand that was pushed last stands last
         self._lock = threading.RLock()
 
@@ -109,31 +107,10 @@ class StreamingPredictor:
         with self._lock:
             self._histories = {hand: history for hand, history in self._histories.items() if hand in hands}
 
-    def push(
-        self,
-        image: Picture,
-        box: Numbers,
-        time: Number,
-        *,
-        hand: Whole = 0,
-        is_right: Truth = True,
-        focal: Number | Numbers | None = None,
-        princpt: Numbers | None = None,
-        frame: Whole = 0,
-    ) -> HandEstimate:
-        """The next frame of one hand: HandInput's values in, its estimate out. Raises what `push_all`
-        raises."""
-        one = HandInput(
-            image=image,
-            box=box,
-            time=time,
-            hand=hand,
-            is_right=is_right,
-            focal=focal,
-            princpt=princpt,
-            frame=frame,
-        )
-        return self.push_all([one])[0]
+    def push(self, image: Picture, box: Numbers, time: Number, **more: object) -> HandEstimate:
+        """The next frame of one hand: HandInput's values in (`more`: `hand`, `is_right`, `focal`, `princpt`,
+        `depth`, ...), its estimate out. Raises what `push_all` raises."""
+        return self.push_all([HandInput(image=image, box=box, time=time, **more)])[0]
 
     @torch.inference_mode()
     def push_all(self, hands: Sequence[HandInput]) -> list[HandEstimate]:
@@ -141,10 +118,11 @@ class StreamingPredictor:
         of time.
 
         Raises ValueError for input without meaning (a hand's time that runs back, a box that is empty or
-        outside the picture, a picture that is not uint8 RGB, a camera that none has) and TypeError for values
-        of another kind (no number, no side), before anything is predicted, and ValueError when the network's
-        output is not finite. After an error the histories of this call's hands are as before the pass (of up
-        to batch_size hands) that failed.
+        outside the picture, a picture that is not uint8 RGB, a camera that none has, depth that is not the
+        picture's or that the network does not take) and TypeError for values of another kind (no number, no
+        side), before anything is predicted, and ValueError when the network's output is not finite. After an
+        error the histories of this call's hands are as before the pass (of up to batch_size hands) that
+        failed.
         """
         with self._lock:
             return self._push_all(hands)
@@ -154,12 +132,12 @@ class StreamingPredictor:
         for first in range(0, len(checked), self.batch_size):
             part = checked[first : first + self.batch_size]
             crops = self._crop(part)
-            frames = crops.to(self.device)
-            features = self.network.encode(frames) if self.kept == "features" else frames.image
+            given = self._given(crops.to(self.device))
             histories, current = dict(self._histories), []
             cameras = (crops.focal.numpy(), crops.princpt.numpy())
-            for hand, one, focal, princpt in zip(part, features, *cameras):
+            for place, (hand, focal, princpt) in enumerate(zip(part, *cameras)):
                 rays = (hand.box - np.tile(hand.princpt, 2)) / np.tile(hand.focal, 2)
+                one = {name: values[place] for name, values in given.items()}
                 seen = Seen(one, focal, princpt, float(hand.source.time), hand.source.is_right, rays)
                 before = histories.pop(hand.source.hand, ())
                 before = () if hand.source.starts else before
@@ -172,6 +150,19 @@ class StreamingPredictor:
             most = max(MOST_HANDS, len({hand.source.hand for hand in checked}))
             self._histories = dict(list(histories.items())[-most:])
         return estimates
+
+    def _given(self, crops: Frames) -> dict[str, Tensor]:
+        """What is kept of frames: what the network makes of them once, or its inputs where it makes
+        nothing."""
+        if self.network.feature_dim is not None:
+            return {"features": self.network.encode(crops)}
+        inputs = {name: getattr(crops, name) for name in self.network.inputs}
+        return {name: values for name, values in inputs.items() if values is not None}
+
+    @property
+    def takes_depth(self) -> bool:
+        """Whether the network looks at depth."""
+        return "depth" in self.network.inputs
 
     @property
     def tells_sides(self) -> bool:
@@ -197,6 +188,11 @@ class StreamingPredictor:
         for given in hands:
             one = check_input(given)
             hand = one.source
+            if hand.depth is not None and not self.takes_depth:
+                raise ValueError(
+                    f"hand {hand.hand} in frame {hand.frame}: `depth` is given, but the {self.network.title} "
+                    "takes none: leave it out, or load a network that takes it"
+                )
             if not hand.starts and hand.time < latest.get(hand.hand, -math.inf):
                 raise ValueError(
                     f"hand {hand.hand} in frame {hand.frame}: time runs back, from "
@@ -209,27 +205,30 @@ class StreamingPredictor:
     def _crop(self, hands: Sequence[CheckedInput]) -> Frames:
         """Every hand's crop."""
         images = []
-        focals = []
-        princpts = []
+        depths = []
+        places = []
+        measured = any(hand.source.depth is not None for hand in hands)
         for hand in hands:
             camera = (
                 torch.from_numpy(value.astype(np.float32))[None]
                 for value in (hand.focal, hand.princpt, hand.box)
             )
-            image, focal, princpt = self.view.crop([hand.source.image], *camera, hand.source.is_right)
+            image, placement = self.view.crop([hand.source.image], *camera, hand.source.is_right)
             images.append(image)
-            focals.append(focal)
-            princpts.append(princpt)
+            places.append(placement)
+            if measured:
+                depths.append(depth_crops([hand.source.depth], placement, self.view.size))
         return Frames(
             size=self.view.size,
             image=torch.cat(images),
-            focal=torch.cat(focals),
-            princpt=torch.cat(princpts),
+            depth=torch.cat(depths) if measured else None,
+            focal=torch.cat([placement.focal for placement in places]),
+            princpt=torch.cat([placement.princpt for placement in places]),
             time=torch.tensor([float(hand.source.time) for hand in hands], dtype=torch.float64),
         )
 
     def _assemble(self, histories: list[tuple[Seen, ...]]) -> ClipBatch:
-        """The clips at the ends of histories, of frames with features in place of pictures."""
+        """The clips at the ends of histories, of what is kept of their frames."""
         plans = [clip_of(history, self.network.num_frame) for history in histories]
         clips, mask = map(torch.from_numpy, join_clips(plans))
         order, index = frames_in_order(clips)
@@ -238,7 +237,7 @@ class StreamingPredictor:
         return ClipBatch(
             frames=Frames(
                 size=self.view.size,
-                **{self.kept: torch.stack([one.features for one in seen])},
+                **_stacked([one.given for one in seen]),
                 focal=torch.from_numpy(np.stack([one.focal for one in seen])),
                 princpt=torch.from_numpy(np.stack([one.princpt for one in seen])),
                 time=torch.tensor([one.time for one in seen], dtype=torch.float64),
@@ -297,3 +296,12 @@ class StreamingPredictor:
                 )
             )
         return estimates
+
+
+def _stacked(frames: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """By name what any of the frames has, of all of them: zeros where a frame has none."""
+    shapes = {name: value for frame in frames for name, value in frame.items()}
+    return {
+        name: torch.stack([frame.get(name, torch.zeros_like(value)) for frame in frames])
+        for name, value in shapes.items()
+    }

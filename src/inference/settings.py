@@ -43,6 +43,8 @@ class PredictSettings:
     focal_px: float | None = None  # focal length, px of the input
     fov_deg: float | None = None  # or the angle across the longer side, degrees
     princpt: str | None = None  # CX,CY in px
+    depth: str | Path | None = None  # folder of 16-bit pictures of depth, registered to the frames
+    depth_unit: float = 1.0  # mm, of the numbers in them
 
     overlay: bool = True  # draw the hands over the input
     opacity: float | None = None  # of the drawn mesh, 0 to 1

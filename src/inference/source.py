@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from tempohand.media.incomplete import Incomplete
 from tempohand.media.pictures import BadPicture, decode_picture, is_video
@@ -34,6 +34,12 @@ class SourceFrame:
     time: float
     image: UInt8[np.ndarray, "h w 3"]  # RGB
     name: str
+    depth: Float[np.ndarray, "h w"] | None = None  # mm, 0 where nothing is measured
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        return self.image.nbytes + (0 if self.depth is None else self.depth.nbytes)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -69,8 +69,8 @@ class Network(nn.Module):
 
     title: ClassVar[str] = "network"  # in messages
     stage: ClassVar[int] = 1  # 2: stands on a frozen network of stage 1, and cannot begin without its weights
-    # What it takes of a frame besides the camera: fields of `Frames`. Of "depth" and "mask" it is given every
-    # frame's in a batch from a table, all unknown (0, False) where a row has none; a stream without: None.
+    # What it takes of a frame besides the camera: fields of `Frames`. "depth" and "mask" are None in batches
+    # from a table or a stream without; where some frames have them, the others' are unknown (0, False).
     inputs: ClassVar[tuple[str, ...]] = ("image",)
     prediction: ClassVar[type]  # the class of what it gives; evaluation/validation.py scores by this class
     best_by: ClassVar[str | None] = None  # the score that chooses its best checkpoint; None: by its class
@@ -172,10 +172,10 @@ class Network(nn.Module):
         the log has the update ratio of each."""
         return {}
 
-    def parts_of_inputs(self) -> dict[str, nn.Module]:
-        """Parts that learn from one of the `inputs` alone, by its name: batches without it teach them
-        nothing."""
-        return {}
+    def idle(self, batch: ClipBatch) -> list[nn.Parameter]:
+        """Trained parameters that this batch teaches nothing, since an optional input is missing in all of
+        its frames, or in none."""
+        return []
 
     @property
     def frozen(self) -> nn.Module | None:

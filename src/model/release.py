@@ -20,20 +20,23 @@ MOST_BYTES = 40_000_000
 KEPT = ("network", "view", "stage", "name", "loss")  # of a checkpoint's configuration
 
 
-def load(name: str | Path = "tempohand-small", *, stage: int = 2) -> Network:
-    """A network that comes with the package (or a Stage 2 checkpoint directory), in evaluation mode and
-    single precision, on the CPU.
+def load(name: str | Path = "tempohand-small", *, stage: int | None = None) -> Network:
+    """A network that comes with the package, or of a checkpoint directory, in evaluation mode and single
+    precision, on the CPU.
 
-    stage: 2 for the network over a history of frames, 1 for the per-frame network that is inside it.
-    network(batch) takes a ClipBatch; `inference.predictor.StreamingPredictor(network)` takes pictures. Raises
-    FileNotFoundError for an unknown name, ValueError for another stage or a checkpoint that has none.
+    stage: 2 for a network over a history of frames, 1 for a per-frame one, or the one that is inside it; None
+    for whichever it is. network(batch) takes a ClipBatch; `inference.predictor.StreamingPredictor(network)`
+    takes pictures. Raises FileNotFoundError for an unknown name, ValueError for a stage that is not there.
     """
     network = load_network(name, HandPrediction)
-    if stage not in (1, 2) or network.stage != 2:
+    if stage in (None, network.stage):
+        return network
+    inside = network.spatial_only()
+    if stage != 1 or inside is None:
         raise ValueError(
-            f"load('{name}', stage={stage}): stage is 1 or 2, and '{name}' has to be a Stage 2 network"
+            f"load('{name}', stage={stage}): stage is 1 or 2, and '{name}' is a Stage {network.stage} network"
         )
-    return network if stage == 2 else network.spatial_only().eval()
+    return inside.eval()
 
 
 def make_release(

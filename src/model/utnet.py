@@ -102,9 +102,9 @@ class UTNet(Network):
         """The trunk."""
         return {"backbone": self.backbone}
 
-    def parts_of_inputs(self) -> dict[str, nn.Module]:
-        """The tokens of depth."""
-        return {"depth": self.fusion.tokens}
+    def idle(self, batch: ClipBatch) -> list[nn.Parameter]:
+        """The tokens of depth where no frame has any, what stands in their place where every frame has."""
+        return self.fusion.idle(batch.frames.depth)
 
     def forward(self, batch: ClipBatch) -> HandPrediction:
         """The hand in each clip's frame. Raises ValueError for clips of more than one frame."""

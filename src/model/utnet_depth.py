@@ -85,6 +85,12 @@ class Fusion(nn.Module):
         self.tokens.requires_grad_(dropout < 1)
         self.placeholder = nn.Parameter(torch.zeros(dim))
 
+    def idle(self, depth: Float[Tensor, "n 1 h w"] | None) -> list[nn.Parameter]:
+        """What frames of this depth teach nothing."""
+        if depth is None or not depth.any():
+            return list(self.tokens.parameters())
+        return [self.placeholder] if self.dropout == 0 and depth.flatten(1).any(dim=1).all() else []
+
     def measured(
         self, depth: Float[Tensor, "n 1 h w"] | None, frames: int, window: int
     ) -> MeasuredDepth | None:

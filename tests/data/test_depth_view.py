@@ -112,7 +112,8 @@ def test_mask_and_depth_move_together():
 def depth_root(tmp_path_factory):
     rows = [with_depth(hand_rows(f"s{seed}", 4, seed, is_right=bool(seed % 2))) for seed in range(4)]
     rows.append(hand_rows("picture only", 4, 9))
-    return write_table(tmp_path_factory.mktemp("depth") / "table", {"train": rows})
+    splits = {"train": rows, "val": [hand_rows("pictures only", 4, 8)]}
+    return write_table(tmp_path_factory.mktemp("depth") / "table", splits)
 
 
 @pytest.mark.parametrize("augmentation", [None, STRONG], ids=["plain", "augmented"])
@@ -156,6 +157,8 @@ def test_a_row_without_is_unknown_and_who_does_not_ask_gets_none(depth_root):
     plain = unasked.collate([unasked.clip(0)]).frames
     assert plain.depth is None and plain.mask is None
     assert torch.equal(plain.image, with_and_without.image[:1])
+    without = ClipDataset(FrameTable(depth_root, "val"), view, 1, inputs=("image", "depth", "mask"))
+    assert without.collate([without.clip(0)]).frames.depth is None  # a table without any, at no cost
 
 
 def test_the_wall_is_where_it_was(depth_root):

@@ -106,21 +106,17 @@ def test_a_whole_picture_crop_is_the_picture():
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
     camera = torch.tensor([[70.0, 70.0]]), torch.tensor([[31.0, 33.0]])
-    image, focal, princpt = View(64, 1.0).crop(
-        [picture], *camera, torch.tensor([[-0.5, -0.5, 63.5, 63.5]]), True
-    )
+    image, placed = View(64, 1.0).crop([picture], *camera, torch.tensor([[-0.5, -0.5, 63.5, 63.5]]), True)
     assert np.array_equal(image[0].permute(1, 2, 0).numpy(), picture)
-    assert torch.equal(focal, camera[0]) and torch.equal(princpt, camera[1])
+    assert torch.equal(placed.focal, camera[0]) and torch.equal(placed.princpt, camera[1])
 
 
 def test_shrinking_keeps_pixel_centres():
     """A linear ramp stays the same ramp at a quarter of the size: no half-pixel shift anywhere."""
     ramp = np.arange(256, dtype=np.uint8)[None, :, None].repeat(256, 0).repeat(3, 2)
     camera = torch.tensor([[300.0, 300.0]]), torch.tensor([[128.0, 128.0]])
-    image, focal, princpt = View(64, 1.0).crop(
-        [ramp], *camera, torch.tensor([[-0.5, -0.5, 255.5, 255.5]]), True
-    )
-    columns = (torch.arange(64) - princpt[0, 0]) / focal[0, 0] * 300 + 128
+    image, placed = View(64, 1.0).crop([ramp], *camera, torch.tensor([[-0.5, -0.5, 255.5, 255.5]]), True)
+    columns = (torch.arange(64) - placed.princpt[0, 0]) / placed.focal[0, 0] * 300 + 128
     assert (image[0, 0].float() - columns)[2:-2, 2:-2].abs().max() < 1.1
 
 

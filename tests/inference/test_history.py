@@ -10,7 +10,8 @@ from tempohand.inference.history import Seen, clip_of, displacement, follow, rea
 
 def seen(time: float, *, x: float = 0.0, side: float = 1.0, is_right: bool = True) -> Seen:
     box = np.array([x, 0.0, x + side, side])
-    return Seen(torch.zeros(2), np.ones(2, np.float32), np.ones(2, np.float32), time, is_right, box)
+    given = {"features": torch.zeros(2)}
+    return Seen(given, np.ones(2, np.float32), np.ones(2, np.float32), time, is_right, box)
 
 
 def grown(frames: list[Seen], num_frame: int = 7) -> tuple[Seen, ...]:

@@ -1,5 +1,6 @@
 """UTNet as a whole: what comes out, with and without depth, its losses, its sizes."""
 
+import copy
 from contextlib import nullcontext
 from dataclasses import fields, replace
 
@@ -10,6 +11,7 @@ from tests_support import compose_config
 from utnet_support import HEIGHT, SMALL, WIDTH, small_utnet, utnet_batch
 
 from tempohand.batch import HandPrediction
+from tempohand.doctor.learning import check_gradients
 from tempohand.geometry import normalise_pixels, project
 from tempohand.hand.layer import HandLayer
 from tempohand.model.losses import wrist_targets
@@ -258,18 +260,21 @@ class HandLandmarkWeights:
         return all(weight.grad is None and not weight.requires_grad for weight in self.weights)
 
 
-def test_utnet_huge_builds_and_steps_without_memory(monkeypatch):
-    """32 blocks of 1280 channels: forward, backward and a step of the optimizer, on the meta device, which
-    knows no autocast."""
+@pytest.mark.parametrize(
+    ("size", "blocks", "dim", "least"), [("base", 12, 768, 86e6), ("huge", 32, 1280, 600e6)]
+)
+def test_larger_sizes_build_and_step_without_memory(monkeypatch, size, blocks, dim, least):
+    """12 blocks of 768 channels, 32 of 1280: forward, backward and a step of the optimizer, on the meta
+    device, which knows no autocast."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
-    settings = compose_config("utnet-huge")
+    settings = compose_config(f"utnet-{size}")
     hand = HandLayer()
     with torch.device("meta"):
         network = build_network(settings["network"] | {"hand": hand})
     network.to("meta")
     transformer = network.backbone.net
-    assert len(transformer.blocks) == 32 and transformer.embed_dim == 1280
-    assert sum(weight.numel() for weight in network.parameters()) > 600e6
+    assert len(transformer.blocks) == blocks and transformer.embed_dim == dim
+    assert sum(weight.numel() for weight in network.parameters()) > least
     batch = utnet_batch(2, size=(256, 192)).to("meta")
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5)
     terms = network.criterion(network.train()(batch), batch)
@@ -278,3 +283,32 @@ def test_utnet_huge_builds_and_steps_without_memory(monkeypatch):
     optimizer.step()
     assert all(weight.grad is not None and weight.grad.is_meta for weight in network.parameters())
     assert terms.keys() == TERMS.keys()
+
+
+def test_doctors_gradients_ask_for_nothing_that_a_batch_cannot_teach():
+    """Depth everywhere and never dropped leaves the stand-in idle, no depth the stem, and some of both
+    nothing; what is cut off is named all the same."""
+    colours = [utnet_batch(depth=None)]
+    cases = [(0.0, "all", {"placeholder"}), (0.0, "some", set()), (0.4, "all", set())]
+    for dropout, depth, idle in cases:
+        network, batches = small_utnet(fusion={"widths": [4], "dropout": dropout}), [utnet_batch(depth=depth)]
+        names = {id(each): name for name, each in network.fusion.named_parameters()}
+        assert {names[id(each)] for each in network.idle(batches[0])} == idle
+        for given in (batches, colours):
+            torch.manual_seed(0)
+            reach = check_gradients(copy.deepcopy(network).train(), given, ONE, 1e-3)[0]
+            assert reach.verdict == "ok", (dropout, depth, reach.cause)
+    network.heads["shape"].register_parameter("unused", torch.nn.Parameter(torch.ones(1)))
+    assert "heads.shape.unused" in check_gradients(network.train(), batches, ONE, 1e-3)[0].cause
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_no_depth_costs_no_stem(training):
+    """In training one frame of nothing keeps every weight's gradient; in use there is not even that."""
+    network, seen = small_utnet().train(training), []
+    network.fusion.tokens.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    with torch.set_grad_enabled(training):
+        network(utnet_batch(6, depth=None))
+        assert seen == ([1] if training else [])
+        network(utnet_batch(6, depth="all"))
+    assert seen[-1] == 6

@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from tempohand.data.convert.frame import Camera, Converter, Frame, HandLabels, Recording, Unit, Unusable
-from tempohand.data.convert.read import read_json, read_png
+from tempohand.data.convert.read import read_json
+from tempohand.data.depth_files import BadDepth, read_depth
 from tempohand.skeleton import NUM_JOINTS
 
 PICTURES = (".jpg", ".jpeg", ".png")
 COLOURS = ("color", "rgb")
 INTRINSICS = ("intrinsics.json", "camera_intrinsic.json", "intrinsic.json", "metadata.json")
 HELD_OUT = 5  # of the recordings every so manieth is for validation
-METRES_MM = 30.0  # a recording that goes no farther than this has metres for its units
 MM_PER_METRE = 1000.0
 
 
@@ -97,18 +97,12 @@ def _camera(about: dict) -> Camera:
 
 def _depth(path: Path, scale: float) -> np.ndarray:
     """mm. Raises Unusable for a file that is missing, not of 16 bits, or in metres."""
-    stored = read_png(path)
-    if stored is None:
+    if not path.is_file():
         raise Unusable("depth missing", path.name)
-    if stored.dtype != np.uint16 or stored.ndim != 2:
-        raise Unusable("depth of another format", f"'{path.name}' is no PNG of one channel of 16 bits")
-    if 0 < stored.max() * scale < METRES_MM:
-        raise Unusable(
-            "depth in metres",
-            f"'{path.name}' goes from 0 to {stored.max()} units, {stored.max() * scale:g} mm: write "
-            "millimetres, or say in intrinsics.json by depth_scale how many metres a unit is",
-        )
-    return stored.astype(np.float32) * np.float32(scale)
+    try:
+        return read_depth(path, scale, "in intrinsics.json by depth_scale how many metres a unit is")
+    except BadDepth as error:
+        raise Unusable(error.reason, str(error)) from None
 
 
 def _hand(entry: dict) -> HandLabels:
