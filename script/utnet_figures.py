@@ -1,5 +1,5 @@
 """What depth is worth to UTNet, and what its refinement is: short trainings of one budget each, and every row
-scored on the same frames in one pass.
+scored on the same frames of the test split.
 
     python script/prepare.py --config-name=synthetic-rgbd out=data/rgbd
     python script/utnet_figures.py
@@ -8,11 +8,28 @@ One training after the other, one process of one thread each. Interrupted, it go
 """
 
 import argparse
+import copy
+import time
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
 from steps import Steps, training
 
-from tempohand.console import run_clearly
+from tempohand.assemble.data import plain_view
+from tempohand.assemble.evaluation import constant_hand_of
+from tempohand.batch import ClipBatch, HandPrediction
+from tempohand.console import run_clearly, text_table
+from tempohand.data.loader import ClipDataset, evaluation_batches
+from tempohand.data.table import FrameTable
+from tempohand.evaluation.bootstrap import Bootstrap
+from tempohand.evaluation.evaluator import PerFrame, TruthKeeper, predict_sequences, score_sequences
+from tempohand.evaluation.scores import ScoreBoard
+from tempohand.evaluation.splits import ALL
+from tempohand.model.network import Network
+from tempohand.model.registry import load_network
 
 ROOT = Path("outputs/utnet-figures")
 DATA = Path("data/rgbd")
@@ -34,6 +51,17 @@ RUNS = {
         *("view.augmentation.mirror=0", "view.augmentation.photometric.probability=0.25"),
     ],
 }
+FIGURES = {"mpjpe_root": "root-relative", "pa_mpjpe": "PA", "mpjpe": "camera space"}
+MISSING = 0.3  # of the frames, in one row, have no depth
+COMPARED = (
+    ("RGB-D", "RGB alone"),
+    ("RGB-D, depth dropped", "RGB alone"),
+    ("RGB-D", "RGB-D, its coarse hand"),
+    ("RGB-D, max pooling", "RGB-D, max pooling, its coarse hand"),
+    ("RGB-D", "RGB-D, no refinement"),
+    ("RGB-D", "RGB-D, max pooling"),
+)
+TIMED = 20  # passes of one frame
 
 
 def train(steps: Steps, count: int) -> None:
@@ -46,6 +74,100 @@ def train(steps: Steps, count: int) -> None:
         steps.run(name, *training(config, *settings, precision="no", processes=1))
 
 
+def shown(network: Network, hidden: Collection[str] = (), missing: np.ndarray | None = None) -> PerFrame:
+    """A network that is not shown some inputs, or no depth in the rows that are `missing`."""
+
+    def predict(batch: ClipBatch) -> HandPrediction:
+        frames = batch.frames.without(hidden)
+        if missing is not None:
+            kept = torch.from_numpy(~missing[batch.row.numpy()])
+            frames = replace(frames, depth=frames.depth * kept.view(-1, 1, 1, 1))
+        return network(replace(batch, frames=frames))
+
+    return PerFrame(predict)
+
+
+def without_refinement(network: Network) -> Network:
+    """The same network, which says its coarse hand."""
+    network = copy.deepcopy(network)
+    network.refinement = None
+    return network
+
+
+def utnet_rows(table: FrameTable) -> tuple[Network, dict[str, PerFrame]]:
+    """(the network whose crops all rows see, row -> its predictor)."""
+    networks = {name: load_network(ROOT / name / "checkpoint/best") for name in RUNS if name != "posenet"}
+    rgbd, missing = networks["rgbd"], np.random.default_rng(0).random(len(table)) < MISSING
+    return rgbd, {
+        "constant hand": PerFrame(constant_hand_of(DATA, "train", 20000, rgbd)),
+        "depth alone": shown(rgbd, ["image"]),
+        "RGB alone": shown(networks["rgb"]),
+        "RGB-D, depth dropped": shown(rgbd, ["depth"]),
+        f"RGB-D, {MISSING:.0%} lack depth": shown(rgbd, missing=missing),
+        "RGB-D": shown(rgbd),
+        "RGB-D, its coarse hand": shown(without_refinement(rgbd)),
+        "RGB-D, no refinement": shown(networks["coarse"]),
+        "RGB-D, max pooling": shown(networks["max"]),
+        "RGB-D, max pooling, its coarse hand": shown(without_refinement(networks["max"])),
+    }
+
+
+def score(table: FrameTable, network: Network, predictors: dict[str, PerFrame]) -> ScoreBoard:
+    """Every row on every frame, in the network's crops."""
+    dataset = ClipDataset(table, plain_view(network.crop), 1, inputs=("image", "depth"))
+    recording = table.recordings()
+    sequences = predict_sequences(
+        evaluation_batches(dataset, np.arange(len(table)), 50, workers=1),
+        predictors,
+        TruthKeeper(network.hand, network.crop.expansion),
+        np.unique(table.sequence_starts(), return_inverse=True)[1],
+        table.column("frame"),
+        table.column("time"),
+    )
+    return score_sequences(sequences, list(predictors), {}, recording, int(recording.max()) + 1)
+
+
+def cell(value: float, interval: tuple[float, float] | None) -> str:
+    """A figure, with its interval where there is one."""
+    return f"{value:.1f}" + ("" if interval is None else f" [{interval[0]:.1f}, {interval[1]:.1f}]")
+
+
+def lines_of(board: ScoreBoard) -> list[list[str]]:
+    """A line of the table for each row."""
+    values, drawn = board.compute(), Bootstrap(board)
+    return [
+        [row, *(cell(values[row][ALL][name], drawn.interval(row, ALL, name)) for name in FIGURES)]
+        for row in board.rows
+    ]
+
+
+def differences_of(board: ScoreBoard) -> list[list[str]]:
+    """A line for each of COMPARED: paired differences, mm, and of the other's figure."""
+    values, drawn = board.compute(), Bootstrap(board)
+    lines = []
+    for row, other in COMPARED:
+        line = [f"{row} less {other}"]
+        for name in FIGURES:
+            one, two = (values[each][ALL][name] for each in (row, other))
+            interval = drawn.interval(row, ALL, name, than=other)
+            line.append(f"{cell(one - two, interval)} ({one / two - 1:+.0%})")
+        lines.append(line)
+    return lines
+
+
+def milliseconds(table: FrameTable, network: Network) -> float:
+    """Of processor time, for one frame with what the network takes, on one thread."""
+    dataset = ClipDataset(table, plain_view(network.crop), 1, inputs=network.inputs)
+    batch, spent = dataset.collate([dataset.clip(0)]), []
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        for _ in range(TIMED):
+            start = time.process_time()
+            network(batch)
+            spent.append(time.process_time() - start)
+    return 1000 * float(np.median(spent))
+
+
 @run_clearly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -53,6 +175,16 @@ def main() -> None:
     arguments = parser.parse_args()
     ROOT.mkdir(parents=True, exist_ok=True)
     train(Steps(ROOT / "steps.json", "the figures"), arguments.steps)
+    table = FrameTable(DATA, "test")
+    network, predictors = utnet_rows(table)
+    posenet = load_network(ROOT / "posenet/checkpoint/best")
+    board = score(table, network, predictors)
+    lines = lines_of(board) + lines_of(score(table, posenet, {"PoseNet, RGB alone": shown(posenet)}))
+    names = list(FIGURES.values())
+    print(text_table([["mm", *names], *lines]))
+    print(text_table([["mm", *names], *differences_of(board)]))
+    for title, each in (("UTNet", network), ("PoseNet", posenet)):
+        print(f"{title}: {milliseconds(table, each):.0f} ms of processor time a frame, one thread")
 
 
 if __name__ == "__main__":

@@ -312,3 +312,23 @@ def test_no_depth_costs_no_stem(training):
         assert seen == ([1] if training else [])
         network(utnet_batch(6, depth="all"))
     assert seen[-1] == 6
+
+
+def test_weights_of_another_network_are_refused_in_one_line(tmp_path):
+    """As first weights, and as the checkpoint of a command that needs hands."""
+    finder = compose_config("find-tiny")["network"]
+    other = build_network(finder)
+    save_weights(tmp_path / "finder", other.state_dict(), {"network": finder, "view": {}, "stage": 1})
+    network = small_utnet()
+    with pytest.raises(ValueError, match=r"does not fit this UTNet: \d+ of \d+ weights differ") as caught:
+        network.load_pretrained(tmp_path / "finder")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="holds a network of the kind 'finder', here one of the kind"):
+        load_network(tmp_path / "finder", HandPrediction)
+    save_weights(tmp_path / "own", network.state_dict(), {"network": SMALL | {"expansion": 2.0}, "view": {}})
+    said = []
+    settings = SMALL | {}
+    inherit_settings(settings, tmp_path / "own", said.append)
+    assert settings["expansion"] == 2.0
+    assert said == ["inherited network.expansion = 2.0 (the config says 1.6)"]
+    assert network.load_pretrained(tmp_path / "own")[0].startswith("inherited ")
