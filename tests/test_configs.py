@@ -16,6 +16,7 @@ from tempohand.data.photometric import Photometric
 from tempohand.data.view import Augmentation
 from tempohand.model.posenet import PoseNet
 from tempohand.model.registry import build_network, network_class
+from tempohand.training.objective import check_weights
 
 RUNNABLE = sorted(path.stem for path in CONFIG.glob("stage*.yaml"))
 
@@ -83,6 +84,19 @@ def test_utnets_configurations_compose(name):
     assert settings["optim"]["clip"] == 1.0 and settings["optim"]["batch_size"] <= 32
     network_class(settings["network"]).check(settings)
     network_class(settings["network"]).check_inherited(settings)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIG.glob("hand3d*.yaml")))
+def test_hand3ds_configurations_compose(name):
+    """tests/model/test_hand3d.py builds their networks."""
+    settings = compose_config(name)
+    kind = network_class(settings["network"])
+    check_weights(settings["loss"], kind.terms)
+    kind.check(settings)
+    kind.check_inherited(settings)
+    assert settings["view"]["expansion"] == 2.2
+    assert settings["network"]["size"] == (128 if "tiny" in name else 256)
+    assert settings["optim"]["batch_size"] in ((32, 64) if "pretrain" in name else (8, 16))
 
 
 def test_dino_large_is_the_network_of_its_name():

@@ -47,7 +47,7 @@ class Loop:
             "debug": {"first_batches": 0, "loss": False, "warn_after": 50} | debug,
             "mixed_precision": mixed_precision,
             "seed": 0,
-            "optim": {"dropout_start": 0},
+            "optim": {"dropout_start": 0, "steps": 100},
         }
         describe_row = "row {}".format
         self.checks = StepChecks(

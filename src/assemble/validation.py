@@ -52,7 +52,7 @@ class RunValidation:
         kind = network_class(settings["network"])
         self.scores = scores_of(kind.prediction)
         self.expansion = settings["network"]["expansion"]
-        self.loss = settings["loss"]
+        self.loss, self.steps = settings["loss"], settings["optim"]["steps"]
         self.batch_size = min(settings["optim"]["batch_size"], BATCH)
         self.workers = loader_workers(settings)
         usable = np.setdiff1d(self.rows, list(data.held_out.inconsistent))
@@ -76,7 +76,7 @@ class RunValidation:
                 prediction = network(batch)
                 terms = network.criterion(prediction, batch)
             results.add(prediction, batch, terms)
-        scores = results.means(gather, weights_at(self.loss, step))
+        scores = results.means(gather, weights_at(self.loss, step, self.steps))
         missing = self.bad_rows.total(left_out, self.table)
         training = self.bad_rows.total(ledger, self.training_table)
         lines = [results.line(scores), left_out_line(missing, self.table)]

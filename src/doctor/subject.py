@@ -45,7 +45,7 @@ class Subject:
     @property
     def weights(self) -> dict[str, float]:
         """Of the loss terms, in the first step."""
-        return weights_at(self.settings["loss"], 0)
+        return weights_at(self.settings["loss"], 0, self.settings["optim"]["steps"])
 
     @property
     def hand(self) -> str | None:

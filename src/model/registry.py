@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tempohand.batch import HandPrediction
 from tempohand.model.finder import FinderNet
+from tempohand.model.hand3d import Hand3D
 from tempohand.model.network import Network
 from tempohand.model.posenet import PoseNet
 from tempohand.model.temporal_posenet import TemporalPoseNet
@@ -26,6 +27,7 @@ def register(name: str, network: type[Network] | Choice) -> None:
 register("posenet", lambda network: PoseNet if network.get("temporal") is None else TemporalPoseNet)
 register("finder", FinderNet)
 register("utnet", UTNet)
+register("hand3d", Hand3D)
 
 
 def network_class(network: dict) -> type[Network]:

@@ -9,8 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tempohand.batch import Frames, HandPrediction
-from tempohand.geometry import beside, normalise_pixels, project
+from tempohand.geometry import normalise_pixels, project
 from tempohand.hand.layer import HandLayer
+from tempohand.model.sampling import sample
 from tempohand.model.utnet_depth import UNITS_MM, MeasuredDepth
 from tempohand.skeleton import NUM_BETAS, NUM_MANO_JOINTS, NUM_VERTICES
 
@@ -46,23 +47,6 @@ class Upsampler(nn.Module):
         for step in self.steps:
             maps.append(step(maps[-1]))
         return maps
-
-
-def sample(
-    maps: Float[Tensor, "n c h w"],
-    places: Float[Tensor, "n v 2"],
-    size: tuple[int, int],
-    mode: str = "bilinear",
-) -> Float[Tensor, "n v c"]:
-    """What a map over crops of `size` (height, width) px holds at places of the crops (px / (W, H) - 0.5,
-    pixel centres at integers), whatever the map's own raster; the edge's values beyond it.
-
-    Cells of a map lie side by side from one edge of the crop to the other, and the first pixel's centre is
-    half a pixel from the edge; grid_sample without align_corners counts edges from -1 to 1, x first.
-    """
-    grid = 2 * places + 1 / beside(places, size[::-1])
-    sampled = F.grid_sample(maps, grid[:, :, None], mode=mode, padding_mode="border", align_corners=False)
-    return rearrange(sampled, "n c v 1 -> n v c")
 
 
 def normalised_adjacency(faces: Int[Tensor, "f 3"], vertices: int = NUM_VERTICES) -> Float[Tensor, "v v"]:

@@ -1,6 +1,6 @@
 """The one place where loss terms are masked, averaged, weighed and counted."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,36 +22,73 @@ class LabelCount:
         return LabelCount(self.valid + other.valid, self.known + other.known, self.entries + other.entries)
 
 
-def weights_at(loss: Mapping[str, float | Mapping | None], step: int) -> dict[str, float]:
-    """The weights of the loss terms in the step that follows `step` optimizer steps.
+# What a configuration says of a loss term.
+Weight = float | Mapping[str, float] | Sequence | str | None
 
-    Each is a number (None: 0), or goes evenly from one to another: {start: 5.0, end: 1.0, from: 0, to: 2000},
-    `start` up to the step `from`, `end` from the step `to` on.
+
+def weights_at(loss: Mapping[str, Weight], step: int, steps: int) -> dict[str, float]:
+    """The weights of the loss terms in the step that follows `step` of a run's `steps` optimizer steps.
+
+    Each is a number (None: 0), changes with the step, or says which of several terms counts:
+    {start: 5.0, end: 1.0, from: 0, to: 2000} goes evenly from one weight to another, `start` up to the step
+    `from`, `end` from the step `to` on; [[0.0, 100.0], [0.5, 10.0]] is 100 at first and 10 from half of the
+    run on; and joints3d: normalised leaves of the terms `joints3d_...` only joints3d_normalised its weight.
     """
 
-    def weight(value: float | Mapping | None) -> float:
-        if not isinstance(value, Mapping):
-            return value or 0.0
-        share = (step - value["from"]) / (value["to"] - value["from"])
-        return value["start"] + min(max(share, 0.0), 1.0) * (value["end"] - value["start"])
+    def weight(value: Weight) -> float:
+        if isinstance(value, Mapping):
+            share = (step - value["from"]) / (value["to"] - value["from"])
+            return value["start"] + min(max(share, 0.0), 1.0) * (value["end"] - value["start"])
+        if isinstance(value, Sequence):
+            return [later for share, later in value if share * steps <= step][-1]
+        return value or 0.0
 
-    return {name: weight(value) for name, value in loss.items()}
+    choices = {name: way for name, way in loss.items() if isinstance(way, str)}
+    off = {
+        other
+        for name, way in choices.items()
+        for other in loss
+        if other.startswith(f"{name}_") and other != f"{name}_{way}"
+    }
+    return {
+        name: 0.0 if name in off else weight(value) for name, value in loss.items() if name not in choices
+    }
 
 
-def check_weights(loss: Mapping[str, float | Mapping | None], terms: Collection[str]) -> None:
-    """Raises ValueError for the weight of a term that is not one of the network's `terms`, and for a schedule
-    that is none."""
-    unknown = sorted(name for name, value in loss.items() if value and name not in terms)
+def check_weights(loss: Mapping[str, Weight], terms: Collection[str]) -> None:
+    """Raises ValueError for the weight of a term that is not one of the network's `terms`, for a schedule
+    that is none, and for a choice that the network does not have."""
+    choices = {name: way for name, way in loss.items() if isinstance(way, str)}
+    unknown = sorted(
+        name for name, value in loss.items() if value and name not in choices and name not in terms
+    )
     if unknown:
         raise ValueError(f"loss: no term is called {unknown}, this network has {sorted(terms)}")
-    for name, value in loss.items():
-        if isinstance(value, Mapping) and (
-            value.keys() != {"start", "end", "from", "to"} or not value["from"] < value["to"]
-        ):
+    for name, way in choices.items():
+        if f"{name}_{way}" not in terms or f"{name}_{way}" not in loss:
+            ways = [term.removeprefix(f"{name}_") for term in terms if term.startswith(f"{name}_")]
             raise ValueError(
-                f"loss.{name}={dict(value)} is no weight: give a number, or "
-                "{start: 5.0, end: 1.0, from: 0, to: 2000}, from start to end between two steps"
+                f"loss.{name}={way} is no choice, this network has {ways or 'none of that name'}"
             )
+    for name, value in loss.items():
+        if name not in choices and not _is_weight(value):
+            raise ValueError(
+                f"loss.{name}={value} is no weight: give a number, or "
+                "{start: 5.0, end: 1.0, from: 0, to: 2000}, from start to end between two steps, or "
+                "[[0.0, 100.0], [0.5, 10.0]], pairs of a share of the run, the first 0, and the weight from "
+                "there"
+            )
+
+
+def _is_weight(value: Weight) -> bool:
+    if isinstance(value, Mapping):
+        return value.keys() == {"start", "end", "from", "to"} and value["from"] < value["to"]
+    if isinstance(value, Sequence):
+        if not value or not all(isinstance(pair, Sequence) and len(pair) == 2 for pair in value):
+            return False
+        shares = [share for share, _ in value]
+        return shares[0] == 0 and shares == sorted(set(shares)) and shares[-1] < 1
+    return True
 
 
 def combine(

@@ -82,7 +82,7 @@ class RunCheckpoints:
             return False
         try:
             config = {**self.config, "step": progress.step, "scores": progress.scores}
-            config["loss"] = weights_at(config["loss"], progress.step)
+            config["loss"] = weights_at(config["loss"], progress.step, self.shared["steps"])
             write(self.learner.evaluated.state_dict(), config)
             self.unsaved = None
         except NotSaved as error:

@@ -62,7 +62,7 @@ class StepChecks:
         self.config = config
         self.describe_row = describe_row
         self.command = command
-        self.weights = weights_at(settings["loss"], 0)
+        self.weights = weights_at(settings["loss"], 0, settings["optim"]["steps"])
         self.trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.label_shares = LabelShares(self.weights, debug["warn_after"], accelerator.print, network.terms)
         self.update_ratio = UpdateRatio(network)
@@ -82,7 +82,7 @@ class StepChecks:
     def begin_step(self, step: int, *, logged: bool) -> None:
         """`step` steps are done, the next one begins; `logged`: `log_values` will be asked for after it."""
         self.step = step
-        self.weights = weights_at(self.settings["loss"], step)
+        self.weights = weights_at(self.settings["loss"], step, self.settings["optim"]["steps"])
         self.label_shares.weights = self.weights
         self.logged = logged
         self.batches = []

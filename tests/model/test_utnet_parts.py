@@ -15,10 +15,11 @@ from tempohand.hand.layer import HandLayer
 from tempohand.model.heads import depth_prior
 from tempohand.model.losses import heatmap_cross_entropy
 from tempohand.model.registry import build_network
+from tempohand.model.sampling import sample
 from tempohand.model.utnet_camera import CropCamera
 from tempohand.model.utnet_depth import RANGE_MM, UNITS_MM, DepthTokens, MeasuredDepth
 from tempohand.model.utnet_joints import read_maps
-from tempohand.model.utnet_mesh import GraphPool, Upsampler, depth_behind, normalised_adjacency, sample
+from tempohand.model.utnet_mesh import GraphPool, Upsampler, depth_behind, normalised_adjacency
 from tempohand.model.utnet_trunk import ONLY_PATCHES, MapTokens
 
 TINY = {"embed_dim": 32, "depth": 2, "num_heads": 2}

@@ -65,13 +65,35 @@ def test_a_value_that_is_not_finite_is_seen_by_every_process():
 
 def test_a_weight_may_follow_the_step():
     loss = {"a": {"start": 5.0, "end": 1.0, "from": 10, "to": 30}, "b": 2.0, "c": None}
-    found = [weights_at(loss, step)["a"] for step in (0, 10, 15, 20, 30, 99)]
+    found = [weights_at(loss, step, 100)["a"] for step in (0, 10, 15, 20, 30, 99)]
     assert found == [5.0, 5.0, 4.0, 3.0, 1.0, 1.0]
-    assert weights_at(loss, 20) == {"a": 3.0, "b": 2.0, "c": 0.0}
+    assert weights_at(loss, 20, 100) == {"a": 3.0, "b": 2.0, "c": 0.0}
     check_weights(loss, loss)
     for wrong in ({"start": 1.0}, {"start": 1.0, "end": 2.0, "from": 5, "to": 5}):
         with pytest.raises(ValueError, match="loss.a=.* is no weight: give a number, or"):
             check_weights({"a": wrong}, loss)
+
+
+def test_a_weight_may_follow_the_share_of_the_run():
+    loss = {"mask": [[0.0, 100.0], [0.5, 10.0], [0.8, 1.0]]}
+    check_weights(loss, loss)
+    found = [weights_at(loss, step, 10)["mask"] for step in range(10)]
+    assert found == [100.0] * 5 + [10.0] * 3 + [1.0] * 2
+    assert [weights_at(loss, step, 1000)["mask"] for step in (0, 499, 500, 800)] == [100.0, 100.0, 10.0, 1.0]
+    for wrong in ([], [[0.1, 1.0]], [[0.0, 1.0], [0.0, 2.0]], [[0.0, 1.0], [1.0, 2.0]], [0.0, 1.0]):
+        with pytest.raises(ValueError, match="loss.mask=.* is no weight: give a number, or"):
+            check_weights({"mask": wrong}, loss)
+
+
+def test_of_several_terms_one_is_chosen():
+    terms = {"far_a": "", "far_a_b": "", "near": ""}
+    loss = {"far": "a", "far_a": 2.0, "far_a_b": [[0.0, 3.0]], "near": 1.0}
+    check_weights(loss, terms)
+    assert weights_at(loss, 0, 1) == {"far_a": 2.0, "far_a_b": 0.0, "near": 1.0}
+    assert weights_at(loss | {"far": "a_b"}, 0, 1) == {"far_a": 0.0, "far_a_b": 3.0, "near": 1.0}
+    for wrong in ({"far": "c"}, {"near": "a"}):
+        with pytest.raises(ValueError, match="is no choice, this network has"):
+            check_weights(loss | wrong, terms)
 
 
 def test_a_term_that_another_process_lacks_is_averaged_all_the_same():

@@ -116,7 +116,8 @@ class _Step:
     @property
     def weights(self) -> dict[str, float]:
         """Of the loss terms."""
-        return weights_at(self.dump.settings["loss"], self.dump.step)
+        settings = self.dump.settings
+        return weights_at(settings["loss"], self.dump.step, settings["optim"]["steps"])
 
     def run(self, precision: str) -> Outcome:
         """Forward, criterion and backward of every micro-step."""
