@@ -166,7 +166,7 @@ class Backbone(nn.Module):
         """Tokens of a grid x grid raster, row by row."""
         return self._tokens(self._read(self._normalised(image)))
 
-    def _read(self, x: Float[Tensor, "n 3 h w"]) -> Tensor | Sequence | dict:
+    def _read(self, x: Float[Tensor, "n c h w"]) -> Tensor | Sequence | dict:
         """What timm calls the network's features; with `by_maps` the last of its feature maps, which timm
         gives in one form for all."""
         if self.by_maps:

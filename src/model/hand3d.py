@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from tempohand.batch import ClipBatch, HandPrediction, Term
 from tempohand.hand.layer import HandLayer
-from tempohand.model.hand3d_encoder import Encoder
+from tempohand.model.hand3d_encoder import PooledEncoder
 from tempohand.model.hand3d_losses import TERMS, hand3d_terms
+from tempohand.model.hand3d_maps import SeenJoints
 from tempohand.model.hand3d_parameters import COMPONENTS, WeakHand, check_components, framed, mean_numbers
 from tempohand.model.hand_prediction import predict_hand
 from tempohand.model.network import Network
-from tempohand.model.weights import CONFIG_NAME, load_config, locate
+from tempohand.model.weights import CONFIG_NAME, load_config, locate, of_network
 from tempohand.skeleton import NUM_BETAS
 
 # What 1 of the last layer's outputs is, of the numbers in their order: px a metre, px, radians, components,
@@ -28,8 +29,9 @@ class Hand3D(Network):
     """A hand network of one frame's colours.
 
     size: edge of its crops, px; expansion: that over the longer edge of the hand's box. hand: path of a MANO
-    file, None for the open hand, or a layer. encoder: `name`, `weights`, `options` of Encoder. components: of
-    pose that it predicts.
+    file, None for the open hand, or a layer. encoder: `name`, `weights` and `options` (PooledEncoder).
+    components: of pose that it predicts. joint_maps: where heat maps of the joints beside the picture come
+    from (SeenJoints); None: there are none.
     """
 
     title = "Hand3D"
@@ -47,12 +49,14 @@ class Hand3D(Network):
         encoder: dict,
         hand: str | None | HandLayer = None,
         components: int = COMPONENTS,
+        joint_maps: str | None = None,
     ):
         super().__init__(num_frame, size, expansion)
         self.hand = hand if isinstance(hand, HandLayer) else HandLayer(hand)
         check_components(self.hand, components, None if isinstance(hand, HandLayer) else hand)
         self.encoder_name = encoder["name"]
-        self.encoder = Encoder(size=self.crop.edge, **encoder)
+        self.encoder = PooledEncoder(size=self.crop.edge, **encoder, joint_maps=joint_maps is not None)
+        self.joint_maps = None if joint_maps is None else SeenJoints(joint_maps, self.crop)
         mean = mean_numbers(components)
         units = torch.tensor([*UNITS, *[1.0] * components, *[UNIT_SHAPE] * NUM_BETAS])
         self.register_buffer("mean", mean, persistent=False)
@@ -66,6 +70,11 @@ class Hand3D(Network):
         """The encoder."""
         return {"backbone": self.encoder}
 
+    @property
+    def frozen(self) -> nn.Module | None:
+        """The network that says where joints are."""
+        return None if self.joint_maps is None else self.joint_maps.finder
+
     def forward(self, batch: ClipBatch) -> HandPrediction:
         """The hand in each clip's frame. Raises ValueError for clips of more than one frame."""
         if batch.num_frame != 1:
@@ -76,7 +85,8 @@ class Hand3D(Network):
         assert frames.size == self.crop.size, (
             f"the network takes {self.crop.size} px crops, the frames have {frames.size}"
         )
-        features = self.encoder(frames.image)
+        maps = None if self.joint_maps is None else self.joint_maps(batch)
+        features = self.encoder(frames.image, maps)
         with torch.autocast(features.device.type, enabled=False):
             numbers = self._numbers(features.float())[:, None]
             return self._hand(numbers, batch)
@@ -96,6 +106,14 @@ class Hand3D(Network):
     def criterion(self, prediction: HandPrediction, batch: ClipBatch) -> dict[str, Term]:
         """The unreduced loss terms, by name (`model.hand3d_losses.hand3d_terms`)."""
         return hand3d_terms(prediction, batch, self.hand)
+
+    def load_all(self, weights: dict[str, Tensor], path: str | Path) -> list[str]:
+        """As every network; weights of joint heat maps stay as they are where the file has none, as that of a
+        network without them."""
+        own = self.state_dict()
+        given, _ = of_network(weights, own, path)
+        beside = {name for name in own if name.startswith("joint_maps.") or ".joints." in name}
+        return super().load_all(given | {name: own[name] for name in beside - given.keys()}, path)
 
     def load_pretrained(self, path: str | Path) -> list[str]:
         """As every network, and of a checkpoint directory it says which encoder it has, if another one."""

@@ -8,7 +8,7 @@ from tempohand.model.backbone import Backbone
 from tempohand.skeleton import NUM_JOINTS
 
 
-class Encoder(Backbone):
+class PooledEncoder(Backbone):
     """timm network `name` for square crops of `size` px; its last map is averaged over all of its cells.
 
     weights: path of a file, "timm", or None, as Backbone takes them. Pictures enter in [0, 1], as the network

@@ -1,11 +1,12 @@
-"""Maps over crops, read at places of the crops."""
+"""Maps over crops, read at places of the crops; and pictures of crops through homographies."""
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from tempohand.geometry import beside
+from tempohand.geometry import apply_homography, beside, normalise_pixels
 
 
 def sample(
@@ -23,3 +24,16 @@ def sample(
     grid = 2 * places + 1 / beside(places, size[::-1])
     sampled = F.grid_sample(maps, grid[:, :, None], mode=mode, padding_mode="border", align_corners=False)
     return rearrange(sampled, "n c v 1 -> n v c")
+
+
+def warped(
+    image: Float[Tensor, "n c h w"], homography: Float[Tensor, "n 3 3"], size: tuple[int, int]
+) -> Float[Tensor, "n c k l"]:
+    """Pictures of `size` (height, width) px, made of others through affine homographies to them; bilinear,
+    the edge repeated beyond it."""
+    v, u = torch.meshgrid(*(torch.arange(edge, device=image.device) for edge in size), indexing="ij")
+    pixels = torch.stack([u, v], dim=-1).reshape(-1, 2).to(homography)
+    source = apply_homography(homography.inverse(), pixels.expand(len(image), -1, -1))
+    height, width = image.shape[-2:]
+    grid = (2 * normalise_pixels(source + 0.5, (width, height))).to(image)  # counted from the border
+    return F.grid_sample(image, grid.unflatten(1, size), padding_mode="border", align_corners=False)

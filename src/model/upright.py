@@ -9,7 +9,6 @@ import math
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from tempohand.geometry import (
     rotation_about_z,
 )
 from tempohand.hand.pose import rotmat_to_pose
+from tempohand.model.sampling import warped
 
 TURN_STEPS = 16  # a radian: few enough that half precision holds every turn as it is
 LEAST_TURN = math.radians(35.0)  # crops nearer to upright stay as they are: training rolls by more
@@ -41,7 +41,7 @@ def turn_upright(readings: Float[Tensor, "*batch 21 f"]) -> Float[Tensor, "*batc
 def turned_frames(frames: Frames, turn: Float[Tensor, "n"]) -> Frames:
     """The frames' crops, turned about their middle, their edge repeated beyond it, with their cameras."""
     homography, princpt = _turning(frames, turn)
-    image = _warped(frames.image.float(), homography)
+    image = warped(frames.image.float(), homography, frames.size)
     return replace(frames, image=image.round().clamp(0, 255).to(frames.image.dtype), princpt=princpt)
 
 
@@ -96,9 +96,8 @@ def _terms_turned_back(terms: dict[str, Tensor], turn: Tensor, frames: Frames) -
     terms["uv"] = normalise_pixels(pixels, size)
     if "heatmaps" in terms:
         maps = terms["heatmaps"][:, 0]
-        terms["heatmaps"] = _warped(maps, _for_size(homography.inverse(), frames.size, maps.shape[-2:]))[
-            :, None
-        ]
+        size = maps.shape[-2:]
+        terms["heatmaps"] = warped(maps, _for_size(homography.inverse(), frames.size, size), size)[:, None]
     return terms
 
 
@@ -120,17 +119,3 @@ def _for_size(homography: Tensor, size: tuple[int, int], other: tuple[int, int])
     to_maps = torch.diag(homography.new_tensor([*scale, 1.0]))
     to_maps[:2, 2] = homography.new_tensor([(factor - 1) / 2 for factor in scale])
     return to_maps @ homography @ to_maps.inverse()
-
-
-def _warped(image: Float[Tensor, "n c h w"], homography: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n c h w"]:
-    """Pictures through affine homographies, bilinear, the edge repeated beyond it."""
-    height, width = image.shape[-2:]
-    v, u = torch.meshgrid(
-        torch.arange(height, device=image.device), torch.arange(width, device=image.device), indexing="ij"
-    )
-    pixels = torch.stack([u, v], dim=-1).reshape(-1, 2).to(homography)
-    source = apply_homography(homography.inverse(), pixels.expand(len(image), -1, -1))
-    grid = (2 * normalise_pixels(source + 0.5, (width, height))).to(image)  # counted from the border
-    return F.grid_sample(
-        image, grid.unflatten(1, (height, width)), padding_mode="border", align_corners=False
-    )
