@@ -5,7 +5,7 @@ STAMP := .venv/installed
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help setup demo demo-utnet weights test test-slow test-faults lint clean
+.PHONY: help setup build demo demo-utnet weights test test-slow test-faults lint clean
 
 help:
 	@echo "make demo   set up, make data, train Stage 1 and Stage 2, evaluate, run on a video, write outputs/demo/report.html"
@@ -15,11 +15,12 @@ help:
 	@echo "make weights REAL=path   train the network that comes with the package, three hours; the real pictures lie in path"
 	@echo "            (SKINS=path PANORAMAS=path: for drawn hands; QUICK=1: all in small, to see that it runs)"
 	@echo "make test-faults   kill, starve and damage training runs for minutes: they must end as if nothing had happened"
+	@echo "make build  a source distribution, and from it a wheel, into dist/"
 	@echo "make test-slow, make lint, make clean"
 
 setup: $(STAMP)
 
-$(STAMP): setup.py constraints.txt src/compat.py
+$(STAMP): pyproject.toml setup.py constraints.txt src/compat.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -c constraints.txt setuptools wheel
 	$(BIN)/python -m pip install -q -c constraints.txt torch
@@ -45,8 +46,11 @@ test-slow: $(STAMP)
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest tests/faults -m "slow or not slow"
 
+build: $(STAMP)
+	$(BIN)/python -m build --no-isolation
+
 lint: $(STAMP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 clean:
-	rm -rf outputs build *.egg-info
+	rm -rf outputs build dist *.egg-info

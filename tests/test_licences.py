@@ -7,13 +7,12 @@ THIRD_PARTY_NOTICES.md has them.
 
 import ast
 import re
-import runpy
+import tomllib
 from email.message import Message
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
-import setuptools
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
@@ -54,16 +53,10 @@ SILENT = ("", "UNKNOWN")
 WHOLE_TEXT = 60  # characters: longer is a licence's text, which the classifier beside it names
 
 
-def setup_arguments() -> dict:
-    """What setup.py hands to setuptools: the working tree's requirements, not those of an older
+def project() -> dict:
+    """What pyproject.toml says of the package: the working tree's requirements, not those of an older
     installation."""
-    found = {}
-    original, setuptools.setup = setuptools.setup, found.update
-    try:
-        runpy.run_path(str(ROOT / "setup.py"))
-    finally:
-        setuptools.setup = original
-    return found
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def reachable(requirements: list[str]) -> dict[str, Message]:
@@ -124,7 +117,7 @@ def metadata(**values) -> Message:
 
 
 def test_nothing_that_installing_the_package_brings_is_refused():
-    packages = reachable(setup_arguments()["install_requires"])
+    packages = reachable(project()["dependencies"])
     assert {"torch", "numpy", "av", "huggingface-hub", "llvmlite", "pyarrow"} <= packages.keys(), (
         "it looks through packages, to what they need"
     )
@@ -198,13 +191,13 @@ def test_a_package_that_is_not_installed_is_not_passed_over():
 
 def test_smplx_is_for_tests_alone():
     """Its licence forbids commercial use: neither required nor imported by the package."""
-    arguments = setup_arguments()
+    arguments = project()
     names = {
         extra: {Requirement(text).name for text in texts}
-        for extra, texts in arguments["extras_require"].items()
+        for extra, texts in arguments["optional-dependencies"].items()
     }
     assert (
-        "smplx" not in {Requirement(text).name for text in arguments["install_requires"]}
+        "smplx" not in {Requirement(text).name for text in arguments["dependencies"]}
         and "smplx" in names["test"]
     )
     for path in (ROOT / "src").rglob("*.py"):

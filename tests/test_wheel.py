@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests_support import SMALL_NETWORK
 
 ROOT = Path(__file__).parents[1]
 PACKED = (
+    "MANIFEST.in",
     "setup.py",
     "pyproject.toml",
     "README.md",
@@ -28,17 +30,25 @@ PACKED = (
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
+    """Built from the source distribution, as `make build` does."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
     for name in PACKED:
         (source / name).symlink_to(ROOT / name)
-    build = "from setuptools import build_meta; import sys; build_meta.build_wheel(sys.argv[1])"
-    result = subprocess.run(
-        [sys.executable, "-c", build, str(folder)], cwd=source, capture_output=True, text=True, timeout=120
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    return next(folder.glob("*.whl"))
+
+    def built(kind: str, place: Path) -> Path:
+        code = f"from setuptools import build_meta; import sys; print(build_meta.build_{kind}(sys.argv[1]))"
+        words = [sys.executable, "-c", code, str(folder)]
+        result = subprocess.run(words, cwd=place, capture_output=True, text=True, timeout=120)
+        assert result.returncode == 0, result.stderr[-2000:]
+        return folder / result.stdout.split()[-1]
+
+    with tarfile.open(built("sdist", source)) as archive:
+        archive.extractall(folder, filter="data")
+    (unpacked,) = (path for path in folder.glob("tempohand-*") if path.is_dir())
+    assert not (unpacked / "tests").exists()
+    return built("wheel", unpacked)
 
 
 def test_the_wheel_holds_every_module_and_data_file(wheel):
