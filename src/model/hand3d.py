@@ -64,7 +64,6 @@ class Hand3D(Network):
         self.head = nn.Linear(self.encoder.dim, len(mean))
         nn.init.normal_(self.head.weight, std=0.01)  # the mean hand at first
         nn.init.zeros_(self.head.bias)
-        self.config: dict = {}  # of the checkpoint that it comes from (registry.py's load_network)
 
     def parts(self) -> dict[str, nn.Module]:
         """The encoder."""

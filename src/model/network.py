@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tempohand.batch import ClipBatch, Frames, Term
+from tempohand.model.hub import PretrainedMixin
 from tempohand.model.weights import load_weights, of_network
 
 TOKEN_MODES = ("cached", "online")
@@ -57,7 +58,7 @@ class FrameFeatures(Protocol):
         ...
 
 
-class Network(nn.Module):
+class Network(PretrainedMixin, nn.Module):
     """A network of the training loop: network(batch) predicts each clip's last frame, and
     network.criterion(prediction, batch) is what is minimised.
 

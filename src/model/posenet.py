@@ -53,7 +53,6 @@ class PoseNet(Network):
         self.norm_by_hand = norm_by_hand
         self.hand = hand if isinstance(hand, HandLayer) else HandLayer(hand)
         self.spatial = spatial if isinstance(spatial, SpatialNet) else SpatialNet(self.size, **spatial)
-        self.config: dict = {}  # of the checkpoint that it comes from (registry.py's load_network)
         if frozen_backbone:
             self.spatial.backbone.requires_grad_(False)
             self.train()

@@ -76,6 +76,7 @@ def load_network(path: str | Path, prediction: type | None = None) -> Network:
         )
     network.load_state_dict(weights)
     network.config = config
+    network.folder = locate(path)
     return network.eval()
 
 

@@ -68,7 +68,10 @@ class TemporalPoseNet(PoseNet):
         network = PoseNet(
             1, self.size, self.expansion, self.spatial, norm_by_hand=self.norm_by_hand, hand=self.hand
         )
-        network.config = self.config
+        if self.config:
+            settings = {**self.frozen_settings(self.config["network"]), "num_frame": 1}
+            network.config = {**self.config, "network": settings, "stage": 1}
+            network.folder = self.folder
         return network.train(self.spatial.training)
 
     def forward(self, batch: ClipBatch) -> HandPrediction:

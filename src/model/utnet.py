@@ -96,7 +96,6 @@ class UTNet(Network):
         self.joint_maps = JointMaps(maps[-1])
         other = COLUMNS + NUM_BETAS + 3 + READING * NUM_JOINTS
         self.refinement = Refinement(self.hand, kind, sum(maps), other=other, **settings) if kind else None
-        self.config: dict = {}  # of the checkpoint that it comes from (registry.py's load_network)
 
     def parts(self) -> dict[str, nn.Module]:
         """The trunk."""
