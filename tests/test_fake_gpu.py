@@ -11,7 +11,11 @@ import pytest
 import torch
 from accelerate import Accelerator
 from fake_gpu import DEVICE, put, watched
+from hand3d_support import SMALL as HAND3D
+from hand3d_support import hand3d_batch
 from tests_support import compose_config, random_batch, small_network, with_features
+from utnet_support import SMALL as UTNET
+from utnet_support import utnet_batch
 
 from tempohand.data.clips import Clips
 from tempohand.evaluation.baselines import CropLabels, fit_constant_hand
@@ -27,6 +31,7 @@ from tempohand.inference.inputs import HandInput
 from tempohand.inference.predictor import StreamingPredictor
 from tempohand.inference.source import SourceFrame
 from tempohand.model.registry import build_network
+from tempohand.training.objective import weights_at
 from tempohand.training.processes import average_statistics
 from tempohand.training.step_checks import StepChecks
 
@@ -53,7 +58,10 @@ NETWORKS = {
     "Stage 2 from pictures": (small_network(2), "stage2-tiny"),
     "Stage 2 from tokens": (small_network(2), "stage2-tiny"),
     "finder": (FINDER, "find-tiny"),
+    "UTNet": (UTNET, "utnet-tiny"),
+    "Hand3D": (HAND3D, "hand3d-tiny"),
 }
+BATCHES = {"utnet": utnet_batch, "hand3d": hand3d_batch}
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +75,8 @@ def case(request):
     """(network, batch, settings), all on the device."""
     settings, name = NETWORKS[request.param]
     torch.manual_seed(0)
-    network, batch = build_network(settings), random_batch(4, settings["num_frame"])
+    network = build_network(settings)
+    batch = BATCHES.get(settings["name"], lambda: random_batch(4, settings["num_frame"]))()
     if request.param == "Stage 2 from tokens":
         dim = network.spatial.packed_dim
         batch = with_features(batch, torch.zeros(len(batch.frames), dim))
@@ -110,7 +119,7 @@ def test_validation(case):
     with watched() as waited, torch.no_grad():
         prediction = network(batch)
         validation.add(prediction, batch, network.criterion(prediction, batch))
-        scores = validation.means(lambda x: [x], settings["loss"])
+        scores = validation.means(lambda x: [x], weights_at(settings["loss"], 0, 1))
     assert set(validation.UNITS) <= scores.keys() and waited.count("tolist") == 1
     assert set(waited) <= {"tolist", "bool", "nonzero", "unique", "mask", "cpu"}
 
