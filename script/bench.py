@@ -24,6 +24,7 @@ BENCHMARKS = {
     "fit": "fitting hands to 21 joints: residual, vertices, converged, time",
     "stage2": "Stage 2 training steps from cached tokens beside steps that run the backbone",
     "stream": "streaming Stage 2 beside Stage 1 alone and beside recomputing its window",
+    "live": "a frame of a video from picture to hand, by torch and by ONNX Runtime",
     "find": "hands found in a table's pictures, and their sides",
     "border": "hands at a picture's edge beside the same hands in the whole picture",
 }

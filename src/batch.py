@@ -147,7 +147,7 @@ class ClipBatch(_Tensors):
 
     def last_frame(self) -> "ClipBatch":
         """The same clips without history: T = 1, what Stage 1 sees."""
-        count = len(self)
+        count = self.row.shape[0]  # as an exporter follows it
         return replace(
             self, frames=self.frames[:count], index=self.index[:, -1:], frame_mask=self.frame_mask[:, -1:]
         )

@@ -27,6 +27,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "predict": Command("3D hands in a video, a picture or a folder", "tempohand.commands.predict"),
     "export": Command("write predictions as glb, bvh, csv and more", "tempohand.commands.export"),
+    "onnx": Command("write a network as ONNX graphs, to run it without torch", "tempohand.commands.onnx"),
     "compare": Command(
         "compare predictions with another run's or another tool's", "tempohand.commands.compare"
     ),

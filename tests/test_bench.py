@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +112,16 @@ def test_border(tmp_path):
         "relative": pytest.approx(0, abs=1e-3),
     }
     assert 0 < numbers["cut -0.2"]["pa"] < numbers["cut 0.2"]["pa"] and numbers["cut 0"]["looks"] == 4
+
+
+def test_live(tmp_path, video_tools):
+    """A drawn hand that moves is followed and predicted; the JSON says what each part takes."""
+    hand = runpy.run_path(str(Path(__file__).parent / "golden" / "mediapipe_hand.py"))["picture"](224)
+    frames = [np.roll(hand, 2 * step, axis=1) for step in range(4)]
+    video = video_tools[1](tmp_path / "hand.mkv", frames)
+    done = bench("live", str(video), "--runtimes", "torch", "--json", str(tmp_path / "live.json"))
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "live.json").read_text())["runtimes"]["torch"]
+    assert numbers.keys() == {"wall", "processor"}
+    for taken in numbers.values():
+        assert taken["tracked"] > taken["predict"] > 0 and taken["look"] > taken["follow"] > 0

@@ -203,6 +203,7 @@ COMMANDS = {
         "out/it.csv",
         lambda i, o: ["export", i, "--to", "csv", "--out", o],
     ),
+    "onnx": ("tempohand-tiny", "out/graphs", lambda i, o: ["onnx", "--checkpoint", i, "--out", o]),
     "hand fit": ("joints.npz", "out/it.npz", lambda i, o: ["hand", "fit", i, o]),
 }
 ELSEWHERE = {name for name, command in cli.COMMANDS.items() if command.script}  # below, as scripts

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tempohand.hand.cpu_autograd import PoseHand
 from tempohand.hand.files import read_hand_file
 from tempohand.hand.kinematics import Chain, Skin, pose_hand
-from tempohand.hand.pose import need_tensors, pose_to_rotmat
+from tempohand.hand.pose import is_recorded, need_tensors, pose_to_rotmat
 from tempohand.skeleton import NUM_BETAS, NUM_MANO_JOINTS, POSE_DIM, TIP_VERTICES
 
 MM_PER_METRE = 1000.0
@@ -114,7 +114,7 @@ class HandLayer(nn.Module):
                         *given, list(pose.shape), *wanted
                     )
                 )
-            if pose.device.type != "cpu" or torch.compiler.is_compiling():
+            if pose.device.type != "cpu" or is_recorded():
                 return pose_hand(self.chain, skin, rotations, betas, trans)
             count = batch.numel()
             flat = (x.reshape(count, *x.shape[len(batch) :]) for x in (rotations, betas, trans))

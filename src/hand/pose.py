@@ -20,12 +20,18 @@ def need_tensors(**values: object) -> None:
             raise TypeError(f"{name} is a {kind}, not a torch tensor: {remedy}")
 
 
+def is_recorded() -> bool:
+    """Whether a compiler or an exporter records what is computed: it follows tensor operations, no compiled
+    kernels."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 def rotvec_to_rotmat(rotvecs: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Rotation matrices of rotation vectors (radians); gradients are finite at zero rotation. Compiled on
     CPUs, by roma elsewhere. Raises TypeError for other than tensors, as all functions here."""
     need_tensors(rotvecs=rotvecs)
     compiled = rotvecs.device.type == "cpu" and rotvecs.dtype in (torch.float32, torch.float64)
-    if not compiled or torch.compiler.is_compiling():
+    if not compiled or is_recorded():
         return roma.rotvec_to_rotmat(rotvecs)
     return Rotations.apply(rotvecs.reshape(-1, 3)).view(*rotvecs.shape, 3)
 

@@ -25,11 +25,14 @@ from tempohand.inference.palm_finder import PICTURE_TILES, VIDEO_TILES, PalmFind
 from tempohand.inference.palm_following import LOOK_EVERY, FollowedPalms
 from tempohand.inference.predict import BoxSource, predict_frames
 from tempohand.inference.predictor import HandEstimate, StreamingPredictor
+from tempohand.inference.runtime import Runtime, open_runtime
 from tempohand.inference.settings import DETECTOR_MODEL, FINDER, PredictSettings
 from tempohand.inference.source import Source, open_source
 from tempohand.inference.staging import staged, staged_files
 from tempohand.inference.tracker import SMOOTHING, Tracker
 from tempohand.model import registry
+from tempohand.model.landmarks import HandLandmarkNetwork
+from tempohand.model.palms import PalmDetector
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,13 @@ def predict_files(
     camera = _camera(settings)
     tracker = _tracker(settings)
     opacity = _opacity(settings)
+    runtime, device = open_runtime(settings.runtime), _device(settings)
     source = open_source(settings.input, settings.fps)
     out = Path(settings.out or f"{source.path.absolute().stem}-hands")
     with ExitStack() as stack:
-        boxes = stack.enter_context(_boxes(settings, source))
+        boxes = stack.enter_context(_boxes(settings, source, runtime))
         boxes.check(source)
-        network = _load(settings.checkpoint, load)
-        device = _device(settings.device)
+        network = runtime.network(_load(settings.checkpoint, load))
         predictor = StreamingPredictor(
             network, device=device, batch_size=settings.batch_size, max_gap=tracker.max_gap
         )
@@ -185,7 +188,7 @@ def _opacity(settings: PredictSettings) -> float:
     return opacity
 
 
-def _boxes(settings: PredictSettings, source: Source):
+def _boxes(settings: PredictSettings, source: Source, runtime: Runtime):
     """The source of boxes, as a context manager."""
     max_hands = MAX_HANDS if settings.max_hands is None else settings.max_hands
     if max_hands < 1:
@@ -199,17 +202,25 @@ def _boxes(settings: PredictSettings, source: Source):
             settings.detector_model or DETECTOR_MODEL, video=not source.independent, max_hands=max_hands
         )
     if settings.finder == FINDER:
-        return _palm_finder(settings, source, max_hands)
+        return _palm_finder(settings, source, max_hands, runtime)
     return _trained_finder(settings, source, max_hands)
 
 
-def _palm_finder(settings: PredictSettings, source: Source, max_hands: int) -> PalmFinder | FollowedPalms:
+def _palm_finder(
+    settings: PredictSettings, source: Source, max_hands: int, runtime: Runtime
+) -> PalmFinder | FollowedPalms:
     """MediaPipe's networks. A single picture is worth the time; a video has other frames in which a hand may
     be found."""
     tiles = settings.tiles
     if tiles is None:
         tiles = PICTURE_TILES if source.independent else VIDEO_TILES
-    finder = PalmFinder(device=_device(settings.device), tiles=tiles, max_hands=max_hands)
+    finder = PalmFinder(
+        runtime.palms(PalmDetector.load()),
+        runtime.landmarks(HandLandmarkNetwork.load()),
+        device=_device(settings),
+        tiles=tiles,
+        max_hands=max_hands,
+    )
     if source.independent:  # there is nothing to follow
         return finder
     return FollowedPalms(finder, LOOK_EVERY if settings.every is None else settings.every)
@@ -219,9 +230,7 @@ def _trained_finder(settings: PredictSettings, source: Source, max_hands: int) -
     tiles = settings.tiles
     if tiles is None:
         tiles = 2 if source.independent else 1
-    finder = HandFinder.load(
-        settings.finder, device=_device(settings.device), tiles=tiles, max_hands=max_hands
-    )
+    finder = HandFinder.load(settings.finder, device=_device(settings), tiles=tiles, max_hands=max_hands)
     if settings.every in (None, 1) or source.independent:
         return finder
     return FollowedHands(finder, settings.every)
@@ -231,7 +240,12 @@ def _load(checkpoint: str, load: Callable | None):
     return load(checkpoint) if load else registry.load_network(checkpoint, HandPrediction)
 
 
-def _device(name: str | None) -> str:
+def _device(settings: PredictSettings) -> str:
+    name = settings.device
+    if settings.runtime == "onnx":
+        if name == "cuda":
+            raise ValueError("`runtime` onnx computes on the CPU: leave `device` out, or take torch")
+        return "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             "`device` is cuda, but this torch sees no GPU: leave it out, or install a CUDA build of torch"

@@ -51,3 +51,4 @@ class PredictSettings:
     obj: bool = False  # write every hand's mesh
     batch_size: int = 32  # hands in a pass of the network
     device: str | None = None  # cpu or cuda
+    runtime: str = "torch"  # or "onnx": ONNX Runtime, on the CPU (runtime.py)

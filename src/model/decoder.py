@@ -1,7 +1,6 @@
 """One learned query gathers what a frame's image tokens hold of the hand, by cross-attention."""
 
 import torch
-from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -48,7 +47,7 @@ class Decoder(nn.Module):
     def forward(self, tokens: Float[Tensor, "n l c"]) -> Float[Tensor, "n d"]:
         """The frame's token."""
         tokens = tokens + self.positions.to(tokens.dtype)
-        x = repeat(self.query, "1 1 d -> n 1 d", n=len(tokens))
+        x = self.query.expand(tokens.shape[0], -1, -1)
         for layer in self.layers:
             x = layer(x, tokens)
         return self.norm(x)[:, 0]

@@ -51,6 +51,7 @@ class LandmarkBackbone(HandLandmarkNetwork):
         self.num_classes = num_classes
         strides = (8, 16, 32, 32)
         self.feature_info = [{"num_chs": c, "reduction": s} for c, s in zip(self.channels, strides)]
+        self.widths = [c * (max(strides) // s) ** 2 for c, s in zip(self.channels, strides)]
 
     def forward_features(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 7 7 c"]:
         """x: 0..1; crops of any size are brought to 224 x 224."""
@@ -61,7 +62,8 @@ class LandmarkBackbone(HandLandmarkNetwork):
         ]
         landmarks = landmark_vector(self.read(maps[-1]))
         repeated = landmarks[:, None, None].expand(-1, grid, grid, -1)
-        return torch.cat([*(F.layer_norm(level, level.shape[-1:]) for level in levels), repeated], dim=-1)
+        normalised = [F.layer_norm(level, (width,)) for level, width in zip(levels, self.widths)]
+        return torch.cat([*normalised, repeated], dim=-1)
 
     def forward_intermediates(
         self, x: Float[Tensor, "n 3 h w"], indices: Sequence[int], **_

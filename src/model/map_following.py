@@ -12,6 +12,7 @@ from tempohand.geometry import denormalise_pixels, project
 from tempohand.model.heads import CERTAINTY
 
 STEPS = 3  # of Gauss and Newton
+UNKNOWNS = 6  # of a rigid motion
 # Standard deviations, chosen on held-out drawn hands (docs/log.md): of a sure map, in edges of the crop; of
 # what the heads say of the hand: place across the line of sight (as good as unknown), along it, orientation.
 MAP = 0.03

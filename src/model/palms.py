@@ -79,7 +79,7 @@ class PalmHead(nn.Module):
     def read(self, x: Float[Tensor, "n d k l"]) -> tuple[Float[Tensor, "n a"], Float[Tensor, "n a 18"]]:
         """Scores and coordinates, row by row, cell by cell, the anchors of a cell side by side."""
         score, coordinates = (layer(x).permute(0, 2, 3, 1) for layer in (self.score, self.coordinates))
-        return score.flatten(1), coordinates.reshape(len(x), -1, 2 * (2 + NUM_KEYPOINTS))
+        return score.flatten(1), coordinates.reshape(x.shape[0], -1, 2 * (2 + NUM_KEYPOINTS))
 
 
 class PalmDetector(nn.Module):
@@ -135,16 +135,27 @@ class PalmDetector(nn.Module):
         self, image: UInt8[Tensor, "n 3 h w"] | Float[Tensor, "n 3 h w"], min_score: float = MIN_SCORE
     ) -> list[Palms]:
         """The palms in each picture (taken as by `forward`), in its pixels, on the CPU."""
-        # To the CPU in one copy: to pick palms on the device is to wait for it again and again.
-        scores, coordinates = self(image)
-        scores, coordinates = torch.cat([scores[..., None], coordinates], dim=2).cpu().split([1, 18], dim=2)
-        scores = scores[..., 0].clamp(-MAX_LOGIT, MAX_LOGIT).sigmoid()
-        boxes, keypoints = decode(coordinates, anchor_centres(*image.shape[-2:]))
-        seen = scores >= min_score
-        return [
-            suppress_weighted(Palms(*(values[one] for values in each)))
-            for one, *each in zip(seen, scores, boxes, keypoints)
-        ]
+        return palms_of(*self(image), image.shape[-2:], min_score)
+
+
+@torch.inference_mode()
+def palms_of(
+    scores: Float[Tensor, "n a"],
+    coordinates: Float[Tensor, "n a 18"],
+    size: tuple[int, int],
+    min_score: float = MIN_SCORE,
+) -> list[Palms]:
+    """The palms in each picture, of what PalmDetector says of pictures of `size` (height, width); on the
+    CPU."""
+    # To the CPU in one copy: to pick palms on the device is to wait for it again and again.
+    scores, coordinates = torch.cat([scores[..., None], coordinates], dim=2).cpu().split([1, 18], dim=2)
+    scores = scores[..., 0].clamp(-MAX_LOGIT, MAX_LOGIT).sigmoid()
+    boxes, keypoints = decode(coordinates, anchor_centres(*size))
+    seen = scores >= min_score
+    return [
+        suppress_weighted(Palms(*(values[one] for values in each)))
+        for one, *each in zip(seen, scores, boxes, keypoints)
+    ]
 
 
 def anchor_centres(height: int = SIZE, width: int = SIZE) -> Float[Tensor, "a 2"]:

@@ -1,5 +1,6 @@
 """PoseNet: the hand in one frame."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,14 +172,7 @@ class PoseNet(Network):
         """
         if not self.tells_sides:
             raise ValueError("this network has no side head (network.spatial.side)")
-        mirror = mirror_homography(self.size).to(frames.princpt)
-        princpt = apply_homography(mirror, frames.princpt[:, None])[:, 0]
-        seen = self.features(frames)
-        mirrored = self.features(replace(frames, image=frames.image.flip(-1), princpt=princpt))
-        right_logit = (self.spatial.side_logit(seen) - self.spatial.side_logit(mirrored)) / 2
-        return right_logit, torch.maximum(
-            *(self.spatial.certainty(each).float() for each in (seen, mirrored))
-        )
+        return look_twice(self.features, self.spatial, frames)
 
     def criterion(self, prediction: HandPrediction, batch: ClipBatch) -> dict[str, Term]:
         """The unreduced loss terms, by name (`model.losses.posenet_terms`)."""
@@ -224,3 +218,15 @@ class PoseNet(Network):
         return [f"inherited {len(own)} of {len(own)} spatial tensors from '{path}'{under}", *lines] + [
             f"not used: {name}" for name in unexpected
         ]
+
+
+def look_twice(
+    features: Callable[[Frames], SpatialFeatures], spatial: SpatialNet, frames: Frames
+) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
+    """`PoseNet.look`, by the features of the crops and of their mirror images. spatial: reads them."""
+    mirror = mirror_homography(frames.size[1]).to(frames.princpt)
+    princpt = apply_homography(mirror, frames.princpt[:, None])[:, 0]
+    seen = features(frames)
+    mirrored = features(replace(frames, image=frames.image.flip(-1), princpt=princpt))
+    right_logit = (spatial.side_logit(seen) - spatial.side_logit(mirrored)) / 2
+    return right_logit, torch.maximum(*(spatial.certainty(each).float() for each in (seen, mirrored)))

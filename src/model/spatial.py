@@ -1,9 +1,10 @@
 """The spatial network: what is found in one frame."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tempohand.batch import Frames
@@ -43,6 +44,12 @@ class SpatialFeatures:
         if self.turn is not None:
             parts.append(self.turn[..., None].to(self.token))
         return torch.cat(parts, dim=-1)
+
+    def replace_at(self, places: Int[Tensor, "m"], others: "SpatialFeatures") -> None:
+        """Puts other frames' features, all but the turn, into the places of some."""
+        for name in ("token", "readings", "heatmaps", "joint_depth_logits"):
+            if getattr(self, name) is not None:
+                getattr(self, name)[places] = getattr(others, name)
 
 
 class SpatialNet(nn.Module):
@@ -94,21 +101,13 @@ class SpatialNet(nn.Module):
 
     def forward(self, frames: Frames) -> SpatialFeatures:
         """The features of each frame, from its picture."""
-        seen = self.read(self.backbone(frames.image), frames)
         if not self.upright or self.training:
-            return seen
-        turn = torch.zeros_like(frames.princpt[:, 0])
-        for _ in range(MOST_TURNS):
-            more = turn_upright(seen.readings)
-            places = more.nonzero()[:, 0]
-            if not len(places):
-                break
-            turn = turn + more
-            turned = turned_frames(frames[places], turn[places])
-            again = self.read(self.backbone(turned.image), turned)
-            for name in ("token", "readings", "heatmaps", "joint_depth_logits"):
-                getattr(seen, name)[places] = getattr(again, name)
-        return replace(seen, turn=turn)
+            return self.see(frames)
+        return seen_upright(self.see, frames)
+
+    def see(self, frames: Frames) -> SpatialFeatures:
+        """The features of each frame, from its picture as it stands."""
+        return self.read(self.backbone(frames.image), frames)
 
     @property
     def packed_dim(self) -> int:
@@ -116,12 +115,13 @@ class SpatialNet(nn.Module):
         return self.token_dim + self.detail_dim + self.upright
 
     def unpacked(self, features: Float[Tensor, "*batch f"]) -> SpatialFeatures:
-        """The inverse of `SpatialFeatures.packed`, in evaluation mode."""
-        token, details, turn = features.split([self.token_dim, self.detail_dim, int(self.upright)], dim=-1)
+        """The inverse of `SpatialFeatures.packed`."""
+        turns = features.shape[-1] - self.token_dim - self.detail_dim
+        token, details, turn = features.split([self.token_dim, self.detail_dim, turns], dim=-1)
         return SpatialFeatures(
             token,
             details.unflatten(-1, (NUM_JOINTS, -1)) if self.detail_dim else None,
-            turn=turn[..., 0].float() if self.upright else None,
+            turn=turn[..., 0].float() if turns else None,
         )
 
     def read(self, tokens: Float[Tensor, "n l c"], frames: Frames) -> SpatialFeatures:
@@ -150,6 +150,20 @@ class SpatialNet(nn.Module):
         """Log odds that frames show a right hand, in float32 whatever autocast says."""
         with torch.autocast(features.token.device.type, enabled=False):
             return self.side(replace(features, turn=None).packed().float())[..., 0]
+
+
+def seen_upright(see: Callable[[Frames], SpatialFeatures], frames: Frames) -> SpatialFeatures:
+    """What `see` finds in frames, those whose fingers do not point up turned (upright.py) and seen again."""
+    seen = see(frames)
+    turn = torch.zeros_like(frames.princpt[:, 0])
+    for _ in range(MOST_TURNS):
+        more = turn_upright(seen.readings)
+        places = more.nonzero()[:, 0]
+        if not len(places):
+            break
+        turn = turn + more
+        seen.replace_at(places, see(turned_frames(frames[places], turn[places])))
+    return replace(seen, turn=turn)
 
 
 def _into_token(inputs: int, dim: int) -> nn.Sequential:

@@ -60,7 +60,7 @@ def turned_back(prediction: HandPrediction, turn: Float[Tensor, "b"], batch: Cli
     """What was predicted in the turned crops of the clips' last frames, in the batch's own crops: hands and
     the loss terms' values."""
     back = rotation_about_z(-turn)[:, None]  # (b, 1, 3, 3)
-    frames = batch.frames[: len(batch)]
+    frames = batch.last_frame().frames
     root = back @ prediction.rotation[..., 0, :, :]
     rotation = torch.cat([root[..., None, :, :], prediction.rotation[..., 1:, :, :]], dim=-3)
     joints = prediction.joints @ back.mT
@@ -108,9 +108,8 @@ def _turning(frames: Frames, turn: Tensor) -> tuple[Float[Tensor, "n 3 3"], Floa
     middle = beside(camera[1], ((width - 1) / 2, (height - 1) / 2)).expand_as(camera[1])
     homography = camera_rotation_homography(rotation_about_z(turn.double()), *camera)
     moved = middle - apply_homography(homography, middle[:, None])[:, 0]
-    shift = torch.eye(3, dtype=homography.dtype, device=homography.device).repeat(len(turn), 1, 1)
-    shift[:, :2, 2] = moved
-    return shift @ homography, (camera[1] + moved).to(frames.princpt)
+    shifted = homography[:, :2] + moved[..., None] * homography[:, 2:]
+    return torch.cat([shifted, homography[:, 2:]], dim=1), (camera[1] + moved).to(frames.princpt)
 
 
 def _for_size(homography: Tensor, size: tuple[int, int], other: tuple[int, int]) -> Tensor:
