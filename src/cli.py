@@ -39,6 +39,9 @@ COMMANDS = {
     ),
     "check-data": Command("find bad pictures and labels in a frame table", "tempohand.commands.check_data"),
     "masks": Command("make the masks of hands that a frame table lacks", "tempohand.commands.masks"),
+    "export-json": Command(
+        "write a frame table as pictures and one JSON file", "tempohand.commands.export_json"
+    ),
     "inspect": Command("a page of random rows of a frame table", "tempohand.commands.inspect"),
     "doctor": Command("check data and network before a training run", "tempohand.commands.doctor", "doctor"),
     "train": Command("train a network", "tempohand.commands.train", "train"),

@@ -187,6 +187,7 @@ COMMANDS = {
         "out/it.html",
         lambda i, o: ["inspect", i, "--split", "test", "--rows", "1", "--out", o],
     ),
+    "export-json": ("table", "out/it", lambda i, o: ["export-json", i, "--out", o]),
     "masks": ("table", "out/it", lambda i, o: ["masks", i, "--workers", "1", "--out", o]),
     "hand check": (
         str(ROOT / "src/hand/open_hand.npz"),

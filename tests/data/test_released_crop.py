@@ -2,42 +2,9 @@
 
 import numpy as np
 import pytest
+from hand3d_data_support import by_the_script
 
 from tempohand.data.released_crop import EDGE, moved, released_crop
-
-
-def half_up(value: float) -> float:
-    return float(int(value + 0.5))
-
-
-def by_the_script(points: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The points in the 320 px crop, branch by branch as boukhayma/3dhand's crop.py has it (Python 2's
-    round)."""
-    (left, top), (right, bottom) = points.min(0), points.max(0)
-    edge = half_up(2.2 * max(right - left, bottom - top))
-    across, down = left + (right - left) / 2, top + (bottom - top) / 2
-    us, ue, vs, ve = 0.0, width - 1.0, 0.0, height - 1.0
-    smaller = min(width, height)
-
-    def along(middle: float, extent: int, edge: float) -> tuple[float, float]:
-        start = half_up(max(0.0, middle - edge / 2))
-        end = start + edge
-        if end > extent - 1:
-            start, end = start - (end - (extent - 1)), float(extent - 1)
-        return start, end
-
-    if edge < smaller - 1:
-        us, ue = along(across, width, edge)
-        vs, ve = along(down, height, edge)
-    else:
-        edge = smaller - 1.0
-        if width == smaller:
-            vs, ve = along(down, height, edge)
-        if height == smaller:
-            us, ue = along(across, width, edge)
-    return np.stack(
-        [(points[:, 0] - us) * (319.0 / (ue - us)), (points[:, 1] - vs) * (319.0 / (ve - vs))], axis=1
-    )
 
 
 def test_labels_are_the_scripts_to_the_last_digit():

@@ -14,6 +14,8 @@ RHD_TO_OP = (0, 4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 1
 STB_TO_OP = (0, 17, 18, 19, 20, 13, 14, 15, 16, 9, 10, 11, 12, 5, 6, 7, 8, 1, 2, 3, 4)
 # FPHA: the wrist, the bases of thumb to pinky, then the other three joints of each finger.
 FPHA_TO_OP = (0, 1, 6, 7, 8, 2, 9, 10, 11, 3, 12, 13, 14, 4, 15, 16, 17, 5, 18, 19, 20)
+# Boukhayma et al. (CVPR 2019): the wrist, then index, middle, pinky, ring, thumb, each from base to tip.
+HAND3D_TO_OP = (0, 17, 18, 19, 20, 1, 2, 3, 4, 5, 6, 7, 8, 13, 14, 15, 16, 9, 10, 11, 12)
 # fmt: on
 
 # The orders that a mistaken conversion may have left in a table, in words.
@@ -23,5 +25,6 @@ ORDERS = {
     "fingers from tip to base, the wrist last (InterHand2.6M)": INTERHAND_TO_OP,
     "the wrist, then fingers from tip to base (RHD)": RHD_TO_OP,
     "the wrist, then fingers from pinky to thumb (STB)": STB_TO_OP,
+    "the wrist, then index, middle, pinky, ring, thumb (Boukhayma et al.)": HAND3D_TO_OP,
     "the wrist, the five knuckles, then the rest finger by finger (FPHA)": FPHA_TO_OP,
 }
