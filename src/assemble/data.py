@@ -67,7 +67,11 @@ class TrainingData:
         view, sampling = training_view(settings), ClipSampling(**settings["sampling"])
         self.num_frame = network["num_frame"]
         self.seed = settings["seed"]
-        self.mixture = Mixture(data["tables"], network.get("hand"))
+        if data["share_3d"] < 1 and settings["tokens"]["mode"] == "cached":
+            raise ValueError(
+                "data.share_3d: cached tokens hold all labels; use tokens=online, or a share of 1"
+            )
+        self.mixture = Mixture(data["tables"], network.get("hand"), data["share_3d"])
         for table in (self.mixture.train, self.mixture.validation):
             require_inputs(table, kind.demands(network))
         self.training = ClipDataset(

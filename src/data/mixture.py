@@ -68,13 +68,16 @@ class Balance:
 
 class Mixture:
     """The tables of a training run. tables: {name: settings of a TableChoice}. hand: the network's hand
-    model; None: the open hand.
+    model; None: the open hand. share_3d: of the training split's recordings, those whose 3D labels are used;
+    the others have 2D joints and masks alone.
 
     Raises ValueError when there is nothing to validate on, weights are given for some tables only, or a table
     cannot be opened.
     """
 
-    def __init__(self, tables: Mapping[str, Mapping[str, Any]], hand: str | None):
+    def __init__(self, tables: Mapping[str, Mapping[str, Any]], hand: str | None, share_3d: float = 1.0):
+        if not 0 <= share_3d <= 1:
+            raise ValueError(f"data.share_3d={share_3d} is a share between 0 and 1")
         self.choices = {name: TableChoice(**settings) for name, settings in tables.items()}
         given = [choice.weight is not None for choice in self.choices.values()]
         if any(given) != all(given):
@@ -103,6 +106,10 @@ class Mixture:
             if _other_hand(part.about, hand) and part.column("has_hand").any()
         ]
         _hide_other_hands(self.train, hand)
+        if share_3d < 1:
+            recording = self.train.recordings()
+            place = np.random.default_rng(0).permutation(int(recording.max()) + 1)
+            self.train.hide_3d(place[recording] >= round(share_3d * len(place)))
         _hide_other_hands(self.validation, hand)
 
     @property

@@ -222,6 +222,11 @@ class FrameTable:
         the network's teach a wrong pose."""
         self._labels["has_hand"] = has_hand
 
+    def hide_3d(self, rows: Bool[np.ndarray, "rows"]) -> None:
+        """From now on these rows have neither 3D joints nor hand parameters."""
+        self._labels["has_hand"] = self._labels["has_hand"] & ~rows
+        self._labels["joints_mask"] = self._labels["joints_mask"] & ~rows[:, None]
+
     def part_of(self, row: int) -> tuple["FrameTable", int]:
         """The table that a row comes from, and its row there."""
         part = int(np.searchsorted(self.offsets, row, side="right")) - 1

@@ -44,6 +44,26 @@ def drawn(rows, frequency, epochs=1, batch=7):
     return np.array([row for _, row in keys[: len(rows) * epochs]])
 
 
+def test_a_share_of_recordings_keeps_its_3d_labels(tmp_path):
+    table = write_table(
+        tmp_path / "table",
+        {"train": [hand_rows(f"{k}", 2, k) for k in range(10)], "val": [hand_rows("v", 1, 99)]},
+    )
+    choice = {"t": {"root": str(table), "train": "train", "validation": "val"}}
+    kept = {}
+    for share in (0.0, 0.3, 0.5, 1.0):
+        mixture = Mixture(choice, None, share)
+        full = mixture.train.column("joints_mask").all(1)
+        assert (full == mixture.train.column("has_hand")).all()
+        assert mixture.train.labels(np.arange(20))["joints_mask"].all(1).sum() == full.sum() == 20 * share
+        assert (full[::2] == full[1::2]).all()  # a recording is whole
+        assert mixture.train.column("joints2d_mask").all() and mixture.validation.column("has_hand").all()
+        kept[share] = set(np.flatnonzero(full))
+    assert kept[0.0] < kept[0.3] < kept[0.5] < kept[1.0]
+    with pytest.raises(ValueError, match=r"data.share_3d=1.5"):
+        Mixture(choice, None, 1.5)
+
+
 def test_a_joined_table_is_its_parts(roots):
     a, b = FrameTable(roots[0], "train"), FrameTable(roots[1], "training")
     both = FrameTable.joined([a, b], "train")
