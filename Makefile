@@ -5,12 +5,13 @@ STAMP := .venv/installed
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help setup build demo demo-utnet weights test test-slow test-faults lint clean
+.PHONY: help setup build demo demo-utnet demo-hand3d weights test test-slow test-faults lint clean
 
 help:
 	@echo "make demo   set up, make data, train Stage 1 and Stage 2, evaluate, run on a video, write outputs/demo/report.html"
 	@echo "            (VIDEO=path: also run on a video of yours, BOXES=path with its hand boxes; FROM_SCRATCH=1: Stage 1 from random weights, not the package's)"
 	@echo "make demo-utnet   frames with depth, UTNet, evaluation with and without depth, outputs/demo-utnet/report.html"
+	@echo "make demo-hand3d  synthetic hands, pretraining, video with masks, weak labels four ways, outputs/demo-hand3d/report.html"
 	@echo "make test   set up, run the tests"
 	@echo "make weights REAL=path   train the network that comes with the package, three hours; the real pictures lie in path"
 	@echo "            (SKINS=path PANORAMAS=path: for drawn hands; QUICK=1: all in small, to see that it runs)"
@@ -33,6 +34,9 @@ demo: $(STAMP)
 
 demo-utnet: $(STAMP)
 	$(BIN)/python script/demo_utnet.py
+
+demo-hand3d: $(STAMP)
+	$(BIN)/python script/demo_hand3d.py
 
 weights: $(STAMP)
 	$(BIN)/python script/weights.py $(if $(REAL),--real $(REAL)) $(if $(SKINS),--skins $(SKINS)) $(if $(PANORAMAS),--panoramas $(PANORAMAS)) $(if $(QUICK),--quick)
