@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from tests_support import SMALL_NETWORK, compose_config, write_table
 
 from tempohand.model.registry import build_network
-from tempohand.synthetic.generate import SPLITS, SyntheticConfig, film_sequence
+from tempohand.synthetic.generate import SPLITS, SyntheticConfig, built, film_sequence
 
 CONFIG = Path(__file__).parents[2] / "config"
 FILM = (
@@ -53,7 +53,7 @@ def film() -> Rows:
         config.pop(name)
     config["sequences"] = {split: config.pop(f"num_{split}") for split in SPLITS}
     config["frames"] = {split: config.pop(f"frames_{split}") for split in SPLITS}
-    config = SyntheticConfig.from_mapping(config)
+    config = built(SyntheticConfig, config)
     return {
         split: [
             [_cut(row) for row in film_sequence(config, split, index)]
