@@ -70,6 +70,32 @@ def draw_skeleton(
     return picture
 
 
+def gaussian_maps(
+    joints2d_px: Float[ndarray, "21 2"], size: tuple[int, int], sigma: float
+) -> Float[ndarray, "21 h w"]:
+    """Heat maps of joints, px of a picture of `size` (W, H): Gaussians of `sigma` px, 1 at their middles;
+    nothing for a joint that is not finite."""
+    u, v = np.arange(size[0]), np.arange(size[1])
+    joints = np.asarray(joints2d_px, np.float64)
+    x, y = (np.exp(-0.5 * ((at - joints[:, [axis]]) / sigma) ** 2) for axis, at in enumerate((u, v)))
+    return np.nan_to_num(y[:, :, None] * x[:, None, :])
+
+
+def draw_heatmaps(
+    picture: UInt8[ndarray, "h w 3"], maps: Float[ndarray, "21 k l"]
+) -> UInt8[ndarray, "h w 3"]:
+    """The 21 joints' heat maps over the dimmed picture (RGB), each in its finger's colour and as bright as
+    its share of its own greatest value."""
+    height, width = picture.shape[:2]
+    canvas = picture.astype(np.float64) / 3
+    for heat, colour in zip(maps, finger_colours()):
+        if (most := float(heat.max())) <= 0:
+            continue
+        share = cv2.resize(heat / most, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
+        canvas += share * (np.array(colour) - canvas)
+    return np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
+
+
 def depth_picture(depth: Float[ndarray, "h w"], near: float, far: float) -> UInt8[ndarray, "h w 3"]:
     """Depth in colours: red at `near` and before, blue at `far` and beyond; black where it is 0,
     unmeasured."""

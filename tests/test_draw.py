@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tempohand.draw import draw_skeleton, finger_colours
-from tempohand.skeleton import BONES
+from tempohand.draw import draw_heatmaps, draw_skeleton, finger_colours, gaussian_maps
+from tempohand.skeleton import BONES, FINGER_COLOURS
 
 
 @pytest.fixture
@@ -54,3 +54,17 @@ def test_joints_without_a_place_are_left_out(joints):
 def test_a_view_that_cannot_be_drawn_into_is_refused(joints):
     with pytest.raises(ValueError, match="contiguous"):
         draw_skeleton(blank()[:, ::-1], joints)
+
+
+def test_heat_maps_are_brightest_at_their_joints_in_their_fingers_colours(joints):
+    maps = gaussian_maps(joints, (120, 128), 2.0)
+    assert maps.shape == (21, 128, 120) and maps.max() <= 1
+    for joint, heat in enumerate(maps):
+        v, u = np.unravel_index(heat.argmax(), heat.shape)
+        assert np.abs(joints[joint] - (u, v)).max() <= 0.5 + 1e-6
+    assert not gaussian_maps(np.full((21, 2), np.nan), (12, 10), 2.0).any()
+    one = np.where(np.arange(21)[:, None, None] == 8, maps, 0.0)
+    picture = draw_heatmaps(np.full((128, 120, 3), 90, np.uint8), one)
+    u, v = np.rint(joints[8]).astype(int)
+    assert np.abs(picture[v, u].astype(int) - FINGER_COLOURS["index"]).max() < 25
+    assert (picture[0, 0] == 30).all()

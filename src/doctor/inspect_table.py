@@ -15,7 +15,8 @@ from tempohand.data.convert.residuals import residuals
 from tempohand.data.mixture import hand_of
 from tempohand.data.pictures import BadPicture
 from tempohand.data.table import FrameTable, read_index
-from tempohand.draw import depth_picture, draw_skeleton
+from tempohand.doctor.network_views import NetworkViews
+from tempohand.draw import depth_picture, draw_heatmaps, draw_skeleton, gaussian_maps
 from tempohand.evaluation.report.page import TableCell, TableRow, jpeg_uri, render_page
 from tempohand.hand.layer import HandLayer
 from tempohand.render import render, shade
@@ -27,6 +28,7 @@ PROJECTED = (255, 90, 60)
 BOX = (80, 160, 255)
 ALBEDO = (0.72, 0.78, 0.92)
 OPACITY = 0.75
+HEATMAP_SIGMA = 1 / 64  # of the picture's edge, of the heat maps of labels
 DEPTH_MARGIN_MM = 60.0  # before and behind a hand that its depth is drawn over
 JPEG_QUALITY = 88
 TEMPLATES = Path(__file__).with_name("templates")
@@ -43,8 +45,10 @@ def inspect_table(
     seed: int = 0,
     hand: str | None = None,
     out: str | Path | None = None,
+    checkpoint: str | None = None,
 ) -> Path:
-    """Writes the page and returns its path. rows: how many of each split, drawn by `seed`.
+    """Writes the page and returns its path. rows: how many of each split, drawn by `seed`. checkpoint: of a
+    network whose answers are shown beside the labels (`NetworkViews`).
 
     Raises FileNotFoundError or ValueError: no table or hand model there, an unknown split, no row asked for.
     """
@@ -52,6 +56,7 @@ def inspect_table(
     if rows < 1:
         raise ValueError(f"`rows` is at least 1, not {rows}")
     hands = _hands(index["about"], hand)
+    network = NetworkViews(checkpoint) if checkpoint else None
     names = dict.fromkeys(splits or index["splits"])
     page = render_page(
         "inspect.html",
@@ -60,7 +65,7 @@ def inspect_table(
         subtitle=f"Rows of the frame table '{root}', drawn with seed {seed}.",
         facts=_facts(index["about"], hands is None),
         colours=[(LABELLED, "2D joints as labelled"), (PROJECTED, "3D joints, projected"), (BOX, "box")],
-        splits=[_split(FrameTable(root, name), rows, seed, hands) for name in names],
+        splits=[_split(FrameTable(root, name), rows, seed, hands, network) for name in names],
     )
     out = Path(out or root / "inspect.html")
     write_whole(out, page)
@@ -80,11 +85,14 @@ def _facts(about: dict, no_hand: bool) -> list[tuple[str, str]]:
     return known + [("mesh", MESH_NOT_DRAWN)] * no_hand
 
 
-def _split(frames: FrameTable, count: int, seed: int, hands: HandModels | None) -> dict:
+def _split(
+    frames: FrameTable, count: int, seed: int, hands: HandModels | None, network: NetworkViews | None
+) -> dict:
     """What inspect.html shows of a split: residuals of the drawn rows, and the rows."""
     rows = np.sort(np.random.default_rng(seed).permutation(len(frames))[:count])
     labels = frames.labels(rows)
     found = residuals(labels, hands)
+    seen = network and network.dataset(frames)
     shown = []
     for place, row in enumerate(tqdm(rows.tolist(), desc=frames.split, unit="row")):
         about = frames.about_row(row)
@@ -94,6 +102,7 @@ def _split(frames: FrameTable, count: int, seed: int, hands: HandModels | None) 
             pictures = [
                 *views(frames.image(row), label, hands),
                 *measured(frames.image(row), label, frames.depth(row), frames.mask(row)),
+                *(network.views(seen, row) if network else ()),
             ]
             entry["views"] = [jpeg_uri(picture, JPEG_QUALITY) for picture in pictures]
         except (BadPicture, FileNotFoundError) as error:
@@ -127,8 +136,8 @@ def _sentence(labels: dict[str, np.ndarray], found: dict[str, np.ndarray], place
 def views(
     picture: UInt8[np.ndarray, "h w 3"], row: dict, hands: HandModels | None
 ) -> Iterable[UInt8[np.ndarray, "s t 3"]]:
-    """A row's picture with box and 2D joints; with the projected 3D joints; with the mesh of its hand
-    parameters: those that it has labels for."""
+    """A row's picture with box and 2D joints; with their heat maps; with the projected 3D joints; with the
+    mesh of its hand parameters: those that it has labels for."""
     scale, large = _enlarged(picture)
 
     def moved(points):
@@ -140,7 +149,10 @@ def views(
     )
     cv2.rectangle(labelled, low, high, BOX, 1, cv2.LINE_AA)
     one = {name: np.asarray(value)[None] for name, value in row.items()}
-    yield draw_skeleton(labelled, moved(valid(one, "joints2d")[0]), LABELLED, 1.5)
+    joints2d = moved(valid(one, "joints2d")[0])
+    yield draw_skeleton(labelled, joints2d, LABELLED, 1.5)
+    if np.isfinite(joints2d).any():
+        yield draw_heatmaps(large, gaussian_maps(joints2d, large.shape[1::-1], PICTURE_PX * HEATMAP_SIGMA))
     if row["has_camera"] and row["joints_mask"].any():
         yield draw_skeleton(large.copy(), moved(project(one)[0]), PROJECTED, 1.5)
     if row["has_camera"] and row["has_hand"] and hands is not None:
