@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": Command("3D hands in a video, a picture or a folder", "tempohand.commands.predict"),
     "export": Command("write predictions as glb, bvh, csv and more", "tempohand.commands.export"),
     "onnx": Command("write a network as ONNX graphs, to run it without torch", "tempohand.commands.onnx"),
+    "view": Command("predictions in 3D, in a browser", "tempohand.commands.view"),
     "compare": Command(
         "compare predictions with another run's or another tool's", "tempohand.commands.compare"
     ),
