@@ -96,6 +96,21 @@ def draw_heatmaps(
     return np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
 
 
+def write_names(
+    picture: UInt8[ndarray, "h w 3"], joints2d_px: Float[ndarray, "21 2"], names: dict[int, str]
+) -> UInt8[ndarray, "h w 3"]:
+    """Writes the names of some joints (their numbers, OP order) beside them, in the joints' colours, and
+    returns the picture. Joints that are not finite are left out."""
+    colours = finger_colours()
+    for joint, name in names.items():
+        point = np.asarray(joints2d_px[joint], np.float64)
+        if np.isfinite(point).all() and (np.abs(point) < _FARTHEST_PX).all():
+            place = (int(round(point[0])) + 5, int(round(point[1])) - 4)
+            for colour, width in ((OUTLINE, 3), (colours[joint], 1)):
+                cv2.putText(picture, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.38, colour, width, cv2.LINE_AA)
+    return picture
+
+
 def depth_picture(depth: Float[ndarray, "h w"], near: float, far: float) -> UInt8[ndarray, "h w 3"]:
     """Depth in colours: red at `near` and before, blue at `far` and beyond; black where it is 0,
     unmeasured."""

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from own_support import WRITERS, marked_hands
 from tests_support import CONFIG, SMALL_NETWORK, compose_config, load_file
 
 from tempohand.data.arguments import public_tables
@@ -29,12 +30,16 @@ MIXED = (
     "panoptic",
     "mpii_nzsl",
 )
-MORE = ("ho3d_v2", "hamer_tars", "real_hands", "rgbd")  # beside those of config/data/mix_images.yaml
+OWN = ("coco_keypoints", "labelme", "labelstudio", "cvat", "csv")
+MORE = ("ho3d_v2", "hamer_tars", "real_hands", "rgbd", *OWN)  # beside those of config/data/mix_images.yaml
 TRAINABLE = (*MIXED, *MORE)
 
 
 def folder_of(name: str, tmp: Path, tmp_path_factory) -> Path:
     """The data set's folder in its own format, as its converter's test makes it."""
+    if name in OWN:
+        WRITERS[name](tmp, marked_hands(tmp))
+        return tmp
     file = {"ho3d_v2": "ho3d", "ho3d_v3": "ho3d", "mpii_nzsl": "panoptic"}.get(name, name)
     tests = load_file(ROOT / f"tests/data/convert/test_{file}.py")
     if file == "ho3d":

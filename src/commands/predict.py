@@ -155,7 +155,8 @@ def _add_camera(parser: argparse.ArgumentParser) -> None:
         dest="focal_px",
         type=float,
         metavar="PX",
-        help="focal length in pixels of the input (default: the picture's diagonal)",
+        help="focal length in pixels of the input (default: what a picture's EXIF says, else the "
+        "picture's diagonal)",
     )
     camera.add_argument(
         "--fov",

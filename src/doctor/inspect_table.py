@@ -16,13 +16,22 @@ from tempohand.data.mixture import hand_of
 from tempohand.data.pictures import BadPicture
 from tempohand.data.table import FrameTable, read_index
 from tempohand.doctor.network_views import NetworkViews
-from tempohand.draw import depth_picture, draw_heatmaps, draw_skeleton, gaussian_maps
+from tempohand.draw import (
+    depth_picture,
+    draw_heatmaps,
+    draw_skeleton,
+    finger_colours,
+    gaussian_maps,
+    write_names,
+)
 from tempohand.evaluation.report.page import TableCell, TableRow, jpeg_uri, render_page
 from tempohand.hand.layer import HandLayer
 from tempohand.render import render, shade
+from tempohand.skeleton import FINGER_COLOURS, FINGERTIPS, JOINT_NAMES, WRIST
 from tempohand.writing import write_whole
 
 PICTURE_PX = 300
+NAMED = {WRIST: "wrist"} | {tip: JOINT_NAMES[tip].split("_")[0] for tip in FINGERTIPS}
 LABELLED = (60, 220, 120)
 PROJECTED = (255, 90, 60)
 BOX = (80, 160, 255)
@@ -64,7 +73,8 @@ def inspect_table(
         title=f"{index['about'].get('title', root.name)}: random rows",
         subtitle=f"Rows of the frame table '{root}', drawn with seed {seed}.",
         facts=_facts(index["about"], hands is None),
-        colours=[(LABELLED, "2D joints as labelled"), (PROJECTED, "3D joints, projected"), (BOX, "box")],
+        fingers=list(FINGER_COLOURS.items()),
+        colours=[(PROJECTED, "3D joints, projected"), (BOX, "box"), (LABELLED, "2D joints over depth")],
         splits=[_split(FrameTable(root, name), rows, seed, hands, network) for name in names],
     )
     out = Path(out or root / "inspect.html")
@@ -125,6 +135,8 @@ def _sentence(labels: dict[str, np.ndarray], found: dict[str, np.ndarray], place
     parts.append(f"{labels['joints_mask'][place].sum()} 3D")
     if labels["joints_mask"][place, 0] and labels["has_camera"][place]:
         parts.append(f"{labels['joints'][place, 0, 2]:.0f} mm away")
+    if np.isfinite(labels["hidden"][place]):
+        parts.append(f"{labels['hidden'][place]:.0%} hidden")
     parts += [
         f"{name.replace('_', ' ')} {values[place]:.2f}"
         for name, values in found.items()
@@ -136,8 +148,9 @@ def _sentence(labels: dict[str, np.ndarray], found: dict[str, np.ndarray], place
 def views(
     picture: UInt8[np.ndarray, "h w 3"], row: dict, hands: HandModels | None
 ) -> Iterable[UInt8[np.ndarray, "s t 3"]]:
-    """A row's picture with box and 2D joints; with their heat maps; with the projected 3D joints; with the
-    mesh of its hand parameters: those that it has labels for."""
+    """A row's picture with box and 2D joints, a colour a finger, wrist and tips by name; with their heat
+    maps; with the projected 3D joints; with the mesh of its hand parameters: those that it has labels
+    for."""
     scale, large = _enlarged(picture)
 
     def moved(points):
@@ -150,7 +163,8 @@ def views(
     cv2.rectangle(labelled, low, high, BOX, 1, cv2.LINE_AA)
     one = {name: np.asarray(value)[None] for name, value in row.items()}
     joints2d = moved(valid(one, "joints2d")[0])
-    yield draw_skeleton(labelled, joints2d, LABELLED, 1.5)
+    draw_skeleton(labelled, joints2d, finger_colours(), 1.5)
+    yield write_names(labelled, joints2d, NAMED)
     if np.isfinite(joints2d).any():
         yield draw_heatmaps(large, gaussian_maps(joints2d, large.shape[1::-1], PICTURE_PX * HEATMAP_SIGMA))
     if row["has_camera"] and row["joints_mask"].any():

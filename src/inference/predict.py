@@ -60,7 +60,7 @@ def predict_frames(
         if depth is not None:
             frame = replace(frame, depth=depth.of(frame))
         first = frame.size if first is None or source.independent else first
-        shared = _shared(frame, *camera.camera(frame.size, first))
+        shared = _shared(frame, *camera.camera(frame.size, first, frame.focal))
         sides = None if closer is None else _sides(closer, shared)
         tracked = tracker.update(frame.time, boxes.detect(frame), frame.size, sides)
         if closer is not None:

@@ -103,7 +103,7 @@ def predict_files(
                 progress = tqdm(frames, total=source.expected_count, unit="frame")
                 for frame, found in progress:
                     if not num_frames:
-                        progress.write(wording(camera.describe(source.size)))
+                        progress.write(wording(camera.describe(source.size, frame.focal)))
                     if overlay is not None:
                         overlay.write(frame, draw_hands(frame.image, found, faces, opacity=opacity))
                     if settings.obj:

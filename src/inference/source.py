@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from tempohand.media.exif import read_file
 from tempohand.media.incomplete import Incomplete
 from tempohand.media.pictures import BadPicture, decode_picture, is_video
 from tempohand.media.video import Video
@@ -35,6 +36,7 @@ class SourceFrame:
     image: UInt8[np.ndarray, "h w 3"]  # RGB
     name: str
     depth: Float[np.ndarray, "h w"] | None = None  # mm, 0 where nothing is measured
+    focal: float | None = None  # px, as the picture's file tells it (EXIF); None: it does not
 
     @property
     def nbytes(self) -> int:
@@ -66,10 +68,11 @@ class PictureSource:
         self.path = Path(path)
         self.names = [self.path.name]
         try:
-            image = decode_picture(self.path.read_bytes())
+            data = self.path.read_bytes()
+            image = decode_picture(data)
         except BadPicture as error:
             raise ValueError(f"the picture '{self.path}' cannot be used: {error}") from None
-        self._frame = SourceFrame(0, 0.0, image, self.path.name)
+        self._frame = SourceFrame(0, 0.0, image, self.path.name, focal=read_file(data).focal)
         self.size, self.expected_count = self._frame.size, 1
 
     def count(self) -> int:
@@ -126,12 +129,14 @@ class FolderSource:
         self.unreadable, size = [], None
         for index, file in enumerate(self.files):
             try:
-                image = decode_picture(file.read_bytes())
+                data = file.read_bytes()
+                image = decode_picture(data)
             except BadPicture as error:
                 self.unreadable.append(file.name)
                 print(f"warning: skipped the picture '{file}': {error}", file=sys.stderr)
                 continue
-            frame = SourceFrame(index, 0.0 if self.independent else index / self.fps, image, file.name)
+            time = 0.0 if self.independent else index / self.fps
+            frame = SourceFrame(index, time, image, file.name, focal=read_file(data).focal)
             if not self.independent and size not in (None, frame.size):
                 raise ValueError(
                     f"'{file}' is {frame.size[0]} x {frame.size[1]}, the sequence before it {size[0]} x "

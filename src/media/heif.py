@@ -45,6 +45,23 @@ def decode_heif(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
     return np.ascontiguousarray(picture)
 
 
+def size_and_exif(data: bytes) -> tuple[tuple[int, int], bytes]:
+    """(W, H) of the primary picture as shown, and the file's EXIF block (a TIFF file; empty where there is
+    none). Nothing is decoded. Raises one of DAMAGE when the file is damaged."""
+    items = _Items(data)
+    size = None
+    for name, body in items.properties(items.primary):
+        if name == b"ispe":
+            size = struct.unpack(">II", body[4:12])
+        elif name == b"irot" and body[0] & 1:
+            size = size[::-1]
+    block = [items.data_of(item) for item, kind in items.kinds.items() if kind == b"Exif"]
+    if size is None:
+        raise ValueError("its size is not told")
+    # behind the distance to the block's own beginning
+    return size, block[0][4 + int.from_bytes(block[0][:4], "big") :] if block else b""
+
+
 class _Numbers:
     """Reads big-endian numbers of so many bytes, one after the other."""
 

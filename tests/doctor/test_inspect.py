@@ -10,8 +10,9 @@ from tests_support import hand_rows, with_depth, write_table
 from tempohand import cli
 from tempohand.data.consistency import HandModels
 from tempohand.data.table import FrameTable
-from tempohand.doctor.inspect_table import LABELLED, PICTURE_PX, PROJECTED, inspect_table, measured, views
+from tempohand.doctor.inspect_table import PICTURE_PX, PROJECTED, inspect_table, measured, views
 from tempohand.doctor.network_views import OUTLINE, NetworkViews
+from tempohand.draw import finger_colours
 from tempohand.skeleton import FINGER_COLOURS
 
 
@@ -36,7 +37,7 @@ def test_labels_are_drawn_where_they_are_and_projections_where_3d_is(tmp_path):
         stored = (row["joints2d"][tip] + 0.5) * scale - 0.5
         true = (row["joints2d"][tip] - [12, -9] + 0.5) * scale - 0.5
         assert (
-            near(labelled, LABELLED, stored)
+            near(labelled, finger_colours()[tip], stored)
             and near(projected, PROJECTED, true)
             and not near(projected, PROJECTED, stored)
         )

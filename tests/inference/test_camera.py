@@ -23,6 +23,18 @@ def test_field_of_view_spans_the_longer_side(size, fov):
     assert f"{fov:.1f} degrees" in CameraChoice(fov_deg=fov).describe(size)
 
 
+def test_what_a_picture_tells_counts_where_nothing_is_given():
+    focal, _ = CameraChoice().camera((640, 480), told=1000.0)
+    assert focal.tolist() == [1000.0] * 2
+    assert CameraChoice(focal_px=900).camera((640, 480), told=1000.0)[0].tolist() == [900] * 2
+    assert CameraChoice(fov_deg=90).camera((640, 480), told=1000.0)[0][0] == pytest.approx(320)
+    said = CameraChoice().describe((640, 480), 1000.0)
+    assert said.startswith("camera: focal length 1000.0 px (field of view 35.5 degrees") and "EXIF;" in said
+    several = CameraChoice().describe(None, 1000.0)
+    assert "EXIF where it has one (the first: 1000.0 px), else ASSUMED" in several
+    assert "EXIF" not in CameraChoice(focal_px=900).describe((640, 480), 1000.0)
+
+
 def test_given_values_are_taken():
     focal, princpt = CameraChoice(focal_px=1234.5, princpt=(10, 20)).camera((640, 480))
     assert focal.tolist() == [1234.5] * 2 and princpt.tolist() == [10, 20]

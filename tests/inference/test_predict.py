@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from tempohand.console import EXIT_INCOMPLETE
 from tempohand.inference import predict_files
@@ -355,3 +356,16 @@ def test_real_video_with_real_boxes(samples, tmp_path, predict, fake_network):
     np.testing.assert_allclose(result["time"], result["frame"] / 30, atol=1e-4)
     np.testing.assert_allclose(result["box"], boxes[detected])
     np.testing.assert_allclose(result["focal"], np.hypot(1280, 720), rtol=1e-6)
+
+
+def test_a_pictures_own_focal_length_is_used_and_said(tmp_path, predict, video_tools, capsys):
+    (picture,) = video_tools[0](1)
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 52
+    Image.fromarray(picture).save(tmp_path / "hand.jpg", exif=exif)
+    expected = 52 / np.hypot(36, 24) * np.hypot(120, 90)
+    found = load(predict(tmp_path / "hand.jpg", "--box", BOX, "--side", "right"))["focal"]
+    np.testing.assert_allclose(found, [[expected] * 2], rtol=1e-6)
+    assert f"focal length {expected:.1f} px" in (said := capsys.readouterr().out) and "EXIF" in said
+    given = load(predict(tmp_path / "hand.jpg", "--box", BOX, "--side", "right", "--focal", "99"))["focal"]
+    assert given.tolist() == [[99, 99]] and "EXIF" not in capsys.readouterr().out

@@ -37,10 +37,15 @@ def box(name: bytes, *parts: bytes, version: int | None = None) -> bytes:
 
 
 def heif(
-    picture: np.ndarray, *transforms: bytes, rows: int = 1, columns: int = 1, primary: bytes = b"grid"
+    picture: np.ndarray,
+    *transforms: bytes,
+    rows: int = 1,
+    columns: int = 1,
+    primary: bytes = b"grid",
+    exif: bytes = b"",
 ) -> bytes:
     """A file whose primary item, number 1, is a grid of tiles of TILE px with `transforms`; rows and columns
-    of tiles cover the picture."""
+    of tiles cover the picture. exif: a TIFF file, kept behind the grid."""
     height, width = picture.shape[:2]
     padded = np.pad(picture, ((0, rows * TILE - height), (0, columns * TILE - width), (0, 0)), mode="edge")
     tiles = [
@@ -52,6 +57,9 @@ def heif(
     entries = [
         box(b"infe", struct.pack(">HH4s", number, 0, kind), b"\0", version=2) for number, kind in kinds
     ]
+    block = struct.pack(">I", 6) + b"Exif\0\0" + exif if exif else b""
+    if exif:
+        entries.append(box(b"infe", struct.pack(">HH4s", 99, 0, b"Exif"), b"\0", version=2))
     shared = [box(b"av1C", b"\x81\x00\x0c\x00"), box(b"ispe", struct.pack(">II", TILE, TILE), version=0)]
     shown = [box(b"ispe", struct.pack(">II", width, height), version=0), *transforms]
     own = struct.pack(">HB", 1, len(shown)) + bytes(range(3, 3 + len(shown)))
@@ -62,6 +70,8 @@ def heif(
         for number, tile in zip(numbers, tiles):
             places.append(struct.pack(">HHHHII", number, 0, 0, 1, offset, len(tile)))
             offset += len(tile)
+        if exif:
+            places.append(struct.pack(">HHHHII", 99, 1, 0, 1, len(grid), len(block)))
         return box(
             b"meta",
             box(b"hdlr", struct.pack(">I4s13x", 0, b"pict"), version=0),
@@ -74,7 +84,7 @@ def heif(
                 box(b"ipma", struct.pack(">I", len(kinds)), own, theirs, version=0),
             ),
             box(b"iloc", b"\x44\x00", struct.pack(">H", len(places)), *places, version=1),
-            box(b"idat", grid),
+            box(b"idat", grid, block),
             version=0,
         )
 

@@ -231,5 +231,7 @@ def _complete(converter: Converter, conversion: Conversion, jobs: Iterable[tuple
     for reason, count in rejected.most_common():
         print(f"  {count:9,}  {reason}")
     print(residual_table(out, converter, conversion.hand))
+    for note in converter.notes():
+        print(note)
     if conversion.hand is None:
         print("hand parameters were not compared with joints: hand=<folder of the MANO files> does that")

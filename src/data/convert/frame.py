@@ -185,6 +185,10 @@ class Converter(ABC):
         """Where the boxes of a split's rows come from: recorded in the table and printed by evaluations."""
         return self.box_source
 
+    def notes(self) -> list[str]:
+        """What else a user should know of a conversion, a line each; asked after `units`."""
+        return []
+
     def official_order(self) -> dict[str, list[tuple[str, int]]]:
         """split -> (sequence with its side, frame number) of every sample in the order of the official
         evaluation, where there is one."""

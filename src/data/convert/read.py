@@ -54,23 +54,23 @@ def need(path: Path, what: str) -> Path:
 
 
 @contextmanager
-def _naming(path: Path, form: str) -> Iterator[None]:
-    """Raises ValueError naming the file for what its parser raises within."""
+def _naming(path: Path, form: str, remedy: str = "download it again") -> Iterator[None]:
+    """Raises ValueError naming the file, and the remedy, for what its parser raises within."""
     try:
         yield
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(
-            f"'{path}' is damaged: not {form} ({describe(error)[:100]}): download it again"
-        ) from None
+        raise ValueError(f"'{path}' is damaged: not {form} ({describe(error)[:100]}): {remedy}") from None
 
 
-def read_json(path: Path, *, compact: Callable[[dict], Any] | None = None) -> Any:
+def read_json(
+    path: Path, *, compact: Callable[[dict], Any] | None = None, remedy: str = "download it again"
+) -> Any:
     """A JSON file. compact: makes of every object, innermost first, what is kept of it (a file of gigabytes
-    is millions of small ones).
+    is millions of small ones). remedy: for a damaged file.
 
     Raises FileNotFoundError, or ValueError for a damaged one.
     """
-    with _naming(path, "JSON"):
+    with _naming(path, "JSON", remedy):
         return json.loads(path.read_bytes(), object_hook=compact)
 
 
@@ -83,9 +83,9 @@ def read_json_object(path: Path, keys: Iterable[str], title: str, **options) -> 
     return content
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, *, remedy: str = "download it again") -> Any:
     """A YAML file of plain values. Raises FileNotFoundError, or ValueError for a damaged one."""
-    with _naming(path, "YAML"):
+    with _naming(path, "YAML", remedy):
         return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 

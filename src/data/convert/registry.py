@@ -24,6 +24,11 @@ CONVERTERS = {
     "panoptic": ("panoptic", "Panoptic"),
     "rgbd": ("rgbd", "Rgbd"),
     "real_hands": ("real_hands", "RealHands"),
+    "coco_keypoints": ("coco_keypoints", "CocoKeypoints"),
+    "labelme": ("labelme", "LabelMe"),
+    "labelstudio": ("labelstudio", "LabelStudio"),
+    "cvat": ("cvat", "Cvat"),
+    "csv": ("csv_labels", "CsvLabels"),
 }
 
 
