@@ -13,8 +13,10 @@ import numpy as np
 import torch
 
 import tempohand
+from tempohand.inference.box_propagation import FollowedHands
 from tempohand.inference.palm_finder import PalmFinder
-from tempohand.inference.palm_following import LOOK_EVERY, FollowedPalms
+from tempohand.inference.palm_following import LOOK_EVERY
+from tempohand.inference.predict_files import FOLLOWERS
 from tempohand.inference.predictor import HandInput, StreamingPredictor
 from tempohand.inference.runtime import NAMES, open_runtime
 from tempohand.inference.source import SourceFrame, open_source
@@ -32,13 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runtimes", nargs="+", default=NAMES, choices=NAMES, help="default: both")
     parser.add_argument("--frames", type=int, default=60, help="of the video (default %(default)s)")
     parser.add_argument("--tiles", type=int, default=1, help="predict's --finder-tiles (default %(default)s)")
+    parser.add_argument(
+        "--follow", choices=FOLLOWERS, default="landmarks", help="predict's (default %(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="default %(default)s")
 
 
 def run(arguments: argparse.Namespace) -> Report:
     """Milliseconds per frame; `tracked` is a frame in which a known hand is followed and predicted."""
     torch.set_num_threads(arguments.threads)
-    ways = {name: _Way(name, arguments.tiles) for name in arguments.runtimes}
+    follower = FOLLOWERS[arguments.follow]
+    ways = {name: _Way(name, arguments.tiles, follower) for name in arguments.runtimes}
     for frame, _ in zip(open_source(arguments.video), range(arguments.frames), strict=False):
         for way in ways.values():
             way.take(frame)
@@ -61,7 +67,7 @@ def run(arguments: argparse.Namespace) -> Report:
 class _Way:
     """One runtime's finder and predictor, and what each frame took."""
 
-    def __init__(self, name: str, tiles: int):
+    def __init__(self, name: str, tiles: int, follower: type):
         runtime = open_runtime(name)
         finder = PalmFinder(
             runtime.palms(PalmDetector.load()),
@@ -69,22 +75,26 @@ class _Way:
             tiles=tiles,
             max_hands=1,
         )
-        self.finder = FollowedPalms(finder, LOOK_EVERY)
+        self.finder = follower(finder, LOOK_EVERY)
         self.predictor = StreamingPredictor(tempohand.load(runtime=name))
+        self.is_right = True  # as was said last
         self.taken: dict[str, list[tuple[float, float]]] = {part: [] for part in PARTS}
 
     def take(self, frame: SourceFrame) -> None:
         """One frame of the video, the next one."""
-        known = self.finder.known is not None and len(self.finder.known) == 1
-        kind = "follow" if known and self.finder.wait else "look"
+        kind = "look" if self.finder.looks else "follow"
         begun = _clocks()
         found = self.finder.detect(frame)
         followed = _clocks()
         self.taken[kind].append(tuple(followed - begun))
         if not found:
             return
-        hand = HandInput(image=frame.image, box=found[0].box, time=frame.time, is_right=found[0].is_right)
-        self.predictor.push_all([hand])
+        if found[0].is_right is not None:
+            self.is_right = found[0].is_right
+        hand = HandInput(image=frame.image, box=found[0].box, time=frame.time, is_right=self.is_right)
+        estimates = self.predictor.push_all([hand])
+        if isinstance(self.finder, FollowedHands):
+            self.finder.follow(estimates)
         done = _clocks()
         self.taken["predict"].append(tuple(done - followed))
         if kind == "follow":

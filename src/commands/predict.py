@@ -141,6 +141,12 @@ def _add_hands(parser: argparse.ArgumentParser) -> None:
         ),
     )
     hands.add_argument(
+        "--follow",
+        choices=("landmarks", "hand"),
+        help="what follows a hand between looks: MediaPipe's landmark network, or the predicted hand, which "
+        "saves that network's pass (default %(default)s)",
+    )
+    hands.add_argument(
         "--detector-model", metavar="FILE.task", help="MediaPipe's hand model (default hand_landmarker.task)"
     )
     hands.add_argument(

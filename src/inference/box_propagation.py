@@ -38,6 +38,11 @@ class FollowedHands:
         self.size: tuple[int, int] | None = None  # of the picture that they are in
         self.since = 0  # frames since it looked
 
+    @property
+    def looks(self) -> bool:
+        """Whether the finder looks at the next frame (of the same size)."""
+        return not self.known or self.since + 1 >= self.every
+
     def __enter__(self) -> "FollowedHands":
         return self
 
@@ -50,9 +55,9 @@ class FollowedHands:
 
     def detect(self, frame: SourceFrame) -> list[Detection]:
         """The hands of a frame."""
-        self.since += 1
         self._resize(frame.size)
-        if self.known and self.since < self.every:
+        if not self.looks:
+            self.since += 1
             return self.known
         self.since, found = 0, self.finder.detect(frame)
         if not (self.known and found):

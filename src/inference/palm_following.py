@@ -29,6 +29,11 @@ class FollowedPalms:
         self.size: tuple[int, int] | None = None  # of its picture
         self.wait = 0  # frames until the palm detector looks
 
+    @property
+    def looks(self) -> bool:
+        """Whether the palm detector looks at the next frame (of the same size)."""
+        return self.wait == 0
+
     def __enter__(self) -> "FollowedPalms":
         return self
 
@@ -43,7 +48,7 @@ class FollowedPalms:
         if self.size != frame.size:
             self.known, self.wait = None, 0
             self.size = frame.size
-        looks = self.wait == 0
+        looks = self.looks
         found = self.finder.hands(frame.image, known=self.known, new=looks)
         lost = self.known is not None and len(found.joints) < len(self.known)
         self.wait = 0 if lost else self.every - 1 if looks else self.wait - 1

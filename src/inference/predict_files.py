@@ -34,6 +34,8 @@ from tempohand.model import registry
 from tempohand.model.landmarks import HandLandmarkNetwork
 from tempohand.model.palms import PalmDetector
 
+FOLLOWERS = {"landmarks": FollowedPalms, "hand": FollowedHands}  # what follows the hands that palms found
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -208,7 +210,7 @@ def _boxes(settings: PredictSettings, source: Source, runtime: Runtime):
 
 def _palm_finder(
     settings: PredictSettings, source: Source, max_hands: int, runtime: Runtime
-) -> PalmFinder | FollowedPalms:
+) -> PalmFinder | FollowedPalms | FollowedHands:
     """MediaPipe's networks. A single picture is worth the time; a video has other frames in which a hand may
     be found."""
     tiles = settings.tiles
@@ -223,7 +225,10 @@ def _palm_finder(
     )
     if source.independent:  # there is nothing to follow
         return finder
-    return FollowedPalms(finder, LOOK_EVERY if settings.every is None else settings.every)
+    follower = FOLLOWERS.get(settings.follow)
+    if follower is None:
+        raise ValueError(f"`follow` is {' or '.join(FOLLOWERS)}, not '{settings.follow}'")
+    return follower(finder, LOOK_EVERY if settings.every is None else settings.every)
 
 
 def _trained_finder(settings: PredictSettings, source: Source, max_hands: int) -> HandFinder | FollowedHands:

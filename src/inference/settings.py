@@ -37,6 +37,7 @@ class PredictSettings:
     max_hands: int | None = None  # most hands found in a frame
     tiles: int | None = None  # 2 or more: the finder looks from nearer, too, for hands so many times as small
     every: int | None = None  # frames from one look of the finder to the next
+    follow: str = "landmarks"  # by what hands are followed between looks, or "hand" (`_palm_finder`)
     detector_model: str | Path | None = None  # MediaPipe's file
     fps: float | None = None  # a folder's pictures are one sequence of so many frames a second
 

@@ -19,6 +19,8 @@ from tempohand.inference.palm_finder import (
     fit,
 )
 from tempohand.inference.palm_following import FollowedPalms
+from tempohand.inference.predict_files import FOLLOWERS, predict_files
+from tempohand.inference.settings import PredictSettings
 from tempohand.inference.source import SourceFrame, open_source
 from tempohand.media.pictures import decode_picture
 from tempohand.model.landmarks import HandLandmarks
@@ -248,3 +250,29 @@ def test_the_filmed_hand_is_where_another_tool_sees_it(samples):
         (found,) = source.detect(frame)
         off = np.abs(found.box - boxes[frame.index]).max() / np.ptp(boxes[frame.index][[0, 2]])
         assert found.is_right and off < 0.05
+
+
+def test_a_hand_is_followed_by_its_prediction_where_asked(tmp_path, video_tools):
+    """Neither network of the finder sees the frames between looks; both ways the hand is the same one."""
+    squares = [picture(200, 150, [(60, 40, 60, RIGHT)]).image] * 9
+    source = open_source(video_tools[1](tmp_path / "squares.mkv", squares))
+    asked = {}
+    for name, follower in FOLLOWERS.items():
+        networks = SquarePalms(), SquareLandmarks()
+        boxes = follower(PalmFinder(*networks, max_hands=8), 4)
+        for frame in source:
+            looks, before = boxes.looks, networks[1].asked
+            (found,) = boxes.detect(frame)
+            np.testing.assert_allclose(found.box, [60, 40, 119, 99], atol=3)
+            asked.setdefault(name, []).append((looks, networks[1].asked - before))
+            if name == "hand":
+                boxes.known = [found]
+    assert [looks for looks, _ in asked["hand"]] == [looks for looks, _ in asked["landmarks"]]
+    assert [count for looks, count in asked["hand"] if not looks] == [0] * 6
+    assert [count for looks, count in asked["landmarks"] if not looks] == [1] * 6
+
+
+def test_what_follows_is_named(tmp_path, video_tools):
+    video = video_tools[1](tmp_path / "it.mkv", video_tools[0](2))
+    with pytest.raises(ValueError, match="`follow` is landmarks or hand, not 'eye'"):
+        predict_files(PredictSettings(video, follow="eye", out=tmp_path / "out"))
