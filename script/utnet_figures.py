@@ -51,7 +51,13 @@ RUNS = {
         *("view.augmentation.mirror=0", "view.augmentation.photometric.probability=0.25"),
     ],
 }
-FIGURES = {"mpjpe_root": "root-relative", "pa_mpjpe": "PA", "mpjpe": "camera space"}
+# What a column says -> the frames that it is of, and the metric.
+FIGURES = {
+    "root-relative": (ALL, "mpjpe_root"),
+    "PA": (ALL, "pa_mpjpe"),
+    "camera space": (ALL, "mpjpe"),
+    "camera space, nothing hidden": ("hidden_0", "mpjpe"),
+}
 MISSING = 0.3  # of the frames, in one row, have no depth
 COMPARED = (
     ("RGB-D", "RGB alone"),
@@ -64,12 +70,13 @@ COMPARED = (
 TIMED = 20  # passes of one frame
 
 
-def train(steps: Steps, count: int) -> None:
-    """Every run, `count` steps of 16 crops each."""
+def train(steps: Steps, runs: Collection[str], count: int) -> None:
+    """Some of the runs, `count` steps of 16 crops each."""
     shared = [f"data.root={DATA}", "data.workers=1", "data.validation_rows=240", "optim.batch_size=16"]
     budget = [f"optim.steps={count}", f"optim.warmup={count // 10}", "optim.ema=0.99"]
     often = [f"log.validate_every={count // 2}", f"log.checkpoint_every={count // 2}"]
-    for name, (config, *own) in RUNS.items():
+    for name in runs:
+        config, *own = RUNS[name]
         settings = [*shared, *budget, *often, f"out={ROOT / name}", *own]
         steps.run(name, *training(config, *settings, precision="no", processes=1))
 
@@ -94,22 +101,25 @@ def without_refinement(network: Network) -> Network:
     return network
 
 
-def utnet_rows(table: FrameTable) -> tuple[Network, dict[str, PerFrame]]:
-    """(the network whose crops all rows see, row -> its predictor)."""
-    networks = {name: load_network(ROOT / name / "checkpoint/best") for name in RUNS if name != "posenet"}
+def utnet_rows(table: FrameTable, networks: dict[str, Network]) -> dict[str, PerFrame]:
+    """Row -> its predictor, of the runs that are there."""
     rgbd, missing = networks["rgbd"], np.random.default_rng(0).random(len(table)) < MISSING
-    return rgbd, {
+    rows = {
         "constant hand": PerFrame(constant_hand_of(DATA, "train", 20000, rgbd)),
         "depth alone": shown(rgbd, ["image"]),
-        "RGB alone": shown(networks["rgb"]),
         "RGB-D, depth dropped": shown(rgbd, ["depth"]),
         f"RGB-D, {MISSING:.0%} lack depth": shown(rgbd, missing=missing),
         "RGB-D": shown(rgbd),
         "RGB-D, its coarse hand": shown(without_refinement(rgbd)),
-        "RGB-D, no refinement": shown(networks["coarse"]),
-        "RGB-D, max pooling": shown(networks["max"]),
-        "RGB-D, max pooling, its coarse hand": shown(without_refinement(networks["max"])),
     }
+    if "rgb" in networks:
+        rows["RGB alone"] = shown(networks["rgb"])
+    if "coarse" in networks:
+        rows["RGB-D, no refinement"] = shown(networks["coarse"])
+    if "max" in networks:
+        rows["RGB-D, max pooling"] = shown(networks["max"])
+        rows["RGB-D, max pooling, its coarse hand"] = shown(without_refinement(networks["max"]))
+    return rows
 
 
 def score(table: FrameTable, network: Network, predictors: dict[str, PerFrame]) -> ScoreBoard:
@@ -136,7 +146,13 @@ def lines_of(board: ScoreBoard) -> list[list[str]]:
     """A line of the table for each row."""
     values, drawn = board.compute(), Bootstrap(board)
     return [
-        [row, *(cell(values[row][ALL][name], drawn.interval(row, ALL, name)) for name in FIGURES)]
+        [
+            row,
+            *(
+                cell(values[row][split][name], drawn.interval(row, split, name))
+                for split, name in FIGURES.values()
+            ),
+        ]
         for row in board.rows
     ]
 
@@ -146,10 +162,12 @@ def differences_of(board: ScoreBoard) -> list[list[str]]:
     values, drawn = board.compute(), Bootstrap(board)
     lines = []
     for row, other in COMPARED:
+        if not {row, other} <= values.keys():
+            continue
         line = [f"{row} less {other}"]
-        for name in FIGURES:
-            one, two = (values[each][ALL][name] for each in (row, other))
-            interval = drawn.interval(row, ALL, name, than=other)
+        for split, name in FIGURES.values():
+            one, two = (values[each][split][name] for each in (row, other))
+            interval = drawn.interval(row, split, name, than=other)
             line.append(f"{cell(one - two, interval)} ({one / two - 1:+.0%})")
         lines.append(line)
     return lines
@@ -172,19 +190,24 @@ def milliseconds(table: FrameTable, network: Network) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--steps", type=int, default=STEPS, help="of each training (default %(default)s)")
+    parser.add_argument(
+        "--runs", nargs="+", choices=RUNS, default=list(RUNS), help="which to train and score (default: all)"
+    )
     arguments = parser.parse_args()
     ROOT.mkdir(parents=True, exist_ok=True)
-    train(Steps(ROOT / "steps.json", "the figures"), arguments.steps)
+    runs = {"rgbd", *arguments.runs}
+    train(Steps(ROOT / "steps.json", "the figures"), [name for name in RUNS if name in runs], arguments.steps)
     table = FrameTable(DATA, "test")
-    network, predictors = utnet_rows(table)
-    posenet = load_network(ROOT / "posenet/checkpoint/best")
-    board = score(table, network, predictors)
-    lines = lines_of(board) + lines_of(score(table, posenet, {"PoseNet, RGB alone": shown(posenet)}))
-    names = list(FIGURES.values())
-    print(text_table([["mm", *names], *lines]))
-    print(text_table([["mm", *names], *differences_of(board)]))
-    for title, each in (("UTNet", network), ("PoseNet", posenet)):
-        print(f"{title}: {milliseconds(table, each):.0f} ms of processor time a frame, one thread")
+    networks = {name: load_network(ROOT / name / "checkpoint/best") for name in runs}
+    board = score(table, networks["rgbd"], utnet_rows(table, networks))
+    lines, head = lines_of(board), ["mm", *FIGURES]
+    if "posenet" in networks:
+        posenet = networks["posenet"]
+        lines += lines_of(score(table, posenet, {"PoseNet, RGB alone": shown(posenet)}))
+    print(text_table(head, lines, style="github"))
+    print("\n" + text_table(head, differences_of(board), style="github"))
+    for name in runs:
+        print(f"{name}: {milliseconds(table, networks[name]):.0f} ms of processor time a frame, one thread")
 
 
 if __name__ == "__main__":
