@@ -6,11 +6,15 @@ import torch
 import torch.nn.functional as F
 from tests_support import random_batch
 
-from tempohand.batch import ClipBatch
+from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.geometry import denormalise_pixels
+from tempohand.hand.layer import HandLayer
 from tempohand.model.hand3d import Hand3D
+from tempohand.model.hand3d_parameters import framed, weak_hand
+from tempohand.model.hand_prediction import predict_hand
 from tempohand.model.registry import build_network
 
+LAYER = HandLayer()
 SIZE = 64
 SMALL = {
     "name": "hand3d",
@@ -44,3 +48,17 @@ def hand3d_batch(clips: int = 4, seed: int = 0, *, mask: bool = True) -> ClipBat
             seen[clip, 0, places[:, 1], places[:, 0]] = 1.0
         batch.frames = replace(batch.frames, mask=F.max_pool2d(seen, 7, 1, 3) > 0)
     return batch
+
+
+def truth(batch: ClipBatch) -> HandPrediction:
+    """What a network would say that knows the labels; their poses are of six components."""
+    target, camera = batch.target, framed(batch.focal, batch.princpt, SIZE)
+    numbers = weak_hand(LAYER, target.pose, target.shape, target.trans, *camera)
+    return predict_hand(LAYER, numbers.posed(LAYER, *camera), batch, {"numbers": numbers.packed()})
+
+
+def with_its_labels(batch: ClipBatch) -> ClipBatch:
+    """The batch with the labels of the nearest hands of six components."""
+    said = truth(batch)
+    labels = {"joints2d": said.joints2d, "joints": said.joints, "pose": said.pose, "trans": said.trans}
+    return replace(batch, target=replace(batch.target, **labels))

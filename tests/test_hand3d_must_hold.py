@@ -12,9 +12,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hand3d_support import SIZE, SMALL, hand3d_batch, small_hand3d
+from hand3d_support import LAYER, SIZE, SMALL, hand3d_batch, small_hand3d, truth, with_its_labels
 from omegaconf import OmegaConf
-from tests_support import compose_config, hand_rows, load_file, new_accelerate_state, with_depth, write_table
+from tests_support import (
+    compose_config,
+    evaluate,
+    hand_rows,
+    load_file,
+    new_accelerate_state,
+    with_depth,
+    write_table,
+)
 
 from tempohand import cli
 from tempohand.data.loader import ClipDataset, collate
@@ -26,6 +34,8 @@ from tempohand.geometry import denormalise_pixels, normalise_pixels, project
 from tempohand.hand.layer import HandLayer
 from tempohand.model.hand3d_losses import PARTS, TERMS
 from tempohand.model.hand3d_parameters import framed, weak_hand
+from tempohand.render import rasterise
+from tempohand.training.objective import combine, weights_at
 
 ROOT = Path(__file__).parents[1]
 STEPS = 10
@@ -205,6 +215,32 @@ def test_10_the_mask_weighs_less_and_less(root, trained, tmp_path):
     assert [line["loss"] for line in lines(again)] == [line["loss"] for line in lines(folder)]
 
 
+def test_10_a_heavy_mask_shrinks_the_hand_and_the_schedule_does_not():
+    """Hands that begin at the truth and follow the losses of 2D joints and of their own mesh's mask."""
+    loss = {name: compose_config("hand3d")["loss"][name] for name in ("joints2d", "mask")}
+    batch = with_its_labels(hand3d_batch(mask=False))
+    start, faces = truth(batch), LAYER.faces.numpy().astype(np.int32)
+    cameras = zip(start.vertices[:, 0].numpy(), batch.frames.focal.numpy(), batch.frames.princpt.numpy())
+    masks = [rasterise(vertices, faces, *camera, (SIZE, SIZE)).face >= 0 for vertices, *camera in cameras]
+    batch.frames.mask = torch.from_numpy(np.stack(masks))[:, None]
+    network = small_hand3d()
+
+    def extent(weights: dict, steps: int = 50) -> float:
+        change = torch.zeros(4, 1, 22, requires_grad=True)
+        optimizer = torch.optim.Adam([change], lr=0.02)
+        for step in range(steps):
+            said = network._hand(start.terms["numbers"] + network.units * change, batch)
+            terms = network.criterion(said, batch)
+            optimizer.zero_grad()
+            combine(terms, weights_at(weights, step, steps))[0].backward()
+            optimizer.step()
+        edges = [uv.amax(dim=-2) - uv.amin(dim=-2) for uv in (said.joints2d, batch.target.joints2d)]
+        return (edges[0] / edges[1]).mean().item()
+
+    assert extent(loss | {"mask": 100.0}) < 0.985
+    assert extent(loss) > 0.993
+
+
 def test_11_batch_sizes_are_by_config(root, tmp_path):
     for name, size in (("hand3d", 16), ("hand3d-pretrain", 64), ("hand3d-tiny-pretrain", 32)):
         assert compose_config(name)["optim"]["batch_size"] == size
@@ -223,6 +259,15 @@ def test_13_pictures_of_mesh_and_joints_come_of_predict(root, trained, tmp_path)
     assert (tmp_path / "hands" / "predictions.json").is_file()
     drawn = [path for path in (tmp_path / "hands").rglob("*") if path.suffix in (".png", ".jpg")]
     assert drawn
+
+
+def test_it_is_evaluated_as_every_network(root, trained, tmp_path):
+    best = trained[0] / "checkpoint" / "best"
+    script = load_file(ROOT / "script" / "evaluate.py")
+    done = evaluate(script, f"stage1={best}", f"data={root}", f"out={tmp_path / 'results'}")
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "results" / "metrics.json").read_text())
+    assert content["loss_terms"]["stage1"].keys() == {f"raw/{name}" for name in TERMS}
 
 
 def test_14_the_loop_writes_no_pictures(pretrained, trained):

@@ -5,36 +5,19 @@ from dataclasses import replace
 import pytest
 import roma
 import torch
-from hand3d_support import SIZE, SMALL, hand3d_batch, small_hand3d
+from hand3d_support import LAYER, SIZE, SMALL, hand3d_batch, small_hand3d, truth, with_its_labels
 from tests_support import compose_config
 
 from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.geometry import normalise_pixels, project
-from tempohand.hand.layer import HandLayer
 from tempohand.model.hand3d_losses import TERMS, hand3d_terms, nearest_turn, z_scores
 from tempohand.model.hand3d_parameters import WeakHand, framed, weak_hand
-from tempohand.model.hand_prediction import predict_hand
 from tempohand.model.registry import build_network, load_network
 from tempohand.training.checkpoint import save_weights
 from tempohand.training.objective import combine, weights_at
 
-LAYER = HandLayer()
 ONE = dict.fromkeys(TERMS, 1.0)
 WAYS = ("weak_perspective", "normalised", "normalised_not_detached")
-
-
-def truth(batch: ClipBatch) -> HandPrediction:
-    """What a network would say that knows the labels; their poses are of six components."""
-    target, camera = batch.target, framed(batch.focal, batch.princpt, SIZE)
-    numbers = weak_hand(LAYER, target.pose, target.shape, target.trans, *camera)
-    return predict_hand(LAYER, numbers.posed(LAYER, *camera), batch, {"numbers": numbers.packed()})
-
-
-def with_its_labels(batch: ClipBatch) -> ClipBatch:
-    """The batch with the labels of the nearest hands of six components."""
-    said = truth(batch)
-    labels = {"joints2d": said.joints2d, "joints": said.joints, "pose": said.pose, "trans": said.trans}
-    return replace(batch, target=replace(batch.target, **labels))
 
 
 def test_a_prediction_is_a_hand_in_camera_space():
@@ -74,6 +57,12 @@ def test_the_truth_costs_nothing():
         if name not in ("mask", "pose_prior", "shape_prior"):
             assert term.value.abs().max() < 0.05, name
     assert terms.keys() == TERMS.keys()
+    said = truth(batch)
+    numbers = WeakHand.unpacked(said.terms["numbers"])
+    angle = numbers.rotation.norm(dim=-1, keepdim=True)
+    beyond = replace(numbers, rotation=numbers.rotation * (1 - 2 * torch.pi / angle))
+    terms = hand3d_terms(replace(said, terms={"numbers": beyond.packed()}), batch, LAYER)
+    assert terms["rotation"].value.abs().max() < 0.05  # the same turn, written the other way round
 
 
 def test_masked_labels_are_not_looked_at():
