@@ -3,7 +3,6 @@ some strides."""
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import timm
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from tempohand.model import landmark_backbone, tinynet  # noqa: F401  register their networks with timm
 from tempohand.model.pretrained import fill
-from tempohand.model.weights import load_weights
+from tempohand.model.weights import load_weights, locate
 
 # Licences of pretrained weights that allow every use, by timm's names; any other is named in
 # `Backbone.lines`.
@@ -26,9 +25,9 @@ class Backbone(nn.Module):
     come without class and register tokens.
 
     `weights`: None for random ones, "timm" for timm's pretrained ones (downloads), or the path of a
-    safetensors or torch file (read with weights_only; `pretrained.fill` says in which layouts). Either gives
-    the network every weight. `options` go to timm.create_model. `strides`: for feature maps (`pyramid`) in
-    place of tokens.
+    safetensors or torch file (read with weights_only; `pretrained.fill` says in which layouts), or a network
+    that comes with the package. Each gives the network every weight. `options` go to timm.create_model.
+    `strides`: for feature maps (`pyramid`) in place of tokens.
 
     Of the numbers of a token the last `landmark_dim` are what the network says of joints besides
     (landmark_backbone.py); 0 for most networks.
@@ -55,7 +54,7 @@ class Backbone(nn.Module):
                 f"backbone.name: timm {timm.__version__} has no network '{name}'; close: "
                 f"{timm.list_models(f'*{name[:6]}*')[:5]}"
             )
-        if weights not in (None, "timm") and not Path(weights).exists():
+        if weights not in (None, "timm") and not locate(weights).exists():
             raise FileNotFoundError(
                 f"backbone.weights: no file '{weights}' (give a safetensors or torch file, or timm, or null)"
             )

@@ -10,9 +10,11 @@ from tests_support import compose_config
 
 from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.geometry import normalise_pixels, project
+from tempohand.model.backbone import loading_lines
 from tempohand.model.hand3d_losses import TERMS, hand3d_terms, nearest_turn, z_scores
 from tempohand.model.hand3d_parameters import WeakHand, framed, weak_hand
 from tempohand.model.registry import build_network, load_network
+from tempohand.model.weights import load_weights
 from tempohand.training.checkpoint import save_weights
 from tempohand.training.objective import combine, weights_at
 
@@ -210,6 +212,13 @@ def test_a_configurations_encoder_is_the_published_one(name):
         settings = compose_config(name)["network"]["encoder"]
         net = timm.create_model(settings["name"], num_classes=0, **settings["options"])
     assert net.num_features == {"hand3d": 512, "hand3d-resnet50": 2048, "hand3d-tiny": 128}[name]
+
+
+def test_the_tiny_one_begins_with_the_packages_backbone():
+    network = build_network(compose_config("hand3d-tiny-pretrain")["network"])
+    assert any("weights from 'tempohand-tiny'" in line for line in loading_lines(network))
+    released = load_weights("tempohand-tiny")["spatial.backbone.net.stem.conv.weight"]
+    assert torch.equal(network.encoder.net.stem.conv.weight, released)
 
 
 def test_numbers_are_of_the_frame_whatever_the_crops_size():
