@@ -27,6 +27,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "predict": Command("3D hands in a video, a picture or a folder", "tempohand.commands.predict"),
     "export": Command("write predictions as glb, bvh, csv and more", "tempohand.commands.export"),
+    "live": Command("3D hands in what a camera sees, in a browser", "tempohand.commands.live"),
     "onnx": Command("write a network as ONNX graphs, to run it without torch", "tempohand.commands.onnx"),
     "view": Command("predictions in 3D, in a browser", "tempohand.commands.view"),
     "compare": Command(

@@ -207,7 +207,7 @@ COMMANDS = {
     "onnx": ("tempohand-tiny", "out/graphs", lambda i, o: ["onnx", "--checkpoint", i, "--out", o]),
     "hand fit": ("joints.npz", "out/it.npz", lambda i, o: ["hand", "fit", i, o]),
 }
-SHOWS = {"view"}  # and writes nothing
+SHOWS = {"view", "live"}  # and write nothing
 ELSEWHERE = {name for name, command in cli.COMMANDS.items() if command.script}  # below, as scripts
 
 

@@ -13,6 +13,7 @@ from tempohand.inference.camera import CameraChoice
 from tempohand.inference.depth_folder import DepthFolder
 from tempohand.inference.detector import HandDetector
 from tempohand.inference.finder import HandFinder
+from tempohand.inference.live_source import NewestFrames
 from tempohand.inference.palm_finder import PalmFinder
 from tempohand.inference.palm_following import FollowedPalms
 from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
@@ -26,7 +27,7 @@ BoxSource = ConstantBox | FileBoxes | HandDetector | PalmFinder | FollowedPalms 
 
 
 def predict_frames(
-    source: Source,
+    source: Source | NewestFrames,
     boxes: BoxSource,
     tracker: Tracker,
     camera: CameraChoice,
