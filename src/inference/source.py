@@ -199,15 +199,15 @@ def _refuse_live(path: str) -> None:
     if path == "-":
         raise ValueError(
             "input is read more than once, which standard input cannot be: save it as a file first (cat "
-            "> clip.mp4)"
+            "> clip.mp4), or take tempohand live"
         )
     if re.match(r"[a-zA-Z][\w+.-]*://", path):
         raise ValueError(
-            f"'{path}' is an address, not a file: download it first (curl -L -o clip.mp4 ADDRESS)"
+            f"'{path}' is an address, not a file: download it first (curl -L -o clip.mp4 ADDRESS), "
+            "or take tempohand live for a stream"
         )
     if path.isdecimal() and not Path(path).exists():
         raise ValueError(
-            f"there is no file or folder '{path}', and cameras are not opened: record a file first "
-            f"(ffmpeg -f v4l2 -i /dev/video{path} "
-            "-t 10 clip.mp4), or push a camera's frames in Python (docs/predict.md, Live)"
+            f"there is no file or folder '{path}'; for a camera take tempohand live {path}, or record a file "
+            f"first (ffmpeg -f v4l2 -i /dev/video{path} -t 10 clip.mp4)"
         )

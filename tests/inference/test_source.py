@@ -112,7 +112,7 @@ def test_a_folders_pictures_come_in_natural_order(tmp_path, video_tools):
             "'https://example.org/clip.mp4' is an address, not a file: download it first",
         ),
         ("rtsp://camera/stream", "is an address, not a file"),
-        ("0", "there is no file or folder '0', and cameras are not opened: record a file first"),
+        ("0", "there is no file or folder '0'; for a camera take tempohand live 0"),
     ],
 )
 def test_what_other_programs_take_is_answered_with_what_to_do(given, message, tmp_path, monkeypatch):
