@@ -161,3 +161,10 @@ def test_image_tokens_have_places():
     first = network.backbone(tokens, hand)[1].flatten(2)
     second = network.backbone(tokens.flip(1), hand)[1].flatten(2)
     assert (first - second.flip(2)).abs().max() > 0.1
+
+
+def test_unknown_joints_teach_no_heat_map():
+    network, batch = small_utnet().eval(), utnet_batch()
+    batch.target.joints2d_mask[1:, :, 5:] = False
+    term = utnet_terms(network(batch), batch, 1.6)["heatmap"]
+    assert not term.mask[1:, :, 5:].any() and term.mask[0].any() and term.mask[:, :, :5].any()

@@ -20,7 +20,7 @@ from tempohand.writing import whole
 
 TRUTH = "truth"
 SHOWN_ROWS = ("stage1", "stage2")  # whose skeletons are drawn, where they are there
-PICTURE_PX = 200
+PICTURE_PX = 200  # high
 REACH = 24  # frames either side of the most hidden one
 
 
@@ -69,9 +69,12 @@ class Strip:
     def picture(self, place: int, row: str | None) -> UInt8[ndarray, "h w 3"]:
         """A frame, RGB, with a predictor's skeleton (TRUTH: the labels'; None: none)."""
         picture = np.ascontiguousarray(self.image[place].transpose(1, 2, 0))
-        scale = PICTURE_PX / len(picture)
+        height, width = picture.shape[:2]
+        scale = PICTURE_PX / height
         picture = cv2.resize(
-            picture, (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+            picture,
+            (round(width * scale), PICTURE_PX),
+            interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA,
         )
         if row is None:
             return picture

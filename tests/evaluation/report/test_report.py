@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -253,8 +254,12 @@ def test_smoothing_is_a_centred_mean():
     np.testing.assert_allclose(smoothed(values, 0.1), expected, atol=1e-12)
 
 
-def test_skeletons_lie_where_the_crops_camera_sees_the_joints(strip):
+@pytest.mark.parametrize("width", [64, 48])
+def test_skeletons_lie_where_the_crops_camera_sees_the_joints(strip, width):
+    """In crops of any shape: each keeps its own."""
     strip = Strip.load(strip)
+    strip = dataclasses.replace(strip, image=strip.image[..., :width])
+    assert strip.picture(0, None).shape == (PICTURE_PX, PICTURE_PX * width // 64, 3)
     chosen = strip.chosen(5)
     assert len(chosen) == 5 and 7 in chosen and chosen == sorted(chosen)
     assert (strip.picture(3, None) == 90).all()
