@@ -22,7 +22,6 @@ from tempohand.skeleton import NUM_BETAS
 # betas. Some deviation of each: they are learnt at one rate.
 UNITS = (100.0, 30.0, 30.0, 1.0, 1.0, 1.0)
 UNIT_SHAPE = 0.1
-LEAST_SCALE = 50.0  # px a metre: a hand of 10 px; no hand lies behind the camera
 
 
 class Hand3D(Network):
@@ -96,11 +95,9 @@ class Hand3D(Network):
 
     def _hand(self, numbers: Float[Tensor, "b 1 n"], batch: ClipBatch) -> HandPrediction:
         """The weak-perspective hand in the crop's own camera space. The caller turns autocast off."""
-        least = torch.full_like(numbers[..., :1], LEAST_SCALE)
-        positive = torch.cat([numbers[..., :1].maximum(least), numbers[..., 1:]], dim=-1)
         focal, princpt = framed(batch.focal[:, -1:], batch.princpt[:, -1:], batch.edge)
-        hand = WeakHand.unpacked(positive).posed(self.hand, focal, princpt)
-        return predict_hand(self.hand, hand, batch, {"numbers": positive})
+        hand = WeakHand.unpacked(numbers).posed(self.hand, focal, princpt)
+        return predict_hand(self.hand, hand, batch, {"numbers": numbers})
 
     def criterion(self, prediction: HandPrediction, batch: ClipBatch) -> dict[str, Term]:
         """The unreduced loss terms, by name (`model.hand3d_losses.hand3d_terms`)."""
@@ -111,8 +108,14 @@ class Hand3D(Network):
         network without them."""
         own = self.state_dict()
         given, _ = of_network(weights, own, path)
-        beside = {name for name in own if name.startswith("joint_maps.") or ".joints." in name}
-        return super().load_all(given | {name: own[name] for name in beside - given.keys()}, path)
+        of_maps = {name for name in own if name.startswith("joint_maps.") or ".joints." in name}
+        kept = {name: own[name] for name in of_maps - given.keys()}
+        lines = super().load_all(given | kept, path)
+        return (
+            [*lines, f"of them {len(kept)} of joint heat maps as they were, for it has none"]
+            if kept
+            else lines
+        )
 
     def load_pretrained(self, path: str | Path) -> list[str]:
         """As every network, and of a checkpoint directory it says which encoder it has, if another one."""

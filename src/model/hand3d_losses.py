@@ -12,7 +12,7 @@ from torch import Tensor
 from tempohand.batch import ClipBatch, HandPrediction, HandTarget, Term
 from tempohand.geometry import normalise_pixels, project
 from tempohand.hand.layer import MM_PER_METRE, HandLayer
-from tempohand.model.hand3d_parameters import FRAME, WeakHand, framed, weak_hand
+from tempohand.model.hand3d_parameters import FRAME, LEAST_SCALE, WeakHand, framed, weak_hand
 from tempohand.model.losses import l1, squared, without_unknown
 from tempohand.model.sampling import sample
 
@@ -100,7 +100,7 @@ def _of_joints(
     here = target.joints_mask & (target.joints_mask.sum(dim=-1, keepdim=True) >= LEAST_JOINTS)
     focal, _ = framed(batch.focal[:, -1:], batch.princpt[:, -1:], batch.edge)
     depth = _mean(target.joints, known)[..., 0, 2].clamp_min(1.0)
-    to_metres = focal.log().mean(dim=-1).exp() / (depth * scale)
+    to_metres = focal.log().mean(dim=-1).exp() / (depth * scale.clamp_min(LEAST_SCALE))
     true = to_metres[..., None, None] * (target.joints - _mean(target.joints, known))
     ours = (joints - _mean(joints, known)) / MM_PER_METRE
     score = z_scores(target.joints, target.joints_mask)

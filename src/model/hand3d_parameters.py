@@ -26,6 +26,7 @@ COMPONENTS = 6  # of pose, unless a network says otherwise
 FRAME = 256.0  # px, edge of the picture in which a network counts, whatever its crops have
 # What numbers of 0 stand for, the rest being 0: px a metre, px and px of the frame.
 MEAN = (545.0, 128.0, 128.0)
+LEAST_SCALE = 50.0  # px a metre of the frame, which a hand is placed by at least: none lies behind the camera
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class WeakHand:
         inside = beside(self.rotation, INSIDE).expand_as(self.rotation)
         rotation = roma.rotvec_to_rotmat(layer.pca_to_pose(inside, self.pose).unflatten(-1, (-1, 3)))
         rotation = torch.cat([turn[..., None, :, :] @ rotation[..., :1, :, :], rotation[..., 1:, :, :]], -3)
-        depth = weak_perspective(focal, self.scale / MM_PER_METRE)
+        depth = weak_perspective(focal, self.scale.clamp_min(LEAST_SCALE) / MM_PER_METRE)
         origin = unproject(self.translation[..., None, :], depth[..., None], focal, princpt)[..., 0, :]
         return PosedHand(rotation, self.shape, origin + _turned(turn, layer.rest_wrist(self.shape)))
 

@@ -67,6 +67,18 @@ def test_the_truth_costs_nothing():
     assert terms["rotation"].value.abs().max() < 0.05  # the same turn, written the other way round
 
 
+def test_a_scale_that_is_none_is_a_far_hand_and_is_taught_nevertheless():
+    """Below the least scale the hand stays before the camera, and the loss of the number pulls it back."""
+    network, batch = small_hand3d(), hand3d_batch()
+    numbers = truth(batch).terms["numbers"].clone()
+    numbers[..., 0] = -30.0
+    numbers.requires_grad_()
+    said = network._hand(numbers, batch)
+    assert (said.joints[..., 2] > 0).all() and said.joints2d.isfinite().all()
+    network.criterion(said, batch)["scale"].value.sum().backward()
+    assert (numbers.grad[..., 0] < 0).all()
+
+
 def test_masked_labels_are_not_looked_at():
     network, batch = small_hand3d(), hand3d_batch(mask=False)
     network.train()
