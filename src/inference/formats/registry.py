@@ -25,6 +25,7 @@ FORMATS = {
     "openxr": ExportFormat("26 joint poses as of XR_EXT_hand_tracking", ".openxr.json"),
     "webxr": ExportFormat("25 joint poses as of WebXR hand input", ".webxr.json"),
     "mano": ExportFormat("arguments of smplx.MANO", ".mano.npz"),
+    "lerobot": ExportFormat("a LeRobot v3.0 data set, an episode per hand and unbroken stretch", "-lerobot"),
 }
 
 
@@ -32,7 +33,7 @@ FORMATS = {
 class Exported:
     """What an export made."""
 
-    out: Path  # a file, or for bvh a folder
+    out: Path  # a file, or for bvh and lerobot a folder
     predictions: int
     hands: int
     notes: list[str]

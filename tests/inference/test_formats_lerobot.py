@@ -1,0 +1,168 @@
+"""LeRobot data sets, read by pyarrow and datasets as the documentation of version 3.0 says they are to be."""
+
+import json
+
+import datasets
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from export_support import moving_hands, write_predictions
+from scipy.spatial.transform import Rotation
+
+from tempohand import cli
+from tempohand.inference.formats.registry import export_predictions
+from tempohand.skeleton import JOINT_NAMES
+
+EPISODES = [(0, range(4)), (0, range(7, 10)), (1, range(2, 7))]  # hand, frames
+INFO = {  # meta/info.json, as in data sets on the hub
+    "codebase_version": str,
+    "robot_type": str,
+    "total_episodes": int,
+    "total_frames": int,
+    "total_tasks": int,
+    "chunks_size": int,
+    "data_files_size_in_mb": int,
+    "video_files_size_in_mb": int,
+    "fps": int,
+    "splits": dict,
+    "data_path": str,
+    "video_path": type(None),
+    "features": dict,
+}
+DEFAULTS = {  # lerobot.utils.constants.DEFAULT_FEATURES
+    "timestamp": "float32",
+    **dict.fromkeys(("frame_index", "episode_index", "index", "task_index"), "int64"),
+}
+
+
+@pytest.fixture(scope="module")
+def columns():
+    return moving_hands()
+
+
+@pytest.fixture(scope="module")
+def root(columns, tmp_path_factory):
+    path = write_predictions(tmp_path_factory.mktemp("predictions") / "p.npz", columns)
+    return export_predictions(path, "lerobot").out
+
+
+def as_datasets(features: dict) -> datasets.Features:
+    """The types that LeRobot reads the columns as: a single number is a value, more are a fixed list."""
+    return datasets.Features(
+        {
+            name: datasets.Value(one["dtype"])
+            if one["shape"] == [1]
+            else datasets.Sequence(datasets.Value(one["dtype"]), length=one["shape"][0])
+            for name, one in features.items()
+        }
+    )
+
+
+def test_the_folder_has_the_schema_of_version_3(root):
+    assert sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()) == [
+        "data/chunk-000/file-000.parquet",
+        "meta/episodes/chunk-000/file-000.parquet",
+        "meta/info.json",
+        "meta/stats.json",
+        "meta/tasks.parquet",
+    ]
+    info = json.loads((root / "meta/info.json").read_text())
+    assert {name: type(value) for name, value in info.items()} == INFO
+    assert info["codebase_version"] == "v3.0" and info["splits"] == {"train": "0:3"}
+    assert (root / info["data_path"].format(chunk_index=0, file_index=0)).is_file()
+    for name, dtype in DEFAULTS.items():
+        assert info["features"][name] == {"dtype": dtype, "shape": [1], "names": None}
+    for name, one in info["features"].items():
+        assert "/" not in name and set(one) == {"dtype", "shape", "names"}
+        assert one["names"] is None or [len(set(one["names"]))] == one["shape"]
+    file = pq.ParquetFile(root / "data/chunk-000/file-000.parquet")
+    assert file.num_row_groups == len(EPISODES) and file.schema_arrow.names == list(info["features"])
+    read = datasets.Dataset.from_parquet(
+        str(root / "data/chunk-000/file-000.parquet"),
+        features=as_datasets(info["features"]),
+        cache_dir=str(root.parent / "cache"),
+    )
+    assert len(read) == info["total_frames"] and read["index"][:] == list(range(len(read)))
+
+
+def test_every_episode_is_an_unbroken_stretch_of_a_hand(root, columns):
+    episodes = pq.read_table(root / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    table = pq.read_table(root / "data/chunk-000/file-000.parquet").to_pydict()
+    info = json.loads((root / "meta/info.json").read_text())
+    tasks = pd.read_parquet(root / "meta/tasks.parquet")
+    assert tasks.index.name == "task" and list(tasks["task_index"]) == [0, 1]
+    assert len(episodes) == info["total_episodes"] == len(EPISODES) and info["total_tasks"] == 2
+    place = {name: i for i, name in enumerate(info["features"]["observation.state"]["names"])}
+    end = 0
+    for number, (episode, (hand, frames)) in enumerate(zip(episodes, EPISODES)):
+        assert episode["episode_index"] == number and episode["length"] == len(frames)
+        assert (episode["dataset_from_index"], episode["dataset_to_index"]) == (end, end + len(frames))
+        (task,) = episode["tasks"]
+        assert ("right" in task) == (hand == 0)
+        rows = slice(end, end := end + len(frames))
+        assert set(table["task_index"][rows]) == {tasks.loc[task, "task_index"]}
+        assert table["episode_index"][rows] == [number] * len(frames)
+        assert table["frame_index"][rows] == list(range(len(frames)))
+        assert table["timestamp"][rows] == pytest.approx(np.arange(len(frames)) / 30, abs=1e-7)
+        wanted = np.isin(columns["frame"], frames) & (columns["hand_id"] == hand)
+        assert table["source.frame"][rows] == list(frames)
+        assert table["source.time"][rows] == columns["time"][wanted].tolist()
+        joints = np.reshape(table["observation.joints"][rows], (-1, len(JOINT_NAMES), 3))
+        np.testing.assert_allclose(joints, columns["joints"][wanted] / 1000, atol=1e-6)
+        state = np.array(table["observation.state"][rows])
+        wrist = state[:, [place[f"wrist_{axis}_m"] for axis in "xyz"]]
+        np.testing.assert_allclose(wrist, columns["joints"][wanted, 0] / 1000, atol=1e-6)
+        turns = Rotation.from_rotvec(columns["pose"][wanted, :3]).as_matrix()
+        for i, column in enumerate("xy"):
+            given = state[:, [place[f"wrist_rotation_{row}{column}"] for row in "xyz"]]
+            np.testing.assert_allclose(given, turns[:, :, i], atol=1e-6)
+        bend = state[:, [place[f"ring_2_{axis}_rad"] for axis in "xyz"]]
+        np.testing.assert_allclose(bend, columns["pose"][wanted].reshape(-1, 16, 3)[:, 11], atol=1e-6)
+        action = np.array(table["action"][rows])
+        np.testing.assert_array_equal(action, np.concatenate([state[1:], state[-1:]]))
+
+
+def test_statistics_are_those_of_the_frames(root):
+    table = pq.read_table(root / "data/chunk-000/file-000.parquet").to_pydict()
+    episodes = pq.read_table(root / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    stats = json.loads((root / "meta/stats.json").read_text())
+    assert set(stats) == set(table)
+    for name in ("observation.state", "action", "timestamp"):
+        parts = [(stats[name], np.array(table[name]))]
+        for one in episodes:
+            rows = slice(one["dataset_from_index"], one["dataset_to_index"])
+            given = {key: one[f"stats/{name}/{key}"] for key in stats[name]}
+            parts.append((given, np.array(table[name][rows])))
+        for given, values in parts:
+            values = values.reshape(len(values), -1)
+            assert given["count"] == [len(values)]
+            for key, wanted in (
+                ("min", values.min(0)),
+                ("max", values.max(0)),
+                ("mean", values.mean(0)),
+                ("std", values.std(0)),
+                ("q50", np.median(values, axis=0)),
+            ):
+                np.testing.assert_allclose(given[key], wanted, atol=1e-5)
+
+
+def test_a_data_set_is_replaced_and_another_folder_is_not(tmp_path, columns, capsys):
+    path = write_predictions(tmp_path / "p.npz", columns)
+    out = tmp_path / "set"
+    for _ in range(2):
+        cli.main(["export", str(path), "--to", "lerobot", "--out", str(out)])
+        assert "episodes: 3" in capsys.readouterr().out
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(SystemExit):
+        cli.main(["export", str(path), "--to", "lerobot", "--out", str(tmp_path / "mine")])
+    assert "--out" in (said := capsys.readouterr().err) and "something else than a LeRobot" in said
+    assert [one.name for one in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+
+
+def test_pictures_without_a_rate_are_refused(tmp_path, columns):
+    path = write_predictions(tmp_path / "p.npz", columns, [f"{number}.png" for number in range(10)])
+    with pytest.raises(ValueError, match="has no frame rate"):
+        export_predictions(path, "lerobot")
+    assert [one.name for one in tmp_path.iterdir()] == ["p.npz"]
