@@ -26,6 +26,7 @@ BENCHMARKS = {
     "stream": "streaming Stage 2 beside Stage 1 alone and beside recomputing its window",
     "live": "a frame of a video from picture to hand, by torch and by ONNX Runtime",
     "find": "hands found in a table's pictures, and their sides",
+    "labels": "one's own labelled pictures into a frame table: rows a second",
     "border": "hands at a picture's edge beside the same hands in the whole picture",
 }
 

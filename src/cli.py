@@ -49,6 +49,9 @@ COMMANDS = {
     "train": Command("train a network", "tempohand.commands.train", "train"),
     "evaluate": Command("evaluate networks on a frame table", "tempohand.commands.evaluate", "evaluate"),
     "bench": Command("measure speed and accuracy, beside other ways to compute the same", None, "bench"),
+    "triangulate": Command(
+        "joints in space out of several calibrated views", "tempohand.commands.triangulate"
+    ),
     "hand": Command("check and convert hand model files, fit hands to joints", "tempohand.commands.hand"),
 }
 

@@ -56,6 +56,15 @@ def _first(folder: Path) -> str:
     )
 
 
+def test_labels(tmp_path):
+    done = bench("labels", "--pictures", "20", "--processes", "1", "--json", str(tmp_path / "labels.json"))
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "labels.json").read_text())
+    for form in ("coco_keypoints", "labelme"):
+        assert numbers[form]["pictures"] == 20 and numbers[form]["rows_per_second"] > 0
+    assert re.search(r"\| coco_keypoints +\| 20 ", done.stdout)
+
+
 def test_fit(tmp_path):
     done = bench("fit", "--hands", "20", "--json", str(tmp_path / "fit.json"))
     assert done.returncode == 0, done.stderr

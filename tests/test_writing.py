@@ -2,6 +2,7 @@
 command."""
 
 import errno
+import json
 import os
 import resource
 import runpy
@@ -146,6 +147,16 @@ def test_an_endless_name_is_shortened_in_the_line():
     assert describe(OSError("said by a library,\n in words")) == "said by a library, in words"
 
 
+def write_rig(folder: Path, joints: np.ndarray) -> None:
+    """A calibration of two cameras, and where each sees the joints (mm)."""
+    cameras = {}
+    for name, x in (("a", 0.1), ("b", -0.1)):
+        cameras[name] = {"K": [[500, 0, 40], [0, 500, 30], [0, 0, 1]], "R": [0, 0, 0], "t": [x, 0, 0]}
+        seen = joints + [x * 1000, 0, 0]
+        np.savez(folder / f"view_{name}.npz", joints2d=seen[..., :2] / seen[..., 2:] * 500 + [40, 30])
+    (folder / "rig.json").write_text(json.dumps(cameras))
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A working directory with good input of every kind, but for one picture of its table."""
@@ -160,6 +171,7 @@ def place(tmp_path, monkeypatch):
     np.savez("opinion.npz", box_xyxy=np.tile([0.0, 0, 50, 50], (3, 1)), **values)
     joints, _ = HandLayer()(torch.zeros(1, 48), torch.zeros(1, 10), torch.tensor([[0.0, 0.0, 500.0]]))
     np.savez("joints.npz", joints=joints.numpy())
+    write_rig(tmp_path, joints.numpy())
     with zipfile.ZipFile("mediapipe.whl", "w") as archive:
         for path in _MODEL_PARTS.values():
             archive.writestr(path, b"weights" * 100)
@@ -205,6 +217,11 @@ COMMANDS = {
         lambda i, o: ["export", i, "--to", "csv", "--out", o],
     ),
     "onnx": ("tempohand-tiny", "out/graphs", lambda i, o: ["onnx", "--checkpoint", i, "--out", o]),
+    "triangulate": (
+        "rig.json",
+        "out/it.npz",
+        lambda i, o: ["triangulate", i, "a=view_a.npz", "b=view_b.npz", "--out", o],
+    ),
     "hand fit": ("joints.npz", "out/it.npz", lambda i, o: ["hand", "fit", i, o]),
 }
 SHOWS = {"view", "live"}  # and write nothing

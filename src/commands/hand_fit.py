@@ -7,13 +7,15 @@ space or in a picture.
 
 IN is .npz or .json: joints [N, 21, 3], or joints2d [N, 21, 2] in pixels with focal and princpt ([2] or [N,
 2]); if it has both, joints counts. Optional: mask [N, 21] (0: no such joint; nan says so too), is_right
-[N]. OUT is .npz. docs/fit.md has all formats."""
+[N], person [N] (a number, for --one-shape). OUT is .npz. docs/fit.md has all formats."""
 
 EXAMPLES = """examples:
   joints in millimetres, OpenPose order, right hands:
     tempohand hand fit joints.npz fitted.npz --picture fitted.png
   triangulated left hands in metres, in MANO's order, good to about 4 mm:
-    tempohand hand fit left.json left.npz --side left --unit m --order mano21 --noise 4"""
+    tempohand hand fit left.json left.npz --side left --unit m --order mano21 --noise 4
+  a person's hands in many frames, which have one shape:
+    tempohand hand fit film.npz film-fitted.npz --noise 3 --one-shape"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="side of every hand, whatever IN says (default: its is_right, else right)",
     )
     parser.add_argument(
-        "--unit", choices=("mm", "m"), default="mm", help="of joints in space (default %(default)s)"
+        "--unit", choices=("mm", "cm", "m"), default="mm", help="of joints in space (default %(default)s)"
     )
     parser.add_argument(
         "--order",
@@ -42,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SIGMA",
         help="how exact the joints are, one standard deviation in mm, or in px in a picture: the less exact, "
         "the more the hand is a usual one (default 0.3 mm, 1 px)",
+    )
+    parser.add_argument(
+        "--one-shape",
+        action="store_true",
+        help="one shape for all hands of a side, and of a `person` [N] where IN has that",
     )
     parser.add_argument(
         "--picture",
@@ -67,15 +74,17 @@ def run(arguments: argparse.Namespace) -> None:
     layer = HandLayer(arguments.hand, side="right")
 
     start = perf_counter()
-    common = {"mask": measured.mask, "is_right": measured.is_right, "progress": True}
-    if measured.focal is None:
-        noise = fit.NOISE_MM if arguments.noise is None else arguments.noise
-        fitted = fit.fit_hands(layer, measured.points, noise=noise, **common)
+    camera = None if measured.focal is None else (measured.focal, measured.princpt)
+    usual = fit.NOISE_MM if camera is None else fit.NOISE_PX
+    noise = usual if arguments.noise is None else arguments.noise
+    common = {"mask": measured.mask, "is_right": measured.is_right, "noise": noise, "progress": True}
+    if arguments.one_shape:
+        common |= {"camera": camera, "person": measured.person}
+        fitted = fit.fit_one_shape(layer, measured.points, **common)
+    elif camera is None:
+        fitted = fit.fit_hands(layer, measured.points, **common)
     else:
-        noise = fit.NOISE_PX if arguments.noise is None else arguments.noise
-        fitted = fit.fit_hands_2d(
-            layer, measured.points, measured.focal, measured.princpt, noise=noise, **common
-        )
+        fitted = fit.fit_hands_2d(layer, measured.points, *camera, **common)
     seconds = perf_counter() - start
 
     files.write_fitted(arguments.output, fitted, measured)

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import roma
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tempohand.geometry import bone_lengths, mirror_pose, project
 from tempohand.hand.anatomy import FLEXION
-from tempohand.hand.fit import LEAST_JOINTS, FittedHands
+from tempohand.hand.fit_solver import LEAST_JOINTS, FittedHands
 from tempohand.hand.prior import AnglePrior
 from tempohand.skeleton import BONES, MANO21_TO_OP, NUM_JOINTS, NUM_MANO_JOINTS
 from tempohand.writing import write_whole
@@ -38,7 +38,7 @@ ORDERS = {
     "mano21": (NUM_JOINTS, MANO21_TO_OP),
     "mano16": (NUM_MANO_JOINTS, MANO21_TO_OP),
 }
-UNITS_MM = {"mm": 1.0, "m": 1000.0}
+UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 BONE_MM = (5.0, 200.0)  # the median bone of any hand, with room
 DOUBTFUL_MM, DOUBTFUL_DEG = 10.0, 10.0
 FINGER_ENDS = [
@@ -54,6 +54,7 @@ class MeasuredJoints(NamedTuple):
     is_right: Bool[Tensor, "n"]
     focal: Float[Tensor, "n 2"] | None
     princpt: Float[Tensor, "n 2"] | None
+    person: Int[Tensor, "n"]  # whose hand it is; 0 where the file does not say
 
     @property
     def unit(self) -> str:
@@ -64,15 +65,15 @@ class MeasuredJoints(NamedTuple):
 def read_joints(
     path: str | Path, *, unit: str = "mm", order: str = "openpose", side: str | None = None
 ) -> MeasuredJoints:
-    """Reads `joints`, or `joints2d` with `focal` and `princpt`, and perhaps `mask` and `is_right`, from a
-    .npz or .json file.
+    """Reads `joints`, or `joints2d` with `focal` and `princpt`, and perhaps `mask`, `is_right` and `person`,
+    from a .npz or .json file.
 
     unit: "mm" or "m"; order: a key of ORDERS; side: "right" or "left" for all, None for what the file says
     (right if nothing). Raises FileNotFoundError, and ValueError for what is no such file, has wrong shapes,
     no joints, or bones of no hand's length.
     """
     path = Path(path)
-    content = _read(path)
+    content = read_arrays(path)
     name = next((name for name in ("joints", "joints2d") if name in content), None)
     if name is None:
         raise ValueError(
@@ -80,39 +81,42 @@ def read_joints(
         )
     count, gather = ORDERS[order]
     dimensions = 3 if name == "joints" else 2
-    points = _numbers(path, content, name)
+    points = numbers(path, content, name)
     if points.shape[1:] != (count, dimensions) or points.ndim != 3:
         raise ValueError(
             f"{path}: {name} has shape {list(points.shape)}; expected [N, {count}, {dimensions}] (order "
             f"{order})"
         )
     n = len(points)
-    mask = np.isfinite(points).all(axis=-1) & (_numbers(path, content, "mask", (n, count), np.ones(1)) > 0)
+    mask = np.isfinite(points).all(axis=-1) & (numbers(path, content, "mask", (n, count), np.ones(1)) > 0)
     points, mask = (
         np.concatenate([x, np.zeros((n, NUM_JOINTS - count, *x.shape[2:]), x.dtype)], axis=1)[:, gather]
         for x in (points, mask)
     )
     if not mask.sum(axis=1, initial=0).max(initial=0) >= LEAST_JOINTS:
         raise ValueError(f"{path}: no hand has {LEAST_JOINTS} finite joints in {name}; nothing can be fitted")
-    is_right = _numbers(path, content, "is_right", (n,), np.ones(1)) > 0
+    is_right = numbers(path, content, "is_right", (n,), np.ones(1)) > 0
     if side is not None:
         is_right = np.full(n, side == "right")
     if name == "joints":
         points = points * UNITS_MM[unit]
-        _check_size(path, points, mask, unit, order)
+        check_size(path, points, mask, unit, order)
         camera = None, None
     else:
         camera = tuple(
-            torch.from_numpy(_numbers(path, content, key, (n, 2)).copy()) for key in ("focal", "princpt")
+            torch.from_numpy(numbers(path, content, key, (n, 2)).copy()) for key in ("focal", "princpt")
         )
         if not (camera[0] > 0).all() or not camera[1].isfinite().all():
             raise ValueError(f"{path}: focal and princpt are pixels (x, y): focal positive, both finite")
-    return MeasuredJoints(
-        torch.from_numpy(points), torch.from_numpy(mask), torch.from_numpy(is_right), *camera
-    )
+    person = numbers(path, content, "person", (n,), np.zeros(1))
+    if not (np.mod(person, 1) == 0).all():
+        raise ValueError(f"{path}: person is a whole number of each hand")
+    own = (torch.from_numpy(value) for value in (points, mask, is_right))
+    return MeasuredJoints(*own, *camera, torch.from_numpy(person.astype(np.int64)))
 
 
-def _read(path: Path) -> dict:
+def read_arrays(path: Path) -> dict:
+    """Arrays by name of a .npz or .json file. Raises FileNotFoundError, or ValueError for what is none."""
     if not path.is_file():
         raise FileNotFoundError(f"no file '{path}'")
     if path.suffix not in (".npz", ".json"):
@@ -132,7 +136,7 @@ def _read(path: Path) -> dict:
     return content
 
 
-def _numbers(
+def numbers(
     path: Path,
     content: dict,
     key: str,
@@ -152,8 +156,10 @@ def _numbers(
         raise ValueError(f"{path}: {key} has shape {list(values.shape)}; expected {list(shape)}") from None
 
 
-def _check_size(path: Path, points: np.ndarray, mask: np.ndarray, unit: str, order: str) -> None:
-    """Joints in another unit than was said would be fitted by nonsense."""
+def check_size(
+    path: str | Path, points: np.ndarray, mask: np.ndarray, unit: str, order: str = "openpose"
+) -> None:
+    """Raises ValueError for joints (mm, if lengths are of `unit`) whose bones are of no hand's length."""
     parents, children = np.array(BONES).T
     seen = mask[:, parents] & mask[:, children]
     if not seen.any():

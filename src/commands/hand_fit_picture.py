@@ -18,7 +18,7 @@ from tempohand.geometry import (
     mirror_pose,
     project,
 )
-from tempohand.hand.fit import FittedHands
+from tempohand.hand.fit_solver import FittedHands
 from tempohand.hand.layer import HandLayer
 from tempohand.hand.surface import close_wrist
 from tempohand.render import render, shade

@@ -7,232 +7,31 @@ on the manifold of rotations, all hands at once, each with its own damping. Join
 straight finger about its own bone, nor all of the shape: there the priors decide.
 """
 
-from typing import NamedTuple
-
-import roma
 import torch
-from einops import einsum, rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from tempohand.geometry import MIN_DEPTH_MM, mirror_points, mirror_pose, project
-from tempohand.hand.initial_guess import FitState, place_by_rays, start_from_points, starts_from_picture
+from tempohand.geometry import mirror_points, mirror_pose
+from tempohand.hand.fit_solver import (
+    CHUNK,
+    LEAST_JOINTS,
+    FittedHands,
+    Measured,
+    MeasuredLandmarks,
+    MeasuredPixels,
+    MeasuredPoints,
+    Solver,
+    centred,
+)
 from tempohand.hand.jacobian import JointModel
 from tempohand.hand.layer import HandLayer
-from tempohand.hand.pose import need_tensors, rotmat_to_pose
+from tempohand.hand.one_shape import share_shape
+from tempohand.hand.pose import need_tensors
 from tempohand.hand.prior import AnglePrior
-from tempohand.skeleton import NUM_BETAS, NUM_MANO_JOINTS, POSE_DIM
 
 NOISE_MM = 0.3
 NOISE_PX = 1.0
-LEAST_JOINTS = 4  # fewer seen than this say nothing about a hand
-MAX_ITERATIONS = 100
-ROUGH_ITERATIONS = 10  # from every start, before the best is followed
-# A hand is done when a step promises less than this, in squared standard deviations.
-TOLERANCE = 1e-4
-_FIRST_DAMPING = 1e-2
-_LEAST_DAMPING = 1e-9
-_DAMPING_STEP = 5.0
-CHUNK = 256  # hands whose derivatives lie in memory at once
-
-
-class FittedHands(NamedTuple):
-    """Fitted hands in the frame of the given joints (mm); nan where fewer than 4 of a hand's joints were
-    given.
-
-    pose is absolute axis-angle, shape is betas, trans the wrist, joints the fitted hand's own. residual:
-    distance of each given joint to the fitted hand's, in the unit given (mm, or px in a picture), nan where a
-    joint was not given. A left hand's values are those of the left hand. converged: the solver came to rest.
-    """
-
-    pose: Float[Tensor, "n 48"]
-    shape: Float[Tensor, "n 10"]
-    trans: Float[Tensor, "n 3"]
-    joints: Float[Tensor, "n 21 3"]
-    residual: Float[Tensor, "n 21"]
-    converged: Bool[Tensor, "n"]
-
-
-class _Points(NamedTuple):
-    """Joints measured in space; weight is 1 / noise, 0 where not measured."""
-
-    points: Float[Tensor, "n 21 3"]
-    weight: Float[Tensor, "n 21"]
-
-    def starts(self, model: JointModel) -> list[FitState]:
-        return [start_from_points(model, *self)]
-
-    def errors(self, joints: Tensor) -> Tensor:
-        return joints - self.points
-
-    def derived(self, joints: Tensor, change: Tensor) -> Tensor:
-        return change
-
-
-class _Pixels(NamedTuple):
-    """Joints measured in a picture."""
-
-    points: Float[Tensor, "n 21 2"]
-    weight: Float[Tensor, "n 21"]
-    focal: Float[Tensor, "n 2"]
-    princpt: Float[Tensor, "n 2"]
-
-    def starts(self, model: JointModel) -> list[FitState]:
-        return starts_from_picture(model, *self)
-
-    def errors(self, joints: Tensor) -> Tensor:
-        return project(joints, self.focal, self.princpt) - self.points
-
-    def derived(self, joints: Tensor, change: Tensor) -> Tensor:
-        depth = joints[..., 2:].clamp_min(MIN_DEPTH_MM)
-        along = change[..., :2, :] - change[..., 2:, :] * (joints[..., :2] / depth)[..., None]
-        return along * (self.focal[:, None] / depth)[..., None]
-
-
-class _Landmarks(NamedTuple):
-    """Joints measured in a picture and, from an unknown origin, in space: what landmark networks give.
-
-    relative: mm, their mean over the given joints at zero; ratio: the pixels' noise over theirs (px / mm).
-    """
-
-    points: Float[Tensor, "n 21 2"]
-    weight: Float[Tensor, "n 21"]
-    focal: Float[Tensor, "n 2"]
-    princpt: Float[Tensor, "n 2"]
-    relative: Float[Tensor, "n 21 3"]
-    ratio: Float[Tensor, "n 1"]
-
-    def starts(self, model: JointModel) -> list[FitState]:
-        start = start_from_points(model, self.relative, self.weight)
-        joints = model.posed(*start)
-        rays = (self.points - self.princpt[:, None]) / self.focal[:, None]
-        trans = place_by_rays(joints - start.trans[:, None], rays, self.weight)
-        return [start._replace(trans=trans)]
-
-    def errors(self, joints: Tensor) -> Tensor:
-        in_space = self._centred(joints) - self.relative
-        return torch.cat([self._pixels.errors(joints), in_space * self.ratio[..., None]], dim=-1)
-
-    def derived(self, joints: Tensor, change: Tensor) -> Tensor:
-        in_space = self._centred(change.flatten(2)).view_as(change) * self.ratio[..., None, None]
-        return torch.cat([self._pixels.derived(joints, change), in_space], dim=-2)
-
-    def _centred(self, x: Float[Tensor, "n 21 c"]) -> Float[Tensor, "n 21 c"]:
-        return centred(x, self.weight > 0)
-
-    @property
-    def _pixels(self) -> _Pixels:
-        return _Pixels(self.points, self.weight, self.focal, self.princpt)
-
-
-_Measured = _Points | _Pixels | _Landmarks
-
-
-def centred(x: Float[Tensor, "n 21 c"], given: Bool[Tensor, "n 21"]) -> Float[Tensor, "n 21 c"]:
-    """Less the mean over the given joints."""
-    share = given.to(x) / given.sum(dim=1, keepdim=True).clamp_min(1)
-    return x - einsum(share, x, "n p, n p c -> n c")[:, None]
-
-
-class _Solver:
-    """Levenberg-Marquardt for many hands: 48 numbers of rotation (increments on the right of each joint's
-    matrix), 10 of shape, 3 of the wrist."""
-
-    def __init__(self, model: JointModel, prior: AnglePrior):
-        self.model = model
-        self.prior = prior
-
-    def best(self, measured: _Measured) -> FittedHands:
-        """The likeliest of the hands that the measurements' starts lead to."""
-        n, starts = len(measured.points), measured.starts(self.model)
-        all_starts = FitState(*(torch.cat(fields) for fields in zip(*starts)))
-        repeated = type(measured)(*(field.repeat(len(starts), *[1] * (field.ndim - 1)) for field in measured))
-        rough, cost, _ = self.solve(all_starts, repeated, ROUGH_ITERATIONS)
-        choice = cost.unflatten(0, (len(starts), n)).argmin(dim=0) * n + torch.arange(n, device=cost.device)
-        start = rough.at(choice)
-        hands, _, converged = self.solve(start, measured, MAX_ITERATIONS)
-        joints = self.model.posed(*hands)
-        errors = measured.errors(joints)[..., : measured.points.shape[-1]]
-        residual = errors.norm(dim=-1).where(measured.weight > 0, torch.nan)
-        return FittedHands(
-            rotmat_to_pose(hands.rotations), hands.betas, hands.trans, joints, residual, converged
-        )
-
-    def cost(self, hands: FitState, measured: _Measured) -> Float[Tensor, "n"]:
-        """Squared errors of joints and priors, in standard deviations."""
-        errors = measured.errors(self.model.posed(*hands)) * measured.weight[..., None]
-        priors = self.prior.errors(hands.rotations[:, 1:])
-        return (
-            errors.square().sum(dim=(1, 2))
-            + priors.square().sum(dim=(1, 2))
-            + hands.betas.square().sum(dim=1)
-        )
-
-    def normal_equations(
-        self, hands: FitState, measured: _Measured
-    ) -> tuple[Float[Tensor, "n 61 61"], Float[Tensor, "n 61"]]:
-        """J^T J and -J^T r of the errors that `cost` squares."""
-        posed = self.model.derived(*hands)
-        n = len(posed.joints)
-        by_trans = torch.eye(3, dtype=posed.joints.dtype, device=posed.joints.device).expand(n, 21, 3, 3)
-        jacobian = torch.cat([posed.by_rotation.flatten(-2), posed.by_betas, by_trans], dim=-1)
-        jacobian = measured.derived(posed.joints, jacobian) * measured.weight[..., None, None]
-        errors = measured.errors(posed.joints) * measured.weight[..., None]
-        jacobian, errors = jacobian.flatten(1, 2), errors.flatten(1)
-        matrix = jacobian.mT @ jacobian
-        vector = -einsum(jacobian, errors, "n r k, n r -> n k")
-
-        errors, rates = self.prior.derived(hands.rotations[:, 1:])
-        joint = torch.arange(1, NUM_MANO_JOINTS, device=matrix.device)
-        blocks = (
-            matrix[:, :POSE_DIM, :POSE_DIM]
-            .unflatten(1, (NUM_MANO_JOINTS, 3))
-            .unflatten(3, (NUM_MANO_JOINTS, 3))
-        )
-        blocks[:, joint, :, joint] += rearrange(rates.mT @ rates, "n j a b -> j n a b")
-        vector[:, 3:POSE_DIM] -= einsum(rates, errors, "n j e a, n j e -> n j a").flatten(1)
-        shape = slice(POSE_DIM, POSE_DIM + NUM_BETAS)
-        matrix.diagonal(dim1=1, dim2=2)[:, shape] += 1.0
-        vector[:, shape] -= hands.betas
-        return matrix, vector
-
-    def solve(
-        self, hands: FitState, measured: _Measured, max_iterations: int
-    ) -> tuple[FitState, Tensor, Tensor]:
-        """(hands, cost [N], converged [N]) after at most that many steps; a hand that came to rest costs
-        nothing further."""
-        hands = FitState(*(field.clone() for field in hands))
-        cost = self.cost(hands, measured)
-        damping = torch.full_like(cost, _FIRST_DAMPING)
-        active = torch.arange(len(cost), device=cost.device)
-        for _ in range(max_iterations):
-            here, seen = hands.at(active), type(measured)(*(field[active] for field in measured))
-            matrix, vector = self.normal_equations(here, seen)
-            lift = damping[active, None] * matrix.diagonal(dim1=1, dim2=2).clamp_min(1e-9)
-            step = torch.linalg.solve(matrix + torch.diag_embed(lift), vector)
-            promise = (step * (vector + lift * step)).sum(dim=1)
-            there = _moved(here, step)
-            reached = self.cost(there, seen)
-            better = reached < cost[active]
-            winners = active[better]
-            for field, new in zip(hands, there):
-                field[winners] = new[better]
-            cost[winners] = reached[better]
-            factor = torch.where(better, 1 / _DAMPING_STEP, _DAMPING_STEP)
-            damping[active] = (damping[active] * factor).clamp_min(_LEAST_DAMPING)
-            active = active[promise > TOLERANCE]
-            if len(active) == 0:
-                break
-        converged = torch.ones_like(cost, dtype=torch.bool)
-        converged[active] = False
-        return hands, cost, converged
-
-
-def _moved(hands: FitState, step: Float[Tensor, "n 61"]) -> FitState:
-    turn, shape, shift = step.split([POSE_DIM, NUM_BETAS, 3], dim=1)
-    turn = roma.rotvec_to_rotmat(rearrange(turn, "n (j c) -> n j c", c=3))
-    return FitState(hands.rotations @ turn, hands.betas + shape, hands.trans + shift)
 
 
 def fit_hands(
@@ -251,10 +50,7 @@ def fit_hands(
     deviation of a joint's coordinates (mm), which weighs the joints against the priors. Raises ValueError for
     the layer of a left hand and for a noise that is not positive.
     """
-    need_tensors(joints=joints, mask=mask, is_right=is_right)
-    given = _given(joints, mask)
-    points = _right(torch.where(given[..., None], joints, 0.0).double(), is_right)
-    measured = _Points(points, given.double() / _positive(noise))
+    measured = _points(joints, mask, is_right, noise)
     return _fit(layer, measured, is_right, joints.dtype, progress)
 
 
@@ -275,10 +71,35 @@ def fit_hands_2d(
     One picture does not tell a near small hand from a far large one, nor always which way a finger bends:
     there the priors decide.
     """
-    need_tensors(joints2d=joints2d, focal=focal, princpt=princpt, mask=mask, is_right=is_right)
-    given = _given(joints2d, mask)
-    measured = _Pixels(*_right_pixels(joints2d, focal, princpt, given, is_right, _positive(noise)))
+    measured = _pixels(joints2d, (focal, princpt), mask, is_right, noise)
     return _fit(layer, measured, is_right, joints2d.dtype, progress)
+
+
+def fit_one_shape(
+    layer: HandLayer,
+    joints: Float[Tensor, "n 21 c"],
+    mask: Bool[Tensor, "n 21"] | None = None,
+    *,
+    camera: tuple[Float[Tensor, "n 2"], Float[Tensor, "n 2"]] | None = None,
+    is_right: Bool[Tensor, "n"] | None = None,
+    person: Int[Tensor, "n"] | None = None,
+    noise: float,
+    progress: bool = False,
+) -> FittedHands:
+    """As `fit_hands`, or with a `camera` (focal, princpt, px) as `fit_hands_2d`, with one shape for all hands
+    of a person and side: what hides the shape in one frame is seen in another.
+
+    person: whose each hand is, any whole numbers; without it all are one's. Raises ValueError as `fit_hands`.
+    """
+    need_tensors(person=person)
+    if camera is None:
+        measured = _points(joints, mask, is_right, noise)
+    else:
+        measured = _pixels(joints, camera, mask, is_right, noise)
+    nobody = torch.zeros(len(joints), dtype=torch.long, device=joints.device)
+    whose = torch.stack([nobody if x is None else x.long() for x in (person, is_right)], dim=1)
+    group = whose.unique(dim=0, return_inverse=True)[1]
+    return _fit(layer, measured, is_right, joints.dtype, progress, group)
 
 
 def fit_landmarks(
@@ -307,8 +128,28 @@ def fit_landmarks(
     noise = noise.double()[:, None]
     pixels = _right_pixels(joints2d, focal, princpt, given, is_right, noise)
     relative = _right(torch.where(given[..., None], relative.double(), 0.0), is_right)
-    measured = _Landmarks(*pixels, centred(relative, given), noise / relative_noise)
+    measured = MeasuredLandmarks(*pixels, centred(relative, given), noise / relative_noise)
     return _fit(layer, measured, is_right, joints2d.dtype)
+
+
+def _points(joints: Tensor, mask: Tensor | None, is_right: Tensor | None, noise: float) -> MeasuredPoints:
+    need_tensors(joints=joints, mask=mask, is_right=is_right)
+    given = _given(joints, mask)
+    points = _right(torch.where(given[..., None], joints, 0.0).double(), is_right)
+    return MeasuredPoints(points, given.double() / _positive(noise))
+
+
+def _pixels(
+    joints2d: Tensor,
+    camera: tuple[Tensor, Tensor],
+    mask: Tensor | None,
+    is_right: Tensor | None,
+    noise: float,
+) -> MeasuredPixels:
+    focal, princpt = camera
+    need_tensors(joints2d=joints2d, focal=focal, princpt=princpt, mask=mask, is_right=is_right)
+    given = _given(joints2d, mask)
+    return MeasuredPixels(*_right_pixels(joints2d, focal, princpt, given, is_right, _positive(noise)))
 
 
 def _right_pixels(
@@ -347,14 +188,20 @@ def _right(points: Tensor, is_right: Tensor | None) -> Tensor:
 
 
 def _fit(
-    layer: HandLayer, measured: _Measured, is_right: Tensor | None, dtype: torch.dtype, progress: bool = False
+    layer: HandLayer,
+    measured: Measured,
+    is_right: Tensor | None,
+    dtype: torch.dtype,
+    progress: bool = False,
+    group: Int[Tensor, "n"] | None = None,
 ) -> FittedHands:
+    """group: hands of one number get one shape."""
     if layer.side != "right":
         raise ValueError(
             "hands are fitted with a right hand's model (left hands mirrored), this layer is a left "
             "hand's: HandLayer(..., side='right')"
         )
-    solver = _Solver(JointModel(layer), AnglePrior(measured.points.device))
+    solver = Solver(JointModel(layer), AnglePrior(measured.points.device))
     n, device = len(measured.points), measured.points.device
     result = FittedHands(
         *(
@@ -370,6 +217,12 @@ def _fit(
             for field, values in zip(result, solver.best(part)):
                 field[rows] = values
             bar.update(len(rows))
+    if group is not None and len(usable):
+        part = type(measured)(*(field[usable] for field in measured))
+        alone = FittedHands(*(field[usable] for field in result))
+        numbered = group[usable].unique(return_inverse=True)[1]
+        for field, values in zip(result, share_shape(solver, part, alone, numbered)):
+            field[usable] = values
     if is_right is not None:
         right = is_right[:, None]
         mirrored = torch.where(right, result.pose, mirror_pose(result.pose))

@@ -9,7 +9,8 @@ from tests_support import noise_hand
 
 from tempohand.geometry import mirror_points, mirror_pose, project, rotate_pose
 from tempohand.hand.anatomy import POSES, RANGE_DEG, angles_to_pose
-from tempohand.hand.fit import _Pixels, _Solver, fit_hands, fit_hands_2d, fit_landmarks
+from tempohand.hand.fit import fit_hands, fit_hands_2d, fit_landmarks
+from tempohand.hand.fit_solver import MeasuredPixels, Solver
 from tempohand.hand.initial_guess import FitState, starts_from_picture
 from tempohand.hand.jacobian import JointModel
 from tempohand.hand.layer import HandLayer
@@ -108,9 +109,9 @@ def test_normal_equations_lead_down_the_cost(layer):
     pose, betas, trans = random_hands(3)
     camera = cameras(3)
     pixels = project(layer(*random_hands(3, seed=1)).joints, *camera)
-    measured = _Pixels(pixels, torch.linspace(0.1, 2, 63, dtype=DOUBLE).view(3, 21), *camera)
+    measured = MeasuredPixels(pixels, torch.linspace(0.1, 2, 63, dtype=DOUBLE).view(3, 21), *camera)
     solver, rotations = (
-        _Solver(JointModel(layer), AnglePrior()),
+        Solver(JointModel(layer), AnglePrior()),
         roma.rotvec_to_rotmat(pose.unflatten(-1, (16, 3))),
     )
 
