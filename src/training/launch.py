@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
@@ -32,14 +33,18 @@ def new_accelerator(
     cpu: bool = False,
 ) -> Accelerator:
     """The accelerator of a command. accumulate: micro-steps an optimizer step, None: nothing is trained;
-    tracker writes below `out`. Raises ValueError where the launcher asked for something else."""
+    tracker writes below `out`; cpu: though there were something faster.
+
+    Several processes without a GPU are several processes of one run: Accelerate takes those of torchrun for a
+    run each, which overwrite each other's files, unless it is told of the CPU. Raises ValueError where the
+    launcher asked for something else."""
     refuse_contradictions(os.environ, mixed_precision, accumulate)
     return Accelerator(
         mixed_precision=mixed_precision,
         gradient_accumulation_steps=accumulate or 1,
         log_with=tracker,
         project_dir=out,
-        cpu=cpu,
+        cpu=cpu or not torch.accelerator.is_available(),
         kwargs_handlers=[
             DistributedDataParallelKwargs(broadcast_buffers=False),
             InitProcessGroupKwargs(timeout=PATIENCE),

@@ -3,9 +3,11 @@
 import os
 
 import pytest
+import torch
 from accelerate import Accelerator
 from tests_support import compose_config, new_accelerate_state
 
+from tempohand.training import launch
 from tempohand.training.launch import MICRO_STEPS, PLUGINS, PRECISION, refuse_contradictions
 
 
@@ -63,3 +65,20 @@ def test_no_configuration_contradicts_a_launcher_that_was_asked_for_nothing():
     refuse_contradictions(
         {**os.environ, PRECISION: "no"}, config["mixed_precision"], config["optim"]["accumulate"]
     )
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_processes_without_a_gpu_belong_together(monkeypatch, there):
+    """Without being told of the CPU, Accelerate makes a run of each of torchrun's processes."""
+    told = {}
+
+    def fake(**settings) -> Accelerator:
+        told.update(settings)
+        return Accelerator.__new__(Accelerator)
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: there)
+    monkeypatch.setattr(launch, "Accelerator", fake)
+    launch.new_accelerator("no")
+    assert told["cpu"] is not there
+    launch.new_accelerator("no", cpu=True)
+    assert told["cpu"]
