@@ -13,7 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from tempohand.inference.formats.predictions import HandTrack, Predictions
-from tempohand.inference.formats.rig import Motion, Rig, quaternions, shape_note
+from tempohand.inference.formats.rig import (
+    COLOURS,
+    Motion,
+    Rig,
+    continuous,
+    quaternions,
+    require_times,
+    shape_note,
+    visibility,
+)
 from tempohand.render import vertex_normals
 from tempohand.skeleton import MANO_JOINT_NAMES, MANO_PARENTS
 from tempohand.writing import write_whole
@@ -21,7 +30,6 @@ from tempohand.writing import write_whole
 _KINDS = {"float32": 5126, "uint16": 5123, "uint8": 5121}  # glTF's componentType
 _SHAPES = {(): "SCALAR", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
 _ARRAY, _ELEMENTS = 34962, 34963  # bufferView.target
-_COLOURS = {True: [0.80, 0.52, 0.40, 1.0], False: [0.42, 0.55, 0.78, 1.0]}  # right hands are warm
 _NEAR_M = 0.01
 
 
@@ -82,15 +90,10 @@ class _Document:
 
 def write(predictions: Predictions, out: Path) -> list[str]:
     """Raises ValueError for several pictures without times, and OSError."""
-    times, frames = np.unique(predictions.time), np.unique(predictions.frame)
-    if len(frames) > 1 and len(times) == 1:
-        raise ValueError(
-            f"'{predictions.source}' is {len(frames)} pictures without times, which cannot be animated: "
-            "tempohand predict --fps RATE makes one sequence of them"
-        )
+    require_times(predictions)
     document, tracks = _Document(), predictions.tracks()
     for track in tracks:
-        _add_hand(document, track, end=float(times[-1]))
+        _add_hand(document, track, end=float(predictions.time.max()))
     _add_camera(document, predictions)
     write_whole(out, document.encoded())
     return [shape_note(tracks), "pose correctives are left out: the skin is linear blend skinning"]
@@ -98,7 +101,7 @@ def write(predictions: Predictions, out: Path) -> list[str]:
 
 def _add_hand(document: _Document, track: HandTrack, end: float) -> None:
     rig, motion = Rig.of(track), Motion.of(track)
-    turns = _continuous(quaternions(motion.rotations))
+    turns = continuous(quaternions(motion.rotations))
     first = len(document.json["nodes"]) + 1
     side = "right" if track.is_right else "left"
     hand = document.add("nodes", name=track.name, children=[first])
@@ -125,7 +128,7 @@ def _add_hand(document: _Document, track: HandTrack, end: float) -> None:
     document.animate(first, "translation", times, motion.wrist[shown])
     for joint in range(len(MANO_JOINT_NAMES)):
         document.animate(first + joint, "rotation", times, turns[shown, joint])
-    moments, seen = zip(*_visibility(track, end))
+    moments, seen = zip(*visibility(track, end))
     times = document.accessor(np.float32(moments), bounds=True)
     document.animate(hand, "scale", times, np.repeat(np.float32(seen)[:, None], 3, axis=1), steps=True)
 
@@ -139,7 +142,7 @@ def _add_mesh(document: _Document, track: HandTrack, rig: Rig) -> int:
     for number, (joints, weights) in enumerate(_influences(rig.weights)):
         attributes[f"JOINTS_{number}"] = document.accessor(joints, target=_ARRAY)
         attributes[f"WEIGHTS_{number}"] = document.accessor(weights, target=_ARRAY)
-    surface = {"baseColorFactor": _COLOURS[track.is_right], "metallicFactor": 0.0, "roughnessFactor": 0.7}
+    surface = {"baseColorFactor": COLOURS[track.is_right], "metallicFactor": 0.0, "roughnessFactor": 0.7}
     material = document.add("materials", pbrMetallicRoughness=surface, doubleSided=True)
     indices = document.accessor(rig.faces.astype(np.uint16).ravel(), target=_ELEMENTS)
     primitive = {"attributes": attributes, "indices": indices, "material": material}
@@ -154,39 +157,6 @@ def _influences(weights: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for first in range(0, int((ranked > 0).sum(axis=1).max()), 4):
         part = ranked[:, first : first + 4]
         yield np.where(part > 0, order[:, first : first + 4], 0).astype(np.uint8), part
-
-
-def _visibility(track: HandTrack, end: float) -> list[tuple[float, int]]:
-    """(time, 1 or 0): when the hand appears and disappears, up to `end`, the last time of the animation.
-
-    A frame without the hand is as far from the last with it as the frames between lie evenly.
-    """
-    keys = [] if track.time[0] <= 0 else [(0.0, 0)]
-    stretches = list(track.stretches())
-    for one, following in zip(stretches, [*stretches[1:], None]):
-        last = one.stop - 1
-        keys.append((float(track.time[one.start]), 1))
-        if following is not None:
-            frames = track.frame[following.start] - track.frame[last]
-            gone = track.time[last] + (track.time[following.start] - track.time[last]) / frames
-            keys.append((float(gone), 0))
-        elif track.time[last] < end:
-            between = np.diff(track.time) / np.maximum(np.diff(track.frame), 1)
-            step = float(np.median(between)) if len(between) else end - float(track.time[last])
-            keys.append((min(float(track.time[last]) + step, end), 0))
-    # of keys at the same moment the last holds
-    return [
-        key
-        for key, after in zip(keys, [*keys[1:], None])
-        if not after or np.float32(key[0]) < np.float32(after[0])
-    ]
-
-
-def _continuous(turns: np.ndarray) -> np.ndarray:
-    """Quaternions [n, 16, 4], of the two that are one rotation each the one nearer to that before."""
-    same = (turns[1:] * turns[:-1]).sum(axis=-1) >= 0
-    signs = np.concatenate([np.ones_like(turns[:1, :, 0]), np.cumprod(np.where(same, 1.0, -1.0), axis=0)])
-    return turns * signs[..., None]
 
 
 def _add_camera(document: _Document, predictions: Predictions) -> None:

@@ -25,6 +25,7 @@ FORMATS = {
     "openxr": ExportFormat("26 joint poses as of XR_EXT_hand_tracking", ".openxr.json"),
     "webxr": ExportFormat("25 joint poses as of WebXR hand input", ".webxr.json"),
     "mano": ExportFormat("arguments of smplx.MANO", ".mano.npz"),
+    "blender": ExportFormat("a script that builds armatures, meshes and actions in Blender", "-blender.py"),
     "lerobot": ExportFormat("a LeRobot v3.0 data set, an episode per hand and unbroken stretch", "-lerobot"),
 }
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 
 from tempohand.hand.layer import MM_PER_METRE
-from tempohand.inference.formats.predictions import HandTrack
+from tempohand.inference.formats.predictions import HandTrack, Predictions
 from tempohand.skeleton import (
     FINGERS,
     MANO21_TO_OP,
@@ -22,6 +22,7 @@ from tempohand.skeleton import (
 # turn about x, its own inverse.
 Y_UP = np.array([1.0, -1.0, -1.0])
 MANO16_FROM_OP = np.argsort(MANO21_TO_OP)[:NUM_MANO_JOINTS]
+COLOURS = {True: [0.80, 0.52, 0.40, 1.0], False: [0.42, 0.55, 0.78, 1.0]}  # right hands are warm
 # The last joint of each finger, MANO's order -> the tip's place in TIP_VERTICES' order.
 TIP_OF = {MANO_JOINT_NAMES.index(f"{finger}_3"): place for place, finger in enumerate(FINGERS)}
 
@@ -104,3 +105,46 @@ def shape_note(tracks: list[HandTrack]) -> str:
         apart.append(np.linalg.norm(places - track.joints[:, MANO16_FROM_OP], axis=2).ravel())
     mean = float(np.concatenate(apart).mean())
     return f"bones have the lengths of each hand's mean shape: joints are {mean:.2f} mm off the predicted"
+
+
+def require_times(predictions: Predictions) -> None:
+    """Raises ValueError for several pictures of their own, which have no times."""
+    frames = len(np.unique(predictions.frame))
+    if frames > 1 and predictions.time.min() == predictions.time.max():
+        raise ValueError(
+            f"'{predictions.source}' is {frames} pictures without times, which cannot be animated: "
+            "tempohand predict --fps RATE makes one sequence of them"
+        )
+
+
+def visibility(track: HandTrack, end: float) -> list[tuple[float, int]]:
+    """(time, 1 or 0): when the hand appears and disappears, up to `end`, the last time of the animation.
+
+    A frame without the hand is as far from the last with it as the frames between lie evenly.
+    """
+    keys = [] if track.time[0] <= 0 else [(0.0, 0)]
+    stretches = list(track.stretches())
+    for one, following in zip(stretches, [*stretches[1:], None]):
+        last = one.stop - 1
+        keys.append((float(track.time[one.start]), 1))
+        if following is not None:
+            frames = track.frame[following.start] - track.frame[last]
+            gone = track.time[last] + (track.time[following.start] - track.time[last]) / frames
+            keys.append((float(gone), 0))
+        elif track.time[last] < end:
+            between = np.diff(track.time) / np.maximum(np.diff(track.frame), 1)
+            step = float(np.median(between)) if len(between) else end - float(track.time[last])
+            keys.append((min(float(track.time[last]) + step, end), 0))
+    # of keys at the same moment the last holds
+    return [
+        key
+        for key, after in zip(keys, [*keys[1:], None])
+        if not after or np.float32(key[0]) < np.float32(after[0])
+    ]
+
+
+def continuous(turns: np.ndarray) -> np.ndarray:
+    """Quaternions [n, 16, 4], of the two that are one rotation each the one nearer to that before."""
+    same = (turns[1:] * turns[:-1]).sum(axis=-1) >= 0
+    signs = np.concatenate([np.ones_like(turns[:1, :, 0]), np.cumprod(np.where(same, 1.0, -1.0), axis=0)])
+    return turns * signs[..., None]
