@@ -71,6 +71,7 @@ class JointNames:
 
     def __init__(self, file: str | Path | None = None):
         self._given: dict[str, int | None] = {} if file is None else _read(Path(file))
+        self._known: dict[str, Named] = {}
 
     def ignores(self, name: str) -> bool:
         """Whether the file says that a name is no joint's."""
@@ -78,6 +79,11 @@ class JointNames:
 
     def __call__(self, name: str) -> Named:
         """Raises KeyError for a name of no joint."""
+        if name not in self._known:
+            self._known[name] = self._named(name)
+        return self._known[name]
+
+    def _named(self, name: str) -> Named:
         joint = self._given.get(name, _usual(name))
         if joint is None:
             raise KeyError(name)

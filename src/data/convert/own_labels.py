@@ -4,6 +4,7 @@ A format says what was marked in each picture (own_marks.py); names, sides, orde
 splits are treated alike here.
 """
 
+import hashlib
 import re
 from abc import abstractmethod
 from collections import Counter, defaultdict
@@ -113,7 +114,17 @@ class OwnLabels(Converter):
         for split, chosen in (("train", order.keys() - held), ("val", held)):
             numbers = [number for number, entry in enumerate(entries) if entry.recording in chosen]
             for part in self._parts(numbers, entries):
-                yield Unit(f"{split}/{part[0]}", len(part), (split,), {one: entries[one] for one in part})
+                payload = {one: entries[one] for one in part}
+                key = f"{split}/{part[0]}/{self._digest(payload.values())}"  # other labels, another table
+                yield Unit(key, len(part), (split,), payload)
+
+    def _digest(self, entries: Iterable[Entry]) -> str:
+        """What is marked, in a few digits."""
+        digest = hashlib.blake2b(repr(self.gather).encode(), digest_size=4)
+        for entry in entries:
+            marks = [(self.joint(mark.name).joint, *mark[1:]) for mark in entry.hand.marks]
+            digest.update(repr((entry.file, entry.is_right, entry.hand.box, marks)).encode())
+        return digest.hexdigest()
 
     def _parts(self, numbers: list[int], entries: list[Entry]) -> Iterable[list[int]]:
         """Single pictures some at a time; of sequences each recording whole, in the order of frames."""

@@ -19,6 +19,7 @@ from own_support import (
     write_labelme,
 )
 
+from tempohand.data.convert.convert import Conversion
 from tempohand.data.convert.joint_order import GATHERS
 from tempohand.data.convert.rows import Storage
 
@@ -166,6 +167,21 @@ def test_hands_without_a_side_or_with_a_joint_twice_are_left_out_with_the_reason
     path.write_text(json.dumps(content))
     (root / "images/hand_03.json").write_text('{"shapes": [{"label": "wrist"}], "imagePath": "hand_03.jpg"}')
     assert converted("labelme", root).reasons == ["damaged annotation", "joint marked twice"]
+
+
+def test_a_table_of_other_labels_is_another_table(folder):
+    """A conversion that is complete is not done again, so what is marked belongs to what it is made of."""
+    root, hands = folder
+
+    def made_of(**options):
+        return [unit.key for unit in Conversion("csv", str(root), options=options).converter().units()]
+
+    write_csv(root, hands)
+    before = made_of()
+    assert made_of() == before and made_of(order="mano") != before
+    hands[5].points[7, 0] += 0.25
+    write_csv(root, hands)
+    assert sum(one != other for one, other in zip(made_of(), before, strict=True)) == 1
 
 
 def test_too_few_points_make_no_row(folder, tmp_path):
