@@ -2,9 +2,11 @@
 cannot be exported."""
 
 import csv
+import importlib.util
 import io
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from tempohand.inference.formats.registry import FORMATS, export_predictions
 from tempohand.skeleton import JOINT_NAMES
 
 ROWS = 12
+NEEDS = {"usd": "pxr"}  # format -> its optional package
 MM = 1e-3
 
 
@@ -39,13 +42,14 @@ def path(columns, tmp_path_factory):
 
 def test_the_command_writes_every_format_beside_the_predictions(path, capsys):
     names = {"bvh": "predictions-bvh", "csv": "predictions.csv", "glb": "predictions.glb"}
-    for name in FORMATS:
+    here = [name for name in FORMATS if name not in NEEDS or importlib.util.find_spec(NEEDS[name])]
+    for name in here:
         cli.main(["export", str(path), "--to", name])
         said = capsys.readouterr().out
         assert (path.parent / names.get(name, "predictions")).name in said
         assert f"(hands: 2, predictions: {ROWS})" in said
     assert not list(path.parent.glob("*.part"))
-    assert len(list(path.parent.iterdir())) == 1 + len(FORMATS)
+    assert len(list(path.parent.iterdir())) == 1 + len(here)
 
 
 def test_csv_has_every_number_under_its_name_and_unit(path, columns):
@@ -237,6 +241,15 @@ def test_bad_input_is_one_line_and_leaves_no_file(
     error = capsys.readouterr().err
     assert leave.value.code == 2 and error.count("\n") == 1 and says in error
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_a_missing_package_is_one_line(path, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, NEEDS[name], None)
+    before = sorted(path.parent.iterdir())
+    with pytest.raises(ValueError, match=r"pip install 'tempohand\[\w+\]'"):
+        export_predictions(path, name)
+    assert sorted(path.parent.iterdir()) == before
 
 
 def test_a_hand_that_changes_its_side_is_two(tmp_path, columns):

@@ -7,7 +7,6 @@ not seen, its node has scale 0, by steps.
 
 import json
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from tempohand.inference.formats.rig import (
     Motion,
     Rig,
     continuous,
+    influences,
     quaternions,
     require_times,
     shape_note,
@@ -139,7 +139,7 @@ def _add_mesh(document: _Document, track: HandTrack, rig: Rig) -> int:
         "POSITION": document.accessor(rig.vertices.astype(np.float32), target=_ARRAY, bounds=True),
         "NORMAL": document.accessor(normals, target=_ARRAY),
     }
-    for number, (joints, weights) in enumerate(_influences(rig.weights)):
+    for number, (joints, weights) in enumerate(influences(rig.weights)):
         attributes[f"JOINTS_{number}"] = document.accessor(joints, target=_ARRAY)
         attributes[f"WEIGHTS_{number}"] = document.accessor(weights, target=_ARRAY)
     surface = {"baseColorFactor": COLOURS[track.is_right], "metallicFactor": 0.0, "roughnessFactor": 0.7}
@@ -147,16 +147,6 @@ def _add_mesh(document: _Document, track: HandTrack, rig: Rig) -> int:
     indices = document.accessor(rig.faces.astype(np.uint16).ravel(), target=_ELEMENTS)
     primitive = {"attributes": attributes, "indices": indices, "material": material}
     return document.add("meshes", name=track.name, primitives=[primitive])
-
-
-def _influences(weights: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Joints and weights [V, 4], the greatest first, as many sets as the vertex with most joints needs."""
-    order = np.argsort(-weights, axis=1, kind="stable")
-    ranked = np.take_along_axis(weights, order, axis=1).astype(np.float64)
-    ranked = (ranked / ranked.sum(axis=1, keepdims=True)).astype(np.float32)
-    for first in range(0, int((ranked > 0).sum(axis=1).max()), 4):
-        part = ranked[:, first : first + 4]
-        yield np.where(part > 0, order[:, first : first + 4], 0).astype(np.uint8), part
 
 
 def _add_camera(document: _Document, predictions: Predictions) -> None:

@@ -26,6 +26,7 @@ FORMATS = {
     "webxr": ExportFormat("25 joint poses as of WebXR hand input", ".webxr.json"),
     "mano": ExportFormat("arguments of smplx.MANO", ".mano.npz"),
     "blender": ExportFormat("a script that builds armatures, meshes and actions in Blender", "-blender.py"),
+    "usd": ExportFormat("UsdSkel meshes, skeletons and animations (needs usd-core)", ".usdc"),
     "lerobot": ExportFormat("a LeRobot v3.0 data set, an episode per hand and unbroken stretch", "-lerobot"),
 }
 

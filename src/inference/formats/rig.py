@@ -1,5 +1,6 @@
 """The hand as animation programs have it: bones of constant length, rotations, a skin; metres, y up."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,3 +149,13 @@ def continuous(turns: np.ndarray) -> np.ndarray:
     same = (turns[1:] * turns[:-1]).sum(axis=-1) >= 0
     signs = np.concatenate([np.ones_like(turns[:1, :, 0]), np.cumprod(np.where(same, 1.0, -1.0), axis=0)])
     return turns * signs[..., None]
+
+
+def influences(weights: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Joints and weights [V, 4], the greatest first, as many sets as the vertex with most joints needs."""
+    order = np.argsort(-weights, axis=1, kind="stable")
+    ranked = np.take_along_axis(weights, order, axis=1).astype(np.float64)
+    ranked = (ranked / ranked.sum(axis=1, keepdims=True)).astype(np.float32)
+    for first in range(0, int((ranked > 0).sum(axis=1).max()), 4):
+        part = ranked[:, first : first + 4]
+        yield np.where(part > 0, order[:, first : first + 4], 0).astype(np.uint8), part
