@@ -100,7 +100,7 @@ def read_joints(
         is_right = np.full(n, side == "right")
     if name == "joints":
         points = points * UNITS_MM[unit]
-        check_size(path, points, mask, unit, order)
+        check_size(path, points, mask, unit, f" and `order` {order}")
         camera = None, None
     else:
         camera = tuple(
@@ -156,10 +156,9 @@ def numbers(
         raise ValueError(f"{path}: {key} has shape {list(values.shape)}; expected {list(shape)}") from None
 
 
-def check_size(
-    path: str | Path, points: np.ndarray, mask: np.ndarray, unit: str, order: str = "openpose"
-) -> None:
-    """Raises ValueError for joints (mm, if lengths are of `unit`) whose bones are of no hand's length."""
+def check_size(path: str | Path, points: np.ndarray, mask: np.ndarray, unit: str, besides: str = "") -> None:
+    """Raises ValueError for joints (mm, if lengths are of `unit`) whose bones are of no hand's length.
+    besides: what else may be the cause, for the message."""
     parents, children = np.array(BONES).T
     seen = mask[:, parents] & mask[:, children]
     if not seen.any():
@@ -176,7 +175,7 @@ def check_size(
             )
     raise ValueError(
         f"{path}: the median bone is {bone:.3g} mm long; a hand's have {low:.0f} to {high:.0f} mm: check "
-        f"`unit` {unit} and `order` {order}"
+        f"`unit` {unit}{besides}"
     )
 
 
