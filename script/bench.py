@@ -27,6 +27,7 @@ BENCHMARKS = {
     "live": "a frame of a video from picture to hand, by torch and by ONNX Runtime",
     "find": "hands found in a table's pictures, and their sides",
     "labels": "one's own labelled pictures into a frame table: rows a second",
+    "masks": "masks made of pictures and 2D joints beside a table's true ones",
     "border": "hands at a picture's edge beside the same hands in the whole picture",
 }
 
