@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         metavar="PATH",
-        help="the file, for bvh and lerobot the folder, to write (default: predictions.FORMAT beside them)",
+        help="the file, or folder (bvh, robot, lerobot), to write (default: predictions.FORMAT beside them)",
     )
     parser.add_argument(
         "--hand",

@@ -26,7 +26,7 @@ from tempohand.inference.formats.registry import FORMATS, export_predictions
 from tempohand.skeleton import JOINT_NAMES
 
 ROWS = 12
-NEEDS = {"usd": "pxr"}  # format -> its optional package
+NEEDS = {"usd": "pxr", "robot": "dexi_rs"}  # format -> its optional package
 MM = 1e-3
 
 

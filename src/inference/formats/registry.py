@@ -27,6 +27,7 @@ FORMATS = {
     "mano": ExportFormat("arguments of smplx.MANO", ".mano.npz"),
     "blender": ExportFormat("a script that builds armatures, meshes and actions in Blender", "-blender.py"),
     "usd": ExportFormat("UsdSkel meshes, skeletons and animations (needs usd-core)", ".usdc"),
+    "robot": ExportFormat("joint angles of LEAP, Allegro and Shadow hands (needs dexi-rs)", "-robot"),
     "lerobot": ExportFormat("a LeRobot v3.0 data set, an episode per hand and unbroken stretch", "-lerobot"),
 }
 
@@ -35,7 +36,7 @@ FORMATS = {
 class Exported:
     """What an export made."""
 
-    out: Path  # a file, or for bvh and lerobot a folder
+    out: Path  # a file, or for bvh, robot and lerobot a folder
     predictions: int
     hands: int
     notes: list[str]
