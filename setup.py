@@ -23,5 +23,6 @@ setup(
         "tempohand.config": ["**/*.yaml"],
         "tempohand.evaluation.report": ["templates/*"],
         "tempohand.doctor": ["templates/*"],
+        "tempohand.inference": ["web/*"],
     },
 )

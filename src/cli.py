@@ -29,6 +29,7 @@ COMMANDS = {
     "export": Command("write predictions as glb, bvh, csv and more", "tempohand.commands.export"),
     "live": Command("3D hands in what a camera sees, in a browser", "tempohand.commands.live"),
     "onnx": Command("write a network as ONNX graphs, to run it without torch", "tempohand.commands.onnx"),
+    "web": Command("a page on which a browser finds hands by itself", "tempohand.commands.web"),
     "view": Command("predictions in 3D, in a browser", "tempohand.commands.view"),
     "compare": Command(
         "compare predictions with another run's or another tool's", "tempohand.commands.compare"

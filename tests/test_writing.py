@@ -222,6 +222,7 @@ COMMANDS = {
         "out/it.npz",
         lambda i, o: ["triangulate", i, "a=view_a.npz", "b=view_b.npz", "--out", o],
     ),
+    "web": ("tempohand-tiny", "out/page", lambda i, o: ["web", "--checkpoint", i, "--out", o]),
     "hand fit": ("joints.npz", "out/it.npz", lambda i, o: ["hand", "fit", i, o]),
 }
 SHOWS = {"view", "live"}  # and write nothing

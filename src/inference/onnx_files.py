@@ -2,6 +2,7 @@
 them without Python, as JSON."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,9 +40,11 @@ class Written:
         return f"wrote {self.path} ({self.megabytes:.1f} MB), at most {self.error:.1e} from torch"
 
 
-def write_graphs(checkpoint: str | Path, out: str | Path) -> list[Written]:
+def write_graphs(
+    checkpoint: str | Path, out: str | Path, beside: Mapping[str, bytes] | None = None
+) -> list[Written]:
     """Writes a checkpoint's graphs and the finder's into a folder, which appears when whole, after each was
-    held against torch.
+    held against torch. beside: other files of the folder, by name.
 
     Raises ValueError for a network without graphs, where a package is missing, and for a graph whose answers
     differ by more than MOST_ERROR; FileNotFoundError where there is no checkpoint.
@@ -57,6 +60,8 @@ def write_graphs(checkpoint: str | Path, out: str | Path) -> list[Written]:
     ]
     written, errors = [], {}
     with whole_folder(out) as part:
+        for name, content in (beside or {}).items():
+            (part / name).write_bytes(content)
         for graph in made:
             content = graph.to_onnx()
             error = errors[graph.name] = difference(graph, content)
