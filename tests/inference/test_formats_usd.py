@@ -9,7 +9,7 @@ from tempohand.inference.formats.registry import export_predictions
 from tempohand.skeleton import MANO21_TO_OP, MANO_JOINT_NAMES
 
 Usd = pytest.importorskip("pxr.Usd")
-from pxr import Gf, UsdGeom, UsdSkel  # noqa: E402
+from pxr import Gf, UsdGeom, UsdShade, UsdSkel  # noqa: E402
 
 NAMES = {0: "hand0_right", 1: "hand1_left"}
 FPS = 30
@@ -39,6 +39,8 @@ def test_usd_poses_the_predicted_hands(path, columns, ending):
         assert cache.Populate(root, Usd.PrimDefaultPredicate)
         skeleton = UsdSkel.Skeleton(stage.GetPrimAtPath(f"/hands/{name}/skeleton"))
         mesh = UsdGeom.Mesh(stage.GetPrimAtPath(f"/hands/{name}/mesh"))
+        skin, _ = UsdShade.MaterialBindingAPI(mesh.GetPrim()).ComputeBoundMaterial()
+        assert skin.GetPath() == f"/hands/{name}/skin"
         query, skin = cache.GetSkelQuery(skeleton), cache.GetSkinningQuery(mesh.GetPrim())
         assert [one.split("/")[-1] for one in query.GetJointOrder()] == list(MANO_JOINT_NAMES)
         for row in np.flatnonzero(columns["hand_id"] == number):

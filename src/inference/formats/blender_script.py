@@ -70,6 +70,11 @@ def add_mesh(collection, name, hand, data):
     thing = bpy.data.objects.new(f"{name} mesh", mesh)
     material = bpy.data.materials.new(name)
     material.diffuse_color = hand["colour"].tolist()
+    if not material.use_nodes:  # Blender 5 always does
+        material.use_nodes = True
+    surface = next(node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
+    surface.inputs["Base Color"].default_value = hand["colour"].tolist()
+    surface.inputs["Roughness"].default_value = 0.7
     mesh.materials.append(material)
     collection.objects.link(thing)
     for joint, weights in enumerate(hand["weights"].T):

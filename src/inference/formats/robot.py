@@ -2,7 +2,7 @@
 robot and hand, radians, by dexi-rs and the robot models in it (LEAP: MIT, Allegro: BSD, Shadow: Apache 2.0).
 
 A robot's fingertips, against its middle finger's knuckle and in the frame of its palm, are to be where the
-hand's are, at the scale of the robot's middle finger to the hand's. So pinches stay pinches.
+hand's are, at the scale of the robot's middle finger to the hand's.
 """
 
 import time
@@ -19,6 +19,8 @@ from tempohand.writing import write_whole
 _TIPS = [JOINT_NAMES.index(f"{finger}_tip") for finger in FINGERS]
 _MIDDLE = [place for place, joint in enumerate(JOINT_NAMES) if joint.startswith("middle_")]
 _INDEX_KNUCKLE, _PINKY_KNUCKLE = JOINT_NAMES.index("index_1"), JOINT_NAMES.index("pinky_1")
+
+_SETTLING = 50  # times that a stretch's first frame is asked for, from the middle of the joints' ranges
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ def follow(name: str, robot: _Robot, track: HandTrack) -> tuple[list[str], np.nd
     angles, found = np.zeros((len(wanted), len(everything))), np.zeros_like(wanted)
     for rows in track.stretches():
         solver.reset()
+        for _ in range(_SETTLING):  # a step is held back by where the joints were
+            solver.retarget(wanted[rows.start].ravel().tolist())
         for row in range(rows.start, rows.stop):
             angles[row] = solver.retarget(wanted[row].ravel().tolist())
             found[row] = solver.link_positions(angles[row].tolist(), links)

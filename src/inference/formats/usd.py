@@ -23,6 +23,7 @@ from tempohand.inference.formats.rig import (
     shape_note,
     visibility,
 )
+from tempohand.render import vertex_normals
 from tempohand.skeleton import MANO_JOINT_NAMES, MANO_PARENTS
 from tempohand.writing import whole
 
@@ -87,14 +88,7 @@ def _add_hand(stage, track: HandTrack, end: float, rate: float) -> None:
     UsdSkel.BindingAPI.Apply(skeleton.GetPrim()).CreateAnimationSourceRel().SetTargets(
         [Sdf.Path(f"{path}/motion")]
     )
-    mesh = UsdGeom.Mesh.Define(stage, f"{path}/mesh")
-    points = Vt.Vec3fArray.FromNumpy(rig.vertices.astype(np.float32))
-    mesh.CreatePointsAttr(points)
-    mesh.CreateFaceVertexCountsAttr(Vt.IntArray([3] * len(rig.faces)))
-    mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(rig.faces.astype(np.int32).ravel()))
-    mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
-    mesh.CreateExtentAttr(UsdGeom.PointBased.ComputeExtent(points))
-    mesh.CreateDisplayColorAttr([Gf.Vec3f(*COLOURS[track.is_right][:3])])
+    mesh = _add_mesh(stage, path, rig, COLOURS[track.is_right][:3])
     joints, weights = (np.concatenate(sets, axis=1) for sets in zip(*influences(rig.weights)))
     binding, width = UsdSkel.BindingAPI.Apply(mesh.GetPrim()), joints.shape[1]
     binding.CreateSkeletonRel().SetTargets([skeleton.GetPath()])
@@ -103,6 +97,30 @@ def _add_hand(stage, track: HandTrack, end: float, rate: float) -> None:
         Vt.IntArray.FromNumpy(joints.astype(np.int32).ravel())
     )
     binding.CreateJointWeightsPrimvar(False, width).Set(Vt.FloatArray.FromNumpy(weights.ravel()))
+
+
+def _add_mesh(stage, path: str, rig: Rig, colour: list[float]):
+    """The hand at rest, in a colour, as a UsdGeom.Mesh."""
+    from pxr import Gf, Sdf, UsdGeom, UsdShade, Vt
+
+    mesh = UsdGeom.Mesh.Define(stage, f"{path}/mesh")
+    points = Vt.Vec3fArray.FromNumpy(rig.vertices.astype(np.float32))
+    mesh.CreatePointsAttr(points)
+    mesh.CreateFaceVertexCountsAttr(Vt.IntArray([3] * len(rig.faces)))
+    mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(rig.faces.astype(np.int32).ravel()))
+    mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
+    mesh.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(vertex_normals(rig.vertices, rig.faces)))
+    mesh.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
+    mesh.CreateExtentAttr(UsdGeom.PointBased.ComputeExtent(points))
+    mesh.CreateDisplayColorAttr([Gf.Vec3f(*colour)])
+    material = UsdShade.Material.Define(stage, f"{path}/skin")
+    surface = UsdShade.Shader.Define(stage, f"{path}/skin/surface")
+    surface.CreateIdAttr("UsdPreviewSurface")
+    surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f).Set(Gf.Vec3f(*colour))
+    surface.CreateInput("roughness", Sdf.ValueTypeNames.Float).Set(0.7)
+    material.CreateSurfaceOutput().ConnectToSource(surface.ConnectableAPI(), "surface")
+    UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)
+    return mesh
 
 
 def _add_motion(stage, path: str, track: HandTrack, offsets: np.ndarray, rate: float) -> None:
