@@ -31,6 +31,7 @@ COMMANDS = {
     "onnx": Command("write a network as ONNX graphs, to run it without torch", "tempohand.commands.onnx"),
     "web": Command("a page on which a browser finds hands by itself", "tempohand.commands.web"),
     "view": Command("predictions in 3D, in a browser", "tempohand.commands.view"),
+    "calibrate": Command("make the certainty of joints a probability", "tempohand.commands.calibrate"),
     "compare": Command(
         "compare predictions with another run's or another tool's", "tempohand.commands.compare"
     ),

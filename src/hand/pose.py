@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tempohand.geometry import rotation_6d_to_matrix
 from tempohand.hand.cpu_autograd import Rotations
-from tempohand.skeleton import NUM_MANO_JOINTS, POSE_DIM
+from tempohand.skeleton import MANO_PARENTS, NUM_MANO_JOINTS, POSE_DIM
 
 
 def need_tensors(**values: object) -> None:
@@ -48,6 +48,15 @@ def pose_to_rotmat(pose: Tensor) -> Float[Tensor, "*batch 16 3 3"]:
     expected = "[*, 48] axis-angle, [*, 16, 6] 6D or [*, 16, 3, 3] matrices"
     remedy = "PCA coefficients: HandLayer.pca_to_pose"
     raise ValueError(f"pose has shape {list(pose.shape)}; expected {expected} ({remedy})")
+
+
+def global_rotations(rotations: Float[Tensor, "*batch 16 3 3"]) -> Float[Tensor, "*batch 16 3 3"]:
+    """Each joint's rotation against the space in which the wrist's is given, of those against their
+    parents."""
+    turns = [rotations[..., 0, :, :]]
+    for joint in range(1, NUM_MANO_JOINTS):
+        turns.append(turns[MANO_PARENTS[joint]] @ rotations[..., joint, :, :])
+    return torch.stack(turns, dim=-3)
 
 
 def rotmat_to_pose(rotations: Float[Tensor, "*batch 16 3 3"]) -> Float[Tensor, "*batch 48"]:

@@ -31,8 +31,12 @@ CONVENTIONS = (
     "A left hand's values are those of the left hand: mirror its pose by (x, -y, -z) and its points by "
     "x -> -x for a right-hand model. "
     "faces are wound to look outward for right hands; reverse each for left ones. "
+    "rotations are of MANO's 16 joints against camera space. "
+    "confidence is the probability that a joint lies within a tenth of the longer edge of the hand's box of "
+    "its true place in the picture (nan: the network was not calibrated). "
     "hand_id stays while a hand is followed; history counts the frames that an estimate rests on."
 )
+_LONG = {"vertices", "rotations"}  # left out of the JSON: the pose says it, too
 _ROWS_AT_ONCE = 64  # on their way into a file
 # name in the files -> attribute of HandEstimate
 _COLUMNS = {
@@ -51,6 +55,8 @@ _COLUMNS = {
     "joints": "joints",
     "joints2d": "joints2d",
     "vertices": "vertices",
+    "rotations": "rotations",
+    "confidence": "confidence",
 }
 
 
@@ -129,8 +135,8 @@ def write_npz(
 
 
 def write_json(path: Path, columns: Mapping[str, np.ndarray], about: dict) -> None:
-    """`about` and a list `hands` with one object per row, without vertices. Strict JSON: no NaN, numbers that
-    give the same float32 back."""
+    """`about` and a list `hands` with one object per row, without vertices and rotations. Strict JSON: no
+    NaN, numbers that give the same float32 back."""
     head = json.dumps({**about, "hands": []}, allow_nan=False)
     with path.open("w", encoding="utf-8") as file:
         file.write(head.removesuffix("]}"))
@@ -140,8 +146,9 @@ def write_json(path: Path, columns: Mapping[str, np.ndarray], about: dict) -> No
 
 
 def _hands(columns: Mapping[str, np.ndarray]) -> Iterator[dict]:
-    """Each row as an object of plain values."""
-    kept = {name: values for name, values in columns.items() if name != "vertices"}
+    """Each row as an object of plain values, without what is long or unknown."""
+    unknown = {"confidence"} if np.isnan(columns.get("confidence", 0)).any() else set()
+    kept = {name: values for name, values in columns.items() if name not in _LONG | unknown}
     for first in range(0, len(kept["frame"]), _ROWS_AT_ONCE):
         lists = [_plain(values[first : first + _ROWS_AT_ONCE]) for values in kept.values()]
         yield from (dict(zip(kept, row)) for row in zip(*lists))

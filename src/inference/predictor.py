@@ -4,7 +4,7 @@ last frames kept."""
 import math
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from tempohand.assemble.data import plain_view
 from tempohand.batch import ClipBatch, Frames, HandPrediction, frames_in_order
 from tempohand.data.clips import MAX_GAP_S, join_clips
 from tempohand.data.depth_view import depth_crops
+from tempohand.hand.pose import global_rotations, pose_to_rotmat
 from tempohand.inference.history import Seen, clip_of, follow
 from tempohand.inference.inputs import (
     CheckedInput,
@@ -25,6 +26,7 @@ from tempohand.inference.inputs import (
     Picture,
     check_input,
 )
+from tempohand.model.confidence import Calibration
 
 MOST_HANDS = 256  # whose histories are kept; more are nowhere within the time that a history outlasts
 _VALUES = ("pose", "shape", "trans", "joints", "vertices", "joints2d")
@@ -50,6 +52,16 @@ class HandEstimate:
     joints: Float[np.ndarray, "21 3"]
     vertices: Float[np.ndarray, "778 3"]
     joints2d: Float[np.ndarray, "21 2"]  # px
+    # Of each joint: that it lies within a tenth of the hand's box of its true place in the picture, 0 to 1;
+    # nan where the network was not calibrated (`tempohand calibrate`).
+    confidence: Float[np.ndarray, "21"] = field(default_factory=lambda: np.full(21, np.nan, np.float32))
+
+    @property
+    def rotations(self) -> Float[np.ndarray, "16 3 3"]:
+        """Of MANO's joints against camera space: each takes the hand model's axes at rest there. With their
+        places (`joints`) they are the joints' transforms."""
+        pose = torch.from_numpy(self.pose).double()
+        return global_rotations(pose_to_rotmat(pose)).float().numpy()
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,7 @@ class StreamingPredictor:
         self.batch_size = batch_size
         self.max_gap = max_gap
         self.view = plain_view(network.crop)
+        self.calibration = Calibration.of(network.config)
         self._histories: dict[int, tuple[Seen, ...]] = {}  # the hand that was pushed last stands last
         self._lock = threading.RLock()
 
@@ -146,7 +159,8 @@ class StreamingPredictor:
             clips = self._assemble(current)
             lengths = clips.frame_mask.sum(dim=1).tolist()
             prediction = self.network(clips.to(self.device))
-            estimates += self._estimate(part, current, lengths, prediction)
+            certainty = self.network.certainty(given["features"]) if "features" in given else None
+            estimates += self._estimate(part, current, lengths, prediction, certainty)
             most = max(MOST_HANDS, len({hand.source.hand for hand in checked}))
             self._histories = dict(list(histories.items())[-most:])
         return estimates
@@ -254,9 +268,12 @@ class StreamingPredictor:
         histories: list[tuple[Seen, ...]],
         lengths: list[int],
         prediction: HandPrediction,
+        certainty: Float[Tensor, "n 21"] | None,
     ) -> list[HandEstimate]:
         """The predictions in the pictures' camera spaces and pixels."""
         there = {name: getattr(prediction, name)[:, 0].float() for name in _VALUES}
+        if certainty is not None and self.calibration:
+            there["confidence"] = certainty
         flat = torch.cat(
             [value.flatten(1) for value in there.values()], dim=1
         ).cpu()  # one copy: each waits for the device
@@ -266,6 +283,9 @@ class StreamingPredictor:
         # A crop keeps the camera space (mirrored for a left hand), so a crop pixel and a picture pixel are
         # one ray.
         pixels = geometry.denormalise_pixels(values.pop("joints2d").double(), self.view.size[::-1]).numpy()
+        if "confidence" in values:
+            said = self.calibration(values["confidence"].numpy()).astype(np.float32)
+            values["confidence"] = torch.from_numpy(said)
         estimates = []
         for place, (hand, history) in enumerate(zip(hands, histories)):
             source, one = hand.source, {name: value[place] for name, value in values.items()}

@@ -131,6 +131,10 @@ class OnnxPoseNet(nn.Module):
             **{name: value[:, None] for name, value in zip(graphs.FeaturesToHand.names, values)}, terms={}
         )
 
+    def certainty(self, features: Float[Tensor, "n f"]) -> Float[Tensor, "n 21"] | None:
+        """As PoseNet's."""
+        return self.torch_network.certainty(features)
+
     def look(self, frames: Frames) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
         """As PoseNet's."""
         return look_twice(self.features, self.torch_network.spatial, frames)

@@ -233,6 +233,11 @@ class Network(PretrainedMixin, nn.Module):
         (`batch.index`). Of the batch it takes cameras, times and masks."""
         raise NotImplementedError
 
+    def certainty(self, features: Float[Tensor, "n f"]) -> Float[Tensor, "n 21"] | None:
+        """How surely each joint's place was seen in frames of these features (`encode`), 0 to 1; None: it
+        does not say."""
+        return None
+
     @property
     def tells_sides(self) -> bool:
         """Whether it tells a right hand from a left one: then it has `look`, which raises NotImplementedError

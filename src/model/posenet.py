@@ -12,7 +12,7 @@ from tempohand.batch import ClipBatch, Frames, HandPrediction, Term
 from tempohand.geometry import apply_homography, mirror_homography
 from tempohand.hand.layer import HandLayer
 from tempohand.model.hand_prediction import PosedHand, predict_hand
-from tempohand.model.heads import HandParameters, depth_prior, wrist_position
+from tempohand.model.heads import CERTAINTY, HandParameters, depth_prior, wrist_position
 from tempohand.model.losses import TERMS, posenet_terms
 from tempohand.model.network import Network
 from tempohand.model.spatial import SpatialFeatures, SpatialNet
@@ -155,6 +155,11 @@ class PoseNet(Network):
 
     def _prior(self, focal: Tensor) -> Tensor:
         return depth_prior(focal, self.size, self.expansion, norm_by_hand=self.norm_by_hand)
+
+    def certainty(self, features: Float[Tensor, "n f"]) -> Float[Tensor, "n 21"] | None:
+        """Those of the joints' heat maps (JointHeatmaps); None without heat maps."""
+        readings = self.spatial.unpacked(features).readings
+        return None if readings is None else readings[..., CERTAINTY].float()
 
     @property
     def tells_sides(self) -> bool:

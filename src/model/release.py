@@ -17,7 +17,7 @@ from tempohand.model.weights import CONFIG_NAME, WEIGHTS_NAME, load_config, load
 from tempohand.writing import whole_folder
 
 MOST_BYTES = 40_000_000
-KEPT = ("network", "view", "stage", "name", "loss")  # of a checkpoint's configuration
+KEPT = ("network", "view", "stage", "name", "loss", "confidence")  # of a checkpoint's configuration
 
 
 def load(name: str | Path = "tempohand-small", *, stage: int | None = None) -> Network:

@@ -1,5 +1,6 @@
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,9 +97,18 @@ def test_files_give_back_every_value(tmp_path, fps):
     assert text == json.dumps(read), "what json itself would write"
     assert read["fps"] == fps and read["num_frames"] == 5 and len(read["hands"]) == 3
     for row, hand in enumerate(read["hands"]):
-        assert set(hand) == set(columns) - {"vertices"}
+        assert set(hand) == set(columns) - {"vertices", "rotations", "confidence"}  # which is not known here
         for name, value in hand.items():
             np.testing.assert_array_equal(np.asarray(value, columns[name].dtype), columns[name][row])
+
+
+def test_confidence_that_is_known_is_in_the_json(tmp_path):
+    hands = [replace(one, confidence=np.linspace(0, 1, 21, dtype=np.float32)) for one in estimates(2)]
+    with export.Rows(tmp_path) as rows:
+        rows.append(hands)
+        export.write_json(tmp_path / "p.json", rows.columns(), export.describe("", [], 1, None))
+    for hand in json.loads((tmp_path / "p.json").read_text())["hands"]:
+        np.testing.assert_array_equal(np.float32(hand["confidence"]), hands[0].confidence)
 
 
 def test_json_refuses_what_json_cannot_say(tmp_path):

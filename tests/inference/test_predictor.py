@@ -9,7 +9,9 @@ from tempohand.data.loader import ClipDataset, evaluation_batches
 from tempohand.data.table import FrameTable
 from tempohand.data.view import View
 from tempohand.geometry import denormalise_pixels, mirror_points, mirror_pose, project
+from tempohand.hand.layer import HandLayer
 from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
+from tempohand.skeleton import MANO21_TO_OP, MANO_PARENTS
 
 VALUES = ("pose", "shape", "trans", "joints", "vertices", "joints2d")
 
@@ -193,3 +195,39 @@ def test_a_diverged_network_is_named(table_root, fake_network):
         )
     with pytest.raises(ValueError, match="`batch_size` is at least 1"):
         StreamingPredictor(fake_network(), batch_size=0)
+
+
+def test_confidence_is_the_last_frames_certainty_calibrated(table_root, fake_network):
+    """Whatever the batches and the histories; unknown without a calibration."""
+    network, table = fake_network(7), FrameTable(table_root, "test")
+    hands = table_hands(table)[:6]
+    assert all(np.isnan(one.confidence).all() for one in StreamingPredictor(network).push_all(hands))
+    network.config = {"confidence": {"certainty": [0.4, 0.6], "share": [0.1, 0.9]}}
+    crops = []
+    encode = network.encode
+    network.encode = lambda frames: crops.append(encode(frames)) or crops[-1]
+    said = StreamingPredictor(network, batch_size=2).push_all(hands)
+    certainty = torch.cat(crops)[:, :21].numpy() + 0.5
+    expected = np.clip(0.1 + (certainty - 0.4) / 0.2 * 0.8, 0.1, 0.9)
+    np.testing.assert_allclose(np.stack([one.confidence for one in said]), expected, atol=1e-6)
+
+
+def test_rotations_are_those_of_the_joints(table_root, fake_network):
+    """Bones of the hand at rest, turned by their joints' rotations, are the predicted bones; on both
+    sides."""
+    table = FrameTable(table_root, "test")
+    sides = set()
+    for one in StreamingPredictor(fake_network(1)).push_all(table_hands(table)):
+        assert one.rotations.shape == (16, 3, 3)
+        products = one.rotations @ one.rotations.transpose(0, 2, 1)
+        np.testing.assert_allclose(products, np.tile(np.eye(3), (16, 1, 1)), atol=1e-5)
+        layer = HandLayer(side="right" if one.is_right else "left")
+        pose, shape = torch.from_numpy(one.pose)[None], torch.from_numpy(one.shape)[None]
+        rest = layer.joints(torch.zeros_like(pose), shape)[0].numpy()
+        rest, now = (joints[np.argsort(MANO21_TO_OP)[:16]] for joints in (rest, one.joints))
+        for joint in range(1, 16):
+            parent = MANO_PARENTS[joint]
+            turned = one.rotations[parent] @ (rest[joint] - rest[parent])
+            np.testing.assert_allclose(now[joint] - now[parent], turned, atol=2e-2)  # mm
+        sides.add(one.is_right)
+    assert sides == {True, False}

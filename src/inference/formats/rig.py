@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 
 from tempohand.hand.layer import MM_PER_METRE
+from tempohand.hand.pose import global_rotations
 from tempohand.inference.formats.predictions import HandTrack, Predictions
 from tempohand.skeleton import (
     FINGERS,
@@ -72,7 +73,8 @@ class Motion:
 
     def joints(self, rig: Rig) -> Float[np.ndarray, "n 16 3"]:
         """Forward kinematics, metres."""
-        turns, places = global_rotations(self.rotations), [self.wrist]
+        turns = global_rotations(torch.from_numpy(self.rotations)).numpy()
+        places = [self.wrist]
         for joint in range(1, NUM_MANO_JOINTS):
             parent = MANO_PARENTS[joint]
             places.append(places[parent] + turns[:, parent] @ rig.offset(joint))
@@ -82,14 +84,6 @@ class Motion:
 def rotation_matrices(pose: Float[np.ndarray, "n 48"]) -> Float[np.ndarray, "n 16 3 3"]:
     """Of an axis-angle pose, in float64."""
     return roma.rotvec_to_rotmat(torch.from_numpy(pose).double().view(-1, NUM_MANO_JOINTS, 3)).numpy()
-
-
-def global_rotations(rotations: Float[np.ndarray, "n 16 3 3"]) -> Float[np.ndarray, "n 16 3 3"]:
-    """Each joint's rotation against the space, of those against their parents."""
-    turns = [rotations[:, 0]]
-    for joint in range(1, NUM_MANO_JOINTS):
-        turns.append(turns[MANO_PARENTS[joint]] @ rotations[:, joint])
-    return np.stack(turns, axis=1)
 
 
 def quaternions(rotations: Float[np.ndarray, "*batch 3 3"]) -> Float[np.ndarray, "*batch 4"]:

@@ -10,11 +10,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from tempohand.hand.anatomy import AXES, FLEXION, TWIST
 from tempohand.hand.layer import MM_PER_METRE
+from tempohand.hand.pose import global_rotations
 from tempohand.inference.formats.predictions import Predictions
-from tempohand.inference.formats.rig import Y_UP, global_rotations, quaternions, rotation_matrices
+from tempohand.inference.formats.rig import Y_UP, quaternions, rotation_matrices
 from tempohand.skeleton import FINGERS, JOINT_NAMES, MANO_JOINT_NAMES
 from tempohand.writing import whole
 
@@ -39,7 +41,7 @@ def joint_poses(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """Positions [n, 26, 3] and orientations [n, 26, 4] in OpenXR's order: palm, wrist, four joints of the
     thumb and five of each finger."""
     places = predictions.joints.astype(np.float64) * Y_UP / MM_PER_METRE
-    turns = global_rotations(rotation_matrices(predictions.pose))
+    turns = global_rotations(torch.from_numpy(rotation_matrices(predictions.pose))).numpy()
     sides = np.where(predictions.is_right[:, None], 1.0, _MIRROR)
     palm_back = (turns[:, 0] @ (_BACK_OF_PALM * sides)[..., None])[..., 0] * Y_UP
     wrist = places[:, 0]
