@@ -225,7 +225,7 @@ COMMANDS = {
     "web": ("tempohand-tiny", "out/page", lambda i, o: ["web", "--checkpoint", i, "--out", o]),
     "hand fit": ("joints.npz", "out/it.npz", lambda i, o: ["hand", "fit", i, o]),
 }
-SHOWS = {"view", "live"}  # and write nothing
+SHOWS = {"view", "live", "calibrate"}  # and write no new file
 ELSEWHERE = {name for name, command in cli.COMMANDS.items() if command.script}  # below, as scripts
 
 
