@@ -43,6 +43,17 @@ def test_the_readme_shows_commands():
     assert len([line for name, line in COMMANDS if name == "README.md"]) > 15
 
 
+def test_both_readmes_show_the_same():
+    """The same lines of code but for what stands behind #, the same sections and pictures."""
+
+    def outline(name: str) -> tuple[list[str], ...]:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        code = re.findall(r"^ {4}(\S.*?)\s*(?:#.*)?$", text, re.MULTILINE)
+        return code, re.findall(r"^#+", text, re.MULTILINE), re.findall(r"\]\((docs/[^)]+)\)", text)
+
+    assert outline("README.md") == outline("README.zh-CN.md")
+
+
 @pytest.mark.parametrize("document, line", COMMANDS, ids=[f"{name} {line}" for name, line in COMMANDS])
 def test_a_command_can_be_typed(document, line):
     words = shlex.split(re.sub(r"^script/(\w+)\.py", r"tempohand \1", line))
