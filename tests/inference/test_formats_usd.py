@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from export_support import FRAMES, SIZE, moving_hands, write_predictions
+from test_writing import full_disk
 
 from tempohand import cli
 from tempohand.inference.formats.registry import export_predictions
@@ -79,3 +80,10 @@ def test_a_name_that_is_not_usds_is_refused(path, capsys):
         cli.main(["export", str(path), "--to", "usd", "--out", str(path.parent / "hands.obj")])
     assert "ends in none of .usd, .usda, .usdc" in capsys.readouterr().err
     assert sorted(path.parent.iterdir()) == before
+
+
+def test_a_full_disk_is_an_error_of_the_file(path):
+    before, out = sorted(path.parent.iterdir()), path.parent / "full.usdc"
+    with full_disk(), pytest.raises(OSError, match="File too large") as caught:
+        export_predictions(path, "usd", out)
+    assert caught.value.filename == str(out) and sorted(path.parent.iterdir()) == before

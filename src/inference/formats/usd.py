@@ -6,6 +6,7 @@ lie at its own times. The skin is linear blend skinning with all weights of the 
 """
 
 import errno
+import re
 import tempfile
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def write(predictions: Predictions, out: Path) -> list[str]:
     """Raises ValueError without usd-core, for a name that does not end as USD's files do, and for several
     pictures without times; and OSError."""
     try:
-        from pxr import Usd, UsdGeom
+        from pxr import Tf, Usd, UsdGeom
     except ImportError:
         raise ValueError("USD files need usd-core: pip install 'tempohand[usd]'") from None
     if out.suffix not in ENDINGS:
@@ -61,8 +62,11 @@ def write(predictions: Predictions, out: Path) -> list[str]:
     _add_camera(stage, predictions)
     with whole(out) as part, tempfile.TemporaryDirectory(dir=part.parent) as folder:
         file = Path(folder) / out.name  # USD tells its kinds of files by their names
-        if not stage.GetRootLayer().Export(str(file)):
-            raise OSError(errno.EIO, "USD cannot write it", str(out))
+        try:
+            stage.GetRootLayer().Export(str(file))
+        except Tf.ErrorException as error:
+            why = re.search(r"'(.*)'", str(error))
+            raise OSError(errno.EIO, why[1] if why else "USD cannot write it", str(out)) from None
         file.replace(part)
     return [shape_note(tracks), "pose correctives are left out: the skin is linear blend skinning"]
 
