@@ -4,6 +4,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -134,3 +135,12 @@ def test_live(tmp_path, video_tools):
     assert numbers.keys() == {"wall", "processor", "least"}
     for taken in numbers.values():
         assert taken["tracked"] > taken["predict"] > 0 and taken["look"] > taken["follow"] > 0
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_web_names_the_package_that_is_missing(tmp_path):
+    words = ["clip.mp4", "--ort", str(tmp_path), "--modules", str(tmp_path / "node_modules")]
+    done = bench("web", *words)
+    assert (
+        done.returncode == 2 and "puppeteer-core' is not there: npm install" in done.stderr.splitlines()[-1]
+    )

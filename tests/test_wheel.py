@@ -60,7 +60,7 @@ def test_the_wheel_holds_every_module_and_data_file(wheel):
         ("script", "tempohand/script"),
         ("config", "tempohand/config"),
     ):
-        for kind in ("*.py", "*.npz", "*.yaml", "released/*/*", "templates/*", "web/*"):
+        for kind in ("*.py", "*.npz", "*.yaml", "released/*/*", "templates/*", "web/*", "*.mjs"):
             files = (ROOT / folder).rglob(kind)
             kept |= {f"{home}/{path.relative_to(ROOT / folder).as_posix()}" for path in files}
     assert kept <= packed, sorted(kept - packed)

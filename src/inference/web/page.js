@@ -81,32 +81,42 @@ function show(picture, { hands, camera }) {
   drawSpace(space, hands, faces, view.yaw, view.pitch);
 }
 
-// The time of the video's next frame, when it is there.
-const nextFrame = () => new Promise((resolve) =>
-  video.requestVideoFrameCallback((_, { mediaTime }) => resolve(mediaTime)));
+// Frames that come while another one is worked on are dropped, so that what is shown is never old; but the
+// one at which a video stops is answered.
+let busy = false;
+let missed; // the time of a frame that was dropped and may be the last
 
-// Frames that come while another one is worked on are dropped: what is shown is never old.
-async function watch() {
-  let before = performance.now();
-  for (;;) {
-    const time = await nextFrame();
-    const [width, height] = [video.videoWidth, video.videoHeight];
-    Object.assign(taken.canvas, { width, height });
-    taken.drawImage(video, 0, 0);
-    const picture = taken.getImageData(0, 0, width, height);
-    try {
-      const answer = await run(picture, time);
-      show(picture, answer);
-      const now = performance.now();
-      const hands = answer.hands.length === 1 ? "1 hand" : `${answer.hands.length} hands`;
-      say(`${hands}, ${answer.ms.toFixed(0)} ms a frame, ${(1000 / (now - before)).toFixed(1)} frames/s`);
-      before = now;
-    } catch (error) {
-      say(error.message, true);
-    }
-  }
+function newFrame(_, { mediaTime }) {
+  video.requestVideoFrameCallback(newFrame);
+  if (busy) missed = mediaTime;
+  else answer(mediaTime);
 }
 
+async function answer(time) {
+  [busy, missed] = [true, undefined];
+  const begin = performance.now();
+  const [width, height] = [video.videoWidth, video.videoHeight];
+  Object.assign(taken.canvas, { width, height });
+  taken.drawImage(video, 0, 0);
+  const picture = taken.getImageData(0, 0, width, height);
+  try {
+    const found = await run(picture, time);
+    show(picture, found);
+    const hands = `${found.hands.length} hand${found.hands.length === 1 ? "" : "s"}`;
+    const all = performance.now() - begin;
+    say(`${hands}, ${found.ms.toFixed(0)} ms a frame (${all.toFixed(0)} with taking and drawing it)`);
+  } catch (error) {
+    say(error.message, true);
+  }
+  busy = false;
+  answerLast();
+}
+
+function answerLast() {
+  if (video.paused && !busy && missed !== undefined) answer(missed);
+}
+
+video.addEventListener("pause", answerLast);
 byId("file").addEventListener("change", ({ target }) => {
   video.srcObject?.getTracks().forEach((track) => track.stop());
   video.srcObject = null;
@@ -133,4 +143,4 @@ space.canvas.addEventListener("pointermove", (event) => {
 });
 
 window.tempohand = { run, show, loaded };
-watch();
+video.requestVideoFrameCallback(newFrame);
