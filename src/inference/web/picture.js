@@ -1,5 +1,6 @@
 // Pictures through affine maps, as data/view.py's `warp` and model/sampling.py's `warped`: bilinear, the edge
 // repeated beyond the picture, rounded to whole grey values; one that shrinks by 2 or more is averaged first.
+// So does OpenCV 5; OpenCV 4 rounds places to 1/32 px.
 
 import { compose, inverse } from "./geometry.js";
 
