@@ -254,7 +254,10 @@ def network_for():
 
         def __init__(self, depth: float):
             super().__init__()
-            self.hand, self.depth = HandLayer(), depth
+            self.hand, self.depth, self.config = HandLayer(), depth, {}
+
+        def certainty(self, features):
+            return None
 
         def encode(self, frames):
             return frames.image[:, 0, 0, :1].float()

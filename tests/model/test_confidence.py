@@ -38,7 +38,8 @@ def test_the_error_of_who_is_too_sure():
     curve, error = reliability(np.full(1000, 0.9), right)
     assert error == pytest.approx(0.4) and curve == [(pytest.approx(0.9), 0.5, 1000)]
     assert reliability(np.full(1000, 0.5), right)[1] == pytest.approx(0.0)
-    assert reliability(np.ones(1000), right)[0][0][2] == 1000  # 1 is in the last bin
+    mixed = np.where(right, 0.95, 1.0)
+    assert [count for _, _, count in reliability(mixed, right)[0]] == [1000]  # 1 is in the last bin
 
 
 def test_it_goes_through_a_configuration(drawn):

@@ -212,7 +212,7 @@ def test_a_checkpoint_comes_back_and_other_networks_are_refused(tmp_path):
     assert fresh.load_pretrained(tmp_path / "wrapped.pt")[0].endswith("under 'state_dict.module.'")
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in fresh.state_dict().items())
     with pytest.raises(
-        ValueError, match="of the kind 'finder', here one of the kind 'posenet' or 'utnet' is needed"
+        ValueError, match="of the kind 'finder', here one of the kind 'posenet' or .* is needed"
     ):
         load_network(tmp_path / "finder", HandPrediction)
     posenet = small_network(1)
