@@ -20,6 +20,7 @@ from tempohand.model.posenet import PoseNet
 from tempohand.model.registry import load_network
 from tempohand.model.spatial import MOST_TURNS
 from tempohand.model.upright import LEAST_TURN, TURN_STEPS
+from tempohand.model.weights import MEDIAPIPE
 from tempohand.writing import whole_folder
 
 ABOUT = "tempohand.json"
@@ -44,7 +45,7 @@ def write_graphs(
     checkpoint: str | Path, out: str | Path, beside: Mapping[str, bytes] | None = None
 ) -> list[Written]:
     """Writes a checkpoint's graphs and the finder's into a folder, which appears when whole, after each was
-    held against torch. beside: other files of the folder, by name.
+    held against torch, with the licences that travel with them. beside: other files of the folder, by name.
 
     Raises ValueError for a network without graphs, where a package is missing, and for a graph whose answers
     differ by more than MOST_ERROR; FileNotFoundError where there is no checkpoint.
@@ -58,9 +59,11 @@ def write_graphs(
         graphs.palms(PalmDetector.load()),
         graphs.landmarks(HandLandmarkNetwork.load()),
     ]
+    others = {path.name: path.read_bytes() for path in network.notices()}
+    others["LICENSE.mediapipe"] = (MEDIAPIPE / "LICENSE").read_bytes()
     written, errors = [], {}
     with whole_folder(out) as part:
-        for name, content in (beside or {}).items():
+        for name, content in (others | dict(beside or {})).items():
             (part / name).write_bytes(content)
         for graph in made:
             content = graph.to_onnx()

@@ -22,12 +22,12 @@ from tempohand.draw import finger_colours
 from tempohand.geometry import mirror_points, mirror_pose
 from tempohand.hand.layer import HandLayer
 from tempohand.inference.formats.predictions import Predictions
+from tempohand.inference.formats.rig import COLOURS
 from tempohand.inference.source import Source
 from tempohand.skeleton import BONES
 
 PICTURE_EDGE = 960  # px: longer pictures are shown smaller
 BEHIND = 1.15  # depth of the picture, as a multiple of the farthest joint's
-HAND_COLOURS = ((214, 152, 112), (112, 160, 214))  # right, left
 FPS = 30.0  # of frames whose times are not known
 WAIT_S = 0.2  # between two looks at a viewer that does not play
 
@@ -207,7 +207,11 @@ class Viewer:
         if name not in self.meshes:
             scene, colours = self.server.scene, np.array(finger_colours(), np.uint8)
             self.meshes[name] = scene.add_mesh_simple(
-                f"/{name}/mesh", vertices, self.hands.faces[right], color=HAND_COLOURS[not right], opacity=0.8
+                f"/{name}/mesh",
+                vertices,
+                self.hands.faces[right],
+                color=tuple(COLOURS[right][:3]),
+                opacity=0.8,
             )
             self.skeletons[name] = scene.add_line_segments(
                 f"/{name}/skeleton",

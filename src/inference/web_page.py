@@ -4,8 +4,6 @@ from pathlib import Path
 
 from tempohand.inference.onnx_files import Written, write_graphs
 from tempohand.inference.settings import NETWORK
-from tempohand.model.hub import NOTICES
-from tempohand.model.weights import MEDIAPIPE, locate
 
 PAGE = Path(__file__).with_name("web")  # index.html and what it needs
 ORT_VERSION = "1.30.0"  # of npm's onnxruntime-web
@@ -16,16 +14,13 @@ ORT_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-th
 def write_page(
     out: str | Path, checkpoint: str | Path = NETWORK, ort: str | Path | None = None
 ) -> list[Written]:
-    """Writes the page with a checkpoint's graphs into a folder, which appears when whole, and the licences
-    that travel with them.
+    """Writes the page with a checkpoint's graphs into a folder, which appears when whole.
 
     ort: the folder `dist` of npm's onnxruntime-web, of which three files are copied (None: the page takes
     them from jsdelivr.net, at ORT_VERSION). Raises FileNotFoundError where one is missing, and what
     `write_graphs` raises.
     """
     beside = {path.name: path.read_bytes() for path in sorted(PAGE.iterdir()) if path.is_file()}
-    beside |= {path.name: path.read_bytes() for each in NOTICES for path in locate(checkpoint).glob(each)}
-    beside["LICENSE.mediapipe"] = (MEDIAPIPE / "LICENSE").read_bytes()
     if ort is not None:
         beside |= {name: _ort_file(Path(ort) / name) for name in ORT_FILES}
     address = ORT_ADDRESS if ort is None else "./"

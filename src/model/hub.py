@@ -93,13 +93,14 @@ class PretrainedMixin(
                 "checkpoint of its run, which is a directory of this kind already"
             )
         weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        for notice in self._notices():
+        for notice in self.notices():
             shutil.copy(notice, save_directory / notice.name)
         (save_directory / CONFIG_NAME).write_text(json.dumps(self.config, indent=1), encoding="utf-8")
         safetensors.torch.save_file(weights, save_directory / WEIGHTS_NAME)
         write_manifest(save_directory)
 
-    def _notices(self) -> list[Path]:
+    def notices(self) -> list[Path]:
+        """The licences and attributions that lie beside the weights it was loaded from."""
         return [] if self.folder is None else sorted(p for each in NOTICES for p in self.folder.glob(each))
 
     def generate_model_card(self, **more) -> ModelCard:
@@ -121,6 +122,6 @@ class PretrainedMixin(
             hand=Path(hand).name if hand else "the open hand, which comes with the package",
             parameters=f"{sum(value.numel() for value in self.parameters()):,}",
             facts={key: value for key, value in facts.items() if isinstance(value, (str, int))},
-            notices=[path.name for path in self._notices()],
+            notices=[path.name for path in self.notices()],
             **more,
         )

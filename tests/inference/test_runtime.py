@@ -155,7 +155,7 @@ def test_the_command_writes_graphs_and_what_they_take(checkpoint, tmp_path, caps
     assert capsys.readouterr().out.count("from torch") == 4
     about = json.loads((tmp_path / "graphs" / ABOUT).read_text())
     assert sorted(path.name for path in (tmp_path / "graphs").iterdir()) == sorted(
-        [ABOUT, *(graph["file"] for graph in about["graphs"].values())]
+        [ABOUT, "LICENSE.mediapipe", *(graph["file"] for graph in about["graphs"].values())]
     )
     assert about["num_frame"] == 7 and len(about["faces"]) == 1538
     for graph in about["graphs"].values():
