@@ -30,6 +30,7 @@ TERMS = {
     "heatmap": "joints2d_mask",
     "joint_depth": "joints_mask, of the wrist too",
     "translation": "has_hand and has_camera",
+    "landmarks": "joints2d_mask",
     "side": "is_right, and view.augmentation.mirror,",
     "velocity": "joints_mask of neighbouring frames, of the wrist too",
     "wrist_velocity": "has_hand and has_camera of neighbouring frames",
@@ -64,6 +65,7 @@ def posenet_terms(
     doing); shape: L1 of betas; uv, depth: the wrist in the crop and log depth around the prior (under
     norm_by_hand in true hand sizes); joints: wrist-relative L1, mm; joints2d: reprojection; heatmap,
     joint_depth: cross-entropy of the joints' heat maps and of their depths relative to the wrist;
+    landmarks: L1 of where the backbone itself sees the joints, so that one that learns goes on seeing them;
     translation: that of the heat-map translation head; side: binary cross-entropy of whether the crop shows a
     right hand; velocity, wrist_velocity: L1 of the motion since the previous frame, between clips of the
     batch that follow each other, mm; velocity2d: the same in the picture, in widths of the last crop.
@@ -98,6 +100,9 @@ def posenet_terms(
         depth = (relative[1][..., 2] / JOINT_DEPTH_RANGE_MM).detach()
         value, within = bins_cross_entropy(prediction.terms["joint_depth_logits"], depth)
         terms["joint_depth"] = Term(value, within & joints_mask, joints_mask)
+    if "landmarks" in prediction.terms:
+        places = prediction.terms["landmarks"].float()
+        terms["landmarks"] = Term(l1(places, target.joints2d).clamp(max=2.0), target.joints2d_mask)
     if "side_logit" in prediction.terms:
         logit = prediction.terms["side_logit"]
         is_right = (

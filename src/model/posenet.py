@@ -118,7 +118,9 @@ class PoseNet(Network):
 
     def decode(self, features: SpatialFeatures, batch: ClipBatch) -> HandPrediction:
         """The hand in each clip's frame, from the frames' features."""
-        logits = {"heatmaps": features.heatmaps, "joint_depth_logits": features.joint_depth_logits}
+        logits = {
+            name: getattr(features, name) for name in ("heatmaps", "joint_depth_logits", "landmarks")
+        }
         if self.tells_sides:
             logits["side_logit"] = self.spatial.side_logit(features)
         logits = {name: value[:, None] for name, value in logits.items() if value is not None}

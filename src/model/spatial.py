@@ -25,7 +25,8 @@ class SpatialFeatures:
 
     readings: of each joint u, v, depth, certainty and features (JointHeatmaps), which have their part in the
     token, too. heatmaps, joint_depth_logits: the joints' logits over the crop and over depth, which only loss
-    terms ask for. All three are None without heat maps. turn: by how much the frame's crop was turned
+    terms ask for. All three are None without heat maps. landmarks: where the backbone itself says that joints
+    are, if it does, for a loss term, too. turn: by how much the frame's crop was turned
     (radians, clockwise) before all this was found in it (upright.py); None: crops stay as they are.
     """
 
@@ -33,6 +34,7 @@ class SpatialFeatures:
     readings: Float[Tensor, "*batch 21 f"] | None = None
     heatmaps: Float[Tensor, "*batch 21 r r"] | None = None
     joint_depth_logits: Float[Tensor, "*batch 21 z"] | None = None
+    landmarks: Float[Tensor, "*batch 21 2"] | None = None
     turn: Float[Tensor, "*batch"] | None = None
 
     def packed(self) -> Float[Tensor, "*batch f"]:
@@ -47,7 +49,7 @@ class SpatialFeatures:
 
     def replace_at(self, places: Int[Tensor, "m"], others: "SpatialFeatures") -> None:
         """Puts other frames' features, all but the turn, into the places of some."""
-        for name in ("token", "readings", "heatmaps", "joint_depth_logits"):
+        for name in ("token", "readings", "heatmaps", "joint_depth_logits", "landmarks"):
             if getattr(self, name) is not None:
                 getattr(self, name)[places] = getattr(others, name)
 
@@ -135,10 +137,10 @@ class SpatialNet(nn.Module):
         if landmarks is not None:
             token = token + self.from_landmarks(landmarks)
         if self.heatmaps is None:
-            return SpatialFeatures(token)
+            return SpatialFeatures(token, landmarks=anchors)
         heatmaps, depth_logits, readings = self.heatmaps(tokens, anchors)
         token = token + self.from_joints(readings.flatten(1))
-        return SpatialFeatures(token, readings, heatmaps, depth_logits)
+        return SpatialFeatures(token, readings, heatmaps, depth_logits, anchors)
 
     def certainty(self, features: SpatialFeatures) -> Float[Tensor, "*batch"]:
         """The joints' mean certainty of place, 0 to 1; 1 without heat maps."""

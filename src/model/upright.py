@@ -92,8 +92,12 @@ def _terms_turned_back(terms: dict[str, Tensor], turn: Tensor, frames: Frames) -
     size, terms = frames.size[::-1], dict(terms)
     back = rotation_about_z(-turn)[:, None]
     terms["columns"] = root_turned(terms["columns"], back)
-    pixels = apply_homography(homography.inverse(), denormalise_pixels(terms["uv"], size))
-    terms["uv"] = normalise_pixels(pixels, size)
+    for name in ("uv", "landmarks"):  # places in the crop
+        if name in terms:
+            places = denormalise_pixels(terms[name].flatten(1, -2), size)
+            terms[name] = normalise_pixels(apply_homography(homography.inverse(), places), size).view_as(
+                terms[name]
+            )
     if "heatmaps" in terms:
         maps = terms["heatmaps"][:, 0]
         size = maps.shape[-2:]

@@ -96,6 +96,22 @@ def test_a_frozen_backbone_does_not_learn(net, batch):
     net.eval()
 
 
+def test_a_backbone_that_learns_is_held_to_the_labels(batch):
+    """The term is 0 where the labels are what the backbone says, and reaches its landmark head and its maps."""
+    learning = build_network(settings(frozen_backbone=False)).train()
+    said = learning(batch)
+    places = said.terms["landmarks"]
+    assert places.shape == (len(batch), 1, 21, 2)
+    seen = places_in_crop(learning.spatial.backbone(batch.frames.image)[:, 0, -LANDMARK_DIM:])
+    torch.testing.assert_close(places[:, 0], seen)
+    as_said = replace(batch, target=replace(batch.target, joints2d=places.detach()))
+    assert learning.criterion(said, as_said)["landmarks"].value.max() == 0
+    learning.criterion(said, batch)["landmarks"].value.mean().backward()
+    gradients = {name: p.grad for name, p in learning.spatial.backbone.named_parameters()}
+    for part in ("stem", "screen"):
+        assert any(g is not None and g.abs().max() > 0 for name, g in gradients.items() if part in name), part
+
+
 def test_cached_tokens_are_for_networks_with_a_frozen_part():
     whole = compose_config("stage1-small")
     network = build_network(settings())

@@ -151,6 +151,18 @@ def test_terms_mean_what_the_hand_means(monkeypatch, turn):
     torch.testing.assert_close(said.joints[:, :, 0], said.trans, atol=1e-3, rtol=0)
 
 
+def test_places_that_a_backbone_sees_are_turned_back(monkeypatch):
+    """All of them, as the wrist's is."""
+    net, batch = nudged(network(1)), random_batch(2, 1)
+    see = net.spatial.see
+    places = torch.rand(2, 21, 2, generator=torch.Generator().manual_seed(0)) - 0.5
+    net.spatial.see = lambda frames: replace(see(frames), landmarks=places[: len(frames)].clone())
+    turning_by(monkeypatch, QUARTER, QUARTER)
+    u, v = places[:, None].unbind(-1)
+    back = torch.stack([v, -u - 1 / SIZE], -1)  # as joints2d above
+    torch.testing.assert_close(net(batch).terms["landmarks"], back, atol=1e-4, rtol=0)
+
+
 def test_turned_back_is_the_inverse_of_a_turn():
     generator = torch.Generator().manual_seed(1)
     batch, turn = random_batch(4, 1), torch.tensor([0.0, 1.0, -2.0, 3.0])
