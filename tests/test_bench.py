@@ -125,8 +125,8 @@ def test_border(tmp_path):
 
 
 def test_live(tmp_path, video_tools):
-    """A drawn hand that moves is looked for, followed and predicted; the JSON says what each part takes. Which
-    part takes longer is not asked: four frames on a busy machine do not tell."""
+    """A drawn hand that moves is looked for, followed and predicted; the JSON says what each part takes.
+    Which part takes longer is not asked: four frames on a busy machine do not tell."""
     hand = runpy.run_path(str(Path(__file__).parent / "golden" / "mediapipe_hand.py"))["picture"](224)
     frames = [np.roll(hand, 2 * step, axis=1) for step in range(4)]
     video = video_tools[1](tmp_path / "hand.mkv", frames)

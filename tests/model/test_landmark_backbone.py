@@ -97,7 +97,7 @@ def test_a_frozen_backbone_does_not_learn(net, batch):
 
 
 def test_a_backbone_that_learns_is_held_to_the_labels(batch):
-    """The term is 0 where the labels are what the backbone says, and reaches its landmark head and its maps."""
+    """The term is 0 where the labels are what the backbone says, and reaches its landmark head and maps."""
     learning = build_network(settings(frozen_backbone=False)).train()
     said = learning(batch)
     places = said.terms["landmarks"]
