@@ -118,9 +118,7 @@ class PoseNet(Network):
 
     def decode(self, features: SpatialFeatures, batch: ClipBatch) -> HandPrediction:
         """The hand in each clip's frame, from the frames' features."""
-        logits = {
-            name: getattr(features, name) for name in ("heatmaps", "joint_depth_logits", "landmarks")
-        }
+        logits = {name: getattr(features, name) for name in ("heatmaps", "joint_depth_logits", "landmarks")}
         if self.tells_sides:
             logits["side_logit"] = self.spatial.side_logit(features)
         logits = {name: value[:, None] for name, value in logits.items() if value is not None}
