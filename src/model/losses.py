@@ -95,11 +95,7 @@ def posenet_terms(
             value, within & known_depth[..., None], known_depth[..., None].expand_as(within)
         )
     if "heatmaps" in prediction.terms:
-        value, within = heatmap_cross_entropy(prediction.terms["heatmaps"], target.joints2d)
-        terms["heatmap"] = Term(value, within & target.joints2d_mask, target.joints2d_mask)
-        depth = (relative[1][..., 2] / JOINT_DEPTH_RANGE_MM).detach()
-        value, within = bins_cross_entropy(prediction.terms["joint_depth_logits"], depth)
-        terms["joint_depth"] = Term(value, within & joints_mask, joints_mask)
+        terms |= _heatmap_terms(prediction, target, relative[1][..., 2].detach(), joints_mask)
     if "landmarks" in prediction.terms:
         places = prediction.terms["landmarks"].float()
         terms["landmarks"] = Term(l1(places, target.joints2d).clamp(max=2.0), target.joints2d_mask)
@@ -118,6 +114,19 @@ def posenet_terms(
         )
         terms["velocity2d"] = _motion2d([prediction.joints2d, target.joints2d], target.joints2d_mask, batch)
     return terms
+
+
+def _heatmap_terms(
+    prediction: HandPrediction,
+    target: HandTarget,
+    depth: Float[Tensor, "b 1 21"],
+    joints_mask: Bool[Tensor, "b 1 21"],
+) -> dict[str, Term]:
+    """heatmap and joint_depth. depth: the joints' true ones from the wrist, mm, valid where `joints_mask`."""
+    value, within = heatmap_cross_entropy(prediction.terms["heatmaps"], target.joints2d)
+    terms = {"heatmap": Term(value, within & target.joints2d_mask, target.joints2d_mask)}
+    value, within = bins_cross_entropy(prediction.terms["joint_depth_logits"], depth / JOINT_DEPTH_RANGE_MM)
+    return terms | {"joint_depth": Term(value, within & joints_mask, joints_mask)}
 
 
 def _motion_terms(
