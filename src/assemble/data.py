@@ -40,9 +40,9 @@ def require_inputs(table: FrameTable, demanded: Sequence[str]) -> None:
     """Raises ValueError where no row of a split holds something that a network has to be given."""
     if lacking := sorted(set(demanded) - table.inputs):
         raise ValueError(
-            f"split '{table.split}' of the table at '{table.root}' holds no {lacking[0]}, and "
-            f"network.{lacking[0]}=required demands it: take a table of a depth camera "
-            "(synthetic-rgbd, dataset=rgbd), or set network.depth=optional"
+            f"split '{table.split}' of the table at '{table.root}' holds no {lacking[0]}, and the network "
+            f"demands it (network.{lacking[0]}=required, or it never learned without): take a "
+            "table of a depth camera (synthetic-rgbd, dataset=rgbd), or train with network.depth=optional"
         )
 
 

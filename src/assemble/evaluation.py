@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
-from tempohand.assemble.data import plain_view
+from tempohand.assemble.data import plain_view, require_inputs
 from tempohand.batch import ClipBatch
 from tempohand.data.consistency import faults, measure
 from tempohand.data.ledger import Ledger, by_source
@@ -180,6 +180,7 @@ class EvaluationFrames:
         network = evaluation.stage1
         accelerator = evaluation.accelerator
         self.table = FrameTable(evaluation.splits.table, split)
+        require_inputs(self.table, network.needed)
         self.dataset = ClipDataset(self.table, plain_view(network.crop), 1, inputs=network.inputs)
         self.starts = self.table.sequence_starts()
         self.recording = self.table.recordings()

@@ -174,6 +174,11 @@ def _tracker(settings: PredictSettings) -> Tracker:
 
 def _depth(settings: PredictSettings, source: Source, predictor: StreamingPredictor) -> DepthFolder | None:
     if settings.depth is None:
+        if "depth" in predictor.network.needed:
+            raise ValueError(
+                f"the network in '{settings.checkpoint}' was trained to have depth in every frame: give the "
+                "folder of its pictures as `depth`"
+            )
         return None
     if not predictor.takes_depth:
         raise ValueError(

@@ -202,6 +202,11 @@ class StreamingPredictor:
         for given in hands:
             one = check_input(given)
             hand = one.source
+            if hand.depth is None and "depth" in self.network.needed:
+                raise ValueError(
+                    f"hand {hand.hand} in frame {hand.frame}: the {self.network.title} was trained to have "
+                    "`depth` in every frame, and there is none"
+                )
             if hand.depth is not None and not self.takes_depth:
                 raise ValueError(
                     f"hand {hand.hand} in frame {hand.frame}: `depth` is given, but the {self.network.title} "

@@ -88,6 +88,7 @@ class Network(PretrainedMixin, nn.Module):
         self.check_num_frame(num_frame)
         self.num_frame = num_frame
         self.crop = Crop.of({"size": size, "expansion": expansion})
+        self.needed: tuple[str, ...] = ()  # of depth and mask, what it is of no use without
 
     # ----- settings -----------------------------------------------------------------------------------------
     @classmethod

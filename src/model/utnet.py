@@ -50,9 +50,10 @@ class UTNet(Network):
 
     size: [height, width] of its crops, px, multiples of 16; expansion: their shorter edge over the longer one
     of the hand's box. hand: path of a MANO file, None for the open hand, or a layer. trunk: Trunk's settings.
-    fusion: Fusion's (`widths`, `dropout`). depth: whether tables must hold it, optional or required.
-    refinement: `maps`, the channels of the three maps; `kind`, graph
-    or max, or None for the coarse hand as it is; `widths`, `hidden` (Refinement).
+    fusion: Fusion's (`widths`, `dropout`). depth: whether tables must hold it, optional or required; where it
+    is required, or the network never learns without it (`fusion.dropout` 0), it is needed in use, too.
+    refinement: `maps`, the channels of the three maps; `kind`, graph or max, or None for the coarse hand;
+    `widths`, `hidden` (Refinement).
     """
 
     title = "UTNet"
@@ -82,6 +83,7 @@ class UTNet(Network):
         self.backbone = Trunk(self.crop.size, **trunk)
         dim = self.backbone.dim
         self.fusion = Fusion(dim, **fusion)
+        self.needed = ("depth",) if depth == "required" or self.fusion.dropout == 0 else ()
         mean = _mean_columns(self.hand)
         self.register_buffer("mean_columns", mean, persistent=False)
         self.hand_tokens = HandTokens(dim, mean.clone(), FACTS)

@@ -8,7 +8,9 @@ from accelerate import Accelerator
 from tests_support import compose_config, hand_rows, with_depth, write_table
 
 from tempohand.assemble.data import TrainingData
+from tempohand.assemble.evaluation import Evaluation, EvaluationFrames
 from tempohand.data.clips import ClipSampling
+from tempohand.model.network import Crop
 from tempohand.model.posenet import PoseNet
 
 
@@ -49,8 +51,26 @@ def test_a_network_that_asks_is_given_depth_and_one_that_demands_it_refuses_a_ta
             assert depth.shape[0] == 3 * len(tables) and depth.any()
         assert (depth is None) == (both.held_out.inputs == ("image",)) == (deep not in tables)
     assert data(plain, deep, depth="required").training.inputs == ("image", "depth")
-    with pytest.raises(ValueError, match="'train' of the table at .*plain' holds no depth, and network"):
+    with pytest.raises(ValueError, match="'train' of the table at .*plain' holds no depth, and the network"):
         data(plain, depth="required")
     monkeypatch.setattr(PoseNet, "inputs", ("image", "sound"))
     with pytest.raises(ValueError, match=r"takes \['sound'\], which tables do not hold"):
         data(deep)
+
+
+def test_a_network_that_needs_depth_is_not_evaluated_on_a_table_without(tmp_path):
+    rows = hand_rows("a", 3, 1)
+    plain = write_table(tmp_path / "plain", {"test": [rows]})
+    deep = write_table(tmp_path / "deep", {"test": [with_depth(rows)]})
+    network = SimpleNamespace(crop=Crop.of({"size": 32, "expansion": 1.5}), inputs=("image", "depth"))
+    network.needed = ("depth",)
+
+    def frames(table):
+        evaluation = Evaluation.__new__(Evaluation)  # without checkpoints
+        evaluation.stage1, evaluation.accelerator = network, Accelerator(cpu=True)
+        evaluation.splits, evaluation.settings = SimpleNamespace(table=table), {"batch_size": 2}
+        return EvaluationFrames(evaluation, "test")
+
+    assert len(frames(deep).table) == 3
+    with pytest.raises(ValueError, match="'test' of the table at .*plain' holds no depth, and the network"):
+        frames(plain)

@@ -23,6 +23,7 @@ class FakeNetwork(nn.Module):
     weights by time."""
 
     tells_sides = False
+    needed = ()
     feature_dim = 3 * PATCHES**2
 
     def __init__(self, num_frame: int = 7, poison: bool = False):

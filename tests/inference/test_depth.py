@@ -213,6 +213,20 @@ def test_a_network_without_depth_and_a_folder_that_is_not_there_are_named(
         predict(times, "--box", BOX, "--depth", late, network=network)
 
 
+def test_a_network_that_never_learned_without_depth_is_not_used_without(
+    tmp_path, frames, depths, pictures, network, predict, monkeypatch
+):
+    """In a folder or a stream without depth; a frame's own holes are another matter."""
+    monkeypatch.setattr(network, "needed", ("depth",))
+    with pytest.raises(ValueError, match="to have depth in every frame: give the folder") as caught:
+        predict(frames, "--box", BOX, network=network)
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+    stream = StreamingPredictor(network)
+    with pytest.raises(ValueError, match="hand 0 in frame 3: the UTNet was trained to have `depth`"):
+        stream.push(pictures[0], [31, 20, 63, 52], 0.0, frame=3)
+    stream.push(pictures[0], [31, 20, 63, 52], 0.0, depth=np.zeros_like(depths[0]))
+
+
 BAD_DEPTHS = {
     "its depth is 60 x 45 px, its picture 120 x 90: register": lambda depth: depth[::2, ::2],
     "is it in metres": lambda depth: depth / 1000.0,

@@ -237,6 +237,11 @@ def test_settings_that_make_no_sense_are_refused(change, message):
         build_network(SMALL | change)
 
 
+def test_what_never_learns_without_depth_needs_it():
+    kinds = ({}, {"depth": "required"}, {"fusion": {"widths": [4], "dropout": 0.0}})
+    assert [small_utnet(**kind).needed for kind in kinds] == [(), ("depth",), ("depth",)]
+
+
 def test_utnet_tiny_is_small_and_keeps_what_it_was_given():
     network = build_network(compose_config("utnet-tiny")["network"])
     assert sum(weight.numel() for weight in network.parameters()) <= 8e6
