@@ -105,7 +105,7 @@ class OnnxPoseNet(nn.Module):
         self.num_frame = network.num_frame
         self.feature_dim, self.tells_sides = network.feature_dim, network.tells_sides
         self.stage, self.config = network.stage, network.config
-        self.title, self.inputs = network.title, network.inputs
+        self.title, self.inputs, self.needed = network.title, network.inputs, network.needed
         self._encode, self._decode = encode, decode
 
     def encode(self, frames: Frames) -> Float[Tensor, "n f"]:
