@@ -105,7 +105,8 @@ class OnnxPoseNet(nn.Module):
         self.num_frame = network.num_frame
         self.feature_dim, self.tells_sides = network.feature_dim, network.tells_sides
         self.stage, self.config = network.stage, network.config
-        self.title, self.inputs, self.needed = network.title, network.inputs, network.needed
+        self.title, self.needed = network.title, network.needed
+        self.inputs = network.inputs
         self._encode, self._decode = encode, decode
 
     def encode(self, frames: Frames) -> Float[Tensor, "n f"]:
