@@ -18,6 +18,7 @@ from numba import njit
 from numpy import ndarray
 
 NEAR_MM = 20.0
+_WIDE = 8  # pixels of a row from which on it pays to look for the edges in it
 
 # `no_type_check` on compiled functions: a type checker that wraps functions, as the tests' does, would hide
 # their code from the compiler.
@@ -42,7 +43,7 @@ class Buffers(NamedTuple):
         self.face.fill(-1)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 @no_type_check
 def _rasterise(vertices, faces, fx, fy, cx, cy, inv_near, cull, first_face, inv_depth, face_index, weights):
     height, width = inv_depth.shape
@@ -81,10 +82,20 @@ def _rasterise(vertices, faces, fx, fy, cx, cy, inv_near, cull, first_face, inv_
             u_min, u_max = 0, width - 1
             v_min, v_max = 0, height - 1
         inv_det = 1.0 / det
+        edges = ((a0, b0, c0), (a1, b1, c1), (a2, b2, c2))
         for v in range(v_min, v_max + 1):
             dv = v - cy
             r0, r1, r2 = b0 * dv + c0, b1 * dv + c1, b2 * dv + c2
-            for u in range(u_min, u_max + 1):
+            low, high = np.float64(u_min), np.float64(u_max)
+            for a, b, c in edges:
+                # Where a wide row meets the edges, and a pixel more: the tests below decide, on fewer pixels.
+                if a != 0.0 and u_max - u_min >= _WIDE:
+                    end = cx - (b * dv + c) / a
+                    if a > 0.0 and end - 1.0 > low:
+                        low = end - 1.0
+                    elif a < 0.0 and end + 1.0 < high:
+                        high = end + 1.0
+            for u in range(int(low), int(high) + 1):
                 du = u - cx
                 e0, e1, e2 = a0 * du + r0, a1 * du + r1, a2 * du + r2
                 # Edges belong to both neighbours: no holes, and the depth test settles who is seen.
@@ -99,7 +110,7 @@ def _rasterise(vertices, faces, fx, fy, cx, cy, inv_near, cull, first_face, inv_
                     weights[v, u, 1] = e2 / total
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 @no_type_check
 def _accumulate_normals(vertices, faces, normals):
     for f in range(faces.shape[0]):
@@ -118,7 +129,7 @@ def _accumulate_normals(vertices, faces, normals):
             normals[i, c] /= length
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 @no_type_check
 def _resolve(face_index, weights, faces, attributes, factor, out):
     """Mean over factor x factor samples; a sample that sees nothing shows what `out` holds."""
