@@ -199,14 +199,18 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
     computing = parser.add_argument_group("computing")
     computing.add_argument(
-        "--batch-size", type=int, metavar="N", help="hands per network pass (default %(default)s)"
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="hands per network pass (default 4 on the CPU, 32 on a GPU)",
     )
     computing.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     computing.add_argument(
         "--runtime",
         choices=("torch", "onnx"),
         help="what computes: torch, or ONNX Runtime, twice as fast on a CPU and some seconds later to begin "
-        "(pip install 'tempohand[onnx]'; default %(default)s)",
+        "(pip install 'tempohand[onnx]'; default: onnx on a CPU where it is installed and the input has 200 "
+        "frames or more, else torch)",
     )
 
 

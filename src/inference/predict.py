@@ -1,12 +1,14 @@
 """A network over an input's frames: boxes to hands over time, hands of several frames to one network pass."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 from jaxtyping import Float
 
+from tempohand.inference.ahead import ahead
 from tempohand.inference.box_propagation import FollowedHands
 from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
@@ -21,9 +23,11 @@ from tempohand.inference.source import Source, SourceFrame
 from tempohand.inference.tracker import Detection, Sides, Tracker
 from tempohand.inference.verification import CloserLook
 
-BUFFER_BYTES = 256 * 2**20  # decoded frames kept until a network pass is full
+BUFFER_BYTES = 64 * 2**20  # decoded frames kept until a network pass is full
 BUFFER_FRAMES = 256
+AHEAD = 4  # frames that each step of a run on files may be ahead of the next one
 BoxSource = ConstantBox | FileBoxes | HandDetector | PalmFinder | FollowedPalms | HandFinder | FollowedHands
+Answered = tuple[SourceFrame, list[HandEstimate]]
 
 
 def predict_frames(
@@ -33,55 +37,87 @@ def predict_frames(
     camera: CameraChoice,
     predictor: StreamingPredictor,
     depth: DepthFolder | None = None,
-) -> Iterator[tuple[SourceFrame, list[HandEstimate]]]:
+    most_ahead: int = 0,
+) -> Iterator[Answered]:
     """Every frame of the input with its hands (and its `depth`, where that is given), in order; frames
     without a box come with none.
 
     Hands of several frames share a network pass; frames wait for it in a buffer of limited size. Where hands
     are followed each frame has its own, since the next one's boxes come of it. Of hands that the tracker has
     forgotten nothing is kept, in the predictor neither.
+
+    most_ahead: frames that are read, and in which boxes are found, before they are asked for, by threads of
+    their own; the same hands come of it.
     """
     first: tuple[int, int] | None = None  # size of a sequence's first picture
     follows = isinstance(boxes, FollowedHands)
     closer = CloserLook.of(predictor) if predictor.tells_sides else None
     waiting: list[tuple[SourceFrame, list[HandInput]]] = []  # for a pass of the network
 
-    def flush() -> Iterator[tuple[SourceFrame, list[HandEstimate]]]:
+    def flush() -> Iterator[Answered]:
         estimates = iter(predictor.push_all([hand for _, hands in waiting for hand in hands]))
-        for frame, hands in waiting:
-            found = list(islice(estimates, len(hands)))
-            if follows:
+        answered = [(frame, list(islice(estimates, len(hands)))) for frame, hands in waiting]
+        waiting.clear()
+        if follows:
+            for _, found in answered:
                 boxes.follow(found)
-            yield frame, found
         predictor.keep(tracker.hands)
+        answered.reverse()
+        while answered:  # whoever takes a frame is the last one to hold it
+            yield answered.pop()
 
-    for frame in source:
-        if source.independent:
-            tracker.reset()
-        if depth is not None:
-            frame = replace(frame, depth=depth.of(frame))
-        first = frame.size if first is None or source.independent else first
-        shared = _shared(frame, *camera.camera(frame.size, first, frame.focal))
-        sides = None if closer is None else _sides(closer, shared)
-        tracked = tracker.update(frame.time, boxes.detect(frame), frame.size, sides)
-        if closer is not None:
-            closer.keep(tracker.hands)
-        hands: list[HandInput] = []
-        for one in tracked:
-            hand = HandInput(box=one.box, hand=one.hand, is_right=one.is_right, starts=one.starts, **shared)
-            if closer is not None and not (boxes.verified and one.has_side):
-                hand = _verified(hand, one.has_side, closer, not boxes.verified)
-            if hand is None:
-                tracker.forget(one.hand)
-            else:
-                hands.append(hand)
-        waiting.append((frame, hands))
-        count = sum(len(hands) for _, hands in waiting)
-        full = follows or count >= predictor.batch_size or len(waiting) >= BUFFER_FRAMES
-        if full or sum(frame.nbytes for frame, _ in waiting) >= BUFFER_BYTES:
-            yield from flush()
-            waiting.clear()
+    with closing(_with_boxes(source, boxes, depth, most_ahead)) as found_boxes:
+        for frame, detections in found_boxes:
+            if source.independent:
+                tracker.reset()
+            first = frame.size if first is None or source.independent else first
+            shared = _shared(frame, *camera.camera(frame.size, first, frame.focal))
+            waiting.append((frame, _hands(shared, detections, tracker, closer, boxes.verified)))
+            count = sum(len(hands) for _, hands in waiting)
+            full = follows or count >= predictor.batch_size or len(waiting) >= BUFFER_FRAMES
+            if full or sum(frame.nbytes for frame, _ in waiting) >= BUFFER_BYTES:
+                yield from flush()
     yield from flush()
+
+
+def _with_boxes(
+    source: Source | NewestFrames, boxes: BoxSource, depth: DepthFolder | None, most_ahead: int
+) -> Iterator[tuple[SourceFrame, list[Detection]]]:
+    """The frames with what is found in them, and with their depth."""
+
+    def read() -> Iterator[SourceFrame]:
+        for frame in source:
+            yield frame if depth is None else replace(frame, depth=depth.of(frame))
+
+    def find() -> Iterator[tuple[SourceFrame, list[Detection]]]:
+        with closing(ahead(read(), most_ahead // 2)) as frames:
+            for frame in frames:
+                yield frame, boxes.detect(frame)
+
+    waits = isinstance(boxes, FollowedHands)  # for the hands of the frame before
+    return find() if waits else ahead(find(), most_ahead)
+
+
+def _hands(
+    shared: dict, detections: list[Detection], tracker: Tracker, closer: CloserLook | None, verified: bool
+) -> list[HandInput]:
+    """A frame's hands, with the sides that the network sees where nothing else says them. shared: the
+    frame's values. verified: its boxes hold hands."""
+    image = shared["image"]
+    sides = None if closer is None else _sides(closer, shared)
+    tracked = tracker.update(shared["time"], detections, image.shape[1::-1], sides)
+    if closer is not None:
+        closer.keep(tracker.hands)
+    hands: list[HandInput] = []
+    for one in tracked:
+        hand = HandInput(box=one.box, hand=one.hand, is_right=one.is_right, starts=one.starts, **shared)
+        if closer is not None and not (verified and one.has_side):
+            hand = _verified(hand, one.has_side, closer, not verified)
+        if hand is None:
+            tracker.forget(one.hand)
+        else:
+            hands.append(hand)
+    return hands
 
 
 def _shared(frame: SourceFrame, focal: Float[np.ndarray, "2"], princpt: Float[np.ndarray, "2"]) -> dict:

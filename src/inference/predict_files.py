@@ -4,7 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from tempohand.batch import HandPrediction
 from tempohand.inference import export
+from tempohand.inference.ahead import ahead
 from tempohand.inference.box_propagation import FollowedHands
 from tempohand.inference.boxes import ConstantBox, FileBoxes
 from tempohand.inference.camera import CameraChoice
@@ -23,9 +24,9 @@ from tempohand.inference.finder import HandFinder
 from tempohand.inference.overlay import MESH_OPACITY, PictureOverlay, VideoOverlay, draw_hands, side_faces
 from tempohand.inference.palm_finder import PICTURE_TILES, VIDEO_TILES, PalmFinder
 from tempohand.inference.palm_following import LOOK_EVERY, FollowedPalms
-from tempohand.inference.predict import BoxSource, predict_frames
+from tempohand.inference.predict import AHEAD, BoxSource, predict_frames
 from tempohand.inference.predictor import HandEstimate, StreamingPredictor
-from tempohand.inference.runtime import Runtime, open_runtime
+from tempohand.inference.runtime import Runtime, fitting, open_runtime
 from tempohand.inference.settings import DETECTOR_MODEL, FINDER, PredictSettings
 from tempohand.inference.source import Source, open_source
 from tempohand.inference.staging import staged, staged_files
@@ -34,6 +35,8 @@ from tempohand.model import registry
 from tempohand.model.landmarks import HandLandmarkNetwork
 from tempohand.model.palms import PalmDetector
 
+# Hands in a pass of the network: on a CPU larger ones leave its cache, and hold up the steps around it.
+BATCH_SIZES = {"cpu": 4, "cuda": 32}
 FOLLOWERS = {"landmarks": FollowedPalms, "hand": FollowedHands}  # what follows the hands that palms found
 
 
@@ -85,15 +88,20 @@ def predict_files(
     camera = _camera(settings)
     tracker = _tracker(settings)
     opacity = _opacity(settings)
-    runtime, device = open_runtime(settings.runtime), _device(settings)
+    if settings.runtime is not None:
+        open_runtime(settings.runtime)  # what is wrong with it is said before the input is looked at
+    device = _device(settings)
     source = open_source(settings.input, settings.fps)
+    runtime = open_runtime(settings.runtime or fitting(device, source.expected_count))
     out = Path(settings.out or f"{source.path.absolute().stem}-hands")
     with ExitStack() as stack:
         boxes = stack.enter_context(_boxes(settings, source, runtime))
         boxes.check(source)
-        network = runtime.network(_load(settings.checkpoint, load))
+        network = _load(settings.checkpoint, load)
+        if settings.runtime is not None or runtime.takes(network):
+            network = runtime.network(network)
         predictor = StreamingPredictor(
-            network, device=device, batch_size=settings.batch_size, max_gap=tracker.max_gap
+            network, device=device, batch_size=_batch_size(settings, device), max_gap=tracker.max_gap
         )
         depth = _depth(settings, source, predictor)
         faces = predictor.network.hand.faces.cpu().numpy()
@@ -101,7 +109,8 @@ def predict_files(
         with export.Rows(stage) as rows:
             num_frames = 0
             with _overlay(settings, source, stage) as overlay:
-                frames = predict_frames(source, boxes, tracker, camera, predictor, depth)
+                frames = predict_frames(source, boxes, tracker, camera, predictor, depth, AHEAD)
+                frames = stack.enter_context(closing(ahead(frames, AHEAD)))
                 progress = tqdm(frames, total=source.expected_count, unit="frame")
                 for frame, found in progress:
                     if not num_frames:
@@ -261,6 +270,10 @@ def _device(settings: PredictSettings) -> str:
             "`device` is cuda, but this torch sees no GPU: leave it out, or install a CUDA build of torch"
         )
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _batch_size(settings: PredictSettings, device: str) -> int:
+    return BATCH_SIZES[device] if settings.batch_size is None else settings.batch_size
 
 
 def _overlay(settings: PredictSettings, source: Source, stage: Path):

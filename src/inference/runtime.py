@@ -17,10 +17,15 @@ from tempohand.model.posenet import PoseNet, look_twice
 from tempohand.model.spatial import SpatialFeatures, seen_upright
 
 NAMES = ("torch", "onnx")
+LONG = 200  # frames from which on ONNX Runtime gains more than its graphs take to be made
 
 
 class TorchRuntime:
     """The networks as they are."""
+
+    def takes(self, network: nn.Module) -> bool:
+        """Whether it runs a network that predicts hands."""
+        return True
 
     def network(self, network: nn.Module) -> nn.Module:
         """One that predicts hands."""
@@ -29,15 +34,33 @@ class TorchRuntime:
     palms = landmarks = network
 
 
+def fitting(device: str, frames: int | None) -> str:
+    """The name of the runtime that is done first with so many frames (None: unknown) on a device."""
+    pays = device == "cpu" and frames is not None and frames >= LONG
+    return "onnx" if pays and _installed() else "torch"
+
+
+def _installed() -> bool:
+    return all(find_spec(name) for name in ("onnx", "onnxruntime"))
+
+
 class OnnxRuntime:
     """ONNX Runtime on the CPU, with as many threads as torch has. Graphs are made when a network is given,
     which takes a second or two, and are in memory alone. Raises ValueError where a package is missing."""
 
     def __init__(self):
-        if not all(find_spec(name) for name in ("onnx", "onnxruntime")):
+        if not _installed():
             raise ValueError(
                 "`runtime` onnx needs the packages onnx and onnxruntime: pip install 'tempohand[onnx]'"
             )
+
+    def takes(self, network: nn.Module) -> bool:
+        """Whether a network that predicts hands has graphs."""
+        try:
+            graphs.check(network)
+        except ValueError:
+            return False
+        return True
 
     def network(self, network: nn.Module) -> "OnnxPoseNet":
         """PoseNet of either stage. Raises ValueError for other networks."""

@@ -50,6 +50,6 @@ class PredictSettings:
     overlay: bool = True  # draw the hands over the input
     opacity: float | None = None  # of the drawn mesh, 0 to 1
     obj: bool = False  # write every hand's mesh
-    batch_size: int = 32  # hands in a pass of the network
+    batch_size: int | None = None  # hands in a pass of the network (`BATCH_SIZES`)
     device: str | None = None  # cpu or cuda
-    runtime: str = "torch"  # or "onnx": ONNX Runtime, on the CPU (runtime.py)
+    runtime: str | None = None  # "torch", or "onnx": ONNX Runtime, on the CPU (runtime.py)

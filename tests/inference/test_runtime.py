@@ -184,6 +184,26 @@ def test_predictions_are_those_of_torch(checkpoint, tmp_path):
     np.testing.assert_allclose(found["onnx"], found["torch"], atol=MOST_MM)
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_long_input_is_taken_by_onnx_runtime_where_it_is_installed(
+    checkpoint, tmp_path, monkeypatch, installed
+):
+    """Of a network without graphs torch computes, unless ONNX Runtime is asked for."""
+    monkeypatch.setattr(runtime, "_installed", lambda: installed)
+    assert runtime.fitting("cpu", runtime.LONG) == ("onnx" if installed else "torch")
+    assert runtime.fitting("cpu", runtime.LONG - 1) == runtime.fitting("cpu", None) == "torch"
+    assert runtime.fitting("cuda", runtime.LONG) == "torch"
+    cv2.imwrite(str(tmp_path / "hand.png"), film(0, False)[0][..., ::-1])
+    made, network = [], OnnxRuntime.network
+    monkeypatch.setattr(OnnxRuntime, "network", lambda self, one: made.append(network(self, one)) or made[-1])
+    monkeypatch.setattr(runtime, "LONG", 1)
+    words = ["predict", tmp_path / "hand.png", "--box", "110,70,240,240", "--out", tmp_path / "out"]
+    for _ in range(2):
+        cli.main([str(word) for word in (*words, "--checkpoint", checkpoint, "--no-overlay")])
+        assert len(made) == installed
+        monkeypatch.setattr(OnnxRuntime, "takes", lambda *_: False)
+
+
 def test_what_cannot_be_run_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="`runtime` is torch or onnx, not 'tvm'"):
         open_runtime("tvm")

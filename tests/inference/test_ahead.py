@@ -1,0 +1,117 @@
+"""Items made ahead by threads: the same items, never more of them than allowed, and no thread is left."""
+
+import threading
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from tempohand.inference.ahead import ahead
+from tempohand.inference.camera import CameraChoice
+from tempohand.inference.finder import HandFinder
+from tempohand.inference.predict import predict_frames
+from tempohand.inference.predictor import StreamingPredictor
+from tempohand.inference.source import open_source
+from tempohand.inference.tracker import Detection, Tracker
+
+WAIT_S = 20.0  # at most; nothing here takes long
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "tempohand ahead"]
+
+
+@pytest.mark.parametrize("most", [0, 1, 3, 100])
+def test_the_same_items_in_their_order(most):
+    assert list(ahead(range(50), most)) == list(range(50)) and not threads()
+    assert list(ahead(ahead((x * x for x in range(50)), most), 2)) == [x * x for x in range(50)]
+
+
+@pytest.mark.parametrize("most", [1, 4])
+def test_no_more_items_are_made_than_there_are_places(most):
+    """One more is made, which waits for its place."""
+    made, changed = [], threading.Condition()
+
+    def make():
+        for item in range(60):
+            with changed:
+                made.append(item)
+                changed.notify_all()
+            yield item
+
+    with closing(ahead(make(), most)) as items:
+        for taken in range(1, 20):
+            next(items)
+            with changed:
+                assert changed.wait_for(lambda taken=taken: len(made) == taken + most + 1, WAIT_S), len(made)
+                assert not changed.wait_for(lambda taken=taken: len(made) > taken + most + 1, 0.01)
+    assert len(made) <= 60 and not threads()
+
+
+def test_an_error_comes_where_its_item_would_have():
+    def make():
+        yield from range(5)
+        raise ValueError("the sixth is broken")
+
+    taken = []
+    with pytest.raises(ValueError, match="the sixth is broken"):
+        taken.extend(ahead(ahead(make(), 2), 2))
+    for item in (iterator := ahead(make(), 2)):
+        taken.append(item)
+        if item == 2:
+            break
+    iterator.close()
+    assert not threads() and taken[-3:] == [0, 1, 2]
+
+
+def test_who_gives_up_leaves_no_thread_and_nothing_open():
+    closed = []
+
+    def make():
+        try:
+            yield from range(1000)
+        finally:
+            closed.append(threading.current_thread().name)
+
+    def through():
+        with closing(ahead(make(), 2)) as items:
+            yield from items
+
+    for error in (KeyboardInterrupt, RuntimeError):
+        with pytest.raises(error), closing(ahead(through(), 2)) as items:
+            for item in items:
+                if item == 10:
+                    raise error
+    assert closed == ["tempohand ahead"] * 2 and not threads()
+
+
+class Every(HandFinder):
+    """Keeps count: a hand in two of three frames, in every third one two."""
+
+    def __init__(self):
+        self.seen = 0
+
+    def detect(self, frame):
+        assert frame.index == self.seen
+        self.seen += 1
+        boxes = [(20.0 + frame.index, 20, 52 + frame.index, 45), (70.0, 40, 100, 80)]
+        return [Detection(np.array(box)) for box in boxes[: frame.index % 3]]
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_frames_read_ahead_give_the_same_hands(tmp_path, video_tools, fake_network, batch_size):
+    moving_pictures, write_video = video_tools
+    source = open_source(write_video(tmp_path / "clip.mkv", moving_pictures(30)))
+
+    def run(most: int) -> list:
+        predictor = StreamingPredictor(fake_network(), batch_size=batch_size)
+        frames = predict_frames(source, Every(), Tracker(), CameraChoice(), predictor, most_ahead=most)
+        return list(ahead(frames, most))
+
+    plain, threaded = run(0), run(4)
+    assert [len(hands) for _, hands in plain] == [0, 1, 2] * 10
+    for (frame, hands), (other, others) in zip(plain, threaded, strict=True):
+        assert frame.time == other.time and (frame.image == other.image).all()
+        for one, two in zip(hands, others, strict=True):
+            for name, value in vars(one).items():
+                np.testing.assert_array_equal(getattr(two, name), value)
