@@ -139,6 +139,23 @@ def test_live(tmp_path, video_tools):
         assert all(milliseconds > 0 for milliseconds in taken.values())
 
 
+def test_predict(tmp_path, video_tools):
+    """Every step of the command takes some time, and so does the whole of it, in either way."""
+    hand = runpy.run_path(str(Path(__file__).parent / "golden" / "mediapipe_hand.py"))["picture"](224)
+    frames = [np.roll(hand, 2 * step, axis=1) for step in range(4)]
+    video = video_tools[1](tmp_path / "hand.mkv", frames)
+    done = bench("predict", str(video), "--runtimes", "torch", "--json", str(tmp_path / "predict.json"))
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "predict.json").read_text())
+    assert numbers["ratios"].keys() == {"torch_overlay", "torch_no_overlay"}
+    taken = numbers["steps"]["torch"]
+    whole = {
+        f"{drawn}, {way}" for drawn in ("with overlay", "without") for way in ("ahead", "one after the other")
+    }
+    assert taken.keys() == {"read", "find", "predict", "draw", "encode", "keep"} | whole
+    assert all(wall > 0 and processor >= 0 for wall, processor in taken.values())
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_web_names_the_package_that_is_missing(tmp_path):
     words = ["clip.mp4", "--ort", str(tmp_path), "--modules", str(tmp_path / "node_modules")]

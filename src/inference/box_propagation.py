@@ -43,6 +43,15 @@ class FollowedHands:
         """Whether the finder looks at the next frame (of the same size)."""
         return not self.known or self.since + 1 >= self.every
 
+    @property
+    def state(self) -> tuple:
+        """What it knows of the frames so far, with what was said of them."""
+        return self.known, self.size, self.since
+
+    @state.setter
+    def state(self, state: tuple) -> None:
+        self.known, self.size, self.since = state
+
     def __enter__(self) -> "FollowedHands":
         return self
 

@@ -5,7 +5,9 @@ the run is over.
 """
 
 import json
-import tempfile
+import math
+import os
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -62,27 +64,36 @@ _COLUMNS = {
 
 class Rows:
     """Estimates as columns, appended as they come and kept in files: one of raw values per column, in a
-    temporary folder inside `folder`.
+    folder of their own inside `folder`.
 
-    Use as a context manager; the files are gone when it ends.
+    count, kinds: of rows that an earlier run has left there (`len`, `kinds`); further ones are cut off. Use
+    as a context manager; the files are gone when it ends.
     """
 
-    def __init__(self, folder: str | Path):
-        self._place = tempfile.TemporaryDirectory(prefix=".rows-", dir=folder)
-        self._files = {name: (Path(self._place.name) / name).open("wb") for name in _COLUMNS}
-        self._kinds: dict[str, tuple[np.dtype, tuple[int, ...]]] = {}  # dtype and shape of a row
-        self._count = 0
+    def __init__(self, folder: str | Path, count: int = 0, kinds: Mapping[str, tuple] | None = None):
+        self._place = Path(folder) / ".rows"
+        self._place.mkdir(exist_ok=True)
+        # dtype and shape of a row
+        self._kinds = {name: (np.dtype(kind), tuple(shape)) for name, (kind, shape) in (kinds or {}).items()}
+        self._count = count
+        self._files = {name: (self._place / name).open("ab") for name in _COLUMNS}
+        for name, file in self._files.items():
+            file.truncate(count * self._bytes(name))
 
     def __enter__(self) -> "Rows":
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        for file in self._files.values():
-            file.close()
-        self._place.cleanup()
+        self.close()
+        shutil.rmtree(self._place)
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def kinds(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Of each column the type and the shape of a row, as plain values."""
+        return {name: (kind.str, shape) for name, (kind, shape) in self._kinds.items()}
 
     def append(self, estimates: Sequence[HandEstimate]) -> None:
         """One row for every estimate. Raises OSError when the disk is full."""
@@ -96,6 +107,17 @@ class Rows:
                 self._files[name].write(value.tobytes())
             self._count += 1
 
+    def flush(self) -> None:
+        """Has the disk take the rows. Raises OSError."""
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Lets go of the files, which stay."""
+        for file in self._files.values():
+            file.close()
+
     def columns(self) -> dict[str, np.ndarray]:
         """The columns [rows, ...] so far, named as in the files; they are read from the disk where they are
         looked at."""
@@ -106,6 +128,28 @@ class Rows:
             name: np.memmap(self._files[name].name, dtype, mode="r", shape=(self._count, *shape))
             for name, (dtype, shape) in self._kinds.items()
         }
+
+    def _bytes(self, name: str) -> int:
+        """Of a row in a column."""
+        kind, shape = self._kinds.get(name, (np.dtype(np.uint8), ()))
+        return kind.itemsize * math.prod(shape)
+
+
+def estimates_of(columns: Mapping[str, np.ndarray], frame: int) -> list[HandEstimate]:
+    """A frame's rows as they were appended."""
+    first, end = np.searchsorted(columns["frame"], [frame, frame + 1])
+    names = {name: attribute for name, attribute in _COLUMNS.items() if name != "rotations"}
+    return [
+        HandEstimate(**{attribute: _value(columns[name][row]) for name, attribute in names.items()})
+        for row in range(first, end)
+    ]
+
+
+def _value(stored: np.ndarray) -> object:
+    """A row's value of a column: numbers as Python's, pairs of whole numbers as tuples."""
+    if not stored.shape:
+        return stored.item()
+    return tuple(stored.tolist()) if stored.dtype.kind == "i" else np.array(stored)
 
 
 def write_npz(

@@ -34,6 +34,15 @@ class FollowedPalms:
         """Whether the palm detector looks at the next frame (of the same size)."""
         return self.wait == 0
 
+    @property
+    def state(self) -> tuple:
+        """What it knows of the frames so far."""
+        return self.known, self.size, self.wait
+
+    @state.setter
+    def state(self, state: tuple) -> None:
+        self.known, self.size, self.wait = state
+
     def __enter__(self) -> "FollowedPalms":
         return self
 

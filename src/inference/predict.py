@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -21,13 +21,24 @@ from tempohand.inference.palm_following import FollowedPalms
 from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
 from tempohand.inference.source import Source, SourceFrame
 from tempohand.inference.tracker import Detection, Sides, Tracker
+from tempohand.inference.unfinished import Unfinished, packed
 from tempohand.inference.verification import CloserLook
 
 BUFFER_BYTES = 64 * 2**20  # decoded frames kept until a network pass is full
 BUFFER_FRAMES = 256
 AHEAD = 4  # frames that each step of a run on files may be ahead of the next one
 BoxSource = ConstantBox | FileBoxes | HandDetector | PalmFinder | FollowedPalms | HandFinder | FollowedHands
-Answered = tuple[SourceFrame, list[HandEstimate]]
+# A frame's, and the state of their source behind it.
+Boxes = tuple[SourceFrame, list[Detection], tuple | None]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A frame's hands. state: where it was due, what is known behind this frame, for a run that goes on."""
+
+    frame: SourceFrame
+    hands: list[HandEstimate]
+    state: bytes | None = None
 
 
 def predict_frames(
@@ -37,8 +48,22 @@ def predict_frames(
     camera: CameraChoice,
     predictor: StreamingPredictor,
     depth: DepthFolder | None = None,
+) -> Iterator[tuple[SourceFrame, list[HandEstimate]]]:
+    """Every frame of the input with its hands, as `answers` gives them, one step after the other."""
+    for answer in answers(source, boxes, tracker, camera, predictor, depth):
+        yield answer.frame, answer.hands
+
+
+def answers(
+    source: Source | NewestFrames,
+    boxes: BoxSource,
+    tracker: Tracker,
+    camera: CameraChoice,
+    predictor: StreamingPredictor,
+    depth: DepthFolder | None = None,
     most_ahead: int = 0,
-) -> Iterator[Answered]:
+    unfinished: Unfinished | None = None,
+) -> Iterator[Answer]:
     """Every frame of the input with its hands (and its `depth`, where that is given), in order; frames
     without a box come with none.
 
@@ -47,52 +72,98 @@ def predict_frames(
     forgotten nothing is kept, in the predictor neither.
 
     most_ahead: frames that are read, and in which boxes are found, before they are asked for, by threads of
-    their own; the same hands come of it.
+    their own; the same hands come of it. unfinished: an earlier run, whose frames come with its hands, and
+    which is asked when a state is due.
     """
-    first: tuple[int, int] | None = None  # size of a sequence's first picture
-    follows = isinstance(boxes, FollowedHands)
+    begins = 0 if unfinished is None else unfinished.frames
     closer = CloserLook.of(predictor) if predictor.tells_sides else None
+    known = _Known(tracker, predictor, closer, boxes)
+    if begins:
+        known.restore(unfinished.state)
+    follows = isinstance(boxes, FollowedHands)
     waiting: list[tuple[SourceFrame, list[HandInput]]] = []  # for a pass of the network
 
-    def flush() -> Iterator[Answered]:
+    def flush() -> Iterator[Answer]:
         estimates = iter(predictor.push_all([hand for _, hands in waiting for hand in hands]))
-        answered = [(frame, list(islice(estimates, len(hands)))) for frame, hands in waiting]
+        answered = [Answer(frame, list(islice(estimates, len(hands)))) for frame, hands in waiting]
         waiting.clear()
         if follows:
-            for _, found in answered:
-                boxes.follow(found)
+            for answer in answered:
+                boxes.follow(answer.hands)
         predictor.keep(tracker.hands)
+        # What MediaPipe's own tracking knows cannot be had.
+        goes_on = unfinished is not None and not isinstance(boxes, HandDetector)
+        if answered and goes_on and unfinished.due():
+            answered[-1] = replace(answered[-1], state=known.state())
         answered.reverse()
         while answered:  # whoever takes a frame is the last one to hold it
             yield answered.pop()
 
-    with closing(_with_boxes(source, boxes, depth, most_ahead)) as found_boxes:
-        for frame, detections in found_boxes:
+    with closing(_with_boxes(source, boxes, depth, most_ahead, begins)) as found_boxes:
+        for count, (frame, detections, known.boxes_state) in enumerate(found_boxes):
+            if count < begins:
+                yield Answer(frame, unfinished.hands(frame.index))
+                continue
             if source.independent:
                 tracker.reset()
-            first = frame.size if first is None or source.independent else first
-            shared = _shared(frame, *camera.camera(frame.size, first, frame.focal))
+            known.first = frame.size if known.first is None or source.independent else known.first
+            shared = _shared(frame, *camera.camera(frame.size, known.first, frame.focal))
             waiting.append((frame, _hands(shared, detections, tracker, closer, boxes.verified)))
-            count = sum(len(hands) for _, hands in waiting)
-            full = follows or count >= predictor.batch_size or len(waiting) >= BUFFER_FRAMES
+            count_hands = sum(len(hands) for _, hands in waiting)
+            full = follows or count_hands >= predictor.batch_size or len(waiting) >= BUFFER_FRAMES
             if full or sum(frame.nbytes for frame, _ in waiting) >= BUFFER_BYTES:
                 yield from flush()
     yield from flush()
 
 
+@dataclass
+class _Known:
+    """What decides over later frames: hands, their histories and sides, and what their finder follows."""
+
+    tracker: Tracker
+    predictor: StreamingPredictor
+    closer: CloserLook | None
+    boxes: BoxSource
+    boxes_state: tuple | None = None  # of boxes that are found ahead, behind the frame that was taken last
+    first: tuple[int, int] | None = None  # size of a sequence's first picture
+
+    def state(self) -> bytes:
+        """As `restore` takes it, packed."""
+        return packed(
+            {
+                "first": self.first,
+                "tracker": self.tracker.state,
+                "predictor": self.predictor.state,
+                "closer": None if self.closer is None else self.closer.state,
+                "boxes": self.boxes.state if isinstance(self.boxes, FollowedHands) else self.boxes_state,
+            }
+        )
+
+    def restore(self, state: dict) -> None:
+        """Goes on from there."""
+        self.first, self.tracker.state, self.predictor.state = (
+            state[name] for name in ("first", "tracker", "predictor")
+        )
+        if self.closer is not None:
+            self.closer.state = state["closer"]
+        if isinstance(self.boxes, FollowedPalms | FollowedHands):
+            self.boxes.state = state["boxes"]
+
+
 def _with_boxes(
-    source: Source | NewestFrames, boxes: BoxSource, depth: DepthFolder | None, most_ahead: int
-) -> Iterator[tuple[SourceFrame, list[Detection]]]:
-    """The frames with what is found in them, and with their depth."""
+    source: Source | NewestFrames, boxes: BoxSource, depth: DepthFolder | None, most_ahead: int, begins: int
+) -> Iterator[Boxes]:
+    """The frames, with their depth, and what is found in them: from frame number `begins` on."""
 
     def read() -> Iterator[SourceFrame]:
         for frame in source:
             yield frame if depth is None else replace(frame, depth=depth.of(frame))
 
-    def find() -> Iterator[tuple[SourceFrame, list[Detection]]]:
+    def find() -> Iterator[Boxes]:
         with closing(ahead(read(), most_ahead // 2)) as frames:
-            for frame in frames:
-                yield frame, boxes.detect(frame)
+            for count, frame in enumerate(frames):
+                found = boxes.detect(frame) if count >= begins else []
+                yield frame, found, boxes.state if isinstance(boxes, FollowedPalms) else None
 
     waits = isinstance(boxes, FollowedHands)  # for the hands of the frame before
     return find() if waits else ahead(find(), most_ahead)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +25,17 @@ from tempohand.inference.finder import HandFinder
 from tempohand.inference.overlay import MESH_OPACITY, PictureOverlay, VideoOverlay, draw_hands, side_faces
 from tempohand.inference.palm_finder import PICTURE_TILES, VIDEO_TILES, PalmFinder
 from tempohand.inference.palm_following import LOOK_EVERY, FollowedPalms
-from tempohand.inference.predict import AHEAD, BoxSource, predict_frames
+from tempohand.inference.predict import AHEAD, BoxSource, answers
 from tempohand.inference.predictor import HandEstimate, StreamingPredictor
 from tempohand.inference.runtime import Runtime, fitting, open_runtime
 from tempohand.inference.settings import DETECTOR_MODEL, FINDER, PredictSettings
 from tempohand.inference.source import Source, open_source
 from tempohand.inference.staging import staged, staged_files
 from tempohand.inference.tracker import SMOOTHING, Tracker
-from tempohand.model import registry
+from tempohand.inference.unfinished import Unfinished, key_of
 from tempohand.model.landmarks import HandLandmarkNetwork
 from tempohand.model.palms import PalmDetector
+from tempohand.model.registry import load_network
 
 # Hands in a pass of the network: on a CPU larger ones leave its cache, and hold up the steps around it.
 BATCH_SIZES = {"cpu": 4, "cuda": 32}
@@ -53,6 +55,7 @@ class Summary:
     seconds: float  # with loading and writing
     incomplete: bool  # a part of the input could not be read
     frames_with_depth: int | None = None  # None: no depth was given
+    earlier: int = 0  # frames that an interrupted run had answered
 
     def lines(self) -> list[str]:
         """Frames and hands, then the files written; of a folder within the results their number."""
@@ -62,6 +65,10 @@ class Summary:
             f"{_counted(self.predictions, 'prediction')}{hands}; "
             f"{self.frames / self.seconds:.1f} frames/s with loading and writing"
         ]
+        if self.earlier:
+            lines.append(
+                f"{_counted(self.earlier, 'frame')} of them by an earlier run, which was interrupted"
+            )
         if self.frames_with_depth is not None:
             lines.append(f"depth of {self.frames_with_depth} of {_counted(self.frames, 'frame')}")
         lines += [f"wrote {path}" for path in self.written if path.parent == self.out]
@@ -81,63 +88,55 @@ def predict_files(
 
     load: reads the checkpoint (default: model/registry.py's load_network). wording: makes of a message, which
     names settings in backquotes, what the user is shown. Raises ValueError or FileNotFoundError with one
-    clear line for bad input, and leaves no file then. Where a part of the input could not be read, the
+    clear line for bad input, and leaves no file then. Interrupted, it goes on from there when it is called
+    with the same settings again. Where a part of the input could not be read, the
     results of the rest are written.
     """
     started = time.perf_counter()
     camera = _camera(settings)
     tracker = _tracker(settings)
     opacity = _opacity(settings)
-    if settings.runtime is not None:
-        open_runtime(settings.runtime)  # what is wrong with it is said before the input is looked at
-    device = _device(settings)
-    source = open_source(settings.input, settings.fps)
-    runtime = open_runtime(settings.runtime or fitting(device, source.expected_count))
+    source, runtime = _opened(settings)
     out = Path(settings.out or f"{source.path.absolute().stem}-hands")
     with ExitStack() as stack:
         boxes = stack.enter_context(_boxes(settings, source, runtime))
         boxes.check(source)
-        network = _load(settings.checkpoint, load)
-        if settings.runtime is not None or runtime.takes(network):
-            network = runtime.network(network)
-        predictor = StreamingPredictor(
-            network, device=device, batch_size=_batch_size(settings, device), max_gap=tracker.max_gap
-        )
+        predictor = _predictor(settings, load, runtime, tracker.max_gap)
         depth = _depth(settings, source, predictor)
         faces = predictor.network.hand.faces.cpu().numpy()
+        draw = partial(draw_hands, faces=faces, opacity=opacity)
         stage = stack.enter_context(staged(out))
-        with export.Rows(stage) as rows:
-            num_frames = 0
+        unfinished = stack.enter_context(Unfinished(stage, key_of(settings)))
+        with unfinished.rows as rows:
             with _overlay(settings, source, stage) as overlay:
-                frames = predict_frames(source, boxes, tracker, camera, predictor, depth, AHEAD)
-                frames = stack.enter_context(closing(ahead(frames, AHEAD)))
-                progress = tqdm(frames, total=source.expected_count, unit="frame")
-                for frame, found in progress:
-                    if not num_frames:
-                        progress.write(wording(camera.describe(source.size, frame.focal)))
+                said = answers(source, boxes, tracker, camera, predictor, depth, AHEAD, unfinished)
+                said = stack.enter_context(closing(ahead(said, AHEAD)))
+                progress = tqdm(said, total=source.expected_count, unit="frame")
+                for answer in progress:
+                    if not unfinished.taken:
+                        progress.write(wording(camera.describe(source.size, answer.frame.focal)))
                     if overlay is not None:
-                        overlay.write(frame, draw_hands(frame.image, found, faces, opacity=opacity))
+                        overlay.write(answer.frame, draw(answer.frame.image, answer.hands))
                     if settings.obj:
-                        _write_meshes(stage / "meshes", found, faces)
-                    rows.append(found)
-                    num_frames += 1
+                        _write_meshes(stage / "meshes", answer.hands, faces)
+                    unfinished.keep(answer.hands, answer.state)
             _check_input(source, boxes, depth)
             if not len(rows):
-                raise ValueError(_no_hand(source, boxes, num_frames))
+                raise ValueError(_no_hand(source, boxes, unfinished.taken))
             columns = rows.columns()
             _write_predictions(stage, source, columns, faces)
-            frames_with_hand = len(np.unique(columns["frame"]))
-            num_hands = len(np.unique(columns["hand_id"]))
+            count = {name: len(np.unique(columns[name])) for name in ("frame", "hand_id")}
         written = [out / file.relative_to(stage) for file in staged_files(stage)]
     return Summary(
         out=out,
         written=written,
-        frames=num_frames,
-        frames_with_hand=frames_with_hand,
+        frames=unfinished.taken,
+        frames_with_hand=count["frame"],
         predictions=len(rows),
-        hands=None if source.independent else num_hands,
+        hands=None if source.independent else count["hand_id"],
         seconds=time.perf_counter() - started,
         incomplete=source.incomplete is not None,
+        earlier=unfinished.frames,
         frames_with_depth=None if depth is None else depth.frames,
     )
 
@@ -255,10 +254,6 @@ def _trained_finder(settings: PredictSettings, source: Source, max_hands: int) -
     return FollowedHands(finder, settings.every)
 
 
-def _load(checkpoint: str, load: Callable | None):
-    return load(checkpoint) if load else registry.load_network(checkpoint, HandPrediction)
-
-
 def _device(settings: PredictSettings) -> str:
     name = settings.device
     if settings.runtime == "onnx":
@@ -272,8 +267,23 @@ def _device(settings: PredictSettings) -> str:
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _batch_size(settings: PredictSettings, device: str) -> int:
-    return BATCH_SIZES[device] if settings.batch_size is None else settings.batch_size
+def _opened(settings: PredictSettings) -> tuple[Source, Runtime]:
+    """The input, and what computes; what is wrong with the latter is said first."""
+    runtime = None if settings.runtime is None else open_runtime(settings.runtime)
+    device = _device(settings)
+    source = open_source(settings.input, settings.fps)
+    return source, runtime or open_runtime(fitting(device, source.expected_count))
+
+
+def _predictor(
+    settings: PredictSettings, load: Callable | None, runtime: Runtime, max_gap: float
+) -> StreamingPredictor:
+    network = load(settings.checkpoint) if load else load_network(settings.checkpoint, HandPrediction)
+    if settings.runtime is not None or runtime.takes(network):
+        network = runtime.network(network)
+    device = _device(settings)
+    batch_size = BATCH_SIZES[device] if settings.batch_size is None else settings.batch_size
+    return StreamingPredictor(network, device=device, batch_size=batch_size, max_gap=max_gap)
 
 
 def _overlay(settings: PredictSettings, source: Source, stage: Path):

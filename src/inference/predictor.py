@@ -107,6 +107,16 @@ class StreamingPredictor:
         self._histories: dict[int, tuple[Seen, ...]] = {}  # the hand that was pushed last stands last
         self._lock = threading.RLock()
 
+    @property
+    def state(self) -> dict[int, tuple[Seen, ...]]:
+        """Every hand's history."""
+        return self._histories
+
+    @state.setter
+    def state(self, state: dict[int, tuple[Seen, ...]]) -> None:
+        with self._lock:
+            self._histories = state
+
     def reset(self, hand: int | None = None) -> None:
         """Forgets one hand's history, or every hand's."""
         with self._lock:

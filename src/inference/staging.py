@@ -14,6 +14,7 @@ import numpy as np
 
 from tempohand.inference.export import FORMAT, PREDICTIONS
 from tempohand.inference.overlay import overlay_name
+from tempohand.inference.unfinished import FOLDER, has_progress, lock
 
 _TOP = (PREDICTIONS, "predictions.json", "overlay.mp4", "overlay.png", "overlay.jpg")
 _MESH = re.compile(r"\d+-hand\d+\.obj")
@@ -21,10 +22,11 @@ _MESH = re.compile(r"\d+-hand\d+\.obj")
 
 @contextmanager
 def staged(out: str | Path) -> Iterator[Path]:
-    """A temporary folder beside `out`. When the block ends well, what lies in it is moved into `out` (made if
-    needed), where it replaces what an earlier run left there (`earlier_files`): files of the same name, and
-    files that this run does not have. Otherwise it is removed, and `out` is as it was. Whatever else is in
-    `out` stays.
+    """A temporary folder beside `out`, always the same one unless another run has that. When the block ends
+    well, what lies in it is moved into `out` (made if needed), where it replaces what an earlier run left
+    there (`earlier_files`): files of the same name, and files that this run does not have. Otherwise it is
+    removed, and `out` is as it was; after an interrupt it stays where a run could go on from it
+    (unfinished.py). Whatever else is in `out` stays.
 
     Raises NotADirectoryError when `out` is something else than a folder, and FileExistsError, before anything
     is moved, where a folder is in the place of a file or the other way round.
@@ -34,9 +36,14 @@ def staged(out: str | Path) -> Iterator[Path]:
         raise NotADirectoryError(f"`out` '{out}' is not a folder")
     parent = out.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=parent))
+    stage = parent / f".{out.name}-unfinished"
+    handle = lock(stage)
+    if handle is None:
+        stage = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=parent))
+    goes_on = False
     try:
         yield stage
+        shutil.rmtree(stage / FOLDER, ignore_errors=True)
         targets = {file: out / file.relative_to(stage) for file in staged_files(stage)}
         for target in targets.values():
             if target.is_dir() or (target.parent.exists() and not target.parent.is_dir()):
@@ -53,13 +60,19 @@ def staged(out: str | Path) -> Iterator[Path]:
         for folder in {file.parent for file in stale} - {out}:
             if not any(folder.iterdir()):
                 folder.rmdir()
+    except KeyboardInterrupt:
+        goes_on = has_progress(stage)
+        raise
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        if not goes_on:
+            shutil.rmtree(stage, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
 
 
 def staged_files(stage: Path) -> list[Path]:
-    """Every file under a folder, sorted."""
-    return sorted(path for path in stage.rglob("*") if path.is_file())
+    """Every result in a folder, sorted."""
+    return sorted(path for path in stage.rglob("*") if path.is_file() and stage / FOLDER not in path.parents)
 
 
 def earlier_files(out: Path) -> list[Path]:

@@ -131,6 +131,16 @@ class Tracker:
             self._time = None
             self._size = None
 
+    @property
+    def state(self) -> tuple:
+        """What is known of the hands, as it is until the next call."""
+        return self._tracks, self._next, self._time, self._size
+
+    @state.setter
+    def state(self, state: tuple) -> None:
+        with self._lock:
+            self._tracks, self._next, self._time, self._size = state
+
     def forget(self, hand: int) -> None:
         """Takes a hand for one that never was: what is found in its place next is new."""
         with self._lock:

@@ -52,6 +52,15 @@ class CloserLook:
         return cls(predictor.look, see)
 
     @property
+    def state(self) -> dict[int, _Hand]:
+        """What is known of the hands, as it is until the next call."""
+        return dict(self._hands)
+
+    @state.setter
+    def state(self, state: dict[int, _Hand]) -> None:
+        self._hands = defaultdict(_Hand, state)
+
+    @property
     def odds(self) -> dict[int, float]:
         """The log odds, added up, that a hand is a right one, by its number."""
         return {hand: known.odds for hand, known in self._hands.items()}

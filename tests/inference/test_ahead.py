@@ -9,7 +9,7 @@ import pytest
 from tempohand.inference.ahead import ahead
 from tempohand.inference.camera import CameraChoice
 from tempohand.inference.finder import HandFinder
-from tempohand.inference.predict import predict_frames
+from tempohand.inference.predict import answers
 from tempohand.inference.predictor import StreamingPredictor
 from tempohand.inference.source import open_source
 from tempohand.inference.tracker import Detection, Tracker
@@ -105,13 +105,13 @@ def test_frames_read_ahead_give_the_same_hands(tmp_path, video_tools, fake_netwo
 
     def run(most: int) -> list:
         predictor = StreamingPredictor(fake_network(), batch_size=batch_size)
-        frames = predict_frames(source, Every(), Tracker(), CameraChoice(), predictor, most_ahead=most)
-        return list(ahead(frames, most))
+        said = answers(source, Every(), Tracker(), CameraChoice(), predictor, most_ahead=most)
+        return list(ahead(said, most))
 
     plain, threaded = run(0), run(4)
-    assert [len(hands) for _, hands in plain] == [0, 1, 2] * 10
-    for (frame, hands), (other, others) in zip(plain, threaded, strict=True):
-        assert frame.time == other.time and (frame.image == other.image).all()
-        for one, two in zip(hands, others, strict=True):
+    assert [len(answer.hands) for answer in plain] == [0, 1, 2] * 10
+    for answer, other in zip(plain, threaded, strict=True):
+        assert answer.frame.time == other.frame.time and (answer.frame.image == other.frame.image).all()
+        for one, two in zip(answer.hands, other.hands, strict=True):
             for name, value in vars(one).items():
                 np.testing.assert_array_equal(getattr(two, name), value)

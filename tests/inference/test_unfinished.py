@@ -1,0 +1,159 @@
+"""A run that is interrupted goes on where it stopped: what comes of it is what an uninterrupted one gives."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tempohand.inference import palm_finder, predict_files, unfinished
+from tempohand.inference.box_propagation import FollowedHands
+from tempohand.inference.palm_finder import FoundHands, PalmFinder
+from tempohand.inference.palm_following import FollowedPalms
+from tempohand.inference.source import VideoSource
+
+STOP = 13  # frames of 30
+
+
+class Drifting(PalmFinder):
+    """Two hands that drift, of which the second is seen where it is looked for; counts its looks."""
+
+    def __init__(self):
+        self.looked = 0
+
+    def hands(self, image, known=None, new=True):
+        self.looked += 1
+        shift = float(image.mean()) % 7
+        count = 2 if new or (known is not None and len(known) == 2) else 1
+        box = np.array([[20, 15, 55, 50], [70, 40, 105, 80]])[:count] + shift
+        joints = np.stack([np.linspace(one[:2], one[2:], 21) for one in box])
+        sides = palm_finder.torch.tensor([0.99, 0.5])[:count].double()
+        return FoundHands(palm_finder.torch.from_numpy(joints), sides * 0 + 0.9, sides)
+
+    def detect(self, frame):
+        return palm_finder.detections(self.hands(frame.image))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Of every file: hashes, of the archive's arrays one by one, since a zip holds the time."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".npz":
+            with np.load(path) as file:
+                found |= {name: hashlib.sha256(file[name].tobytes()).hexdigest() for name in file.files}
+        elif path.is_file():
+            found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+@pytest.fixture
+def clip(tmp_path, video_tools):
+    moving_pictures, write_video = video_tools
+    return write_video(tmp_path / "clip.mkv", moving_pictures(30))
+
+
+@pytest.fixture
+def finders(monkeypatch):
+    """The finders that runs make, in their order; a run notes its progress as often as it can."""
+    made = []
+    monkeypatch.setattr(unfinished, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(predict_files, "PalmFinder", lambda *_, **__: made.append(Drifting()) or made[-1])
+    return made
+
+
+def stop(monkeypatch, error: type) -> None:
+    """Has the next run end with an error once it has taken STOP frames."""
+    keep = unfinished.Unfinished.keep
+
+    def ends(self, hands, state):
+        if self.taken == STOP:
+            raise error
+        keep(self, hands, state)
+
+    monkeypatch.setattr(unfinished.Unfinished, "keep", ends)
+
+
+@pytest.mark.parametrize("follow", ["landmarks", "hand"])
+def test_a_run_that_goes_on_gives_what_an_uninterrupted_one_gives(
+    clip, tmp_path, predict, monkeypatch, finders, fake_network, capsys, follow
+):
+    class Sides(fake_network):
+        tells_sides = True
+
+        def look(self, frames):
+            return frames.focal.new_tensor([[2.0], [0.9]])
+
+    words = [clip, "--obj", "--batch-size", 3, "--follow", follow]
+    network = Sides()
+    whole = contents(predict(*words, network=network, out="whole"))
+    assert len([name for name in whole if name.endswith(".obj")]) > 30 and "overlay.mp4" in whole
+    with monkeypatch.context() as patched:
+        stop(patched, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            predict(*words, network=Sides())
+    stage = tmp_path / ".out-unfinished"
+    noted = json.loads((stage / unfinished.FOLDER / "progress.json").read_text())["frames"]
+    assert 3 < noted <= STOP and not (tmp_path / "out").exists()
+    assert f"the same command goes on from frame {noted}" in capsys.readouterr().err
+    rest = Sides()
+    assert contents(predict(*words, network=rest)) == whole
+    assert not stage.exists() and rest.encoded < network.encoded
+    assert finders[2].looked == finders[0].looked * (30 - noted) // 30 or follow == "hand"
+    assert f"{noted} frames of them by an earlier run" in capsys.readouterr().out
+
+
+def test_another_command_begins_anew(clip, tmp_path, predict, monkeypatch, finders):
+    with monkeypatch.context() as patched:
+        stop(patched, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            predict(clip, "--obj")
+    assert list((tmp_path / ".out-unfinished" / "meshes").iterdir())
+    other = predict(clip, "--focal", 300, "--no-overlay")
+    assert contents(other) == contents(predict(clip, "--focal", 300, "--no-overlay", out="whole"))
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_an_error_leaves_nothing(clip, tmp_path, predict, monkeypatch, finders):
+    stop(monkeypatch, ValueError)
+    with pytest.raises(ValueError):
+        predict(clip)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mkv"]
+
+
+def test_two_runs_into_one_folder_do_not_share_their_progress(clip, tmp_path, predict, monkeypatch, finders):
+    """The second begins while the first is at its 5th frame."""
+    frames = VideoSource.__iter__
+
+    def meanwhile(self):
+        for frame in frames(self):
+            if frame.index == 5 and not seen:
+                seen.append(1)
+                predict(clip, "--no-overlay", "--focal", 200)
+            yield frame
+
+    seen = []
+    monkeypatch.setattr(VideoSource, "__iter__", meanwhile)
+    out = predict(clip, "--no-overlay", "--focal", 100)
+    with np.load(out / "predictions.npz") as file:
+        assert (file["focal"] == 100).all() and len(np.unique(file["frame"])) == 30
+
+
+def test_the_key_tells_what_gives_other_results(tmp_path):
+    settings = predict_files.PredictSettings
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    key = unfinished.key_of(settings(tmp_path / "a.png"))
+    assert key == unfinished.key_of(settings(tmp_path / "a.png", out="elsewhere"))
+    assert key != unfinished.key_of(settings(tmp_path / "a.png", max_gap=0.1))
+    (tmp_path / "a.png").write_bytes(b"other")
+    assert key != unfinished.key_of(settings(tmp_path / "a.png"))
+
+
+def test_followers_say_all_that_they_know():
+    """A field that `state` lacks would be lost."""
+    for follower, own in (
+        (FollowedPalms, {"finder", "every"}),
+        (FollowedHands, {"finder", "every", "verified"}),
+    ):
+        assert len(vars(follower(Drifting(), 2)).keys() - own) == len(follower(Drifting(), 2).state)
