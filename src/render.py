@@ -45,6 +45,21 @@ class Buffers(NamedTuple):
 
 @njit(cache=True, nogil=True)
 @no_type_check
+def _between(edges, dv, cx, u_min, u_max):
+    """The first and the last pixel of a row that may lie within a triangle's edges: where a wide row meets
+    them, and a pixel more."""
+    low, high = np.float64(u_min), np.float64(u_max)
+    if u_max - u_min >= _WIDE:
+        for a, b, c in edges:
+            if a > 0.0:
+                low = max(low, cx - (b * dv + c) / a - 1.0)
+            elif a < 0.0:
+                high = min(high, cx - (b * dv + c) / a + 1.0)
+    return int(min(low, u_max + 1.0)), int(max(high, u_min - 1.0))
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
 def _rasterise(vertices, faces, fx, fy, cx, cy, inv_near, cull, first_face, inv_depth, face_index, weights):
     height, width = inv_depth.shape
     for f in range(faces.shape[0]):
@@ -86,16 +101,8 @@ def _rasterise(vertices, faces, fx, fy, cx, cy, inv_near, cull, first_face, inv_
         for v in range(v_min, v_max + 1):
             dv = v - cy
             r0, r1, r2 = b0 * dv + c0, b1 * dv + c1, b2 * dv + c2
-            low, high = np.float64(u_min), np.float64(u_max)
-            for a, b, c in edges:
-                # Where a wide row meets the edges, and a pixel more: the tests below decide, on fewer pixels.
-                if a != 0.0 and u_max - u_min >= _WIDE:
-                    end = cx - (b * dv + c) / a
-                    if a > 0.0 and end - 1.0 > low:
-                        low = end - 1.0
-                    elif a < 0.0 and end + 1.0 < high:
-                        high = end + 1.0
-            for u in range(int(low), int(high) + 1):
+            low, high = _between(edges, dv, cx, u_min, u_max)
+            for u in range(low, high + 1):
                 du = u - cx
                 e0, e1, e2 = a0 * du + r0, a1 * du + r1, a2 * du + r2
                 # Edges belong to both neighbours: no holes, and the depth test settles who is seen.

@@ -67,10 +67,10 @@ class Rows:
     folder of their own inside `folder`.
 
     count, kinds: of rows that an earlier run has left there (`len`, `kinds`); further ones are cut off. Use
-    as a context manager; the files are gone when it ends.
+    as a context manager; the files are gone when it ends well.
     """
 
-    def __init__(self, folder: str | Path, count: int = 0, kinds: Mapping[str, tuple] | None = None):
+    def __init__(self, folder: str | Path, count: int = 0, kinds: Mapping[str, Sequence] | None = None):
         self._place = Path(folder) / ".rows"
         self._place.mkdir(exist_ok=True)
         # dtype and shape of a row
@@ -85,7 +85,8 @@ class Rows:
 
     def __exit__(self, kind, error, trace) -> None:
         self.close()
-        shutil.rmtree(self._place)
+        if kind is None:
+            shutil.rmtree(self._place)
 
     def __len__(self) -> int:
         return self._count
@@ -140,7 +141,9 @@ def estimates_of(columns: Mapping[str, np.ndarray], frame: int) -> list[HandEsti
     first, end = np.searchsorted(columns["frame"], [frame, frame + 1])
     names = {name: attribute for name, attribute in _COLUMNS.items() if name != "rotations"}
     return [
-        HandEstimate(**{attribute: _value(columns[name][row]) for name, attribute in names.items()})
+        HandEstimate(
+            **{attribute: _value(np.asarray(columns[name][row])) for name, attribute in names.items()}
+        )
         for row in range(first, end)
     ]
 

@@ -1,5 +1,6 @@
 """Memory stays flat over a long input."""
 
+import time
 import tracemalloc
 import weakref
 from fractions import Fraction
@@ -10,7 +11,7 @@ import numpy as np
 from tempohand.inference import export, predict_files
 from tempohand.inference.camera import CameraChoice
 from tempohand.inference.finder import HandFinder
-from tempohand.inference.predict import predict_frames
+from tempohand.inference.predict import AHEAD, predict_frames
 from tempohand.inference.predictor import MOST_HANDS, HandEstimate, HandInput, StreamingPredictor
 from tempohand.inference.source import SourceFrame, VideoSource
 from tempohand.inference.tracker import Detection, Tracker
@@ -72,6 +73,7 @@ class Made(VideoSource):
             FRAMES,
         )
         self.notice, self.incomplete = notice, None
+        self.pictures_made: list[weakref.ref] = []
 
     def count(self) -> int:
         return FRAMES
@@ -79,9 +81,9 @@ class Made(VideoSource):
     def __iter__(self):
         for index in range(FRAMES):
             self.notice()
-            yield SourceFrame(
-                index, index / 30, np.full((40, 48, 3), index % 251, np.uint8), f"frame {index}"
-            )
+            picture = np.full((40, 48, 3), index % 251, np.uint8)
+            self.pictures_made.append(weakref.ref(picture))
+            yield SourceFrame(index, index / 30, picture, f"frame {index}")
 
 
 def test_a_run_holds_no_more_predictions_than_a_network_pass_makes(monkeypatch, predict):
@@ -104,6 +106,23 @@ def test_a_run_holds_no_more_predictions_than_a_network_pass_makes(monkeypatch, 
     ) as file:
         assert file["frame"].tolist() == list(range(FRAMES)) == list(range(len(made)))
     assert max(alive) <= 2 * 16
+
+
+def test_a_run_holds_no_more_frames_than_its_steps_may_be_ahead(monkeypatch, predict):
+    """Whichever step is the slowest."""
+    batch_size, alive = 4, []
+    made = Made(lambda: alive.append(sum(one() is not None for one in made.pictures_made)))
+    monkeypatch.setattr(predict_files, "open_source", lambda *_: made)
+    draw = predict_files.draw_hands
+
+    def slowly(*given, **named):
+        time.sleep(0.002)
+        return draw(*given, **named)
+
+    monkeypatch.setattr(predict_files, "draw_hands", slowly)
+    predict("made.mkv", "--box", "5,5,30,30", "--batch-size", batch_size)
+    steps = 4
+    assert len(alive) == FRAMES and max(alive) <= 3 * AHEAD + 2 * batch_size + steps
 
 
 def test_nothing_is_kept_of_hands_that_are_gone(monkeypatch, fake_network):
