@@ -197,6 +197,21 @@ def test_between_looks_hands_are_followed(every):
         assert source.finder.palms.asked == looks * (1 + index // every)
 
 
+def test_every_third_look_is_from_nearest_too():
+    """There the smallest hands are found; where a hand was lost the next look is from everywhere."""
+    source = FollowedPalms(finder(tiles=4), 2)
+    sizes = len(source.finder.enlargements)
+    large, small = (100, 100, 90, RIGHT), (600, 300, 24, LEFT)
+    seen = [[large], *[[large, small]] * 6, [small], [small], [small]]
+    asked, found = [], []
+    for index, squares in enumerate(seen):
+        before = source.finder.palms.asked
+        found.append(len(source.detect(picture(960, 540, squares, index))))
+        asked.append(source.finder.palms.asked - before)
+    assert asked == [sizes, 0, sizes - 1, 0, sizes - 1, 0, sizes, 0, sizes, 0]
+    assert found == [1, 1, 1, 1, 1, 1, 2, 1, 1, 1]
+
+
 def test_followed_hands_are_looked_at_once_and_new_ones_twice():
     source = FollowedPalms(finder(), 3)
     frames = [picture(640, 360, [(100, 100, 90, RIGHT)], index) for index in range(4)]

@@ -23,7 +23,7 @@ class Drifting(PalmFinder):
     def __init__(self):
         self.looked = 0
 
-    def hands(self, image, known=None, new=True):
+    def hands(self, image, known=None, new=True, near=True):
         self.looked += 1
         shift = float(image.mean()) % 7
         count = 2 if new or (known is not None and len(known) == 2) else 1
@@ -152,8 +152,6 @@ def test_the_key_tells_what_gives_other_results(tmp_path):
 
 def test_followers_say_all_that_they_know():
     """A field that `state` lacks would be lost."""
-    for follower, own in (
-        (FollowedPalms, {"finder", "every"}),
-        (FollowedHands, {"finder", "every", "verified"}),
-    ):
+    own = {"finder", "every", "near_every", "verified"}
+    for follower in (FollowedPalms, FollowedHands):
         assert len(vars(follower(Drifting(), 2)).keys() - own) == len(follower(Drifting(), 2).state)
