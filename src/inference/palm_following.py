@@ -59,7 +59,8 @@ class FollowedPalms:
     def detect(self, frame: SourceFrame) -> list[Detection]:
         """The hands of a frame, the surest first."""
         if self.size != frame.size:
-            self.known, self.wait, self.far = None, 0, 0
+            self.known = None
+            self.wait = self.far = 0
             self.size = frame.size
         looks = self.looks
         found = self.finder.hands(frame.image, known=self.known, new=looks, near=self.far == 0)

@@ -27,7 +27,8 @@ from tempohand.writing import write_whole
 
 FOLDER = ".unfinished"  # in a run's temporary folder
 SAVE_EVERY_S = 10.0
-_PROGRESS, _STATE, _LOCK = "progress.json", "state-{}.pt", "lock"
+_PROGRESS, _STATE = "progress.json", "state-{}.pt"
+_LOCK = "lock"
 # What a state is made of besides numbers, texts, lists and tensors: nothing else is read from such a file.
 _KINDS = [
     *(tracker.Detection, tracker._Track, history.Seen, verification._Hand),
@@ -88,7 +89,8 @@ class Unfinished:
             if noted["key"] == key:
                 with torch.serialization.safe_globals(_KINDS):
                     self.state = torch.load(self.folder / noted["state"], weights_only=True)
-                self.frames, rows, kinds = noted["frames"], noted["rows"], noted["kinds"]
+                self.frames = noted["frames"]
+                rows, kinds = noted["rows"], noted["kinds"]
         except FileNotFoundError:
             pass
         self.rows = export.Rows(self.folder, rows, kinds)
