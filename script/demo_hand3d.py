@@ -40,13 +40,18 @@ FIGURES = {
 }
 
 
-def run_steps(steps: Steps) -> None:
-    """Data, pretraining, training, evaluations and the prediction, below outputs/demo-hand3d and data."""
+def make_data(steps: Steps) -> None:
+    """Hands whose numbers are known, a video's frames, and masks for these, below data."""
     few = ["num_train=3000", "num_val=200", "num_test=200"]
     steps.run("hands", "script/prepare.py", "--config-name=synthetic-hand3d", f"out={HANDS}", *few)
     few = ["num_train=600", "frames_train=4", "num_val=20", "frames_val=8", "num_test=40", "frames_test=8"]
     steps.run("video", "script/prepare.py", "--config-name=synthetic-demo", f"out={VIDEO}", *few)
     steps.run("masks", "-m", "tempohand.cli", "masks", str(VIDEO), "--out", str(MASKS))
+
+
+def run_steps(steps: Steps) -> None:
+    """Data, pretraining, training, evaluations and the prediction, below outputs/demo-hand3d and data."""
+    make_data(steps)
     short = ["data.workers=1", "data.validation_rows=160", "optim.warmup=50", "optim.ema=0.99"]
     steps.run(
         "pretraining",
