@@ -70,6 +70,7 @@ RUNS = {
     "batch_8": Run("batches of 8", [], batch=8),
     "random": Run("random weights", ["network.encoder.weights=null"], None),
 }
+PRETRAININGS = {"l2": "squares", "l1": "absolute"}
 CONSTANT, PRETRAINED = "constant hand", "pretraining alone"
 # (a run, and what it is compared with)
 COMPARED = (
@@ -107,15 +108,11 @@ def extent(hands: Compared) -> Tensor:
 # ----- trainings --------------------------------------------------------------------------------------------
 
 
-def pretrain(steps: Steps, root: Path, count: int) -> None:
-    """With squared differences, then with absolute ones whose weights are matched to them."""
-    settings = [f"data.root={HANDS}", *budget(PRETRAINING * count, 2 * BATCH)]
-    for name, stage in (("l2", "hand3d_pretrain"), ("l1", "hand3d_pretrain_l1")):
-        own = [f"stage={stage}", *(matched_weights(root) if name == "l1" else [])]
-        command = training(
-            "hand3d-tiny-pretrain", *settings, *own, f"out={root / name}", precision="no", processes=1
-        )
-        steps.run(f"pretraining {name}", *command)
+def pretrain(steps: Steps, root: Path, name: str, count: int) -> None:
+    """One of PRETRAININGS: by squared differences, or by absolute ones whose weights are matched to them."""
+    own = ["stage=hand3d_pretrain_l1", *matched_weights(root)] if name == "l1" else []
+    settings = [f"data.root={HANDS}", *budget(PRETRAINING * count, 2 * BATCH), *own, f"out={root / name}"]
+    steps.run(name, *training("hand3d-tiny-pretrain", *settings, precision="no", processes=1))
 
 
 def train(steps: Steps, root: Path, names: Collection[str], count: int) -> None:
@@ -201,11 +198,11 @@ def scores_of_joints(table: FrameTable, predictors: dict[str, Callable], network
     return {row: {name: torch.cat(parts) for name, parts in of.items()} for row, of in found.items()}
 
 
-def pretraining_scores(root: Path) -> Scores:
-    """Of a constant hand (each number's mean over the training split) and both pretrainings, on drawn hands
-    that none has seen."""
-    networks = {name: network_of(root, name) for name in ("l2", "l1")}
-    network, table = networks["l2"], FrameTable(HANDS, "test")
+def pretraining_scores(root: Path, names: Collection[str]) -> Scores:
+    """Of a constant hand (of the numbers their means over the validation split) and some of PRETRAININGS, on
+    drawn hands that none has seen."""
+    networks = {PRETRAININGS[name]: network_of(root, name) for name in names}
+    network, table = networks[PRETRAININGS["l2"]], FrameTable(HANDS, "test")
     true, mean = (true_numbers(network, FrameTable(HANDS, split)) for split in ("test", "val"))
     mean = WeakHand.unpacked(mean.packed().mean(dim=0, keepdim=True).expand_as(true.packed()))
     predictors = {CONSTANT: constant_hand_of(str(HANDS), "train", 2000, network)} | networks
@@ -216,7 +213,7 @@ def pretraining_scores(root: Path) -> Scores:
         with torch.no_grad():
             said = torch.cat([each(batch).terms["numbers"] for batch in frames(each, table)])
         scores[name] = errors_of_parts(WeakHand.unpacked(said), true) | scores[name]
-    return {{"l2": "squares", "l1": "absolute"}.get(row, row): of for row, of in scores.items()}
+    return scores
 
 
 def training_scores(root: Path, names: Collection[str]) -> Scores:
@@ -264,19 +261,23 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, default=STEPS, help=f"of a training in batches of {BATCH} (default %(default)s)"
     )
+    choices = [*RUNS, "l1"]
     parser.add_argument(
-        "--runs", nargs="*", choices=RUNS, default=list(RUNS), help="which to train and score (default: all)"
+        "--runs", nargs="+", choices=choices, default=choices, help="which to train and score (default: all)"
     )
     arguments = parser.parse_args()
     root = ROOT / f"{arguments.steps}-steps"
     root.mkdir(parents=True, exist_ok=True)
     steps = Steps(root / "steps.json", "the figures")
     make_data(steps)
-    pretrain(steps, root, arguments.steps)
     names = [name for name in RUNS if name in arguments.runs]
+    pretrainings = ["l2", *({"l1"} & set(arguments.runs))]
+    pretrain(steps, root, "l2", arguments.steps)
     train(steps, root, names, arguments.steps)
+    for name in pretrainings[1:]:
+        pretrain(steps, root, name, arguments.steps)
     pairs = [("squares", CONSTANT), ("absolute", CONSTANT), ("absolute", "squares")]
-    show(pretraining_scores(root), FrameTable(HANDS, "test").recordings(), pairs)
+    show(pretraining_scores(root, pretrainings), FrameTable(HANDS, "test").recordings(), pairs)
     pairs = [(RUNS[one].title, RUNS[two].title) for one, two in COMPARED]
     pairs.insert(0, (RUNS["normalised"].title, PRETRAINED))
     show(training_scores(root, names), FrameTable(MASKS, "test").recordings(), pairs)
