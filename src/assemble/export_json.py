@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from tempohand import geometry
 from tempohand.data.convert.orders import HAND3D_TO_OP
+from tempohand.data.convert.unified_json import JSON_NAME
 from tempohand.data.mixture import hand_of
 from tempohand.data.pictures import BadPicture, encode_mask
 from tempohand.data.released_crop import EDGE, EXTENTS, moved, released_crop
@@ -25,7 +26,6 @@ from tempohand.hand.layer import HandLayer
 from tempohand.model.hand3d_parameters import weak_hand
 from tempohand.writing import whole_folder
 
-JSON_NAME = "annotations.json"
 ORDER = np.argsort(HAND3D_TO_OP)  # theirs = OpenPose's[ORDER]
 MIN_JOINTS = 2  # known in 2D, that have an extent
 JPEG_QUALITY = 95
@@ -38,6 +38,10 @@ ABOUT = {
     "joints3d": "mm in the space of the camera (x right, y down, z forward); then 1 if known, else 0",
     "camera": "px of the picture: focal x, y, principal point x, y",
     "numbers": "1, scale (px per metre), place x, y (px), rotation (axis-angle), 6 pose components, 10 betas",
+    "hand": "of hand_model: absolute axis-angle pose [48], betas [10], wrist [3] (mm, camera space)",
+    "box": "x0, y0, x1, y1, px of the picture",
+    "hidden": "share of the hand that something covers",
+    "recording, time": "what was filmed at once; s",
     "hands": "all are right ones; mirrored says which were left ones",
 }
 
@@ -68,7 +72,8 @@ def export_json(
                 else:
                     splits[split].append(entry)
             counts[split] = len(splits[split])
-        (part / JSON_NAME).write_text(json.dumps({"about": ABOUT, "splits": splits}), encoding="utf-8")
+        about = ABOUT | {"hand_model": hand_of(index["about"])}
+        (part / JSON_NAME).write_text(json.dumps({"about": about, "splits": splits}), encoding="utf-8")
     return Path(out) / JSON_NAME, counts
 
 
@@ -76,9 +81,10 @@ def _entries(
     table: FrameTable, layer: HandLayer | None, part: Path, *, whole: bool
 ) -> Iterator[dict[str, Any] | str]:
     """The entry of every row, its pictures written; or in a word why it has none."""
+    recordings = table.column("recording")
     for first in tqdm(range(0, len(table), CHUNK), desc=table.split, unit=f"{CHUNK} rows"):
         rows = np.arange(first, min(first + CHUNK, len(table)))
-        columns = table.labels(rows)
+        columns = table.labels(rows) | {"recording": recordings[rows]}
         for place, row in enumerate(rows.tolist()):
             label = {name: column[place] for name, column in columns.items()}
             known = label["joints2d_mask"]
@@ -110,13 +116,18 @@ def _entry(
         nearest = {"flags": cv2.INTER_NEAREST, "borderMode": cv2.BORDER_CONSTANT}
         seen = cv2.warpAffine(mask.astype(np.uint8), matrix[:2], edges, **nearest) > 0
         (part / f"{name}_mask.png").write_bytes(encode_mask(seen))
+    corners = moved(matrix, label["box"].astype(float).reshape(2, 2))
     return {
         "image": f"{name}.jpg",
         "mask": None if mask is None else f"{name}_mask.png",
         "size": list(edges),
         "joints2d": _listed(moved(matrix, label["joints2d"].astype(float)), known),
         **_in_space(label, matrix, mirrored, layer),
+        "box": [*corners.min(0).tolist(), *corners.max(0).tolist()],
+        "hidden": None if np.isnan(label["hidden"]) else float(label["hidden"]),
         "mirrored": mirrored,
+        "recording": label["recording"],
+        "time": float(label["time"]),
         **table.about_row(row),
     }
 
@@ -131,21 +142,27 @@ def _listed(points: Float[np.ndarray, "21 d"], known: np.ndarray) -> list[list[f
 def _in_space(
     label: dict, matrix: Float[np.ndarray, "3 3"], mirrored: bool, layer: HandLayer | None
 ) -> dict[str, list | None]:
-    """3D joints, camera and numbers of a row, as its picture shows them; None where they are not known."""
+    """3D joints, camera, numbers and hand parameters of a row, as its picture shows them; None where they are
+    not known."""
     if not label["has_camera"]:
-        return {"joints3d": None, "camera": None, "numbers": None}
+        return dict.fromkeys(("joints3d", "camera", "numbers", "hand"))
     side = np.array([-1.0 if mirrored else 1.0, 1.0, 1.0])
     focal = label["focal"].astype(float) * np.abs(matrix[[0, 1], [0, 1]])
     princpt = moved(matrix, label["princpt"].astype(float))
-    numbers = None
-    if label["has_hand"] and layer is not None:
+    hand = numbers = None
+    if label["has_hand"]:
         pose, shape, trans = (torch.from_numpy(label[name])[None] for name in ("pose", "shape", "trans"))
         if mirrored:
             pose, trans = geometry.mirror_pose(pose), geometry.mirror_points(trans)
-        camera = (torch.from_numpy(values).float()[None] for values in (focal, princpt))
-        numbers = [1.0, *weak_hand(layer, pose, shape, trans, *camera).packed()[0].tolist()]
+        hand = {
+            name: value[0].tolist() for name, value in (("pose", pose), ("shape", shape), ("wrist", trans))
+        }
+        if layer is not None:
+            camera = (torch.from_numpy(values).float()[None] for values in (focal, princpt))
+            numbers = [1.0, *weak_hand(layer, pose, shape, trans, *camera).packed()[0].tolist()]
     return {
         "joints3d": _listed(label["joints"].astype(float) * side, label["joints_mask"]),
         "camera": [*focal.tolist(), *princpt.tolist()],
         "numbers": numbers,
+        "hand": hand,
     }

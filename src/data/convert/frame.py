@@ -160,8 +160,8 @@ class Converter(ABC):
     pose_mm: ClassVar[float | None] = None  # of the hand parameters' joints from the stored ones
     # where the boxes of rows come from, in words
     box_source: ClassVar[str] = TRUE_BOUNDS
-    # the hand model whose parameters the rows hold, where they hold any: "mano" or "open"
-    parameters_of: str = "mano"
+    # the hand model whose parameters the rows hold, where they hold any: "mano" or "open"; None: not known
+    parameters_of: str | None = "mano"
 
     def __init__(self, root: Path, hands: ManoHands | None = None):
         self.root, self.hands = root, hands

@@ -24,6 +24,7 @@ CONVERTERS = {
     "panoptic": ("panoptic", "Panoptic"),
     "rgbd": ("rgbd", "Rgbd"),
     "real_hands": ("real_hands", "RealHands"),
+    "unified_json": ("unified_json", "UnifiedJson"),
     "coco_keypoints": ("coco_keypoints", "CocoKeypoints"),
     "labelme": ("labelme", "LabelMe"),
     "labelstudio": ("labelstudio", "LabelStudio"),

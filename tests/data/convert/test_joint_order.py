@@ -47,6 +47,17 @@ def test_hands_that_are_alike_or_few_are_never_refused():
     assert check_order(few) is None
 
 
+def test_in_space_a_single_hand_tells():
+    """Every named pose of other people's hands: never refused as it should be, always where it should not."""
+    angles = torch.from_numpy(np.stack(list(POSES.values())))
+    pose = angles_to_pose(angles, torch.zeros(len(angles), 3, dtype=torch.float64)).float()
+    betas = torch.from_numpy(np.random.default_rng(2).normal(0, 1, (len(pose), 10))).float()
+    for hand in LAYER.joints(pose, betas).double().numpy()[:, None]:
+        theirs = {name: hand[:, np.argsort(gather)] for name, gather in GATHERS.items()}
+        assert check_order(hand) is None and check_order(theirs["hand3d"], "hand3d") is None
+        assert check_order(hand, "hand3d") == "openpose" and check_order(theirs["mano"]) == "mano"
+
+
 def test_left_hands_lie_like_right_ones_and_sizes_do_not_matter():
     joints = hands(20, 0)
     for other in (joints * [-1, 1], joints * 7 + 1000):
