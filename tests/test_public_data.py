@@ -31,7 +31,14 @@ MIXED = (
     "mpii_nzsl",
 )
 OWN = ("coco_keypoints", "labelme", "labelstudio", "cvat", "csv")
-MORE = ("ho3d_v2", "hamer_tars", "real_hands", "rgbd", "unified_json", *OWN)  # beside those of config/data/mix_images.yaml
+MORE = (
+    "ho3d_v2",
+    "hamer_tars",
+    "real_hands",
+    "rgbd",
+    "unified_json",
+    *OWN,
+)  # beside those of mix_images.yaml
 TRAINABLE = (*MIXED, *MORE)
 
 
