@@ -45,7 +45,7 @@ LOOKED_AT = 1000  # hands that the order of joints is told by
 SIDES = ("/right", "/left")  # which a table ends its sequences' names with
 
 
-class Entry(NamedTuple):
+class JsonHand(NamedTuple):
     """A hand of the file, and where it stands in it."""
 
     split: str
@@ -87,7 +87,7 @@ class UnifiedJson(Converter):
 
     def find_units(self) -> Iterator[Unit]:
         entries = {
-            split: [Entry(split, place, values) for place, values in enumerate(part)]
+            split: [JsonHand(split, place, values) for place, values in enumerate(part)]
             for split, part in self.content["splits"].items()
         }
         self._check_order([entry for part in entries.values() for entry in part])
@@ -97,7 +97,7 @@ class UnifiedJson(Converter):
                 # other labels, another table
                 yield Unit(f"{split}/{some[0].place:06d}/{digest[:8]}", len(some), (split,), some)
 
-    def _check_order(self, entries: list[Entry]) -> None:
+    def _check_order(self, entries: list[JsonHand]) -> None:
         """Raises ValueError where the joints clearly lie in another order."""
         for name, dim in (("joints3d", 3), ("joints2d", 2)):
             known = [points for entry in entries[:LOOKED_AT] for points in _readable(entry, name, dim)]
@@ -112,7 +112,7 @@ class UnifiedJson(Converter):
         entries = {entry.place: entry for entry in unit.payload}
         return Recording(list(entries), lambda place: self._frame(entries[place]))
 
-    def _frame(self, entry: Entry) -> Frame:
+    def _frame(self, entry: JsonHand) -> Frame:
         values, mirrored = entry.values, bool(entry.values.get("mirrored"))
         path = self.root / values["image"]
         mask = None if values.get("mask") is None else read_png(self.root / values["mask"])
@@ -135,9 +135,9 @@ class UnifiedJson(Converter):
         )
 
 
-def _whole_sequences(entries: list[Entry]) -> Iterator[list[Entry]]:
+def _whole_sequences(entries: list[JsonHand]) -> Iterator[list[JsonHand]]:
     """Entries of neighbouring sequences together, until there are PER_UNIT."""
-    part: list[Entry] = []
+    part: list[JsonHand] = []
     for _, group in groupby(entries, lambda entry: entry.values.get("sequence", entry.place)):
         part += group
         if len(part) >= PER_UNIT:
@@ -147,7 +147,7 @@ def _whole_sequences(entries: list[Entry]) -> Iterator[list[Entry]]:
         yield part
 
 
-def _points(entry: Entry, name: str, dim: int) -> Float[np.ndarray, "21 d"]:
+def _points(entry: JsonHand, name: str, dim: int) -> Float[np.ndarray, "21 d"]:
     """Points in their order, nan where they are not known. Raises Unusable where there are none at all."""
     stored = entry.values.get(name)
     values = np.zeros((NUM_JOINTS, dim + 1)) if stored is None else np.array(stored, float)
@@ -159,13 +159,13 @@ def _points(entry: Entry, name: str, dim: int) -> Float[np.ndarray, "21 d"]:
     return np.where(values[:, dim:] > 0, values[:, :dim], np.nan)
 
 
-def _readable(entry: Entry, name: str, dim: int) -> Iterator[Float[np.ndarray, "21 d"]]:
+def _readable(entry: JsonHand, name: str, dim: int) -> Iterator[Float[np.ndarray, "21 d"]]:
     """The points, unless there are none or they are damaged, which is said when the hand's turn comes."""
     with suppress(*DAMAGE):
         yield _points(entry, name, dim)
 
 
-def _hand(entry: Entry, width: int, mask: np.ndarray | None) -> HandLabels:
+def _hand(entry: JsonHand, width: int, mask: np.ndarray | None) -> HandLabels:
     """As it was before it was mirrored. width: of the picture; 0: it was not mirrored. mask: where the hand
     is seen in the picture as it was."""
     values, order = entry.values, list(HAND3D_TO_OP)
