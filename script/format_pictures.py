@@ -45,7 +45,9 @@ class Drawn:
         }
         with np.load(predictions) as file:
             self.time = float(file["time"][file["frame"] == frame][0])
-        self.frame, self.picture, self.folder = frame, picture, folder
+        self.frame = frame
+        self.picture = picture
+        self.folder = folder
 
 
 def colour(side: str) -> str:
@@ -164,7 +166,9 @@ def draw_mano(drawn: Drawn, figure: Figure) -> None:
 def draw_usd(drawn: Drawn, figure: Figure) -> None:
     from pxr import Usd, UsdGeom, UsdSkel
 
-    stage, cache, axes = Usd.Stage.Open(str(drawn.files["usd"])), UsdSkel.Cache(), space(figure)
+    stage = Usd.Stage.Open(str(drawn.files["usd"]))
+    cache = UsdSkel.Cache()
+    axes = space(figure)
     code = Usd.TimeCode(drawn.time * stage.GetTimeCodesPerSecond())
     for prim in stage.Traverse():
         if prim.IsA(UsdSkel.Root) and UsdGeom.Imageable(prim).ComputeVisibility(code) == "inherited":
