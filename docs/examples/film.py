@@ -7,6 +7,7 @@ frame.png, and film/, a frame table that knows where the right hand is.
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ def make_film(*settings: str) -> None:
     """Draws the film into the working folder. settings: of synthetic-film, over SETTINGS."""
     subprocess.run([sys.executable, "-m", "tempohand.cli", "prepare", *SETTINGS, *settings], check=True)
     table = FrameTable("film", "test")
-    with VideoOverlay("film.mp4", Fraction(30)) as video:
+    with VideoOverlay(Path("film.mp4"), Fraction(30)) as video:
         for row, time in enumerate(table.labels(np.arange(len(table)))["time"]):
             picture = table.image(row)
             video.write(SourceFrame(row, float(time), picture, ""), picture)
