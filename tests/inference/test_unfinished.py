@@ -80,14 +80,19 @@ def test_a_run_that_goes_on_gives_what_an_uninterrupted_one_gives(
     clip, tmp_path, predict, monkeypatch, finders, fake_network, capsys, follow
 ):
     class Sides(fake_network):
+        """Sure of a right hand in the first frames, and then a little for a left one: what was said before
+        counts."""
+
         tells_sides = True
 
         def look(self, frames):
-            return frames.focal.new_tensor([[2.0], [0.9]])
+            return frames.focal.new_tensor([[3.0 if frames.time.item() < 0.2 else -1.0], [0.9]])
 
     words = [clip, "--obj", "--batch-size", 3, "--follow", follow]
     network = Sides()
     whole = contents(predict(*words, network=network, out="whole"))
+    with np.load(tmp_path / "whole" / "predictions.npz") as file:
+        assert file["is_right"][file["frame"] > STOP].any()
     assert len([name for name in whole if name.endswith(".obj")]) > 30 and "overlay.mp4" in whole
     with monkeypatch.context() as patched:
         stop(patched, KeyboardInterrupt)
