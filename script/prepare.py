@@ -19,6 +19,7 @@ from tempohand.data.arguments import by_plain_values
 from tempohand.data.convert.convert import Conversion, convert
 from tempohand.data.convert.registry import CONVERTERS, converter_class
 from tempohand.data.convert.rows import Storage
+from tempohand.data.parallel_jobs import Engine, open_engine
 from tempohand.data.table import root_variable
 from tempohand.model.registry import load_network
 from tempohand.synthetic.generate import SPLITS, SyntheticConfig, TableConfig, built, make_table
@@ -44,11 +45,11 @@ DRAWN = {
 }  # what dataset= says in a configuration synthetic-*
 
 
-def prepare_synthetic(dataset: str, settings: dict[str, Any]) -> None:
+def prepare_synthetic(dataset: str, settings: dict[str, Any], engine: Engine) -> None:
     """Draws the table of a configuration synthetic-*."""
-    arguments = {name: settings.pop(name) for name in ("out", "processes", "overwrite")}
+    arguments = {name: settings.pop(name) for name in ("out", "overwrite")}
     settings["sequences"] = {split: settings.pop(f"num_{split}") for split in SPLITS}
-    make_table(DRAWN[dataset](settings), **arguments)
+    make_table(DRAWN[dataset](settings), engine=engine, **arguments)
 
 
 def _labelled(root: str, settings: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def _labelled(root: str, settings: dict[str, Any], options: dict[str, Any]) -> d
     return options
 
 
-def prepare_public(dataset: str, settings: dict[str, Any]) -> None:
+def prepare_public(dataset: str, settings: dict[str, Any], engine: Engine) -> None:
     """Converts a data set from its original folder. Raises ValueError where that folder is not named."""
     kind = converter_class(dataset)
     root = settings["root"] or os.environ.get(root_variable(dataset))
@@ -78,7 +79,7 @@ def prepare_public(dataset: str, settings: dict[str, Any]) -> None:
         options = _labelled(root, settings, options)
     storage = Storage(**{name: settings[name] for name in ("crop", "margin", "max_edge", "quality")})
     conversion = Conversion(dataset, root, settings["hand"], storage, options, settings["max_units"])
-    convert(conversion, settings["out"], processes=settings["processes"], overwrite=settings["overwrite"])
+    convert(conversion, settings["out"], engine=engine, overwrite=settings["overwrite"])
 
 
 @by_plain_values
@@ -95,7 +96,7 @@ def main(config: DictConfig) -> None:
     settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     dataset = settings.pop("dataset")
     make = prepare_synthetic if dataset in DRAWN else prepare_public
-    make(dataset, settings)
+    make(dataset, settings, open_engine(settings.pop("engine"), settings.pop("processes")))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ install_import_hook("tempohand", "typecheck.check")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from ray_support import ray_workers  # noqa: E402
 from tests_support import hand_rows, new_accelerate_state, write_table  # noqa: E402
 from video_support import moving_pictures, write_video  # noqa: E402
 
@@ -36,6 +37,13 @@ def table_root(tmp_path_factory):
             hand_rows(f"{split}-{k}", frames, 100 * number + k, is_right=k != count - 1) for k in range(count)
         ]
     return write_table(tmp_path_factory.mktemp("table"), splits)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """Two Ray workers, which RAY_ADDRESS names."""
+    with ray_workers():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import torch
 
 from tempohand.data.convert.convert import Conversion, convert
 from tempohand.data.convert.rows import Storage
+from tempohand.data.parallel_jobs import LocalPool
 from tempohand.data.table import FrameTable
 from tempohand.hand.files import OPEN_HAND
 from tempohand.hand.layer import HandLayer
@@ -140,7 +141,7 @@ def convert_here(
     convert(
         Conversion(dataset, str(root), str(hand) if hand else None, storage or Storage(), options),
         out,
-        processes=1,
+        engine=LocalPool(1),
     )
     return out
 

@@ -32,7 +32,7 @@ PREPARE = load_file(CONFIG.parent / "script" / "prepare.py")
 def synthetic_config():
     """That of the pretraining set, as script/prepare.py makes it."""
     settings = compose_config("synthetic-hand3d", "out=unused")
-    for name in ("dataset", "out", "processes", "overwrite"):
+    for name in ("dataset", "out", "engine", "processes", "overwrite"):
         settings.pop(name)
     settings["sequences"] = {split: settings.pop(f"num_{split}") for split in SPLITS}
     return PREPARE.orthographic(settings)

@@ -13,6 +13,7 @@ from tests_support import CONFIG, SMALL_NETWORK, compose_config, load_file
 
 from tempohand.data.arguments import public_tables
 from tempohand.data.convert.registry import CONVERTERS
+from tempohand.data.parallel_jobs import LocalPool
 from tempohand.hand.files import OPEN_HAND
 
 ROOT = Path(__file__).parents[1]
@@ -82,9 +83,8 @@ def tables(tmp_path_factory):
             f"root={root}",
             f"out={out / name}",
             f"hand={OPEN_HAND}",
-            "processes=1",
         )
-        prepare.prepare_public(settings.pop("dataset"), settings)
+        prepare.prepare_public(settings.pop("dataset"), settings, LocalPool(1))
         index = json.loads((out / name / "table.json").read_text())
         splits[name] = max(index["splits"], key=lambda split: len(index["splits"][split]))
     return out, splits

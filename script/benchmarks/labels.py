@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from tempohand.data.convert.convert import Conversion, convert
+from tempohand.data.parallel_jobs import LocalPool
 from tempohand.data.table import read_index
 from tempohand.geometry import project
 from tempohand.hand.anatomy import POSES, angles_to_pose
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> Report:
             start = time.perf_counter()
             with contextlib.redirect_stdout(io.StringIO()):
                 out = Path(folder, "table")
-                convert(Conversion(form, str(root)), out, processes=arguments.processes)
+                convert(Conversion(form, str(root)), out, engine=LocalPool(arguments.processes))
             seconds = time.perf_counter() - start
             assert read_index(out)["about"]["rejected"] == {}
         details[form] = {"pictures": arguments.pictures, "seconds": seconds}

@@ -25,6 +25,8 @@ EXAMPLES = """examples:
     tempohand predict clip.mp4 --boxes boxes.npz --focal 1050
   a video, hands found by MediaPipe (pip install 'tempohand[detect]', then tempohand detector-model):
     tempohand predict clip.mp4 --detect
+  many videos, those whose results are there left out:
+    tempohand predict videos/*.mp4 --out hands --resume
   networks of your own:
     tempohand predict clip.mp4 --checkpoint outputs/run/checkpoint/best --finder outputs/find/checkpoint/best
   a folder of frames of one sequence:
@@ -40,9 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="INPUT",
+        nargs="+",
         help=(
             "a video, a picture, or a folder of pictures (in natural order of their names; independent "
-            "unless --fps is given)"
+            "unless --fps is given); of several each is done by a process, or a worker of --engine ray"
         ),
     )
     parser.add_argument(
@@ -54,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         metavar="DIR",
-        help="folder for the results (default: INPUT's name with -hands, in the working directory)",
+        help="folder for the results (default: INPUT's name with -hands, in the working directory); with "
+        "several INPUTs the folder for theirs",
     )
 
     _add_boxes(parser)
@@ -213,18 +217,64 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "frames or more, else torch)",
     )
 
+    several = parser.add_argument_group("several inputs")
+    several.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="what does them: processes of this machine, or the workers of a Ray cluster (docs/scale.md; "
+        "default %(default)s)",
+    )
+    several.add_argument(
+        "--workers", dest="processes", type=int, metavar="N", help="so many at once (default: one a core)"
+    )
+    several.add_argument(
+        "--resume", action="store_true", help="leave out the inputs whose results are there already"
+    )
+
 
 def run(arguments: argparse.Namespace, load: Callable | None = None) -> Path:
-    """Predicts, writes the results, prints what they are, and returns their folder.
+    """Predicts, writes the results, prints what they are, and returns their folder; of several inputs that of
+    theirs.
 
-    load: reads the checkpoint (default: as predict_files). Where a part of the input could not be read the
-    program ends with EXIT_INCOMPLETE after that.
+    load: reads the checkpoint of a single input (default: as predict_files). Where a part of an input could
+    not be read, or one of several not at all, the program ends with EXIT_INCOMPLETE after that.
     """
     from tempohand.inference.predict_files import predict_files
 
-    settings = PredictSettings(**{name: getattr(arguments, name) for name in SETTINGS})
+    first, *others = arguments.input
+    values = {name: getattr(arguments, name) for name in SETTINGS} | {"input": first}
+    settings = PredictSettings(**values)
+    if others:
+        return _run_many(arguments, settings)
     summary = predict_files(settings, load=load, wording=lambda text: in_flags(text, arguments.flags))
     print("\n".join(summary.lines()))
     if summary.incomplete:
         raise SystemExit(EXIT_INCOMPLETE)
     return summary.out
+
+
+def _run_many(arguments: argparse.Namespace, settings: PredictSettings) -> Path:
+    from tqdm import tqdm
+
+    from tempohand.data.parallel_jobs import open_engine
+    from tempohand.inference.predict_many import left_of, many, predict_many
+
+    gpus = 1 if settings.device == "cuda" else 0
+    engine = open_engine(arguments.engine, arguments.processes, gpus=gpus)
+    jobs = many(arguments.input, settings)
+    todo = left_of(jobs) if arguments.resume else jobs
+    incomplete = 0
+    with tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="input") as bar:
+        for job, made in predict_many(todo, engine):
+            failed = isinstance(made, str)
+            incomplete += failed or made.incomplete
+            text = f"error: {in_flags(made, arguments.flags)}" if failed else made.lines()[0]
+            part = "" if failed or not made.incomplete else " (a part of it could not be read)"
+            bar.write(f"{job.input}: {text}{part}")
+            bar.update()
+    out = Path(settings.out or ".")
+    print(f"{len(todo) - incomplete} of {len(todo)} inputs done; results in '{out}'")
+    if incomplete:
+        raise SystemExit(EXIT_INCOMPLETE)
+    return out

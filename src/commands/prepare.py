@@ -17,6 +17,7 @@ KEYS = {
     "hand=FILE": "the hand model that the annotations were made with: file or folder of MANO",
     "options={...}": "the data set's own, such as {side: right}",
     "max_units=N": "only so many recordings of every split, to try",
+    "engine=ray": "by workers of many machines (docs/scale.md; default: processes of this one)",
     "processes=N": "default: one a core",
     "overwrite=true": "replace a table that was made with other settings",
 }

@@ -33,14 +33,14 @@ def public_tables(config: str | Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def table_folder(table: str | Path, config: str | Path) -> Path:
+def table_folder(table: str | Path, config: str | Path) -> str | Path:
     """The folder of a table that is named as data= names it: a public data set of tables.yaml, whose folder
     is where its environment variable says or below the configurations' data.folder; anything else is the
     folder itself. config: the folder of configurations."""
     if str(table) not in _listed(config):
-        return Path(table)
+        return table
     shared = yaml.safe_load(Path(config, "data", f"{SHARED}.yaml").read_text(encoding="utf-8"))
-    return Path(os.environ.get(_variable(str(table)), f"{shared['folder']}/{table}"))
+    return os.environ.get(_variable(str(table)), f"{shared['folder']}/{table}")
 
 
 def _listed(config: str | Path) -> dict[str, dict[str, str | None]]:

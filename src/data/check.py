@@ -11,11 +11,12 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from tempohand.console import text_table
+from tempohand.data.addresses import on_disk
 from tempohand.data.consistency import HandModels, describe, faults, measure
 from tempohand.data.depth_consistency import depth_faults
 from tempohand.data.ledger import write_list
 from tempohand.data.mixture import hand_of
-from tempohand.data.parallel_jobs import in_parallel
+from tempohand.data.parallel_jobs import LocalPool
 from tempohand.data.pictures import BadPicture, decode, decode_depth, decode_mask
 from tempohand.data.table import (
     COLUMNS,
@@ -137,7 +138,8 @@ def check_table(
     model of pose and shape. Raises FileNotFoundError where there is no table or shard, ValueError for an
     unknown split or a negative number of workers.
     """
-    index, root = read_index(root), Path(root)
+    root = on_disk(root)
+    index = read_index(root)
     workers = os.cpu_count() or 1 if workers is None else workers
     if workers < 0:
         raise ValueError(f"`workers` is at least 0, not {workers}")
@@ -169,7 +171,7 @@ def check_table(
 def _checked(parts: list[Part], hand: str | None, workers: int) -> Iterator[tuple[Part, list[BadRow]]]:
     if not workers:
         return ((part, check_part(part, hand)) for part in parts)
-    done = in_parallel(check_part, [(part, hand) for part in parts], workers, __name__)
+    done = LocalPool(workers).map(check_part, [(part, hand) for part in parts])
     return ((part, found) for (part, _), found in done)
 
 

@@ -2,7 +2,6 @@
 joints (data/grabcut.py). In parallel, and resumable by shards."""
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -11,9 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
+from tempohand.data.addresses import on_disk
 from tempohand.data.grabcut import MIN_BONES, segment
 from tempohand.data.ledger import write_list
-from tempohand.data.parallel_jobs import claim, in_parallel
+from tempohand.data.parallel_jobs import LocalPool, claim
 from tempohand.data.pictures import BadPicture, decode, encode_mask
 from tempohand.data.table import (
     SCHEMA,
@@ -44,7 +44,7 @@ def make_masks(
     An interrupted run goes on. workers: processes; None: one a core. Raises FileNotFoundError or ValueError:
     no table, or a folder that holds something else, unless `overwrite` is set.
     """
-    root = Path(root)
+    root = on_disk(root)
     out = Path(out) if out else root.with_name(f"{root.name}-masks")
     if workers is not None and workers < 1:
         raise ValueError(f"`workers`={workers}: at least one process has to work")
@@ -58,7 +58,7 @@ def make_masks(
     jobs = [(file, out / file.name, index["about"]) for file in shards]
     todo = [job for job in jobs if not _report(job[1]).exists()]
     with tqdm(total=_rows(jobs), initial=_rows(jobs) - _rows(todo), unit="row", desc="masks") as bar:
-        for job, _ in in_parallel(mask_shard, todo, workers or os.cpu_count() or 1, __name__):
+        for job, _ in LocalPool(workers).map(mask_shard, todo):
             bar.update(_rows([job]))
     return out, _complete(root, out, index, [job[1] for job in jobs])
 

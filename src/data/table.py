@@ -3,27 +3,34 @@
 A table is a folder: `table.json` (format, splits and their shards, what made it) and Arrow stream files. Rows
 of a sequence lie together in the order of time, and a sequence lies in one shard. Sequences that are not
 independent of each other (synchronous cameras, both hands) belong to one recording. `table.json` is written
-last, so a folder without it is not a table.
+last, so a folder without it is not a table. A table is read from a folder, or from an address (addresses.py)
+to which a folder was copied.
 """
 
 import hashlib
 import json
 import os
+import struct
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset, concatenate_datasets
+from datasets.table import InMemoryTable
 from jaxtyping import Bool, Float, Int, UInt8
 
+from tempohand.data.addresses import Address, Place, place, read_ranges, size_of
 from tempohand.data.pictures import REFERENCE, BadPicture, decode, decode_depth, decode_mask
+from tempohand.data.remote_shards import fetched, read_shard
 from tempohand.skeleton import NUM_BETAS, NUM_JOINTS, POSE_DIM
 from tempohand.writing import whole, write_whole
 
 FORMAT = 1
 INDEX_NAME = "table.json"
 FINGERPRINT_BLOCK = 65536  # bytes
+REQUESTS = 16  # shards at an address that are opened at once
 ROWS_PER_BATCH = 256  # rows a record batch: small enough that one random row touches little of the disk
 END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"  # what an Arrow stream that was written to its end ends with
 
@@ -113,9 +120,9 @@ def write_index(root: str | Path, splits: dict[str, list[str]], about: dict) -> 
     write_whole(root / INDEX_NAME, json.dumps({"format": FORMAT, "splits": splits, "about": about}, indent=1))
 
 
-def read_index(root: str | Path) -> dict:
+def read_index(root: str | Place) -> dict:
     """The content of `table.json`. Raises FileNotFoundError or ValueError with the remedy in the message."""
-    path = Path(root) / INDEX_NAME
+    path = place(root) / INDEX_NAME
     if not path.is_file():
         raise FileNotFoundError(
             f"no frame table at '{root}' ({INDEX_NAME} is missing): make one with tempohand prepare"
@@ -129,14 +136,14 @@ def read_index(root: str | Path) -> dict:
     return index
 
 
-def split_shards(root: str | Path, index: dict, split: str) -> list[Path]:
+def split_shards(root: str | Place, index: dict, split: str) -> list[Place]:
     """The shards of a split by a table's index. Raises ValueError for an unknown split, FileNotFoundError for
-    a shard that is not there."""
+    a shard that is not there; what is missing at an address shows when it is read."""
     if split not in index["splits"]:
         raise ValueError(f"the table at '{root}' has no split '{split}', it has {sorted(index['splits'])}")
-    files = [Path(root) / name for name in index["splits"][split]]
+    files = [place(root) / name for name in index["splits"][split]]
     for file in files:
-        if not file.is_file():
+        if isinstance(file, Path) and not file.is_file():
             raise FileNotFoundError(f"the table at '{root}' lacks its shard '{file.name}': prepare it again")
     return files
 
@@ -144,12 +151,11 @@ def split_shards(root: str | Path, index: dict, split: str) -> list[Path]:
 def is_complete(shard: Path) -> bool:
     """Whether an Arrow stream was written to its end: one that was cut off between two batches opens without
     complaint, and short."""
-    with shard.open("rb") as stream:
-        stream.seek(max(shard.stat().st_size - len(END_OF_STREAM), 0))
-        return stream.read() == END_OF_STREAM
+    size = size_of(shard)
+    return read_ranges(shard, [(max(size - len(END_OF_STREAM), 0), size)]) == [END_OF_STREAM]
 
 
-def fingerprint(root: str | Path) -> str:
+def fingerprint(root: str | Place) -> str:
     """A hash of what a table holds: its index and splits, and each shard's size and 16 blocks spread over it
     (all of a small one).
 
@@ -157,32 +163,33 @@ def fingerprint(root: str | Path) -> str:
     """
     index = read_index(root)
     digest = hashlib.sha256(json.dumps(index, sort_keys=True).encode())
-    for path in sorted(file for split in index["splits"] for file in split_shards(root, index, split)):
-        size = path.stat().st_size
-        digest.update(f"{path.name} {size}".encode())
-        with path.open("rb") as file:
-            for place in np.linspace(0, max(size - FINGERPRINT_BLOCK, 0), 16).astype(int):
-                file.seek(place)
-                digest.update(file.read(FINGERPRINT_BLOCK))
+    shards = [file for split in index["splits"] for file in split_shards(root, index, split)]
+    for file in sorted(shards, key=str):
+        size = size_of(file)
+        digest.update(f"{file.name} {size}".encode())
+        starts = np.linspace(0, max(size - FINGERPRINT_BLOCK, 0), 16).astype(int).tolist()
+        ends = [min(start + FINGERPRINT_BLOCK, size) for start in starts]
+        for block in read_ranges(file, list(zip(starts, ends))):
+            digest.update(block)
     return digest.hexdigest()
 
 
 class FrameTable:
-    """One split of a table, memory-mapped: labels by rows, pictures one at a time. `joined` makes one of
-    several tables.
+    """One split of a table, memory-mapped: labels by rows, pictures one at a time, which at an address are
+    requested when they are asked for. `joined` makes one of several tables.
 
     Raises FileNotFoundError where there is no table, ValueError for an unknown split, one without rows or a
     damaged shard.
     """
 
-    def __init__(self, root: str | Path, split: str):
+    def __init__(self, root: str | Place, split: str):
         index = read_index(root)
-        shards = [_open_shard(file) for file in split_shards(root, index, split)]
+        shards = _open_shards(split_shards(root, index, split))
         if not sum(len(shard) for shard in shards):
             raise ValueError(
                 f"split '{split}' of the table at '{root}' is empty: prepare it again with more data"
             )
-        self.root = Path(root)
+        self.root = place(root)
         self.split = split
         self.about = index["about"]
         self.knows_recordings = all("recording" in shard.column_names for shard in shards)
@@ -265,7 +272,7 @@ class FrameTable:
         return None if data is None else self._decoded(decode_mask, data, row)
 
     def _encoded(self, row: int, name: str) -> bytes | None:
-        return self._pictures[int(row)].column(name)[0].as_py()
+        return fetched(self._pictures[int(row)].column(name)[0].as_py())
 
     def _decoded(self, decoder: Callable, data: bytes, row: int) -> np.ndarray:
         try:
@@ -284,11 +291,6 @@ class FrameTable:
     def describe_row(self, row: int) -> str:
         """Where a row comes from, in words: its number, source, sequence and frame."""
         return "row {} ({source}, sequence {sequence}, frame {frame})".format(row, **self.about_row(row))
-
-    def to_parquet(self, path: str | Path) -> None:
-        """Writes the split as one Parquet file, which DuckDB, Spark, Ray and pandas read."""
-        with whole(path) as part:
-            self._rows.with_format(None).to_parquet(str(part))
 
     def sequence_starts(self) -> Int[np.ndarray, "rows"]:
         """For every row the first row of its sequence."""
@@ -331,10 +333,24 @@ def root_variable(dataset: str) -> str:
     return f"{dataset.upper()}_ROOT"
 
 
-def _open_shard(file: Path) -> Dataset:
-    """A shard, memory-mapped."""
+def _open_shards(files: list[Place]) -> list[Dataset]:
+    """All of a split's; those at an address several at once, for what takes time is waiting for answers."""
+    if not files or isinstance(files[0], Path):
+        return [_open_shard(file) for file in files]
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return list(pool.map(_open_shard, files))
+
+
+def _open_shard(file: Place) -> Dataset:
+    """A shard, memory-mapped; of one at an address the labels."""
     damage = "ends too early"
-    if is_complete(file):
+    if isinstance(file, Address):
+        try:
+            rows = InMemoryTable(read_shard(file, INPUTS))
+            return Dataset(rows, fingerprint=hashlib.sha256(str(file).encode()).hexdigest()[:16])
+        except (pa.ArrowException, struct.error) as error:
+            damage = " ".join(str(error).split())
+    elif is_complete(file):
         try:
             return Dataset.from_file(str(file))
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -342,9 +358,9 @@ def _open_shard(file: Path) -> Dataset:
     raise ValueError(f"the shard '{file}' is damaged ({damage}): copy it again, or prepare the table again")
 
 
-def shard_batches(file: Path) -> list[pa.RecordBatch]:
-    """The rows of a shard, memory-mapped, with every column of SCHEMA in its order. Raises ValueError for a
-    damaged shard."""
+def shard_batches(file: Place) -> list[pa.RecordBatch]:
+    """The rows of a shard, memory-mapped (at an address with references to their pictures, see `fetched`),
+    with every column of SCHEMA in its order. Raises ValueError for a damaged shard."""
     rows = _with_later(_open_shard(file)).data.table
     return rows.select(SCHEMA.names).cast(SCHEMA).to_batches(ROWS_PER_BATCH)
 

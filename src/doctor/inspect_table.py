@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from tqdm import tqdm
 
+from tempohand.data.addresses import on_disk
+from tempohand.data.addresses import place as place_of
 from tempohand.data.consistency import HandModels, project, valid
 from tempohand.data.convert.residuals import residuals
 from tempohand.data.mixture import hand_of
@@ -61,7 +63,8 @@ def inspect_table(
 
     Raises FileNotFoundError or ValueError: no table or hand model there, an unknown split, no row asked for.
     """
-    index, root = read_index(root), Path(root)
+    root = place_of(root)
+    index, out = read_index(root), Path(out or on_disk(root) / "inspect.html")
     if rows < 1:
         raise ValueError(f"`rows` is at least 1, not {rows}")
     hands = _hands(index["about"], hand)
@@ -77,7 +80,6 @@ def inspect_table(
         colours=[(PROJECTED, "3D joints, projected"), (BOX, "box"), (LABELLED, "2D joints over depth")],
         splits=[_split(FrameTable(root, name), rows, seed, hands, network) for name in names],
     )
-    out = Path(out or root / "inspect.html")
     write_whole(out, page)
     return out
 

@@ -1,9 +1,8 @@
-"""Makes a frame table of synthetic sequences: in parallel, resumable, and byte for byte the same however many
-processes do it."""
+"""Makes a frame table of synthetic sequences: in parallel, resumable, and byte for byte the same whoever and
+however many do it."""
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -15,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 import tempohand.hand
-from tempohand.data.parallel_jobs import claim, in_parallel
+from tempohand.data.parallel_jobs import LOCAL, Engine, claim, need_all
 from tempohand.data.summary import summary
 from tempohand.data.table import write_index, write_shard
 from tempohand.synthetic.given import Given, GivenPaths
@@ -148,19 +147,16 @@ def _write(config: TableConfig, split: str, indices: range, path: Path) -> int:
 
 
 def make_table(
-    config: TableConfig, out: str | Path, *, processes: int | None = None, overwrite: bool = False
+    config: TableConfig, out: str | Path, *, engine: Engine = LOCAL, overwrite: bool = False
 ) -> bool:
     """Draws every sequence of `config` into a frame table at `out`; returns whether there was anything left
     to do.
 
-    Finished shards of an interrupted run with the same configuration are kept. processes: None for one a
-    core. Raises ValueError when `out` holds something else (another configuration's table, other files) and
+    Finished shards of an interrupted run with the same configuration are kept. engine: what draws them.
+    Raises ValueError when `out` holds something else (another configuration's table, other files) and
     `overwrite` is not set, or a setting makes no sense.
     """
     out = Path(out)
-    processes = os.cpu_count() or 1 if processes is None else processes
-    if processes < 1:
-        raise ValueError(f"processes={processes}: at least one process has to work")
     if set(config.sequences) != set(SPLITS) or set(config.frames) != set(SPLITS):
         raise ValueError(
             f"sequences and frames name the splits {', '.join(SPLITS)}, not {', '.join(config.sequences)}"
@@ -192,12 +188,13 @@ def make_table(
     started, made = time.perf_counter(), 0
     total = sum(len(part) * config.frames[split] for split, part, _ in todo)
     with tqdm(total=total, unit="frame", desc="drawing", disable=not todo) as progress:
-        for _, count in in_parallel(_write, [(config, *job) for job in todo], processes, __name__):
+        for _, count in engine.map(_write, [(config, *job) for job in todo]):
             made += count
             progress.update(count)
     seconds = time.perf_counter() - started
+    need_all(job[2] for job in jobs)
     write_index(out, names, {"dataset": "synthetic", "recipe": recipe})
     print(summary(out))
     rate = made / max(seconds, 1e-9)
-    print(f"{made} frames in {seconds:.1f} s with {processes} processes: {rate:.0f} frames/s")
+    print(f"{made} frames in {seconds:.1f} s with {engine}: {rate:.0f} frames/s")
     return True

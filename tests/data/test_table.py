@@ -1,6 +1,5 @@
 import cv2
 import numpy as np
-import pyarrow.parquet as parquet
 import pytest
 from pyarrow import ipc
 from tests_support import hand_rows, with_depth, write_table
@@ -152,13 +151,6 @@ def test_pictures_are_rgb(tmp_path):
     picture = FrameTable(write_table(tmp_path / "t", {"train": [rows]}), "train").image(0)
     u, v = np.round(rows[0]["joints2d"][4]).astype(int)
     assert picture[v, u, 0] == 255 and picture[v, u, 2] == 60
-
-
-def test_parquet_is_the_exchange_form(tmp_path):
-    table = FrameTable(write_table(tmp_path / "t", {"train": [hand_rows("a", 4, seed=1)]}), "train")
-    table.to_parquet(tmp_path / "t.parquet")
-    back = parquet.read_table(tmp_path / "t.parquet")
-    assert back.num_rows == 4 and set(back.column_names) == set(COLUMNS)
 
 
 @pytest.mark.parametrize(

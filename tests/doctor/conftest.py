@@ -49,7 +49,7 @@ def film() -> Rows:
     """Rows of a film of both hands, pictures 72 x 60 px."""
     with initialize_config_dir(str(CONFIG), version_base="1.3"):
         config = OmegaConf.to_container(compose("synthetic-demo", ["out=unused", *FILM]), resolve=True)
-    for name in ("dataset", "out", "processes", "overwrite"):
+    for name in ("dataset", "out", "engine", "processes", "overwrite"):
         config.pop(name)
     config["sequences"] = {split: config.pop(f"num_{split}") for split in SPLITS}
     config["frames"] = {split: config.pop(f"frames_{split}") for split in SPLITS}

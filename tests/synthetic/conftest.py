@@ -30,7 +30,7 @@ def settings():
     def build(name: str = "synthetic-demo", *overrides: str) -> SyntheticConfig:
         with initialize_config_dir(str(CONFIG), version_base="1.3"):
             config = OmegaConf.to_container(compose(name, ["out=unused", *TINY, *overrides]), resolve=True)
-        for name in ("dataset", "out", "processes", "overwrite"):
+        for name in ("dataset", "out", "engine", "processes", "overwrite"):
             config.pop(name)
         config["sequences"] = {split: config.pop(f"num_{split}") for split in SPLITS}
         config["frames"] = {split: config.pop(f"frames_{split}") for split in SPLITS}

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from tempohand.data.parallel_jobs import RECIPE_NAME
+from tempohand.data.parallel_jobs import RECIPE_NAME, LocalPool
 from tempohand.data.table import FrameTable
 from tempohand.synthetic import generate as make
 from tempohand.synthetic.generate import SyntheticConfig, built, film_sequence, make_table
@@ -22,13 +22,13 @@ def shards(root):
 
 def test_same_bytes_for_one_and_two_processes_and_nothing_to_do_again(settings, tmp_path, capsys):
     config = settings()
-    assert make_table(config, tmp_path / "one", processes=1) and make_table(
-        config, tmp_path / "two", processes=2
+    assert make_table(config, tmp_path / "one", engine=LocalPool(1)) and make_table(
+        config, tmp_path / "two", engine=LocalPool(2)
     )
     assert shards(tmp_path / "one") == shards(tmp_path / "two") and len(shards(tmp_path / "one")) == 3 + 1 + 1
     assert not list(tmp_path.rglob("*.part"))
     assert "frames/s" in capsys.readouterr().out
-    assert not make_table(config, tmp_path / "one", processes=1)
+    assert not make_table(config, tmp_path / "one", engine=LocalPool(1))
     assert "is complete: nothing to do" in capsys.readouterr().out
 
     tables = {split: FrameTable(tmp_path / "one", split) for split in make.SPLITS}
@@ -52,13 +52,13 @@ def test_same_bytes_for_one_and_two_processes_and_nothing_to_do_again(settings, 
 
 def test_an_interrupted_run_keeps_its_shards(settings, tmp_path, monkeypatch):
     config, out = settings(), tmp_path / "table"
-    make_table(config, out, processes=1)
+    make_table(config, out, engine=LocalPool(1))
     whole = shards(out)
     (out / "table.json").unlink()
     (out / "train-00001.arrow").unlink()
     (out / "train-00001.arrow.part").write_bytes(b"half written")
     kept = (out / "train-00000.arrow").stat().st_mtime_ns
-    assert make_table(config, out, processes=1)
+    assert make_table(config, out, engine=LocalPool(1))
     assert (
         shards(out) == whole
         and (out / "train-00000.arrow").stat().st_mtime_ns == kept
@@ -68,14 +68,14 @@ def test_an_interrupted_run_keeps_its_shards(settings, tmp_path, monkeypatch):
 
 def test_other_settings_are_refused_unless_overwritten(settings, tmp_path):
     out = tmp_path / "table"
-    make_table(settings(), out, processes=1)
+    make_table(settings(), out, engine=LocalPool(1))
     other = settings("synthetic-demo", "seed=7", "num_train=2")
     with pytest.raises(
         ValueError, match=r"other settings \(seed, sequences\): choose another out= or pass overwrite=true"
     ):
-        make_table(other, out, processes=1)
+        make_table(other, out, engine=LocalPool(1))
     before = shards(out)
-    assert make_table(other, out, processes=1, overwrite=True)
+    assert make_table(other, out, engine=LocalPool(1), overwrite=True)
     assert len(shards(out)) == 3 and shards(out)["train-00000.arrow"] != before["train-00000.arrow"]
     assert json.loads((out / RECIPE_NAME).read_text())["seed"] == 7
 
@@ -84,7 +84,7 @@ def test_a_folder_with_other_files_is_left_alone(settings, tmp_path):
     (tmp_path / "thesis.arrow").write_text("precious")
     for overwrite in (False, True):
         with pytest.raises(ValueError, match="is not a table made by tempohand prepare and not empty"):
-            make_table(settings(), tmp_path, processes=1, overwrite=overwrite)
+            make_table(settings(), tmp_path, engine=LocalPool(1), overwrite=overwrite)
     assert (tmp_path / "thesis.arrow").read_text() == "precious"
 
 
@@ -110,14 +110,10 @@ def test_settings_are_checked(settings, tmp_path):
         groups = ("clock", "film", "motion", "occluder", "cover", "person", "background", "look", "finish")
         groups += ("depth",)
         built(SyntheticConfig, {**mapping, "camera": {"zoom": 1}, **{name: {} for name in groups}})
-    with pytest.raises(ValueError, match="processes=0"):
-        make_table(config, tmp_path / "a", processes=0)
     with pytest.raises(ValueError, match="there is no such folder"):
-        make_table(settings("synthetic-demo", "backgrounds=/nowhere"), tmp_path / "b", processes=1)
+        make_table(settings("synthetic-demo", "backgrounds=/nowhere"), tmp_path / "b")
     with pytest.raises(ValueError, match="nothing to make"):
-        make_table(
-            settings("synthetic-demo", "num_train=0", "num_val=0", "num_test=0"), tmp_path / "c", processes=1
-        )
+        make_table(settings("synthetic-demo", "num_train=0", "num_val=0", "num_test=0"), tmp_path / "c")
     with pytest.raises(FileNotFoundError):
-        make_table(settings("synthetic-demo", "hand=/nowhere/MANO_RIGHT.pkl"), tmp_path / "d", processes=1)
+        make_table(settings("synthetic-demo", "hand=/nowhere/MANO_RIGHT.pkl"), tmp_path / "d")
     assert not any(tmp_path.iterdir())

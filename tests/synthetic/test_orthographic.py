@@ -10,6 +10,7 @@ from scipy import stats
 from tests_support import CONFIG, compose_config, load_file
 
 from tempohand.data.consistency import HandModels, faults, measure
+from tempohand.data.parallel_jobs import LocalPool
 from tempohand.data.pictures import decode, decode_mask
 from tempohand.data.table import LABELS, FrameTable
 from tempohand.hand.layer import HandLayer
@@ -24,7 +25,7 @@ LAYER = HandLayer()
 def config() -> OrthographicConfig:
     """The configuration as script/prepare.py passes it on."""
     settings = compose_config("synthetic-hand3d", "out=unused")
-    for name in ("dataset", "out", "processes", "overwrite"):
+    for name in ("dataset", "out", "engine", "processes", "overwrite"):
         settings.pop(name)
     settings["sequences"] = {split: settings.pop(f"num_{split}") for split in SPLITS}
     return PREPARE.orthographic(settings)
@@ -105,13 +106,13 @@ def test_bytes_depend_on_neither_processes_nor_other_pictures(config, tmp_path, 
     monkeypatch.setattr(OrthographicConfig, "per_shard", 2)
     few = replace(config, sequences={"train": 3, "val": 0, "test": 1})
     for name, processes in (("one", 1), ("two", 2)):
-        assert make_table(few, tmp_path / name, processes=processes)
+        assert make_table(few, tmp_path / name, engine=LocalPool(processes))
     files = [
         {path.name: path.read_bytes() for path in (tmp_path / name).glob("*.arrow")}
         for name in ("one", "two")
     ]
     assert files[0] == files[1]
-    assert not make_table(few, tmp_path / "one", processes=1)
+    assert not make_table(few, tmp_path / "one", engine=LocalPool(1))
     table = FrameTable(tmp_path / "one", "train")
     assert table.image_bytes(2) == next(config.rows("train", 2))["image"]
     assert table.inputs == {"image", "mask"} and len(np.unique(table.recordings())) == 3
@@ -124,7 +125,7 @@ def test_photos_go_behind_the_hand(config, tmp_path):
     far = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)) == 0
     assert np.abs(picture[far].astype(int) - (255, 0, 0)).max() < 12
     with pytest.raises(ValueError, match="there is no such folder"):
-        make_table(replace(config, backgrounds="/nowhere"), tmp_path / "out", processes=1)
+        make_table(replace(config, backgrounds="/nowhere"), tmp_path / "out", engine=LocalPool(1))
 
 
 def test_an_unknown_setting_is_named():

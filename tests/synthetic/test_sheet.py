@@ -2,13 +2,14 @@ import cv2
 import numpy as np
 import pytest
 
+from tempohand.data.parallel_jobs import LocalPool
 from tempohand.data.table import FrameTable
 from tempohand.synthetic import sheet
 from tempohand.synthetic.generate import make_table
 
 
 def test_a_sheet_shows_the_first_frame_of_every_sequence(settings, tmp_path, monkeypatch):
-    make_table(settings(), tmp_path / "table", processes=1)
+    make_table(settings(), tmp_path / "table", engine=LocalPool(1))
     picture = sheet.contact_sheet(tmp_path / "table", "train", 2, 2, 48)
     table = FrameTable(tmp_path / "table", "train")
     np.testing.assert_array_equal(picture[48:, :48], table.image(2 * 3))

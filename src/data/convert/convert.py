@@ -3,7 +3,6 @@ hand."""
 
 import inspect
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -21,7 +20,7 @@ from tempohand.data.convert.read import DAMAGE
 from tempohand.data.convert.registry import converter_class
 from tempohand.data.convert.residuals import residual_table
 from tempohand.data.convert.rows import Rejected, Storage, rows_of
-from tempohand.data.parallel_jobs import claim, in_parallel
+from tempohand.data.parallel_jobs import LOCAL, Engine, claim, need_all
 from tempohand.data.summary import summary
 from tempohand.data.table import write_index, write_shard
 from tempohand.writing import write_whole
@@ -64,14 +63,14 @@ class Conversion:
 
 
 def convert(
-    conversion: Conversion, out: str | Path, *, processes: int | None = None, overwrite: bool = False
+    conversion: Conversion, out: str | Path, *, engine: Engine = LOCAL, overwrite: bool = False
 ) -> bool:
     """Makes the frame table of a data set at `out`; returns whether there was anything left to do. Prints
     what came of it.
 
-    Finished shards of an interrupted run with the same settings are kept. Raises FileNotFoundError or
-    ValueError, one line, when the folder is not the data set's, when `out` holds something else, or when
-    nothing could be used.
+    Finished shards of an interrupted run with the same settings are kept. engine: what makes them. Raises
+    FileNotFoundError or ValueError, one line, when the folder is not the data set's, when `out` holds
+    something else, or when nothing could be used.
     """
     out, began = Path(out), time.perf_counter()
     converter = conversion.converter()
@@ -88,8 +87,9 @@ def convert(
     todo = [job for job in jobs if not _report(job[2]).exists()]
     total, left = _size(units), sum(_size(job[1]) for job in todo)
     with tqdm(total=total, initial=total - left, unit="frame", desc=conversion.dataset) as bar:
-        for job, _ in in_parallel(convert_shard, todo, processes or os.cpu_count() or 1, __name__):
+        for job, _ in engine.map(convert_shard, todo):
             bar.update(_size(job[1]))
+    need_all(_report(job[2]) for job in jobs)
     _complete(converter, conversion, jobs, out)
     print(f"{conversion.dataset}: done in {time.perf_counter() - began:.0f} s")
     return True

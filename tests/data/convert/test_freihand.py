@@ -23,6 +23,7 @@ from tests_support import compose_config, load_file
 from tempohand.data.check import check_table
 from tempohand.data.convert.registry import converter_class
 from tempohand.data.convert.rows import Storage
+from tempohand.data.parallel_jobs import LOCAL
 from tempohand.data.table import FrameTable, read_index
 
 IDS = 3
@@ -222,7 +223,7 @@ def test_an_interrupted_conversion_goes_on_and_a_finished_one_is_left_alone(fold
 def prepare(*overrides: str) -> None:
     """script/prepare.py's own function, with its configuration."""
     settings = compose_config("prepare", *overrides)
-    load_file(SCRIPT).prepare_public(settings.pop("dataset"), settings)
+    load_file(SCRIPT).prepare_public(settings.pop("dataset"), settings, LOCAL)
 
 
 @pytest.mark.parametrize(
