@@ -80,7 +80,8 @@ def from_parquet(folder: str | Path, out: str | Path) -> dict[str, int]:
     counts, shards = {}, {}
     with whole_folder(out) as part:
         for split, files in splits.items():
-            counts[split], shards[split], seen = 0, [], set()
+            counts[split], shards[split] = 0, []
+            seen: set[str] = set()
             for file in sorted(files.glob("*.parquet")):
                 shards[split].append(f"{split}-{file.stem.removeprefix(f'{split}-')}.arrow")
                 counts[split] += _shard(file, part / shards[split][-1], seen)
