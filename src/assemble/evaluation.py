@@ -67,7 +67,7 @@ def choose_splits(settings: dict) -> Splits:
             f"tune_split and split are both '{split}': the filter must not be tuned on the frames it is "
             "scored on"
         )
-    present = read_index(table["root"])["splits"]
+    present = {name for name, shards in read_index(table["root"])["splits"].items() if shards}
     chosen = {}
     notes = []
     for key, own in (("fit_split", table["train"]), ("tune_split", table["validation"])):

@@ -317,7 +317,8 @@ def table_of_a_test_split(table_root, tmp_path_factory):
     index = read_index(table_root)
     for name in index["splits"]["test"]:
         shutil.copy(table_root / name, root)
-    write_index(root, {"test": index["splits"]["test"]}, index["about"])
+    empty_train = {"train": []}  # as `prepare num_train=0` leaves it
+    write_index(root, empty_train | {"test": index["splits"]["test"]}, index["about"])
     return root
 
 
