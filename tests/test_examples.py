@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from tests_support import load_file, new_accelerate_state
 
@@ -94,6 +95,24 @@ def test_an_example_runs(place, monkeypatch, capsys, path):
     if f"{path.stem}.png" in path.read_text():
         picture = cv2.imread(f"{path.stem}.png")
         assert picture.std() > 1, "something is drawn"
+
+
+def test_graphs_alone_say_what_the_package_says(place, monkeypatch, capsys):
+    """Example 10 cuts its crop by itself: its hand is that of the package for the same box and camera, where
+    that turns no crop upright."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(place)
+    if not Path("graphs").is_dir():
+        run_command("onnx", "--out", "graphs")
+    told = runpy.run_path(str(FOLDER / "10_onnx.py"))
+    from tempohand.inference.predictor import StreamingPredictor
+    from tempohand.model.release import load
+
+    given = {name: told[name] for name in ("box", "focal")} | {"princpt": told["middle"]}
+    picture = np.ascontiguousarray(told["picture"])
+    monkeypatch.setattr("tempohand.model.spatial.MOST_TURNS", 0)
+    hand = StreamingPredictor(load()).push(picture, given.pop("box"), 0.0, is_right=True, **given)
+    np.testing.assert_allclose(told["joints"], hand.joints, atol=0.2)  # mm
 
 
 def test_the_index_shows_every_example():

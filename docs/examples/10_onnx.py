@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 about = json.loads(Path("graphs/tempohand.json").read_text())
-picture = cv2.imread("frame.png")[..., ::-1]
+picture = cv2.imread("frame.png")[..., ::-1].copy()  # RGB
 predicted = json.loads(Path("film-hands/predictions.json").read_text())
 given = next(hand for hand in predicted["hands"] if hand["is_right"])
 box, focal, middle = (np.float32(given[name]) for name in ("box", "focal", "princpt"))  # px
