@@ -92,9 +92,9 @@ def test_an_unknown_name_is_one_line():
 def test_the_table_of_the_stage_2_benchmark_is_one_to_train_on(tmp_path, monkeypatch):
     """Its rows pass the checks that training makes: otherwise nothing of it would be read."""
     monkeypatch.syspath_prepend(SCRIPT.parent)
-    from benchmarks.stage2 import _random_table
+    from benchmarks.stage2 import random_table
 
-    table = FrameTable(_random_table(tmp_path / "table", 64), "train")
+    table = FrameTable(random_table(tmp_path / "table", 64), "train")
     assert len(table) and not inconsistent_rows(table)
 
 
