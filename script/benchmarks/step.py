@@ -59,12 +59,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="a table with a split 'train' (default: pictures of noise)")
     parser.add_argument("--batch", type=int, help="clips a step (default: the configuration's)")
     parser.add_argument("--steps", type=int, default=30, help="of each way (default %(default)s)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="of torch (default %(default)s: with more, processor time holds what threads spin for each "
+        "other while another process has a core)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> Report:
     """Processor milliseconds of each part of a step, medians, and the loop's throughput over the bare
     network's. Raises ValueError for a network of another stage than 1, which needs a checkpoint."""
-    settings = settings_of(arguments.config)
+    torch.set_num_threads(arguments.threads)
+    settings = settings_of(arguments.config, "data.root=table")
     if network_class(settings["network"]).stage != 1:
         raise ValueError(f"`config` is a file of Stage 1, '{arguments.config}' is none")
     settings["optim"]["batch_size"] = arguments.batch or settings["optim"]["batch_size"]
