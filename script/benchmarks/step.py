@@ -162,7 +162,8 @@ class _Loop:
 
     def step(self, number: int, batch: ClipBatch) -> None:
         """A whole step on a ready batch."""
-        clock, accelerator, checks = self.clock, self.accelerator, self.checks
+        clock, checks = self.clock, self.checks
+        accelerator = self.accelerator
         model, optimizer = self.learner.model, self.learner.optimizer
         clock.of_step = 0.0
         checks.begin_step(number, logged=False)

@@ -28,6 +28,13 @@ def test_rotary_products_depend_on_the_distance_alone():
     assert abs(product(7.5, 4.0) - product(4.0, 7.5)) > 1e-2  # before is not after
 
 
+def test_shorter_vectors_turn_at_some_of_the_rates_of_longer_ones():
+    """Which is why the temporal encoder makes its turns once, for keys of two lengths."""
+    position = torch.randn(2, 5, generator=torch.Generator().manual_seed(1)) * 20
+    for long, short in zip(rotary_turns(position, 64), rotary_turns(position, 16), strict=True):
+        torch.testing.assert_close(long[..., ::4, :], short)
+
+
 @pytest.mark.parametrize(("grid", "dim"), [(7, 64), (16, 384), (5, 30)])
 def test_every_cell_of_the_raster_has_a_position_of_its_own(grid, dim):
     positions = sincos_positions(grid, grid, dim)

@@ -1,6 +1,7 @@
 """The temporal encoder's mixture of predictions, and the vector it mixes."""
 
 import numpy as np
+import pytest
 import torch
 
 from tempohand.model.attention import rotary_turns
@@ -90,6 +91,24 @@ def test_details_are_seen():
         before = encoder(features, parameters, time, mask)[1]
         features.readings[:, 2, 9, 1] += 1
         assert not torch.equal(encoder(features, parameters, time, mask)[1], before)
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["keys", "values"])
+def test_every_layer_has_keys_and_values_of_its_own(kind):
+    """Where the second layer's are zero its queries change nothing, and the first one's do."""
+    encoder, generator = TemporalEncoder(16, 0, 32, 2, 2), torch.Generator().manual_seed(1)
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    features = SpatialFeatures(torch.randn(2, 7, 16, generator=generator))
+    parameters = torch.randn(2, 7, PARAMETER_DIM, generator=generator)
+    time, mask = torch.linspace(-0.2, 0, 7).expand(2, -1), torch.ones(2, 7, dtype=torch.bool)
+    with torch.no_grad():
+        encoder.key_value.weight.view(2, 2, 2 * HEAD_DIM, 32)[kind, 1] = 0.0
+        before = encoder(features, parameters, time, mask)[0]
+        encoder.layers[1].query.weight.normal_(generator=generator)
+        assert torch.equal(encoder(features, parameters, time, mask)[0], before)
+        encoder.layers[0].query.weight.normal_(generator=generator)
+        assert not torch.equal(encoder(features, parameters, time, mask)[0], before)
 
 
 def test_a_trend_is_followed_without_delay():
