@@ -73,6 +73,41 @@ def test_fit(tmp_path):
     assert exact["converged"] == 20 and exact["residual_worst_mm"] < 0.5
 
 
+def test_step(tmp_path):
+    """The parts of a step on a ready batch make up the step; reading is beside it."""
+    done = bench("step", "--batch", "4", "--steps", "1", "--json", str(tmp_path / "step.json"))
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "step.json").read_text())
+    taken = numbers["milliseconds"]
+    outside = ("decode", "crop", "loop", "bare")
+    inside = [value for name, value in taken.items() if name not in outside]
+    assert sum(inside) == pytest.approx(taken["loop"]) and min(taken[name] for name in outside) > 0
+    assert numbers["ratios"]["loop_vs_bare"] == pytest.approx(taken["bare"] / taken["loop"])
+    for part in ("forward", "backward", "optimizer", "decoding pictures"):
+        assert f"| {part} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "message"),
+    [("step", "stage2-tiny", "is a file of Stage 1"), ("draw", "nothing", "there is no config/nothing.yaml")],
+)
+def test_a_configuration_of_another_kind_is_one_line(name, config, message):
+    done = bench(name, "--config", config)
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_draw(tmp_path):
+    """No part is counted twice, and together they are the whole."""
+    done = bench(
+        "draw", "--config", "synthetic-demo", "--sequences", "1", "--json", str(tmp_path / "it.json")
+    )
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "it.json").read_text())
+    taken = numbers["milliseconds"]
+    assert sum(taken.values()) == pytest.approx(1e3 / numbers["frames_per_s"]) and numbers["frames"] == 16
+    assert min(taken.values()) >= 0 and min(taken["rasterising"], taken["encoding"], taken["all else"]) > 0
+
+
 def test_find(tmp_path):
     """On the three rendered frames: one hand, seen three times."""
     done = bench(
@@ -92,9 +127,9 @@ def test_an_unknown_name_is_one_line():
 def test_the_table_of_the_stage_2_benchmark_is_one_to_train_on(tmp_path, monkeypatch):
     """Its rows pass the checks that training makes: otherwise nothing of it would be read."""
     monkeypatch.syspath_prepend(SCRIPT.parent)
-    from benchmarks.stage2 import _random_table
+    from benchmarks.stage2 import random_table
 
-    table = FrameTable(_random_table(tmp_path / "table", 64), "train")
+    table = FrameTable(random_table(tmp_path / "table", 64), "train")
     assert len(table) and not inconsistent_rows(table)
 
 

@@ -45,9 +45,13 @@ def machine() -> str:
 
 
 def time_in_turns(
-    functions: dict[str, Callable[[], object]], *, seconds: float, turn: float = 0.03
+    functions: dict[str, Callable[[], object]],
+    *,
+    seconds: float,
+    turn: float = 0.03,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Median seconds of one call of each function.
+    """Median seconds of one call of each function, by `clock` (time.process_time: those of all cores).
 
     They run in turns of about `turn` seconds of calls one after another, for `seconds` in all, at least five
     turns each; two calls open a turn and do not count, so that neither side finds the other's data in the
@@ -55,25 +59,25 @@ def time_in_turns(
     """
     calls = {}
     for name, function in functions.items():
-        _time(function, 3)
-        calls[name] = max(1, int(turn / _time(function, 2)))
+        _time(function, 3, clock)
+        calls[name] = max(1, int(turn / _time(function, 2, time.perf_counter)))
     taken: dict[str, list[float]] = {name: [] for name in functions}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or min(map(len, taken.values())) < 5:
         for name, function in functions.items():
-            _time(function, 2)
-            taken[name].append(_time(function, calls[name]))
+            _time(function, 2, clock)
+            taken[name].append(_time(function, calls[name], clock))
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
-def _time(function: Callable[[], object], calls: int) -> float:
+def _time(function: Callable[[], object], calls: int, clock: Callable[[], float]) -> float:
     """Seconds a call."""
     _synchronise()
-    start = time.perf_counter()
+    start = clock()
     for _ in range(calls):
         function()
     _synchronise()
-    return (time.perf_counter() - start) / calls
+    return (clock() - start) / calls
 
 
 def _synchronise() -> None:

@@ -98,7 +98,7 @@ def _steps(
     folder: Path, network: torch.nn.Module, weights: dict[str, float], batch_size: int, device: torch.device
 ) -> dict[str, Callable[[], None]]:
     """name -> one training step under the loss's weights."""
-    table = FrameTable(_random_table(folder / "table", network.size), "train")
+    table = FrameTable(random_table(folder / "table", network.size), "train")
     clips = ClipDataset(
         table,
         View(network.size, network.expansion, Augmentation()),
@@ -151,7 +151,7 @@ def _each_its_own(batch: ClipBatch) -> ClipBatch:
     return replace(batch, frames=batch.frames[places[order]], index=index)
 
 
-def _random_table(root: Path, size: int) -> Path:
+def random_table(root: Path, size: int) -> Path:
     """A table of noise for pictures, with hands as labels."""
     rng, layer = np.random.default_rng(0), HandLayer()
     root.mkdir(parents=True)

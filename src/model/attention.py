@@ -12,17 +12,25 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 ROTARY_BASE = 10_000.0
 
 
-def rotary(x: Float[Tensor, "b heads t d"], position: Float[Tensor, "b t"]) -> Float[Tensor, "b heads t d"]:
-    """Rotary position encoding on interleaved pairs (Su et al., RoFormer, 2021); float32 inside, positions
-    may be negative and real."""
-    half = x.shape[-1] // 2
-    frequency = ROTARY_BASE ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angle = position.float()[:, None, :, None] * frequency
-    cos = angle.cos()
-    sin = angle.sin()
-    even = x.float()[..., 0::2]
-    odd = x.float()[..., 1::2]
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
+def rotary_turns(
+    position: Float[Tensor, "b t"], dim: int
+) -> tuple[Float[Tensor, "b 1 t f 1"], Float[Tensor, "b 1 t f 2"]]:
+    """What `rotary` turns vectors of `dim` numbers by: cosines, and sines with their signs, of `dim` / 2
+    angles. position: may be negative and real."""
+    half = dim // 2
+    frequency = ROTARY_BASE ** (-torch.arange(half, device=position.device, dtype=torch.float32) / half)
+    angle = (position.float()[..., None] * frequency)[:, None, ..., None]
+    sine = angle.sin()
+    return angle.cos(), torch.cat([-sine, sine], dim=-1)
+
+
+def rotary(
+    x: Float[Tensor, "b heads t d"], turns: tuple[Float[Tensor, "b 1 t f 1"], Float[Tensor, "b 1 t f 2"]]
+) -> Float[Tensor, "b heads t d"]:
+    """Rotary position encoding on interleaved pairs (Su et al., RoFormer, 2021); float32 inside."""
+    pairs = x.float().reshape(*x.shape[:-1], -1, 2)
+    cosine, sine = turns
+    return torch.addcmul(pairs * cosine, pairs.flip(-1), sine).flatten(-2).to(x.dtype)
 
 
 def attention_kernel(x: Tensor) -> AbstractContextManager:
@@ -31,7 +39,7 @@ def attention_kernel(x: Tensor) -> AbstractContextManager:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Scaled dot-product attention [b, heads, n, d]; `mask` is False for keys that do not exist."""
+    """Scaled dot-product attention [b, heads, n, d]; `mask` is added to the scores."""
     with attention_kernel(query):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 

@@ -31,12 +31,16 @@ DEPTH_RANGE = 1.2  # ... and this many natural logarithms around the prior depth
 class HandParameters:
     """What the heads read from tokens [.., D]. `extra` holds a head's logits for its own loss."""
 
-    rotation: Float[Tensor, "*batch 16 3 3"]
-    columns: Float[Tensor, "*batch 96"]  # the 6D representation before it is made orthonormal
+    columns: Float[Tensor, "*batch 96"]  # rotations in 6D, before they are made orthonormal
     shape: Float[Tensor, "*batch 10"]
     uv: Float[Tensor, "*batch 2"]  # wrist in the crop, [-0.5, 0.5] inside
     log_depth: Float[Tensor, "*batch"]  # log of depth over its prior
     extra: dict[str, Tensor]
+
+    @property
+    def rotation(self) -> Float[Tensor, "*batch 16 3 3"]:
+        """The rotations as matrices, computed when they are asked for."""
+        return rotation_6d_to_matrix(rearrange(self.columns, "... (joint c) -> ... joint c", c=6))
 
 
 class RegressedTranslation(nn.Module):
@@ -109,8 +113,7 @@ class Heads(nn.Module):
             shape = shape + parts[1]
             uv = uv + parts[2]
             log_depth = log_depth + parts[3][..., 0]
-        rotation = rotation_6d_to_matrix(rearrange(columns, "... (joint c) -> ... joint c", c=6))
-        return HandParameters(rotation, columns, shape, uv, log_depth, extra)
+        return HandParameters(columns, shape, uv, log_depth, extra)
 
 
 def depth_prior(

@@ -2,11 +2,10 @@
 predictions what it trusts."""
 
 import torch
-from einops import einsum, rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from tempohand.model.attention import Mlp, attend, rotary
+from tempohand.model.attention import Mlp, attend, rotary, rotary_turns
 from tempohand.model.heads import HandParameters
 from tempohand.model.spatial import SpatialFeatures
 from tempohand.skeleton import NUM_BETAS, NUM_MANO_JOINTS
@@ -85,28 +84,27 @@ class TemporalEncoder(nn.Module):
             context = context + self.embed_detail(features.readings.flatten(-2))
         # Counted from the last frame, whose own position is 0: queries need no rotation.
         position = (time - time[:, -1:]) / ROTARY_UNIT_S
+        turns = rotary_turns(position, HEAD_DIM)
         context = self.norm_context(context)
-        key, value = rearrange(
-            self.key_value(context), "b t (kv l h d) -> kv l b h t d", kv=2, l=len(self.layers), h=self.heads
-        )
-        key = rotary(rearrange(key, "l b h t d -> b (l h) t d"), position).unflatten(
-            1, (len(self.layers), -1)
-        )
-        x, mask = context[:, -1:], frame_mask[:, None, None]
-        for number, layer in enumerate(self.layers):
-            x = layer(x, key[:, number], value[number], mask)
-        with torch.autocast(
-            x.device.type, enabled=False
-        ):  # what is added to a hand's parameters, in their own precision
+        # [2, b, layers x heads, t, d]
+        pairs = self.key_value(context).view(*context.shape[:2], 2, -1, HEAD_DIM)
+        key, value = pairs.permute(2, 0, 3, 1, 4)
+        keys, values = rotary(key, turns).split(self.heads, dim=1), value.split(self.heads, dim=1)
+        mask = torch.zeros_like(frame_mask, dtype=key.dtype).masked_fill(~frame_mask, -torch.inf)
+        x = context[:, -1]
+        for layer, its_keys, its_values in zip(self.layers, keys, values):
+            x = layer(x, its_keys, its_values, mask[:, None, None])
+        # What is added to a hand's parameters is computed in their own precision.
+        with torch.autocast(x.device.type, enabled=False):
             x, context = self.norm_out(x.float()), context.float()
-            mixed = self.mix(x, context, difference, frame_mask, position)
+            mixed = self.mix(x, context, difference, mask.float(), position, turns)[:, None]
             if self.out is None:
                 return torch.zeros_like(features.token[:, -1:]).float(), mixed
-            return self.out(x), self.correct(x) + mixed
+            return self.out(x)[:, None], self.correct(x)[:, None] + mixed
 
 
 class QueryBlock(nn.Module):
-    """One query [B, 1, W] over given keys and values, then an MLP; pre-norm."""
+    """One query [B, W] over given keys and values, then an MLP; pre-norm."""
 
     def __init__(self, width: int, heads: int, head_dim: int, dropout: float):
         super().__init__()
@@ -119,12 +117,12 @@ class QueryBlock(nn.Module):
         self.mlp, self.dropout = Mlp(width, 2 * width), nn.Dropout(dropout)
 
     def forward(
-        self, x: Float[Tensor, "b 1 w"], key: Tensor, value: Tensor, mask: Tensor
-    ) -> Float[Tensor, "b 1 w"]:
-        """key, value: [B, heads, T, head_dim], the keys turned by time; `mask` is False for frames that do
-        not exist."""
-        query = rearrange(self.query(self.norm(x)), "b n (h d) -> b h n d", h=self.heads)
-        x = x + self.dropout(self.out(rearrange(attend(query, key, value, mask), "b h n d -> b n (h d)")))
+        self, x: Float[Tensor, "b w"], key: Tensor, value: Tensor, mask: Float[Tensor, "b 1 1 t"]
+    ) -> Float[Tensor, "b w"]:
+        """key, value: [B, heads, T, head_dim], the keys turned by time; `mask` is added to the scores: 0,
+        -inf for frames that do not exist."""
+        query = self.query(self.norm(x)).view(x.shape[0], self.heads, 1, -1)
+        x = x + self.dropout(self.out(attend(query, key, value, mask).flatten(1)))
         return x + self.dropout(self.mlp(self.norm_mlp(x)))
 
 
@@ -152,24 +150,26 @@ class PredictionMixture(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
-        context: Tensor,
-        difference: Tensor,
-        frame_mask: Tensor,
+        x: Float[Tensor, "b w"],
+        context: Float[Tensor, "b t w"],
+        difference: Float[Tensor, "b t p"],
+        mask: Float[Tensor, "b t"],
         position: Float[Tensor, "b t"],
-    ) -> Float[Tensor, "b 1 p"]:
-        """The gated mixture of `difference` [B, T, P], each frame's parameters less the last one's; position:
-        of the frames in time, 0 for the last, in rotary units."""
-        query, key = (
-            rearrange(y, "b t (g d) -> b g t d", d=MIXING_DIM) for y in (self.query(x), self.key(context))
-        )
-        key = rotary(key, position)
-        score = einsum(query, key, "b g q d, b g t d -> b g t") * MIXING_DIM**-0.5
-        weight = score.masked_fill(~frame_mask[:, None], -torch.inf).softmax(dim=-1)
+        turns: tuple[Tensor, Tensor],
+    ) -> Float[Tensor, "b p"]:
+        """The gated mixture of `difference`, each frame's parameters less the last one's; mask: 0, -inf for
+        frames that do not exist; position: of the frames in time, 0 for the last, in rotary units; turns:
+        `rotary_turns` of it for HEAD_DIM."""
+        query = self.query(x).view(x.shape[0], -1, MIXING_DIM, 1)
+        key = self.key(context).view(*context.shape[:2], -1, MIXING_DIM).transpose(1, 2)
+        # Shorter vectors turn at some of the rates of longer ones.
+        key = rotary(key, tuple(turn[..., :: HEAD_DIM // MIXING_DIM, :] for turn in turns))
+        score = (key @ query)[..., 0] * MIXING_DIM**-0.5
+        weight = (score + mask[:, None]).softmax(dim=-1)
         if self.trend:
             weight = _of_the_lines_end(weight, position.to(weight)[:, None])
-        weight = weight * self.gate(x).mT
-        return einsum(weight[:, self.group], difference, "b p t, b t p -> b p").unsqueeze(1)
+        weight = weight * self.gate(x)[..., None]
+        return (weight[:, self.group].mT * difference).sum(dim=1)
 
 
 def _of_the_lines_end(

@@ -59,7 +59,7 @@ def colour(rng: np.random.Generator, vivid: float = 0.35) -> Float[ndarray, "3"]
 
 def cv2_colour(rgb) -> tuple[float, ...]:
     """RGB values, cut to 0..255, as cv2's drawing functions take them."""
-    return tuple(float(np.clip(c, 0, 255)) for c in rgb)
+    return tuple(min(max(float(c), 0.0), 255.0) for c in rgb)
 
 
 def mix(a, b, share: Float[ndarray, "h w"]) -> Float[ndarray, "h w 3"]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tempohand.model.attention import rotary
+from tempohand.model.attention import rotary, rotary_turns
 from tempohand.model.decoder import sincos_positions
 from tempohand.model.perspective import PerspectiveEmbedding
 
@@ -11,19 +11,28 @@ from tempohand.model.perspective import PerspectiveEmbedding
 def test_rotary_turns_and_leaves_lengths():
     x = torch.randn(2, 3, 5, 16, generator=torch.Generator().manual_seed(0))
     position = torch.randn(2, 5, generator=torch.Generator().manual_seed(1)) * 20
-    torch.testing.assert_close(rotary(x, position).norm(dim=-1), x.norm(dim=-1), atol=1e-5, rtol=0)
-    assert torch.equal(rotary(x, torch.zeros(2, 5)), x)
+    torch.testing.assert_close(
+        rotary(x, rotary_turns(position, 16)).norm(dim=-1), x.norm(dim=-1), atol=1e-5, rtol=0
+    )
+    assert torch.equal(rotary(x, rotary_turns(torch.zeros(2, 5), 16)), x)
 
 
 def test_rotary_products_depend_on_the_distance_alone():
     query, key = torch.randn(2, 1, 1, 1, 16, generator=torch.Generator().manual_seed(0))
 
     def product(of_query, of_key):
-        places = (torch.tensor([[float(place)]]) for place in (of_query, of_key))
-        return (rotary(query, next(places)) * rotary(key, next(places))).sum()
+        turns = (rotary_turns(torch.tensor([[float(place)]]), 16) for place in (of_query, of_key))
+        return (rotary(query, next(turns)) * rotary(key, next(turns))).sum()
 
     torch.testing.assert_close(product(7.5, 4.0), product(3.5, 0.0), atol=1e-4, rtol=0)
     assert abs(product(7.5, 4.0) - product(4.0, 7.5)) > 1e-2  # before is not after
+
+
+def test_shorter_vectors_turn_at_some_of_the_rates_of_longer_ones():
+    """Which is why the temporal encoder makes its turns once, for keys of two lengths."""
+    position = torch.randn(2, 5, generator=torch.Generator().manual_seed(1)) * 20
+    for long, short in zip(rotary_turns(position, 64), rotary_turns(position, 16), strict=True):
+        torch.testing.assert_close(long[..., ::4, :], short)
 
 
 @pytest.mark.parametrize(("grid", "dim"), [(7, 64), (16, 384), (5, 30)])

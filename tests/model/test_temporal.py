@@ -1,12 +1,15 @@
 """The temporal encoder's mixture of predictions, and the vector it mixes."""
 
 import numpy as np
+import pytest
 import torch
 
+from tempohand.model.attention import rotary_turns
 from tempohand.model.heads import HandParameters
 from tempohand.model.spatial import SpatialFeatures
 from tempohand.model.temporal import (
     GROUPS,
+    HEAD_DIM,
     PARAMETER_DIM,
     PredictionMixture,
     TemporalEncoder,
@@ -17,7 +20,7 @@ from tempohand.model.temporal import (
 def inputs(clips=3, frames=7, width=32):
     generator = torch.Generator().manual_seed(0)
     x, context = (
-        torch.randn(clips, 1, width, generator=generator),
+        torch.randn(clips, width, generator=generator),
         torch.randn(clips, frames, width, generator=generator),
     )
     parameters = torch.randn(clips, frames, PARAMETER_DIM, generator=generator)
@@ -27,6 +30,12 @@ def inputs(clips=3, frames=7, width=32):
     return x, context, parameters - parameters[:, -1:], mask, position
 
 
+def mixed_by(mix, x, context, difference, mask, position):
+    """What the mixture says [B, P] of frames where `mask` is True."""
+    hidden = torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)
+    return mix(x, context, difference, hidden, position, rotary_turns(position, HEAD_DIM))
+
+
 def test_groups_cover_the_hands_parameters():
     assert sum(GROUPS) == PARAMETER_DIM == 16 * 6 + 10 + 3
 
@@ -34,10 +43,10 @@ def test_groups_cover_the_hands_parameters():
 def test_a_mixture_without_preference_is_the_mean_of_the_frames_that_exist():
     mix, (x, context, difference, mask, position) = PredictionMixture(32), inputs()
     with torch.no_grad():
-        assert (mix(x, context, difference, mask, position) == 0).all()  # its gate starts closed
+        assert (mixed_by(mix, x, context, difference, mask, position) == 0).all()  # its gate starts closed
         mix.query.weight.zero_()
         mix.gate.bias.fill_(1.0)
-        mixed = mix(x, context, difference, mask, position)[:, 0]
+        mixed = mixed_by(mix, x, context, difference, mask, position)
     wanted = (difference * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
     torch.testing.assert_close(mixed, wanted, atol=1e-6, rtol=0)
 
@@ -46,16 +55,15 @@ def test_groups_are_mixed_apart():
     mix, (x, context, difference, mask, position) = PredictionMixture(32), inputs()
     with torch.no_grad():
         mix.gate.bias[3] = 1.0
-        mixed = mix(x, context, difference, mask, position)[:, 0]
+        mixed = mixed_by(mix, x, context, difference, mask, position)
     assert (mixed[:, 18:24] != 0).all() and (mixed[:, :18] == 0).all() and (mixed[:, 24:] == 0).all()
 
 
 def test_place_and_depth_of_the_wrist_are_trusted_apart():
     """uv is one group of two numbers, log depth, the last number, a group of its own: as `parameter_vector`
     lays them out."""
-    rotation = torch.eye(3).expand(1, 7, 16, 3, 3)
     uv, log_depth = torch.ones(1, 7, 2), torch.full((1, 7), 2.0)
-    parameters = HandParameters(rotation, torch.zeros(1, 7, 96), torch.zeros(1, 7, 10), uv, log_depth, {})
+    parameters = HandParameters(torch.zeros(1, 7, 96), torch.zeros(1, 7, 10), uv, log_depth, {})
     vector = parameter_vector(parameters, uv, log_depth)
     group = PredictionMixture(32).group
     assert vector[0, 0, -3:].tolist() == [1.0, 1.0, 2.0]
@@ -66,7 +74,7 @@ def test_a_mixture_lies_between_the_frames_predictions():
     mix, (x, context, difference, mask, position) = PredictionMixture(32), inputs()
     with torch.no_grad():
         mix.gate.bias.fill_(1.0)
-        mixed = mix(x, context, difference, mask, position)[:, 0]
+        mixed = mixed_by(mix, x, context, difference, mask, position)
     hidden = difference.masked_fill(~mask[..., None], torch.nan)
     low, high = (torch.nan_to_num(hidden, nan=fill) for fill in (torch.inf, -torch.inf))
     assert (mixed >= low.amin(1) - 1e-6).all() and (mixed <= high.amax(1) + 1e-6).all()
@@ -85,6 +93,24 @@ def test_details_are_seen():
         assert not torch.equal(encoder(features, parameters, time, mask)[1], before)
 
 
+@pytest.mark.parametrize("kind", [0, 1], ids=["keys", "values"])
+def test_every_layer_has_keys_and_values_of_its_own(kind):
+    """Where the second layer's are zero its queries change nothing, and the first one's do."""
+    encoder, generator = TemporalEncoder(16, 0, 32, 2, 2), torch.Generator().manual_seed(1)
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    features = SpatialFeatures(torch.randn(2, 7, 16, generator=generator))
+    parameters = torch.randn(2, 7, PARAMETER_DIM, generator=generator)
+    time, mask = torch.linspace(-0.2, 0, 7).expand(2, -1), torch.ones(2, 7, dtype=torch.bool)
+    with torch.no_grad():
+        encoder.key_value.weight.view(2, 2, 2 * HEAD_DIM, 32)[kind, 1] = 0.0
+        before = encoder(features, parameters, time, mask)[0]
+        encoder.layers[1].query.weight.normal_(generator=generator)
+        assert torch.equal(encoder(features, parameters, time, mask)[0], before)
+        encoder.layers[0].query.weight.normal_(generator=generator)
+        assert not torch.equal(encoder(features, parameters, time, mask)[0], before)
+
+
 def test_a_trend_is_followed_without_delay():
     """At constant velocity the mixture is the last frame's own prediction, whichever frames it trusts; a mean
     is not."""
@@ -97,7 +123,7 @@ def test_a_trend_is_followed_without_delay():
         for mix in (mean, line):
             mix.gate.bias.fill_(1.0)
         moving = velocity * position[..., None] / 50
-        late, kept = (mix(x, context, moving, mask, position)[:, 0] for mix in (mean, line))
+        late, kept = (mixed_by(mix, x, context, moving, mask, position) for mix in (mean, line))
     assert kept.abs().max() < 2e-3 and late.abs().mean() > 0.5
 
 
@@ -107,7 +133,7 @@ def test_a_line_through_frames_is_that_of_least_squares():
     with torch.no_grad():
         mix.query.weight.zero_()
         mix.gate.bias.fill_(1.0)
-        mixed = mix(x, context, difference, mask, position)[:, 0]
+        mixed = mixed_by(mix, x, context, difference, mask, position)
     for clip in range(len(mixed)):
         there = mask[clip]
         slope, end = np.polyfit(position[clip, there], difference[clip, there], 1)
