@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from tempohand import geometry
 from tempohand.batch import BoxPrediction
@@ -16,6 +16,7 @@ from tempohand.data.view import View
 from tempohand.evaluation.detections import SHOWN, find_peaks
 from tempohand.inference.source import Source, SourceFrame
 from tempohand.inference.tracker import Detection
+from tempohand.model.finder import FinderNet
 
 SHARED = 1 / 3  # of a tile's edge that it shares at least with its neighbour: smaller hands lie wholly in one
 
@@ -34,7 +35,7 @@ class HandFinder:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: FinderNet,
         *,
         device: str | torch.device = "cpu",
         tiles: int = 1,
@@ -57,7 +58,9 @@ class HandFinder:
         network is in it."""
         from tempohand.model.registry import load_network  # slow, and only needed here
 
-        return cls(load_network(checkpoint, BoxPrediction), **options)
+        network = load_network(checkpoint, BoxPrediction)
+        assert isinstance(network, FinderNet)
+        return cls(network, **options)
 
     def __enter__(self) -> "HandFinder":
         return self
@@ -81,7 +84,7 @@ class HandFinder:
         cells = torch.cat([prediction.logits, prediction.box], dim=2).cpu()
         peaks = find_peaks(BoxPrediction(*cells.split([2, 4], dim=2)), self.threshold)
         boxes = to_picture(peaks.box.double(), looked_at[peaks.picture], self.view.size)
-        inside = centre_inside(boxes, frame.size)
+        inside = torch.as_tensor(centre_inside(boxes, frame.size))
         boxes, score = boxes[inside], peaks.score[inside]
         return [Detection(boxes[k].numpy()) for k in suppress(boxes, score, frame.size)[: self.max_hands]]
 

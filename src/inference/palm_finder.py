@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from tempohand.boxes import (
     SAME_HAND_IOU,
@@ -19,6 +19,7 @@ from tempohand.boxes import (
 )
 from tempohand.data.view import warp
 from tempohand.geometry import apply_homography, crop_homography
+from tempohand.inference.runtime import OnnxLandmarks, OnnxPalms
 from tempohand.inference.source import Source, SourceFrame
 from tempohand.inference.tracker import Detection
 from tempohand.model.hand_crops import TurnedSquare, square_of_landmarks, square_of_palm, to_picture
@@ -76,8 +77,8 @@ class PalmFinder:
 
     def __init__(
         self,
-        palms: nn.Module | None = None,
-        landmarks: nn.Module | None = None,
+        palms: PalmDetector | OnnxPalms | None = None,
+        landmarks: HandLandmarkNetwork | OnnxLandmarks | None = None,
         *,
         device: str | torch.device = "cpu",
         tiles: int = 1,

@@ -12,6 +12,7 @@ from tempohand.batch import ClipBatch, Frames, HandPrediction
 from tempohand.model import graphs
 from tempohand.model.graphs import Graph
 from tempohand.model.landmarks import HandLandmarkNetwork, HandLandmarks
+from tempohand.model.network import Network
 from tempohand.model.palms import MIN_SCORE, PalmDetector, Palms, palms_of
 from tempohand.model.posenet import PoseNet, look_twice
 from tempohand.model.spatial import SpatialFeatures, seen_upright
@@ -31,7 +32,13 @@ class TorchRuntime:
         """One that predicts hands."""
         return network
 
-    palms = landmarks = network
+    def palms(self, network: PalmDetector) -> PalmDetector:
+        """The palm detector."""
+        return network
+
+    def landmarks(self, network: HandLandmarkNetwork) -> HandLandmarkNetwork:
+        """The hand landmark network."""
+        return network
 
 
 def fitting(device: str, frames: int | None) -> str:
@@ -57,15 +64,15 @@ class OnnxRuntime:
     def takes(self, network: nn.Module) -> bool:
         """Whether a network that predicts hands has graphs."""
         try:
-            graphs.check(network)
+            graphs.checked(network)
         except ValueError:
             return False
         return True
 
     def network(self, network: nn.Module) -> "OnnxPoseNet":
         """PoseNet of either stage. Raises ValueError for other networks."""
-        graphs.check(network)
-        return OnnxPoseNet(network, Session(graphs.encoder(network)), Session(graphs.decoder(network)))
+        posenet = graphs.checked(network)
+        return OnnxPoseNet(posenet, Session(graphs.encoder(posenet)), Session(graphs.decoder(posenet)))
 
     def palms(self, network: PalmDetector) -> "OnnxPalms":
         """The palm detector."""
@@ -173,7 +180,7 @@ class OnnxPalms(nn.Module):
 
     def find(self, image: Tensor, min_score: float = MIN_SCORE) -> list[Palms]:
         """The palms in each picture."""
-        return palms_of(*self._session(image), image.shape[-2:], min_score)
+        return palms_of(*self._session(image), (image.shape[-2], image.shape[-1]), min_score)
 
 
 class OnnxLandmarks(nn.Module):

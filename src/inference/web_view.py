@@ -34,7 +34,7 @@ class WebView:
             def do_GET(self) -> None:
                 view._answer(self)
 
-            def log_message(self, *_) -> None:
+            def log_message(self, format: str, *args: object) -> None:
                 """Nothing: the terminal is for the numbers."""
 
         self._server = ThreadingHTTPServer((host, port), Handler)
