@@ -3,7 +3,8 @@
 import argparse
 
 DESCRIPTION = """Predicts hands in frames as they come, and shows them on a page in a browser, or in a
-window, with the latency of each. Frames that come while another is worked on are dropped: what is seen is never old.
+window, with the latency of each. Frames that come while another is worked on are dropped: what
+is seen is never old.
 
 docs/live.md has what it costs, and how to use it from Python."""
 

@@ -223,9 +223,9 @@ def test_without_a_desktop_there_is_no_window(monkeypatch):
 
 @pytest.mark.parametrize("how", ["key_at", "gone_at"])
 def test_closing_the_window_ends_it(address, monkeypatch, how):
-    screen, lines = FakeScreen(monkeypatch, **{how: 2}), []
+    screen, lines = FakeScreen(monkeypatch, **{how: 1}), []
     pace = run_live(LiveSettings(address, window=True, max_hands=1), say=lines.append)
-    assert pace.frames == 2 and screen.closed == 1 and lines[-1].startswith("the window was closed: ")
+    assert pace.frames == 1 and screen.closed == 1 and lines[-1].startswith("the window was closed: ")
 
 
 def test_the_pace_is_of_the_last_frames():
