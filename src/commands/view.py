@@ -1,7 +1,6 @@
 """`tempohand view`: predictions in 3D, in a browser."""
 
 import argparse
-from pathlib import Path
 
 DESCRIPTION = """Shows the predictions of tempohand predict in 3D: meshes, skeletons, and the picture where
 the camera saw it, frame by frame or played, in a browser (pip install 'tempohand[view]')."""
@@ -42,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     from tempohand.inference.viewer import PictureStore, Viewer
 
     predictions = Predictions.read(arguments.predictions, arguments.hand)
-    where = arguments.pictures or _beside(Path(arguments.predictions), predictions.source)
+    where = arguments.pictures or predictions.beside(arguments.predictions)
     pictures = PictureStore(open_source(where)) if where else None
     if not where:
         print(f"'{predictions.source}' is not here: hands alone (name it in --pictures)")
@@ -52,9 +51,3 @@ def run(arguments: argparse.Namespace) -> None:
             viewer.run()
         except KeyboardInterrupt:
             print()
-
-
-def _beside(predictions: Path, name: str) -> Path | None:
-    """The input of that name in the predictions' folder or the one above it."""
-    places = (predictions.resolve().parent / name, predictions.resolve().parent.parent / name)
-    return next((place for place in places if name and place.exists()), None)

@@ -2,6 +2,7 @@
 nothing else."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from tempohand.data.view import View
 from tempohand.evaluation.detections import SHOWN, find_peaks
 from tempohand.inference.source import Source, SourceFrame
 from tempohand.inference.tracker import Detection
-from tempohand.model.finder import FinderNet
 
 SHARED = 1 / 3  # of a tile's edge that it shares at least with its neighbour: smaller hands lie wholly in one
 
@@ -35,7 +35,7 @@ class HandFinder:
 
     def __init__(
         self,
-        network: FinderNet,
+        network: Any,
         *,
         device: str | torch.device = "cpu",
         tiles: int = 1,
@@ -58,9 +58,7 @@ class HandFinder:
         network is in it."""
         from tempohand.model.registry import load_network  # slow, and only needed here
 
-        network = load_network(checkpoint, BoxPrediction)
-        assert isinstance(network, FinderNet)
-        return cls(network, **options)
+        return cls(load_network(checkpoint, BoxPrediction), **options)
 
     def __enter__(self) -> "HandFinder":
         return self

@@ -3,6 +3,7 @@ landmark network (model/landmarks.py), which says whether there is a hand, where
 it is."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,6 @@ from tempohand.boxes import (
 )
 from tempohand.data.view import warp
 from tempohand.geometry import apply_homography, crop_homography
-from tempohand.inference.runtime import OnnxLandmarks, OnnxPalms
 from tempohand.inference.source import Source, SourceFrame
 from tempohand.inference.tracker import Detection
 from tempohand.model.hand_crops import TurnedSquare, square_of_landmarks, square_of_palm, to_picture
@@ -77,8 +77,8 @@ class PalmFinder:
 
     def __init__(
         self,
-        palms: PalmDetector | OnnxPalms | None = None,
-        landmarks: HandLandmarkNetwork | OnnxLandmarks | None = None,
+        palms: Any = None,
+        landmarks: Any = None,
         *,
         device: str | torch.device = "cpu",
         tiles: int = 1,

@@ -3,6 +3,7 @@ here and nowhere else: whoever is given the networks does not know it."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,7 +13,6 @@ from tempohand.batch import ClipBatch, Frames, HandPrediction
 from tempohand.model import graphs
 from tempohand.model.graphs import Graph
 from tempohand.model.landmarks import HandLandmarkNetwork, HandLandmarks
-from tempohand.model.network import Network
 from tempohand.model.palms import MIN_SCORE, PalmDetector, Palms, palms_of
 from tempohand.model.posenet import PoseNet, look_twice
 from tempohand.model.spatial import SpatialFeatures, seen_upright
@@ -24,12 +24,17 @@ LONG = 200  # frames from which on ONNX Runtime gains more than its graphs take 
 class TorchRuntime:
     """The networks as they are."""
 
+<<<<<<< HEAD
     def takes(self, network: nn.Module) -> bool:
         """Whether it runs a network that predicts hands."""
         return True
 
     def network(self, network: nn.Module) -> nn.Module:
         """One that predicts hands."""
+=======
+    def network(self, network: Any) -> Any:
+        """One that predicts hands: a Network (model/network.py), or what answers as one."""
+>>>>>>> 68573f6 (export --to lerobot: the input's pictures as MP4, a file an episode, at the rows' times)
         return network
 
     def palms(self, network: PalmDetector) -> PalmDetector:
@@ -61,6 +66,7 @@ class OnnxRuntime:
                 "`runtime` onnx needs the packages onnx and onnxruntime: pip install 'tempohand[onnx]'"
             )
 
+<<<<<<< HEAD
     def takes(self, network: nn.Module) -> bool:
         """Whether a network that predicts hands has graphs."""
         try:
@@ -70,6 +76,9 @@ class OnnxRuntime:
         return True
 
     def network(self, network: nn.Module) -> "OnnxPoseNet":
+=======
+    def network(self, network: Any) -> "OnnxPoseNet":
+>>>>>>> 68573f6 (export --to lerobot: the input's pictures as MP4, a file an episode, at the rows' times)
         """PoseNet of either stage. Raises ValueError for other networks."""
         posenet = graphs.checked(network)
         return OnnxPoseNet(posenet, Session(graphs.encoder(posenet)), Session(graphs.decoder(posenet)))

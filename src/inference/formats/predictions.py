@@ -76,6 +76,13 @@ class Predictions:
         }
         return cls(**values, tables=read_hand_file(hand, side="right"))
 
+    def beside(self, path: str | Path) -> Path | None:
+        """The input that they are of, where a file or folder of its name lies in the folder of `path`, their
+        own file, or in the one above it."""
+        folder = Path(path).resolve().parent
+        places = (folder / self.source, folder.parent / self.source)
+        return next((place for place in places if self.source and place.exists()), None)
+
     def tracks(self) -> list["HandTrack"]:
         """Every hand's rows, in the order of frames, by number; a number that has both sides is two."""
         both = 2 * self.hand_id.astype(np.int64) + ~self.is_right
