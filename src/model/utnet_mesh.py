@@ -137,10 +137,11 @@ class Refinement(nn.Module):
         self.register_buffer("rest", (template - template.mean(dim=0)) / UNITS_MM, persistent=False)
         self.pool = POOLS[kind](hand, maps + VERTEX_FACTS, widths)
         self.norm = nn.LayerNorm(other)
+        first = nn.Linear(self.pool.dim + other, hidden)
         last = nn.Linear(hidden, 6 * NUM_MANO_JOINTS + NUM_BETAS + 3)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.read = nn.Sequential(nn.Linear(self.pool.dim + other, hidden), nn.GELU(), last)
+        self.read = nn.Sequential(first, nn.GELU(), last)
 
     def forward(
         self, vertices: Float[Tensor, "n 778 c"], other: Float[Tensor, "n o"]
