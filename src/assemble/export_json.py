@@ -141,7 +141,7 @@ def _listed(points: Float[np.ndarray, "21 d"], known: np.ndarray) -> list[list[f
 
 def _in_space(
     label: dict, matrix: Float[np.ndarray, "3 3"], mirrored: bool, layer: HandLayer | None
-) -> dict[str, list | None]:
+) -> dict[str, list | dict | None]:
     """3D joints, camera, numbers and hand parameters of a row, as its picture shows them; None where they are
     not known."""
     if not label["has_camera"]:

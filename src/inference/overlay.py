@@ -20,13 +20,6 @@ MESH_OPACITY = 0.8
 LIGHTS = ((-0.4, -0.7, -1.0), (0.8, 0.2, -0.6))  # toward the light: from above the camera, and from its right
 INTENSITIES = (0.75, 0.35)
 JPEG_QUALITY = 95
-<<<<<<< HEAD
-# The size and the error of preset veryfast in three fifths of its time: what makes superfast's files twice as
-# large is that it plans no macroblock's quality ahead (mbtree).
-X264_OPTIONS = {"crf": "20", "preset": "superfast", "x264-params": "mbtree=1:rc-lookahead=10"}
-MPEG4_BITS_PER_PIXEL = 0.25
-=======
->>>>>>> 68573f6 (export --to lerobot: the input's pictures as MP4, a file an episode, at the rows' times)
 _MARGIN = 2  # px around the mesh, for its anti-aliased rim
 
 

