@@ -54,7 +54,9 @@ build: $(STAMP)
 	$(BIN)/python -m build --no-isolation
 
 lint: $(STAMP)
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ty check
 
 clean:
 	rm -rf outputs build dist *.egg-info

@@ -120,6 +120,12 @@ class ClipBatch(_Tensors):
         return len(self.row)
 
     @property
+    def labels(self) -> HandTarget:
+        """`target`, of a batch that has one."""
+        assert self.target is not None, "a batch for learning or scoring has labels"
+        return self.target
+
+    @property
     def num_frame(self) -> int:
         """Frames of a clip."""
         return self.index.shape[1]

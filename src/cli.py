@@ -110,7 +110,9 @@ def main(argv: list[str] | None = None) -> None:
         return
     arguments = make_parser(next((word for word in argv if word in COMMANDS), None)).parse_args(argv)
     try:
-        importlib.import_module(COMMANDS[arguments.command].module).run(arguments)
+        chosen = COMMANDS[arguments.command].module
+        assert chosen is not None, "what has no module is a script"
+        importlib.import_module(chosen).run(arguments)
     except USER_ERRORS as error:
         if len(error.args) == 1:
             error.args = (in_flags(str(error.args[0]), arguments.flags),)

@@ -2,6 +2,7 @@
 2 and no traceback, and tables of text."""
 
 import functools
+import io
 import os
 import re
 import sys
@@ -40,9 +41,8 @@ def run_clearly(main: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        if hasattr(
-            sys.stdout, "reconfigure"
-        ):  # a file's name may hold what this terminal's encoding has not, as on stderr
+        # A file's name may hold what this terminal's encoding has not, as on stderr.
+        if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
         if os.environ.get(TRACEBACK_VARIABLE, "0") not in ("", "0"):
             return main(*args, **kwargs)

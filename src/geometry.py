@@ -8,6 +8,7 @@ construction.
 """
 
 from collections.abc import Sequence
+from typing import overload
 
 import numpy as np
 import roma
@@ -231,6 +232,14 @@ def procrustes_align(
     variance = source_centred.square().sum(dim=(-1, -2)).clamp_min(1e-12)
     scale = singular.sum(dim=-1) / variance
     return (scale[..., None, None] * source_centred @ rotation.mT + target_mean).to(source.dtype)
+
+
+@overload
+def bone_lengths(joints: Float[np.ndarray, "*batch 21 3"]) -> Float[np.ndarray, "*batch 20"]: ...
+
+
+@overload
+def bone_lengths(joints: Float[Tensor, "*batch 21 3"]) -> Float[Tensor, "*batch 20"]: ...
 
 
 def bone_lengths(

@@ -3,13 +3,13 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def whole(path: str | Path) -> Generator[Path, None, None]:
     """A name beside `path`, whose folder is made if needed: what the block writes there becomes `path` when
     the block ends well. Otherwise it is gone, and what was at `path` before is still there.
 
@@ -41,7 +41,7 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def whole_folder(path: str | Path) -> Iterator[Path]:
+def whole_folder(path: str | Path) -> Generator[Path, None, None]:
     """A new folder beside `path`: when the block ends well, what it wrote there is on the disk and the folder
     becomes `path`. Otherwise it is gone, and what was at `path` before is still there.
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 LONGEST_FILE = 400  # lines
@@ -26,6 +27,17 @@ def test_ruff_is_content(arguments):
         [sys.executable, "-m", "ruff", *arguments, "."], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stdout[-3000:]
+
+
+def test_a_commit_is_held_to_what_lint_is():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = re.search(r"^lint:.*\n((?:\t.+\n)+)", makefile, re.M)[1]
+    lint = [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe.splitlines()]
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert local["repo"] == "local"  # which downloads nothing
+    assert [hook["entry"] for hook in local["hooks"]] == lint
+    # Whole: a file is right or wrong with the others, and one that is not Python starts none.
+    assert all(hook["language"] == "system" and not hook["pass_filenames"] for hook in local["hooks"])
 
 
 def tracked() -> list[Path]:

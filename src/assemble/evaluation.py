@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
@@ -24,6 +23,7 @@ from tempohand.evaluation.evaluator import Predictor, TruthKeeper, predict_seque
 from tempohand.evaluation.protocols.registry import find_protocol
 from tempohand.evaluation.provenance import code_version, file_hash
 from tempohand.evaluation.splits import rows_of_batches
+from tempohand.model.network import Network
 from tempohand.model.registry import load_stages
 from tempohand.model.weights import WEIGHTS_NAME, load_config, locate
 
@@ -80,7 +80,7 @@ def choose_splits(settings: dict) -> Splits:
     return Splits(table["root"], split, chosen["fit_split"], chosen["tune_split"], notes)
 
 
-def constant_hand_of(table: str, split: str, max_rows: int, network: torch.nn.Module) -> ConstantHand | None:
+def constant_hand_of(table: str, split: str, max_rows: int, network: Network) -> ConstantHand | None:
     """The constant hand of a split of the table, in the crops that `network` takes; None: no hand there is
     fully labelled. max_rows: at most so many rows, evenly spread."""
     frames = FrameTable(table, split)
@@ -120,7 +120,7 @@ class Evaluation:
         for network in self.networks().values():
             network.eval().to(accelerator.device)
 
-    def networks(self) -> dict[str, torch.nn.Module]:
+    def networks(self) -> dict[str, Network]:
         """Stage -> its network; Stage 1 also where it is that inside Stage 2."""
         pairs = zip(STAGES, (self.stage1, self.stage2))
         return {name: network for name, network in pairs if network is not None}

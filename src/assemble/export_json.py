@@ -141,7 +141,7 @@ def _listed(points: Float[np.ndarray, "21 d"], known: np.ndarray) -> list[list[f
 
 def _in_space(
     label: dict, matrix: Float[np.ndarray, "3 3"], mirrored: bool, layer: HandLayer | None
-) -> dict[str, list | None]:
+) -> dict[str, list | dict | None]:
     """3D joints, camera, numbers and hand parameters of a row, as its picture shows them; None where they are
     not known."""
     if not label["has_camera"]:
@@ -158,8 +158,8 @@ def _in_space(
             name: value[0].tolist() for name, value in (("pose", pose), ("shape", shape), ("wrist", trans))
         }
         if layer is not None:
-            camera = (torch.from_numpy(values).float()[None] for values in (focal, princpt))
-            numbers = [1.0, *weak_hand(layer, pose, shape, trans, *camera).packed()[0].tolist()]
+            focal_1, princpt_1 = (torch.from_numpy(values).float()[None] for values in (focal, princpt))
+            numbers = [1.0, *weak_hand(layer, pose, shape, trans, focal_1, princpt_1).packed()[0].tolist()]
     return {
         "joints3d": _listed(label["joints"].astype(float) * side, label["joints_mask"]),
         "camera": [*focal.tolist(), *princpt.tolist()],

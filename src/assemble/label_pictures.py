@@ -118,10 +118,10 @@ def _groups(source: Path, listed: list[ListedPicture]) -> Iterator[Group]:
 
 
 def _write(path: Path, parts: Iterator[dict[str, np.ndarray]]) -> None:
-    parts = list(parts)
-    content = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    groups = list(parts)
+    content = {name: np.concatenate([group[name] for group in groups]) for name in groups[0]}
     with whole(path) as part, open(part, "wb") as file:
-        np.savez_compressed(file, **content)
+        np.savez_compressed(file, allow_pickle=False, **content)
 
 
 def _hands(source: Path, listed: list[ListedPicture]) -> Iterator[Hand]:

@@ -13,7 +13,7 @@ from tempohand.evaluation.protocols.challenge_files import read_truth, with_offi
 from tempohand.evaluation.protocols.official_order import Key, read_order
 from tempohand.evaluation.protocols.protocol import Protocol
 from tempohand.evaluation.samples import Collector, Prediction, Truth, merge, predictions
-from tempohand.evaluation.stages import build_predictors
+from tempohand.evaluation.stages import build_predictors, unchanged
 
 
 @dataclass
@@ -36,8 +36,10 @@ class OfficialFiles:
         protocol.check_files(root, settings["submission"])
         wanted = settings["submission"] or root
         order = read_order(splits.table, splits.evaluated) if wanted else None
-        reads_truth = root and evaluation.accelerator.is_main_process
-        return cls(order, read_truth(root, protocol.convention) if reads_truth else None)
+        if not (root and evaluation.accelerator.is_main_process):
+            return cls(order, None)
+        assert protocol.convention is not None, "a protocol with official files says their convention"
+        return cls(order, read_truth(root, protocol.convention))
 
 
 def predict_samples(
@@ -45,13 +47,12 @@ def predict_samples(
 ) -> tuple[Truth, dict[str, Prediction], Ledger] | None:
     """(the truth, each given stage's prediction of it, the rows that all processes left out); None on all
     processes but the main one, which says what was left out. Call it on all processes at once."""
-    adapted = {"shaped": protocol.adapt(evaluation.stage1.hand)} if protocol.adapt else {}
     built, _ = build_predictors(
         evaluation.stage1,
         evaluation.stage2,
         evaluation.accelerator.autocast,
         frames.dataset.clips.of_stream,
-        **adapted,
+        shaped=protocol.adapt(evaluation.stage1.hand) if protocol.adapt else unchanged,
     )
     collector = Collector(evaluation.given, frames.table.column("is_right"), protocol.vertices)
     title = f"predicting {evaluation.splits.evaluated}"
@@ -65,7 +66,7 @@ def predict_samples(
         print(left_out_line(ledger, frames.table))
     merged = merge(parts)
     truth = Truth.of_merged(merged, frames.table.column)
-    if official.truth:
+    if official.truth and official.order:
         truth = with_official_truth(truth, official.order, *official.truth)
     return truth, predictions(merged, evaluation.given), ledger
 
@@ -83,5 +84,6 @@ def write_submission(
     path, stage = evaluation.settings["submission"], evaluation.given[-1]
     table = frames.table
     in_table = set(zip(table.column("sequence").tolist(), table.column("frame").tolist()))
+    assert protocol.submission is not None, "checked before (check_files)"
     count = protocol.submission(path, order, truth.keys(), in_table, hands[stage])
     return f"wrote '{path}': {count} samples of {stage} in the official order"

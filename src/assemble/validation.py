@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch.utils.data import Dataset
 
 from tempohand.assemble.data import TrainingData, loader_workers
 from tempohand.data.ledger import BAD_ROWS_NAME, BadRowWatch, Ledger, left_out_line
-from tempohand.data.loader import evaluation_batches
+from tempohand.data.loader import ClipReader, evaluation_batches
 from tempohand.evaluation.validation import BATCH, BestScore, scores_of
 from tempohand.model.network import Network
 from tempohand.model.registry import network_class
@@ -60,7 +59,7 @@ class RunValidation:
         self.best: BestScore = self.scores.best(*masks, kind.best_by)
 
     @torch.no_grad()
-    def __call__(self, network: Network, clips: Dataset, step: int, ledger: Ledger) -> dict[str, float]:
+    def __call__(self, network: Network, clips: ClipReader, step: int, ledger: Ledger) -> dict[str, float]:
         """The scores after `step` optimizer steps, which are printed too. clips: the validation split, of
         pictures or of features; ledger: what training left out so far. The network is in evaluation mode
         afterwards."""

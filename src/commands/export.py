@@ -29,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the file, or folder (bvh, robot, lerobot), to write (default: predictions.FORMAT beside them)",
     )
     parser.add_argument(
+        "--pictures",
+        metavar="PATH",
+        help="for lerobot: the video or folder that they are of (default: the file of that name beside the "
+        "predictions or their folder, if there is one)",
+    )
+    parser.add_argument(
         "--hand",
         metavar="PATH",
         help="the hand model file that the network was trained with (default: the open hand)",
@@ -37,5 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the file and says what it is."""
-    exported = export_predictions(arguments.predictions, arguments.to, arguments.out, arguments.hand)
+    exported = export_predictions(
+        arguments.predictions, arguments.to, arguments.out, arguments.hand, arguments.pictures
+    )
     print("\n".join(exported.lines()))

@@ -1,6 +1,7 @@
 """`tempohand hand fit`: pose, shape and wrist of hands whose joints are given."""
 
 import argparse
+from typing import Any
 
 DESCRIPTION = """Finds the hand parameters (pose, shape, wrist) whose 21 joints lie where they are given, in
 space or in a picture.
@@ -74,10 +75,11 @@ def run(arguments: argparse.Namespace) -> None:
     layer = HandLayer(arguments.hand, side="right")
 
     start = perf_counter()
-    camera = None if measured.focal is None else (measured.focal, measured.princpt)
+    camera = measured.camera
     usual = fit.NOISE_MM if camera is None else fit.NOISE_PX
     noise = usual if arguments.noise is None else arguments.noise
-    common = {"mask": measured.mask, "is_right": measured.is_right, "noise": noise, "progress": True}
+    common: dict[str, Any] = {"mask": measured.mask, "is_right": measured.is_right}
+    common |= {"noise": noise, "progress": True}
     if arguments.one_shape:
         common |= {"camera": camera, "person": measured.person}
         fitted = fit.fit_one_shape(layer, measured.points, **common)

@@ -57,6 +57,11 @@ class MeasuredJoints(NamedTuple):
     person: Int[Tensor, "n"]  # whose hand it is; 0 where the file does not say
 
     @property
+    def camera(self) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n 2"]] | None:
+        """(focal, princpt), px."""
+        return None if self.focal is None or self.princpt is None else (self.focal, self.princpt)
+
+    @property
     def unit(self) -> str:
         """Of a residual."""
         return "mm" if self.focal is None else "px"
@@ -192,9 +197,9 @@ def write_fitted(path: str | Path, fitted: FittedHands, measured: MeasuredJoints
     """Writes fitted hands as .npz: the columns that CONVENTIONS names, and with a camera focal, princpt and
     joints2d."""
     columns = {**fitted._asdict(), "is_right": measured.is_right}
-    if measured.focal is not None:
-        pixels = project(fitted.joints, measured.focal, measured.princpt)
-        columns |= {"focal": measured.focal, "princpt": measured.princpt, "joints2d": pixels}
+    if measured.camera is not None:
+        focal, princpt = measured.camera
+        columns |= {"focal": focal, "princpt": princpt, "joints2d": project(fitted.joints, focal, princpt)}
     arrays = {
         name: (column.float() if column.is_floating_point() else column).numpy()
         for name, column in columns.items()

@@ -1,9 +1,10 @@
-"""`tempohand live`: hands in what a camera sees, in a browser."""
+"""`tempohand live`: hands in what a camera sees, in a browser or a window."""
 
 import argparse
 
-DESCRIPTION = """Predicts hands in frames as they come, and shows them on a page in a browser with the latency
-of each. Frames that come while another is worked on are dropped: what is seen is never old.
+DESCRIPTION = """Predicts hands in frames as they come, and shows them on a page in a browser, or in a
+window, with the latency of each. Frames that come while another is worked on are dropped: what
+is seen is never old.
 
 docs/live.md has what it costs, and how to use it from Python."""
 
@@ -29,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", help="who may see the page: 127.0.0.1, this machine alone; 0.0.0.0, whoever reaches it"
     )
     parser.add_argument("--port", type=int, help="of the page (default 8765; 0: any that is free)")
+    parser.add_argument(
+        "--window",
+        action="store_true",
+        help="a window of this desktop in place of the page (with opencv-python; Esc or q ends it)",
+    )
     parser.add_argument("--max-hands", type=int, metavar="N", help="most hands to find (default 2)")
     parser.add_argument(
         "--finder-tiles", dest="tiles", type=int, metavar="N", help="as of tempohand predict (default 1)"

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     found = triangulate(placed, pixels, outlier=arguments.outlier)
     print(files.summary(seen, found, list(chosen)))
     joints = found.points.reshape(-1, NUM_JOINTS, 3)
-    check_size(arguments.calibration, joints, np.isfinite(joints).all(-1), arguments.unit)
+    check_size(arguments.calibration, joints, np.all(np.isfinite(joints), -1), arguments.unit)
     files.write_joints(arguments.out, seen, found, list(chosen))
     print(f"wrote {arguments.out}")
 

@@ -10,6 +10,7 @@ Training takes another row in its place, which the position decides; what is lef
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -43,16 +44,29 @@ def inconsistent_rows(table: FrameTable) -> BadRows:
     return bad
 
 
-def training_sample(clips: Clips, position: int, row: int, read: Callable[[ClipPlan], object]):
+@runtime_checkable
+class ReadClips(Protocol):
+    """What was read of a plan, without bad rows, and the bad ones."""
+
+    @property
+    def plan(self) -> ClipPlan: ...
+
+    @property
+    def bad(self) -> BadRows: ...
+
+
+S = TypeVar("S", bound=ReadClips)
+
+
+def training_sample(clips: Clips, position: int, row: int, read: Callable[[ClipPlan], S | LeftOut]) -> S:
     """The sample of a training position, whose last clip ends at `row`, or at the first of the position's
     replacements whose clips can all be used; `sample.bad` holds every bad row met on the way.
 
-    read(plan) gives a sample with the attributes `plan` (without bad rows) and `bad`, or LeftOut. Raises
-    ValueError when nothing but bad rows is found.
+    Raises ValueError when nothing but bad rows is found.
     """
     plan = clips.training(position, row)
     sample = read(plan)
-    if not sample.bad:
+    if not isinstance(sample, LeftOut) and not sample.bad:
         return sample
     bad, others = {}, islice(replacements(clips, position), MOST_REPLACEMENTS)
     while True:

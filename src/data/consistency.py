@@ -8,6 +8,7 @@ stop what only a mistake makes (another unit, axis, order, side).
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ BOUNDS = {
 class HandModels:
     """The hand layer of either side: joints from a table's hand parameters, each row with its own side's."""
 
-    def __init__(self, path: str | Path | None = None, left_shapedirs: str = "fixed"):
+    def __init__(self, path: str | Path | None = None, left_shapedirs: Literal["fixed", "unfixed"] = "fixed"):
         self.right = HandLayer(path, side="right")
         self.left = HandLayer(path, side="left", left_shapedirs=left_shapedirs)
 

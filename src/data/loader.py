@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +28,22 @@ from tempohand.data.pictures import BadPicture
 from tempohand.data.table import LABELS, FrameTable
 from tempohand.data.training_order import TrainingOrder
 from tempohand.data.view import Placement, View, ViewDraw, place_labels, turned_upright
+
+
+@runtime_checkable
+class ClipReader(Protocol):
+    """What batches are made of: a dataset of clips, from pictures (ClipDataset) or from tokens."""
+
+    def __len__(self) -> int: ...
+
+    def clip(self, row: int) -> Any:
+        """The evaluation clip that ends at `row`, or LeftOut."""
+        ...
+
+    @property
+    def collate(self) -> Callable[[list], ClipBatch]:
+        """Makes a batch of samples."""
+        ...
 
 
 class ClipDataset(Dataset):
@@ -90,9 +107,10 @@ class ClipDataset(Dataset):
         not."""
         pictures, bad = self._read(plan.rows)
         if bad:
-            plan = plan.without(bad)
-            if plan is None:
+            usable = plan.without(bad)
+            if usable is None:
                 return LeftOut(bad)
+            plan = usable
         draw = view.draw(rng, end - first)[plan.rows - first]
         labels = {name: torch.from_numpy(value) for name, value in self.table.labels(plan.rows).items()}
         is_right = bool(labels["is_right"][-1])
@@ -206,7 +224,7 @@ def clip_batch(
 
 
 def training_batches(
-    dataset: Dataset,
+    dataset: ClipReader,
     order: TrainingOrder,
     workers: int,
     ledger: Ledger | None = None,
@@ -224,7 +242,7 @@ def training_batches(
 
 
 def evaluation_batches(
-    dataset: Dataset,
+    dataset: ClipReader,
     rows: Int[np.ndarray, "n"],
     batch_size: int,
     workers: int = 0,
@@ -243,7 +261,7 @@ def evaluation_batches(
 
 
 def listed_batches(
-    dataset: Dataset, batches: list[Int[np.ndarray, "_"]], workers: int = 0, ledger: Ledger | None = None
+    dataset: ClipReader, batches: list[Int[np.ndarray, "_"]], workers: int = 0, ledger: Ledger | None = None
 ) -> Iterator[ClipBatch]:
     """The evaluation clips of the rows of each batch; rows that cannot be used are left out, and batches of
     which nothing is left."""
@@ -335,7 +353,7 @@ class _Read(Dataset):
         return self.read(self.items[place])
 
 
-def _loader(dataset: Dataset, collate_fn: Callable, workers: int, **options) -> DataLoader:
+def _loader(dataset: Any, collate_fn: Callable, workers: int, **options) -> DataLoader:
     return DataLoader(
         dataset,
         collate_fn=collate_fn,

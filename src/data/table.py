@@ -253,7 +253,9 @@ class FrameTable:
     def image_bytes(self, row: int) -> bytes:
         """The encoded picture of a row. Raises FileNotFoundError for one that is referred to and not
         there."""
-        return resolved(self._encoded(row, "image"), self.part_of(row)[0].about)
+        encoded = self._encoded(row, "image")
+        assert encoded is not None, "every row has a picture"
+        return resolved(encoded, self.part_of(row)[0].about)
 
     def image(self, row: int) -> UInt8[np.ndarray, "h w 3"]:
         """The decoded picture of a row, RGB. Raises BadPicture, a ValueError naming table, row and sequence,

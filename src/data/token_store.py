@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +98,7 @@ class TokenStore:
             )
 
     @contextmanager
-    def making(self, processes: Processes = ALONE) -> Iterator[None]:
+    def making(self, processes: Processes = ALONE) -> Generator[None, None, None]:
         """Holds the folder, made where it was not, against other runs that would make the same tokens; waits
         for one that does.
 
@@ -204,7 +204,7 @@ def _checksum(path: Path) -> int:
     return value
 
 
-def _differences(name: str, there: object, here: object) -> Iterator[str]:
+def _differences(name: str, there: object, here: object) -> Generator[str, None, None]:
     if isinstance(there, dict) and isinstance(here, dict):
         for part in sorted(there.keys() | here.keys()):
             yield from _differences(f"{name}.{part}" if name else part, there.get(part), here.get(part))

@@ -117,7 +117,8 @@ class TokenDataset(Dataset):
         """One batch of every clip of every sample: frames with features and without pictures."""
         plans = [sample.plan for sample in samples]
         records = np.concatenate([sample.records for sample in samples]).view(self.record)[:, 0]
-        column = {name: torch.from_numpy(np.ascontiguousarray(records[name])) for name in self.record.names}
+        names = self.record.names or ()
+        column = {name: torch.from_numpy(np.ascontiguousarray(records[name])) for name in names}
         target = HandTarget(**{name: column[name][:, None] for name in TARGET_FIELDS})
         frames = Frames(
             size=self.size,
@@ -263,7 +264,7 @@ def cached(
     _complete(store, every, encoder, processes)
     processes.gather(None)
     store.verify([shard.name for shard in processes.share(every)])
-    return tuple(
+    cached_training, cached_held_out = (
         TokenDataset(
             dataset.clips,
             dataset.view.size,
@@ -273,6 +274,7 @@ def cached(
         )
         for (dataset, _), cut, views in zip(kinds, bounds, shards)
     )
+    return cached_training, cached_held_out
 
 
 def _complete(store: TokenStore, every: list[Shard], encoder: Encoder, processes: Processes) -> None:

@@ -30,7 +30,7 @@ def _all(batches: list[ClipBatch], name: str) -> torch.Tensor:
 
 
 def _images(batches: list[ClipBatch]) -> Result:
-    image = torch.cat([batch.frames.image for batch in batches])
+    image = torch.cat([batch.frames.image for batch in batches if batch.frames.image is not None])
     mean = image.float().mean(dim=(0, 2, 3)).tolist()
     spread = float(image.float().std())
     dtype = str(image.dtype).removeprefix("torch.")

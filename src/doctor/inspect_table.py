@@ -104,7 +104,7 @@ def _split(
     rows = np.sort(np.random.default_rng(seed).permutation(len(frames))[:count])
     labels = frames.labels(rows)
     found = residuals(labels, hands)
-    seen = network and network.dataset(frames)
+    seen = network.dataset(frames) if network else None
     shown = []
     for place, row in enumerate(tqdm(rows.tolist(), desc=frames.split, unit="row")):
         about = frames.about_row(row)
@@ -114,7 +114,7 @@ def _split(
             pictures = [
                 *views(frames.image(row), label, hands),
                 *measured(frames.image(row), label, frames.depth(row), frames.mask(row)),
-                *(network.views(seen, row) if network else ()),
+                *(network.views(seen, row) if network and seen else ()),
             ]
             entry["views"] = [jpeg_uri(picture, JPEG_QUALITY) for picture in pictures]
         except (BadPicture, FileNotFoundError) as error:

@@ -4,12 +4,13 @@ processes learn what one does."""
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tempohand.batch import ClipBatch
 from tempohand.data.loader import Sample, collate
 from tempohand.doctor.result import Result
 from tempohand.model.batchnorm import sharing_effects
+from tempohand.model.network import Network
 from tempohand.training.objective import combine
 from tempohand.training.optim import parameter_groups
 
@@ -18,7 +19,7 @@ LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3  # relative: float32 sums in ano
 
 
 def check_gradients(
-    network: nn.Module, batches: list[ClipBatch], weights: dict[str, float], lr: float
+    network: Network, batches: list[ClipBatch], weights: dict[str, float], lr: float
 ) -> list[Result]:
     """Whether, in a few optimizer steps of `network` (a copy to spoil, in training mode), every trainable
     parameter gets a gradient (but those that no batch teaches anything, `Network.idle`), and nothing frozen
@@ -86,7 +87,7 @@ def _frozen_stays(frozen: set[str], leaking: set[str], changed: set[str]) -> Res
     )
 
 
-def _frozen(network: nn.Module) -> set[str]:
+def _frozen(network: Network) -> set[str]:
     """Names of the parameters and buffers that must not move: those of the frozen part, and what asks for
     no gradient."""
     names = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
@@ -102,7 +103,7 @@ def _some(names: list[str]) -> str:
 
 
 def check_processes(
-    make_network: Callable[[], nn.Module], samples: list[Sample], weights: dict[str, float]
+    make_network: Callable[[], Network], samples: list[Sample], weights: dict[str, float]
 ) -> Result:
     """Whether two processes with half of a batch each compute the loss and gradient of one with all of it.
 
@@ -150,7 +151,7 @@ def check_processes(
 
 
 def _gradient(
-    network: nn.Module, batch: ClipBatch, weights: dict[str, float], total=None, processes: int = 1
+    network: Network, batch: ClipBatch, weights: dict[str, float], total=None, processes: int = 1
 ) -> tuple[float, dict[str, Tensor]]:
     loss, _ = combine(network.criterion(network(batch), batch), weights, total, processes, network.terms)
     loss.backward()

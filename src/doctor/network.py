@@ -6,11 +6,12 @@ from functools import singledispatch
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.doctor.result import Result
 from tempohand.geometry import bone_lengths, normalise_pixels, project
+from tempohand.model.network import Network
 from tempohand.training.objective import combine
 
 DEPTH_FACTOR = 3.0
@@ -25,7 +26,7 @@ DOMINANT = 0.9  # share of the weighted total that one term may have
 
 
 def check_network(
-    network: nn.Module, fresh: nn.Module, batches: list[ClipBatch], weights: dict[str, float]
+    network: Network, fresh: Network, batches: list[ClipBatch], weights: dict[str, float]
 ) -> list[Result]:
     """The results of all checks of predictions. `fresh` is a copy in training mode for the loss; `weights`
     are those of the loss terms."""
@@ -149,9 +150,11 @@ def check_projection(predictions: list[HandPrediction], batches: list[ClipBatch]
     )
 
 
-def check_stage2_starts_as_stage1(network: nn.Module, batch: ClipBatch, prediction: HandPrediction) -> Result:
+def check_stage2_starts_as_stage1(network: Network, batch: ClipBatch, prediction: HandPrediction) -> Result:
     """Whether an untrained temporal encoder leaves Stage 1's prediction as it is."""
-    alone = network.spatial_only()(batch.last_frame())
+    spatial = network.spatial_only()
+    assert spatial is not None, "a network of Stage 2 has one of single frames inside"
+    alone = spatial(batch.last_frame())
     apart = float((prediction.joints - alone.joints).abs().max())
     cause = (
         "The temporal encoder's outputs do not start at zero, or frozen layers see other statistics. "
@@ -169,7 +172,7 @@ def check_stage2_starts_as_stage1(network: nn.Module, batch: ClipBatch, predicti
     )
 
 
-def check_losses(network: nn.Module, batches: list[ClipBatch], weights: dict[str, float]) -> list[Result]:
+def check_losses(network: Network, batches: list[ClipBatch], weights: dict[str, float]) -> list[Result]:
     """Whether every loss term is finite and none is nearly all of the total, over the batches."""
     totals: dict[str, float] = {}
     computed: set[str] = set()

@@ -11,7 +11,7 @@ and vertices alone, in one copy a batch (`to_host`); what it keeps besides stays
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -52,12 +52,12 @@ class Predictor(Protocol):
         ...
 
 
-def encode_once(network: torch.nn.Module, autocast: Callable) -> Callable[[ClipBatch], object]:
-    """network.features of a batch's frames under `autocast()`, which remembers its last batch: two predictors
-    may share it."""
+def encode_once(network: Any, autocast: Callable) -> Callable[[ClipBatch], Any]:
+    """The features of a batch's frames by a network (model/network.py) under `autocast()`, with a memory of
+    the last batch: two predictors may share it."""
     last = {}
 
-    def encode(batch: ClipBatch) -> object:
+    def encode(batch: ClipBatch) -> Any:
         if last.get("batch") is not batch:
             with autocast():
                 last.update(batch=batch, encoded=network.features(batch.frames))
@@ -85,6 +85,7 @@ class PerFrame:
     def observe(self, batch: ClipBatch) -> dict[str, Tensor]:
         """The predicted joints and vertices."""
         hands = to_host(self.predict(batch))
+        assert hands.vertices is not None
         return {"joints": hands.joints, "vertices": hands.vertices}
 
     def conclude(self, kept: dict[str, Tensor], time: Float[Tensor, "n"]) -> Hands:

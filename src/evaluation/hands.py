@@ -99,7 +99,7 @@ class Compared:
     @property
     def relative(self) -> Pair:
         """Joints relative to each hand's own wrist, mm."""
-        return tuple(relative_to_wrist(joints) for joints in self.joints)
+        return relative_to_wrist(self.predicted.joints), relative_to_wrist(self.true.joints)
 
     @property
     def relative_vertices(self) -> Pair:

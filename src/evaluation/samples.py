@@ -7,6 +7,7 @@ and keeps what a protocol needs.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -122,8 +123,9 @@ class Collector:
         self.kept["row"].append(rows.numpy())
         for name in self.names:
             keep(f"{name}/joints", hands[name].joints)
-            if self.vertices:
-                keep(f"{name}/vertices", hands[name].vertices)
+            vertices = hands[name].vertices
+            if self.vertices and vertices is not None:
+                keep(f"{name}/vertices", vertices)
         if self.vertices:
             keep("vertices", true.vertices + true.joints[:, WRIST : WRIST + 1])
             mask = true.hand_mask & true.joints_mask[:, WRIST]
@@ -165,6 +167,9 @@ def predictions(merged: Mapping[str, np.ndarray], names: list[str]) -> dict[str,
     return found
 
 
+T = TypeVar("T", bound="Truth | Prediction")
+
+
 def select(truth: Truth, prediction: Prediction, mask: Bool[Tensor, "n"]) -> tuple[Truth, Prediction]:
     """The samples that `mask` allows. (All of them are not copied: meshes of 20,000 hands are 400 MB.)"""
     if mask.all():
@@ -176,10 +181,10 @@ def select(truth: Truth, prediction: Prediction, mask: Bool[Tensor, "n"]) -> tup
             return value[places]
         return value[places.numpy()] if isinstance(value, np.ndarray) else value
 
-    return tuple(
-        replace(item, **{name: cut(value) for name, value in vars(item).items()})
-        for item in (truth, prediction)
-    )
+    def cut_all(item: T) -> T:
+        return replace(item, **{name: cut(value) for name, value in vars(item).items()})
+
+    return cut_all(truth), cut_all(prediction)
 
 
 def with_known_joints(truth: Truth, prediction: Prediction, *, camera: bool) -> tuple[Truth, Prediction]:

@@ -7,6 +7,7 @@ keeps what a network is watched by, by name.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -150,9 +151,9 @@ class Sums:
 
 
 class LossOverFrames:
-    """The loss terms of a network over all frames, added up by `watch`."""
+    """The loss terms of a network (model/network.py) over all frames, added up by `watch`."""
 
-    def __init__(self, network: torch.nn.Module):
+    def __init__(self, network: Any):
         self.network, self.sums = network, Sums()
 
     def watch(self, prediction: HandPrediction, batch: ClipBatch) -> None:

@@ -1,26 +1,31 @@
 """The two stages of a network as an evaluation's predictors."""
 
 from collections.abc import Callable
-
-import torch
+from typing import Any
 
 from tempohand.batch import ClipBatch, HandPrediction
 from tempohand.evaluation.evaluator import PerFrame, Predictor, Temporal, encode_once
 
-Watch = Callable[[HandPrediction, ClipBatch], object]  # sees predictions with their batches
+Watch = Callable[[HandPrediction, ClipBatch], None]  # sees predictions with their batches
+
+
+def unchanged(prediction: HandPrediction, batch: ClipBatch) -> HandPrediction:
+    """The prediction as it is."""
+    return prediction
 
 
 def build_predictors(
-    stage1: torch.nn.Module,
-    stage2: torch.nn.Module | None,
+    stage1: Any,
+    stage2: Any,
     autocast: Callable,
     clips: Callable,
     watch: dict[str, Watch] | None = None,
-    shaped: Callable[[HandPrediction, ClipBatch], HandPrediction] = lambda prediction, _: prediction,
+    shaped: Callable[[HandPrediction, ClipBatch], HandPrediction] = unchanged,
 ) -> tuple[dict[str, Predictor], PerFrame]:
     """({stage: its predictor}, Stage 1 unwatched). Stages that share their spatial network encode a frame
     once, under `autocast()`.
 
+    stage1, stage2: networks (model/network.py); stage2 may be None.
     clips: which frames a sequence's clips have (`Temporal`).
     watch: stage -> who sees its predictions, after `shaped` changed them; None: nobody.
     """
@@ -29,7 +34,7 @@ def build_predictors(
     shared = stage2 is not None and stage2.frozen in set(stage1.modules())
 
     def predict1(batch: ClipBatch) -> HandPrediction:
-        if shared:
+        if encode2 is not None and shared:
             return shaped(stage1.decode(encode2(batch), batch), batch)
         with autocast():
             return shaped(stage1(batch), batch)
@@ -40,7 +45,7 @@ def build_predictors(
         return prediction
 
     found: dict[str, Predictor] = {"stage1": PerFrame(watched1)}
-    if stage2:
+    if encode2 is not None:
 
         def predict2(batch: ClipBatch) -> HandPrediction:
             return shaped(stage2(batch), batch)

@@ -32,6 +32,7 @@ class HandFilter:
 
     def __call__(self, hands: Hands, time: Float[Tensor, "n"]) -> Hands:
         """The hands of one sequence, filtered."""
+        assert hands.vertices is not None
         points = torch.cat([hands.joints, hands.vertices], dim=1)
         wrist = points[:, :1]
         place, depth, relative = (

@@ -5,7 +5,7 @@ have labels for."""
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ class Scores(ABC):
         return found
 
     @abstractmethod
-    def add(self, prediction: object, batch: ClipBatch, terms: dict[str, Term]) -> None:
+    def add(self, prediction: Any, batch: ClipBatch, terms: dict[str, Term]) -> None:
         """Adds one batch."""
 
     def _add_terms(self, target: HandTarget, terms: dict[str, Term]) -> None:
@@ -142,21 +142,21 @@ class Validation(Scores):
             "wrist-relative MPJPE",
             "{:.2f} mm",
             "3D joints, the wrist and another",
-            lambda joints_mask, _: joints_mask[:, WRIST] & (joints_mask.sum(axis=1) > 1),
+            lambda joints_mask, joints2d_mask: joints_mask[:, WRIST] & (joints_mask.sum(axis=1) > 1),
         ),
         BestScore(
             "error_2d",
             "2D error",
             "{:.2f} % of the box's edge",
             "2D joints",
-            lambda _, joints2d_mask: joints2d_mask.any(axis=1),
+            lambda joints_mask, joints2d_mask: np.any(joints2d_mask, axis=1),
         ),
         BestScore(
             "avg_metric",
             "mean of wrist-relative MPJPE and PA-MPJPE",
             "{:.2f} mm",
             "3D joints, the wrist and another",
-            lambda joints_mask, _: joints_mask[:, WRIST] & (joints_mask.sum(axis=1) > 1),
+            lambda joints_mask, joints2d_mask: joints_mask[:, WRIST] & (joints_mask.sum(axis=1) > 1),
         ),
     )
 
@@ -179,7 +179,7 @@ class Validation(Scores):
             if metric.width == 1:
                 self.sums.add(metric.name, *metric.frames(compared))
         self.paths.add(batch.row, compared)
-        self._add_terms(batch.target, terms)
+        self._add_terms(batch.labels, terms)
 
     def means(self, gather: Gather, weights: dict[str, float]) -> dict[str, float]:
         """As of all scores, the mean of the wrist-relative and the aligned error, and the lag."""
@@ -205,13 +205,13 @@ class FinderValidation(Scores):
             "share of hands missed",
             "{:.1%}",
             "2D joints, all 21",
-            lambda _, joints2d_mask: joints2d_mask.all(axis=1),
+            lambda joints_mask, joints2d_mask: np.all(joints2d_mask, axis=1),
         ),
     )
 
     def add(self, prediction: BoxPrediction, batch: ClipBatch, terms: dict[str, Term]) -> None:
         """Adds one batch."""
-        target = batch.target
+        target = batch.labels
         known = terms["centre"].mask
         here = terms["size"].mask[:, 0]
         true, labelled = (part[:, 0] for part in target.box())

@@ -106,7 +106,7 @@ def write_hand_file(tables: HandTables, path: str | Path, *, overwrite: bool = F
         raise FileExistsError(f"{path} is there already (`overwrite` replaces it)")
     with whole(path) as part, part.open("wb") as file:
         if path.suffix == ".npz":
-            np.savez_compressed(file, **tables.as_file(), side=np.array(tables.side))
+            np.savez_compressed(file, allow_pickle=False, **tables.as_file(), side=np.array(tables.side))
         else:
             arrays = {key: np.ascontiguousarray(table) for key, table in tables.as_file().items()}
             file.write(save(arrays, metadata={"side": tables.side}))

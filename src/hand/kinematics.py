@@ -18,6 +18,11 @@ class Chain(nn.Module):
     """The kinematic tree, as buffers outside state dicts: `rest_joints` [16, 3], `joint_dirs` [16, 3, B], mm;
     `to_op` [21] gathers OpenPose's order from MANO's 16 joints and the 5 tips, `from_op` is its inverse."""
 
+    rest_joints: Float[Tensor, "16 3"]
+    joint_dirs: Float[Tensor, "16 3 b"]
+    to_op: Int[Tensor, "21"]
+    from_op: Int[Tensor, "21"]
+
     def __init__(self, rest_joints: Float[Tensor, "16 3"], joint_dirs: Float[Tensor, "16 3 b"]):
         super().__init__()
         self.register_buffer("rest_joints", rest_joints.contiguous(), persistent=False)
@@ -34,6 +39,11 @@ class Skin(nn.Module):
     template is the blended hand, laid out for skinning. `weights` [16, V]; `tips` [5] are the fingertips
     among the vertices.
     """
+
+    template: Float[Tensor, "v3"]
+    dirs: Float[Tensor, "k v3"]
+    weights: Float[Tensor, "16 v"]
+    tips: Int[Tensor, "5"]
 
     def __init__(
         self,

@@ -40,6 +40,10 @@ class HandLayer(nn.Module):
     half a millimetre); `.double()` gives float64.
     """
 
+    faces: Int[Tensor, "1538 3"]
+    hands_mean: Float[Tensor, "45"]
+    hands_components: Float[Tensor, "45 45"]
+
     def __init__(
         self,
         path: str | Path | None = None,
@@ -106,7 +110,7 @@ class HandLayer(nn.Module):
         with torch.autocast(pose.device.type, enabled=False):
             rotations, betas = pose_to_rotmat(pose.to(dtype)), betas.to(dtype)
             trans = betas.new_zeros(*betas.shape[:-1], 3) if trans is None else trans.to(dtype)
-            batch = rotations.shape[:-3]
+            batch = torch.Size(rotations.shape[:-3])
             given, wanted = (list(betas.shape), list(trans.shape)), ([*batch, NUM_BETAS], [*batch, 3])
             if given != wanted:  # the kernels would read what lies beyond
                 raise ValueError(

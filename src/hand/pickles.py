@@ -13,6 +13,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ _VALUES = re.compile(
     "(SHORT_)?BIN(UNICODE|BYTES)|BIN(UNICODE|BYTES)8|BYTEARRAY8"
 )
 MAX_SPARSE_ENTRIES = 10_000_000
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 
 
 @dataclass(repr=False)  # a few bytes can nest records so that their text has no end
@@ -82,7 +84,7 @@ class _Machine:
         self.outer: list[list] = []
         self.memo: dict[int, object] = {}
 
-    def follow(self, instruction: str, argument: object) -> None:
+    def follow(self, instruction: str, argument: Any) -> None:
         """One instruction. Raises ValueError for one that a hand model does not need."""
         stack = self.stack
         match instruction:
@@ -123,7 +125,7 @@ class _Machine:
                 reason = "which a hand model does not need; it is refused"
                 raise ValueError(f"uses the pickle instruction {instruction}, {reason}")
 
-    def _take(self, instruction: str, argument: object, items: list) -> None:
+    def _take(self, instruction: str, argument: Any, items: list) -> None:
         """Makes one value of the values since a mark, or puts them into the one before it."""
         stack = self.stack
         match instruction:
@@ -142,7 +144,7 @@ class _Machine:
             case "OBJ":
                 stack.append(_called(items[0], tuple(items[1:])))
 
-    def _record(self, instruction: str, argument: object) -> None:
+    def _record(self, instruction: str, argument: Any) -> None:
         """Names, and in place of calls what would be called."""
         stack = self.stack
         match instruction:
@@ -162,12 +164,12 @@ class _Machine:
                 stack[-1].state = state
 
 
-def _instructions(data: bytes) -> Iterator[tuple[str, object]]:
+def _instructions(data: bytes) -> Iterator[tuple[str, Any]]:
     """A pickle's instructions, each with its argument; as pickletools.genops, which takes no bytes beyond
     ASCII in Python 2's quoted strings."""
     file, name = io.BytesIO(data), ""
     while name != "STOP":
-        opcode = pickletools.code2op.get(file.read(1).decode("latin1"))
+        opcode = _OPCODES.get(file.read(1).decode("latin1"))
         if opcode is None:
             raise ValueError("not a pickle, or cut off")
         name = opcode.name
@@ -205,7 +207,7 @@ def _kind(value: object) -> str:
     return value.name if isinstance(value, Record) else f"a {type(value).__name__}"
 
 
-def _table(value: object) -> np.ndarray:
+def _table(value: Any) -> np.ndarray:
     """A numpy array, a chumpy array or a scipy matrix as an array of numbers."""
     if not isinstance(value, Record) or value.arguments is None:
         raise ValueError(f"it is {_kind(value)}")
@@ -220,7 +222,7 @@ def _table(value: object) -> np.ndarray:
     return _numbers(value)
 
 
-def _numbers(value: object) -> np.ndarray:
+def _numbers(value: Any) -> np.ndarray:
     """A numpy array, from its bytes: as large as they are, whatever the file claims."""
     kind = value.name.rpartition(".")[2] if isinstance(value, Record) else ""
     if kind == "_reconstruct":
@@ -233,21 +235,21 @@ def _numbers(value: object) -> np.ndarray:
     raise ValueError(f"it is {_kind(value)}")
 
 
-def _dtype(value: object) -> np.dtype:
+def _dtype(value: Any) -> np.dtype:
     code, order = value.arguments[0].lstrip("<>|="), value.state[1] if value.state else "="
     if not re.fullmatch("f[248]|[iu][1248]", code) or order not in ("<", ">", "|", "="):
         raise ValueError(f"it holds {code[:20]!r}")
     return np.dtype(order + code)
 
 
-def _bytes(value: object) -> bytes:
+def _bytes(value: Any) -> bytes:
     """Bytes as they are, as Python 2's text, or as Python 3 writes them in the old protocols."""
     if isinstance(value, Record):
         value = value.arguments[0] if value.arguments else b""
     return value.encode("latin1") if isinstance(value, str) else bytes(memoryview(value))
 
 
-def _dense(state: object, *, rows: bool) -> np.ndarray:
+def _dense(state: Any, *, rows: bool) -> np.ndarray:
     """scipy's csc_matrix (the columns' entries one after another) or csr_matrix (the rows')."""
     shape = tuple(int(size) for size in (state["_shape"] if "_shape" in state else state["shape"]))
     if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > MAX_SPARSE_ENTRIES:

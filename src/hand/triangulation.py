@@ -148,7 +148,7 @@ class _Rig:
     def _linear(self, views: list[int]) -> Float[np.ndarray, "n 3"]:
         """The least algebraic error over some views."""
         rays = self.rays[views].transpose(1, 0, 2)  # n v 2
-        known = np.isfinite(rays).all((1, 2))
+        known = np.all(np.isfinite(rays), (1, 2))
         matrix = np.concatenate([self.rotation, self.translation[..., None]], axis=-1)[views]
         rows = rays[known][..., None] * matrix[:, None, 2] - matrix[:, :2]  # n v 2 4
         scale = np.linalg.norm(self.translation, axis=1).max() or 1.0

@@ -2,13 +2,13 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Generator, Iterable
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-def ahead(items: Iterable[T], most: int) -> Iterator[T]:
+def ahead(items: Iterable[T], most: int) -> Generator[T, None, None]:
     """The same items in their order, at most `most` of them waiting to be taken; with 0 no thread makes them.
 
     An error of `items` is raised where its item would have come. When the iteration is given up (`close`, an
@@ -61,7 +61,7 @@ class _Line:
             self._changed.wait_for(lambda: self._items or self._ended)
             return bool(self._items)
 
-    def take(self) -> object:
+    def take(self) -> Any:
         """The item that was put first."""
         with self._changed:
             self._changed.notify_all()
@@ -75,7 +75,7 @@ class _Line:
             self._changed.notify_all()
 
 
-def _make(items: Iterator, line: _Line) -> None:
+def _make(items: Any, line: _Line) -> None:
     error = None
     try:
         for item in items:

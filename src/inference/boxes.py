@@ -112,21 +112,19 @@ class FileBoxes:
                     f"'{source.path}'"
                 )
             self.rows.setdefault(names[frame], []).extend(self.rows.pop(frame))
-        self.check_count(
-            source.count() if self._in_doubt(source) else source.expected_count, source.incomplete is not None
-        )
+        expected = source.expected_count
+        if expected is None or self._in_doubt(expected):
+            expected = source.count()
+        self.check_count(expected, source.incomplete is not None)
         if source.size is not None:
             for frame, detections in self.rows.items():
                 for detection in detections:
                     check_box(detection.box, source.size, f"boxes file '{self.path}', frame {frame}")
 
-    def _in_doubt(self, source: Source) -> bool:
+    def _in_doubt(self, expected: int) -> bool:
         """Whether what a video's header says of its length disagrees with the file: then counting is worth a
         decoding pass."""
-        expected = source.expected_count
-        return expected is None or (
-            expected != self.length if self.length is not None else max(self.rows) >= expected
-        )
+        return expected != self.length if self.length is not None else max(self.rows) >= expected
 
     def check_count(self, count: int, incomplete: bool = False) -> None:
         """Raises ValueError where the file does not fit an input of `count` frames; more rows than frames fit
@@ -238,10 +236,8 @@ def _collect(path: Path, parsed: list[tuple]) -> FileBoxes:
             values = np.array([float(value) for value in box])
         except (TypeError, ValueError):
             raise ValueError(f"{where}: the box {box} is not four numbers") from None
-        frame, hand = (
-            _whole(frame, f"{where}: frame", names=True),
-            _whole(hand, f"{where}: hand") if hand not in (None, "") else None,
-        )
+        frame = _whole_or_name(frame, f"{where}: frame")
+        hand = _whole(hand, f"{where}: hand") if hand not in (None, "") else None
         if side not in (None, "", *_SIDES):
             raise ValueError(f"{where}: side is 'right' or 'left', not '{side}'")
         is_right = _SIDES.get(side)
@@ -255,14 +251,17 @@ def _collect(path: Path, parsed: list[tuple]) -> FileBoxes:
     return FileBoxes(path, dict(rows))
 
 
-def _whole(value, what: str, names: bool = False) -> int | str:
-    """A whole number from 0, given as a number or as its text; with `names` any other text is a name."""
-    if isinstance(value, str) and not value.isdecimal() and names and value:
+def _whole_or_name(value, what: str) -> int | str:
+    """As `_whole`, or any other text, which is a name."""
+    if isinstance(value, str) and value and not value.isdecimal():
         return value
+    return _whole(value, what, " or the name of a picture")
+
+
+def _whole(value, what: str, otherwise: str = "") -> int:
+    """A whole number from 0, given as a number or as its text."""
     if isinstance(value, str) and value.isdecimal():
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    raise ValueError(
-        f"{what} is a whole number from 0{' or the name of a picture' if names else ''}, not {value!r}"
-    )
+    raise ValueError(f"{what} is a whole number from 0{otherwise}, not {value!r}")

@@ -40,8 +40,8 @@ class CameraChoice:
         """(focal, princpt) in pixels, float64, for a picture of `size` (W, H). first: the size of a
         sequence's first picture, in whose pixels focal_px and princpt are; they are scaled with the same
         view's resolution (resolution.py). told: focal length that the picture's own file tells, px."""
-        scale = None if first in (None, size) else scale_between(first, size)
-        if scale is not None:
+        scale = None if first is None or first == size else scale_between(first, size)
+        if first is not None and scale is not None:
             focal, princpt = self.camera(first)
             return focal * scale, rescale(princpt, scale)
         width, height = size

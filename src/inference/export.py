@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -148,7 +149,7 @@ def estimates_of(columns: Mapping[str, np.ndarray], frame: int) -> list[HandEsti
     ]
 
 
-def _value(stored: np.ndarray) -> object:
+def _value(stored: np.ndarray) -> Any:
     """A row's value of a column: numbers as Python's, pairs of whole numbers as tuples."""
     if not stored.shape:
         return stored.item()

@@ -2,12 +2,13 @@
 nothing else."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from tempohand import geometry
 from tempohand.batch import BoxPrediction
@@ -34,7 +35,7 @@ class HandFinder:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Any,
         *,
         device: str | torch.device = "cpu",
         tiles: int = 1,
@@ -81,7 +82,7 @@ class HandFinder:
         cells = torch.cat([prediction.logits, prediction.box], dim=2).cpu()
         peaks = find_peaks(BoxPrediction(*cells.split([2, 4], dim=2)), self.threshold)
         boxes = to_picture(peaks.box.double(), looked_at[peaks.picture], self.view.size)
-        inside = centre_inside(boxes, frame.size)
+        inside = torch.as_tensor(centre_inside(boxes, frame.size))
         boxes, score = boxes[inside], peaks.score[inside]
         return [Detection(boxes[k].numpy()) for k in suppress(boxes, score, frame.size)[: self.max_hands]]
 

@@ -1,4 +1,4 @@
-"""Hands in frames as they come, shown in a browser, with what they cost."""
+"""Hands in frames as they come, shown in a browser or a window, with what they cost."""
 
 import time
 from collections import deque
@@ -24,6 +24,7 @@ from tempohand.inference.settings import NETWORK
 from tempohand.inference.source import SourceFrame
 from tempohand.inference.tracker import SMOOTHING, Tracker
 from tempohand.inference.web_view import WebView
+from tempohand.inference.window import Window
 from tempohand.model import registry
 from tempohand.model.landmarks import HandLandmarkNetwork
 from tempohand.model.palms import PalmDetector
@@ -40,6 +41,7 @@ class LiveSettings:
     checkpoint: str = NETWORK
     host: str = "127.0.0.1"  # of the page
     port: int = 8765
+    window: bool = False  # in place of the page
     max_hands: int = 2
     tiles: int = 1
     every: int = LOOK_EVERY
@@ -76,10 +78,11 @@ def run_live(
     say: Callable[[str], None] = print,
     take: Callable[[SourceFrame, list[HandEstimate]], None] | None = None,
 ) -> Pace:
-    """Predicts until the input ends. say: is told where the page is, and once a second latency, rate and
-    dropped frames. take: gets every answered frame with its hands.
+    """Predicts until the input ends or the window is closed. say: is told where to look, and once a second
+    latency, rate and dropped frames. take: gets every answered frame with its hands.
 
-    Raises ValueError for input that cannot be read and settings without meaning, OSError for a taken port.
+    Raises ValueError for input that cannot be read, settings without meaning and a window where there can be
+    none, OSError for a taken port.
     """
     runtime = open_runtime(settings.runtime)
     camera = CameraChoice(settings.focal_px, settings.fov_deg)
@@ -97,8 +100,9 @@ def run_live(
     boxes = FollowedHands(finder, settings.every)  # each frame is answered before the next one is taken
     faces = network.hand.faces.cpu().numpy()
     pace, said = Pace(), time.monotonic()
-    with WebView(settings.host, settings.port) as view, NewestFrames(pictures) as source:
-        say(f"watch {view.url}")
+    opened = Window() if settings.window else WebView(settings.host, settings.port)
+    with opened as view, NewestFrames(pictures) as source:
+        say(f"watch {view.where}")
         for frame, hands in predict_frames(source, boxes, Tracker(smoothing=SMOOTHING), camera, predictor):
             if take is not None:
                 take(frame, hands)
@@ -109,7 +113,10 @@ def run_live(
             if time.monotonic() - said >= SAY_EVERY_S:
                 said = time.monotonic()
                 say(f"{words}, {len(hands)} hand{'s' * (len(hands) != 1)}")
-        say(f"the input has ended: {source.read} frames, {pace.frames} answered, {source.dropped} dropped")
+            if view.has_ended:
+                break
+        end = "the window was closed" if view.has_ended else "the input has ended"
+        say(f"{end}: {source.read} frames, {pace.frames} answered, {source.dropped} dropped")
     return pace
 
 

@@ -51,8 +51,7 @@ def write_graphs(
     differ by more than MOST_ERROR; FileNotFoundError where there is no checkpoint.
     """
     OnnxRuntime()  # is there
-    network = load_network(checkpoint, HandPrediction)
-    graphs.check(network)
+    network = graphs.checked(load_network(checkpoint, HandPrediction))
     made = [
         graphs.encoder(network),
         graphs.decoder(network),

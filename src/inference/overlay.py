@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from tempohand.draw import draw_skeleton
 from tempohand.inference.predictor import HandEstimate
 from tempohand.inference.source import SourceFrame
+from tempohand.media.encode import VideoWriter
 from tempohand.render import NEAR_MM, render, shade
 
 ALBEDO = {True: (0.96, 0.72, 0.60), False: (0.60, 0.76, 0.96)}  # right hands warm, left hands cool
@@ -20,10 +20,6 @@ MESH_OPACITY = 0.8
 LIGHTS = ((-0.4, -0.7, -1.0), (0.8, 0.2, -0.6))  # toward the light: from above the camera, and from its right
 INTENSITIES = (0.75, 0.35)
 JPEG_QUALITY = 95
-# The size and the error of preset veryfast in three fifths of its time: what makes superfast's files twice as
-# large is that it plans no macroblock's quality ahead (mbtree).
-X264_OPTIONS = {"crf": "20", "preset": "superfast", "x264-params": "mbtree=1:rc-lookahead=10"}
-MPEG4_BITS_PER_PIXEL = 0.25
 _MARGIN = 2  # px around the mesh, for its anti-aliased rim
 
 
@@ -94,52 +90,17 @@ def _draw_mesh(picture: np.ndarray, estimate: HandEstimate, faces: np.ndarray, o
     part[:] = np.clip(blended * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
-class VideoOverlay:
-    """Frames to an .mp4 (H.264 where this PyAV has libx264, else MPEG-4) at a constant `fps`, each at the
-    place nearest to its time.
-
-    Both codecs want even sizes: an odd picture gets its last row or column twice. Use as a context manager.
-    """
+class VideoOverlay(VideoWriter):
+    """Frames to an .mp4 at a constant `fps`, each at the place nearest to its time."""
 
     def __init__(self, path: Path, fps: Fraction):
-        self.path = path
-        self.fps = fps.limit_denominator(1001)
-        self._container = None
-        self._stream = None
+        super().__init__(path, fps.limit_denominator(1001))
         self._last = -1  # place of the last frame, in frames
-
-    def __enter__(self) -> "VideoOverlay":
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        if self._container is not None:
-            if kind is None:
-                self._container.mux(self._stream.encode())
-            self._container.close()
 
     def write(self, frame: SourceFrame, picture: UInt8[np.ndarray, "h w 3"]) -> None:
         """Appends a frame's picture."""
-        height, width = picture.shape[:2]
-        if self._container is None:
-            self._open(width + width % 2, height + height % 2)
-        if height % 2 or width % 2:
-            picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        encoded = av.VideoFrame.from_ndarray(picture, format="rgb24")
         self._last = max(self._last + 1, round(frame.time * self.fps))
-        encoded.pts = self._last
-        encoded.time_base = 1 / self.fps
-        self._container.mux(self._stream.encode(encoded))
-
-    def _open(self, width: int, height: int) -> None:
-        self._container = av.open(f"file:{self.path}", "w")
-        if "libx264" in av.codecs_available:
-            self._stream = self._container.add_stream("libx264", rate=self.fps, options=X264_OPTIONS)
-        else:
-            self._stream = self._container.add_stream("mpeg4", rate=self.fps)
-            self._stream.bit_rate = int(MPEG4_BITS_PER_PIXEL * width * height * self.fps)
-        self._stream.width = width
-        self._stream.height = height
-        self._stream.pix_fmt = "yuv420p"
+        self.put(picture, self._last)
 
 
 def overlay_name(name: str) -> str:

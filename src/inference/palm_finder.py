@@ -3,11 +3,12 @@ landmark network (model/landmarks.py), which says whether there is a hand, where
 it is."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from tempohand.boxes import (
     SAME_HAND_IOU,
@@ -76,8 +77,8 @@ class PalmFinder:
 
     def __init__(
         self,
-        palms: nn.Module | None = None,
-        landmarks: nn.Module | None = None,
+        palms: Any = None,
+        landmarks: Any = None,
         *,
         device: str | torch.device = "cpu",
         tiles: int = 1,

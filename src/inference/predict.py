@@ -1,6 +1,6 @@
 """A network over an input's frames: boxes to hands over time, hands of several frames to one network pass."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -63,7 +63,7 @@ def answers(
     depth: DepthFolder | None = None,
     most_ahead: int = 0,
     unfinished: Unfinished | None = None,
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
     """Every frame of the input with its hands (and its `depth`, where that is given), in order; frames
     without a box come with none.
 
@@ -78,7 +78,7 @@ def answers(
     begins = 0 if unfinished is None else unfinished.frames
     closer = CloserLook.of(predictor) if predictor.tells_sides else None
     known = _Known(tracker, predictor, closer, boxes)
-    if begins:
+    if unfinished is not None and unfinished.state is not None and begins:
         known.restore(unfinished.state)
     follows = isinstance(boxes, FollowedHands)
     waiting: list[tuple[SourceFrame, list[HandInput]]] = []  # for a pass of the network
@@ -152,14 +152,14 @@ class _Known:
 
 def _with_boxes(
     source: Source | NewestFrames, boxes: BoxSource, depth: DepthFolder | None, most_ahead: int, begins: int
-) -> Iterator[Boxes]:
+) -> Generator[Boxes, None, None]:
     """The frames, with their depth, and what is found in them: from frame number `begins` on."""
 
-    def read() -> Iterator[SourceFrame]:
+    def read() -> Generator[SourceFrame, None, None]:
         for frame in source:
             yield frame if depth is None else replace(frame, depth=depth.of(frame))
 
-    def find() -> Iterator[Boxes]:
+    def find() -> Generator[Boxes, None, None]:
         with closing(ahead(read(), most_ahead // 2)) as frames:
             for count, frame in enumerate(frames):
                 found = boxes.detect(frame) if count >= begins else []

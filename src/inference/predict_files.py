@@ -29,7 +29,7 @@ from tempohand.inference.predict import AHEAD, BoxSource, answers
 from tempohand.inference.predictor import HandEstimate, StreamingPredictor
 from tempohand.inference.runtime import Runtime, fitting, open_runtime
 from tempohand.inference.settings import DETECTOR_MODEL, FINDER, PredictSettings
-from tempohand.inference.source import Source, open_source
+from tempohand.inference.source import Source, VideoSource, open_source
 from tempohand.inference.staging import staged, staged_files
 from tempohand.inference.tracker import SMOOTHING, Tracker
 from tempohand.inference.unfinished import Unfinished, key_of
@@ -290,7 +290,7 @@ def _overlay(settings: PredictSettings, source: Source, stage: Path):
     """What draws the hands over the input, as a context manager: of None where nothing is drawn."""
     if not settings.overlay:
         return nullcontext()
-    if source.kind == "video":
+    if isinstance(source, VideoSource):
         return VideoOverlay(stage / "overlay.mp4", source.fps)
     if source.kind == "picture":
         return PictureOverlay(stage, "overlay")

@@ -298,7 +298,7 @@ class StreamingPredictor:
         # A crop keeps the camera space (mirrored for a left hand), so a crop pixel and a picture pixel are
         # one ray.
         pixels = geometry.denormalise_pixels(values.pop("joints2d").double(), self.view.size[::-1]).numpy()
-        if "confidence" in values:
+        if self.calibration and "confidence" in values:
             said = self.calibration(values["confidence"].numpy()).astype(np.float32)
             values["confidence"] = torch.from_numpy(said)
         estimates = []

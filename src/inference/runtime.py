@@ -3,6 +3,7 @@ here and nowhere else: whoever is given the networks does not know it."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -27,11 +28,17 @@ class TorchRuntime:
         """Whether it runs a network that predicts hands."""
         return True
 
-    def network(self, network: nn.Module) -> nn.Module:
-        """One that predicts hands."""
+    def network(self, network: Any) -> Any:
+        """One that predicts hands: a Network (model/network.py), or what answers as one."""
         return network
 
-    palms = landmarks = network
+    def palms(self, network: PalmDetector) -> PalmDetector:
+        """The palm detector."""
+        return network
+
+    def landmarks(self, network: HandLandmarkNetwork) -> HandLandmarkNetwork:
+        """The hand landmark network."""
+        return network
 
 
 def fitting(device: str, frames: int | None) -> str:
@@ -57,15 +64,15 @@ class OnnxRuntime:
     def takes(self, network: nn.Module) -> bool:
         """Whether a network that predicts hands has graphs."""
         try:
-            graphs.check(network)
+            graphs.checked(network)
         except ValueError:
             return False
         return True
 
-    def network(self, network: nn.Module) -> "OnnxPoseNet":
+    def network(self, network: Any) -> "OnnxPoseNet":
         """PoseNet of either stage. Raises ValueError for other networks."""
-        graphs.check(network)
-        return OnnxPoseNet(network, Session(graphs.encoder(network)), Session(graphs.decoder(network)))
+        posenet = graphs.checked(network)
+        return OnnxPoseNet(posenet, Session(graphs.encoder(posenet)), Session(graphs.decoder(posenet)))
 
     def palms(self, network: PalmDetector) -> "OnnxPalms":
         """The palm detector."""
@@ -173,7 +180,7 @@ class OnnxPalms(nn.Module):
 
     def find(self, image: Tensor, min_score: float = MIN_SCORE) -> list[Palms]:
         """The palms in each picture."""
-        return palms_of(*self._session(image), image.shape[-2:], min_score)
+        return palms_of(*self._session(image), (image.shape[-2], image.shape[-1]), min_score)
 
 
 class OnnxLandmarks(nn.Module):

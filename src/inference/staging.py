@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ _MESH = re.compile(r"\d+-hand\d+\.obj")
 
 
 @contextmanager
-def staged(out: str | Path) -> Iterator[Path]:
+def staged(out: str | Path) -> Generator[Path, None, None]:
     """A temporary folder beside `out`, always the same one unless another run has that. When the block ends
     well, what lies in it is moved into `out` (made if needed), where it replaces what an earlier run left
     there (`earlier_files`): files of the same name, and files that this run does not have. Otherwise it is

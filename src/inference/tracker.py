@@ -196,10 +196,11 @@ class Tracker:
             scale = scale_between(self._size, size)
             if scale is None:
                 self._tracks = {}
-            for track in self._tracks.values():
-                track.seen = rescale(track.seen, scale)
-                track.box = rescale(track.box, scale)
-                track.velocity = None if track.velocity is None else track.velocity * scale
+            else:
+                for track in self._tracks.values():
+                    track.seen = rescale(track.seen, scale)
+                    track.box = rescale(track.box, scale)
+                    track.velocity = None if track.velocity is None else track.velocity * scale
         self._size = size if size is not None else self._size
 
     def _associate(

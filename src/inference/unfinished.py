@@ -15,9 +15,11 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy._core import multiarray as _multiarray
 
 from tempohand import __version__
 from tempohand.inference import export, history, tracker, verification
@@ -30,9 +32,9 @@ SAVE_EVERY_S = 10.0
 _PROGRESS, _STATE = "progress.json", "state-{}.pt"
 _LOCK = "lock"
 # What a state is made of besides numbers, texts, lists and tensors: nothing else is read from such a file.
-_KINDS = [
+_KINDS: list[Any] = [
     *(tracker.Detection, tracker._Track, history.Seen, verification._Hand),
-    *(np.ndarray, np.dtype, np._core.multiarray._reconstruct, np._core.multiarray.scalar),
+    *(np.ndarray, np.dtype, _multiarray._reconstruct, _multiarray.scalar),
     *(type(np.dtype(kind)) for kind in (bool, np.int64, np.float32, np.float64)),
 ]
 

@@ -133,8 +133,8 @@ class Viewer:
         self.server.initial_camera.position = tuple(0.35 * middle + middle[2] * np.array([0.25, -0.15, 0.0]))
         self.server.initial_camera.look_at = tuple(middle)
         self.server.scene.add_frame("/camera", axes_length=0.05, axes_radius=0.002)
-        self.meshes: dict[str, object] = {}
-        self.skeletons: dict[str, object] = {}
+        self.meshes: dict[str, viser.MeshHandle] = {}
+        self.skeletons: dict[str, viser.LineSegmentsHandle] = {}
         self._controls()
         self.show(int(predictions.frame.min()))
 
@@ -210,7 +210,7 @@ class Viewer:
                 f"/{name}/mesh",
                 vertices,
                 self.hands.faces[right],
-                color=tuple(COLOURS[right][:3]),
+                color=np.array(COLOURS[right][:3]),
                 opacity=0.8,
             )
             self.skeletons[name] = scene.add_line_segments(

@@ -19,8 +19,11 @@ class WebView:
     is slow gets fewer, and is waited for by nobody.
 
     Anybody who reaches host and port sees the pictures: the default host is this machine alone. port 0: any
-    that is free. Use as a context manager. Raises OSError where the port is taken.
+    that is free. It never `has_ended`: who closes the page may open it again. Use as a context manager.
+    Raises OSError where the port is taken.
     """
+
+    has_ended = False
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0):
         self._condition = threading.Condition()
@@ -34,13 +37,18 @@ class WebView:
             def do_GET(self) -> None:
                 view._answer(self)
 
-            def log_message(self, *_) -> None:
+            def log_message(self, format: str, *args: object) -> None:
                 """Nothing: the terminal is for the numbers."""
 
         self._server = ThreadingHTTPServer((host, port), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="web view", daemon=True)
         self.url = f"http://{host}:{self._server.server_address[1]}/"
+
+    @property
+    def where(self) -> str:
+        """Where to look, in words."""
+        return self.url
 
     def __enter__(self) -> "WebView":
         self._thread.start()

@@ -59,8 +59,8 @@ def _other(data: bytes) -> tuple[tuple[int, int], dict]:
 def _focal(ifd: dict, size: tuple[int, int]) -> float | None:
     """From the equivalent focal length, or the focal length and the sensor's pixels. size: px of the
     picture."""
-    camera = ifd.get(ExifTags.Base.ExifImageWidth), ifd.get(ExifTags.Base.ExifImageHeight)
-    if all(camera) and abs(_shape(camera) / _shape(size) - 1) > _SAME_SHAPE:
+    width, height = ifd.get(ExifTags.Base.ExifImageWidth), ifd.get(ExifTags.Base.ExifImageHeight)
+    if width and height and abs(_shape((width, height)) / _shape(size) - 1) > _SAME_SHAPE:
         return None
     equivalent = float(ifd.get(ExifTags.Base.FocalLengthIn35mmFilm) or 0)
     if equivalent > 0:
@@ -68,9 +68,9 @@ def _focal(ifd: dict, size: tuple[int, int]) -> float | None:
     length = float(ifd.get(ExifTags.Base.FocalLength) or 0)
     density = float(ifd.get(ExifTags.Base.FocalPlaneXResolution) or 0)
     unit = _UNIT_MM.get(ifd.get(ExifTags.Base.FocalPlaneResolutionUnit, 2))
-    if not (length > 0 and density > 0 and unit and all(camera)):
+    if not (length > 0 and density > 0 and unit and width and height):
         return None
-    focal = length * density / unit * max(size) / max(camera)
+    focal = length * density / unit * max(size) / max(width, height)
     return focal if math.isfinite(focal) else None
 
 

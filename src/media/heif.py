@@ -190,6 +190,7 @@ def _decoded(data: bytes, items: list[int]) -> dict[int, UInt8[np.ndarray, "h w 
         streams = [stream for stream in container.streams.video if stream.id in items]
         for packet in container.demux(streams):
             for frame in packet.decode():
+                assert isinstance(frame, av.VideoFrame)
                 pictures.setdefault(packet.stream.id, upright(frame))
     if missing := [item for item in items if item not in pictures]:
         raise ValueError(f"{len(missing)} of its {len(items)} parts do not decode")

@@ -28,7 +28,7 @@ def orientation(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     Raises ValueError for an angle that is no multiple of 90 degrees.
     """
     try:
-        matrix = next((data for data in frame.side_data if data.type == Type.DISPLAYMATRIX), None)
+        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
     except ValueError:  # side data of a kind that this PyAV has no name for: it then tells the angle alone
         return {0: UNTURNED, 90: (0, -1, 1, 0), -90: (0, 1, -1, 0)}.get(frame.rotation, (-1, 0, 0, -1))
     if matrix is None:

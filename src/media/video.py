@@ -49,6 +49,7 @@ class Video:
         if self._counted is None:
             for _ in self._decode():
                 pass
+            assert self._counted is not None, "decoding counts"
         return self._counted
 
     def pictures(self) -> Iterator[tuple[float, UInt8[np.ndarray, "h w 3"]]]:

@@ -99,7 +99,7 @@ class CrossBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b n d"], context: Float[Tensor, "b m c"]) -> Float[Tensor, "b n d"]:
         """x with what it gathered from the context."""
-        if self.attend_self is not None:
+        if self.attend_self is not None and self.norm_self is not None:
             x = x + self.dropout(self.attend_self(self.norm_self(x)))
         x = x + self.dropout(self.attend(self.norm_cross(x), self.norm_context(context)))
         return x + self.dropout(self.mlp(self.norm_mlp(x)))

@@ -3,6 +3,7 @@ some strides."""
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import timm
 import torch
@@ -40,6 +41,10 @@ class Backbone(nn.Module):
     whose weights do not fit; FileNotFoundError for a missing file.
     """
 
+    net: Any  # of timm's, whose families have no class in common
+    mean: Float[Tensor, "3 1 1"]
+    std: Float[Tensor, "3 1 1"]
+
     def __init__(
         self,
         name: str,
@@ -64,12 +69,13 @@ class Backbone(nn.Module):
                 timm.get_pretrained_cfg(name), "fixed_input_size", False
             ):  # timm's word for a network that takes img_size
                 options.setdefault("img_size", size)
-            self.net = timm.create_model(name, num_classes=0, **options)
+            net: Any = timm.create_model(name, num_classes=0, **options)  # whatever family it is of
         except (AssertionError, RuntimeError, TypeError) as error:
             raise ValueError(
                 f"backbone: timm cannot build '{name}' for {size} px crops with options {options}: "
                 f"{_line(error)}"
             ) from error
+        self.net = net
         for unused in ("head", "head_drop", "fc_norm", "norm_head"):  # forward_features ends before them
             if any(True for _ in getattr(self.net, unused, nn.Identity()).parameters()):
                 setattr(self.net, unused, nn.Identity())
@@ -78,9 +84,9 @@ class Backbone(nn.Module):
         self.channels_last = getattr(self.net, "output_fmt", "NCHW") == "NHWC"
         self.prefix = getattr(self.net, "num_prefix_tokens", None) or 0
         self.landmark_dim = getattr(self.net, "landmark_dim", 0)
-        statistics = [torch.tensor(self.net.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std")]
-        self.register_buffer("mean", statistics[0], persistent=False)
-        self.register_buffer("std", statistics[1], persistent=False)
+        for key in ("mean", "std"):
+            statistic = torch.tensor(net.pretrained_cfg[key]).view(3, 1, 1)
+            self.register_buffer(key, statistic, persistent=False)
         self.convolutional = getattr(self.net, "patch_embed", None) is None
         if self.convolutional:
             self.net.to(memory_format=torch.channels_last)
@@ -165,9 +171,9 @@ class Backbone(nn.Module):
         """Tokens of a grid x grid raster, row by row."""
         return self._tokens(self._read(self._normalised(image)))
 
-    def _read(self, x: Float[Tensor, "n c h w"]) -> Tensor | Sequence | dict:
-        """What timm calls the network's features; with `by_maps` the last of its feature maps, which timm
-        gives in one form for all."""
+    def _read(self, x: Float[Tensor, "n c h w"]) -> Any:
+        """What timm calls the network's features, a tensor or several; with `by_maps` the last of its feature
+        maps, which timm gives in one form for all."""
         if self.by_maps:
             return self.net.forward_intermediates(x, indices=1, output_fmt="NCHW", intermediates_only=True)[
                 -1

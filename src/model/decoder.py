@@ -25,6 +25,8 @@ class Decoder(nn.Module):
     With a single query self-attention would be one linear map, so there is none.
     """
 
+    positions: Float[Tensor, "l c"]
+
     def __init__(
         self,
         dim: int,

@@ -59,15 +59,11 @@ class FinderNet(Network):
             )
         self.backbone = Backbone(size=self.size, strides=STRIDES, **backbone)
         self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.backbone.channels)
-        self.head = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.GroupNorm(8, width),
-            nn.ReLU(),
-            nn.Conv2d(width, 6, 1),
-        )
+        first, last = nn.Conv2d(width, width, 3, padding=1, bias=False), nn.Conv2d(width, 6, 1)
+        self.head = nn.Sequential(first, nn.GroupNorm(8, width), nn.ReLU(), last)
         with torch.no_grad():
-            self.head[-1].weight.mul_(0.1)
-            self.head[-1].bias.copy_(
+            last.weight.mul_(0.1)
+            last.bias.copy_(
                 torch.tensor([PRIOR_LOGIT, PRIOR_LOGIT, 0.0, 0.0, PRIOR_LOG_SIZE, PRIOR_LOG_SIZE])
             )
 
@@ -85,6 +81,7 @@ class FinderNet(Network):
             f"the network takes {self.size} px pictures, the batch has {batch.frames.size}"
         )
         mirrored = torch.rand(len(batch), device=batch.row.device) < 0.5 if self.training else ~batch.is_right
+        assert batch.frames.image is not None
         return self.find(batch.frames.image, mirrored)
 
     def find(

@@ -90,7 +90,7 @@ def finder_terms(prediction: BoxPrediction, batch: ClipBatch) -> dict[str, Term]
 
     A picture's some 600 known entries hold one centre, so the weight of `centre` is to be of that order.
     """
-    target = finder_target(batch.target, prediction.logits.shape[-1], batch.edge)
+    target = finder_target(batch.labels, prediction.logits.shape[-1], batch.edge)
     at_centre = F.one_hot(target.cell, target.nearness[0, 0, 0].numel()).bool() & target.has_centre[..., None]
     positive = torch.stack([at_centre, torch.zeros_like(at_centre)], dim=2).view_as(target.nearness)
     logits = prediction.logits

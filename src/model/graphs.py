@@ -9,6 +9,7 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -61,7 +62,7 @@ class Graph:
             torch.onnx.export(
                 self.module,
                 self.example(2),
-                file,
+                cast(Any, file),  # whose type names files alone, of either exporter
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=[value.name for value in self.inputs],
@@ -104,7 +105,7 @@ class FeaturesToHand(nn.Module):
         frame_mask: Bool[Tensor, "n t"] | None = None,
     ) -> tuple[Tensor, ...]:
         """The fields of a HandPrediction, without the axis of 1."""
-        if time is None:
+        if time is None or frame_mask is None:
             time = torch.zeros_like(focal[..., 0])
             frame_mask = time == 0
         prediction = self.network(clips_of(self.network, features, focal, princpt, time, frame_mask))
@@ -148,11 +149,12 @@ class Landmarks(nn.Module):
         return seen.screen, seen.presence, seen.side, seen.world
 
 
-def check(network: nn.Module) -> None:
-    """Raises ValueError for a network that has no graphs here."""
+def checked(network: nn.Module) -> PoseNet:
+    """The same network. Raises ValueError for one that has no graphs here."""
     if not isinstance(network, PoseNet) or network.frozen_backbone:
         name = type(network).__name__
         raise ValueError(f"ONNX graphs are of PoseNet, of Stage 1 or Stage 2: this is a {name}")
+    return network
 
 
 def encoder(network: PoseNet) -> Graph:

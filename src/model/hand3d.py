@@ -39,6 +39,8 @@ class Hand3D(Network):
     terms = TERMS
     inherited = ("size", "expansion", "hand", "components")
     weight_files = ("encoder.weights",)
+    mean: Float[Tensor, "c"]
+    units: Float[Tensor, "c"]
 
     def __init__(
         self,

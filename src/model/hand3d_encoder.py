@@ -41,6 +41,7 @@ class PooledEncoder(Backbone):
         """The crop as one vector. maps: of a network with `joint_maps`."""
         x = self._normalised(image)
         if self.joint_maps:
+            assert maps is not None, "a network with `joint_maps` is given some"
             x = torch.cat([x, maps], dim=1)
         return self._tokens(self._read(x)).mean(dim=1)
 

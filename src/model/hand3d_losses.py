@@ -40,7 +40,7 @@ def hand3d_terms(prediction: HandPrediction, batch: ClipBatch, layer: HandLayer)
     share of the mesh's vertices that lie outside the hand's mask; pose_prior, shape_prior: mean squares of
     the components and betas; joints3d_*: mean-centred 3D joints, compared in three ways.
     """
-    target = without_unknown(batch.target)
+    target = without_unknown(batch.labels)
     said = prediction.terms["numbers"]
     terms = _of_numbers(said, target, batch, layer)
     width_height = batch.frames.size[::-1]

@@ -67,6 +67,7 @@ class SeenJoints(nn.Module):
     @torch.no_grad()
     def _found(self, batch: ClipBatch) -> Float[Tensor, "b 21 2"]:
         """What the other network sees in its crops of these crops."""
+        assert self.finder is not None
         theirs, ours = self.finder.crop, self.crop
         last = batch.last_frame()
         frames = last.frames

@@ -61,6 +61,8 @@ class RegressedTranslation(nn.Module):
 class HeatmapTranslation(nn.Module):
     """uv and log depth as the expectation over bins (soft-argmax), one 1D heat map per axis."""
 
+    centres: Float[Tensor, "3 bin"]
+
     def __init__(self, dim: int, bins: int):
         super().__init__()
         self.linear = nn.Linear(dim, 3 * bins)
@@ -157,6 +159,9 @@ class JointHeatmaps(nn.Module):
     """
 
     FEATURES = 16  # of the tokens under a joint's heat map
+
+    centres: Float[Tensor, "r"]
+    depths: Float[Tensor, "z"]
 
     def __init__(
         self,

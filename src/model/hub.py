@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, cast
 
 import safetensors.torch
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
@@ -62,7 +63,7 @@ class PretrainedMixin(
     folder: Path | None = None  # the directory that it was loaded from
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, **hub):
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **hub):
         """The network of a checkpoint directory, of a name that comes with the package, or of a repository on
         the hub, in evaluation mode, on the CPU.
 
@@ -72,6 +73,7 @@ class PretrainedMixin(
         """
         from tempohand.model.registry import load_network  # which imports every network, and they this
 
+        name = pretrained_model_name_or_path
         place = locate(name)
         if not place.is_dir():
             kept = [WEIGHTS_NAME, "*.json", *NOTICES]
@@ -92,7 +94,8 @@ class PretrainedMixin(
                 f"this {type(self).__name__} has no configuration: load it (`from_pretrained`) from a "
                 "checkpoint of its run, which is a directory of this kind already"
             )
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        network = cast(Any, self)  # a Network, which this is mixed into
+        weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
         for notice in self.notices():
             shutil.copy(notice, save_directory / notice.name)
         (save_directory / CONFIG_NAME).write_text(json.dumps(self.config, indent=1), encoding="utf-8")
@@ -105,22 +108,22 @@ class PretrainedMixin(
 
     def generate_model_card(self, **more) -> ModelCard:
         """The card of this network; `more`: values for the template, or other card data."""
-        config = self.config
+        config, network = self.config, cast(Any, self)  # a Network, which this is mixed into
         training = config.get("training", config)
         facts = {"trained on": training.get("data"), "step": training.get("step")}
         scores = {name: value for name, value in (training.get("scores") or {}).items() if "/" not in name}
         facts |= {f"validation, {name}": f"{value:.4g}" for name, value in scores.items()}
         hand = config.get("network", {}).get("hand")
-        frames = f"up to {self.num_frame} frames" if self.num_frame > 1 else "one frame"
+        frames = f"up to {network.num_frame} frames" if network.num_frame > 1 else "one frame"
         return super().generate_model_card(
             name=config.get("name", type(self).__name__),
-            title=self.title[:1].upper() + self.title[1:],
-            crop=self.crop,
+            title=network.title[:1].upper() + network.title[1:],
+            crop=network.crop,
             frames=f"{frames} at a time",
             module=type(self).__module__,
             kind=type(self).__name__,
             hand=Path(hand).name if hand else "the open hand, which comes with the package",
-            parameters=f"{sum(value.numel() for value in self.parameters()):,}",
+            parameters=f"{sum(value.numel() for value in network.parameters()):,}",
             facts={key: value for key, value in facts.items() if isinstance(value, (str, int))},
             notices=[path.name for path in self.notices()],
             **more,

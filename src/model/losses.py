@@ -70,7 +70,7 @@ def posenet_terms(
     right hand; velocity, wrist_velocity: L1 of the motion since the previous frame, between clips of the
     batch that follow each other, mm; velocity2d: the same in the picture, in widths of the last crop.
     """
-    target = without_unknown(batch.target)
+    target = without_unknown(batch.labels)
     truth = roma.rotvec_to_rotmat(target.pose.unflatten(-1, (16, 3)))
     uv, log_depth = wrist_targets(replace(batch, target=target), expansion, norm_by_hand)
     known_wrist = target.hand_mask & target.camera_mask

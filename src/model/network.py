@@ -7,12 +7,13 @@ A new network is a subclass of `Network`, its losses, a line in registry.py and 
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tempohand.batch import ClipBatch, Frames, Term
+from tempohand.hand.layer import HandLayer
 from tempohand.model.hub import PretrainedMixin
 from tempohand.model.weights import load_weights, of_network
 
@@ -64,9 +65,9 @@ class Network(PretrainedMixin, nn.Module):
 
     num_frame: frames of a clip. size, expansion: of its crops, as `Crop.of` takes them. These three are
     settings of every network.
-
-    A network that gives hands has the hand model that makes them as `hand` (hand/layer.py).
     """
+
+    hand: HandLayer  # the hand model that makes its hands, of a network that gives hands
 
     title: ClassVar[str] = "network"  # in messages
     stage: ClassVar[int] = 1  # 2: stands on a frozen network of stage 1, and cannot begin without its weights
@@ -142,7 +143,7 @@ class Network(PretrainedMixin, nn.Module):
         """What the network says of each clip's last frame, an instance of `prediction`."""
 
     @abstractmethod
-    def criterion(self, prediction: object, batch: ClipBatch) -> dict[str, Term]:
+    def criterion(self, prediction: Any, batch: ClipBatch) -> dict[str, Term]:
         """The unreduced loss terms that this batch has, by name; `terms` has all of the names."""
 
     def load_pretrained(self, path: str | Path) -> list[str]:
@@ -229,7 +230,7 @@ class Network(PretrainedMixin, nn.Module):
         same prediction, from a cache or a stream."""
         return self.features(frames).packed()
 
-    def decode(self, features: FrameFeatures, batch: ClipBatch) -> object:
+    def decode(self, features: Any, batch: ClipBatch) -> object:
         """From features to the prediction: of each clip's one frame [B], in Stage 2 of all its frames [B, T]
         (`batch.index`). Of the batch it takes cameras, times and masks."""
         raise NotImplementedError

@@ -126,6 +126,7 @@ class PalmDetector(nn.Module):
         found = []
         for head, same_size in zip(self.heads, (maps[3], maps[2])):
             x = head(x, same_size)
+            assert isinstance(head, PalmHead)
             found.append(head.read(x))
         scores, coordinates = zip(*reversed(found))  # the larger map's first
         return torch.cat(scores, dim=1), torch.cat(coordinates, dim=1)
@@ -135,7 +136,7 @@ class PalmDetector(nn.Module):
         self, image: UInt8[Tensor, "n 3 h w"] | Float[Tensor, "n 3 h w"], min_score: float = MIN_SCORE
     ) -> list[Palms]:
         """The palms in each picture (taken as by `forward`), in its pixels, on the CPU."""
-        return palms_of(*self(image), image.shape[-2:], min_score)
+        return palms_of(*self(image), (image.shape[-2], image.shape[-1]), min_score)
 
 
 @torch.inference_mode()

@@ -36,7 +36,10 @@ def network_class(network: dict) -> type[Network]:
     if name not in NETWORKS:
         raise ValueError(f"network.name: '{name}' is none of {sorted(NETWORKS)}")
     found = NETWORKS[name]
-    return found if isinstance(found, type) else found(network)
+    if isinstance(found, type):
+        assert issubclass(found, Network)
+        return found
+    return found(network)
 
 
 def build_network(network: dict) -> Network:
@@ -101,6 +104,7 @@ def load_stages(stage1: str | Path | None, stage2: str | Path | None) -> tuple[N
                 )
     first, second = networks.get("stage1"), networks.get("stage2")
     if second is None:
+        assert first is not None
         return first, None
     inside = second.spatial_only()
     if first is None:

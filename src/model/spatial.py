@@ -150,6 +150,7 @@ class SpatialNet(nn.Module):
 
     def side_logit(self, features: SpatialFeatures) -> Float[Tensor, "*batch"]:
         """Log odds that frames show a right hand, in float32 whatever autocast says."""
+        assert self.side is not None, "asked of networks with `side` alone (`tells_sides`)"
         with torch.autocast(features.token.device.type, enabled=False):
             return self.side(replace(features, turn=None).packed().float())[..., 0]
 
@@ -157,6 +158,7 @@ class SpatialNet(nn.Module):
 def seen_upright(see: Callable[[Frames], SpatialFeatures], frames: Frames) -> SpatialFeatures:
     """What `see` finds in frames, those whose fingers do not point up turned (upright.py) and seen again."""
     seen = see(frames)
+    assert seen.readings is not None, "upright needs heat maps"
     turn = torch.zeros_like(frames.princpt[:, 0])
     for _ in range(MOST_TURNS):
         more = turn_upright(seen.readings)

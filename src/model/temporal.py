@@ -2,7 +2,7 @@
 predictions what it trusts."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tempohand.model.attention import Mlp, attend, rotary, rotary_turns
@@ -17,6 +17,13 @@ GROUPS = (*(6,) * NUM_MANO_JOINTS, NUM_BETAS, 2, 1)
 PARAMETER_DIM = sum(GROUPS)
 MIXING_DIM, HEAD_DIM = 16, 64
 RIDGE = 0.25  # squared rotary units: where the trusted frames are hardly apart in time a line has no slope
+
+
+def _zero_linear(inputs: int, outputs: int) -> nn.Linear:
+    linear = nn.Linear(inputs, outputs)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 class TemporalEncoder(nn.Module):
@@ -57,12 +64,8 @@ class TemporalEncoder(nn.Module):
         self.layers = nn.ModuleList(QueryBlock(width, heads, HEAD_DIM, dropout) for _ in range(layers))
         self.norm_out = nn.LayerNorm(width)
         self.mix = PredictionMixture(width, trend)
-        self.out, self.correct = None, None
-        if not only_mixed:
-            self.out, self.correct = nn.Linear(width, token_dim), nn.Linear(width, PARAMETER_DIM)
-            for zero in (self.out, self.correct):
-                nn.init.zeros_(zero.weight)
-                nn.init.zeros_(zero.bias)
+        self.out = None if only_mixed else _zero_linear(width, token_dim)
+        self.correct = None if only_mixed else _zero_linear(width, PARAMETER_DIM)
 
     def forward(
         self,
@@ -98,7 +101,7 @@ class TemporalEncoder(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             x, context = self.norm_out(x.float()), context.float()
             mixed = self.mix(x, context, difference, mask.float(), position, turns)[:, None]
-            if self.out is None:
+            if self.out is None or self.correct is None:
                 return torch.zeros_like(features.token[:, -1:]).float(), mixed
             return self.out(x)[:, None], self.correct(x)[:, None] + mixed
 
@@ -134,6 +137,8 @@ class PredictionMixture(nn.Module):
     last frame, of the line through them that fits best under the same weights (a local linear regression:
     Cleveland, Robust Locally Weighted Regression, 1979), which does not while the velocity is constant.
     """
+
+    group: Int[Tensor, "109"]
 
     def __init__(self, width: int, trend: bool = False):
         super().__init__()

@@ -72,7 +72,8 @@ class TemporalPoseNet(PoseNet):
             settings = {**self.frozen_settings(self.config["network"]), "num_frame": 1}
             network.config = {**self.config, "network": settings, "stage": 1}
             network.folder = self.folder
-        return network.train(self.spatial.training)
+        network.train(self.spatial.training)
+        return network
 
     def forward(self, batch: ClipBatch) -> HandPrediction:
         """The hand in each clip's last frame.

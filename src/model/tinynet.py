@@ -7,6 +7,7 @@ x 8 tokens, in the perspective embedding and the decoder.
 """
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
@@ -48,7 +49,7 @@ def _config(stem: int, stages: Sequence, norm_group: int) -> ByoModelCfg:
         stem_pool="",
         num_features=0,
         act_layer="relu",
-        norm_layer=norm,
+        norm_layer=cast(Any, norm),  # timm takes functions, too
     )
 
 

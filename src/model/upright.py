@@ -100,7 +100,7 @@ def _terms_turned_back(terms: dict[str, Tensor], turn: Tensor, frames: Frames) -
             )
     if "heatmaps" in terms:
         maps = terms["heatmaps"][:, 0]
-        size = maps.shape[-2:]
+        size = maps.shape[-2], maps.shape[-1]
         terms["heatmaps"] = warped(maps, _for_size(homography.inverse(), frames.size, size), size)[:, None]
     return terms
 

@@ -63,6 +63,7 @@ class UTNet(Network):
     terms = TERMS
     inherited = ("size", "expansion", "hand", "trunk", "fusion", "refinement")
     weight_files = ("trunk.weights", "trunk.image.backbone.weights")
+    mean_columns: Float[Tensor, "16 6"]
 
     def __init__(
         self,
@@ -87,9 +88,9 @@ class UTNet(Network):
         mean = _mean_columns(self.hand)
         self.register_buffer("mean_columns", mean, persistent=False)
         self.hand_tokens = HandTokens(dim, mean.clone(), FACTS)
-        self.heads = nn.ModuleDict({"pose": nn.Linear(dim, 6), "shape": nn.Linear(dim, NUM_BETAS)})
-        self.heads["camera"] = nn.Linear(dim, 3)
-        for head in self.heads.values():  # the mean hand at first
+        heads = {"pose": nn.Linear(dim, 6), "shape": nn.Linear(dim, NUM_BETAS), "camera": nn.Linear(dim, 3)}
+        self.heads = nn.ModuleDict(heads)
+        for head in heads.values():  # the mean hand at first
             nn.init.normal_(head.weight, std=0.01)
             nn.init.zeros_(head.bias)
         settings = dict(refinement)
@@ -120,6 +121,7 @@ class UTNet(Network):
         window = round(batch.edge / self.expansion)
         depth = self.fusion.measured(frames.depth, len(frames), window)
         camera = CropCamera.of(batch, self.expansion, depth)
+        assert frames.image is not None
         tokens = self.fusion(self.backbone.image_tokens(frames.image), depth, frames.size)
         hand, image = self.backbone(tokens, self.hand_tokens(camera.facts()))
         maps = self.upsampler(image)

@@ -41,7 +41,7 @@ def utnet_terms(prediction: HandPrediction, batch: ClipBatch, expansion: float) 
     )
     terms |= {COARSE + name: term for name, term in _of_hand(coarse, batch, expansion).items()}
     if "heatmaps" in said:
-        target = without_unknown(batch.target)
+        target = without_unknown(batch.labels)
         value, within = heatmap_cross_entropy(said["heatmaps"], target.joints2d)
         terms["heatmap"] = Term(value, within & target.joints2d_mask, target.joints2d_mask)
     always = torch.ones_like(batch.target.hand_mask)

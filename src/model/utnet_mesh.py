@@ -73,6 +73,10 @@ def neighbours(
 class GraphPool(nn.Module):
     """Graph convolutions over the hand's own edges, the mean over each joint's skin and over the hand."""
 
+    places: Int[Tensor, "v k"]
+    edges: Float[Tensor, "v k"]
+    skin: Float[Tensor, "16 v"]
+
     def __init__(self, hand: HandLayer, channels: int, widths: list[int]):
         super().__init__()
         # tables of a hand model, which no state dict holds
@@ -123,6 +127,8 @@ class Refinement(nn.Module):
     reads them; other: numbers of what else is said. The last layer starts at zero: at first nothing changes.
     """
 
+    rest: Float[Tensor, "778 3"]
+
     def __init__(self, hand: HandLayer, kind: str, maps: int, widths: list[int], hidden: int, other: int):
         super().__init__()
         if kind not in POOLS:
@@ -131,13 +137,11 @@ class Refinement(nn.Module):
         self.register_buffer("rest", (template - template.mean(dim=0)) / UNITS_MM, persistent=False)
         self.pool = POOLS[kind](hand, maps + VERTEX_FACTS, widths)
         self.norm = nn.LayerNorm(other)
-        self.read = nn.Sequential(
-            nn.Linear(self.pool.dim + other, hidden),
-            nn.GELU(),
-            nn.Linear(hidden, 6 * NUM_MANO_JOINTS + NUM_BETAS + 3),
-        )
-        nn.init.zeros_(self.read[-1].weight)
-        nn.init.zeros_(self.read[-1].bias)
+        first = nn.Linear(self.pool.dim + other, hidden)
+        last = nn.Linear(hidden, 6 * NUM_MANO_JOINTS + NUM_BETAS + 3)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.read = nn.Sequential(first, nn.GELU(), last)
 
     def forward(
         self, vertices: Float[Tensor, "n 778 c"], other: Float[Tensor, "n o"]
@@ -175,7 +179,8 @@ def depth_behind(
     nowhere."""
     if depth is None:
         return torch.zeros(*z.shape, 2, dtype=z.dtype, device=z.device)
-    measured = sample(depth.metric, places, depth.metric.shape[-2:], mode="nearest")[..., 0]
+    size = depth.metric.shape[-2], depth.metric.shape[-1]
+    measured = sample(depth.metric, places, size, mode="nearest")[..., 0]
     known = (measured > 0) & (places.abs() <= 0.5).all(dim=-1)
     behind = ((measured - z) / NEAR_MM).clamp(-1, 1).where(known, 0.0)
     return torch.stack([behind, known.to(z.dtype)], dim=-1)

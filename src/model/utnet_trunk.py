@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -83,6 +84,10 @@ class Trunk(nn.Module):
     these crops, and what `fill` and Backbone raise; FileNotFoundError for a missing file.
     """
 
+    net: VisionTransformer
+    mean: Float[Tensor, "3 1 1"]
+    std: Float[Tensor, "3 1 1"]
+
     def __init__(
         self,
         size: tuple[int, int],
@@ -108,7 +113,7 @@ class Trunk(nn.Module):
             self.net.patch_embed = nn.Identity()
         else:
             self.net.patch_embed.proj.padding = (patch_padding, patch_padding)
-        cfg = self.net.pretrained_cfg
+        cfg: Any = self.net.pretrained_cfg
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(cfg[name]).view(3, 1, 1), persistent=False)
 
@@ -120,7 +125,8 @@ class Trunk(nn.Module):
         try:
             if not known:
                 raise ValueError("timm has none of this name")
-            net = timm.create_model(name, img_size=size, num_classes=0, **(ONLY_PATCHES | options))
+            settings: dict[str, Any] = ONLY_PATCHES | options
+            net = timm.create_model(name, img_size=size, num_classes=0, **settings)
             patch = net.patch_embed.proj.kernel_size
             if type(net) is not VisionTransformer or patch != (PATCH, PATCH) or net.num_prefix_tokens:
                 raise ValueError(f"patches of {patch} px")
@@ -154,6 +160,8 @@ class Trunk(nn.Module):
 class HandTokens(nn.Module):
     """The hand's tokens before any block: of mean parameters (6D of 16 joints, betas, and for the camera what
     is known of it), each with an embedding of its own."""
+
+    mean_columns: Float[Tensor, "16 6"]
 
     def __init__(self, dim: int, mean_columns: Float[Tensor, "16 6"], camera_facts: int):
         super().__init__()

@@ -244,7 +244,7 @@ def draw_skin(
         noise(rng, ATLAS_SIZE, 1, 1.5) + np.float32(0.6) * noise(rng, ATLAS_SIZE, 3, 1.0)
     )
     # Folds lose blue and green light first: what comes out of a crease has met skin twice.
-    fold, vein = np.float32([0.75, 1.0, 1.05]), np.float32([1.0, 0.55, 0.35])
+    fold, vein = np.array([[0.75, 1.0, 1.05], [1.0, 0.55, 0.35]], np.float32)
     palm = np.exp(grain[..., None] - np.float32(creases) * _palm_lines(rng, atlas)[..., None] * fold)
     wrinkles = np.float32(0.8 * creases) * _wrinkles(rng, atlas)
     veined = np.float32(veins) * _veins(rng, atlas)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from tqdm import tqdm
@@ -86,13 +86,13 @@ def recipe_of(config: TableConfig, version: int) -> dict[str, Any]:
     """A configuration (a dataclass), the version of its pictures, the hand model and the files that are
     given, as JSON values."""
     hand = Path(config.hand) if config.hand else Path(tempohand.hand.__path__[0]) / "open_hand.npz"
-    recipe = asdict(config) | {"version": version}
+    recipe = asdict(cast(Any, config)) | {"version": version}
     if hand.is_file():
         recipe["hand_sha256"] = hashlib.sha256(hand.read_bytes()).hexdigest()
     return json.loads(json.dumps(recipe | config.given.fingerprints()))
 
 
-def built(kind: type, mapping: dict[str, Any], path: str = ""):
+def built(kind: Any, mapping: dict[str, Any], path: str = ""):
     """A configuration's dataclass from nested dictionaries (a configuration file's). Raises ValueError naming
     a key that is missing or unknown. path: of the mapping in the whole, for messages."""
     known = {field.name: field.type for field in fields(kind)}

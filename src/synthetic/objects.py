@@ -43,19 +43,19 @@ def box(size: Float[ndarray, "3"]) -> Mesh:
 def lathe(profile: list[tuple[float, float]], segments: int = 20) -> Mesh:
     """A body of revolution about y. profile: (radius, y) from its lowest y to its highest; radius 0 at both
     ends closes it."""
-    profile = np.array(profile, float)
+    radius, y = np.array(profile, float).T
     turn = np.linspace(0.0, 2 * np.pi, segments + 1)
     ring = np.stack([np.cos(turn), np.zeros_like(turn), np.sin(turn)], 1)
-    vertices = (profile[:, :1, None] * ring + profile[:, 1:, None] * [0.0, 1.0, 0.0]).reshape(-1, 3)
+    vertices = (radius[:, None, None] * ring + y[:, None, None] * [0.0, 1.0, 0.0]).reshape(-1, 3)
     i, j = (x.ravel() for x in np.meshgrid(np.arange(len(profile) - 1), np.arange(segments), indexing="ij"))
     a = i * (segments + 1) + j
     c = a + segments + 1
     faces = np.concatenate([np.stack([a, c, a + 1], 1), np.stack([a + 1, c, c + 1], 1)])
-    height = np.ptp(profile[:, 1])
+    height = np.ptp(y)
     uv = np.stack(
         [
             np.tile(turn / np.pi, len(profile)),
-            np.repeat((profile[:, 1] - profile[:, 1].min()) / height, segments + 1),
+            np.repeat((y - y.min()) / height, segments + 1),
         ],
         1,
     )

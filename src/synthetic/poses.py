@@ -206,7 +206,7 @@ def sample_free_pose(rng: np.random.Generator, layer: HandLayer) -> Float[ndarra
     if rng.random() < TOUCH_PROBABILITY:
         return _touching(rng, layer, _fingers(rng))
     # The first that is clean, not the cleanest: that would be an open hand more often than not.
-    least, best = np.inf, None
+    least, best = np.inf, np.empty(0)
     for _ in range(CANDIDATES):
         hand = _fingers(rng)
         passes = float(overlap(joints_of(layer, hand[None]))[0])

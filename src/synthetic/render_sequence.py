@@ -68,7 +68,7 @@ class SequenceRenderer:
         self.backdrop = Backdrop(
             *(rng, scene, size, config.background, [] if surroundings else given.photos),
             blank=wants_place or surroundings is not None,
-            distance=self.face and self.face.distance,
+            distance=self.face.distance if self.face else None,
         )
         self.materials = Materials(rng, look_rng, scene, kit, config.look, given.skins)
         if surroundings:

@@ -50,7 +50,7 @@ def _spread(values: Float[ndarray, "s s c"], known: ndarray) -> Float[ndarray, "
     )
     by_label = np.empty((labels.max() + 1, values.shape[-1]), values.dtype)
     by_label[labels[known]] = values[known]
-    return by_label[labels]
+    return by_label[labels.astype(np.intp)]
 
 
 def _corners(buffers: Buffers, corners: Float[ndarray, "f 3 c"], side: float) -> Float[ndarray, "s s c"]:
@@ -137,7 +137,7 @@ class Skins:
         picture = cv2.GaussianBlur(picture, (0, 0), 0.5)
         logs = []
         for places in self.places:
-            u, v = np.moveaxis(places * np.float32([width, height]) - np.float32(0.5), -1, 0)
+            u, v = np.moveaxis(places * np.array([width, height], np.float32) - np.float32(0.5), -1, 0)
             logs.append(np.log(np.maximum(cv2.remap(picture, u, v, cv2.INTER_LINEAR), 1e-3)))
         # The photograph's own tone, from back to palm: what the person's takes the place of.
         palm = np.concatenate([p[kept] for p, kept in zip(self.palm, self.kept)])

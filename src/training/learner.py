@@ -1,6 +1,7 @@
 """A network with what makes it learn, on one process of several."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from accelerate import Accelerator
 from torch import nn
@@ -14,7 +15,7 @@ class Learner:
     """`model` is the network as the accelerator wraps it, which is what the loop calls. settings: the group
     `optim` of a configuration."""
 
-    def __init__(self, network: nn.Module, settings: Mapping, accelerator: Accelerator):
+    def __init__(self, network: Any, settings: Mapping, accelerator: Accelerator):
         self.network = network
         self.accelerator = accelerator
         optimizer = adamw(network, settings)

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 
-def part_names(network: nn.Module) -> dict[str, str]:
+def part_names(network: Any) -> dict[str, str]:
     """Of every parameter, by its name, the part of the network (its `parts()`) that it belongs to; `rest` for
     those of none."""
     part = {

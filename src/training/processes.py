@@ -60,7 +60,8 @@ def average_statistics(
         for module in network.modules()
         if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
     ]
-    buffers = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var)]
+    pairs = ((norm.running_mean, norm.running_var) for norm in norms)
+    buffers = [buffer for pair in pairs for buffer in pair if buffer is not None]
     if processes == 1 or not buffers:
         return
     means = sum_over_processes(torch.cat(buffers)) / processes

@@ -31,7 +31,9 @@ def resume_point(resume: str | None, root: Path, say: Callable[[str], None]) -> 
             "puts this one elsewhere; "
             "remove that folder to start it anew"
         )
-    return newest_whole(root, say) if resume == "auto" else resume and Path(resume)
+    if resume == "auto":
+        return newest_whole(root, say)
+    return Path(resume) if resume else None
 
 
 def binding_settings(settings: dict, data: str, weight_files: Collection[str] = ()) -> dict:

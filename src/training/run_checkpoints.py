@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tempohand.training.checkpoint import NotSaved, go_back, load_state, save_best, save_step
 from tempohand.training.learner import Learner
@@ -81,7 +82,7 @@ class RunCheckpoints:
         if not self.accelerator.is_main_process:
             return False
         try:
-            config = {**self.config, "step": progress.step, "scores": progress.scores}
+            config: dict[str, Any] = {**self.config, "step": progress.step, "scores": progress.scores}
             config["loss"] = weights_at(config["loss"], progress.step, self.shared["steps"])
             write(self.learner.evaluated.state_dict(), config)
             self.unsaved = None

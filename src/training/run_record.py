@@ -2,14 +2,14 @@
 them; and a run's printed lines, which a full disk does not end."""
 
 import errno
-import io
 import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import yaml
 from accelerate import Accelerator
@@ -79,7 +79,7 @@ class RunRecord:
 
     def _flush(self) -> None:
         try:
-            while self.waiting:
+            while self.waiting and self.handle is not None:
                 self.waiting = self.waiting[os.write(self.handle, self.waiting) :]
         except OSError as error:
             self._warn(error)
@@ -97,7 +97,7 @@ class RunRecord:
 class _PatientStream:
     """A stream that loses what its disk has no room for; a closed pipe is still an error."""
 
-    def __init__(self, stream: io.TextIOBase):
+    def __init__(self, stream: TextIO):
         self.stream = stream
 
     def __getattr__(self, name: str):
@@ -114,7 +114,7 @@ class _PatientStream:
 
 
 @contextmanager
-def suppress_full_disk() -> Iterator[None]:
+def suppress_full_disk() -> Generator[None, None, None]:
     """Passes over what a full disk, a quota or a limit makes fail, and nothing else."""
     try:
         yield

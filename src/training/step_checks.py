@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -49,7 +50,7 @@ class StepChecks:
     def __init__(
         self,
         accelerator: Accelerator,
-        network: nn.Module,
+        network: Any,
         settings: dict,
         config: dict,
         describe_row: Callable[[int], str],

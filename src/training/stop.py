@@ -30,10 +30,11 @@ class StopRequest:
 
     def _note(self, number: int, _) -> None:
         now = time.monotonic()
-        first = self.received[number]
+        received = signal.Signals(number)
+        first = self.received[received]
         if number == signal.SIGINT and first and now - first > ONE_PRESS:
             raise KeyboardInterrupt
-        self.received[number] = first or now
+        self.received[received] = first or now
 
     def agreed(self, sum_over_processes: Callable[[Tensor], Tensor]) -> signal.Signals | None:
         """The signal that any process has had, or None: the same answer on every process."""

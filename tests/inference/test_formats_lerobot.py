@@ -2,13 +2,16 @@
 
 import json
 
+import av
+import cv2
 import datasets
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from export_support import moving_hands, write_predictions
+from export_support import SIZE, moving_hands, write_predictions
 from scipy.spatial.transform import Rotation
+from video_support import moving_pictures, write_video
 
 from tempohand import cli
 from tempohand.inference.formats.registry import export_predictions
@@ -166,3 +169,102 @@ def test_pictures_without_a_rate_are_refused(tmp_path, columns):
     with pytest.raises(ValueError, match="has no frame rate"):
         export_predictions(path, "lerobot")
     assert [one.name for one in tmp_path.iterdir()] == ["p.npz"]
+
+
+KEY = "observation.images.camera"
+
+
+@pytest.fixture(scope="module")
+def film():
+    return moving_pictures(10, *SIZE)
+
+
+@pytest.fixture(scope="module")
+def with_pictures(columns, film, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("film")
+    (folder / "hands").mkdir()
+    path = write_predictions(folder / "hands" / "p.npz", columns)
+    write_video(folder / "clip.mkv", film).rename(folder / "clip.mp4")  # the name that the predictions tell
+    return export_predictions(path, "lerobot").out
+
+
+def test_every_row_has_its_picture_at_its_time(with_pictures, film):
+    """Read as LeRobot does: an episode's file, and in it the frame at from_timestamp + timestamp."""
+    info = json.loads((with_pictures / "meta/info.json").read_text())
+    table = pq.read_table(with_pictures / "data/chunk-000/file-000.parquet").to_pydict()
+    episodes = pq.read_table(with_pictures / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    assert KEY not in table and len(episodes) == len(EPISODES)
+    small = [picture[::8, ::8].astype(float) for picture in film]
+    for one in episodes:
+        at = {name: one[f"videos/{KEY}/{name}"] for name in ("chunk_index", "file_index")}
+        path = with_pictures / info["video_path"].format(video_key=KEY, **at)
+        rows = slice(one["dataset_from_index"], one["dataset_to_index"])
+        start, end = (one[f"videos/{KEY}/{name}_timestamp"] for name in ("from", "to"))
+        assert end - start == pytest.approx(one["length"] / 30)
+        with av.open(str(path)) as container:
+            frames = list(container.decode(video=0))
+            codec = container.streams.video[0].codec_context.name
+        times = np.array([frame.time for frame in frames])
+        np.testing.assert_allclose(times, start + np.array(table["timestamp"][rows]), atol=1e-4)
+        assert len(frames) == one["length"]
+        capture = cv2.VideoCapture(str(path))  # a second reader
+        for frame, number in zip(frames, table["source.frame"][rows]):
+            seen = capture.read()[1][..., ::-1]
+            for picture in (frame.to_ndarray(format="rgb24"), seen):
+                apart = [np.abs(picture[::8, ::8] - other).mean() for other in small]
+                assert np.argmin(apart) == number and apart[number] < 5
+        assert not capture.read()[0]
+    assert info["features"][KEY] == {
+        "dtype": "video",
+        "shape": [SIZE[1], SIZE[0], 3],
+        "names": ["height", "width", "channels"],
+        "info": {
+            "video.height": SIZE[1],
+            "video.width": SIZE[0],
+            "video.codec": codec,
+            "video.pix_fmt": frames[0].format.name,
+            "video.is_depth_map": False,
+            "video.fps": 30,
+            "video.channels": 3,
+            "has_audio": False,
+        },
+    }
+
+
+def test_the_pictures_statistics_are_those_of_all_pixels(with_pictures, film):
+    stats = json.loads((with_pictures / "meta/stats.json").read_text())[KEY]
+    episodes = pq.read_table(with_pictures / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    numbers = [[number for _, frames in EPISODES for number in frames], list(EPISODES[1][1])]
+    ofs = [stats, {key: episodes[1][f"stats/{KEY}/{key}"] for key in stats}]
+    for given, chosen in zip(ofs, numbers):
+        pixels = np.stack([film[number] for number in chosen]).reshape(-1, 3) / 255
+        assert given["count"] == [len(chosen)]
+        for key, wanted in {
+            "min": pixels.min(0),
+            "max": pixels.max(0),
+            "mean": pixels.mean(0),
+            "std": pixels.std(0),
+            "q10": np.quantile(pixels, 0.1, axis=0, method="inverted_cdf"),
+            "q99": np.quantile(pixels, 0.99, axis=0, method="inverted_cdf"),
+        }.items():
+            assert np.shape(given[key]) == (3, 1, 1), key
+            np.testing.assert_allclose(np.ravel(given[key]), wanted, atol=1e-6, err_msg=key)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "says"),
+    [
+        (lambda film: film[:9], "has no frame 9"),
+        (lambda film: [picture[:90, :120] for picture in film], "is 120 x 90 px, the predictions are of 640"),
+    ],
+)
+def test_pictures_of_something_else_are_refused(tmp_path, columns, film, pictures, says, capsys):
+    path = write_predictions(tmp_path / "p.npz", columns)
+    other = write_video(tmp_path / "other.mkv", [np.ascontiguousarray(one) for one in pictures(film)])
+    command = ["export", str(path), "--pictures", str(other), "--to"]
+    with pytest.raises(SystemExit):
+        cli.main([*command, "lerobot", "--out", str(tmp_path / "set")])
+    assert says in capsys.readouterr().err and not (tmp_path / "set").exists()
+    with pytest.raises(SystemExit):
+        cli.main([*command, "csv"])
+    assert "--pictures" in capsys.readouterr().err

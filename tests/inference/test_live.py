@@ -19,6 +19,7 @@ from tempohand import cli
 from tempohand.inference.live import LiveSettings, Pace, run_live
 from tempohand.inference.live_source import NewestFrames, open_live
 from tempohand.inference.web_view import WebView
+from tempohand.inference.window import Window
 
 golden = runpy.run_path(str(Path(__file__).parents[1] / "golden/mediapipe_hand.py"))
 
@@ -175,6 +176,58 @@ def test_a_stream_becomes_hands(address):
     assert last.joints.shape == (21, 3) and (last.joints[:, 2] > 100).all()
 
 
+class FakeScreen:
+    """OpenCV's windows: what was shown, and from which picture on a key is pressed or the window is away."""
+
+    def __init__(self, monkeypatch, key_at: int = -1, gone_at: int = -1):
+        self.shown, self.closed = [], 0
+        monkeypatch.setenv("DISPLAY", ":0")
+        for name, does in {
+            "currentUIFramework": lambda: "QT5",
+            "namedWindow": lambda *_: None,
+            "resizeWindow": lambda _, *size: self.shown.append(size),
+            "imshow": lambda _, picture: self.shown.append(picture),
+            "pollKey": lambda: 27 if 0 <= key_at < len(self.shown) else -1,
+            "getWindowProperty": lambda *_: 0.0 if 0 <= gone_at < len(self.shown) else 1.0,
+            "destroyAllWindows": self.close,
+        }.items():
+            monkeypatch.setattr(cv2, name, does)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_window_shows_what_the_page_would(address, monkeypatch):
+    screen, lines = FakeScreen(monkeypatch), []
+    pace = run_live(LiveSettings(address, window=True, max_hands=1), say=lines.append)
+    size, *pictures = screen.shown
+    assert len(pictures) == pace.frames and size == pictures[0].shape[1::-1] and screen.closed == 1
+    assert lines[0] == "watch in the window: Esc or q ends it" and lines[-1].startswith("the input has ended")
+
+
+def test_the_window_has_the_pictures_colours(monkeypatch):
+    screen = FakeScreen(monkeypatch)
+    with Window() as window:
+        window.show(np.full((4, 6, 3), (250, 20, 10), np.uint8))
+    assert screen.shown[1][0, 0].tolist() == [10, 20, 250]  # OpenCV shows BGR
+
+
+def test_without_a_desktop_there_is_no_window(monkeypatch):
+    FakeScreen(monkeypatch)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(ValueError, match="needs a desktop"):
+        Window()
+
+
+@pytest.mark.parametrize("how", ["key_at", "gone_at"])
+def test_closing_the_window_ends_it(address, monkeypatch, how):
+    screen, lines = FakeScreen(monkeypatch, **{how: 1}), []
+    pace = run_live(LiveSettings(address, window=True, max_hands=1), say=lines.append)
+    assert pace.frames == 1 and screen.closed == 1 and lines[-1].startswith("the window was closed: ")
+
+
 def test_the_pace_is_of_the_last_frames():
     pace = Pace()
     for latency in (0.02, 0.03, 0.5):
@@ -189,10 +242,13 @@ def test_the_pace_is_of_the_last_frames():
         (["http://127.0.0.1:1/none", "--port", "0"], "cannot be read as a video"),
         (["977", "--port", "0"], "there is no camera 977"),
         (["0", "--focal", "-3"], "--focal"),
+        (["ADDRESS", "--window"], "--window"),
         (["0", "--look-every", "0"], "at least 1 frame"),
     ],
 )
-def test_bad_input_is_one_line(arguments, says, capfd):
+def test_bad_input_is_one_line(arguments, says, capfd, monkeypatch, address):
+    monkeypatch.setattr(cv2, "currentUIFramework", lambda: "")  # as the headless OpenCV says
+    arguments = [address if argument == "ADDRESS" else argument for argument in arguments]
     with pytest.raises(SystemExit) as leave:
         cli.main(["live", *arguments])
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error")]

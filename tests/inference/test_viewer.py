@@ -9,7 +9,6 @@ import pytest
 import torch
 from export_support import SIZE, moving_hands, write_predictions
 
-from tempohand.commands.view import _beside
 from tempohand.geometry import project
 from tempohand.inference.formats.predictions import Predictions
 from tempohand.inference.source import open_source
@@ -126,8 +125,8 @@ def test_without_viser_it_says_what_to_install(predictions, monkeypatch):
         Viewer(predictions)
 
 
-def test_the_input_is_found_beside_the_results(tmp_path):
+def test_the_input_is_found_beside_the_results(tmp_path, predictions):
     (tmp_path / "clip-hands").mkdir()
-    assert _beside(tmp_path / "clip-hands/predictions.npz", "clip.mp4") is None
+    assert predictions.beside(tmp_path / "clip-hands/predictions.npz") is None
     (tmp_path / "clip.mp4").touch()
-    assert _beside(tmp_path / "clip-hands/predictions.npz", "clip.mp4") == tmp_path / "clip.mp4"
+    assert predictions.beside(tmp_path / "clip-hands/predictions.npz") == tmp_path / "clip.mp4"

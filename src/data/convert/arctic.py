@@ -196,7 +196,7 @@ class _CroppedView(_View):
             )
 
     def picture(self, path: Path, index: int) -> tuple[Any, Float[np.ndarray, "3 3"]]:
-        x, y, scale = np.float32(self.squares[index])
+        x, y, scale = np.asarray(self.squares[index], np.float32)
         edge = scale * np.float32(1.5) * 200
         x0, x1 = (int(round(float(at))) for at in (x - edge / 2, x + edge / 2))
         y0, y1 = (int(round(float(at))) for at in (y - edge / 2, y + edge / 2))

@@ -60,5 +60,8 @@ def _hand(row: dict[str, str], joints: list[str]) -> MarkedHand:
         if row[f"{name}_x"] and row[f"{name}_y"] and seen != "0":
             hidden = float(seen) == 1 if seen else None
             marks.append(Mark(name, float(row[f"{name}_x"]), float(row[f"{name}_y"]), hidden))
-    box = tuple(float(row[name]) for name in BOX) if all(row.get(name) for name in BOX) else None
+    box = None
+    if all(row.get(name) for name in BOX):
+        x0, y0, x1, y1 = (float(row[name]) for name in BOX)
+        box = x0, y0, x1, y1
     return MarkedHand(tuple(marks), row.get("side") or "", box)

@@ -67,16 +67,17 @@ def _picture(image: ElementTree.Element) -> MarkedPicture:
             elif len(places) == 1:
                 points.append(LoosePoint(group, _mark(shape)))
         elif shape.tag == "box":
-            box = tuple(float(shape.get(name)) for name in ("xtl", "ytl", "xbr", "ybr"))
-            boxes.append(LooseBox(group, text, box))
-    size = int(image.get("width")), int(image.get("height"))
-    return MarkedPicture(image.get("name"), (*hands, *hands_of_groups(points, boxes)), size)
+            x0, y0, x1, y1 = (float(shape.attrib[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
+            boxes.append(LooseBox(group, text, (x0, y0, x1, y1)))
+    size = int(image.attrib["width"]), int(image.attrib["height"])
+    return MarkedPicture(image.attrib["name"], (*hands, *hands_of_groups(points, boxes)), size)
 
 
 def _places(shape: ElementTree.Element) -> list[tuple[float, float]]:
-    return [tuple(map(float, place.split(","))) for place in shape.get("points").split(";")]
+    pairs = (place.split(",") for place in shape.attrib["points"].split(";"))
+    return [(float(x), float(y)) for x, y in pairs]
 
 
 def _mark(shape: ElementTree.Element) -> Mark:
     ((x, y),) = _places(shape)
-    return Mark(shape.get("label"), x, y, shape.get("occluded") == "1")
+    return Mark(shape.attrib["label"], x, y, shape.get("occluded") == "1")

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -153,7 +153,7 @@ class Converter(ABC):
     url: ClassVar[str]
     missing: str  # what a folder without any unit lacks, and the remedy: "'<root>' <missing>"
     # the form of the left hand's shape directions that the annotations were made with
-    left_shapedirs: ClassVar[str] = "fixed"
+    left_shapedirs: ClassVar[Literal["fixed", "unfixed"]] = "fixed"
     # What residuals a right conversion has at most (docs/data.md), the median over rows; None where the data
     # set has nothing of its own to compare, as where the 2D joints are the projected 3D ones.
     reprojection_px: ClassVar[float | None] = None  # of the stored 2D joints from the projected 3D ones

@@ -75,7 +75,7 @@ class FreiHand(OfficialBoxes):
     def _entries(self, split: str) -> list[tuple]:
         """K, xyz and mano of each id, None for what is not known."""
         columns = [self._labels(split, kind) for kind in ("K", "xyz", "mano")]
-        unknown = [None] * len(columns[0])
+        unknown = [None] * len(columns[0] or ())
         columns = [unknown if labels is None else labels for labels in columns]
         if len(set(map(len, columns))) > 1:
             files = f"{split}_K.json, {split}_xyz.json and {split}_mano.json"

@@ -8,7 +8,7 @@ import hashlib
 import re
 from abc import abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, NamedTuple
 
@@ -126,7 +126,7 @@ class OwnLabels(Converter):
             digest.update(repr((entry.file, entry.is_right, entry.hand.box, marks)).encode())
         return digest.hexdigest()
 
-    def _parts(self, numbers: list[int], entries: list[Entry]) -> Iterable[list[int]]:
+    def _parts(self, numbers: list[int], entries: list[Entry]) -> Iterable[Sequence[int]]:
         """Single pictures some at a time; of sequences each recording whole, in the order of frames."""
         if self.fps is None and self.video is None:
             return batches(numbers)
@@ -237,7 +237,7 @@ class OwnLabels(Converter):
                 time = 0.0 if self.fps is None else entry.number / self.fps
                 picture, size, focal = self._picture(entry)
             labelled = entry.picture.size
-            if None not in (labelled, size) and tuple(labelled) != tuple(size):
+            if labelled and size and tuple(labelled) != tuple(size):
                 raise Unusable(
                     "picture of another size",
                     f"{size[0]} x {size[1]} px, labelled at {labelled[0]} x {labelled[1]}: take the picture "
@@ -253,12 +253,11 @@ class OwnLabels(Converter):
 
     def _picture(self, entry: Entry) -> tuple[Path | bytes, tuple[int, int] | None, float | None]:
         """(picture, its size, its focal length as its file tells them)."""
-        path = self.root / (entry.file or entry.picture.name)
-        content = entry.picture.content
-        if entry.file is None and content is None:
+        picture = self.root / entry.file if entry.file else entry.picture.content
+        if picture is None:
             raise Unusable("picture missing", f"no file '{entry.picture.name}' below the folder")
-        told = read_file(path.read_bytes() if entry.file else content)
-        return path if entry.file else content, told.size, told.focal
+        told = read_file(picture if isinstance(picture, bytes) else picture.read_bytes())
+        return picture, told.size, told.focal
 
     def _hand(self, entry: Entry) -> HandLabels:
         joints, box = self._joints(entry), entry.hand.box

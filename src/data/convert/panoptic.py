@@ -12,7 +12,7 @@ all hands as right ones. There is no camera and nothing in 3D.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -96,7 +96,9 @@ class Panoptic(KeypointPictures):
         yield from _in_parts(STUDIO, entries, ("train", "panoptic143"))
 
 
-def _in_parts(name: str, entries: list[tuple[Path, dict | None]], splits: tuple[str, ...]) -> Iterator[Unit]:
+def _in_parts(
+    name: str, entries: Sequence[tuple[Path, dict | None]], splits: tuple[str, ...]
+) -> Iterator[Unit]:
     for part in batches(range(len(entries))):
         payload = (name, part[0], entries[part[0] : part[-1] + 1])
         yield Unit(f"{name}/{part[0]:06d}", len(part), splits, payload)

@@ -5,7 +5,7 @@ import json
 import pickle
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def need(path: Path, what: str) -> Path:
 
 
 @contextmanager
-def _naming(path: Path, form: str, remedy: str = "download it again") -> Iterator[None]:
+def _naming(path: Path, form: str, remedy: str = "download it again") -> Generator[None, None, None]:
     """Raises ValueError naming the file, and the remedy, for what its parser raises within."""
     try:
         yield
@@ -90,7 +90,7 @@ def read_yaml(path: Path, *, remedy: str = "download it again") -> Any:
 
 
 @contextmanager
-def refusing_damage(path: str | Path) -> Iterator[None]:
+def refusing_damage(path: str | Path) -> Generator[None, None, None]:
     """Raises Unusable naming the file for whatever goes wrong within, FileNotFoundError apart: a damaged file
     may break its reader anywhere."""
     try:

@@ -87,12 +87,12 @@ def _camera(about: dict) -> Camera:
     if matrix is not None:
         return Camera.of_matrix(np.array(matrix, float).reshape(3, 3).T)
     centre = [about.get(name, about.get(other)) for name, other in (("ppx", "cx"), ("ppy", "cy"))]
-    values = [about.get("fx"), about.get("fy"), *centre]
-    if None in values:
+    values = [value for value in (about.get("fx"), about.get("fy"), *centre) if value is not None]
+    if len(values) < 4:
         raise Unusable(
             "no camera", f"the intrinsics file has {sorted(about)}: fx, fy, ppx and ppy are needed"
         )
-    return Camera.of_values(*map(float, values))
+    return Camera.of_values(*(float(value) for value in values))
 
 
 def _depth(path: Path, scale: float) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import torch
 from jaxtyping import Float
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 from tqdm import tqdm
 
@@ -29,7 +29,7 @@ def f_scores(
     ) as pairs:
         for sample, (ours, theirs) in enumerate(pairs):
             nearest = [
-                cKDTree(one).query(other, distance_upper_bound=far)[0]
+                KDTree(one).query(other, distance_upper_bound=far)[0]
                 for one, other in ((theirs, ours), (ours, theirs))
             ]
             for place, threshold in enumerate(thresholds):

@@ -46,8 +46,8 @@ def mean_and_auc(
 def mesh_quantities(truth: Truth, prediction: Prediction) -> list[Quantity]:
     """Mesh errors raw and aligned by the mesh's own 778 vertices, and F-scores of both."""
     truth, prediction = select(truth, prediction, truth.vertices_mask & truth.has_camera)
-    predicted = prediction.vertices
-    true = truth.vertices
+    predicted, true = prediction.vertices, truth.vertices
+    assert predicted is not None and true is not None, "FreiHAND's protocol asks for vertices"
     cluster = truth.cluster
     aligned = procrustes_align(predicted, true, allow_reflection=True)
     scores = {

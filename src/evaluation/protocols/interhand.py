@@ -20,7 +20,8 @@ def hand_pairs(truth: Truth) -> tuple[np.ndarray, np.ndarray]:
         for (sequence, frame), number in place.items()
         if truth.is_right[number] and (other := (sequence.removesuffix("/right") + "/left", frame)) in place
     ]
-    return tuple(np.array([pair[side] for pair in pairs], dtype=int) for side in (0, 1))
+    right, left = (np.array([pair[side] for pair in pairs], dtype=int) for side in (0, 1))
+    return right, left
 
 
 def interhand(truth: Truth, prediction: Prediction) -> list[Quantity]:

@@ -57,10 +57,8 @@ def temporal(truth: Truth, prediction: Prediction) -> list[Quantity]:
     quantities = {}
 
     def add(name: str, unit: str, wanted: Bool[Tensor, "n"], shortest: int, errors: Callable) -> None:
-        value, mask = (
-            torch.zeros(len(truth), 1, dtype=torch.float64),
-            torch.zeros(len(truth), 1, dtype=torch.bool),
-        )
+        value = torch.zeros(len(truth), 1, dtype=torch.float64)
+        mask = torch.zeros_like(value, dtype=torch.bool)
         for places, seconds in stretches(truth, wanted):
             if len(places) >= shortest:
                 error, counted = errors(places, seconds)
@@ -80,11 +78,11 @@ def temporal(truth: Truth, prediction: Prediction) -> list[Quantity]:
         3,
         lambda i, _: motion.vibe_acceleration(relative[0][i], relative[1][i], visible[i]),
     )
-    meshes = truth.vertices_mask
+    assert truth.vertices_mask is not None, "this protocol asks for vertices"
     add(
         "accel_arctic",
         "m/s^2",
-        meshes,
+        truth.vertices_mask,
         3,
         lambda i, step: all_of(
             motion.arctic_acceleration(

@@ -19,8 +19,8 @@ def with_true_shape(hand: HandLayer) -> Callable[[HandPrediction, ClipBatch], Ha
     """
 
     def given(prediction: HandPrediction, batch: ClipBatch) -> HandPrediction:
-        known = labelled_hand(hand, batch.target)[1]
-        shape = torch.where(known[:, None, None], batch.target.shape, prediction.shape)
+        known = labelled_hand(hand, batch.labels)[1]
+        shape = torch.where(known[:, None, None], batch.labels.shape, prediction.shape)
         joints, vertices = hand(prediction.pose, shape, prediction.trans)
         pixels = project(joints, batch.focal[:, -1:], batch.princpt[:, -1:])
         joints2d = normalise_pixels(pixels, batch.frames.size[::-1])

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -51,7 +52,7 @@ TERM_COLOURS = (
     "#a3694b",
     "#6c8f3c",
 )
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9,
     "svg.fonttype": "none",  # text stays text, in the page's font

@@ -176,4 +176,4 @@ class StripKeeper:
             "time": result.true.time[chosen].numpy(),
         }
         with whole(self.out / f"strip_{number}.npz") as part, part.open("wb") as file:
-            np.savez_compressed(file, **content)
+            np.savez_compressed(file, allow_pickle=False, **content)

@@ -46,7 +46,7 @@ def write(predictions: Predictions, out: Path) -> list[str]:
     for track in tracks:
         arrays |= {f"{track.name}/{key}": values for key, values in _hand(track, end).items()}
     packed = io.BytesIO()
-    np.savez_compressed(packed, **arrays)
+    np.savez_compressed(packed, allow_pickle=False, **arrays)
     text = base64.b64encode(packed.getvalue()).decode()
     lines = "\n".join(f'    "{text[at : at + _LINE]}"' for at in range(0, len(text), _LINE))
     script = Path(__file__).with_name("blender_script.py").read_text(encoding="utf-8")

@@ -129,8 +129,10 @@ def _add_hand(document: _Document, track: HandTrack, end: float) -> None:
     for joint in range(len(MANO_JOINT_NAMES)):
         document.animate(first + joint, "rotation", times, turns[shown, joint])
     moments, seen = zip(*visibility(track, end))
-    times = document.accessor(np.float32(moments), bounds=True)
-    document.animate(hand, "scale", times, np.repeat(np.float32(seen)[:, None], 3, axis=1), steps=True)
+    times = document.accessor(np.asarray(moments, np.float32), bounds=True)
+    document.animate(
+        hand, "scale", times, np.repeat(np.asarray(seen, np.float32)[:, None], 3, axis=1), steps=True
+    )
 
 
 def _add_mesh(document: _Document, track: HandTrack, rig: Rig) -> int:

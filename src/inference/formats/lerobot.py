@@ -1,5 +1,6 @@
-"""A LeRobot data set, version 3.0, of states alone (huggingface/lerobot: docs/source/lerobot-dataset-v3.mdx,
-src/lerobot/datasets): an episode for every hand's unbroken stretch of frames.
+"""A LeRobot data set, version 3.0, of states, and of pictures where they are given (huggingface/lerobot:
+docs/source/lerobot-dataset-v3.mdx, src/lerobot/datasets): an episode for every hand's unbroken stretch of
+frames.
 
 Metres and radians in OpenCV's camera space. Written without the lerobot package, whose requirements exclude
 ours.
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tempohand.hand.layer import MM_PER_METRE
+from tempohand.inference.formats import lerobot_video as video
 from tempohand.inference.formats.predictions import HandTrack, Predictions
 from tempohand.inference.formats.rig import rotation_matrices
 from tempohand.skeleton import JOINT_NAMES, MANO_JOINT_NAMES
@@ -46,10 +48,12 @@ _TASKS = {True: "move the right hand", False: "move the left hand"}
 _QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
 
 
-def write(predictions: Predictions, out: Path) -> list[str]:
-    """out: a folder, made whole; an earlier data set there is replaced.
+def write(predictions: Predictions, out: Path, pictures: Path | None = None) -> list[str]:
+    """out: a folder, made whole; an earlier data set there is replaced. pictures: the input that the
+    predictions are of; None: the data set has none.
 
-    Raises ValueError for pictures without a frame rate and for a folder of something else, and OSError.
+    Raises ValueError for pictures without a frame rate and for a folder of something else, what
+    `lerobot_video.write_pictures` raises, and OSError.
     """
     if not predictions.fps > 0:
         raise ValueError(
@@ -65,20 +69,27 @@ def write(predictions: Predictions, out: Path) -> list[str]:
             tasks.append(task)
     episodes = list(_episodes(tracks, fps, tasks))
     with whole_folder(out) as part:
+        levels = video.write_pictures(part, predictions, pictures, fps) if pictures else []
         for folder in ("data", "meta/episodes"):
             (part / folder / _FIRST).parent.mkdir(parents=True)
         table = pa.concat_tables([_table(episode) for episode in episodes])
         with pq.ParquetWriter(part / "data" / _FIRST, table.schema) as writer:
             for episode in episodes:  # a row group each, by which readers find one
                 writer.write_table(table.slice(episode["index"][0], len(episode["index"])))
-        pq.write_table(_account(episodes, tasks), part / "meta" / "episodes" / _FIRST)
+        pq.write_table(_account(episodes, tasks, levels, fps), part / "meta" / "episodes" / _FIRST)
         named = pd.DataFrame({"task_index": range(len(tasks))}, index=pd.Index(tasks, name="task"))
         named.to_parquet(part / "meta" / "tasks.parquet")
         info = _info(fps, len(episodes), table.num_rows, len(tasks))
-        write_whole(part / "meta" / "info.json", json.dumps(info, indent=4))
         together = {name: np.concatenate([one[name] for one in episodes]) for name in _FEATURES}
-        write_whole(part / "meta" / "stats.json", json.dumps(_statistics(together), indent=4))
-    notes = [f"episodes: {len(episodes)}; state, joints and action without pictures, {fps} frames/s"]
+        about = _statistics(together)
+        if levels:
+            info["features"][video.KEY] = video.feature(part, fps)
+            info["video_path"] = video.PATH
+            about[video.KEY] = video.statistics(np.sum(levels, axis=0), table.num_rows, _QUANTILES)
+        write_whole(part / "meta" / "info.json", json.dumps(info, indent=4))
+        write_whole(part / "meta" / "stats.json", json.dumps(about, indent=4))
+    shown = f"pictures of '{pictures.name}'" if pictures else "no pictures (name their input in `pictures`)"
+    notes = [f"episodes: {len(episodes)}; state, joints, action, and {shown}, {fps} frames/s"]
     if abs(predictions.fps - fps) > 1e-6:
         notes.append(
             f"LeRobot has whole frame rates: {predictions.fps:.3f} became {fps}; source.time is exact"
@@ -128,8 +139,11 @@ def _table(episode: dict[str, np.ndarray]) -> pa.Table:
     return pa.table(columns)
 
 
-def _account(episodes: list[dict[str, np.ndarray]], tasks: list[str]) -> pa.Table:
-    """meta/episodes: where each episode lies, and its statistics."""
+def _account(
+    episodes: list[dict[str, np.ndarray]], tasks: list[str], levels: list[video.Histogram], fps: int
+) -> pa.Table:
+    """meta/episodes: where each episode lies, and its statistics. levels: of the episodes' pictures, none
+    without."""
     rows = []
     for number, episode in enumerate(episodes):
         count, first = len(episode["index"]), int(episode["index"][0])
@@ -137,7 +151,11 @@ def _account(episodes: list[dict[str, np.ndarray]], tasks: list[str]) -> pa.Tabl
         row |= {"data/chunk_index": 0, "data/file_index": 0}
         row |= {"dataset_from_index": first, "dataset_to_index": first + count}
         row |= {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
-        for name, values in _statistics(episode).items():
+        about = _statistics(episode)
+        if levels:
+            row |= video.account(number, count, fps)
+            about[video.KEY] = video.statistics(levels[number], count, _QUANTILES)
+        for name, values in about.items():
             row |= {f"stats/{name}/{key}": value for key, value in values.items()}
         rows.append(row)
     return pa.Table.from_pylist(rows)

@@ -32,5 +32,5 @@ def write(predictions: Predictions, out: Path) -> list[str]:
         **{name: getattr(predictions, name) for name in ("frame", "time", "hand_id")},
     }
     with whole(out) as part, part.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     return []

@@ -4,6 +4,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,9 +67,21 @@ class Predictions:
                 frame = columns["frame"][row]
                 raise ValueError(f"'{path}': `{name}` of frame {frame} (row {row}) is not finite")
         _check_model(path, columns, hand)
-        about = {"source": str(columns["source"]), "names": columns["names"].tolist()}
-        about |= {"num_frames": int(columns["num_frames"]), "fps": float(columns["fps"])}
-        return cls(**columns | about, tables=read_hand_file(hand, side="right"))
+        values: dict[str, Any] = {
+            **columns,
+            "source": str(columns["source"]),
+            "names": columns["names"].tolist(),
+            "num_frames": int(columns["num_frames"]),
+            "fps": float(columns["fps"]),
+        }
+        return cls(**values, tables=read_hand_file(hand, side="right"))
+
+    def beside(self, path: str | Path) -> Path | None:
+        """The input that they are of, where a file or folder of its name lies in the folder of `path`, their
+        own file, or in the one above it."""
+        folder = Path(path).resolve().parent
+        places = (folder / self.source, folder.parent / self.source)
+        return next((place for place in places if self.source and place.exists()), None)
 
     def tracks(self) -> list["HandTrack"]:
         """Every hand's rows, in the order of frames, by number; a number that has both sides is two."""

@@ -1,5 +1,6 @@
 """The formats that predictions are exported to, by name. Each is a module beside this one with
-`write(predictions, out)`, which writes whole files and returns lines that a user should know."""
+`write(predictions, out)`, which writes whole files and returns lines that a user should know; those with
+`pictures` take the input's path, too, or None."""
 
 import importlib
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ class ExportFormat(NamedTuple):
 
     summary: str  # a line for lists of formats
     ending: str  # of the default output's name, after that of the predictions
+    pictures: bool = False  # whether it holds the input's pictures
 
 
 FORMATS = {
@@ -28,7 +30,9 @@ FORMATS = {
     "blender": ExportFormat("a script that builds armatures, meshes and actions in Blender", "-blender.py"),
     "usd": ExportFormat("UsdSkel meshes, skeletons and animations (needs usd-core)", ".usdc"),
     "robot": ExportFormat("joint angles of LEAP, Allegro and Shadow hands (needs dexi-rs)", "-robot"),
-    "lerobot": ExportFormat("a LeRobot v3.0 data set, an episode per hand and unbroken stretch", "-lerobot"),
+    "lerobot": ExportFormat(
+        "a LeRobot v3.0 data set, an episode per hand and unbroken stretch", "-lerobot", True
+    ),
 }
 
 
@@ -47,14 +51,19 @@ class Exported:
 
 
 def export_predictions(
-    path: str | Path, to: str, out: str | Path | None = None, hand: str | Path | None = None
+    path: str | Path,
+    to: str,
+    out: str | Path | None = None,
+    hand: str | Path | None = None,
+    pictures: str | Path | None = None,
 ) -> Exported:
     """Writes a predictions.npz in another format.
 
     to: a key of FORMATS. out: default beside the predictions, by the format's ending; a file that is there is
-    replaced. hand: the hand model that the network was trained with (default: the open hand). Raises
-    ValueError for an unknown format and whatever `Predictions.read` and writing.py raise; nothing is written
-    then.
+    replaced. hand: the hand model that the network was trained with (default: the open hand). pictures: of a
+    format that holds some, the input that the predictions are of (default: the file of that name beside them
+    or their folder, if there is one). Raises ValueError for an unknown format and whatever `Predictions.read`
+    and writing.py raise; nothing is written then.
     """
     if to not in FORMATS:
         raise ValueError(f"`to` is a format: {', '.join(FORMATS)}; not '{to}'")
@@ -65,5 +74,10 @@ def export_predictions(
     predictions = Predictions.read(path, hand)
     if out.exists() and out.samefile(path):
         raise ValueError(f"`out` '{out}' is the predictions' own file")
-    notes = importlib.import_module(f"tempohand.inference.formats.{to}").write(predictions, out)
+    more = {}
+    if FORMATS[to].pictures:
+        more["pictures"] = Path(pictures) if pictures else predictions.beside(path)
+    elif pictures:
+        raise ValueError(f"`pictures` are for lerobot: the format {to} holds none")
+    notes = importlib.import_module(f"tempohand.inference.formats.{to}").write(predictions, out, **more)
     return Exported(out, len(predictions.frame), len(predictions.tracks()), notes)

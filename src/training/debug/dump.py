@@ -13,6 +13,7 @@ import os
 import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from accelerate import Accelerator
@@ -85,7 +86,7 @@ def load_batch(file: Path) -> ClipBatch:
             "does not read: replay it with that version, or repeat the run until it stops again"
         )
 
-    def part(kind: type, prefix: str) -> dict[str, Tensor]:
+    def part(kind: type[Any], prefix: str) -> dict[str, Tensor]:
         names = (field.name for field in fields(kind))
         return {name: tensors[prefix + name] for name in names if prefix + name in tensors}
 

@@ -2,9 +2,10 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,9 +43,9 @@ RANGES = {
 ROWS_SHOWN = 8
 
 
-def replay(dump: Dump, network: nn.Module, say: Callable[[str], None] = print) -> bool:
-    """Forward, criterion and backward of every batch of a dump; returns whether something is not finite, as
-    it was in the run.
+def replay(dump: Dump, network: Any, say: Callable[[str], None] = print) -> bool:
+    """Forward, criterion and backward of every batch of a dump by a network (model/network.py); returns
+    whether something is not finite, as it was in the run.
 
     Processes' batches go through the network one by one, with the run's own random numbers, and their terms
     are combined, so the loss is the run's.
@@ -111,7 +112,7 @@ class _Step:
     """The optimizer step of a dump, which can be done again and again: the weights are not changed."""
 
     dump: Dump
-    network: nn.Module
+    network: Any
 
     @property
     def weights(self) -> dict[str, float]:
@@ -140,7 +141,7 @@ class _Step:
             lines.append(f"  gradients that are not finite, the one nearest to the loss first: {names}")
         names = dict.fromkeys(name for raw in means for name in raw)
         zero = torch.zeros(())
-        raw = {name: sum(raw.get(name, zero) for raw in means) / len(means) for name in names}
+        raw = {name: sum((raw.get(name, zero) for raw in means), zero) / len(means) for name in names}
         verdict = loss_verdict(raw, self.weights)
         if gradients and not verdict:
             verdict = {"gradient": gradients}
@@ -217,7 +218,7 @@ def _joined(terms: list[dict[str, Term]]) -> dict[str, Term]:
 
 
 @contextmanager
-def _first_module_not_finite(network: nn.Module) -> Iterator[list[str]]:
+def _first_module_not_finite(network: nn.Module) -> Generator[list[str], None, None]:
     """Hooks that put the first module whose output is not finite into the list, with what it was given."""
     found: list[str] = []
 

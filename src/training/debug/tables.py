@@ -3,6 +3,7 @@ of."""
 
 from dataclasses import fields
 from functools import singledispatch
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -130,7 +131,7 @@ def _line(name: str, values: Tensor) -> str:
 
 
 @singledispatch
-def describe_prediction(prediction: object, target: HandTarget) -> list[str]:
+def describe_prediction(prediction: Any, target: HandTarget) -> list[str]:
     """Ranges of what a network predicts, beside the truth where its class is known here; else of every field
     of numbers."""
     values = {field.name: getattr(prediction, field.name) for field in fields(prediction)}
