@@ -24,6 +24,7 @@ BENCHMARKS = {
     "fit": "fitting hands to 21 joints: residual, vertices, converged, time",
     "stage2": "Stage 2 training steps from cached tokens beside steps that run the backbone",
     "stream": "streaming Stage 2 beside Stage 1 alone and beside recomputing its window",
+    "gpu": "training steps of Stage 1 on a GPU: pictures a second, memory, share of its rate",
     "live": "a frame of a video from picture to hand, by torch and by ONNX Runtime",
     "predict": "a frame of the whole predict command, step by step, and its steps ahead of each other",
     "web": "the page of tempohand web in Chromium beside predict: joints, and a frame's time",
