@@ -57,6 +57,7 @@ def one_process():
     dist.destroy_process_group()
 
 
+@pytest.mark.filterwarnings("ignore:FSDP2-wrapped module:UserWarning")  # nothing changes what it gives
 def test_a_sharded_step_is_the_plain_one(one_process):
     torch.manual_seed(0)
     plain = dino(1)
