@@ -5,7 +5,7 @@ STAMP := .venv/installed
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help setup build demo demo-utnet demo-hand3d weights test test-slow test-faults lint clean
+.PHONY: help setup build demo demo-utnet demo-hand3d weights test test-slow test-faults test-gpu lint clean
 
 help:
 	@echo "make demo   set up, make data, train Stage 1 and Stage 2, evaluate, run on a video, write outputs/demo/report.html"
@@ -16,6 +16,7 @@ help:
 	@echo "make weights REAL=path   train the network that comes with the package, three hours; the real pictures lie in path"
 	@echo "            (SKINS=path PANORAMAS=path: for drawn hands; QUICK=1: all in small, to see that it runs)"
 	@echo "make test-faults   kill, starve and damage training runs for minutes: they must end as if nothing had happened"
+	@echo "make test-gpu   on a machine with a GPU: steps and the golden run against the CPU's, throughput, memory and MFU"
 	@echo "make build  a source distribution, and from it a wheel, into dist/"
 	@echo "make test-slow, make lint, make clean"
 
@@ -49,6 +50,9 @@ test-slow: $(STAMP)
 
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest tests/faults -m "slow or not slow"
+
+test-gpu: $(STAMP)
+	$(BIN)/python -m pytest -rs -m gpu tests/gpu
 
 build: $(STAMP)
 	$(BIN)/python -m build --no-isolation

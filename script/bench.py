@@ -26,6 +26,7 @@ BENCHMARKS = {
     "stream": "streaming Stage 2 beside Stage 1 alone and beside recomputing its window",
     "step": "where a training step's time goes, and the loop beside the bare network",
     "draw": "where a core's time goes when synthetic sequences are drawn",
+    "gpu": "training steps of Stage 1 on a GPU: pictures a second, memory, share of its rate",
     "live": "a frame of a video from picture to hand, by torch and by ONNX Runtime",
     "predict": "a frame of the whole predict command, step by step, and its steps ahead of each other",
     "web": "the page of tempohand web in Chromium beside predict: joints, and a frame's time",

@@ -55,7 +55,8 @@ TIP_VERTICES = {
 }
 
 # Hand size: the summed length of the middle finger's three bones, joints 9-10-11-12 (norm_by_hand's unit).
-HAND_SIZE_CHAIN = (9, 10, 11, 12)
+# A slice: to index a tensor by numbers is to wait for a GPU.
+HAND_SIZE_CHAIN = slice(9, 13)
 MEAN_HAND_SIZE_MM = 87.0
 # mm of hand across the longer edge of its box, in a typical pose, measured on synthetic data: a hand is about
 # focal * PRIOR_EXTENT_MM / (px of the box) away. Networks predict depth as a factor around that.

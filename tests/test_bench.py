@@ -159,6 +159,20 @@ def test_border(tmp_path):
     assert 0 < numbers["cut -0.2"]["pa"] < numbers["cut 0.2"]["pa"] and numbers["cut 0"]["looks"] == 4
 
 
+def test_gpu(tmp_path):
+    """On the CPU: the same steps, whose operations are counted; there is no memory to be measured."""
+    words = ["--networks", "tiny", "--batch", "24", "--steps", "1", "--precision", "no", "--rate", "0.1"]
+    done = bench("gpu", *words, "--json", str(tmp_path / "gpu.json"))
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "gpu.json").read_text())
+    tiny = numbers["networks"]["tiny"]
+    assert tiny["pictures"] == 24 and tiny["memory"] == 0 and tiny["operations"] > 1e9
+    assert tiny["mfu"] == pytest.approx(tiny["operations"] / tiny["seconds"] / numbers["rate"] / 1e12)
+    assert re.search(r"\| tiny +\| 24 ", done.stdout)
+    done = bench("gpu", "--steps", "0")
+    assert done.returncode == 2 and "`steps` is at least 1, not 0" in done.stderr
+
+
 def test_live(tmp_path, video_tools):
     """A drawn hand that moves is looked for, followed and predicted; the JSON says what each part takes.
     Which part takes longer is not asked: four frames on a busy machine do not tell."""

@@ -4,6 +4,7 @@ mistakes."""
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -164,6 +165,42 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(stage1, table_root, tmp_pat
         load_file(r / "checkpoint" / "step-00000006" / "model.safetensors") for r in (stage1, run)
     )
     assert all(first[name].equal(second[name]) for name in first)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_two_nodes_train_what_one_does(stage1, table_root, tmp_path):
+    """Two machines with a process each, as torchrun starts them (here on loopback): the gradients of every
+    step, the losses and the last weights are those of one machine, but for the rounding of sums."""
+    run, port = tmp_path / "nodes", free_port()
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    nodes = []
+    for rank in range(2):
+        launcher = ["-m", "torch.distributed.run", "--nnodes=2", f"--node_rank={rank}", "--nproc_per_node=1"]
+        launcher += ["--master_addr=127.0.0.1", f"--master_port={port}", str(ROOT / "script" / "train.py")]
+        words = ["--config-name=stage1-tiny", *SMALL, f"data.root={table_root}", f"out={run}"]
+        with (tmp_path / f"node{rank}.txt").open("w") as log:
+            command = [sys.executable, *launcher, *words]
+            nodes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT))
+    codes = [node.wait(timeout=600) for node in nodes]
+    said = [(tmp_path / f"node{rank}.txt").read_text() for rank in range(2)]
+    assert codes == [0, 0], said
+    assert "Evaluated on 18 samples from all 2 processes" in said[0]
+    for split in ("train", "val"):
+        assert losses(run, split) == pytest.approx(losses(stage1, split), rel=1e-4)
+    norms = [
+        [json.loads(line).get("grad_norm") for line in (r / "metrics.jsonl").read_text().splitlines()]
+        for r in (stage1, run)
+    ]
+    assert [n for n in norms[1] if n] == pytest.approx([n for n in norms[0] if n], rel=1e-3)
+    one, two = (load_file(of / "checkpoint" / "last" / "model.safetensors") for of in (stage1, run))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-2, atol=1e-4, msg=name)
 
 
 FIND = [entry for entry in SMALL if "network.spatial" not in entry] + [

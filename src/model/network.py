@@ -18,6 +18,8 @@ from tempohand.model.hub import PretrainedMixin
 from tempohand.model.weights import load_weights, of_network
 
 TOKEN_MODES = ("cached", "online")
+# Classes of layers that are alike and many: timm's blocks, and our own.
+REPEATED = ("Block", "CrossBlock", "QueryBlock", "EvaBlock")
 
 
 class Crop(NamedTuple):
@@ -174,6 +176,12 @@ class Network(PretrainedMixin, nn.Module):
         """Parts that training knows by name: `backbone` learns at a rate of its own (optim.backbone_lr), and
         the log has the update ratio of each."""
         return {}
+
+    @property
+    def _no_split_modules(self) -> list[str]:
+        """The classes of layers that FSDP gathers one at a time, those of `REPEATED` that are in here;
+        Accelerate's transformer_based_wrap asks for them by this name."""
+        return sorted({type(module).__name__ for module in self.modules()} & set(REPEATED))
 
     def idle(self, batch: ClipBatch) -> list[nn.Parameter]:
         """Trained parameters that this batch teaches nothing, since an optional input is missing in all of

@@ -253,7 +253,7 @@ def test_the_translation_term_is_least_at_the_wrist_axis_by_axis():
 def test_a_depth_in_hand_sizes_needs_the_hand_s_size():
     prediction, batch = prediction_and_batch(norm_by_hand=True)
     batch.target.joints_mask = batch.target.joints_mask.clone()
-    batch.target.joints_mask[2, 0, HAND_SIZE_CHAIN[1]] = False
+    batch.target.joints_mask[2, 0, HAND_SIZE_CHAIN.start + 1] = False
     assert [
         posenet_terms(prediction, batch, 2.0, norm)["depth"].mask[2].item() for norm in (True, False)
     ] == [False, True]

@@ -9,6 +9,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from tests_support import compose_config, small_network
+from utnet_support import SMALL as UTNET
 
 from tempohand.model.backbone import Backbone, loading_lines
 from tempohand.model.registry import build_network
@@ -453,3 +454,20 @@ def test_a_licence_that_is_not_open_is_named():
         assert timm.get_pretrained_cfg(name).license == "apache-2.0"
     network["spatial"]["backbone"]["name"] = DINOV2
     assert not list(loading_lines(build_network(network | {"size": 56})))
+
+
+@pytest.mark.parametrize(
+    "layout, container",
+    [("timm", "teacher and student"), ("transformers vit", "bare"), ("transformers dinov2", "training")],
+)
+def test_utnets_transformer_takes_every_layout(tmp_path, layout, container):
+    """Which has no class token: the token and its position are left out, all else is as in the file."""
+    shape = UTNET["trunk"]["options"] | {"embed_dim": 16, "depth": 2}
+    donor = timm.create_model("vit_tiny_patch16_224", img_size=(64, 48), num_classes=0, **shape)
+    generator = torch.Generator().manual_seed(4)
+    weights = {key: torch.randn(v.shape, generator=generator) for key, v in donor.state_dict().items()}
+    torch.save(CONTAINERS[container](LAYOUTS[layout][0](weights)), tmp_path / "weights.pth")
+    settings = UTNET["trunk"] | {"options": shape, "weights": str(tmp_path / "weights.pth")}
+    net = build_network(UTNET | {"trunk": settings}).backbone.net
+    wanted = {name: value for name, value in weights.items() if name != "cls_token"}
+    assert_holds(net, wanted | {"pos_embed": weights["pos_embed"][:, 1:]})
