@@ -105,5 +105,9 @@ def read_ranges(file: Place, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
     """The bytes from `start` to before `end` of each range of a file."""
     if isinstance(file, Address):
         return file.read_ranges(ranges)
+    parts = []
     with file.open("rb") as stream:
-        return [stream.seek(start) * 0 or stream.read(end - start) for start, end in ranges]
+        for start, end in ranges:
+            stream.seek(start)
+            parts.append(stream.read(end - start))
+    return parts

@@ -144,7 +144,7 @@ def check_table(
     if workers < 0:
         raise ValueError(f"`workers` is at least 0, not {workers}")
     wanted = list(dict.fromkeys(splits or index["splits"]))
-    shards = {split: split_shards(root, index, split) for split in wanted}
+    shards = {split: [on_disk(file) for file in split_shards(root, index, split)] for split in wanted}
     _hands(root, hand)  # a missing hand file is reported here, not by every process
     counts = dict.fromkeys(wanted, 0)
     parts: list[Part] = []

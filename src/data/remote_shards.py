@@ -117,6 +117,7 @@ def _rows(file: Address, message: Message, schema: pa.Schema, pictures: tuple[st
         if field.name in pictures:
             data[field.name] = number + 2
         number += _buffers(field.type)
+    assert message.buffers is not None  # it is a message of rows
     wanted = [pair for each, pair in enumerate(message.buffers) if each not in data.values()]
     ranges = _merged(wanted)
     begin = len(message.head)

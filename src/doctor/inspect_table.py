@@ -63,8 +63,8 @@ def inspect_table(
 
     Raises FileNotFoundError or ValueError: no table or hand model there, an unknown split, no row asked for.
     """
-    root = place_of(root)
-    index, out = read_index(root), Path(out or on_disk(root) / "inspect.html")
+    place = place_of(root)
+    index, out = read_index(place), Path(out or on_disk(place) / "inspect.html")
     if rows < 1:
         raise ValueError(f"`rows` is at least 1, not {rows}")
     hands = _hands(index["about"], hand)
@@ -73,12 +73,12 @@ def inspect_table(
     page = render_page(
         "inspect.html",
         TEMPLATES,
-        title=f"{index['about'].get('title', root.name)}: random rows",
+        title=f"{index['about'].get('title', place.name)}: random rows",
         subtitle=f"Rows of the frame table '{root}', drawn with seed {seed}.",
         facts=_facts(index["about"], hands is None),
         fingers=list(FINGER_COLOURS.items()),
         colours=[(PROJECTED, "3D joints, projected"), (BOX, "box"), (LABELLED, "2D joints over depth")],
-        splits=[_split(FrameTable(root, name), rows, seed, hands, network) for name in names],
+        splits=[_split(FrameTable(place, name), rows, seed, hands, network) for name in names],
     )
     write_whole(out, page)
     return out

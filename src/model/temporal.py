@@ -168,7 +168,8 @@ class PredictionMixture(nn.Module):
         query = self.query(x).view(x.shape[0], -1, MIXING_DIM, 1)
         key = self.key(context).view(*context.shape[:2], -1, MIXING_DIM).transpose(1, 2)
         # Shorter vectors turn at some of the rates of longer ones.
-        key = rotary(key, tuple(turn[..., :: HEAD_DIM // MIXING_DIM, :] for turn in turns))
+        every = HEAD_DIM // MIXING_DIM
+        key = rotary(key, (turns[0][..., ::every, :], turns[1][..., ::every, :]))
         score = (key @ query)[..., 0] * MIXING_DIM**-0.5
         weight = (score + mask[:, None]).softmax(dim=-1)
         if self.trend:
