@@ -5,7 +5,7 @@ too: blockcache::s3://bucket/table keeps what was read on this machine's disk.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,7 @@ class Address:
             return system.cat_ranges([path] * len(ranges), starts, ends, on_error="raise")
 
     @contextmanager
-    def _asked(self) -> Iterator[tuple[Any, str]]:
+    def _asked(self) -> Generator[tuple[Any, str]]:
         """The file system of this process (one that was inherited from a parent is of no use) and the path in
         it."""
         try:
