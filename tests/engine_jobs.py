@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,15 @@ def place_and_threads() -> tuple[str, int, int]:
 def fail(number: int) -> int:
     if number == 2:
         raise ValueError(f"number {number} is of no use")
+    return number
+
+
+def die_later(mark: Path, number: int) -> int:
+    """The last of three jobs ends its process the first time, after the results of the others have come."""
+    if number == 2 and not mark.exists():
+        time.sleep(1)
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
     return number
 
 

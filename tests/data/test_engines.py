@@ -34,6 +34,11 @@ def test_a_lost_worker_s_job_is_done_again(engine, tmp_path):
     assert sorted(number for _, number in done) == list(range(5)) and mark.exists()
 
 
+def test_what_came_before_a_loss_comes_once(engine, tmp_path):
+    done = engine.map(jobs.die_later, [(tmp_path / "mark", number) for number in range(3)])
+    assert sorted(number for _, number in done) == [0, 1, 2]
+
+
 def test_work_that_costs_every_worker_is_given_up(engine):
     with pytest.raises(ChildProcessError, match="a worker was lost 3 times"):
         list(engine.map(jobs.die, [()]))

@@ -60,9 +60,10 @@ def test_what_duckdb_has_chosen_is_a_table(table_root, tmp_path):
     np.testing.assert_array_equal(chosen.column("pose"), whole.column("pose")[kept])
     assert chosen.image_bytes(5) == whole.image_bytes(int(kept[5]))
 
-    duckdb.sql(f"COPY ({choice} ORDER BY time, sequence) TO '{target}'")
-    with pytest.raises(ValueError, match="ORDER BY sequence, time"):
-        from_parquet(tmp_path / "chosen", tmp_path / "mixed")
+    for order in ("time, sequence", "sequence, time DESC"):
+        duckdb.sql(f"COPY ({choice} ORDER BY {order}) TO '{target}'")
+        with pytest.raises(ValueError, match="ORDER BY sequence, time"):
+            from_parquet(tmp_path / "chosen", tmp_path / "mixed")
     duckdb.sql(f"COPY (SELECT sequence, time FROM '{source}') TO '{target}'")
     with pytest.raises(ValueError, match="has not the columns of a frame table"):
         from_parquet(tmp_path / "chosen", tmp_path / "few")
