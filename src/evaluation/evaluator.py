@@ -33,7 +33,6 @@ from tempohand.skeleton import FINGERTIPS, NUM_JOINTS, NUM_VERTICES, WRIST
 # hand model.
 OTHER_HAND_MODEL_MM = 5.0
 # Tips are left out: their place on the mesh differs between code bases by more.
-_KNUCKLES = [joint for joint in range(NUM_JOINTS) if joint not in FINGERTIPS]
 ROW = ("", "row")  # the key of the rows among what is kept of frames
 _LABELS = [field.name for field in fields(HandTarget)]
 
@@ -164,8 +163,10 @@ def labelled_hand(hand: HandLayer, target: HandTarget) -> tuple[HandOutput, Bool
     pose, shape = (part[:, 0].masked_fill(~usable[:, None], 0.0) for part in (target.pose, target.shape))
     output = hand(pose, shape)
     joints, known = metrics.relative_to_wrist(target.joints[:, 0]), target.joints_mask[:, 0]
-    known = (known & known[:, WRIST : WRIST + 1])[:, _KNUCKLES]
-    distance = metrics.point_distance(output.joints[:, _KNUCKLES], joints[:, _KNUCKLES], known)
+    known = known & known[:, WRIST : WRIST + 1]
+    for tip in FINGERTIPS:  # which data sets place otherwise
+        known[:, tip] = False
+    distance = metrics.point_distance(output.joints, joints, known)
     return output, usable & (metrics.frame_mean(distance, known).value <= OTHER_HAND_MODEL_MM)
 
 

@@ -119,6 +119,7 @@ def _turning(frames: Frames, turn: Tensor) -> tuple[Float[Tensor, "n 3 3"], Floa
 def _for_size(homography: Tensor, size: tuple[int, int], other: tuple[int, int]) -> Tensor:
     """A homography of pictures of (height, width) for their maps of another size, borders upon borders."""
     scale = [theirs / ours for theirs, ours in zip(other[::-1], size[::-1])]
-    to_maps = torch.diag(homography.new_tensor([*scale, 1.0]))
-    to_maps[:2, 2] = homography.new_tensor([(factor - 1) / 2 for factor in scale])
+    to_maps = torch.eye(3, dtype=homography.dtype, device=homography.device)
+    for axis, factor in enumerate(scale):
+        to_maps[axis, axis], to_maps[axis, 2] = factor, (factor - 1) / 2
     return to_maps @ homography @ to_maps.inverse()
