@@ -21,6 +21,7 @@ setup(
         "tempohand.hand": ["*.npz"],
         "tempohand.model": ["released/*/*"],
         "tempohand.config": ["**/*.yaml"],
+        "tempohand.script": ["format_pictures/*"],
         "tempohand.script.benchmarks": ["*.mjs"],
         "tempohand.evaluation.report": ["templates/*"],
         "tempohand.doctor": ["templates/*"],

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> Report:
 
 
 def _table(settings: dict) -> SyntheticConfig:
-    for name in ("dataset", "out", "processes", "overwrite"):
+    for name in ("dataset", "out", "engine", "processes", "overwrite"):
         settings.pop(name)
     for field, prefix in (("sequences", "num"), ("frames", "frames")):
         settings[field] = {split: settings.pop(f"{prefix}_{split}") for split in SPLITS}

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Serves the page until Ctrl-C, or hands over to Rerun."""
     from tempohand.inference.formats.predictions import Predictions
-    from tempohand.inference.recording import Recording
+    from tempohand.inference.recording import RerunRecording
     from tempohand.inference.source import open_source
     from tempohand.inference.viewer import PictureStore, Viewer
 
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     if not where:
         print(f"'{predictions.source}' is not here: hands alone (name it in --pictures)")
     if arguments.rerun is not None:
-        recording = Recording(predictions, arguments.hand)
+        recording = RerunRecording(predictions, arguments.hand)
         if arguments.rerun:
             recording.save(arguments.rerun, source)
             print(f"wrote {arguments.rerun}: rerun {arguments.rerun} shows it")

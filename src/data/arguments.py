@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from tempohand.console import run_clearly
+from tempohand.data.addresses import Place, place
 
 SHARED = "common"  # of all choices, and none itself
 TABLES = "tables.yaml"  # the list of public data sets, in the folder of configurations
@@ -33,14 +34,14 @@ def public_tables(config: str | Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def table_folder(table: str | Path, config: str | Path) -> str | Path:
-    """The folder of a table that is named as data= names it: a public data set of tables.yaml, whose folder
+def table_folder(table: str | Path, config: str | Path) -> Place:
+    """The folder of a table that is named as data= names it: a public data set of tables.yaml, whose place
     is where its environment variable says or below the configurations' data.folder; anything else is the
     folder itself. config: the folder of configurations."""
     if str(table) not in _listed(config):
-        return table
+        return place(table)
     shared = yaml.safe_load(Path(config, "data", f"{SHARED}.yaml").read_text(encoding="utf-8"))
-    return os.environ.get(_variable(str(table)), f"{shared['folder']}/{table}")
+    return place(os.environ.get(_variable(str(table)), f"{shared['folder']}/{table}"))
 
 
 def _listed(config: str | Path) -> dict[str, dict[str, str | None]]:

@@ -19,7 +19,7 @@ JPEG_QUALITY = 90
 PLANE_M = 0.5  # where the picture hangs before the camera
 
 
-class Recording:
+class RerunRecording:
     """What is logged of predictions: metres in OpenCV's camera space (`/` is right, down, forward).
 
     `/camera` is the pinhole of the frame's hands, `/camera/picture` its JPEG, `/hands/NAME/mesh` and
@@ -86,7 +86,8 @@ class Recording:
         return number / (self.predictions.fps if np.isfinite(self.predictions.fps) else FPS)
 
     def _log_frame(self, number: int, time: float, picture: UInt8[np.ndarray, "h w 3"] | None) -> None:
-        rr, stream, rows = self._rr, self._stream, self._rows.get(number, [])
+        rr, stream = self._rr, self._stream
+        rows = self._rows.get(number, [])
         stream.set_time("frame", sequence=number)
         stream.set_time("time", duration=float(self.predictions.time[rows[0]]) if rows else time)
         if rows:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 import yaml
 from accelerate import Accelerator
@@ -97,7 +97,7 @@ class RunRecord:
 class _PatientStream:
     """A stream that loses what its disk has no room for; a closed pipe is still an error."""
 
-    def __init__(self, stream: TextIO):
+    def __init__(self, stream: Any):
         self.stream = stream
 
     def __getattr__(self, name: str):

@@ -10,7 +10,7 @@ from video_support import moving_pictures, write_video
 
 from tempohand import cli
 from tempohand.inference.formats.predictions import Predictions
-from tempohand.inference.recording import Recording
+from tempohand.inference.recording import RerunRecording
 from tempohand.skeleton import BONES
 
 HANDS = {0: "hand0_right", 1: "hand1_left"}
@@ -114,5 +114,5 @@ def test_without_a_file_the_viewer_is_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(
         rerun.RecordingStream, "spawn", lambda stream, **options: opened.append(options["default_blueprint"])
     )
-    Recording(Predictions.read(write_predictions(tmp_path / "p.npz"))).spawn(None)
+    RerunRecording(Predictions.read(write_predictions(tmp_path / "p.npz"))).spawn(None)
     assert len(opened) == 1
