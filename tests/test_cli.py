@@ -251,6 +251,7 @@ def network_for():
 
         num_frame, feature_dim, tells_sides = 1, 1, False
         crop = Crop(32, 32, 2.0)
+        needed = ()
 
         def __init__(self, depth: float):
             super().__init__()

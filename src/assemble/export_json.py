@@ -15,6 +15,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from tempohand import geometry
+from tempohand.data.addresses import Place
 from tempohand.data.convert.orders import HAND3D_TO_OP
 from tempohand.data.convert.unified_json import JSON_NAME
 from tempohand.data.mixture import hand_of
@@ -47,7 +48,7 @@ ABOUT = {
 
 
 def export_json(
-    root: str | Path, out: str | Path, *, hand: str | None = None, whole: bool = False
+    root: str | Place, out: str | Path, *, hand: str | None = None, whole: bool = False
 ) -> tuple[Path, Counter]:
     """Writes every split of the table at `root` into the folder `out`, which it replaces; returns the JSON
     file, and how many rows each split has there and how many were left out, by reason.

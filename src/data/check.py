@@ -11,7 +11,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from tempohand.console import text_table
-from tempohand.data.addresses import on_disk
+from tempohand.data.addresses import Place, on_disk
 from tempohand.data.consistency import HandModels, describe, faults, measure
 from tempohand.data.depth_consistency import depth_faults
 from tempohand.data.ledger import write_list
@@ -130,7 +130,7 @@ def _decoded(data: bytes | None, decoder: Callable, label: dict) -> np.ndarray |
 
 
 def check_table(
-    root: str | Path, splits: list[str] | None = None, *, workers: int | None = None, hand: str | None = None
+    root: str | Place, splits: list[str] | None = None, *, workers: int | None = None, hand: str | None = None
 ) -> tuple[dict[str, int], list[BadRow]]:
     """Checks a table; returns the rows checked by split, and what is wrong, in the order of splits and rows.
 

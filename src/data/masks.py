@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
-from tempohand.data.addresses import on_disk
+from tempohand.data.addresses import Place, on_disk
 from tempohand.data.grabcut import MIN_BONES, segment
 from tempohand.data.ledger import write_list
 from tempohand.data.parallel_jobs import LocalPool, claim
@@ -35,7 +35,7 @@ IMPLAUSIBLE = "implausible"
 
 
 def make_masks(
-    root: str | Path, out: str | Path | None = None, *, workers: int | None = None, overwrite: bool = False
+    root: str | Place, out: str | Path | None = None, *, workers: int | None = None, overwrite: bool = False
 ) -> tuple[Path, Counter]:
     """Writes the table at `root` again at `out` (default: its name and "-masks"), with a mask in every row of
     every split that has 2D joints; returns the folder, and of how many rows what became.

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from tqdm import tqdm
 
-from tempohand.data.addresses import on_disk
+from tempohand.data.addresses import Place, on_disk
 from tempohand.data.addresses import place as place_of
 from tempohand.data.consistency import HandModels, project, valid
 from tempohand.data.convert.residuals import residuals
@@ -49,7 +49,7 @@ MESH_NOT_DRAWN = (
 
 
 def inspect_table(
-    root: str | Path,
+    root: str | Place,
     splits: list[str] | None = None,
     *,
     rows: int = 24,

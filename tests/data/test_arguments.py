@@ -55,7 +55,7 @@ def test_what_is_neither_is_said_with_the_names(monkeypatch, capsys):
     with pytest.raises(
         ValueError,
         match=(
-            "data=freihnd: it is neither the folder of a frame table nor one of arctic, .*freihand.*, table$"
+            "data=freihnd: it is neither the folder of a frame table nor one of arctic, .*freihand.*, table"
         ),
     ):
         name_data(["data=freihnd"], CONFIG)

@@ -1,6 +1,7 @@
 """Tables as Parquet: another program reads every value, and what it writes is a table again."""
 
 import shutil
+from pathlib import Path
 
 import duckdb
 import fsspec
