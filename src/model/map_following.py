@@ -37,9 +37,11 @@ def follow_maps(
     """
     places = denormalise_pixels(readings[..., :2], (size, size))
     weight = (readings[..., CERTAINTY] / (MAP * size))[..., None]  # of residuals; squared in their cost
-    sigma = joints.new_full((6,), TURN)  # filled on the device: values of the host would wait for it
-    sigma[:2], sigma[2] = ACROSS_MM, ALONG_MM
-    prior = torch.diag(sigma**-2)
+    # Filled on the device: values of the host would be waited for.
+    sigma = torch.cat(
+        [joints.new_full((n,), value) for n, value in ((2, ACROSS_MM), (1, ALONG_MM), (3, TURN))]
+    )
+    prior = torch.eye(6, dtype=joints.dtype, device=joints.device) * sigma**-2
     rotation = torch.eye(3, dtype=joints.dtype, device=joints.device).expand(*wrist.shape[:-1], 3, 3)
     for _ in range(STEPS):
         here = joints @ rotation.mT
