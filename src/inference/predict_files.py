@@ -33,9 +33,9 @@ from tempohand.inference.source import Source, VideoSource, open_source
 from tempohand.inference.staging import staged, staged_files
 from tempohand.inference.tracker import SMOOTHING, Tracker
 from tempohand.inference.unfinished import Unfinished, key_of
+from tempohand.model import registry
 from tempohand.model.landmarks import HandLandmarkNetwork
 from tempohand.model.palms import PalmDetector
-from tempohand.model.registry import load_network
 
 # Hands in a pass of the network: on a CPU larger ones leave its cache, and hold up the steps around it.
 BATCH_SIZES = {"cpu": 4, "cuda": 32}
@@ -278,7 +278,9 @@ def _opened(settings: PredictSettings) -> tuple[Source, Runtime]:
 def _predictor(
     settings: PredictSettings, load: Callable | None, runtime: Runtime, max_gap: float
 ) -> StreamingPredictor:
-    network = load(settings.checkpoint) if load else load_network(settings.checkpoint, HandPrediction)
+    network = (
+        load(settings.checkpoint) if load else registry.load_network(settings.checkpoint, HandPrediction)
+    )
     if settings.runtime is not None or runtime.takes(network):
         network = runtime.network(network)
     device = _device(settings)

@@ -13,7 +13,7 @@ from tempohand.data.parallel_jobs import Engine
 from tempohand.inference.export import PREDICTIONS
 from tempohand.inference.predict_files import Summary, predict_files
 from tempohand.inference.settings import PredictSettings
-from tempohand.model.registry import load_network
+from tempohand.model import registry
 
 OF_ONE = ("boxes", "depth")  # settings that are files of one input's frames
 
@@ -62,4 +62,4 @@ def predict_one(settings: PredictSettings) -> Summary | str:
 @cache
 def _network(checkpoint: str):
     """A worker's network, read once."""
-    return load_network(checkpoint, HandPrediction)
+    return registry.load_network(checkpoint, HandPrediction)
