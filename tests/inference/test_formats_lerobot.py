@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from video_support import moving_pictures, write_video
 
 from tempohand import cli
+from tempohand.inference.formats import lerobot_video
 from tempohand.inference.formats.registry import export_predictions
 from tempohand.skeleton import JOINT_NAMES
 
@@ -268,3 +269,20 @@ def test_pictures_of_something_else_are_refused(tmp_path, columns, film, picture
     with pytest.raises(SystemExit):
         cli.main([*command, "csv"])
     assert "--pictures" in capsys.readouterr().err
+
+
+def test_episodes_beyond_a_chunk_begin_the_next():
+    found = lerobot_video.account(lerobot_video.CHUNK + 2, 30, 10)
+    places = [found[f"videos/{lerobot_video.KEY}/{name}"] for name in ("chunk_index", "file_index")]
+    assert places == [1, 2] and found[f"videos/{lerobot_video.KEY}/to_timestamp"] == 3.0
+
+
+def test_quantiles_of_levels_are_numpys():
+    """Where a share falls between two levels, too."""
+    pixels = np.stack([np.repeat([0, 255], 50), np.arange(100), np.full(100, 7)])
+    levels = np.stack([np.bincount(channel, minlength=256) for channel in pixels])
+    shares = (0.01, 0.5, 0.9, 0.99)
+    found = lerobot_video.statistics(levels, 1, shares)
+    for share in shares:
+        expected = np.quantile(pixels / 255, share, axis=1, method="inverted_cdf")
+        np.testing.assert_allclose(np.ravel(found[f"q{round(100 * share):02d}"]), expected)
