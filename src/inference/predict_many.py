@@ -37,7 +37,7 @@ def many(inputs: Sequence[str | Path], settings: PredictSettings) -> list[Predic
 
 def left_of(jobs: Sequence[PredictSettings]) -> list[PredictSettings]:
     """Those whose results are not there yet: a folder gets all of them at once."""
-    return [job for job in jobs if job.out and not Path(job.out, PREDICTIONS).is_file()]
+    return [job for job in jobs if not Path(job.out or ".", PREDICTIONS).is_file()]
 
 
 def predict_many(
