@@ -54,6 +54,7 @@ class Backbone(nn.Module):
         strides: Sequence[int] | None = None,
     ):
         super().__init__()
+        self.frozen_modules: tuple[str, ...] = ()
         if not timm.is_model(name):
             raise ValueError(
                 f"backbone.name: timm {timm.__version__} has no network '{name}'; close: "
@@ -166,6 +167,27 @@ class Backbone(nn.Module):
                 f"backbone: the published weights of {name} have a licence of their own, "
                 f"which holds for what is trained from them: {full}"
             )
+
+    def freeze(self, modules: Sequence[str]) -> None:
+        """These modules of timm's network (names as timm's: `stem`, `stages.0`, `blocks.0`) do not learn, nor
+        do their batch statistics. Raises ValueError for a name that it does not have."""
+        for name in modules:
+            try:
+                self.net.get_submodule(name).requires_grad_(False)
+            except AttributeError as error:
+                raise ValueError(
+                    f"network.frozen_backbone: the backbone has no module '{name}'; it has "
+                    f"{', '.join(name for name, _ in self.net.named_children())}, and their parts"
+                ) from error
+        self.frozen_modules = tuple(modules)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Frozen modules stay in evaluation mode."""
+        super().train(mode)
+        for name in self.frozen_modules:
+            self.net.get_submodule(name).eval()
+        return self
 
     def forward(self, image: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n l c"]:
         """Tokens of a grid x grid raster, row by row."""

@@ -1,6 +1,6 @@
 """PoseNet: the hand in one frame."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,8 @@ class PoseNet(Network):
     over the longer edge of the hand's box. spatial: SpatialNet's settings, or the one of another network, to
     share it. norm_by_hand: depth is learned in hand sizes. hand: path of a MANO file, None for the open hand,
     or the layer of another network. frozen_backbone: the backbone does not learn, and a frame's features are
-    its tokens, which can be cached (and are of crops as they stand: `spatial.heatmap.upright` is for use).
+    its tokens, which can be cached (and are of crops as they stand: `spatial.heatmap.upright` is for use); or
+    the names of those of its modules that do not (`Backbone.freeze`).
     """
 
     prediction = HandPrediction
@@ -45,18 +46,20 @@ class PoseNet(Network):
         temporal: None = None,
         norm_by_hand: bool = False,
         hand: str | None | HandLayer = None,
-        frozen_backbone: bool = False,
+        frozen_backbone: bool | Sequence[str] = False,
     ):
         super().__init__(num_frame, size, expansion)
         self.size = self.crop.edge
         self.expansion = expansion
-        self.frozen_backbone = frozen_backbone
+        self.frozen_backbone = frozen_backbone is True
         self.norm_by_hand = norm_by_hand
         self.hand = hand if isinstance(hand, HandLayer) else HandLayer(hand)
         self.spatial = spatial if isinstance(spatial, SpatialNet) else SpatialNet(self.size, **spatial)
-        if frozen_backbone:
+        if frozen_backbone is True:
             self.spatial.backbone.requires_grad_(False)
             self.train()
+        elif frozen_backbone is not False:
+            self.spatial.backbone.freeze(frozen_backbone)
 
     @classmethod
     def learns_sides(cls, network: dict) -> bool:
@@ -74,8 +77,8 @@ class PoseNet(Network):
 
     @classmethod
     def has_frozen_part(cls, network: dict) -> bool:
-        """Where the backbone is frozen."""
-        return network.get("frozen_backbone", False)
+        """Where the whole backbone is frozen."""
+        return network.get("frozen_backbone", False) is True
 
     @classmethod
     def frozen_settings(cls, network: dict) -> dict:

@@ -11,6 +11,7 @@ from tests_support import compose_config, random_batch
 from tempohand.batch import ClipBatch
 from tempohand.model.landmark_backbone import LANDMARK_DIM, landmark_vector, places_in_crop
 from tempohand.model.landmarks import HandLandmarkNetwork
+from tempohand.model.posenet import PoseNet
 from tempohand.model.registry import build_network
 
 SIZE = 224
@@ -94,6 +95,22 @@ def test_a_frozen_backbone_does_not_learn(net, batch):
     assert not any(parameter.requires_grad for parameter in net.spatial.backbone.parameters())
     assert not net.train().spatial.backbone.training and net.spatial.decoder.training
     net.eval()
+
+
+def test_parts_of_a_backbone_are_frozen_by_name(batch):
+    part = ["stem", "stages.0"]
+    network = build_network(settings(frozen_backbone=part)).train()
+    assert network.frozen is None and not PoseNet.has_frozen_part(settings(frozen_backbone=part))
+    said = network(batch)
+    sum(term.value.mean() for term in network.criterion(said, batch).values()).backward()
+    for name, parameter in network.spatial.backbone.net.named_parameters():
+        fixed = name.startswith(("stem.", "stages.0."))
+        assert parameter.requires_grad != fixed and (parameter.grad is None) >= fixed, name
+    assert network.spatial.backbone.net.stages[1][0].project.weight.grad.abs().max() > 0
+    modules = dict(network.spatial.backbone.net.named_modules())
+    assert not any(modules[name].training for name in part) and modules["stages.1"].training
+    with pytest.raises(ValueError, match="frozen_backbone: the backbone has no module 'blocks.0'; it has"):
+        build_network(settings(frozen_backbone=["blocks.0"]))
 
 
 def test_a_backbone_that_learns_is_held_to_the_labels(batch):
