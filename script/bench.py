@@ -25,6 +25,7 @@ BENCHMARKS = {
     "stage2": "Stage 2 training steps from cached tokens beside steps that run the backbone",
     "stream": "streaming Stage 2 beside Stage 1 alone and beside recomputing its window",
     "step": "where a training step's time goes, and the loop beside the bare network",
+    "nodes": "a training step on two nodes (this machine's loopback) beside one",
     "draw": "where a core's time goes when synthetic sequences are drawn",
     "gpu": "training steps of Stage 1 on a GPU: pictures a second, memory, share of its rate",
     "live": "a frame of a video from picture to hand, by torch and by ONNX Runtime",

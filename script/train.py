@@ -37,6 +37,7 @@ from tempohand.data.ledger import Ledger
 from tempohand.data.loader import training_batches
 from tempohand.model.batchnorm import sharing_effects
 from tempohand.model.weights import load_config
+from tempohand.training.determinism import deterministic_operations
 from tempohand.training.launch import new_accelerator
 from tempohand.training.learner import Learner
 from tempohand.training.processes import clips_per_process, on_main_process, seed_step, sum_over_processes
@@ -57,6 +58,12 @@ def main(config: DictConfig) -> None:
         raise SystemExit(replay_dump(config.debug.replay))
     settings = OmegaConf.to_container(config, resolve=True)
     check_settings(settings)
+    with deterministic_operations(config.deterministic):
+        train(config, settings)
+
+
+def train(config: DictConfig, settings: dict) -> None:
+    """The whole run. settings: the configuration as plain dicts, to which a checkpoint's are added."""
     optim = config.optim
     root = Path(config.out) / "checkpoint"
     outlive_a_full_disk()

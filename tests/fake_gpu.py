@@ -259,14 +259,24 @@ def _moved(module: nn.Module, *args, **kwargs) -> nn.Module:
 
 
 @contextmanager
-def watched() -> Iterator[list[str]]:
-    """There is a GPU inside. Yields the list of what it was waited for, by the functions' names."""
+def present() -> Iterator[None]:
+    """There is a GPU inside, as far as programs ask the runtime; what they ask its tensors is not answered (a
+    compiler would follow the answers). `with MODE` makes tensors on it."""
     _place_guard()
     with (
         mock.patch.multiple(torch.cuda, **RUNTIME),
         mock.patch.multiple(torch.accelerator, is_available=lambda: True),
         mock.patch.object(nn.Module, "to", _moved),
         mock.patch.object(torch, "Generator", lambda device=None: GENERATOR()),
+    ):
+        yield
+
+
+@contextmanager
+def watched() -> Iterator[list[str]]:
+    """There is a GPU inside. Yields the list of what it was waited for, by the functions' names."""
+    with (
+        present(),
         _Watch() as watch,
         # A fake tensor's own one asks for each number, past the watch.
         mock.patch.object(FakeTensor, "tolist", lambda tensor: Tensor.tolist(tensor)),

@@ -1,5 +1,6 @@
 """script/bench.py: the table, and the JSON whose keys others read."""
 
+import argparse
 import json
 import os
 import re
@@ -85,6 +86,78 @@ def test_step(tmp_path):
     assert numbers["ratios"]["loop_vs_bare"] == pytest.approx(taken["bare"] / taken["loop"])
     for part in ("forward", "backward", "optimizer", "decoding pictures"):
         assert f"| {part} " in done.stdout
+
+
+@pytest.mark.slow
+def test_nodes(tmp_path):
+    """Each way's clips, times and what follows from them; which is faster is not asked."""
+    words = ["--batch", "4", "--steps", "1", "--rounds", "1", "--json", str(tmp_path / "nodes.json")]
+    done = bench("nodes", *words)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "nodes.json").read_text())
+    steps = numbers["steps"]
+    assert {way: found["clips"] for way, found in steps.items()} == {
+        "one": 4,
+        "two, a half each": 4,
+        "two, the same each": 8,
+    }
+    for way, found in steps.items():
+        assert found["wall_ms"] > 0 and found["processor_ms"] > 0
+        assert f"| {way} " in done.stdout
+        for clock in ("wall_ms", "processor_ms"):
+            if way != "one":
+                rates = [each["clips"] / each[clock] for each in (found, steps["one"])]
+                assert numbers["ratios"][f"{way}, {clock}"] == pytest.approx(rates[0] / rates[1])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch", "3"], "`batch` is shared by two nodes: an even number, not 3"),
+        (["--batch", "0"], "`batch` is shared by two nodes: an even number, not 0"),
+        (["--steps", "0"], "`steps` is at least 1, not 0"),
+        (["--rounds", "0"], "`rounds` is at least 1, not 0"),
+    ],
+)
+def test_numbers_that_measure_no_nodes_are_one_line(words, message, monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    from benchmarks import nodes
+
+    parser = argparse.ArgumentParser()
+    nodes.add_arguments(parser)
+    with pytest.raises(ValueError, match=message):
+        nodes.run(parser.parse_args(words))
+
+
+def test_times_of_nodes(tmp_path, monkeypatch):
+    """A step lasts until the slowest node has done it, and costs what all of them do; a node that fails is
+    told with what it said last."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    from benchmarks import nodes
+
+    class Node:
+        """In place of a node's process. Its output has been written, its times have been noted."""
+
+        def __init__(self, command, env, stdout, stderr):
+            self.rank = len(started)
+            started.append(command)
+            two = "torch.distributed.run" in command
+            assert f"--node_rank={self.rank}" in command or not two
+            times = [[[1.0, 5.0], [0.5, 0.25]], [[2.0, 4.0], [0.5, 0.5]]][self.rank]
+            (tmp_path / f"node{self.rank}.json").write_text(json.dumps(times))
+            stdout.write(f"node {self.rank} began\nand then")
+
+        def wait(self):
+            return codes[self.rank]
+
+    monkeypatch.setattr(nodes.subprocess, "Popen", Node)
+    started, codes = [], [0, 0]
+    np.testing.assert_array_equal(nodes.run_nodes(tmp_path, 2, {}), [[2.0, 5.0], [1.0, 0.75]])
+    started = []
+    np.testing.assert_array_equal(nodes.run_nodes(tmp_path, 1, {}), [[1.0, 5.0], [0.5, 0.25]])
+    started, codes = [], [0, 7]
+    with pytest.raises(ValueError, match=r"node 1 of 2 ended with 7: node 1 began \| and then"):
+        nodes.run_nodes(tmp_path, 2, {})
 
 
 @pytest.mark.parametrize(

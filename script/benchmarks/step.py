@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> Report:
     with tempfile.TemporaryDirectory() as folder:
         settings["out"] = folder
         root = arguments.data or random_table(Path(folder) / "table", settings["network"]["size"])
-        loop = _Loop(settings, FrameTable(root, "train"))
+        loop = Loop(settings, FrameTable(root, "train"))
         bare = _bare_step(settings, loop.accelerator.device)
         batch = loop.read()
         taken: dict[str, list[float]] = {"bare": [], "loop": []}
@@ -129,7 +129,7 @@ class _Clock:
         self.of_step += self.parts[name][-1]
 
 
-class _Loop:
+class Loop:
     """script/train.py's loop, its parts measured."""
 
     def __init__(self, settings: dict, table: FrameTable):

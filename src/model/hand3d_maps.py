@@ -64,6 +64,7 @@ class SeenJoints(nn.Module):
             known = torch.zeros_like(places[..., 0], dtype=torch.bool)
         return draw_joint_maps(places.where(known[..., None], 0.0), known, self.crop.size)
 
+    @torch.compiler.disable  # what it sees decides which crops are turned
     @torch.no_grad()
     def _found(self, batch: ClipBatch) -> Float[Tensor, "b 21 2"]:
         """What the other network sees in its crops of these crops."""

@@ -20,10 +20,33 @@ def sample(
 
     Cells of a map lie side by side from one edge of the crop to the other, and the first pixel's centre is
     half a pixel from the edge; grid_sample without align_corners counts edges from -1 to 1, x first.
+
+    On a GPU the gradient of grid_sample is added up in any order, so under
+    torch.use_deterministic_algorithms the four cells around a place are gathered instead.
     """
     grid = 2 * places + 1 / beside(places, size[::-1])
+    if torch.are_deterministic_algorithms_enabled() and mode == "bilinear":
+        return _gathered(maps, grid)
     sampled = F.grid_sample(maps, grid[:, :, None], mode=mode, padding_mode="border", align_corners=False)
     return rearrange(sampled, "n c v 1 -> n v c")
+
+
+def _gathered(maps: Float[Tensor, "n c h w"], grid: Float[Tensor, "n v 2"]) -> Float[Tensor, "n v c"]:
+    """grid_sample's bilinear reading, the edge repeated, in operations whose gradients have an order."""
+    height, width = maps.shape[-2:]
+    last = beside(grid, (width - 1, height - 1))
+    cells = ((grid + 1) * (last + 1) / 2 - 0.5).clamp_min(0).minimum(last)
+    low = cells.detach().floor()
+    share = cells - low
+    flat, found = maps.flatten(2), maps.new_zeros(())
+    for right in (0, 1):
+        for below in (0, 1):
+            x, y = (low + beside(low, (right, below))).minimum(last).long().unbind(dim=-1)
+            u, v = share.unbind(dim=-1)
+            weight = (u if right else 1 - u) * (v if below else 1 - v)
+            cell = (y * width + x)[:, None].expand(-1, maps.shape[1], -1)
+            found = found + flat.gather(2, cell) * weight[:, None]
+    return found.mT
 
 
 def warped(

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from tempohand.training.checkpoint import begun, newest_whole
 
-# Keys that may change while a run is interrupted: where things are, what is written down and how often, and
-# how long to train.
+# Keys that may change while a run is interrupted: where things are, what is written down and how often, how
+# long to train, and whether sums are to be rounded the same twice.
 FREE = frozenset(
-    {"name", "out", "resume", "init_from", "tracker", "log", "debug", "optim.steps"}
+    {"name", "out", "resume", "init_from", "tracker", "log", "debug", "optim.steps", "deterministic"}
     | {"data.root", "data.folder", "data.workers", "data.max_bad", "tokens.folder"}
 )
 TABLE_FOLDER = re.compile(r"data\.tables\.[^.]+\.root")  # tables' folders by any name

@@ -1,17 +1,20 @@
 """Items made ahead by threads: the same items, never more of them than allowed, and no thread is left."""
 
 import threading
+import weakref
 from contextlib import closing
 
 import numpy as np
 import pytest
 
 from tempohand.inference.ahead import ahead
+from tempohand.inference.boxes import ConstantBox
 from tempohand.inference.camera import CameraChoice
 from tempohand.inference.finder import HandFinder
+from tempohand.inference.overlay import VideoOverlay
 from tempohand.inference.predict import answers
 from tempohand.inference.predictor import StreamingPredictor
-from tempohand.inference.source import open_source
+from tempohand.inference.source import VideoSource, open_source
 from tempohand.inference.tracker import Detection, Tracker
 
 WAIT_S = 20.0  # at most; nothing here takes long
@@ -62,6 +65,113 @@ def test_an_error_comes_where_its_item_would_have():
             break
     iterator.close()
     assert not threads() and taken[-3:] == [0, 1, 2]
+
+
+def within_time(work):
+    """What `work` returns or raises, on a thread of its own, so that who waits for ever is found."""
+    done: list = []
+
+    def run():
+        try:
+            done.append((work(), None))
+        except BaseException as error:
+            done.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(15 * WAIT_S)
+    assert done, "it waits for ever"
+    value, error = done[0]
+    if error is not None:
+        raise error
+    return value
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, SystemExit, GeneratorExit])
+@pytest.mark.parametrize("most", [1, 3])
+def test_an_error_of_any_kind_ends_the_line(error, most):
+    """After the items before it, however late they are taken; and when a source cannot be closed."""
+
+    def make():
+        for item in range(5):
+            if item > most:
+                made.set()
+            yield item
+        raise error("no more")
+
+    taken, made = [], threading.Event()
+
+    def take():
+        for item in ahead(make(), most):
+            taken.append(item)
+            if item == 0:
+                made.wait(WAIT_S)  # all that have a place
+
+    with pytest.raises(error, match="no more"):
+        within_time(take)
+    assert taken == list(range(5)) and not threads()
+
+    def will_not_close():
+        try:
+            yield from range(5)
+        finally:
+            raise error("cannot be closed")
+
+    with pytest.raises(error, match="cannot be closed"):
+        within_time(lambda: list(ahead(will_not_close(), most)))
+    assert not threads()
+
+
+def test_a_full_line_goes_on_when_one_is_taken():
+    """Whoever waits for a place is told of it."""
+    with closing(ahead(iter(range(6)), 1)) as items:
+        for wanted in range(6):
+            assert within_time(lambda: next(items)) == wanted
+        assert within_time(lambda: next(items, None)) is None
+
+
+def test_who_gives_up_has_no_further_item_made():
+    """At most the one that the thread is at; and nothing that waited is held."""
+    made = []
+
+    class Item:
+        pass
+
+    def make():
+        while True:
+            item = Item()
+            made.append(weakref.ref(item))
+            yield item
+            del item
+
+    with closing(ahead(make(), 3)) as items:
+        for _ in range(4):
+            next(items)
+    assert 4 <= len(made) <= 4 + 3 + 2 and not threads()
+    assert [item() for item in made] == [None] * len(made)
+
+
+def test_an_item_is_held_by_who_took_it_alone():
+    """While the next one is made, too."""
+    taken, freed = threading.Event(), []
+
+    class Item:
+        pass
+
+    def make():
+        first = Item()
+        gone = weakref.ref(first)
+        yield first
+        del first
+        assert taken.wait(WAIT_S)
+        freed.append(gone() is None)
+        yield Item()
+
+    with closing(ahead(make(), 2)) as items:
+        next(items)
+        taken.set()
+        within_time(lambda: next(items))
+    assert freed == [True]
 
 
 def test_who_gives_up_leaves_no_thread_and_nothing_open():
@@ -115,3 +225,37 @@ def test_frames_read_ahead_give_the_same_hands(tmp_path, video_tools, fake_netwo
         for one, two in zip(answer.hands, other.hands, strict=True):
             for name, value in vars(one).items():
                 np.testing.assert_array_equal(getattr(two, name), value)
+
+
+@pytest.mark.parametrize("part", ["reader", "finder", "network", "writer"])
+def test_a_run_that_breaks_leaves_no_thread_and_no_file(part, tmp_path, video_tools, predict, monkeypatch):
+    """Wherever it breaks, at its sixth frame: its error is what comes, while the others are at work."""
+    moving_pictures, write_video = video_tools
+    clip = write_video(tmp_path / "clip.mkv", moving_pictures(40))
+    broken = {
+        "reader": (VideoSource, "__iter__"),
+        "finder": (ConstantBox, "detect"),
+        "network": (StreamingPredictor, "push_all"),
+        "writer": (VideoOverlay, "write"),
+    }
+    owner, name = broken[part]
+    whole, calls = getattr(owner, name), []
+
+    def one_more():
+        calls.append(part)
+        if len(calls) == 6:
+            raise OSError(f"the {part} is broken")
+
+    def function(*arguments):
+        one_more()
+        return whole(*arguments)
+
+    def frames(source):
+        for frame in whole(source):
+            one_more()
+            yield frame
+
+    monkeypatch.setattr(owner, name, frames if part == "reader" else function)
+    with pytest.raises(OSError, match=f"the {part} is broken"):  # whose traceback holds what it passed
+        within_time(lambda: predict(clip, "--box", "20,15,60,45", "--batch-size", 1))
+    assert not threads() and [path.name for path in tmp_path.iterdir()] == ["clip.mkv"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -144,14 +145,92 @@ def test_two_runs_into_one_folder_do_not_share_their_progress(clip, tmp_path, pr
         assert (file["focal"] == 100).all() and len(np.unique(file["frame"])) == 30
 
 
-def test_the_key_tells_what_gives_other_results(tmp_path):
+def test_an_interrupt_before_anything_is_noted_leaves_nothing(
+    clip, tmp_path, predict, monkeypatch, finders, capsys
+):
+    monkeypatch.setattr(unfinished, "SAVE_EVERY_S", 1e9)
+    stop(monkeypatch, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        predict(clip)
+    assert "goes on from frame" not in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mkv"]
+
+
+def test_a_second_interrupt_loses_nothing(clip, tmp_path, predict, monkeypatch, finders, capsys):
+    """Before the run that goes on has noted anything itself."""
+    said = []
+    for every in (0.0, 1e9):
+        with monkeypatch.context() as patched:
+            patched.setattr(unfinished, "SAVE_EVERY_S", every)
+            stop(patched, KeyboardInterrupt)
+            with pytest.raises(KeyboardInterrupt):
+                predict(clip)
+        said.append([line for line in capsys.readouterr().err.splitlines() if "goes on from" in line])
+    assert said[0] == said[1] and len(said[0]) == 1
+    assert (tmp_path / ".out-unfinished" / unfinished.FOLDER / "progress.json").is_file()
+
+
+def test_what_is_noted_lies_on_the_disk(clip, predict, monkeypatch, finders):
+    """At that moment, and not when files are closed: a run that is killed closes none. Of states the last one
+    is kept, until the next one is noted."""
+    write, noted = unfinished.write_whole, []
+
+    def writing(path, content):
+        if path.name == "progress.json":
+            progress = json.loads(content)
+            noted.append(progress["rows"])
+            for name, (kind, shape) in progress["kinds"].items():
+                wanted = progress["rows"] * np.dtype(kind).itemsize * int(np.prod(shape))
+                assert (path.parent / ".rows" / name).stat().st_size == wanted, name
+            states = [file.name for file in path.parent.glob("state-*.pt")]
+            assert progress["state"] in states and len(states) <= 2
+        write(path, content)
+
+    monkeypatch.setattr(unfinished, "write_whole", writing)
+    predict(clip, "--batch-size", 1)
+    assert len(noted) > 5 and noted == sorted(set(noted))
+
+
+def test_it_is_time_once_for_each_time(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(unfinished.time, "monotonic", lambda: now[0])
+    (tmp_path / unfinished.FOLDER).mkdir()
+    with unfinished.Unfinished(tmp_path, "key") as run:
+        asked = []
+        for after in (9.9, 0.2, 0.1, 9.8, 0.2):
+            now[0] += after
+            asked.append(run.due())
+    assert asked == [False, True, False, False, True]
+
+
+def test_the_key_tells_what_gives_other_results(tmp_path, monkeypatch):
     settings = predict_files.PredictSettings
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
     key = unfinished.key_of(settings(tmp_path / "a.png"))
     assert key == unfinished.key_of(settings(tmp_path / "a.png", out="elsewhere"))
     assert key != unfinished.key_of(settings(tmp_path / "a.png", max_gap=0.1))
+    with monkeypatch.context() as patched:  # sums are rounded otherwise
+        patched.setattr(torch, "get_num_threads", lambda: 77)
+        assert key != unfinished.key_of(settings(tmp_path / "a.png"))
+    os.utime(tmp_path / "a.png", (1, 1))
+    assert key != unfinished.key_of(settings(tmp_path / "a.png"))
     (tmp_path / "a.png").write_bytes(b"other")
     assert key != unfinished.key_of(settings(tmp_path / "a.png"))
+
+
+@pytest.mark.parametrize("read", ["input", "checkpoint", "boxes", "finder", "depth"])
+def test_the_key_tells_all_that_is_read(tmp_path, read):
+    """Files, and every file of a folder."""
+    for name in ("folder", "other"):
+        (tmp_path / name).mkdir()
+    given = {"input": tmp_path / "other", read: tmp_path / "folder"}
+    keys = []
+    for name in ("a", "b", "c"):
+        (tmp_path / "folder" / name).write_text(name)
+        keys.append(unfinished.key_of(predict_files.PredictSettings(**given)))
+    os.utime(tmp_path / "folder" / "b", (1, 1))
+    keys.append(unfinished.key_of(predict_files.PredictSettings(**given)))
+    assert len(set(keys)) == 4
 
 
 def test_followers_say_all_that_they_know():

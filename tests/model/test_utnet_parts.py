@@ -21,6 +21,7 @@ from tempohand.model.utnet_depth import RANGE_MM, UNITS_MM, DepthTokens, Measure
 from tempohand.model.utnet_joints import read_maps
 from tempohand.model.utnet_mesh import GraphPool, Upsampler, depth_behind, normalised_adjacency
 from tempohand.model.utnet_trunk import ONLY_PATCHES, MapTokens
+from tempohand.training.determinism import deterministic_operations
 
 TINY = {"embed_dim": 32, "depth": 2, "num_heads": 2}
 
@@ -59,6 +60,31 @@ def test_sampling_is_the_naive_loop():
                     cell = maps[n, :, min(max(row, 0), 15), min(max(column, 0), 11)]
                     wanted[n, v] += weight * cell.numpy()
     np.testing.assert_allclose(sample(maps, places, (HEIGHT, WIDTH)).numpy(), wanted, atol=1e-4)
+
+
+def test_sampling_is_the_same_when_its_gradients_have_an_order():
+    """Under deterministic operations: values and both gradients, inside, at edges and beyond them."""
+    generator = torch.Generator().manual_seed(2)
+    maps = torch.randn(2, 5, HEIGHT // 4, WIDTH // 4, generator=generator)
+    places = torch.rand(2, 60, 2, generator=generator) * 1.2 - 0.6
+    factor = torch.randn(2, 60, 5, generator=generator)
+    found = []
+    for deterministic in (False, True):
+        leaves = [values.clone().requires_grad_() for values in (maps, places)]
+        with deterministic_operations(deterministic):
+            sampled = sample(*leaves, (HEIGHT, WIDTH))
+            (sampled * factor).sum().backward()
+        nodes, waiting = set(), [sampled.grad_fn]
+        while waiting:
+            node = waiting.pop()
+            nodes.add(node.name())
+            waiting += [before for before, _ in node.next_functions if before is not None]
+        assert any("Grid" in name for name in nodes) != deterministic
+        found.append([sampled.detach(), *(leaf.grad for leaf in leaves)])
+    beyond = (places.abs() > 0.5).any(dim=-1)
+    assert beyond.any() and not beyond.all() and (found[0][2][beyond] == 0).any()
+    for one, other in zip(*found):
+        torch.testing.assert_close(other, one, atol=1e-4, rtol=1e-4)
 
 
 def test_maps_of_all_scales_are_of_one_crop():

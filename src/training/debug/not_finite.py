@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import fields
 
+import torch
 from torch import Tensor, nn
 
 from tempohand.batch import ClipBatch, Term
@@ -97,7 +98,8 @@ def bad_weights(network: nn.Module) -> list[str]:
 
 class ForwardOrder:
     """The order in which a network's modules run, taken down in its first forward pass by hooks that then
-    remove themselves."""
+    remove themselves. In a pass that is compiled they do nothing, for they would cut it into pieces: the
+    order is then that in which the modules were made."""
 
     def __init__(self, network: nn.Module):
         self.network = network
@@ -108,6 +110,8 @@ class ForwardOrder:
 
     def _note_first_run(self, name: str, module: nn.Module) -> None:
         def note(*_):
+            if torch.compiler.is_compiling():
+                return
             self.place[name] = len(self.place)
             handle.remove()
 
@@ -116,12 +120,13 @@ class ForwardOrder:
     def bad_gradients(self) -> list[str]:
         """Parameters whose gradients are not finite, those of the last modules first: backward goes through
         them first, and what begins in one is in everything before it."""
+        place = self.place or {name: number for number, (name, _) in enumerate(self.network.named_modules())}
         bad = [
             name
             for name, parameter in self.network.named_parameters()
             if parameter.grad is not None and not parameter.grad.isfinite().all()
         ]
-        return sorted(bad, key=lambda name: -self.place.get(name.rpartition(".")[0], -1))
+        return sorted(bad, key=lambda name: -place.get(name.rpartition(".")[0], -1))
 
 
 def first_few(names: list, most: int = NAMES_SHOWN) -> str:

@@ -25,6 +25,7 @@ from tempohand.training.debug.not_finite import (
     rows_where,
     verdict_in_words,
 )
+from tempohand.training.determinism import deterministic_operations
 from tempohand.training.objective import combine, per_entry, weights_at
 from tempohand.training.processes import seed_step
 
@@ -48,8 +49,14 @@ def replay(dump: Dump, network: Any, say: Callable[[str], None] = print) -> bool
     whether something is not finite, as it was in the run.
 
     Processes' batches go through the network one by one, with the run's own random numbers, and their terms
-    are combined, so the loss is the run's.
+    are combined, so the loss is the run's. Raises what `deterministic_operations` raises, where the run was
+    deterministic.
     """
+    with deterministic_operations(dump.settings.get("deterministic", False)):
+        return _replayed(dump, network, say)
+
+
+def _replayed(dump: Dump, network: Any, say: Callable[[str], None]) -> bool:
     found_in_run = dump.debug["verdict"]
     precision = dump.settings["mixed_precision"]
     network.train()

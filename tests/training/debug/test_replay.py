@@ -176,3 +176,24 @@ def test_a_step_that_is_finite_now_is_said_to_be(tmp_path):
     network.spatial.heads.shape.bias.data.zero_()
     assert not replayed(folder, network, lines)
     assert lines[-1] == "verdict, not as in the run: everything is finite"
+
+
+@pytest.mark.parametrize("settings", [{}, {"deterministic": False}, {"deterministic": True}])
+def test_a_replay_is_deterministic_where_the_run_was(tmp_path, settings):
+    """Dumps of older runs do not say so."""
+    loop = Loop(tmp_path)
+    loop.checks.settings |= settings
+    batch = random_batch(4, 1)
+    spoil_label(loop, batch)
+    with pytest.raises(ValueError):
+        loop.step(0, batch)
+    asked, criterion = [], loop.network.criterion
+
+    def noting(prediction, batch):
+        asked.append(torch.are_deterministic_algorithms_enabled())
+        return criterion(prediction, batch)
+
+    loop.network.criterion = noting
+    assert replayed(tmp_path / "debug" / "step-00000001", loop.network, [])
+    assert asked and set(asked) == {settings.get("deterministic", False)}
+    assert not torch.are_deterministic_algorithms_enabled()
