@@ -1,7 +1,7 @@
 """Training that gives the same bits twice on a GPU, too."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -13,7 +13,7 @@ WORKSPACES = (":4096:8", ":16:8")
 
 
 @contextmanager
-def deterministic_operations(wanted: bool) -> Iterator[None]:
+def deterministic_operations(wanted: bool) -> Generator[None, None, None]:
     """While this is open and `wanted`, every operation of torch takes the algorithm that gives the same bits
     for the same input on the same machine; one that has none raises RuntimeError. Open it before the first
     operation on a GPU. Raises ValueError where the environment asks cuBLAS for something else.
