@@ -223,7 +223,7 @@ def test_the_key_tells_all_that_is_read(tmp_path, read):
     """Files, and every file of a folder."""
     for name in ("folder", "other"):
         (tmp_path / name).mkdir()
-    given = {"input": tmp_path / "other", read: tmp_path / "folder"}
+    given = {"input": tmp_path / "other", read: str(tmp_path / "folder")}
     keys = []
     for name in ("a", "b", "c"):
         (tmp_path / "folder" / name).write_text(name)
