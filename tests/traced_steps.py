@@ -18,7 +18,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from fake_gpu import DEVICE, MODE, present, watched
+from fake_gpu import DEVICE, MODE, present, put, watched
 from fake_gpu_cases import NETWORKS, make_case
 from torch import Tensor, fx
 from torch._dynamo.utils import counters
@@ -31,6 +31,7 @@ from tempohand.training.learner import Learner
 from tempohand.training.step_checks import StepChecks
 
 COMPILE = torch.compile
+SPOILT = "spoilt"  # in a network's place: what must be found
 # What tracing asks a GPU's runtime for besides: the state of its random numbers, and its streams.
 RANDOM = {"get_rng_state": lambda device=None: None, "set_rng_state": lambda state, device=None: None}
 NO_STREAMS = {"is_available": lambda: False}
@@ -125,13 +126,38 @@ def traced_step(kind: str, precision: str, folder: str) -> dict:
     return found
 
 
+def traced_spoilt() -> dict:
+    """Of small functions that are whole, cut, or have a tensor of the CPU in them."""
+    kept, traced, found = torch.ones(3), Traced(), {}
+
+    def cut(x: Tensor) -> Tensor:
+        y = x * 2
+        return y + 1 if y.sum().item() > 0 else y
+
+    functions = {
+        "whole": lambda x: x * 2 + 1,
+        "cut": cut,
+        "made": lambda x: (x, torch.zeros(3)),
+        "moved": lambda x: (x * 2).to("cpu"),
+        "kept": lambda x: (x, kept * 2),
+    }
+    with watched():
+        x = put(torch.ones(3))
+    for name, function in functions.items():
+        torch._dynamo.reset()
+        with on_the_gpu(), mock.patch.object(Tensor, "item", lambda tensor: 1.0):
+            COMPILE(function, backend=traced)(x)
+        found[name] = traced.report()
+    return found
+
+
 def main() -> None:
     """Writes the report of the networks that are named, or of all."""
     out, *kinds = sys.argv[1:]
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds or NETWORKS:
-            found[kind] = traced_step(kind, "bf16", folder)
+            found[kind] = traced_spoilt() if kind == SPOILT else traced_step(kind, "bf16", folder)
             Path(out).write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
