@@ -24,10 +24,31 @@ def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "tempohand ahead"]
 
 
+def within_time(work):
+    """What `work` returns or raises, on a thread of its own, so that who waits for ever is found."""
+    done: list = []
+
+    def run():
+        try:
+            done.append((work(), None))
+        except BaseException as error:
+            done.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(15 * WAIT_S)
+    assert done, "it waits for ever"
+    value, error = done[0]
+    if error is not None:
+        raise error
+    return value
+
+
 @pytest.mark.parametrize("most", [0, 1, 3, 100])
 def test_the_same_items_in_their_order(most):
-    assert list(ahead(range(50), most)) == list(range(50)) and not threads()
-    assert list(ahead(ahead((x * x for x in range(50)), most), 2)) == [x * x for x in range(50)]
+    assert within_time(lambda: list(ahead(range(50), most))) == list(range(50)) and not threads()
+    squares = [x * x for x in range(50)]
+    assert within_time(lambda: list(ahead(ahead((x for x in squares), most), 2))) == squares
 
 
 @pytest.mark.parametrize("most", [1, 4])
@@ -65,26 +86,6 @@ def test_an_error_comes_where_its_item_would_have():
             break
     iterator.close()
     assert not threads() and taken[-3:] == [0, 1, 2]
-
-
-def within_time(work):
-    """What `work` returns or raises, on a thread of its own, so that who waits for ever is found."""
-    done: list = []
-
-    def run():
-        try:
-            done.append((work(), None))
-        except BaseException as error:
-            done.append((None, error))
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(15 * WAIT_S)
-    assert done, "it waits for ever"
-    value, error = done[0]
-    if error is not None:
-        raise error
-    return value
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, SystemExit, GeneratorExit])
@@ -138,7 +139,7 @@ def test_who_gives_up_has_no_further_item_made():
         pass
 
     def make():
-        while True:
+        for _ in range(1000):
             item = Item()
             made.append(weakref.ref(item))
             yield item
@@ -149,6 +150,36 @@ def test_who_gives_up_has_no_further_item_made():
             next(items)
     assert 4 <= len(made) <= 4 + 3 + 2 and not threads()
     assert [item() for item in made] == [None] * len(made)
+
+
+def test_what_waits_is_let_go_before_the_thread_has_ended():
+    """Which may take long over the item that it is at."""
+    gone, full, goes_on = threading.Event(), threading.Event(), threading.Event()
+
+    class Item:
+        pass
+
+    def make():
+        yield Item()
+        waits = Item()
+        watch.append(weakref.ref(waits, lambda _: gone.set()))
+        yield waits
+        del waits
+        full.set()
+        assert goes_on.wait(WAIT_S)
+
+    watch: list = []
+    items = ahead(make(), 3)
+    next(items)
+    assert full.wait(WAIT_S)
+    closer = threading.Thread(target=items.close)
+    closer.start()
+    try:
+        assert gone.wait(WAIT_S)
+    finally:
+        goes_on.set()
+        closer.join()
+    assert not threads()
 
 
 def test_an_item_is_held_by_who_took_it_alone():
