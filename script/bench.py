@@ -30,6 +30,7 @@ BENCHMARKS = {
     "gpu": "training steps of Stage 1 on a GPU: pictures a second, memory, share of its rate",
     "live": "a frame of a video from picture to hand, by torch and by ONNX Runtime",
     "predict": "a frame of the whole predict command, step by step, and its steps ahead of each other",
+    "memory": "what the predict command holds in memory over a long video",
     "web": "the page of tempohand web in Chromium beside predict: joints, and a frame's time",
     "find": "hands found in a table's pictures, and their sides",
     "labels": "one's own labelled pictures into a frame table: rows a second",

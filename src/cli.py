@@ -46,7 +46,7 @@ COMMANDS = {
     "export-json": Command(
         "write a frame table as pictures and one JSON file", "tempohand.commands.export_json"
     ),
-    "table": Command("write a frame table as Parquet, and read it back", "tempohand.commands.table"),
+    "table": Command("copy a frame table, or write it as Parquet and back", "tempohand.commands.table"),
     "inspect": Command("a page of random rows of a frame table", "tempohand.commands.inspect"),
     "doctor": Command("check data and network before a training run", "tempohand.commands.doctor", "doctor"),
     "train": Command("train a network", "tempohand.commands.train", "train"),

@@ -285,3 +285,28 @@ def test_web_names_the_package_that_is_missing(tmp_path):
     assert (
         done.returncode == 2 and "puppeteer-core' is not there: npm install" in done.stderr.splitlines()[-1]
     )
+
+
+def test_memory(tmp_path, video_tools):
+    """A looped video has as many frames as were asked for, all of them are predicted, and looks cover the
+    whole run."""
+    hand = runpy.run_path(str(Path(__file__).parent / "golden" / "mediapipe_hand.py"))["picture"](224)
+    video = video_tools[1](tmp_path / "hand.mkv", [np.roll(hand, 2 * step, axis=1) for step in range(4)])
+    words = ["--frames", "30", "--size", "160", "120", "--every", "0.1", "--out", str(tmp_path / "hands")]
+    predict = ["--no-overlay", "--box", "40,20,120,100", "--checkpoint", "tempohand-tiny"]
+    done = bench("memory", *words, "--json", str(tmp_path / "memory.json"), str(video), *predict)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "memory.json").read_text())
+    assert numbers["frames"] == numbers["rows"] == 30
+    assert numbers["bytes"] == {
+        path.name: path.stat().st_size for path in (tmp_path / "hands").iterdir() if path.is_file()
+    }
+    with np.load(tmp_path / "hands" / "predictions.npz") as archive:
+        assert archive["time"] == pytest.approx(np.arange(30) / 30, abs=1e-3)
+    looks = numbers["looks"]
+    assert numbers["seconds"] - 2 < looks[-1]["seconds"] < numbers["seconds"]
+    assert all(look["resident"] > look["own"] for look in looks) and numbers["processor_seconds"] > 0
+    assert max(look["own"] for look in looks) > 50
+    assert "| 100% of 30 frames" in done.stdout
+    done = bench("memory", str(video), "--no-overlay", "--focal", "-1")
+    assert done.returncode == 2 and "tempohand predict failed" in done.stderr

@@ -20,6 +20,7 @@ import torch
 from tempohand.assemble.data import training_view
 from tempohand.assemble.network import checkpoint_config
 from tempohand.batch import ClipBatch
+from tempohand.data.addresses import place
 from tempohand.data.clips import ClipSampling
 from tempohand.data.loader import ClipDataset, training_batches
 from tempohand.data.table import FrameTable
@@ -56,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", default="stage1-tiny", help="a Stage 1 file of config (default %(default)s)"
     )
-    parser.add_argument("--data", type=Path, help="a table with a split 'train' (default: pictures of noise)")
+    parser.add_argument(
+        "--data", type=place, help="a table with a split 'train' (default: pictures of noise)"
+    )
     parser.add_argument("--batch", type=int, help="clips a step (default: the configuration's)")
     parser.add_argument("--steps", type=int, default=30, help="of each way (default %(default)s)")
     parser.add_argument(

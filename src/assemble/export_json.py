@@ -15,7 +15,7 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from tempohand import geometry
-from tempohand.data.addresses import Place
+from tempohand.data.addresses import Place, on_disk
 from tempohand.data.convert.orders import HAND3D_TO_OP
 from tempohand.data.convert.unified_json import JSON_NAME
 from tempohand.data.mixture import hand_of
@@ -57,7 +57,7 @@ def export_json(
     another one are left out. whole: pictures stay as they are stored, in place of the square around the hand.
     Raises FileNotFoundError or ValueError where there is no table or hand model.
     """
-    index = read_index(root)
+    index, out = read_index(root), on_disk(out)
     mine = hand_of(index["about"]) in (None, "mano" if hand else "open")
     layer = HandLayer(hand) if mine else None
     counts: Counter = Counter()
@@ -75,7 +75,7 @@ def export_json(
             counts[split] = len(splits[split])
         about = ABOUT | {"hand_model": hand_of(index["about"])}
         (part / JSON_NAME).write_text(json.dumps({"about": about, "splits": splits}), encoding="utf-8")
-    return Path(out) / JSON_NAME, counts
+    return out / JSON_NAME, counts
 
 
 def _entries(

@@ -8,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tempohand.assemble.evaluation import Evaluation, EvaluationFrames
+from tempohand.data.addresses import on_disk, place
 from tempohand.data.ledger import Ledger, left_out_line
 from tempohand.evaluation.protocols.challenge_files import read_truth, with_official_truth
-from tempohand.evaluation.protocols.official_order import Key, read_order
+from tempohand.evaluation.protocols.official_order import Key, order_name, read_order
 from tempohand.evaluation.protocols.protocol import Protocol
 from tempohand.evaluation.samples import Collector, Prediction, Truth, merge, predictions
 from tempohand.evaluation.stages import build_predictors, unchanged
@@ -31,11 +32,13 @@ class OfficialFiles:
         Raises ValueError or FileNotFoundError in one line.
         """
         settings, splits = evaluation.settings, evaluation.splits
-        root = settings["protocol_root"]
+        root, submission = (
+            settings[name] and on_disk(settings[name]) for name in ("protocol_root", "submission")
+        )
         protocol.check_sources(np.unique(frames.table.column("source")), splits.table)
-        protocol.check_files(root, settings["submission"])
-        wanted = settings["submission"] or root
-        order = read_order(splits.table, splits.evaluated) if wanted else None
+        protocol.check_files(root, submission)
+        file = place(splits.table) / order_name(splits.evaluated)
+        order = read_order(file) if submission or root else None
         if not (root and evaluation.accelerator.is_main_process):
             return cls(order, None)
         assert protocol.convention is not None, "a protocol with official files says their convention"
@@ -81,7 +84,7 @@ def write_submission(
 ) -> str:
     """Writes the official file of the last given stage; what was written, in words. Raises ValueError where a
     sample has no prediction."""
-    path, stage = evaluation.settings["submission"], evaluation.given[-1]
+    path, stage = on_disk(evaluation.settings["submission"]), evaluation.given[-1]
     table = frames.table
     in_table = set(zip(table.column("sequence").tolist(), table.column("frame").tolist()))
     assert protocol.submission is not None, "checked before (check_files)"

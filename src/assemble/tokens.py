@@ -1,7 +1,5 @@
 """A run's clips from the features of its network's frozen part, which are cached (data/tokens.py)."""
 
-from pathlib import Path
-
 import torch
 from accelerate import Accelerator
 
@@ -40,7 +38,7 @@ def cached_clips(
             return network.encode(frames.to(accelerator.device)).cpu()
 
     return cached(
-        TokenStore(tokens["folder"] or Path(data.mixture.home) / "tokens" / key_hash(key), key),
+        TokenStore(data.mixture.token_folder(tokens["folder"], key_hash(key)), key),
         data.training,
         data.held_out,
         Encoder(encode, tokens["dtype"], settings["data"]["workers"]),

@@ -2,7 +2,7 @@
 
 import argparse
 
-from tempohand.commands.scripts import CONFIGS, TABLE_HELP
+from tempohand.commands.scripts import CONFIGS, FOLDER_HELP
 
 DESCRIPTION = """Looks at every row of a frame table before a training run does: pictures that do not decode
 or have another size than their row says, and labels that contradict each other (docs/doctor.md lists the
@@ -16,7 +16,7 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tempohand check-data`."""
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
-    parser.add_argument("table", metavar="TABLE", help=TABLE_HELP)
+    parser.add_argument("table", metavar="TABLE", help=FOLDER_HELP)
     parser.add_argument(
         "--split", action="append", metavar="NAME", help="a split to check, may be given again (default: all)"
     )

@@ -2,7 +2,7 @@
 
 import argparse
 
-from tempohand.commands.scripts import CONFIGS, TABLE_HELP
+from tempohand.commands.scripts import CONFIGS, FOLDER_HELP
 
 DESCRIPTION = """Writes a frame table again, with masks: where a row has none, one is made of its picture and
 2D joints, by GrabCut from the colours about the skeleton. All splits. What becomes of the rows is counted;
@@ -17,7 +17,7 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `tempohand masks`."""
     parser.description, parser.epilog = DESCRIPTION, EXAMPLES
-    parser.add_argument("table", metavar="TABLE", help=TABLE_HELP)
+    parser.add_argument("table", metavar="TABLE", help=FOLDER_HELP)
     parser.add_argument(
         "--out", metavar="FOLDER", help="the new table (default: beside the old one, its name and -masks)"
     )

@@ -16,7 +16,8 @@ _HOME = next((place for place in (_PACKAGE, _PACKAGE.parent) if (place / "script
 SCRIPTS = _HOME / "script"
 CONFIGS = _HOME / "config"
 
-TABLE_HELP = "a frame table: the folder with table.json, or a data set's name as data= takes it"
+FOLDER_HELP = "a frame table: the folder with table.json, or a data set's name as data= takes it"
+TABLE_HELP = f"{FOLDER_HELP}, or an address (docs/scale.md)"
 TRAINED = "base"  # what configurations of training runs rest on
 SYNTHETIC = "synthetic"  # and those of synthetic tables
 

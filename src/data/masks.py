@@ -45,7 +45,7 @@ def make_masks(
     no table, or a folder that holds something else, unless `overwrite` is set.
     """
     root = on_disk(root)
-    out = Path(out) if out else root.with_name(f"{root.name}-masks")
+    out = on_disk(out) if out else root.with_name(f"{root.name}-masks")
     if workers is not None and workers < 1:
         raise ValueError(f"`workers`={workers}: at least one process has to work")
     index = read_index(root)

@@ -7,12 +7,15 @@ Everything is decided from the tables' columns; no picture is read.
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from tempohand.console import text_table
+from tempohand.data.addresses import Address, on_disk
+from tempohand.data.addresses import place as place_of
 from tempohand.data.table import FrameTable, fingerprint
 from tempohand.skeleton import WRIST
 
@@ -112,10 +115,16 @@ class Mixture:
             self.train.hide_3d(place[recording] >= round(share_3d * len(place)))
         _hide_other_hands(self.validation, hand)
 
-    @property
-    def home(self) -> str:
-        """The first table's folder, below which things that belong to the mixture are kept."""
-        return next(iter(self.choices.values())).root
+    def token_folder(self, given: str | None, key: str = "") -> Path:
+        """Where tokens of its frames are kept: the folder that is given, else `key` below one in the first
+        table's. Raises ValueError where that is at an address."""
+        home = place_of(next(iter(self.choices.values())).root)
+        if given is None and isinstance(home, Address):
+            raise ValueError(
+                f"the table at '{home}' is at an address, where no tokens are kept: give "
+                "tokens.folder=<a folder of this machine>"
+            )
+        return on_disk(given or home / "tokens" / key)
 
     def fingerprint(self) -> str:
         """A hash of the tables' content and order; of one table its own."""

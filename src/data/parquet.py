@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tempohand.data.addresses import Place
+from tempohand.data.addresses import Place, on_disk
 from tempohand.data.remote_shards import fetched
 from tempohand.data.table import (
     INPUTS,
@@ -33,9 +33,9 @@ def to_parquet(root: str | Place, out: str | Path) -> dict[str, int]:
     """Writes the table at `root` into the folder `out`, which it replaces; returns the rows of each split.
 
     Shard by shard, so the table may be larger than memory; a shard of several splits is written for each.
-    Raises FileNotFoundError or ValueError: no table, or a damaged shard.
+    Raises FileNotFoundError or ValueError: no table, a damaged shard, or an address as `out`.
     """
-    index = read_index(root)
+    index, out = read_index(root), on_disk(out)
     with whole_folder(out) as part:
         counts = dict.fromkeys(index["splits"], 0)
         for split in index["splits"]:
@@ -68,7 +68,7 @@ def from_parquet(folder: str | Path, out: str | Path) -> dict[str, int]:
     Raises FileNotFoundError or ValueError, one line: no such folder, other columns, rows of a sequence that
     do not follow each other in the order of time in one file, or an `out` that is there already.
     """
-    folder, out = Path(folder), Path(out)
+    folder, out = on_disk(folder), on_disk(out)
     splits = {path.name.removeprefix(PREFIX): path for path in sorted(folder.glob(f"{PREFIX}*"))}
     about = folder / ABOUT_NAME
     if not splits or not about.is_file():

@@ -97,6 +97,8 @@ def _messages(file: Address, size: int) -> Iterator[Message]:
         if not length:
             return
         body = start + 8 + length
+        if body > size:
+            break
         if len(begin) < 8 + length:
             begin += file.read_ranges([(start + len(begin), body)])[0]
         head = begin[: 8 + length]

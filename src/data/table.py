@@ -127,7 +127,11 @@ def read_index(root: str | Place) -> dict:
         raise FileNotFoundError(
             f"no frame table at '{root}' ({INDEX_NAME} is missing): make one with tempohand prepare"
         )
-    index = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"'{path}' is damaged ({said}): copy it again, or prepare the table again") from None
     if index.get("format") != FORMAT:
         raise ValueError(
             f"the table at '{root}' has format {index.get('format')}, this version reads {FORMAT}: "

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from tqdm import tqdm
 
-from tempohand.data.addresses import Place, on_disk
+from tempohand.data.addresses import Address, Place, on_disk
 from tempohand.data.addresses import place as place_of
 from tempohand.data.consistency import HandModels, project, valid
 from tempohand.data.convert.residuals import residuals
@@ -64,7 +64,9 @@ def inspect_table(
     Raises FileNotFoundError or ValueError: no table or hand model there, an unknown split, no row asked for.
     """
     place = place_of(root)
-    index, out = read_index(place), Path(out or on_disk(place) / "inspect.html")
+    if out is None and isinstance(place, Address):
+        raise ValueError(f"'{root}' is an address, where no page is written: say where as `out`")
+    index, out = read_index(place), on_disk(out or on_disk(place) / "inspect.html")
     if rows < 1:
         raise ValueError(f"`rows` is at least 1, not {rows}")
     hands = _hands(index["about"], hand)

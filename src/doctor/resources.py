@@ -78,7 +78,7 @@ def check_disk(subject: Subject) -> list[Result]:
         tokens = settings["tokens"]
         record = network.feature_dim * (4 if tokens["dtype"] == "fp32" else 2) + TARGET_BYTES
         frames = len(subject.train_table) * (tokens["views"] or 1) + len(subject.validation_table)
-        folder = Path(tokens["folder"] or Path(subject.mixture.home) / "tokens")
+        folder = subject.mixture.token_folder(tokens["folder"])
         results.append(
             _disk(
                 "disk for tokens",

@@ -177,9 +177,8 @@ def write_npz(
         for name, values in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
-                parts = np.atleast_1d(values)
-                for first in range(0, len(parts), _ROWS_AT_ONCE):
-                    file.write(parts[first : first + _ROWS_AT_ONCE].tobytes())
+                for part in _parts(np.atleast_1d(values)):
+                    file.write(part.tobytes())
 
 
 def write_json(path: Path, columns: Mapping[str, np.ndarray], about: dict) -> None:
@@ -197,9 +196,23 @@ def _hands(columns: Mapping[str, np.ndarray]) -> Iterator[dict]:
     """Each row as an object of plain values, without what is long or unknown."""
     unknown = {"confidence"} if np.isnan(columns.get("confidence", 0)).any() else set()
     kept = {name: values for name, values in columns.items() if name not in _LONG | unknown}
-    for first in range(0, len(kept["frame"]), _ROWS_AT_ONCE):
-        lists = [_plain(values[first : first + _ROWS_AT_ONCE]) for values in kept.values()]
-        yield from (dict(zip(kept, row)) for row in zip(*lists))
+    for parts in zip(*map(_parts, kept.values())):
+        yield from (dict(zip(kept, row)) for row in zip(*map(_plain, parts)))
+
+
+def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Some rows at a time. Of a column on the disk they are read, not mapped: what is mapped counts as memory
+    of the process as long as nobody else needs it."""
+    shape = values.shape[1:]
+    for first in range(0, len(values), _ROWS_AT_ONCE):
+        count = min(_ROWS_AT_ONCE, len(values) - first)
+        if isinstance(values, np.memmap):
+            assert values.filename is not None, "it was opened by its name"
+            place = values.offset + first * math.prod(shape) * values.itemsize
+            part = np.fromfile(values.filename, values.dtype, count * math.prod(shape), offset=place)
+            yield part.reshape(count, *shape)
+        else:
+            yield values[first : first + count]
 
 
 def write_obj(path: Path, vertices: np.ndarray, faces: Int[np.ndarray, "f 3"]) -> None:

@@ -34,12 +34,11 @@ def staged(out: str | Path) -> Generator[Path, None, None]:
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"`out` '{out}' is not a folder")
-    parent = out.absolute().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    stage = parent / f".{out.name}-unfinished"
+    stage = stage_of(out)
+    stage.parent.mkdir(parents=True, exist_ok=True)
     handle = lock(stage)
     if handle is None:
-        stage = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=parent))
+        stage = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=stage.parent))
     goes_on = False
     try:
         yield stage
@@ -68,6 +67,12 @@ def staged(out: str | Path) -> Generator[Path, None, None]:
             shutil.rmtree(stage, ignore_errors=True)
         if handle is not None:
             os.close(handle)
+
+
+def stage_of(out: str | Path) -> Path:
+    """The temporary folder of a run whose results go to `out`, where no other run has it."""
+    out = Path(out)
+    return out.absolute().parent / f".{out.name}-unfinished"
 
 
 def staged_files(stage: Path) -> list[Path]:

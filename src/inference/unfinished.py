@@ -148,6 +148,14 @@ def packed(state: dict) -> bytes:
     return file.getvalue()
 
 
+def noted_frames(stage: Path) -> int:
+    """How many frames the run in this temporary folder has noted as answered so far; 0 where none has."""
+    try:
+        return json.loads((stage / FOLDER / _PROGRESS).read_text())["frames"]
+    except FileNotFoundError:
+        return 0
+
+
 def has_progress(stage: Path) -> bool:
     """Whether a run could go on from what lies in this temporary folder."""
     return (stage / FOLDER / _PROGRESS).is_file()

@@ -80,7 +80,7 @@ def test_opening_reads_no_pictures_and_a_picture_is_one_range(big, memory, monke
     assert end - start == len(data) == len(near.image_bytes(5))
 
 
-@pytest.mark.parametrize("keep", [-1, -8, 5000, 3, 0])
+@pytest.mark.parametrize("keep", [-1, -8, 5000, 1000, 3, 0])
 def test_a_shard_that_is_cut_off_or_no_shard_is_one_line(big, memory, keep):
     address = uploaded(memory, big)
     file = next(path for path in memory.ls("/table", detail=False) if path.endswith(".arrow"))

@@ -4,6 +4,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tests_support import evaluate, hand_rows, load_file, write_table
 from tempohand.data.loader import ClipDataset, evaluation_batches
 from tempohand.data.table import FrameTable
 from tempohand.data.view import View
+from tempohand.evaluation.protocols.registry import PROTOCOLS
 from tempohand.hand.layer import HandLayer
 from tempohand.model.registry import build_network, load_network
 from tempohand.skeleton import JOINT_NAMES, MANO_JOINT_NAMES
@@ -293,3 +295,59 @@ def test_what_a_network_is_not_shown_cannot_be_taken_away(script, checkpoints, f
         assert content["without"] == ([hidden] if hidden else [])
         figures.append(content["rows"]["stage1"]["xyz_mean3d"]["value"])
     assert figures[0] != figures[1]
+
+
+@pytest.fixture
+def memory():
+    system = fsspec.filesystem("memory")
+    yield system
+    system.rm("/", recursive=True)
+
+
+def uploaded(memory, root):
+    for file in root.iterdir():
+        memory.pipe_file(f"/table/{file.name}", file.read_bytes())
+    return "memory://table"
+
+
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+def test_every_protocol_is_the_same_at_an_address(script, checkpoints, memory, tmp_path, name):
+    protocol = PROTOCOLS[name]
+    rows = hand_rows("film/right", 6, 5)
+    rows = [row | {"source": protocol.sources[0] if protocol.sources else "film"} for row in rows]
+    root = write_table(tmp_path / "table", {protocol.split: [rows]})
+    found = []
+    for data in (root, uploaded(memory, root)):
+        words = f"protocol={name}", f"stage1={checkpoints}/stage1", f"data={data}", f"out={tmp_path}"
+        done = evaluate(script, *words)
+        assert done.returncode == 0, done.stderr
+        content = json.loads((tmp_path / f"protocol_{name}.json").read_text())
+        assert content["data"] == str(data)
+        found.append([content[key] for key in ("rows", "n", "fingerprint", "bootstrap", "boxes")])
+    assert found[0] == found[1] and any(one["n"] for one in found[0][0]["stage1"].values())
+
+
+def test_official_files_go_with_a_table_at_an_address(script, checkpoints, freihand, memory, tmp_path):
+    """The official order is read where the table is; truth and submission are of this machine."""
+    given = "protocol=freihand", f"stage1={checkpoints}/stage1", f"out={tmp_path}"
+    official = f"protocol_root={freihand}/truth", f"submission={tmp_path}/pred.zip"
+    address, files = uploaded(memory, freihand / "table"), []
+    for data in (freihand / "table", address):
+        done = evaluate(script, *given, *official, f"data={data}")
+        assert done.returncode == 0, done.stderr
+        with zipfile.ZipFile(tmp_path / "pred.zip") as archive:
+            content = json.loads((tmp_path / "protocol_freihand.json").read_text())
+            files.append((archive.read("pred.json"), content["rows"]))
+    assert files[0] == files[1]
+
+    def refused(*words):
+        done = evaluate(script, *given, f"data={address}", *words)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        return done.stderr.splitlines()[-1]
+
+    here = "is an address, and this needs a folder or file of this machine"
+    assert f"'memory://truth' {here}" in refused("protocol_root=memory://truth")
+    assert f"'memory://pred.zip' {here}" in refused("submission=memory://pred.zip")
+    memory.rm("/table/official_evaluation.json")
+    line = refused(official[0])
+    assert "'memory://table/official_evaluation.json' is missing: " in line and "copy it there" in line

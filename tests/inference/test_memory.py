@@ -61,6 +61,25 @@ def test_rows_are_kept_on_the_disk(tmp_path):
         assert (file["vertices"][:, 5, 1] == np.arange(4 * FRAMES)).all()
 
 
+def test_files_are_written_without_mapping_the_rows(tmp_path):
+    """What is mapped counts as resident: it would be all that an hour of video leaves."""
+    with export.Rows(tmp_path) as rows:
+        for frame in range(FRAMES):
+            rows.append([estimate(frame)])
+        columns, about = rows.columns(), export.describe("made.mkv", [], FRAMES, 30)
+        export.write_npz(tmp_path / "p.npz", columns, np.zeros((1538, 3), int), about)
+        export.write_json(tmp_path / "p.json", columns, about)
+        resident, ours = {}, ""
+        for line in Path("/proc/self/smaps").read_text().splitlines():
+            first, *others = line.split()
+            if "-" in first:
+                ours = others[-1] if others[-1].startswith(str(tmp_path)) else ""
+            elif ours and first == "Rss:":
+                resident[Path(ours).name] = 1024 * int(others[0])
+    assert "vertices" in resident, "its columns are open"
+    assert sum(resident.values()) < 100_000 < columns["vertices"].nbytes
+
+
 class Made(VideoSource):
     """A video of small pictures that nobody keeps; `notice` is called before each."""
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from tempohand.evaluation.samples import Prediction
 
@@ -12,20 +13,29 @@ Key = tuple[str, int]  # sequence (its hand's side included), frame
 Submission = Callable[[str | Path, Sequence[Key], Sequence[Key], set[Key], Prediction], int]
 
 
-def order_path(table: str | Path, split: str) -> Path:
-    """Where a converter leaves the official order of a split."""
-    return Path(table) / f"official_{split}.json"
+@runtime_checkable
+class File(Protocol):
+    """What is read of a file, wherever it lies."""
+
+    def is_file(self) -> bool: ...
+
+    def read_text(self, encoding: str) -> str: ...
 
 
-def read_order(table: str | Path, split: str) -> list[Key]:
-    """The split's samples in the official order, those that the table has no row for included.
+def order_name(split: str) -> str:
+    """What the official order of a split is called in a table's folder."""
+    return f"official_{split}.json"
+
+
+def read_order(path: File) -> list[Key]:
+    """A split's samples in the official order, those that the table has no row for included.
 
     Raises FileNotFoundError without the file, ValueError when it is damaged or names a sample twice.
     """
-    path = order_path(table, split)
     if not path.is_file():
         raise FileNotFoundError(
-            f"'{path}' is missing: the converter writes the official order beside the table, prepare it again"
+            f"'{path}' is missing: the converter writes the official order beside the table, copy it there, "
+            "or prepare the table again"
         )
     try:
         order = [

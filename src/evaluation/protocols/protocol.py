@@ -44,7 +44,7 @@ class Protocol:
                 f"({self.title})"
             )
 
-    def check_files(self, root: str | None, submission: str | None) -> None:
+    def check_files(self, root: str | Path | None, submission: str | Path | None) -> None:
         """Raises ValueError when official truth or a submission is asked of a protocol that has none,
         FileNotFoundError when the truth is missing."""
         if submission and self.submission is None:

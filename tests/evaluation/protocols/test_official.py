@@ -80,18 +80,18 @@ def test_missing_and_damaged_truth_is_one_line(tmp_path):
 
 
 def test_the_order_is_read_and_checked(tmp_path):
-    path = official_order.order_path(tmp_path, "evaluation")
-    with pytest.raises(FileNotFoundError, match=r"official_evaluation.json' is missing: .*prepare it again"):
-        official_order.read_order(tmp_path, "evaluation")
+    path = tmp_path / official_order.order_name("evaluation")
+    with pytest.raises(FileNotFoundError, match=r"official_evaluation.json' is missing: .* the table again"):
+        official_order.read_order(path)
     path.write_text(json.dumps({"order": [["SM1/right", 3], ["AP10/right", 0]]}))
-    assert official_order.read_order(tmp_path, "evaluation") == [("SM1/right", 3), ("AP10/right", 0)]
+    assert official_order.read_order(path) == [("SM1/right", 3), ("AP10/right", 0)]
     path.write_text(json.dumps({"order": [["SM1/right", 3], ["SM1/right", 3]]}))
     with pytest.raises(ValueError, match="names a sample twice"):
-        official_order.read_order(tmp_path, "evaluation")
+        official_order.read_order(path)
     for damage in ("{", '{"order": [1, 2]}', '{"sequence": []}'):
         path.write_text(damage)
         with pytest.raises(ValueError, match="is damaged"):
-            official_order.read_order(tmp_path, "evaluation")
+            official_order.read_order(path)
 
 
 def test_places_of_nobody():
