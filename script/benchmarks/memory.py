@@ -115,7 +115,9 @@ def looped(video: Path, folder: Path, frames: int, size: tuple[int, int]) -> Pat
                 shift = round(written / rate / source.streams.video[0].time_base)
                 for packet in source.demux(video=0):
                     if packet.size and written < frames:
-                        packet.stream, packet.pts, packet.dts = stream, packet.pts + shift, packet.dts + shift
+                        packet.stream = stream
+                        packet.pts += shift
+                        packet.dts += shift
                         container.mux(packet)
                         written += 1
     once.unlink()
@@ -124,7 +126,8 @@ def looped(video: Path, folder: Path, frames: int, size: tuple[int, int]) -> Pat
 
 def _watched(command: list[str], out: Path, every: float) -> list[Look]:
     """Looks at the command until it ends. Raises ValueError where it fails; interrupted, it is, too."""
-    begun, looks, stage = time.perf_counter(), [], stage_of(out)
+    begun, stage = time.perf_counter(), stage_of(out)
+    looks: list[Look] = []
     process = psutil.Popen(command, stdout=subprocess.DEVNULL)
     try:
         while True:
@@ -179,7 +182,8 @@ def _memory(*looks: Look) -> list[str]:
 def _results(out: Path) -> dict:
     """What the files hold. Raises ValueError where frames are not in order."""
     with np.load(out / PREDICTIONS) as archive:
-        frame, seconds, frames = archive["frame"], archive["time"], int(archive["num_frames"])
+        frame, seconds = archive["frame"], archive["time"]
+        frames = int(archive["num_frames"])
     if (np.diff(frame) < 0).any() or (np.diff(seconds)[np.diff(frame) > 0] <= 0).any():
         raise ValueError(f"the rows in '{out / PREDICTIONS}' are not in the order of time")
     sizes = {path.name: path.stat().st_size for path in sorted(out.iterdir()) if path.is_file()}
