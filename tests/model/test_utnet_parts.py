@@ -87,6 +87,17 @@ def test_sampling_is_the_same_when_its_gradients_have_an_order():
         torch.testing.assert_close(other, one, atol=1e-4, rtol=1e-4)
 
 
+def test_the_nearest_cell_is_the_same_under_deterministic_operations():
+    """Nothing goes back through it."""
+    generator = torch.Generator().manual_seed(3)
+    maps = torch.randn(2, 5, HEIGHT // 4, WIDTH // 4, generator=generator)
+    places = torch.rand(2, 60, 2, generator=generator) * 1.2 - 0.6
+    wanted = sample(maps, places, (HEIGHT, WIDTH), mode="nearest")
+    assert torch.isin(wanted, maps).all()
+    with deterministic_operations(True):
+        assert torch.equal(sample(maps, places, (HEIGHT, WIDTH), mode="nearest"), wanted)
+
+
 def test_maps_of_all_scales_are_of_one_crop():
     """A bright token lights the same place of the crop at x1, x2 and x4."""
     torch.manual_seed(0)
