@@ -305,8 +305,9 @@ def test_memory(tmp_path, video_tools):
         assert archive["time"] == pytest.approx(np.arange(30) / 30, abs=1e-3)
     looks = numbers["looks"]
     assert numbers["seconds"] - 2 < looks[-1]["seconds"] < numbers["seconds"]
-    assert all(look["resident"] > look["own"] for look in looks) and numbers["processor_seconds"] > 0
-    assert max(look["own"] for look in looks) > 50
+    assert numbers["processor_seconds"] > 0
+    most = max(looks, key=lambda look: look["resident"])
+    assert most["resident"] > most["own"] > 50
     assert "| 100% of 30 frames" in done.stdout
     done = bench("memory", str(video), "--no-overlay", "--focal", "-1")
     assert done.returncode == 2 and "tempohand predict failed" in done.stderr
