@@ -1,6 +1,7 @@
 """The network that comes with the package: data, training, figures, release. `make weights` runs it: three
 hours on two CPU cores, and the real pictures (docs/datasets.md, Real hands) in a folder. Real pictures are
-labelled twice: by the teacher alone, then by the network that learnt from that, too.
+labelled twice: by the teacher alone, then by the network that learnt from that, too. The head learns first,
+most of the backbone after it.
 
 Each step is a command that anyone can run by hand; it is printed before it runs, and interrupted work goes on
 where it stopped. --quick does all of it in small, to see that it runs: what it makes is not released.
@@ -69,7 +70,9 @@ def main() -> None:
     prepare(real, *labelled)
     first = train("first-round", "stage1-small", f"data.drawn={hands}", f"data.real={real}")
     prepare(again, *labelled, f"options={{labels: {real}-labels, network: {first}}}")
-    one = train("stage1-small", "stage1-small", f"data.drawn={hands}", f"data.real={again}")
+    tables = f"data.drawn={hands}", f"data.real={again}"
+    head = train("stage1-small", "stage1-small", *tables)
+    one = train("stage1-small-unfrozen", "stage1-small-unfrozen", *tables, f"init_from={head}")
     two = train("stage2-small", "stage2-small", f"data.root={long}", f"init_from={one}")
     network = str(two)
     if not options.quick:

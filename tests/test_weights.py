@@ -44,8 +44,8 @@ def test_trainings_take_the_precision_that_the_cpu_computes_in(steps, monkeypatc
 
 @pytest.mark.parametrize("more", [[], ["--quick"]])
 def test_every_command_of_the_weights_is_one_that_exists(steps, monkeypatch, tmp_path, more):
-    """Configurations compose with what the commands set; Stage 2 begins with the Stage 1 before it, which
-    learns from the second round of labels."""
+    """Configurations compose with what the commands set; the second Stage 1 learns from the second round of
+    labels, its backbone after its head, and Stage 2 begins with that."""
     weights = load_file(SCRIPTS / "weights.py")
     commands = {}
     monkeypatch.setattr(
@@ -55,7 +55,7 @@ def test_every_command_of_the_weights_is_one_that_exists(steps, monkeypatch, tmp
     )
     monkeypatch.setattr("sys.argv", ["weights.py", "--real", str(tmp_path), *more])
     weights.main()
-    trained = []
+    trained, begun = [], []
     for name, words in commands.items():
         script = next(word for word in words if word.startswith("script/"))
         assert (SCRIPTS.parent / script).is_file(), name
@@ -66,9 +66,11 @@ def test_every_command_of_the_weights_is_one_that_exists(steps, monkeypatch, tmp
         if config:
             settings = compose_config(config[0], *given)
         if script == "script/train.py":
-            assert settings["init_from"] in (None, *(f"{out}/checkpoint/best" for out in trained)), name
+            begun.append(settings["init_from"])
             trained.append(settings["out"])
-    assert [Path(out).name for out in trained] == ["first-round", "stage1-small", "stage2-small"]
+    names = ["first-round", "stage1-small", "stage1-small-unfrozen", "stage2-small"]
+    assert [Path(out).name for out in trained] == names
+    assert begun == [None, None, *(f"{out}/checkpoint/best" for out in trained[1:3])]
     second = next(word for word in commands["data real_hands2"] if word.startswith("options="))
     assert f"network: {trained[0]}/checkpoint/best" in second
     assert ("release" in commands) == (not more) and list(commands)[-1] == "figures"
