@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file as load_file_of_weights
-from tests_support import evaluate, hand_rows, load_file, write_table
+from tests_support import compose_config, evaluate, hand_rows, load_file, write_table
 
 import tempohand
 from tempohand import cli
@@ -34,12 +34,21 @@ def test_the_files_are_the_ones_that_were_measured():
 
 
 def test_licences_travel_with_what_is_derived():
-    """MediaPipe's backbone is inside, and licences of the pictures it learnt from ask to be named."""
+    """MediaPipe's backbone is inside, its first stages as they came, the others as they were trained on; and
+    licences of the pictures it learnt from ask to be named."""
     folder = RELEASED / NETWORK
     verify(folder)
     backbone = load_file_of_weights(RELEASED / "mediapipe/hand_landmark_full.safetensors")
     inside = load_weights(NETWORK)
-    assert all(torch.equal(inside[f"spatial.backbone.net.{name}"], value) for name, value in backbone.items())
+    kept = tuple(
+        f"{module}." for module in compose_config("stage1-small-unfrozen")["network"]["frozen_backbone"]
+    )
+    for name, value in backbone.items():
+        own = inside[f"spatial.backbone.net.{name}"]
+        if name.startswith(kept):
+            assert torch.equal(own, value), name
+        else:
+            assert not torch.equal(own, value) and (own - value).norm() < value.norm(), name
     assert (folder / "LICENSE").read_text() == (RELEASED / "mediapipe/LICENSE").read_text()
     notice = (folder / "NOTICE").read_text()
     assert notice == (Path(__file__).parents[2] / "docs/NOTICE").read_text()
