@@ -217,7 +217,7 @@ class Tracker:
         def contradicts(index: int, track: _Track) -> bool:
             return self.side is None and track.contradicts(detections[index].is_right)
 
-        def distance(index: int, track: _Track, before: Float[np.ndarray, "4"]) -> float:
+        def distance(index: int, track: _Track, before: np.ndarray) -> float:
             """From a box of the track to the detection's, farther where the sides disagree; box sides."""
             return displacement(before, _box(detections[index])) + _OTHER_SIDE * contradicts(index, track)
 
