@@ -65,8 +65,9 @@ def filters(matrix: tuple[int, int, int, int], aspect: Fraction) -> list[tuple[s
 class Upright:
     """Turns decoded frames of a stream into what is shown.
 
-    aspect: the stream's pixel aspect ratio; None or 0: square. matrix: that of all frames; None: each frame's
-    own. When frames change their size, format or orientation midway the filters are set up again.
+    aspect: the stream's pixel aspect ratio; None or 0: square. matrix: that of all frames; None: the frames'
+    own, which is read where its angle is another than the last frame's. When frames change their size, format
+    or orientation midway the filters are set up again.
     """
 
     def __init__(self, aspect: Fraction | None, matrix: tuple[int, int, int, int] | None = None):
@@ -74,10 +75,11 @@ class Upright:
         if not Fraction(1, MOST_STRETCH) <= self.aspect <= MOST_STRETCH:
             raise ValueError(f"its pixel aspect ratio is {self.aspect.numerator}:{self.aspect.denominator}")
         self._made_for, self._graph = None, None
+        self._angle, self._seen = None, UNTURNED
 
     def __call__(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
         """The frame's picture, RGB. Raises ValueError for a display matrix that `orientation` refuses."""
-        matrix = self.matrix or orientation(frame)
+        matrix = self.matrix or self._own(frame)
         made_for = (
             frame.width,
             frame.height,
@@ -90,6 +92,13 @@ class Upright:
             self._graph, self._made_for = self._set_up(*made_for), made_for
         self._graph.push(frame)
         return self._graph.pull().to_ndarray()
+
+    def _own(self, frame: av.VideoFrame) -> tuple[int, int, int, int]:
+        """`orientation`, read once for frames of one angle: PyAV's list of side data and its frame hold each
+        other, so a frame whose list was asked for stays until Python looks for such circles."""
+        if frame.rotation != self._angle:
+            self._angle, self._seen = frame.rotation, orientation(frame)
+        return self._seen
 
     def _set_up(
         self,

@@ -1,5 +1,6 @@
 """What is shown of a decoded frame: known content, and the ffmpeg command where it is installed."""
 
+import gc
 import io
 import shutil
 import subprocess
@@ -147,18 +148,39 @@ def by_ffmpeg():
     return shown
 
 
+def turn(path, matrix) -> None:
+    """Writes a display matrix into an MP4 file."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 4 + 40  # a version 0 header's matrix
+    for offset, value in zip((0, 4, 12, 16), matrix):
+        data[place + offset : place + offset + 4] = (value * 65536).to_bytes(4, "big", signed=True)
+    path.write_bytes(data)
+
+
+def test_frames_of_a_turned_video_do_not_stay(tmp_path, video_tools):
+    """Each carries its display matrix, and PyAV's list of such data and its frame hold each other: an hour
+    of a turned film would wait in memory for Python to look for circles."""
+    moving_pictures, write_video = video_tools
+    path = write_video(tmp_path / "clip.mp4", moving_pictures(40), codec="libx264", pix_fmt="yuv420p")
+    turn(path, (0, 1, -1, 0))
+    gc.collect()
+    gc.disable()
+    try:
+        number = sum(1 for _ in Video(path).pictures())
+        left = sum(type(each) is av.VideoFrame for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert number == 40 and left <= 3  # the first of those that were read
+
+
 @pytest.mark.parametrize("aspect", [Fraction(1), Fraction(2), Fraction(8, 9)])
 def test_turned_and_stretched_videos_are_ffmpegs_own(tmp_path, video_tools, by_ffmpeg, aspect):
     moving_pictures, write_video = video_tools
     path = write_video(
         tmp_path / "clip.mp4", moving_pictures(2), codec="libx264", pix_fmt="yuv420p", aspect=aspect
     )
-    data = bytearray(path.read_bytes())
-    place = data.index(b"tkhd") + 4 + 40  # a version 0 header's matrix
     for matrix in TURNS:
-        for offset, value in zip((0, 4, 12, 16), matrix):
-            data[place + offset : place + offset + 4] = (value * 65536).to_bytes(4, "big", signed=True)
-        path.write_bytes(data)
+        turn(path, matrix)
         assert b"".join(picture.tobytes() for _, picture in Video(path).pictures()) == by_ffmpeg(path)
 
 
