@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from tempohand.model import landmark_backbone, tinynet  # noqa: F401  register their networks with timm
+from tempohand.model import landmark_backbone, palm_backbone, tinynet  # noqa: F401  register with timm
 from tempohand.model.pretrained import fill
 from tempohand.model.weights import load_weights, locate
 

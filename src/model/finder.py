@@ -1,5 +1,6 @@
 """FinderNet: where in a picture hands are, and which side each is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -39,6 +40,7 @@ class FinderNet(Network):
     title = "hand finder"
     prediction = BoxPrediction
     terms = TERMS
+    learning = ("frozen_backbone",)
     inherited = ("size", "expansion", "backbone", "width")
     weight_files = ("backbone.weights",)
 
@@ -49,6 +51,7 @@ class FinderNet(Network):
         expansion: float,
         backbone: dict,
         width: int,
+        frozen_backbone: Sequence[str] = (),
     ):
         super().__init__(num_frame, size, expansion)
         self.size = self.crop.edge
@@ -58,6 +61,7 @@ class FinderNet(Network):
                 f"{STRIDES[-1]} px"
             )
         self.backbone = Backbone(size=self.size, strides=STRIDES, **backbone)
+        self.backbone.freeze(frozen_backbone)
         self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.backbone.channels)
         first, last = nn.Conv2d(width, width, 3, padding=1, bias=False), nn.Conv2d(width, 6, 1)
         self.head = nn.Sequential(first, nn.GroupNorm(8, width), nn.ReLU(), last)

@@ -117,19 +117,27 @@ class PalmDetector(nn.Module):
         It was trained with 192 x 192 px (`letterbox` in hand_crops.py), but every layer is a convolution: of
         larger pictures it says of each place what it says of the 192 px around it.
         """
-        assert not any(edge % STEP for edge in image.shape[-2:]), f"{tuple(image.shape)}: multiples of {STEP}"
-        x = self.stem(as_float(image))
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
+        larger, smaller, _ = self.maps(as_float(image))
         found = []
-        for head, same_size in zip(self.heads, (maps[3], maps[2])):
-            x = head(x, same_size)
+        for head, joined in zip(self.heads, (smaller, larger)):
             assert isinstance(head, PalmHead)
-            found.append(head.read(x))
+            found.append(head.read(joined))
         scores, coordinates = zip(*reversed(found))  # the larger map's first
         return torch.cat(scores, dim=1), torch.cat(coordinates, dim=1)
+
+    def maps(self, x: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n _ _ _"]]:
+        """What the heads read, at strides of 8 and 16 px, and the last stage's map, at 32 px, of pictures as
+        0..1 whose edges are multiples of that."""
+        assert not any(edge % STEP for edge in x.shape[-2:]), f"{tuple(x.shape)}: multiples of {STEP}"
+        x = self.stem(x)
+        stages = []
+        for stage in self.stages:
+            x = stage(x)
+            stages.append(x)
+        maps = stages[-1:]
+        for head, same_size in zip(self.heads, (stages[3], stages[2])):
+            maps.insert(0, head(maps[0], same_size))
+        return maps
 
     @torch.inference_mode()
     def find(
