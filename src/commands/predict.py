@@ -90,9 +90,10 @@ def _add_boxes(parser: argparse.ArgumentParser) -> None:
     )
     boxes.add_argument(
         "--finder",
-        metavar="DIR",
-        help="what finds hands: palms, MediaPipe's networks, which come with the package (default), or the "
-        "checkpoint directory of a find-* run of tempohand train",
+        metavar="NAME",
+        help="what finds hands: palms, MediaPipe's networks, which come with the package; the checkpoint "
+        "directory of a find-* run of tempohand train, or tempohand-finder, the package's; or both, "
+        "palms+NAME (default: palms in videos and sequences, palms+tempohand-finder in pictures)",
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from tempohand import geometry
@@ -69,22 +69,28 @@ class HandFinder:
     def check(self, source: Source) -> None:
         """Nothing to hold against the input."""
 
-    @torch.inference_mode()
     def detect(self, frame: SourceFrame) -> list[Detection]:
         """The hands of a frame, the surest first; those whose box's centre lies outside the picture are left
         out."""
-        looked_at = regions(frame.size, self.tiles)
+        return [Detection(box) for box, _ in self.find(frame.image)]
+
+    @torch.inference_mode()
+    def find(self, image: UInt8[np.ndarray, "h w 3"]) -> list[tuple[Float[np.ndarray, "4"], float]]:
+        """The boxes in an RGB picture (xyxy, px), each with its score: those of `detect`."""
+        size = image.shape[1], image.shape[0]
+        looked_at = regions(size, self.tiles)
         count, any_camera = len(looked_at), torch.ones(len(looked_at), 2)
-        crops = self.view.crop([frame.image] * count, any_camera, any_camera, looked_at, True)[0]
+        crops = self.view.crop([image] * count, any_camera, any_camera, looked_at, True)[0]
         prediction = self.network.find(crops.to(self.device))
         # To the CPU in one copy, of a few numbers a cell: to pick peaks on the device is to wait for it again
         # and again.
         cells = torch.cat([prediction.logits, prediction.box], dim=2).cpu()
         peaks = find_peaks(BoxPrediction(*cells.split([2, 4], dim=2)), self.threshold)
         boxes = to_picture(peaks.box.double(), looked_at[peaks.picture], self.view.size)
-        inside = torch.as_tensor(centre_inside(boxes, frame.size))
+        inside = torch.as_tensor(centre_inside(boxes, size))
         boxes, score = boxes[inside], peaks.score[inside]
-        return [Detection(boxes[k].numpy()) for k in suppress(boxes, score, frame.size)[: self.max_hands]]
+        best = suppress(boxes, score, size)[: self.max_hands]
+        return [(boxes[k].numpy(), float(score[k])) for k in best]
 
 
 def regions(size: tuple[int, int], tiles: int) -> Float[Tensor, "n 4"]:

@@ -18,6 +18,7 @@ from tempohand.inference.finder import HandFinder
 from tempohand.inference.live_source import NewestFrames
 from tempohand.inference.palm_finder import PalmFinder
 from tempohand.inference.palm_following import FollowedPalms
+from tempohand.inference.palms_and_finder import PalmsAndFinder
 from tempohand.inference.predictor import HandEstimate, HandInput, StreamingPredictor
 from tempohand.inference.source import Source, SourceFrame
 from tempohand.inference.tracker import Detection, Sides, Tracker
@@ -27,7 +28,8 @@ from tempohand.inference.verification import CloserLook
 BUFFER_BYTES = 64 * 2**20  # decoded frames kept until a network pass is full
 BUFFER_FRAMES = 256
 AHEAD = 4  # frames that each step of a run on files may be ahead of the next one
-BoxSource = ConstantBox | FileBoxes | HandDetector | PalmFinder | FollowedPalms | HandFinder | FollowedHands
+Finder = PalmFinder | HandFinder | PalmsAndFinder
+BoxSource = ConstantBox | FileBoxes | HandDetector | Finder | FollowedPalms | FollowedHands
 # A frame's, and the state of their source behind it.
 Boxes = tuple[SourceFrame, list[Detection], tuple | None]
 

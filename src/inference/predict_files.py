@@ -25,10 +25,18 @@ from tempohand.inference.finder import HandFinder
 from tempohand.inference.overlay import MESH_OPACITY, PictureOverlay, VideoOverlay, draw_hands, side_faces
 from tempohand.inference.palm_finder import PICTURE_TILES, VIDEO_TILES, PalmFinder
 from tempohand.inference.palm_following import LOOK_EVERY, FollowedPalms
+from tempohand.inference.palms_and_finder import LEAST_SCORE, PalmsAndFinder
 from tempohand.inference.predict import AHEAD, BoxSource, answers
 from tempohand.inference.predictor import HandEstimate, StreamingPredictor
 from tempohand.inference.runtime import Runtime, fitting, open_runtime
-from tempohand.inference.settings import DETECTOR_MODEL, FINDER, PredictSettings
+from tempohand.inference.settings import (
+    BESIDE,
+    DETECTOR_MODEL,
+    FINDER,
+    NETWORK,
+    PICTURE_FINDER,
+    PredictSettings,
+)
 from tempohand.inference.source import Source, VideoSource, open_source
 from tempohand.inference.staging import staged, staged_files
 from tempohand.inference.tracker import SMOOTHING, Tracker
@@ -216,26 +224,35 @@ def _boxes(settings: PredictSettings, source: Source, runtime: Runtime):
         return HandDetector(
             settings.detector_model or DETECTOR_MODEL, video=not source.independent, max_hands=max_hands
         )
-    if settings.finder == FINDER:
-        return _palm_finder(settings, source, max_hands, runtime)
-    return _trained_finder(settings, source, max_hands)
+    name = settings.finder or (PICTURE_FINDER if source.independent else FINDER)
+    if name == FINDER:
+        return _followed_palms(settings, source, _palm_finder(settings, source, max_hands, runtime))
+    if name.startswith(BESIDE):
+        return _palms_and_finder(settings, source, _palm_finder(settings, source, max_hands, runtime), name)
+    finder = _trained_finder(settings, source, name, max_hands=max_hands)
+    if settings.every in (None, 1) or source.independent:
+        return finder
+    return FollowedHands(finder, settings.every)
 
 
-def _palm_finder(
-    settings: PredictSettings, source: Source, max_hands: int, runtime: Runtime
-) -> PalmFinder | FollowedPalms | FollowedHands:
+def _palm_finder(settings: PredictSettings, source: Source, max_hands: int, runtime: Runtime) -> PalmFinder:
     """MediaPipe's networks. A single picture is worth the time; a video has other frames in which a hand may
     be found."""
     tiles = settings.tiles
     if tiles is None:
         tiles = PICTURE_TILES if source.independent else VIDEO_TILES
-    finder = PalmFinder(
+    return PalmFinder(
         runtime.palms(PalmDetector.load()),
         runtime.landmarks(HandLandmarkNetwork.load()),
         device=_device(settings),
         tiles=tiles,
         max_hands=max_hands,
     )
+
+
+def _followed_palms(
+    settings: PredictSettings, source: Source, finder: PalmFinder
+) -> PalmFinder | FollowedPalms | FollowedHands:
     if source.independent:  # there is nothing to follow
         return finder
     follower = FOLLOWERS.get(settings.follow)
@@ -244,14 +261,24 @@ def _palm_finder(
     return follower(finder, LOOK_EVERY if settings.every is None else settings.every)
 
 
-def _trained_finder(settings: PredictSettings, source: Source, max_hands: int) -> HandFinder | FollowedHands:
+def _palms_and_finder(
+    settings: PredictSettings, source: Source, palms: PalmFinder, name: str
+) -> PalmsAndFinder | FollowedHands:
+    """Both finders; in a video hands are followed by what is predicted of them."""
+    options = {"max_hands": palms.max_hands, "threshold": LEAST_SCORE}
+    trained = _trained_finder(settings, source, name.removeprefix(BESIDE), **options)
+    looks = registry.load_network(NETWORK, HandPrediction)
+    finder = PalmsAndFinder(palms, trained, looks, _device(settings))
+    if source.independent:
+        return finder
+    return FollowedHands(finder, LOOK_EVERY if settings.every is None else settings.every)
+
+
+def _trained_finder(settings: PredictSettings, source: Source, name: str, **options) -> HandFinder:
     tiles = settings.tiles
     if tiles is None:
         tiles = 2 if source.independent else 1
-    finder = HandFinder.load(settings.finder, device=_device(settings), tiles=tiles, max_hands=max_hands)
-    if settings.every in (None, 1) or source.independent:
-        return finder
-    return FollowedHands(finder, settings.every)
+    return HandFinder.load(name, device=_device(settings), tiles=tiles, **options)
 
 
 def _device(settings: PredictSettings) -> str:

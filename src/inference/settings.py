@@ -7,6 +7,8 @@ from pathlib import Path
 
 NETWORK = "tempohand-small"  # comes with the package (model/released)
 FINDER = "palms"  # MediaPipe's networks, which come with the package, too (inference/palm_finder.py)
+BESIDE = f"{FINDER}+"  # and a trained finder beside them, whose name or directory follows
+PICTURE_FINDER = f"{BESIDE}tempohand-finder"  # where nothing is said, of single pictures; FINDER in a video
 # MediaPipe's hand model, which `tempohand detector-model` makes of this wheel.
 DETECTOR_MODEL = "hand_landmarker.task"
 DETECTOR_WHEEL = (
@@ -29,7 +31,7 @@ class PredictSettings:
     boxes: str | Path | None = None  # file with the boxes of each frame
     box: str | None = None  # X0,Y0,X1,Y1 in px, of every frame
     detect: bool = False  # by MediaPipe
-    finder: str = FINDER  # "palms", or directory or name of a trained hand finder
+    finder: str | None = None  # "palms", directory or name of a trained hand finder, or both: palms+NAME
 
     side: str | None = None  # right or left, of every hand
     max_gap: float | None = None  # seconds without a hand after which its history begins anew

@@ -24,7 +24,7 @@ from numpy._core import multiarray as _multiarray
 from tempohand import __version__
 from tempohand.inference import export, history, tracker, verification
 from tempohand.inference.predictor import HandEstimate
-from tempohand.inference.settings import PredictSettings
+from tempohand.inference.settings import BESIDE, PredictSettings
 from tempohand.writing import write_whole
 
 FOLDER = ".unfinished"  # in a run's temporary folder
@@ -42,7 +42,8 @@ _KINDS: list[Any] = [
 def key_of(settings: PredictSettings) -> str:
     """What two runs have in common that give the same results: settings, the input and what else is read (by
     their sizes and dates), and versions."""
-    read = (settings.input, settings.checkpoint, settings.boxes, settings.finder, settings.depth)
+    finder = settings.finder and settings.finder.removeprefix(BESIDE)
+    read = (settings.input, settings.checkpoint, settings.boxes, finder, settings.depth)
     marks = [_mark(path) for path in read if path is not None]
     said = {name: value and str(value) for name, value in asdict(settings).items() if name != "out"}
     text = json.dumps([__version__, torch.__version__, torch.get_num_threads(), said, marks])

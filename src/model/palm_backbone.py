@@ -1,8 +1,8 @@
-"""MediaPipe's palm detector (palms.py) as a backbone, registered with timm as `palm_detection_full`: its maps at
-strides 8, 16 and 32, of which the finer two have the coarser ones folded in.
+"""MediaPipe's palm detector (palms.py) as a backbone, registered with timm as `palm_detection_full`: its maps
+at strides 8, 16 and 32, of which the finer two have the coarser ones folded in.
 
-Its pretrained weights come with the package: `weights: timm` reads them from there. Its own anchors' scores and
-coordinates are not part of it.
+Its pretrained weights come with the package: `weights: timm` reads them from there. What it says itself, by
+its anchors' scores and coordinates, is left out.
 """
 
 from collections.abc import Sequence

@@ -15,40 +15,47 @@ from tests_support import compose_config, evaluate, hand_rows, load_file, write_
 import tempohand
 from tempohand import cli
 from tempohand.boxes import intersection_over_union
-from tempohand.inference.settings import NETWORK
+from tempohand.inference.settings import BESIDE, NETWORK, PICTURE_FINDER
 from tempohand.manifest import verify
 from tempohand.model.posenet import PoseNet
 from tempohand.model.release import MOST_BYTES
 from tempohand.model.weights import RELEASED, WEIGHTS_NAME, load_weights, released
 
 stored = runpy.run_path(str(Path(__file__).with_name("regenerate.py")))
+FINDER = PICTURE_FINDER.removeprefix(BESIDE)
 EXPECTED = json.loads(stored["EXPECTED"].read_text(encoding="utf-8"))
 
 
 def test_the_files_are_the_ones_that_were_measured():
-    assert released() == sorted([NETWORK, "tempohand-tiny"])
+    assert released() == sorted([NETWORK, FINDER, "tempohand-tiny"])
     assert stored["digests"]() == EXPECTED["sha256"], (
         "a new release? tests/released/regenerate.py, and docs/model_card.md's figures"
     )
     assert sum((RELEASED / name / WEIGHTS_NAME).stat().st_size for name in released()) <= MOST_BYTES
 
 
-def test_licences_travel_with_what_is_derived():
-    """MediaPipe's backbone is inside, its first stages as they came, the others as they were trained on; and
-    licences of the pictures it learnt from ask to be named."""
-    folder = RELEASED / NETWORK
+@pytest.mark.parametrize(
+    ("name", "config", "derived", "prefix"),
+    [
+        (NETWORK, "stage1-small-unfrozen", "hand_landmark_full", "spatial.backbone.net."),
+        (FINDER, "find-small", "palm_detection_full", "backbone.net."),
+    ],
+)
+def test_licences_travel_with_what_is_derived(name, config, derived, prefix):
+    """A network of MediaPipe's is inside, its first stages as they came, the others as they were trained on;
+    and licences of the pictures it learnt from ask to be named."""
+    folder = RELEASED / name
     verify(folder)
-    backbone = load_file_of_weights(RELEASED / "mediapipe/hand_landmark_full.safetensors")
-    inside = load_weights(NETWORK)
-    kept = tuple(
-        f"{module}." for module in compose_config("stage1-small-unfrozen")["network"]["frozen_backbone"]
-    )
-    for name, value in backbone.items():
-        own = inside[f"spatial.backbone.net.{name}"]
-        if name.startswith(kept):
-            assert torch.equal(own, value), name
+    backbone = load_file_of_weights(RELEASED / f"mediapipe/{derived}.safetensors")
+    inside = load_weights(name)
+    kept = tuple(f"{module}." for module in compose_config(config)["network"]["frozen_backbone"])
+    unused = (".score.", ".coordinates.")  # the palm detector's own reading of its maps
+    for weight, value in backbone.items():
+        own = inside[prefix + weight]
+        if weight.startswith(kept) or any(part in weight for part in unused):
+            assert torch.equal(own, value), weight
         else:
-            assert not torch.equal(own, value) and (own - value).norm() < value.norm(), name
+            assert not torch.equal(own, value) and (own - value).norm() < value.norm(), weight
     assert (folder / "LICENSE").read_text() == (RELEASED / "mediapipe/LICENSE").read_text()
     notice = (folder / "NOTICE").read_text()
     assert notice == (Path(__file__).parents[2] / "docs/NOTICE").read_text()
