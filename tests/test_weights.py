@@ -68,12 +68,14 @@ def test_every_command_of_the_weights_is_one_that_exists(steps, monkeypatch, tmp
         if script == "script/train.py":
             begun.append(settings["init_from"])
             trained.append(settings["out"])
-    names = ["first-round", "stage1-small", "stage1-small-unfrozen", "stage2-small"]
+    names = ["first-round", "stage1-small", "stage1-small-unfrozen", "stage2-small", "find-small"]
     assert [Path(out).name for out in trained] == names
-    assert begun == [None, None, *(f"{out}/checkpoint/best" for out in trained[1:3])]
+    assert begun == [None, None, *(f"{out}/checkpoint/best" for out in trained[1:3]), None]
     second = next(word for word in commands["data real_hands2"] if word.startswith("options="))
     assert f"network: {trained[0]}/checkpoint/best" in second
-    assert ("release" in commands) == (not more) and list(commands)[-1] == "figures"
+    released = [] if more else ["release tempohand-small", "release tempohand-finder"]
+    assert [name for name in commands if name.startswith("release")] == released
+    assert list(commands)[-1] == "figures"
 
 
 def test_the_real_pictures_have_to_be_there(steps, monkeypatch, capsys):
