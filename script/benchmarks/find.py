@@ -32,8 +32,9 @@ from tempohand.evaluation.validation import FOUND
 from tempohand.inference.detector import MAX_HANDS
 from tempohand.inference.finder import HandFinder
 from tempohand.inference.palm_finder import PRESENCE, PalmFinder
+from tempohand.inference.palms_and_finder import LEAST_SCORE, PalmsAndFinder
 from tempohand.inference.predictor import HandInput, StreamingPredictor
-from tempohand.inference.settings import FINDER, NETWORK
+from tempohand.inference.settings import BESIDE, FINDER, NETWORK, PICTURE_FINDER
 from tempohand.inference.source import SourceFrame
 from tempohand.inference.verification import LEAST_CERTAINTY, CloserLook
 from tempohand.media.pictures import decode_picture
@@ -57,9 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--finder",
         nargs="+",
-        default=[f"{FINDER}:1", f"{FINDER}:3"],
+        default=[f"{FINDER}:1", f"{FINDER}:3", f"{PICTURE_FINDER}:2"],
         metavar="NAME:TILES",
-        help="finders, each with its tiles (default %(default)s)",
+        help="finders as predict's, each with its tiles (default %(default)s)",
     )
     parser.add_argument(
         "--network",
@@ -210,13 +211,21 @@ def _finder(name: str, network) -> tuple[Callable[[np.ndarray], list[Found]], fl
     """What finds hands, and the score from which on predict takes them."""
     kind, _, tiles = name.partition(":")
     options = {"tiles": int(tiles or 1), "max_hands": MAX_HANDS}
-    if kind == FINDER:
+    if kind == FINDER or kind.startswith(BESIDE):
         palms = PalmFinder(**options)
+        both = None
+        if kind != FINDER:
+            trained = HandFinder.load(kind.removeprefix(BESIDE), threshold=LEAST_SCORE, **options)
+            both = PalmsAndFinder(palms, trained, network)
 
         def find(image: np.ndarray) -> list[Found]:
             found = palms.find(image)
             values = zip(found.box.numpy(), found.presence.tolist(), found.side.tolist())
-            return [Found(*each) for each in values]
+            boxes = [Found(*each) for each in values]
+            if both is not None:  # which are taken from the same number on, and leave sides to PoseNet
+                known = [one.box for one in boxes if one.score >= PRESENCE]
+                boxes += [Found(*each, np.nan) for each in both.others(image, known)]
+            return boxes
 
         return find, PRESENCE
     finder = HandFinder.load(kind, **options)

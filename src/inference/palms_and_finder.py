@@ -1,11 +1,14 @@
 """Hands in single pictures by two finders: MediaPipe's networks, and a trained finder beside them, which has
 learnt from drawn hands what people seldom show."""
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
+from scipy.special import expit, logit
 
 from tempohand.boxes import same_hand
 from tempohand.inference.finder import HandFinder
@@ -19,6 +22,8 @@ LEAST_SCORE = 0.2  # of the trained finder's boxes that are looked at
 # log odds of the box's score, and twice those of the certainty of two looks: below it there is no hand
 # (docs/benchmarks.md, "Finding hands")
 LEAST_ODDS = -2.0
+TAKEN = 0.5  # what a box has at these odds
+LEAST = 1e-3  # of either number, so that none decides alone
 
 
 class PalmsAndFinder:
@@ -52,25 +57,30 @@ class PalmsAndFinder:
     def detect(self, frame: SourceFrame) -> list[Detection]:
         """The hands of a frame: the palm finder's, and the trained one's, each the surest first."""
         found = self.palms.detect(frame)
-        for box, score in self.finder.find(frame.image):
-            if len(found) >= self.palms.max_hands:
-                break
-            if _known(box, found, frame.size):
+        others = self.others(frame.image, [one.box for one in found])
+        new = (Detection(box) for box, probability in others if probability >= TAKEN)
+        return [*found, *islice(new, self.palms.max_hands - len(found))]
+
+    def others(
+        self, image: UInt8[np.ndarray, "h w 3"], known: list[Float[np.ndarray, "4"]]
+    ) -> Iterator[tuple[Float[np.ndarray, "4"], float]]:
+        """The trained finder's boxes in an RGB picture (xyxy, px) that show none of the known ones' hands,
+        each with a number that is TAKEN or more where it is one."""
+        known, size = list(known), (image.shape[1], image.shape[0])
+        for box, score in self.finder.find(image):
+            if _shows(box, known, size):
                 continue
-            look, seen = self.closer.look_twice(HandInput(image=frame.image, box=box, time=frame.time))
-            sure = _log_odds(score) + 2 * _log_odds(look.certainty) >= LEAST_ODDS
-            if sure and not _known(seen, found, frame.size):
-                found.append(Detection(box))
-        return found
+            look, seen = self.closer.look_twice(HandInput(image=image, box=box, time=0.0))
+            if _shows(seen, known, size):
+                continue
+            odds = logit(np.clip([score, look.certainty], LEAST, 1 - LEAST))
+            probability = float(expit(odds[0] + 2 * odds[1] - LEAST_ODDS))
+            if probability >= TAKEN:
+                known.append(box)
+            yield box, probability
 
 
-def _known(box: Float[np.ndarray, "4"], found: list[Detection], size: tuple[int, int]) -> bool:
-    """Whether the box shows a hand that was found."""
-    boxes = [torch.from_numpy(np.asarray(one.box, np.float64)) for one in found]
-    return bool(boxes) and bool(same_hand(torch.from_numpy(box), torch.stack(boxes), size).any())
-
-
-def _log_odds(probability: float) -> float:
-    """Bounded, so that no number decides alone."""
-    bounded = min(max(probability, 1e-3), 1 - 1e-3)
-    return float(np.log(bounded / (1 - bounded)))
+def _shows(box: Float[np.ndarray, "4"], known: list[Float[np.ndarray, "4"]], size: tuple[int, int]) -> bool:
+    """Whether the box shows the hand of a known one."""
+    boxes = torch.from_numpy(np.array(known, np.float64).reshape(-1, 4))
+    return bool(same_hand(torch.from_numpy(np.asarray(box, np.float64)), boxes, size).any())

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from tempohand.inference.predict_files import _boxes
 from tempohand.inference.predictor import Look
 from tempohand.inference.runtime import open_runtime
 from tempohand.inference.settings import PredictSettings
-from tempohand.inference.source import SourceFrame
+from tempohand.inference.source import SourceFrame, open_source
 from tempohand.inference.tracker import Detection
 
 FRAME = SourceFrame(3, 0.1, np.zeros((200, 300, 3), np.uint8), "")
@@ -100,9 +101,11 @@ def test_no_more_than_was_asked_for():
         (False, "palms+tempohand-finder", FollowedHands),
     ],
 )
-def test_what_finds_by_default_and_by_name(independent, name, kind):
-    source = SimpleNamespace(independent=independent)
-    settings = PredictSettings("hand.png", finder=name, max_hands=3, device="cpu")
+def test_what_finds_by_default_and_by_name(tmp_path, independent, name, kind):
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), FRAME.image)
+    source = open_source(tmp_path, None if independent else 30.0)
+    settings = PredictSettings(tmp_path, finder=name, max_hands=3, device="cpu")
     found = _boxes(settings, source, open_runtime("torch"))
     assert type(found) is kind
     if kind is PalmsAndFinder:
