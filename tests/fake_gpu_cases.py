@@ -55,6 +55,10 @@ NETWORKS = {
     "Stage 2 from pictures": (small_network(2), "stage2-tiny"),
     "Stage 2 from tokens": (small_network(2), "stage2-tiny"),
     "finder": (FINDER, "find-tiny"),
+    "finder on palms": (
+        FINDER | {"backbone": {"name": "palm_detection_full", "weights": None}},
+        "find-small",
+    ),
     "DINO": (DINO, "stage1-dino_small"),
     "MediaPipe's backbone": (LANDMARK, "stage1-small"),
     "UTNet": (UTNET, "utnet-tiny"),

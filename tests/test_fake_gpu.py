@@ -334,6 +334,7 @@ ELSEWHERE = {
     "FeaturesToHand": "recorded for ONNX, on the CPU",
     "Landmarks": "recorded for ONNX, on the CPU",
     "LandmarkBackbone": "is asked for features, not called",
+    "PalmBackbone": "is asked for features, not called",
     "OnnxPoseNet": "runs by ONNX Runtime, on the CPU",
     "OnnxPalms": "runs by ONNX Runtime, on the CPU",
     "OnnxLandmarks": "runs by ONNX Runtime, on the CPU",
