@@ -70,12 +70,23 @@ def test_pixels_become_square(aspect, turned):
 )
 def test_an_angle_is_known_where_side_data_has_no_name(exif, matrix):
     """PyAV 18 has no name for the EXIF of a JPEG, and then refuses to list a frame's side data at all."""
+    assert orientation(turned_frame(exif)) == matrix
+
+
+def turned_frame(exif: int) -> av.VideoFrame:
+    """A picture that its EXIF turns."""
     file, tag = io.BytesIO(), Image.Exif()
     tag[0x0112] = exif
     Image.fromarray(noise(16, 32)).save(file, "jpeg", exif=tag)
     file.seek(0)
     with av.open(file) as container:
-        assert orientation(next(container.decode(video=0))) == matrix
+        return next(container.decode(video=0))
+
+
+def test_a_film_may_be_turned_midway():
+    upright = Upright(None)
+    for exif in (1, 6, 6, 3, 8, 1):
+        assert np.array_equal(upright(turned_frame(exif)), Upright(None)(turned_frame(exif)))
 
 
 def test_an_aspect_that_no_camera_has_is_refused():
