@@ -218,12 +218,15 @@ def test_the_key_tells_what_gives_other_results(tmp_path, monkeypatch):
     assert key != unfinished.key_of(settings(tmp_path / "a.png"))
 
 
-@pytest.mark.parametrize("read", ["input", "checkpoint", "boxes", "finder", "depth"])
-def test_the_key_tells_all_that_is_read(tmp_path, read):
-    """Files, and every file of a folder."""
+@pytest.mark.parametrize(
+    ("read", "before"),
+    [*((name, "") for name in ("input", "checkpoint", "boxes", "finder", "depth")), ("finder", "palms+")],
+)
+def test_the_key_tells_all_that_is_read(tmp_path, read, before):
+    """Files, and every file of a folder; of two finders the one that is read."""
     for name in ("folder", "other"):
         (tmp_path / name).mkdir()
-    given = {"input": tmp_path / "other", read: str(tmp_path / "folder")}
+    given = {"input": tmp_path / "other", read: before + str(tmp_path / "folder")}
     keys = []
     for name in ("a", "b", "c"):
         (tmp_path / "folder" / name).write_text(name)
