@@ -44,6 +44,8 @@ EXTRA = {
     "Stage 2 from pictures": {"convolution"},
     "Stage 2 from tokens": set(),
     "finder": CONVOLUTION | {"scatter_add"},
+    # the gradient of a bilinear enlargement, in its deterministic form
+    "finder on palms": CONVOLUTION | {"scatter_add", "_unsafe_index_put"},
     "UTNet": CONVOLUTION | {"scatter_add"},
     "UTNet with maxima": CONVOLUTION | {"scatter_add"},
     "UTNet on maps": CONVOLUTION | {"scatter_add"},
