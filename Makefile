@@ -13,7 +13,7 @@ help:
 	@echo "make demo-utnet   frames with depth, UTNet, evaluation with and without depth, outputs/demo-utnet/report.html"
 	@echo "make demo-hand3d  synthetic hands, pretraining, video with masks, weak labels four ways, outputs/demo-hand3d/report.html"
 	@echo "make test   set up, run the tests"
-	@echo "make weights REAL=path   train the network that comes with the package, five hours; the real pictures lie in path"
+	@echo "make weights REAL=path   train the network that comes with the package, some five hours; the real pictures lie in path"
 	@echo "            (SKINS=path PANORAMAS=path: for drawn hands; QUICK=1: all in small, to see that it runs)"
 	@echo "make test-faults   kill, starve and damage training runs for minutes: they must end as if nothing had happened"
 	@echo "make test-gpu   on a machine with a GPU: steps and the golden run against the CPU's, throughput, memory and MFU"

@@ -124,7 +124,7 @@ def train(stage: int, table_root, tables, out: Path, *overrides: str) -> str:
         "log.validate_every=2",
     ]
     settings += ["log.checkpoint_every=2", "data.filter.min_box=4", *overrides]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "2"}
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "script/train.py"), *settings]
     done = subprocess.run(
         command, cwd=out.parent, env=environment, capture_output=True, text=True, timeout=600, check=False

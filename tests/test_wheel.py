@@ -105,6 +105,7 @@ def test_the_wheel_works_in_an_empty_folder(wheel, tmp_path, table_root):
     subprocess.run(install, check=True, timeout=120)
     environment = {
         **os.environ,
+        "OMP_NUM_THREADS": "1",  # two threads beside another test's spin (docs/log.md, 2026-11-30)
         "PYTHONPATH": os.pathsep.join([str(site), str(ROOT / "tests")]),
         "ACCELERATE_USE_CPU": "true",
         "HF_HUB_OFFLINE": "1",

@@ -20,8 +20,8 @@ from tempohand.inference.verification import CloserLook
 
 LEAST_SCORE = 0.2  # of the trained finder's boxes that are looked at
 # log odds of the box's score, and twice those of the certainty of two looks: below it there is no hand
-# (docs/benchmarks.md, "Finding hands")
-LEAST_ODDS = -1.6
+# (docs/log.md, "A finder on the palm detector's maps")
+LEAST_ODDS = -1.3
 TAKEN = 0.5  # what a box has at these odds
 LEAST = 1e-3  # of either number, so that none decides alone
 

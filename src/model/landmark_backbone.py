@@ -20,18 +20,27 @@ from tempohand.skeleton import NUM_JOINTS
 WORLD_UNIT_MM = 100.0  # so that all values are of the same order
 LANDMARK_DIM = 6 * NUM_JOINTS + 2
 
-_SHARED = {
-    "url": "",
-    "input_size": (3, SIZE, SIZE),
-    "mean": (0.0, 0.0, 0.0),
-    "std": (1.0, 1.0, 1.0),
-    "num_classes": 0,
-    "license": "apache-2.0",
-    "first_conv": "stem.0",
-    "classifier": (),
-}
+
+def timm_settings(size: int, **more: str) -> dict:
+    """What timm is told of a network of MediaPipe's for RGB pictures (0..1) of `size` px."""
+    return {
+        "url": "",
+        "input_size": (3, size, size),
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+        "num_classes": 0,
+        "license": "apache-2.0",
+        "first_conv": "stem.0",
+        "classifier": (),
+        **more,
+    }
+
+
 default_cfgs = generate_default_cfgs(  # timm looks for this name
-    {"hand_landmark_full": _SHARED | {"file": str(FULL_WEIGHTS)}, "hand_landmark_lite": _SHARED}
+    {
+        "hand_landmark_full": timm_settings(SIZE, file=str(FULL_WEIGHTS)),
+        "hand_landmark_lite": timm_settings(SIZE),
+    }
 )
 
 

@@ -11,22 +11,11 @@ from jaxtyping import Float
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor
 
+from tempohand.model.landmark_backbone import timm_settings
 from tempohand.model.palms import FULL_WEIGHTS, SIZE, STAGES, PalmDetector
 
 default_cfgs = generate_default_cfgs(  # timm looks for this name
-    {
-        "palm_detection_full": {
-            "url": "",
-            "file": str(FULL_WEIGHTS),
-            "input_size": (3, SIZE, SIZE),
-            "mean": (0.0, 0.0, 0.0),
-            "std": (1.0, 1.0, 1.0),
-            "num_classes": 0,
-            "license": "apache-2.0",
-            "first_conv": "stem.0",
-            "classifier": (),
-        }
-    }
+    {"palm_detection_full": timm_settings(SIZE, file=str(FULL_WEIGHTS))}
 )
 
 

@@ -76,7 +76,7 @@ def test_boxes_of_the_trained_finder_are_new_to_each_other():
 
 @pytest.mark.parametrize(
     ("score", "certainty", "taken"),
-    [(0.5, 0.4, True), (0.5, 0.2, False), (0.2, 0.4, False), (0.25, 0.45, True)],
+    [(0.5, 0.4, True), (0.5, 0.2, False), (0.2, 0.4, False), (0.3, 0.45, True)],
 )
 def test_score_and_certainty_decide_together(score, certainty, taken):
     both = finder([], [(APART, score)], Closer(**{"100.0": (certainty, None)}))
